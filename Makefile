@@ -1,0 +1,40 @@
+# Two commands do everything: make demo, make test. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := examples/rooms
+OUT := out/demo
+
+.PHONY: setup demo test test-full lint train-demo baselines bench clean
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compile,export,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m examples.rooms.demo --out $(OUT)
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-full: setup lint
+	EDGEMTL_HYPOTHESIS=full $(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train-demo: setup
+	$(BIN)/python -m examples.rooms.train
+
+bench: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/cpu_peers.py
+
+clean:
+	rm -rf $(VENV) out build

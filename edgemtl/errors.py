@@ -1,0 +1,65 @@
+"""Every error a user can meet, each with its exit code.
+
+A message reads "X must be Y, not Z; do W": it names the thing, what it must be, what it is and the next step.
+"""
+
+from __future__ import annotations
+
+
+class EdgemtlError(Exception):
+    """The thing asked for failed; the base of every error this project raises on purpose."""
+
+    exit_code = 1
+
+
+class ModelError(EdgemtlError):
+    """An ONNX file that cannot be read or is not what it says it is."""
+
+
+class CheckpointError(EdgemtlError):
+    """A checkpoint that cannot be read or does not fit its model."""
+
+
+class ConfigError(EdgemtlError):
+    """A model, board or manifest field outside its range."""
+
+
+class InputError(EdgemtlError):
+    """An image, array or label that cannot be used as it is."""
+
+
+class UsageError(EdgemtlError):
+    """A request that contradicts itself or names something that is not there."""
+
+    exit_code = 2
+
+
+class UnsupportedError(EdgemtlError):
+    """A node the compiler cannot handle.
+
+    Attributes: ``node`` (its name in the file), ``reason`` and ``hint`` (what the user can do).
+    """
+
+    exit_code = 3
+
+    def __init__(self, node: str, reason: str, hint: str) -> None:
+        super().__init__(f"{node}: {reason}; {hint}")
+        self.node, self.reason, self.hint = node, reason, hint
+
+
+class BudgetError(EdgemtlError):
+    """A memory budget that cannot hold. Attributes in bytes: ``required``, ``available``, ``missing``."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, required: int, available: int, hint: str) -> None:
+        self.required, self.available, self.missing = required, available, required - available
+        super().__init__(
+            f"{what} needs {required} bytes, the budget is {available} bytes, {self.missing} bytes are missing; {hint}"
+        )
+
+
+class IntegrityError(EdgemtlError):
+    """A bundle whose bytes are not the ones that were written."""
+
+    exit_code = 5
