@@ -1,0 +1,1 @@
+"""The PyTorch side: model definitions, checkpoints and export. Nothing else in edgemtl imports torch."""
