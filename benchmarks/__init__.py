@@ -1,0 +1,1 @@
+"""Speed, compared interleaved in one run; nothing here is a test."""

@@ -1,0 +1,70 @@
+"""Printing: one JSON document or tables on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Verbosity:
+    """How much goes to stderr: 0 errors only, 1 the steps of long work, 2 details; and whether to show tracebacks."""
+
+    level: int = 1
+    debug: bool = False
+
+
+VERBOSITY = Verbosity()
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str, level: int = 1) -> None:
+    """One line on stderr, shown from verbosity ``level`` on."""
+    if VERBOSITY.level >= level:
+        _stderr().print(text, markup=False)
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """One step of long work: a spinner on a terminal, plain lines elsewhere, with its duration."""
+    console, start = _stderr(), time.perf_counter()
+    if VERBOSITY.level < 1:
+        yield
+        return
+    if console.is_terminal:
+        with console.status(title):
+            yield
+    else:
+        yield
+    console.print(f"{title} ({time.perf_counter() - start:.1f} s)", markup=False)
+
+
+def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console], None]) -> None:
+    """Print ``document`` as one JSON document, or let ``render`` draw it for people."""
+    if as_json:
+        sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
+    else:
+        render(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table whose first column is left aligned and whose others are right aligned."""
+    made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*[str(cell) for cell in row])
+    return made

@@ -1,0 +1,116 @@
+"""Verbs on a compiled bundle: run, eval, selftest, bundle info, bundle verify."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads, chosen_tasks
+from edgemtl.units import format_bytes
+
+bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
+
+
+def run(
+    bundle: BundleFile,
+    input: Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
+    task: TaskList = None,
+    threads: Threads = 2,
+    json: Json = False,
+) -> None:
+    """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
+    from edgemtl.evaluate.predict import predict_files
+    from edgemtl.runtime import Session
+
+    with Session.open(bundle, threads=threads) as session:
+        tasks = chosen_tasks(task, session.tasks)
+        written = [asdict(item) for item in predict_files(session, tasks, input, output)]
+    rows = [(item["image"], item["task"], item["array"], item["picture"]) for item in written]
+    for resized in sorted({item["image"] for item in written if item["resized"]}):
+        note(f"{resized}: resized to the model's input size")
+    emit({"written": written}, json, lambda c: c.print(table("", ("image", "task", "array", "picture"), rows)))
+
+
+def evaluate(
+    bundle: BundleFile,
+    data: Annotated[Path, typer.Option("--data", help="Folder with images/ and one folder of labels per task.")],
+    task: TaskList = None,
+    threads: Threads = 2,
+    json: Json = False,
+) -> None:
+    """Measure the tasks' accuracy on a folder of images and labels."""
+    from edgemtl.evaluate.folder import evaluate_folder
+    from edgemtl.runtime import Session
+
+    with Session.open(bundle, threads=threads) as session, step(f"evaluating {data}"):
+        scores = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
+    document = {"tasks": [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]}
+    rows = [(s.task, s.images, "  ".join(f"{k} {v:.4g}" for k, v in s.metrics.items())) for s in scores]
+    emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
+
+
+def selftest(bundle: BundleFile, threads: Threads = 2, json: Json = False) -> int:
+    """Run every task's golden input and compare with the output onnxruntime gave when the bundle was made."""
+    from edgemtl.runtime import Session
+
+    with Session.open(bundle, threads=threads) as session:
+        results = session.selftest()
+    rows = [(r.task, "ok" if r.passed else "FAILED", f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}") for r in results]
+    emit(
+        {"passed": all(r.passed for r in results), "tasks": [asdict(r) for r in results]},
+        json,
+        lambda c: c.print(table("", ("task", "result", "max abs error", "tolerance"), rows)),
+    )
+    return 0 if all(r.passed for r in results) else 1
+
+
+@bundle_app.command("verify")
+def verify(bundle: BundleFile, json: Json = False) -> None:
+    """Check every section of a bundle against its SHA-256."""
+    from edgemtl.bundle import open_bundle
+
+    with open_bundle(bundle) as opened:
+        sections = [(s.name, s.bytes, s.sha256) for s in opened.manifest.sections]
+    document = {"verified": True, "sections": [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]}
+    rows = [(n, format_bytes(b), h[:16]) for n, b, h in sections]
+    emit(document, json, lambda c: c.print(table("every section is what was written", ("section", "size", "sha256"), rows)))
+
+
+@bundle_app.command("info")
+def info(bundle: BundleFile, json: Json = False) -> None:
+    """Show what a bundle holds: tasks, pathways, target, memory, sections, notes."""
+    from edgemtl.bundle import open_bundle
+
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+        document = manifest.to_json()
+    emit({"manifest": document}, json, lambda c: _draw_info(c, document))
+
+
+def _draw_info(console: Console, document: dict) -> None:
+    program = document["program"]
+    console.print(f"model {document['model']['name']}  target {program['target']['name']} ({program['target']['mcpu']})")
+    rows = [
+        (t["name"], t["kind"], t["pathway"], "x".join(map(str, program["tasks"][t["name"]]["output"]["shape"])), program["tasks"][t["name"]]["steps"])
+        for t in document["tasks"]
+    ]
+    console.print(table("", ("task", "kind", "pathway", "output", "steps"), rows))
+    memory = [(name, format_bytes(program[f"{name}_bytes"])) for name in ("arena", "prepared", "weights")]
+    console.print(table("memory", ("region", "size"), memory))
+    console.print(table("sections", ("section", "size"), [(s["name"], format_bytes(s["bytes"])) for s in document["sections"]]))
+    for text in document["notes"]:
+        console.print(f"note: {text}", markup=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's verbs to ``app``."""
+    app.command("run")(run)
+    app.command("eval")(evaluate)
+    app.command("selftest")(selftest)
+    app.add_typer(bundle_app, name="bundle")
