@@ -10,6 +10,8 @@ from edgemtl.exporters.models.block import Block
 from edgemtl.exporters.models.config import ModelConfig
 from edgemtl.exporters.models.moe import TaskGroups
 
+NO_TASK = TaskGroups((), None)
+
 
 class PatchEmbed(nn.Module):
     """Tokens [B, patches, dim] of an image [B, 3, H, W], row by row."""
@@ -25,18 +27,16 @@ class PatchEmbed(nn.Module):
 class TaskEmbedding(nn.Module):
     """What a task-conditioned gate sees of its task: LayerNorm(MLP(one-hot task id)), upstream `new_Mlp`."""
 
-    one_hot: Tensor
-
     def __init__(self, tasks: int, width: int, norm_eps: float) -> None:
         super().__init__()
         self.fc1 = nn.Linear(tasks, width)
         self.fc2 = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.register_buffer("one_hot", torch.eye(tasks), persistent=False)
 
     def forward(self, tasks: tuple[int, ...]) -> Tensor:
-        ids = torch.cat([self.one_hot[t : t + 1] for t in tasks])
-        return cast(Tensor, self.norm(self.fc2(functional.gelu(self.fc1(ids)))))
+        # The product with a one-hot row is a column of the weight.
+        hidden = torch.stack([self.fc1.weight[:, task] for task in tasks]) + self.fc1.bias
+        return cast(Tensor, self.norm(self.fc2(functional.gelu(hidden))))
 
 
 class Backbone(nn.Module):
@@ -68,22 +68,30 @@ class Backbone(nn.Module):
         represent = self.gate_task_represent
         return TaskGroups(tasks, None if represent is None else represent(tasks))
 
-    def forward(self, image: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Tokens of each task; everything before the first mixture of experts runs once.
+    def common(self, image: Tensor) -> Tensor:
+        """Tokens as no task has changed them yet: up to the experts of the first mixture, or all the way."""
+        x = self.embed(image)
+        for block in self._blocks[: self.shared]:
+            x = block.feed(block.attend(x), NO_TASK)
+        return self._blocks[self.shared].attend(x) if self.shared < len(self.blocks) else x
 
-        A trunk without mixtures gives every task the same tensor.
-        """
-        blocks = cast(list[Block], list(self.blocks))
-        groups, x = self.groups(tasks), self.embed(image)
-        for block in blocks[: self.shared]:
-            x = block(x, groups)
-        if self.shared == len(blocks):
+    def finish(self, x: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Last tokens of each task from the common ones x [B, N, D], all tasks in one batch."""
+        if self.shared == len(self.blocks):
             return (x,) * len(tasks)
-        x = blocks[self.shared].attend(x)
-        x = blocks[self.shared].feed(x.repeat(len(tasks), 1, 1) if len(tasks) > 1 else x, groups)
-        for block in blocks[self.shared + 1 :]:
+        groups = self.groups(tasks)
+        x = self._blocks[self.shared].feed(x.repeat(len(tasks), 1, 1) if len(tasks) > 1 else x, groups)
+        for block in self._blocks[self.shared + 1 :]:
             x = block(x, groups)
         return x.chunk(len(tasks)) if len(tasks) > 1 else (x,)
+
+    def forward(self, image: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Last tokens of each task; a trunk without mixtures gives every task the same tensor."""
+        return self.finish(self.common(image), tasks)
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
 
 
 def _normal(*shape: int) -> nn.Parameter:

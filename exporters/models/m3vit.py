@@ -1,4 +1,4 @@
-"""M3ViT: one vision transformer, a gate and a head per task (arXiv 2210.14793); parameters named as upstream."""
+"""M3ViT: one vision transformer, a gate and a head per task (arXiv 2210.14793), named as upstream."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from edgemtl.exporters.models.moe import MoE
 class M3ViT(nn.Module):
     """A multi-task model; raises `ConfigError` for a task name torch cannot give to a module.
 
-    Images are float [B, 3, H, W], sized and normalised as the config says; maps are [B, channels, H, W] and raw:
+    Images are float [B, 3, H, W], sized and normalised as the config says; maps are raw [B, channels, H, W]:
     logits for segmentation, edges and saliency, values for depth and normals.
     """
 
@@ -37,7 +37,7 @@ class M3ViT(nn.Module):
         return cast(Tensor, self.decoders[task](tokens))
 
     def forward_all(self, image: Tensor) -> dict[str, Tensor]:
-        """The maps of all tasks; what precedes the first mixture of experts runs once, the rest as a batch."""
+        """The maps of all tasks; what precedes the first mixture of experts runs once, the rest batched."""
         tokens = self.backbone(image, tuple(range(len(self.config.tasks))))
         return {name: self.decoders[name](x) for name, x in zip(self.config.task_names, tokens, strict=True)}
 

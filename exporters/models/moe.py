@@ -1,6 +1,7 @@
 """The mixture-of-experts layer: a gate per token, k experts per token, computed in expert order."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -11,7 +12,12 @@ from edgemtl.exporters.models.config import ModelConfig
 from edgemtl.exporters.models.routing import Window, balance, columns, route
 
 Activation = Callable[[Tensor], Tensor]
-ACTIVATIONS: dict[str, Activation] = {"gelu": functional.gelu, "relu": functional.relu}
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
 
 
 def moe_forward(
@@ -94,7 +100,7 @@ class MoE(nn.Module):
         self.compute: Callable[..., Tensor] = moe_forward
         self.loss: Tensor | None = None
         self.counting = False
-        self.counts = torch.zeros(len(config.tasks), config.experts, dtype=torch.int64)
+        self.counts = self._no_counts()
 
     def _gates(self) -> nn.Module:
         c = self.config
@@ -146,10 +152,13 @@ class MoE(nn.Module):
 
     def start_counting(self) -> None:
         """Count the tokens of each task [tasks, experts] from zero until `counting` is false again."""
-        self.counting, self.counts = True, torch.zeros_like(self.counts)
+        self.counting, self.counts = True, self._no_counts()
+
+    def _no_counts(self) -> Tensor:
+        return torch.zeros(len(self.config.tasks), self.config.experts, dtype=torch.int64, device="cpu")
 
     def _count(self, logits: list[Tensor], tasks: Sequence[int]) -> None:
         c = self.config
         for task, z in zip(tasks, logits, strict=True):
             chosen = route(z.detach(), c.top_k, c.expert_prune, c.window(task))[1]
-            self.counts[task] += torch.bincount(chosen.reshape(-1), minlength=c.experts)
+            self.counts[task] += torch.bincount(chosen.reshape(-1), minlength=c.experts).cpu()
