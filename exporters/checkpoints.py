@@ -81,9 +81,8 @@ def _stored(path: Path, stored: dict[str, Any] | None) -> dict[str, Any]:
         raise CheckpointError(f"{path} must carry its model config, and it does not; give the config")
     version = stored.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{path} must have schema_version {SCHEMA_VERSION}, not {version!r}; save it again"
-        )
+        rule = f"{path} must have schema_version {SCHEMA_VERSION}, not {version!r}"
+        raise CheckpointError(f"{rule}; save it again")
     absent = [key for key in ("model", "metadata") if not isinstance(stored.get(key), dict)]
     if absent:
         raise CheckpointError(f"{path} must carry an object {' and an object '.join(absent)}; save it again")

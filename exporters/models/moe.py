@@ -39,15 +39,30 @@ def moe_forward(
     k, threshold, window, normalize: see `route`. Each expert runs once, over all the tokens that chose it.
     """
     scores, experts = route(logits, k, threshold, window, normalize)
-    chosen = experts.reshape(-1)
-    order = chosen.argsort(stable=True)
-    counts = torch.bincount(chosen, minlength=w1.shape[0]).tolist()
-    rows = x.index_select(0, order // k).split_with_sizes(counts)
+    tokens, rows, back = _group(experts, w1.shape[0])
+    groups = x.index_select(0, tokens).split_with_sizes(rows)
     act = ACTIVATIONS[activation]
-    done = [torch.addmm(b2[e], act(torch.addmm(b1[e], r, w1[e])), w2[e]) for e, r in enumerate(rows)]
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    done = [torch.addmm(b2[e], act(torch.addmm(b1[e], g, w1[e])), w2[e]) for e, g in enumerate(groups)]
     y = torch.cat(done).index_select(0, back).view(*scores.shape, -1)
     return (y * scores[:, :, None].to(y.dtype)).sum(1)
+
+
+def _group(experts: Tensor, total: int) -> tuple[Tensor, list[int], Tensor]:
+    """Tokens in expert order, rows per expert, and where each choice [T, k] of a token went (flat).
+
+    An expert's rows are padded (with token 0, never read) to a sixteenth of an even share: matrix libraries
+    compile a kernel per shape, which costs more than the padding when every call brings new shapes.
+    """
+    chosen = experts.reshape(-1)
+    grain = max(1, len(chosen) // (16 * total))
+    order = chosen.argsort(stable=True)
+    counts = torch.bincount(chosen, minlength=total)
+    room = (counts + grain - 1) // grain * grain
+    padding = (room - counts).cumsum(0) - (room - counts)
+    slots = torch.arange(len(order), device=order.device) + padding[chosen[order]]
+    rows: list[int] = room.tolist()
+    tokens = order.new_zeros(sum(rows)).index_copy_(0, slots, order // experts.shape[1])
+    return tokens, rows, torch.empty_like(order).index_copy_(0, order, slots)
 
 
 class Gate(nn.Module):
