@@ -1,0 +1,1 @@
+"""Code generation: what a target runs, made from the tasks' graphs."""

@@ -1,0 +1,84 @@
+"""Writing steps: where each value lies, and copies where a kernel needs another layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from edgemtl.codegen.cpu.graph import name_of, shape_of
+from edgemtl.codegen.cpu.ir import Constant, Step, View, dense
+from edgemtl.codegen.cpu.views import look
+from edgemtl.tvm_bridge.specs import CopySpec
+
+Nodes = tuple[ir.Node, ...]
+
+
+@dataclass
+class Emitter:
+    """The steps of one task while they are written; ``views`` says where each value of the graph lies.
+
+    ``nodes`` are those of the group being written: every step is charged to them.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    views: dict[ir.Value, View] = field(default_factory=dict)
+    nodes: Nodes = ()
+    buffers: int = 0
+
+    def new(self, shape: tuple[int, ...], dtype: str = "float32") -> View:
+        """A new arena buffer, dense. Names count up, so equal beginnings of two tasks use equal names."""
+        self.buffers += 1
+        return dense(f"v{self.buffers - 1}", shape, dtype)
+
+    def step(
+        self, spec: Any, inputs: tuple[View, ...], outputs: tuple[View, ...], constants: tuple[Constant, ...] = ()
+    ) -> None:
+        """Append a step."""
+        self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
+
+    def copy(self, source: View, target: View) -> None:
+        """Append a step that copies elements from one view to another of the same shape."""
+        self.step(CopySpec(source.shape, source.strides, target.strides), (source,), (target,))
+
+    def dense(self, view: View) -> View:
+        """The view itself if it is dense, else a dense copy."""
+        if view.is_dense:
+            return view
+        fresh = self.new(view.shape, view.dtype)
+        self.copy(view, fresh)
+        return fresh
+
+    def reshaped(self, view: View, shape: tuple[int, ...]) -> View:
+        """The view in another shape, copied only where it must be."""
+        seen = view.reshape(shape) or self.dense(view).reshape(shape)
+        assert seen is not None
+        return seen
+
+    def look(self, node: ir.Node, view: View) -> tuple[View, ...]:
+        """What the outputs of a view node see, copied only where it must be."""
+        seen = look(node, view)
+        if None in seen:
+            seen = look(node, self.dense(view))
+        return tuple(v for v in seen if v is not None)
+
+    def rows(self, value: ir.Value) -> View:
+        """A value [.., K] as dense rows [M, K]."""
+        view = self.dense(self.views[value])
+        return self.reshaped(view, (view.size // view.shape[-1], view.shape[-1]))
+
+    def pixels(self, value: ir.Value) -> View:
+        """An image [1, C, H, W] as dense rows [H * W, C]: channels last."""
+        _, channels, height, width = self.views[value].shape
+        view = self.dense(self.views[value].transpose((0, 2, 3, 1)))
+        return self.reshaped(view, (height * width, channels))
+
+    def define_rows(self, value: ir.Value, rows: View) -> None:
+        """Say that a value's elements are these dense rows."""
+        self.views[value] = self.reshaped(rows, shape_of(value))
+
+    def define_pixels(self, value: ir.Value, pixels: View) -> None:
+        """Say that an image [1, C, H, W] lies in these rows [H * W, C]."""
+        _, channels, height, width = shape_of(value)
+        self.views[value] = self.reshaped(pixels, (1, height, width, channels)).transpose((0, 3, 1, 2))

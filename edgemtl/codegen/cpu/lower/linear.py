@@ -1,0 +1,167 @@
+"""Linear layers with what can be fused behind them: bias, activation, residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.codegen.cpu.emit import Emitter
+from edgemtl.codegen.cpu.graph import (
+    array_of,
+    attribute,
+    constant_operand,
+    input_at,
+    is_op,
+    named_constant,
+    private_producer,
+    producer,
+    shape_of,
+)
+from edgemtl.codegen.cpu.ir import Array, Constant
+from edgemtl.codegen.cpu.lower.activation import strip_activation
+from edgemtl.codegen.cpu.match import Group
+from edgemtl.tvm_bridge.specs import LinearSpec
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x [M, K] @ weight [K, N] + bias [N], then an activation; ``pixels``: the rows are those of a [1, K, H, W] image."""
+
+    source: ir.Value
+    weight: Constant
+    bias: Constant
+    nodes: tuple[ir.Node, ...]
+    activation: str = ""
+    pixels: bool = False
+
+
+def match_linear(node: ir.Node) -> Group | None:
+    """MatMul, Gemm or a 1x1 Conv with bias, then an activation, then the sum with a tensor of the same shape."""
+    return _match_residual(node) or _match_plain(node)
+
+
+def _match_plain(node: ir.Node) -> Group | None:
+    linear = match_activated(node.outputs[0])
+    if linear is None:
+        return None
+    return Group("linear", linear.nodes, lambda em: _emit(em, node.outputs[0], linear, None))
+
+
+def _match_residual(node: ir.Node) -> Group | None:
+    if not is_op(node, "Add"):
+        return None
+    for value, other in (node.inputs, reversed(node.inputs)):
+        if value is None or other is None or array_of(other) is not None or shape_of(value) != shape_of(other):
+            continue
+        behind, between = behind_reshapes(value)
+        linear = match_activated(behind) if behind is not None else None
+        if linear is not None:
+            nodes = (node, *between, *linear.nodes)
+            found, residual = linear, other
+            return Group("linear", nodes, lambda em: _emit(em, node.outputs[0], found, residual))
+    return None
+
+
+def behind_reshapes(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
+    """The value behind reshapes that nothing else reads, and those reshapes; None where it is read elsewhere too."""
+    nodes: list[ir.Node] = []
+    while (node := private_producer(value, "Reshape", "Squeeze", "Unsqueeze", "Flatten")) is not None:
+        nodes.append(node)
+        before = node.inputs[0]
+        assert before is not None
+        value = before
+    return (value if len(value.uses()) == 1 and not value.is_graph_output() else None), tuple(nodes)
+
+
+def match_activated(value: ir.Value) -> Linear | None:
+    """The linear layer and its activation that compute a value."""
+    activation = strip_activation(value)
+    core = match_core(activation.source)
+    if core is None:
+        return None
+    return Linear(core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels)
+
+
+def match_core(value: ir.Value) -> Linear | None:
+    """The linear layer with its bias that computes a value."""
+    node = producer(value, "Add", "MatMul", "Gemm", "Conv")
+    if node is None:
+        return None
+    if node.op_type == "Add":
+        return _with_bias(node)
+    return _CORES[node.op_type](node, None, ())
+
+
+def _with_bias(add: ir.Node) -> Linear | None:
+    held = constant_operand(add)
+    node = private_producer(held[1], "MatMul") if held is not None else None
+    if held is None or node is None:
+        return None
+    shape = array_of(held[0]).shape  # type: ignore[union-attr]  # constant_operand promises an array
+    width = shape_of(add.outputs[0])[-1]
+    if np.prod(shape) != width or shape[-1] != width:
+        return None
+    return _matmul(node, held[0], (add,))
+
+
+def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    weight, x = node.inputs[1], node.inputs[0]
+    array = array_of(weight)
+    if x is None or weight is None or array is None or array.ndim != 2 or array_of(x) is not None:
+        return None
+    return _linear(x, weight, array, bias, (*outer, node))
+
+
+def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    weight, x = node.inputs[1], node.inputs[0]
+    array, added = array_of(weight), input_at(node, 2)
+    plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
+    if x is None or weight is None or array is None or not plain or (added is not None and array_of(added) is None):
+        return None
+    array = (array.T if attribute(node, "transB", 0) else array) * np.float32(attribute(node, "alpha", 1.0))
+    return _linear(x, weight, array, added, (*outer, node))
+
+
+def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    """A 1x1 convolution of stride 1: a linear layer over the pixels."""
+    weight, x = node.inputs[1], node.inputs[0]
+    array = array_of(weight)
+    if x is None or weight is None or array is None or array.shape[2:] != (1, 1) or len(array.shape) != 4:
+        return None
+    stays = set(attribute(node, "strides", (1, 1))) == {1} and not any(attribute(node, "pads", (0, 0, 0, 0)))
+    if not stays or attribute(node, "group", 1) != 1:
+        return None
+    return _linear(x, weight, array[:, :, 0, 0].T, input_at(node, 2), (*outer, node), pixels=True)
+
+
+_CORES = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
+
+
+def _linear(
+    x: ir.Value,
+    weight: ir.Value,
+    array: Array,
+    bias: ir.Value | None,
+    nodes: tuple[ir.Node, ...],
+    pixels: bool = False,
+) -> Linear:
+    width, held = array.shape[1], array_of(bias)
+    named = named_constant(weight.name or "weight", array)
+    if held is None or bias is None:
+        added = named_constant(f"zeros_{width}", np.zeros(width, np.float32))
+    else:
+        added = named_constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
+    return Linear(x, named, added, nodes, pixels=pixels)
+
+
+def _emit(em: Emitter, value: ir.Value, linear: Linear, residual: ir.Value | None) -> None:
+    look = em.pixels if linear.pixels else em.rows
+    rows = look(linear.source)
+    depth, width = linear.weight.array.shape
+    added = (look(residual),) if residual is not None else ()
+    spec = LinearSpec(rows.shape[0], depth, width, linear.activation, bool(added))
+    out = em.new((rows.shape[0], width))
+    em.step(spec, (rows, *added), (out,), (linear.weight, linear.bias))
+    (em.define_pixels if linear.pixels else em.define_rows)(value, out)

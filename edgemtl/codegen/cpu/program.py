@@ -1,0 +1,124 @@
+"""The compiled program of a CPU: what the bundle stores and the runtime runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgemtl.codegen.cpu.ir import Array, Step
+from edgemtl.schedule import Plan
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class WeightTensor:
+    """One packed tensor in the weights section; ``offset`` in bytes, a multiple of 64."""
+
+    name: str
+    offset: int
+    array: Array = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step as a user reads it: its kernel, the ONNX nodes it stands for, its work and the bytes it touches."""
+
+    step: int
+    kernel: str
+    origin: tuple[str, ...]
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TaskProgram:
+    """One task: the exported functions that run and prepare it, its layers and its output."""
+
+    task: str
+    entry: str
+    prepare: str | None
+    steps: tuple[Step, ...]
+    layers: tuple[Layer, ...]
+    output_shape: tuple[int, ...]
+    output_dtype: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return sum(layer.macs for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class CpuProgram:
+    """Every task compiled for one CPU target.
+
+    ``library`` is a shared object; ``weights`` are in file order. Sizes in bytes. The first task of a run starts at
+    step 0, every further one at ``common_prefix_steps``.
+    """
+
+    target: CpuTarget
+    library: bytes = field(repr=False)
+    weights: tuple[WeightTensor, ...] = field(repr=False)
+    tasks: tuple[TaskProgram, ...]
+    plan: Plan
+    arena_bytes: int
+    prepared_bytes: int
+    weights_bytes: int
+    common_prefix_steps: int
+    notes: tuple[str, ...]
+
+
+def to_manifest(program: CpuProgram) -> dict[str, Any]:
+    """The "program" and "weights" entries of a bundle's manifest."""
+    return {"program": _program_entry(program), "weights": [_weight_entry(w) for w in program.weights]}
+
+
+def _program_entry(program: CpuProgram) -> dict[str, Any]:
+    target = program.target
+    return {
+        "device": "cpu",
+        "target": {
+            "name": target.name,
+            "triple": target.triple,
+            "mcpu": target.mcpu,
+            "vector_bits": target.vector_bits,
+            "threads": target.threads,
+        },
+        "library": "program/cpu.so",
+        "arena_bytes": program.arena_bytes,
+        "prepared_bytes": program.prepared_bytes,
+        "weights_bytes": program.weights_bytes,
+        "common_prefix_steps": program.common_prefix_steps,
+        "tasks": {task.task: _task_entry(task) for task in program.tasks},
+    }
+
+
+def _task_entry(task: TaskProgram) -> dict[str, Any]:
+    return {
+        "entry": task.entry,
+        "prepare": task.prepare,
+        "steps": len(task.steps),
+        "output": {"shape": list(task.output_shape), "dtype": task.output_dtype},
+        "layers": [_layer_entry(layer) for layer in task.layers],
+    }
+
+
+def _layer_entry(layer: Layer) -> Mapping[str, Any]:
+    return {
+        "step": layer.step,
+        "kernel": layer.kernel,
+        "origin": list(layer.origin),
+        "macs": layer.macs,
+        "bytes": layer.bytes,
+    }
+
+
+def _weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
+    return {
+        "name": tensor.name,
+        "offset": tensor.offset,
+        "bytes": tensor.array.nbytes,
+        "shape": list(tensor.array.shape),
+        "dtype": tensor.array.dtype.name,
+    }
