@@ -1,0 +1,82 @@
+"""The image input: one, of batch 1 and fixed size."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgemtl.errors import ModelError, UnsupportedError
+from edgemtl.frontend.metadata import Metadata
+from edgemtl.frontend.model import InputSpec
+
+MAX_SIDE = 1 << 15
+
+
+def is_image(value: ir.Value) -> bool:
+    """Whether a graph input can be the image: rank 4."""
+    return value.shape is not None and len(value.shape) == 4
+
+
+def fix_batch(graph: ir.Graph, notes: list[str]) -> None:
+    """Give the image input a batch of 1 where its size is open, and forget the shapes that followed from it.
+
+    Raises `UnsupportedError` for any other open size and for another batch, `ModelError` for sizes below 1.
+    """
+    for value in graph.inputs:
+        if is_image(value):
+            value.shape = _fixed(value, notes)
+    for node in graph:
+        for output in node.outputs:
+            output.shape = None
+
+
+def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
+    assert value.shape is not None
+    sizes = list(value.shape)
+    if not isinstance(sizes[0], int):
+        notes.append(f"input {value.name}: batch size {sizes[0].value or 'unknown'} taken as 1")
+        sizes[0] = 1
+    for axis, size in zip(("batch", "channels", "height", "width"), sizes, strict=True):
+        if not isinstance(size, int):
+            reason = f"its {axis} is open ({size.value or 'unknown'}), and shapes are fixed when compiling"
+            raise UnsupportedError(f"input {value.name}", reason, f"export the model with a fixed {axis}")
+        if not 1 <= size <= MAX_SIDE:
+            raise ModelError(f"input {value.name} must have a {axis} from 1 to {MAX_SIDE}, not {size}")
+    if sizes[0] != 1:
+        reason = f"its batch size is {sizes[0]}, and models are compiled for one image"
+        raise UnsupportedError(f"input {value.name}", reason, "export the model with batch size 1")
+    return ir.Shape(sizes)
+
+
+def check_inputs(graph: ir.Graph) -> None:
+    """`UnsupportedError` unless the graph has one input, a float32 image [1, C, H, W]."""
+    inputs = list(graph.inputs)
+    for value in inputs:
+        if not is_image(value):
+            reason = f"it is {_describe(value)}, and the only input can be an image [1, C, H, W]"
+            raise UnsupportedError(f"input {value.name}", reason, "make it a constant before exporting")
+        if value.dtype != ir.DataType.FLOAT:
+            reason = f"it is {_describe(value)}, and images are float32"
+            raise UnsupportedError(f"input {value.name}", reason, "export the model with a float32 image")
+    if len(inputs) != 1:
+        names = ", ".join(str(value.name) for value in inputs) or "none"
+        reason = f"there are {len(inputs)} inputs ({names}), and there must be one image"
+        raise UnsupportedError("graph", reason, "export the model with the image as its only input")
+
+
+def _describe(value: ir.Value) -> str:
+    return f"{value.dtype} of shape {value.shape}"
+
+
+def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> InputSpec:
+    """The input with the normalisation the metadata gives; a note where there is none."""
+    (value,) = graph.inputs
+    assert value.shape is not None and value.name is not None
+    batch, channels, height, width = value.shape.numpy()
+    known = metadata is not None and metadata.input == value.name
+    mean, std = (metadata.mean, metadata.std) if metadata is not None and known else (None, None)
+    if mean is None or std is None:
+        notes.append(f"input {value.name}: normalisation unknown, the image is expected as the model takes it")
+    elif not len(mean) == len(std) == channels or min(std) <= 0:
+        rule = f"{channels} means and {channels} positive deviations"
+        raise ModelError(f"metadata of input {value.name} must have {rule}, not {mean} and {std}")
+    return InputSpec(value.name, (batch, channels, height, width), mean, std)

@@ -1,0 +1,69 @@
+"""What the frontend hands on: one ONNX graph, its input, its tasks and its mixture-of-experts layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+ORIGIN = "edgemtl.origin"
+"""Node metadata: path of the torch module the node came from."""
+
+METADATA = "edgemtl"
+"""Model metadata written by the exporter: JSON that describes tasks, input and routing."""
+
+KINDS = ("segmentation", "depth", "normals", "edges", "saliency", "other")
+"""What a task's output map can mean."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The image input.
+
+    shape: (1, C, H, W).  mean, std: per channel, the input is (pixel / 255 - mean) / std; None where the model
+    does not say.
+    """
+
+    name: str
+    shape: tuple[int, int, int, int]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its name, the graph output that answers it, what the map means (one of `KINDS`), its channels."""
+
+    name: str
+    output: str
+    kind: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class MoELayer:
+    """One MoE node: its name, experts in all, experts per token, token width and hidden width."""
+
+    node: str
+    experts: int
+    top_k: int
+    dim: int
+    hidden: int
+
+
+@dataclass(frozen=True)
+class MultiTaskModel:
+    """A model ready to be partitioned.
+
+    ir: standard ONNX operators and `edgemtl::MoE` only, batch 1, every shape static and inferred, constants are
+    initializers, no dead code, one input, one output per task; its functions are the MoE bodies, so that
+    `onnx_ir.to_proto(ir)` runs in any ONNX runtime.  notes: every default and assumption taken.
+    sha256: of the file as it was read, external data included.
+    """
+
+    ir: ir.Model
+    input: InputSpec
+    tasks: tuple[Task, ...]
+    moe: tuple[MoELayer, ...]
+    notes: tuple[str, ...]
+    sha256: str

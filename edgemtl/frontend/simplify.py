@@ -1,0 +1,118 @@
+"""Bring a graph into the form the rest of the compiler expects, changing no result."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateHashedInitializersPass,
+    IdentityEliminationPass,
+    InlinePass,
+    LiftConstantsToInitializersPass,
+    LiftSubgraphInitializersToMainGraphPass,
+    NameFixPass,
+    OutputFixPass,
+    RemoveInitializersFromInputsPass,
+    RemoveUnusedFunctionsPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+    ShapeInferencePass,
+    TopologicalSortPass,
+)
+from onnxscript.optimizer._constant_folding import FoldConstantsPass
+
+from edgemtl.frontend.files import MAX_ELEMENTS
+from edgemtl.frontend.model import ORIGIN
+from edgemtl.frontend.moe_node import DOMAIN, attach_functions
+
+MAX_GROWTH = 1 << 20
+"""Elements a folded constant may have more than what it is made of."""
+ROUNDS = 4
+"""Folding gives shapes, shapes let more be folded; real models settle in two."""
+
+
+def prepare(proto: onnx.ModelProto) -> ir.Model:
+    """The graph with foreign functions inlined, our own bodies on the MoE nodes and every node named."""
+    model = ir.from_proto(proto)
+    attach_functions(model)
+    inline = InlinePass(criteria=lambda function: function.domain != DOMAIN)
+    for step in (inline, RemoveInitializersFromInputsPass(), RemoveUnusedFunctionsPass()):
+        step(model)
+    _name_nodes(model.graph)
+    return model
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Every node a name of its own, kept through all that follows: errors and reports speak of it."""
+    taken: set[str] = set()
+    for index, node in enumerate(graph):
+        name = node.name or f"{node.op_type}_{index}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        node.name = name
+
+
+def simplify(model: ir.Model) -> None:
+    """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place."""
+    fold = FoldConstantsPass(
+        shape_inference=True, input_size_limit=MAX_ELEMENTS, output_size_limit=MAX_ELEMENTS, should_fold=_may_fold
+    )
+    for _ in range(ROUNDS):
+        infer_shapes(model)
+        folded = fold(model).modified
+        drop_single_splits(model.graph)
+        _sweep(model)
+        if not folded:
+            break
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Fill in the types and shapes ONNX can infer."""
+    ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+
+
+def _may_fold(node: ir.Node) -> bool:
+    """Folding must not blow a small file up: the result's size must be known and in proportion."""
+    made = 0
+    for output in node.outputs:
+        if output.shape is None or not output.shape.is_static():
+            return False
+        made += output.shape.size()
+    given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
+    return made <= given + MAX_GROWTH
+
+
+def drop_single_splits(graph: ir.Graph) -> None:
+    """A split into one part is its input."""
+    for node in list(graph):
+        source = node.inputs[0] if node.op_type == "Split" and len(node.outputs) == 1 else None
+        if source is not None and not node.outputs[0].is_graph_output():
+            ir.convenience.replace_all_uses_with(node.outputs[0], source)
+            graph.remove(node, safe=True)
+
+
+def _sweep(model: ir.Model) -> None:
+    for step in (
+        IdentityEliminationPass(),
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        LiftSubgraphInitializersToMainGraphPass(),
+        DeduplicateHashedInitializersPass(size_limit=1 << 40),
+        CommonSubexpressionEliminationPass(size_limit=1 << 10),
+        RemoveUnusedNodesPass(),
+    ):
+        step(model)
+
+
+def finish(model: ir.Model) -> None:
+    """Tidy after recognition: dead code, names, metadata. In place."""
+    _sweep(model)
+    for step in (RemoveUnusedOpsetsPass(), OutputFixPass(), NameFixPass(), TopologicalSortPass()):
+        step(model)
+    for node in model.graph:
+        origin = node.metadata_props.get(ORIGIN)
+        node.metadata_props.clear()
+        if origin:
+            node.metadata_props[ORIGIN] = origin
+        node.doc_string = None
