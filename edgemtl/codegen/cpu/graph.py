@@ -76,9 +76,9 @@ def is_op(node: ir.Node | None, *ops: str) -> bool:
 
 
 def producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
-    """The node that computes a value, if it is one of these standard operators."""
+    """The node that computes a value, if it is one of these standard operators (any node where none is named)."""
     node = value.producer() if value is not None else None
-    return node if is_op(node, *ops) else None
+    return node if not ops or is_op(node, *ops) else None
 
 
 def is_private(value: ir.Value) -> bool:

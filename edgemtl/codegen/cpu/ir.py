@@ -89,9 +89,9 @@ def dense(buffer: str, shape: tuple[int, ...], dtype: str = "float32") -> View:
 
 @dataclass(frozen=True)
 class Constant:
-    """One raw weight as the model holds it; ``name`` is its name there, ``key`` identifies its content."""
+    """One raw weight as the model holds it: ``key`` identifies its content, ``name`` is what the model calls it."""
 
-    name: str
+    name: str = field(compare=False)
     key: str
     array: Array = field(compare=False, repr=False)
 

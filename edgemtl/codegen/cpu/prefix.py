@@ -1,0 +1,43 @@
+"""The steps that several tasks share at their beginning: made once, run once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Step, View
+
+Steps = tuple[Step, ...]
+
+
+def common_prefix(tasks: Sequence[Steps]) -> int:
+    """How many leading steps are the same work on the same buffers in every task; 0 for one task alone.
+
+    A step that writes a task's output is never shared: each task has its own.
+    """
+    if len(tasks) < 2:
+        return 0
+    shared = 0
+    for steps in zip(*tasks, strict=False):
+        if any(step != steps[0] for step in steps) or any(view.buffer == OUTPUT for view in steps[0].outputs):
+            break
+        shared += 1
+    return shared
+
+
+def separate(tasks: Sequence[Steps], names: Sequence[str], prefix: int) -> tuple[Steps, ...]:
+    """The tasks' steps with buffers first written behind the prefix named after their task."""
+    return tuple(_separate(steps, name, prefix) for steps, name in zip(tasks, names, strict=True))
+
+
+def _separate(steps: Steps, name: str, prefix: int) -> Steps:
+    shared = {buffer for step in steps[:prefix] for buffer in step.buffers} | {IMAGE, OUTPUT}
+
+    def rename(view: View) -> View:
+        return view if view.buffer in shared else replace(view, buffer=f"{name}.{view.buffer}")
+
+    behind = (
+        replace(step, inputs=tuple(map(rename, step.inputs)), outputs=tuple(map(rename, step.outputs)))
+        for step in steps[prefix:]
+    )
+    return (*steps[:prefix], *behind)
