@@ -121,6 +121,40 @@ def test_attention_with_its_scale_in_any_place(scale: str) -> None:
     assert kinds(parse(QKV % SCALES[scale], **constants)) == ["attention"]
 
 
+SEPARATE = """g (float[1,6,8] x) => (y) {
+  q0 = MatMul(x, wq)
+  k0 = MatMul(x, wk)
+  v0 = MatMul(x, wv)
+  q1 = Add(q0, b)
+  v1 = Add(v0, b)
+  q2 = Reshape(q1, s)
+  k2 = Reshape(k0, s)
+  v2 = Reshape(v1, s)
+  q3 = Transpose<perm = [0, 2, 1, 3]>(q2)
+  t = Transpose<perm = [0, 2, 3, 1]>(k2)
+  v = Transpose<perm = [0, 2, 1, 3]>(v2)
+  q = Mul(q3, f)
+  m = MatMul(q, t)
+  p = Softmax<axis = -1>(m)
+  o = MatMul(p, v)
+  u = Transpose<perm = [0, 2, 1, 3]>(o)
+  y = Reshape(u, back)
+}"""
+SEPARATE_CONSTANTS = {
+    "wq": random(8, 8),
+    "wk": random(8, 8, seed=1),
+    "wv": random(8, 8, seed=2),
+    "b": random(8),
+    "s": int64(1, 6, 2, 4),
+    "f": np.float32(0.5),
+    "back": int64(1, 6, 8),
+}
+
+
+def test_separate_projections_join_attention() -> None:
+    assert kinds(parse(SEPARATE, **SEPARATE_CONSTANTS)) == ["attention"]
+
+
 def test_masked_attention_is_left_with_a_reason() -> None:
     body = "m = MatMul(q, t) \n n = Add(m, mask) \n p = Softmax<axis = -1>(n)"
     found = groups(parse(QKV % body, **QKV_CONSTANTS, mask=random(6, 6)))

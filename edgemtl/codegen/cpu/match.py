@@ -93,6 +93,7 @@ def _in_order(nodes: Sequence[ir.Node], taken: Mapping[ir.Node, Group]) -> list[
                 needs.discard(key)
                 if not needs:
                     heapq.heappush(ready, (last[other], other))
+    assert len(order) == len(groups), "groups must not wait for each other"
     return order
 
 

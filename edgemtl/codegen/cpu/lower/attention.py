@@ -17,6 +17,7 @@ from edgemtl.codegen.cpu.graph import (
     shape_of,
 )
 from edgemtl.codegen.cpu.ir import View, dense
+from edgemtl.codegen.cpu.lower.projections import Projections, emit_projections, match_projections
 from edgemtl.codegen.cpu.match import Group, Refusal
 from edgemtl.codegen.cpu.views import is_view
 from edgemtl.tvm_bridge.specs import AttentionSpec
@@ -33,11 +34,15 @@ class _Operand:
 
 @dataclass(frozen=True)
 class _Attention:
-    """Heads, tokens and the width of a head; the factor on the scores; the nodes, the product with v first."""
+    """Heads, tokens and the width of a head; the factor on the scores; the nodes, the product with v first.
+
+    ``projections``: the linear layers of q, k and v, where each has its own.
+    """
 
     shape: tuple[int, int, int]
     scale: float
     nodes: tuple[ir.Node, ...]
+    projections: Projections | None
 
 
 def match_attention(node: ir.Node) -> Group | Refusal | None:
@@ -58,8 +63,12 @@ def match_attention(node: ir.Node) -> Group | Refusal | None:
     if lead != [1] or shape_of(v)[-3:] != (heads, tokens, width) or shape_of(k)[-3:] != (heads, width, tokens):
         return Refusal("attention must have as many keys as queries and heads of one width", "")
     scaled_q, scaled_k = unscaled(q), unscaled(k)
+    factor = scores.factor * scaled_q.factor * scaled_k.factor
     nodes = (node, softmax, *scores.nodes, product, *scaled_q.nodes, *scaled_k.nodes)
-    found = _Attention((heads, tokens, width), scores.factor * scaled_q.factor * scaled_k.factor, nodes)
+    projections = match_projections((scaled_q.value, scaled_k.value, v))
+    if projections is not None:
+        nodes = (*nodes, *projections.nodes)
+    found = _Attention((heads, tokens, width), factor, nodes, projections)
     return Group("attention", nodes, lambda em: _emit(em, found, (q, k, v)))
 
 
@@ -114,6 +123,8 @@ def _trace(em: Emitter, value: ir.Value) -> View:
 
 def _emit(em: Emitter, found: _Attention, operands: tuple[ir.Value, ir.Value, ir.Value]) -> None:
     heads, tokens, width = found.shape
+    if found.projections is not None:
+        emit_projections(em, found.projections)
     q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True))
     packed = _packed(em, (q, k.transpose((0, 2, 1)), v), found)
     out = em.new((tokens, heads * width))
