@@ -13,6 +13,7 @@ from onnx_ir.passes.common import (
 )
 
 from edgemtl.frontend.model import ORIGIN
+from edgemtl.frontend.simplify import drop_single_splits
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PREFIX = "model."
@@ -28,6 +29,8 @@ def clean(model: ir.Model) -> None:
     _fold_transposes(model.graph)
     for step in (DeduplicateInitializersPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
         step(model)
+    drop_single_splits(model.graph)
+    _name_folded(model.graph)
     _name_nodes(model.graph)
     _strip(model)
 
@@ -71,6 +74,16 @@ def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name))
     graph.register_initializer(value)
     return value
+
+
+def _name_folded(graph: ir.Graph) -> None:
+    """Weights the exporter folded get the path of the module that uses them."""
+    for value in list(graph.initializers.values()):
+        user = next(iter(value.consumers()), None)
+        folded = str(value.name).startswith("val_") and len(value.shape or ()) > 1
+        name = f"{user.metadata_props.get(ORIGIN)}.folded" if user is not None else ""
+        if folded and user is not None and user.metadata_props.get(ORIGIN) and name not in graph.initializers:
+            value.name = name
 
 
 def _name_nodes(graph: ir.Graph) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -148,11 +149,23 @@ def _symbolic_experts(model: M3ViT) -> Iterator[None]:
             layer.compute = compute
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about its own deprecations and missing extras to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _trace(model: M3ViT, tasks: Sequence[str]) -> ir.Model:
     image = torch.zeros(1, 3, *model.config.image)
-    with _symbolic_experts(model), torch.no_grad(), warnings.catch_warnings():
-        # The exporter warns of its own deprecations; nothing the caller could act on.
-        warnings.simplefilter("ignore")
+    with _symbolic_experts(model), torch.no_grad(), _quiet():
         program = torch.onnx.export(
             _PerTask(model, tasks).eval(),
             (image,),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import (
@@ -79,7 +81,7 @@ def _may_fold(node: ir.Node) -> bool:
     for output in node.outputs:
         if output.shape is None or not output.shape.is_static():
             return False
-        made += output.shape.size()
+        made += math.prod(output.shape.numpy())
     given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
     return made <= given + MAX_GROWTH
 

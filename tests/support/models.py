@@ -1,0 +1,108 @@
+"""Small random multi-task models, as torch modules and as ONNX files."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from edgemtl.exporters.models import M3ViT, ModelConfig, TaskSpec
+from edgemtl.exporters.models.moe import Gate
+from edgemtl.exporters.to_onnx import export_onnx
+
+TASKS = (
+    TaskSpec("semseg", 5, "segmentation"),
+    TaskSpec("depth", 1, "depth"),
+    TaskSpec("normals", 3, "normals"),
+    TaskSpec("edges", 1, "edges"),
+)
+
+SMALL = ModelConfig(
+    image=(16, 24),
+    patch=8,
+    dim=24,
+    depth=2,
+    heads=2,
+    mlp_hidden=40,
+    tasks=TASKS[:2],
+    moe_blocks=(1,),
+    experts=5,
+    top_k=2,
+    expert_hidden=20,
+    class_token=False,
+    head_channels=(12, 8),
+)
+"""Two tasks, two blocks, the second a mixture of five experts."""
+
+
+def small_config(**changes: object) -> ModelConfig:
+    """`SMALL` with some fields replaced."""
+    return replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+@st.composite
+def moe_configs(draw: st.DrawFn) -> ModelConfig:
+    """Small configs of every routing: widths that are no multiple of 16, odd sizes, one to four tasks."""
+    heads, per_head, patch = draw(st.sampled_from([1, 2, 3])), draw(st.integers(4, 12)), draw(st.sampled_from([3, 4, 5, 8]))
+    depth, tasks = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    experts = draw(st.integers(1, 9))
+    top_k = draw(st.integers(1, experts))
+    routing = draw(st.sampled_from(["multi_gate", "task_conditioned", "window"]))
+    blocks = draw(st.sets(st.integers(0, depth - 1), min_size=1))
+    return ModelConfig(
+        image=(patch * draw(st.integers(1, 4)), patch * draw(st.integers(1, 5))),
+        patch=patch,
+        dim=max(8, heads * per_head) if heads > 1 or per_head > 7 else 8,
+        depth=depth,
+        heads=heads,
+        mlp_hidden=draw(st.integers(5, 50)),
+        tasks=TASKS[:tasks],
+        moe_blocks=tuple(sorted(blocks)),
+        experts=experts,
+        top_k=top_k,
+        expert_hidden=draw(st.integers(3, 40)),
+        routing=routing,
+        experts_per_task=draw(st.integers(top_k, experts)) if routing == "window" else 0,
+        task_embedding=draw(st.integers(1, 12)) if routing == "task_conditioned" else 0,
+        expert_prune=draw(st.sampled_from([0.0, 0.0, 0.15])),
+        class_token=draw(st.booleans()),
+        head_channels=tuple(draw(st.lists(st.integers(3, 20), min_size=1, max_size=3))),
+    )
+
+
+def build(config: ModelConfig, seed: int) -> M3ViT:
+    """The model with random weights in evaluation mode.
+
+    Gates are scaled so that routers decide clearly; biases and batch norm statistics are not trivial.
+    """
+    torch.manual_seed(seed)
+    model = M3ViT(config).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            _randomise(module)
+    return model
+
+
+def _randomise(module: nn.Module) -> None:
+    if isinstance(module, nn.BatchNorm2d):
+        module.running_mean.normal_(0, 0.3)
+        module.running_var.uniform_(0.5, 2.0)
+    for name, value in module.named_parameters(recurse=False):
+        if isinstance(module, Gate):
+            value.normal_(0, 1.5 / math.sqrt(value.shape[0]))
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d) and name == "weight":
+            value.uniform_(0.5, 1.5)
+        elif value.ndim > 1 and "bias" not in name:
+            value.normal_(0, 1 / math.sqrt(value[0].numel() if value.ndim != 3 else value.shape[-1]))
+        else:
+            value.normal_(0, 0.2)
+
+
+def build_and_export(config: ModelConfig, seed: int, folder: Path) -> tuple[M3ViT, Path]:
+    """The torch model and its ONNX file in `folder`."""
+    model = build(config, seed)
+    path = Path(folder) / f"model_{seed}.onnx"
+    export_onnx(model, path)
+    return model, path
