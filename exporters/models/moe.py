@@ -43,7 +43,7 @@ def moe_forward(
     groups = x.index_select(0, tokens).split_with_sizes(rows)
     act = ACTIVATIONS[activation]
     done = [torch.addmm(b2[e], act(torch.addmm(b1[e], g, w1[e])), w2[e]) for e, g in enumerate(groups)]
-    y = torch.cat(done).index_select(0, back).view(*scores.shape, -1)
+    y = torch.cat(done).index_select(0, back).view(*scores.shape, w2.shape[2])
     return (y * scores[:, :, None].to(y.dtype)).sum(1)
 
 
