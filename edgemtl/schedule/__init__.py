@@ -1,0 +1,23 @@
+"""Memory planning: how long buffers live, where they lie, in which order steps run. No compiler in here."""
+
+from edgemtl.schedule.checker import PlanError, check
+from edgemtl.schedule.lifetimes import boundary, lifetimes
+from edgemtl.schedule.model import ALIGNMENT, Buffer, Lifetime, Plan, Step, Timeline
+from edgemtl.schedule.planner import plan
+from edgemtl.schedule.reorder import reorder, reorder_tasks
+
+__all__ = [
+    "ALIGNMENT",
+    "Buffer",
+    "Lifetime",
+    "Plan",
+    "PlanError",
+    "Step",
+    "Timeline",
+    "boundary",
+    "check",
+    "lifetimes",
+    "plan",
+    "reorder",
+    "reorder_tasks",
+]
