@@ -1,0 +1,1 @@
+"""The bridge to TVM, the only room that imports it: its names move between releases."""

@@ -1,0 +1,93 @@
+"""Kernels and the order they run in, to the bytes of one shared library.
+
+Every exported entry takes flat uint8 arrays, 64-byte aligned, and a range of steps:
+``entry(arena, weights, prepared, image, output, begin, end)`` runs its calls ``begin <= i < end``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.ir import GlobalVar, PrimType
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.tvm_bridge.target import CpuTarget, tvm_target
+
+SPACES = ("arena", "weights", "prepared", "image", "output")
+COMPILERS = {"x86_64-linux-gnu": ("g++", "g++"), "aarch64-linux-gnu": ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")}
+# No build id, no symbols: the same program must give the same bytes.
+LINK_OPTIONS = ["-shared", "-fPIC", "-Wl,--build-id=none", "-s"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A place: one of SPACES and a byte offset in it, a multiple of 64."""
+
+    space: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step: a kernel and the place of each of its operands."""
+
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One exported function: its name, its calls and the bytes of each space it is given."""
+
+    name: str
+    calls: tuple[Call, ...]
+    space_bytes: Mapping[str, int]
+
+
+def build_library(entries: Sequence[Entry], target: CpuTarget) -> bytes:
+    """Compile ``entries`` into a shared library; the same entries give the same bytes.
+
+    Raises UnsupportedError where the target's linker is not installed.
+    """
+    compiler, package = COMPILERS[target.triple]
+    if shutil.which(compiler) is None:
+        raise UnsupportedError(target.name, f"{compiler} is not installed", f"apt-get install {package}")
+    functions = {call.kernel.symbol: call.kernel.function for entry in entries for call in entry.calls}
+    symbols = {name: GlobalVar(name) for name in functions}
+    module = {symbols[name]: function for name, function in functions.items()}
+    module |= {GlobalVar(entry.name): _entry_function(entry, symbols) for entry in entries}
+    library = tvm.compile(tvm.IRModule(module), target=tvm_target(target))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.so"
+        library.export_library(str(path), cc=compiler, options=LINK_OPTIONS)
+        return path.read_bytes()
+
+
+def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> Any:
+    with IRBuilder() as builder:
+        with T.prim_func():
+            T.func_name(entry.name)
+            T.func_attr({"global_symbol": entry.name})
+            # A space the entry does not use still has its place, as one byte.
+            spaces = {s: T.arg(s, T.Buffer((max(entry.space_bytes.get(s, 0), 1),), "uint8")) for s in SPACES}
+            begin, end = T.arg("begin", T.int32()), T.arg("end", T.int32())
+            for index, call in enumerate(entry.calls):
+                with T.If(tirx.all(begin <= index, index < end)):
+                    with T.Then():
+                        T.evaluate(_call(call, symbols, spaces))
+    return builder.get()
+
+
+def _call(call: Call, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, Any]) -> Any:
+    pointers = [tirx.address_of(spaces[place.space][place.offset]) for place in call.arguments]
+    return tvm.ir.Call(symbols[call.kernel.symbol], pointers, ret_ty=PrimType("int32"))

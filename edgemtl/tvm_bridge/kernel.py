@@ -1,0 +1,43 @@
+"""A kernel: one private function over pointers, and what each pointer means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Role = Literal["input", "output", "weight", "weights_space", "workspace"]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One pointer of a kernel; all are 64-byte aligned.
+
+    "weights_space" is the whole weights section as a float32 array, for kernels that find their weights by a table
+    of element offsets (experts); its shape is (0,).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: Role
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled-to-be function: its symbol, its operands in order, its body and its multiply-accumulates.
+
+    ``function`` is a private TVM PrimFunc (pointers) -> int32 that always returns 0.
+    """
+
+    symbol: str
+    operands: tuple[Operand, ...]
+    function: Any = field(compare=False, repr=False)
+    macs: int = 0

@@ -1,0 +1,79 @@
+"""The processors code is generated for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgemtl.errors import UnsupportedError, UsageError
+
+DEFAULT_THREADS = 2
+CPU_INFO = Path("/proc/cpuinfo")
+AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl"}
+AVX2 = {"avx2", "fma"}
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """A processor: LLVM's names for it, its vector width and registers, and the parts a kernel is split into."""
+
+    name: str
+    triple: str
+    mcpu: str
+    mattr: tuple[str, ...]
+    vector_bits: int
+    vector_registers: int
+    threads: int = DEFAULT_THREADS
+
+    @property
+    def lanes(self) -> int:
+        """float32 values in one vector register."""
+        return self.vector_bits // 32
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        # skylake-avx512 is the oldest of its kind; without the flag LLVM splits 512-bit vectors in two there.
+        CpuTarget("cpu-avx512", "x86_64-linux-gnu", "skylake-avx512", ("-prefer-256-bit",), 512, 32),
+        CpuTarget("cpu-avx2", "x86_64-linux-gnu", "haswell", (), 256, 16),
+        CpuTarget("cpu-a53", "aarch64-linux-gnu", "cortex-a53", ("+neon",), 128, 32),
+    )
+}
+
+
+def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
+    """The target called ``name``; "cpu" is this machine's. Raises UsageError, or UnsupportedError for an old CPU."""
+    if name == "cpu":
+        name = _native()
+    if name not in TARGETS:
+        raise UsageError(f"--target must be one of cpu, {', '.join(TARGETS)}, not {name!r}")
+    return replace(TARGETS[name], threads=threads)
+
+
+def _native() -> str:
+    flags = _cpu_flags()
+    if flags >= AVX512:
+        return "cpu-avx512"
+    if flags >= AVX2:
+        return "cpu-avx2"
+    raise UnsupportedError(
+        "this machine's CPU", "it has neither AVX-512 nor AVX2 with FMA", "name a target of another machine"
+    )
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+def tvm_target(target: CpuTarget) -> Any:
+    """The same target in TVM's words."""
+    import tvm
+
+    words = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.mcpu, "mattr": list(target.mattr)}
+    return tvm.target.Target(words)
