@@ -22,8 +22,11 @@ from tests.exporters.small import ROUTINGS, images, small_config, small_model
 
 
 class RunsCode:
+    def __init__(self, trace):
+        self.trace = trace
+
     def __reduce__(self):
-        return os.system, ("exit 3",)
+        return os.system, (f"touch {self.trace}",)
 
 
 def refusal(path, config=None):
@@ -38,6 +41,7 @@ def assert_same(loaded, model):
     state = model.state_dict()
     assert list(loaded.state_dict()) == list(state)
     for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == state[name].dtype
         assert torch.equal(tensor, state[name]), name
     assert {n: p.requires_grad for n, p in loaded.named_parameters()} == dict.fromkeys(
         (n for n, _ in model.named_parameters()), True
@@ -59,8 +63,8 @@ def test_save_and_load(tmp_path, overrides):
 
 
 def test_equal_models_give_equal_bytes(tmp_path):
-    for name in ("a.safetensors", "b.safetensors"):
-        save_checkpoint(small_model(), tmp_path / name, dict.fromkeys("edcba", 1))
+    for name, keys in (("a.safetensors", "edcba"), ("b.safetensors", "abcde")):
+        save_checkpoint(small_model(), tmp_path / name, dict.fromkeys(keys, 1))
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
@@ -144,12 +148,15 @@ def test_every_single_missing_parameter_is_noticed(tmp_path):
 
 
 def test_code_is_refused_and_not_run(tmp_path):
-    torch.save({"model": {"a": RunsCode()}}, tmp_path / "m.pth")
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(RunsCode(), protocol=2))
+    code = RunsCode(tmp_path / "trace")
+    torch.save({"model": {"a": code}}, tmp_path / "m.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(code, protocol=2))
     rule = "must hold tensors and plain values only, not posix.system; save it again from model.state_dict()"
     for name in ("m.pth", "raw.pth"):
         assert refusal(tmp_path / name, small_config()) == f"{name} {rule}"
-    assert not os.path.exists("/tmp/never")
+    assert not (tmp_path / "trace").exists()
+    pickle.loads(pickle.dumps(code))
+    assert (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b"abc" * 99, lambda b: b[: len(b) // 2]])

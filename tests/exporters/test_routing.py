@@ -59,6 +59,11 @@ def test_selected_scores_are_not_renormalised():
     assert scores.sum() < 0.95
 
 
+def test_a_score_at_the_threshold_stays():
+    assert route(torch.zeros(1, 2), 1, 0.5)[0].item() == 0.5
+    assert route(torch.zeros(1, 2), 1, 0.5001)[0].item() == 0
+
+
 @given(
     tokens=st.integers(0, 70),
     experts=st.integers(1, 9),
