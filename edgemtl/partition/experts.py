@@ -1,0 +1,110 @@
+"""Experts: which ones a router can pick, and a graph without the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.partition.graphs import Array, add_constant, array_of, is_op, shape_of
+from edgemtl.partition.model import MoEPathway
+from edgemtl.partition.narrow import narrow
+
+NEVER = float(np.finfo(np.float32).min) / 2
+"""A constant this low added to a logit leaves the expert a probability of exactly 0: exp underflows."""
+
+
+def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
+    """For each MoE node of the graph, the experts its router can pick.
+
+    A window leaves its own experts. Those masked by a constant are out of reach, as long as k others are not.
+    """
+    return tuple(_pathway(layer, node) for layer, node in enumerate(moe_nodes(model)))
+
+
+def _pathway(layer: int, node: ir.Node) -> MoEPathway:
+    _weights(node)
+    held, total = MoEAttributes.from_node(node), shape_of(node.inputs[1])[-1]
+    first, size = held.window or (0, total)
+    candidates = held.experts or range(first, first + size)
+    masked = _masked_columns(node.inputs[1], total)
+    open_ = tuple(expert for expert in candidates if expert not in masked)
+    kept = open_ if len(open_) >= held.k else tuple(candidates)
+    return MoEPathway(str(node.name), layer, kept, total, held.k)
+
+
+def _weights(node: ir.Node) -> tuple[Array, ...]:
+    """w1, b1, w2, b2 of all the node's experts."""
+    arrays = [array_of(value) for value in node.inputs[2:6]]
+    found = tuple(array for array in arrays if array is not None)
+    if len(found) != 4:
+        reason = "the weights of its experts are computed in the graph"
+        raise UnsupportedError(str(node.name), reason, "export the model with its weights as initializers")
+    return found
+
+
+def _masked_columns(logits: ir.Value | None, total: int) -> frozenset[int]:
+    """Columns of the logits that a constant pushes out of reach, for every token."""
+    node = logits.producer() if logits is not None else None
+    while node is not None and is_op(node, "Reshape", "Identity", "Cast") and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or not is_op(node, "Add", "Where"):
+        return frozenset()
+    low = _below(node)
+    if low is None or low.ndim == 0 or low.shape[-1] != total:
+        return frozenset()
+    return frozenset(np.flatnonzero(low.reshape(-1, total).all(axis=0)).tolist())
+
+
+def _below(node: ir.Node) -> Array | None:
+    """Where the node's constants decide that its result is out of reach."""
+    arrays = [array_of(value) for value in node.inputs]
+    if node.op_type == "Add":
+        shift = next((array for array in arrays if array is not None), None)
+        return None if shift is None else np.asarray(shift <= NEVER)
+    choose, yes, no = arrays
+    if choose is None:
+        return None
+    low = [False if branch is None else branch <= NEVER for branch in (yes, no)]
+    return np.asarray(np.where(choose, *low))
+
+
+def keep_experts(model: ir.Model, kept: Sequence[MoEPathway]) -> None:
+    """Drop the experts no pathway keeps, the gates' columns of windows with them. In place.
+
+    Afterwards no node has a window. A node that lost experts its logits still have columns for lists the rest
+    in `experts`: the softmax sees every column, so what is left computes the same bits.
+    """
+    nodes = {str(node.name): node for node in moe_nodes(model)}
+    for pathway in kept:
+        _keep(model.graph, nodes[pathway.node], pathway.experts)
+
+
+def _keep(graph: ir.Graph, node: ir.Node, experts: Sequence[int]) -> None:
+    held, logits = MoEAttributes.from_node(node), node.inputs[1]
+    assert logits is not None
+    total = shape_of(logits)[-1]
+    first, size = held.window or (0, total)
+    stacked = held.experts or range(_weights(node)[0].shape[0])
+    if size < total:
+        node.replace_input_with(1, narrow(graph, logits, first, size))
+    _take(graph, node, [stacked.index(expert) for expert in experts])
+    columns = [expert - first for expert in experts]
+    node.attributes.pop("window", None)
+    node.attributes.pop("experts", None)
+    if len(columns) < size:
+        node.attributes["experts"] = ir.AttrInt64s("experts", columns)
+
+
+def _take(graph: ir.Graph, node: ir.Node, rows: Sequence[int]) -> None:
+    for index, array in enumerate(_weights(node), 2):
+        if len(rows) < array.shape[0]:
+            name = f"{_name(node.inputs[index])}.kept"
+            node.replace_input_with(index, add_constant(graph, name, array[list(rows)]))
+
+
+def _name(value: ir.Value | None) -> str:
+    return str(value.name) if value is not None else "weight"

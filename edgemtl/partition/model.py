@@ -1,0 +1,66 @@
+"""What the partition hands on: one graph per task, and what is left of each mixture of experts in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import onnx_ir as ir
+
+from edgemtl.frontend import InputSpec, Task
+
+Pathway = Literal["exact", "window", "calibrated"]
+PATHWAYS: tuple[str, ...] = get_args(Pathway)
+
+
+@dataclass(frozen=True)
+class MoEPathway:
+    """The experts one task keeps in one MoE layer.
+
+    node: the MoE node's name.  layer: its position among the task's MoE nodes.  experts: ids kept, ascending,
+    counted in the whole model's layer.  total: experts of that layer.  top_k: experts per token.
+    """
+
+    node: str
+    layer: int
+    experts: tuple[int, ...]
+    total: int
+    top_k: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the calibration images showed for one task.
+
+    images: their number.  picks: per MoE layer, the tokens that picked each expert of the whole layer.
+    max_abs, mean_abs: difference between the exact and the calibrated output over these images; no expert
+    they picked is gone, so anything but 0 is the runtime's rounding.  unseen_share: what to expect of other
+    images: the share of one image's picks that go to experts none of the other images picked, averaged over
+    leaving out each image in turn; None with a single image.
+    """
+
+    images: int
+    picks: tuple[tuple[int, ...], ...]
+    max_abs: float
+    mean_abs: float
+    unseen_share: float | None
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """One task's pathway and nothing else.
+
+    ir: one input, one output, standard operators and `edgemtl::MoE` without `window`; BatchNorm is folded
+    into convolutions; where experts were dropped the node lists the rest in `experts`, counted in the columns
+    of its logits. Its functions are the MoE bodies, so that `onnx_ir.to_proto(ir)` runs in any ONNX runtime.
+    Tensors of equal content are one object across the tasks partitioned together.
+    notes: what was left out or changed, and why.  calibration: where the pathway is "calibrated".
+    """
+
+    task: Task
+    ir: ir.Model
+    input: InputSpec
+    pathway: Pathway
+    moe: tuple[MoEPathway, ...]
+    notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None

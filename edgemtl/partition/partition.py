@@ -1,0 +1,102 @@
+"""One graph with many tasks in, one graph per task out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from edgemtl.errors import UsageError
+from edgemtl.frontend import MultiTaskModel, Task
+from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
+from edgemtl.frontend.simplify import simplify
+from edgemtl.partition.batchnorm import fold_batchnorms
+from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_unpicked, measure
+from edgemtl.partition.cut import cut, sweep
+from edgemtl.partition.experts import keep_experts, pathways
+from edgemtl.partition.graphs import Array
+from edgemtl.partition.model import PATHWAYS, Calibration, MoEPathway, Pathway, TaskModel
+from edgemtl.partition.share import share_tensors
+
+
+def partition(
+    model: MultiTaskModel, tasks: Sequence[str], mode: str, calibration: Iterable[Array] | None = None
+) -> tuple[TaskModel, ...]:
+    """One TaskModel per name in `tasks`, in their order; the model itself is not changed.
+
+    mode: which experts stay.
+      "exact": every expert the router could pick. Where the model fixes a window of experts per task those
+      are the window's, so a window model gives the same graph as in "window".
+      "window": the same graph, and the promise that the model itself made it small: some layer has a window.
+      "calibrated": only experts that some token of the `calibration` images picked. The images are float32 of
+      the input's shape, normalised; what dropping cost is measured on them and reported.
+
+    Raises UsageError for a mode, tasks or calibration images that are not there or do not go together,
+    InputError for an image that does not fit and UnsupportedError for experts without constant weights.
+    """
+    chosen, pathway = _choose_tasks(model, tasks), _check_mode(model, mode)
+    if pathway != "calibrated" and calibration is not None:
+        raise UsageError(f"calibration images must come with the calibrated pathway, not with {mode}")
+    images = check_images(calibration, model.input) if pathway == "calibrated" else None
+    made = tuple(_specialise(model, task, pathway, images) for task in chosen)
+    share_tensors(task.ir for task in made)
+    return made
+
+
+def _choose_tasks(model: MultiTaskModel, names: Sequence[str]) -> tuple[Task, ...]:
+    known = {task.name: task for task in model.tasks}
+    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+        raise UsageError(
+            f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}"
+        )
+    return tuple(known[name] for name in names)
+
+
+def _check_mode(model: MultiTaskModel, mode: str) -> Pathway:
+    if mode not in PATHWAYS:
+        raise UsageError(f"pathway must be one of {', '.join(PATHWAYS)}, not {mode!r}")
+    windows = [node for node in moe_nodes(model.ir) if MoEAttributes.from_node(node).window]
+    if mode == "window" and not windows:
+        raise UsageError(
+            f"the window pathway must have a layer that fixes its experts per task, and none of the "
+            f"{len(model.moe)} MoE layers does; use exact, or calibrated with calibration images"
+        )
+    return cast(Pathway, mode)
+
+
+def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Images | None) -> TaskModel:
+    graph = cut(model, task)
+    folded = fold_batchnorms(graph.graph)
+    reachable = pathways(graph)
+    picks = None if images is None else count_picks(graph, reachable, images)
+    kept = reachable if picks is None else drop_unpicked(reachable, picks)
+    keep_experts(graph, kept)
+    sweep(graph)
+    attach_functions(graph)
+    simplify(graph)
+    measured = None if images is None or picks is None else measure(graph, images, picks)
+    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured))
+    return TaskModel(task, graph, model.input, pathway, kept, notes, measured)
+
+
+def _batchnorm_notes(folded: int) -> list[str]:
+    return [f"{folded} BatchNormalization folded into the convolutions before them"] if folded else []
+
+
+def _expert_notes(
+    reachable: Sequence[MoEPathway], kept: Sequence[MoEPathway], measured: Calibration | None
+) -> list[str]:
+    notes = []
+    for before, after in zip(reachable, kept, strict=True):
+        if len(before.experts) < before.total:
+            fixed = f"{len(before.experts)} of {before.total} experts are within the task's reach"
+            notes.append(f"{before.node}: {fixed}: {_listed(before.experts)}")
+        gone = [expert for expert in before.experts if expert not in after.experts]
+        if gone and measured is not None:
+            notes.append(
+                f"{after.node}: experts {_listed(gone)} dropped, picked on none of {measured.images} images"
+            )
+    return notes
+
+
+def _listed(experts: Sequence[int]) -> str:
+    return ", ".join(map(str, experts))
