@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.graph import name_of, shape_of
-from edgemtl.codegen.cpu.ir import Constant, Step, View, dense
+from edgemtl.codegen.cpu.ir import PREPARED, Constant, Step, View, dense
 from edgemtl.codegen.cpu.views import look
 from edgemtl.tvm_bridge.specs import CopySpec
 
@@ -19,11 +20,14 @@ Nodes = tuple[ir.Node, ...]
 class Emitter:
     """The steps of one task while they are written; ``views`` says where each value of the graph lies.
 
-    ``nodes`` are those of the group being written: every step is charged to them.
+    ``nodes`` are those of the group being written: every step is charged to them. ``forbidden`` names prepared
+    buffers the program has no memory for.
     """
 
+    forbidden: frozenset[str] = frozenset()
     steps: list[Step] = field(default_factory=list)
     views: dict[ir.Value, View] = field(default_factory=dict)
+    prepared: list[Step] = field(default_factory=list)
     nodes: Nodes = ()
     buffers: int = 0
 
@@ -37,6 +41,19 @@ class Emitter:
     ) -> None:
         """Append a step."""
         self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
+
+    def prepare(self, spec: Any, shape: tuple[int, ...], constants: tuple[Constant, ...]) -> View | None:
+        """A buffer that ``spec`` makes from weights once, when a program is loaded; None where it is forbidden.
+
+        Equal contents are one buffer.
+        """
+        digest = hashlib.sha256(repr((spec, [c.key for c in constants])).encode()).hexdigest()[:16]
+        made = dense(f"{PREPARED}{constants[0].name}.{digest}", shape)
+        if made.buffer in self.forbidden:
+            return None
+        if all(step.outputs != (made,) for step in self.prepared):
+            self.prepared.append(Step(spec, (), (made,), constants, tuple(name_of(n) for n in self.nodes)))
+        return made
 
     def copy(self, source: View, target: View) -> None:
         """Append a step that copies elements from one view to another of the same shape."""

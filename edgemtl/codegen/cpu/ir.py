@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 
 IMAGE = "image"
 OUTPUT = "output"
+PREPARED = "prepared/"  # buffers under this name are made once at load and live outside the arena
 ALIGNMENT = 64  # bytes: kernels use aligned vector loads
 
 
@@ -52,6 +53,12 @@ class View:
         return self.size * self.itemsize
 
     @property
+    def extent_bytes(self) -> int:
+        """Bytes from the start of the buffer to the end of the last element seen."""
+        last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        return (self.offset + last + 1) * self.itemsize
+
+    @property
     def is_dense(self) -> bool:
         """Row-major without gaps, from an aligned address: what kernels read and write."""
         return self._ghost().flags.c_contiguous and self.offset_bytes % ALIGNMENT == 0
@@ -79,6 +86,13 @@ class View:
     def transpose(self, axes: tuple[int, ...]) -> View:
         """The same elements with the axes in another order."""
         return self.apply(lambda a: a.transpose(axes))
+
+
+def space_of(buffer: str) -> str:
+    """The memory space a buffer lies in: "image", "output", "prepared" or "arena"."""
+    if buffer in (IMAGE, OUTPUT):
+        return buffer
+    return "prepared" if buffer.startswith(PREPARED) else "arena"
 
 
 def dense(buffer: str, shape: tuple[int, ...], dtype: str = "float32") -> View:
@@ -114,3 +128,12 @@ class Step:
     def buffers(self) -> tuple[str, ...]:
         """Names of the buffers it reads or writes."""
         return tuple(view.buffer for view in (*self.inputs, *self.outputs))
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """One task as steps: those of a run, and those that make the prepared buffers once."""
+
+    task: str
+    steps: tuple[Step, ...]
+    prepare: tuple[Step, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Step, View
+from edgemtl.codegen.cpu.ir import OUTPUT, Step, View, space_of
 
 Steps = tuple[Step, ...]
 
@@ -31,10 +31,10 @@ def separate(tasks: Sequence[Steps], names: Sequence[str], prefix: int) -> tuple
 
 
 def _separate(steps: Steps, name: str, prefix: int) -> Steps:
-    shared = {buffer for step in steps[:prefix] for buffer in step.buffers} | {IMAGE, OUTPUT}
+    shared = {buffer for step in steps[:prefix] for buffer in step.buffers} 
 
     def rename(view: View) -> View:
-        return view if view.buffer in shared else replace(view, buffer=f"{name}.{view.buffer}")
+        return view if view.buffer in shared or space_of(view.buffer) != "arena" else replace(view, buffer=f"{name}.{view.buffer}")
 
     behind = (
         replace(step, inputs=tuple(map(rename, step.inputs)), outputs=tuple(map(rename, step.outputs)))

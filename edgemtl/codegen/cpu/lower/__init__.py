@@ -3,6 +3,7 @@
 from edgemtl.codegen.cpu.lower.attention import match_attention
 from edgemtl.codegen.cpu.lower.conv import match_conv3x3
 from edgemtl.codegen.cpu.lower.embed import match_patch_embed
+from edgemtl.codegen.cpu.lower.fallback import leftover
 from edgemtl.codegen.cpu.lower.linear import match_linear
 from edgemtl.codegen.cpu.lower.moe import match_moe
 from edgemtl.codegen.cpu.lower.norm import match_layer_norm
@@ -21,3 +22,5 @@ PATTERNS: tuple[Matcher, ...] = (
     match_resize,
     match_view,
 )
+
+__all__ = ["PATTERNS", "leftover"]

@@ -1,0 +1,50 @@
+"""Kernels, weights and offsets to calls, and calls to exported functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from edgemtl.codegen.cpu.binding import BoundStep
+from edgemtl.codegen.cpu.families import pack
+from edgemtl.codegen.cpu.ir import View, space_of
+from edgemtl.codegen.cpu.weights import WeightStore
+from edgemtl.tvm_bridge.build import Argument, Call
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@dataclass
+class Assembler:
+    """Turns bound steps into calls; weights are packed and stored on the way, once per content."""
+
+    target: CpuTarget
+    offsets: Mapping[str, int]
+    weights: WeightStore = field(default_factory=WeightStore)
+    _packed: dict[object, tuple[int, ...]] = field(default_factory=dict)
+
+    def call(self, bound: BoundStep) -> Call:
+        """The call of a step: each operand of its kernel in its place."""
+        places = {
+            "input": map(self._place, bound.step.inputs),
+            "output": map(self._place, bound.step.outputs),
+            "weight": (Argument("weights", offset) for offset in self._weights(bound)),
+            "weights_space": _endless(Argument("weights", 0)),
+            "workspace": (Argument("arena", self.offsets[buffer.name]) for buffer in bound.workspaces),
+        }
+        return Call(bound.kernel, tuple(next(places[operand.role]) for operand in bound.kernel.operands))
+
+    def _place(self, view: View) -> Argument:
+        return Argument(space_of(view.buffer), self.offsets.get(view.buffer, 0) + view.offset_bytes)
+
+    def _weights(self, bound: BoundStep) -> tuple[int, ...]:
+        """Offsets of the packed weights, in the order of the kernel's weight operands."""
+        step = bound.step
+        key = step.spec, tuple(constant.key for constant in step.constants)
+        if key not in self._packed:
+            self._packed[key] = tuple(pack(step.spec, self.target, step.constants, self.weights))
+        return self._packed[key]
+
+
+def _endless(argument: Argument) -> Iterator[Argument]:
+    while True:
+        yield argument

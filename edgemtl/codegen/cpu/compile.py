@@ -1,0 +1,112 @@
+"""The table of contents of CPU code generation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.codegen.cpu.assemble import Assembler
+from edgemtl.codegen.cpu.binding import Bound, BoundStep
+from edgemtl.codegen.cpu.graph import dtype_of, shape_of
+from edgemtl.codegen.cpu.memory import Layout, fit
+from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
+from edgemtl.errors import UsageError
+from edgemtl.partition import TaskModel
+from edgemtl.tvm_bridge.build import Call, Entry, build_library
+from edgemtl.tvm_bridge.target import CpuTarget
+
+PRECISIONS = ("fp32",)
+
+
+def compile_cpu(
+    tasks: tuple[TaskModel, ...], target: CpuTarget, *, memory_budget: int | None, precision: str = "fp32"
+) -> CpuProgram:
+    """Compile tasks into one program that allocates at most ``memory_budget`` bytes (None: as much as is fastest).
+
+    The same input gives the same bytes. Raises UnsupportedError for a node nothing can run, BudgetError where the
+    budget cannot hold, UsageError for a precision the target does not have or without tasks.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if not tasks:
+        raise UsageError("a program must have at least one task, not none; name one with --task")
+    layout = fit(tasks, target, memory_budget)
+    assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared})
+    runs = [_calls(assembler, steps) for steps in layout.tasks]
+    prepares = [_calls(assembler, steps) for steps in layout.prepare]
+    programs = tuple(_task_program(*parts) for parts in zip(tasks, layout.tasks, layout.prepare, strict=True))
+    entries = _entries(programs, runs, prepares, _space_bytes(tasks, layout, assembler))
+    return CpuProgram(
+        target=target,
+        library=build_library(entries, target),
+        weights=tuple(assembler.weights.tensors),
+        tasks=programs,
+        plan=layout.plan,
+        arena_bytes=layout.plan.arena_bytes,
+        prepared_bytes=layout.prepared_bytes,
+        weights_bytes=assembler.weights.size,
+        common_prefix_steps=layout.prefix,
+        notes=_notes(layout),
+    )
+
+
+def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
+    return tuple(assembler.call(bound) for bound in steps)
+
+
+def _task_program(task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
+    name, output = task.task.name, task.ir.graph.outputs[0]
+    return TaskProgram(
+        task=name,
+        entry=f"run_{name}",
+        prepare=f"prepare_{name}" if prepare else None,
+        steps=tuple(bound.step for bound in steps),
+        layers=tuple(_layer(i, bound) for i, bound in enumerate(steps)),
+        output_shape=shape_of(output),
+        output_dtype=dtype_of(output),
+    )
+
+
+def _layer(index: int, bound: BoundStep) -> Layer:
+    step = bound.step
+    touched = sum(view.nbytes for view in (*step.inputs, *step.outputs))
+    held = sum(constant.array.nbytes for constant in step.constants)
+    return Layer(index, bound.kernel.symbol, step.origin, bound.kernel.macs, touched + held)
+
+
+def _entries(
+    programs: Sequence[TaskProgram],
+    runs: Sequence[tuple[Call, ...]],
+    prepares: Sequence[tuple[Call, ...]],
+    sizes: Sequence[Mapping[str, int]],
+) -> list[Entry]:
+    entries = []
+    for program, run, prepare, spaces in zip(programs, runs, prepares, sizes, strict=True):
+        entries.append(Entry(program.entry, run, spaces))
+        if program.prepare is not None:
+            entries.append(Entry(program.prepare, prepare, spaces))
+    return entries
+
+
+def _space_bytes(tasks: Sequence[TaskModel], layout: Layout, assembler: Assembler) -> list[dict[str, int]]:
+    common = {
+        "arena": layout.plan.arena_bytes,
+        "prepared": layout.prepared_bytes,
+        "weights": assembler.weights.size,
+    }
+    return [
+        common | {"image": _bytes(task.ir.graph.inputs[0]), "output": _bytes(task.ir.graph.outputs[0])} for task in tasks
+    ]
+
+
+def _bytes(value: ir.Value) -> int:
+    return math.prod(shape_of(value)) * np.dtype(dtype_of(value)).itemsize
+
+
+def _notes(layout: Layout) -> tuple[str, ...]:
+    """What was decided for the user: how good the plan is, and which convolutions gave up speed for memory."""
+    arena = f"arena of {layout.plan.arena_bytes} bytes, {layout.plan.gap:.1%} above the lower bound of this order of steps"
+    return (arena, *(f"{name}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed))

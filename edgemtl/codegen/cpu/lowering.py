@@ -1,0 +1,52 @@
+"""One task's graph to its steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from edgemtl.codegen.cpu.emit import Emitter
+from edgemtl.codegen.cpu.graph import shape_of
+from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
+from edgemtl.codegen.cpu.lower import PATTERNS, leftover
+from edgemtl.codegen.cpu.match import Group, cover
+
+def groups_of(model: ir.Model) -> list[Group]:
+    """Every node of a task's graph in one group, in data-flow order."""
+    return cover(list(model.graph), PATTERNS, leftover)
+
+
+def lower_task(name: str, model: ir.Model, forbidden: frozenset[str] = frozenset()) -> Lowered:
+    """The steps of a task's graph (one input, one output).
+
+    ``forbidden`` names prepared buffers there is no memory for. The image is read from the buffer
+    "image", the result is written to the buffer "output"; all other buffers are the arena's.
+    """
+    image, output = model.graph.inputs[0], model.graph.outputs[0]
+    em = Emitter(forbidden=forbidden)
+    em.views[image] = dense(IMAGE, shape_of(image))
+    for group in groups_of(model):
+        em.nodes = group.nodes
+        group.emit(em)
+    return Lowered(name, _deliver(em, em.views[output]), tuple(em.prepared))
+
+
+def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:
+    """The steps with the result in the output buffer: written there at once if its layout allows, else copied."""
+    whole = result.is_dense and result.offset == 0 and space_of(result.buffer) == "arena"
+    if not whole or any(v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer):
+        em.copy(result, dense(OUTPUT, result.shape, result.dtype))
+        return tuple(em.steps)
+
+    def rename(view: View) -> View:
+        return replace(view, buffer=OUTPUT) if view.buffer == result.buffer else view
+
+    return tuple(
+        replace(step, inputs=tuple(map(rename, step.inputs)), outputs=tuple(map(rename, step.outputs)))
+        for step in em.steps
+    )
+
+
+def _views(steps: list[Step]) -> list[View]:
+    return [view for step in steps for view in (*step.inputs, *step.outputs)]

@@ -1,0 +1,109 @@
+"""Where everything lies, and how a program is made to fit its memory budget.
+
+The budget bounds what the runtime allocates: the arena (kernel workspaces are in it) and the prepared buffers
+(Winograd weights). A program starts with every convolution in the algorithm that is fastest; while the budget does
+not hold, convolutions lose Winograd's algorithm one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgemtl import schedule
+from edgemtl.codegen.cpu.binding import Bound, bind, buffers_of
+from edgemtl.codegen.cpu.ir import Lowered, Step
+from edgemtl.codegen.cpu.lowering import lower_task
+from edgemtl.codegen.cpu.prefix import common_prefix, separate
+from edgemtl.errors import BudgetError
+from edgemtl.partition import TaskModel
+from edgemtl.schedule import Buffer, Plan
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every task's steps bound to kernels and every buffer in its place; ``prepared`` are offsets in bytes."""
+
+    tasks: tuple[Bound, ...]
+    prepare: tuple[Bound, ...]
+    prefix: int
+    buffers: tuple[Buffer, ...]
+    plan: Plan
+    prepared: Mapping[str, int]
+    prepared_bytes: int
+    slowed: tuple[str, ...]
+
+    @property
+    def required_bytes(self) -> int:
+        """What the runtime allocates."""
+        return self.plan.arena_bytes + self.prepared_bytes
+
+
+def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> Layout:
+    """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was achieved.
+
+    Convolutions give up Winograd's algorithm in order of prepared bytes per saved millisecond, largest first: the
+    time Winograd saves grows with the multiply-accumulates, so it is prepared bytes per multiply-accumulate.
+    """
+    layout = lay_out(tasks, target, (), budget)
+    least = layout.required_bytes
+    while budget is not None and layout.required_bytes > budget:
+        victim = _least_useful_winograd(layout)
+        if victim is None:
+            hint = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
+            raise BudgetError("the smallest program found", least, budget, hint)
+        layout = lay_out(tasks, target, (*layout.slowed, victim), budget)
+        least = min(least, layout.required_bytes)
+    return layout
+
+
+def lay_out(
+    tasks: Sequence[TaskModel], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
+) -> Layout:
+    """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
+    names = [task.task.name for task in tasks]
+    lowered = [lower_task(name, task.ir, frozenset(slowed)) for name, task in zip(names, tasks, strict=True)]
+    prefix = common_prefix([task.steps for task in lowered])
+    steps = separate([task.steps for task in lowered], names, prefix)
+    bound = tuple(bind(s, target, name, prefix) for s, name in zip(steps, names, strict=True))
+    prepare = tuple(bind(task.prepare, target, f"prepare {task.task}", 0) for task in lowered)
+    buffers = tuple(buffers_of(bound))
+    prepared, prepared_bytes = _stack(step for task in lowered for step in task.prepare)
+    plan = _plan(bound, prefix, buffers, None if budget is None else budget - prepared_bytes)
+    return Layout(bound, prepare, prefix, buffers, plan, prepared, prepared_bytes, slowed)
+
+
+def _plan(tasks: Sequence[Bound], prefix: int, buffers: Sequence[Buffer], available: int | None) -> Plan:
+    """Offsets, verified by the checker. Where even the lower bound is too large no time is spent on a better plan."""
+    steps = [[bound.for_planner() for bound in task] for task in tasks]
+    timelines = schedule.lifetimes(steps, prefix)
+    plan = schedule.plan(buffers, timelines, limit=0)
+    if available is None or plan.lower_bound_bytes <= available:
+        plan = schedule.plan(buffers, timelines)
+    schedule.check(plan, buffers, steps, prefix)
+    return plan
+
+
+def _stack(steps: Iterable[Step]) -> tuple[dict[str, int], int]:
+    """Places of the prepared buffers one behind the other, and their sum: all tasks' are kept, so switching is free."""
+    offsets: dict[str, int] = {}
+    size = 0
+    for step in steps:
+        for view in step.outputs:
+            if view.buffer not in offsets:
+                offsets[view.buffer] = size
+                size += -(-view.nbytes // schedule.ALIGNMENT) * schedule.ALIGNMENT
+    return offsets, size
+
+
+def _least_useful_winograd(layout: Layout) -> str | None:
+    """The prepared buffer that is largest for the time it saves; None where none is left."""
+    scores = {
+        (view.nbytes / bound.kernel.macs, view.buffer)
+        for task in layout.tasks
+        for bound in task
+        for view in bound.step.inputs
+        if view.buffer in layout.prepared
+    }
+    return max(scores)[1] if scores else None

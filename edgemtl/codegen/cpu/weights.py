@@ -1,0 +1,47 @@
+"""The weights section: packed tensors, each stored once however many tasks and steps use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgemtl.codegen.cpu.graph import named_constant
+from edgemtl.codegen.cpu.ir import ALIGNMENT, Array
+from edgemtl.codegen.cpu.program import WeightTensor
+
+
+@dataclass
+class WeightStore:
+    """Packed tensors by content. ``add`` gives the offset of a tensor in the section, in bytes."""
+
+    tensors: list[WeightTensor] = field(default_factory=list)
+    _offsets: dict[str, int] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the section so far."""
+        return _aligned(self.tensors[-1].offset + self.tensors[-1].array.nbytes) if self.tensors else 0
+
+    def add(self, name: str, array: Array) -> int:
+        """Store an array unless one with the same type, shape and bytes is there; its offset in bytes."""
+        held = named_constant(name, array)
+        if held.key not in self._offsets:
+            self._offsets[held.key] = self.size
+            self.tensors.append(WeightTensor(self._unique(name), self.size, held.array))
+        return self._offsets[held.key]
+
+    def add_offsets(self, name: str, offsets: Sequence[int]) -> int:
+        """Store the places of tensors as int32 counts of float32 elements; its own offset in bytes."""
+        return self.add(name, np.array([offset // 4 for offset in offsets], np.int32))
+
+    def _unique(self, name: str) -> str:
+        """The name, with a number behind it where other content has taken it."""
+        count = self._names[name] = self._names.get(name, 0) + 1
+        return name if count == 1 else f"{name}#{count}"
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,57 @@
+"""Runs a compiled program from its bytes, with nothing of the runtime: one array per space, one call per entry."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tvm  # noqa: F401  # its runtime library must be loaded before a program is
+import tvm_ffi
+
+from edgemtl.codegen.cpu import CpuProgram
+
+ALIGNMENT = 64
+
+
+def aligned(size: int, fill: int = 0) -> np.ndarray:
+    """Bytes at a 64-byte aligned address."""
+    raw = np.full(size + ALIGNMENT, fill, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+class Machine:
+    """A program loaded; ``arena`` is poisoned so that what is read before it is written shows."""
+
+    def __init__(self, program: CpuProgram) -> None:
+        self.program = program
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "program.so"
+            path.write_bytes(program.library)
+            self.library = tvm_ffi.load_module(str(path))
+        self.arena = aligned(max(program.arena_bytes, 1), 0xFF)
+        self.prepared = aligned(max(program.prepared_bytes, 1), 0xFF)
+        self.weights = aligned(max(program.weights_bytes, 1))
+        for tensor in program.weights:
+            data = tensor.array.reshape(-1).view(np.uint8)
+            self.weights[tensor.offset : tensor.offset + data.size] = data
+        for task in program.tasks:
+            if task.prepare is not None:
+                self._call(task.prepare, self._image_bytes(), self._output_bytes(task.task), 0, 1 << 30)
+
+    def _image_bytes(self) -> np.ndarray:
+        return aligned(1)
+
+    def run(self, task: str, image: np.ndarray, begin: int = 0, end: int = 1 << 30) -> np.ndarray:
+        """The output of a task after steps begin .. end - 1."""
+        found = next(t for t in self.program.tasks if t.task == task)
+        source, output = aligned(image.nbytes), aligned(int(np.prod(found.output_shape)) * 4)
+        source[:] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
+        self._call(found.entry, source, output, begin, end)
+        return output.view(found.output_dtype).reshape(found.output_shape).copy()
+
+    def _call(self, entry: str, image: np.ndarray, output: np.ndarray, begin: int, end: int) -> None:
+        spaces = (self.arena, self.weights, self.prepared, image, output)
+        self.library[entry](*(tvm_ffi.from_dlpack(space) for space in spaces), begin, end)
