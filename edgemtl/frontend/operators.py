@@ -5,13 +5,34 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
+
+REFUSED: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("NonZero", "Compress", "Unique", "NonMaxSuppression"),
+        (
+            "the size of its result depends on the data",
+            "compute every expert over every token and weigh, or write the layer as edgemtl::MoE",
+        ),
+    ),
+    **dict.fromkeys(
+        ("If", "Loop", "Scan", "SequenceMap"),
+        ("its path depends on the data", "export the model without control flow, or with a constant condition"),
+    ),
+    **dict.fromkeys(
+        ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
+        ("its result is random", "export the model in evaluation mode"),
+    ),
+    **dict.fromkeys(
+        ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+        ("the model is quantised", "export the model before it is quantised"),
+    ),
+}
+"""Operator, why it is refused and what to do instead."""
 
 
 def check_operators(model: ir.Model) -> None:
     """`UnsupportedError` for the first node that cannot be compiled."""
     for node in model.graph:
-        if node.domain in ("", "ai.onnx") or (node.domain, node.op_type) == (DOMAIN, OP_TYPE):
-            continue
-        reason = f"{node.domain}::{node.op_type} is no standard operator"
-        raise UnsupportedError(str(node.name), reason, "export the model with standard operators")
+        if node.domain == "" and node.op_type in REFUSED:
+            reason, hint = REFUSED[node.op_type]
+            raise UnsupportedError(f"node {node.name}", f"{node.op_type} is not compiled: {reason}", hint)

@@ -15,10 +15,10 @@ from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.model import MoELayer, MultiTaskModel
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
 from edgemtl.frontend.operators import check_operators
+from edgemtl.frontend.prepare import prepare
 from edgemtl.frontend.recognise import recognise
-from edgemtl.frontend.simplify import finish, prepare, simplify
+from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.static import check_static
-from edgemtl.frontend.task_input import specialise_tasks
 from edgemtl.frontend.tasks import describe_tasks, keep_tasks
 
 Result = TypeVar("Result")
@@ -43,17 +43,16 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
         except Exception as error:
             raise ModelError(f"{path} must be a valid ONNX model; {doing} failed: {_first_line(error)}") from error
 
-    model = stage(lambda: prepare(loaded.proto), "reading its graph")
+    model = stage(lambda: prepare(loaded.proto, notes), "reading its graph")
     metadata = read_metadata(model)
     stage(lambda: fix_batch(model.graph, notes), "fixing its batch size")
-    stage(lambda: specialise_tasks(model, metadata, notes), "selecting its tasks")
     stage(lambda: keep_tasks(model.graph, metadata, tasks), "finding its tasks")
     check_inputs(model.graph)
     stage(lambda: simplify(model), "simplifying it")
     stage(lambda: recognise(model, notes), "looking for mixtures of experts")
+    stage(lambda: finish(model), "finishing it")
     stage(lambda: check_operators(model), "checking its operators")
     stage(lambda: check_static(model), "checking its shapes")
-    stage(lambda: finish(model), "finishing it")
     stage(lambda: attach_functions(model), "attaching the bodies of its MoE nodes")
     image = describe_input(model.graph, metadata, notes)
     answers = describe_tasks(model.graph, metadata, notes)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
     DeduplicateHashedInitializersPass,
     IdentityEliminationPass,
-    InlinePass,
     LiftConstantsToInitializersPass,
     LiftSubgraphInitializersToMainGraphPass,
     NameFixPass,
     OutputFixPass,
-    RemoveInitializersFromInputsPass,
-    RemoveUnusedFunctionsPass,
     RemoveUnusedNodesPass,
     RemoveUnusedOpsetsPass,
     ShapeInferencePass,
@@ -26,34 +22,11 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
-from edgemtl.frontend.moe_node import DOMAIN, attach_functions
 
 MAX_GROWTH = 1 << 20
 """Elements a folded constant may have more than what it is made of."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
-
-
-def prepare(proto: onnx.ModelProto) -> ir.Model:
-    """The graph with foreign functions inlined, our own bodies on the MoE nodes and every node named."""
-    model = ir.from_proto(proto)
-    attach_functions(model)
-    inline = InlinePass(criteria=lambda function: function.domain != DOMAIN)
-    for step in (inline, RemoveInitializersFromInputsPass(), RemoveUnusedFunctionsPass()):
-        step(model)
-    _name_nodes(model.graph)
-    return model
-
-
-def _name_nodes(graph: ir.Graph) -> None:
-    """Every node a name of its own, kept through all that follows: errors and reports speak of it."""
-    taken: set[str] = set()
-    for index, node in enumerate(graph):
-        name = node.name or f"{node.op_type}_{index}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        node.name = name
 
 
 def simplify(model: ir.Model) -> None:

@@ -4,6 +4,39 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgemtl.errors import ModelError, UnsupportedError
+from edgemtl.frontend.files import MAX_ELEMENTS
+from edgemtl.frontend.values import is_static, size_of, sizes_of
+
+DTYPES = (ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
+HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+
 
 def check_static(model: ir.Model) -> None:
-    """Nothing yet."""
+    """`UnsupportedError` for the first node whose result has no fixed shape or a type that is not compiled."""
+    for value in model.graph.initializers.values():
+        _check_dtype(f"initializer {value.name}", value)
+    for node in model.graph:
+        for value in node.outputs:
+            _check_dtype(f"node {node.name}", value)
+            _check_shape(node, value)
+
+
+def _check_dtype(where: str, value: ir.Value) -> None:
+    if value.dtype in DTYPES:
+        return
+    names = ", ".join(str(dtype).lower() for dtype in DTYPES)
+    reason = f"its type is {str(value.dtype or 'unknown').lower()}, and {names} are compiled"
+    wrong_float = value.dtype in HALVES
+    hint = "export the model in float32" if wrong_float else "export the model before it is quantised"
+    raise UnsupportedError(where, reason, hint)
+
+
+def _check_shape(node: ir.Node, value: ir.Value) -> None:
+    if not is_static(value):
+        reason = f"the shape of its output is not fixed ({value.shape or 'unknown'})"
+        raise UnsupportedError(f"node {node.name}", reason, "export the model with fixed sizes and without data-dependent ones")
+    sizes = sizes_of(value)
+    if min(sizes, default=1) < 1 or size_of(value) > MAX_ELEMENTS:
+        rule = f"from 1 to {MAX_ELEMENTS} elements"
+        raise ModelError(f"the output of node {node.name} must have {rule}, not shape {list(sizes)}; check the model's sizes")

@@ -2,8 +2,83 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
+
+from edgemtl.frontend.model import ORIGIN
+from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
+from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError, find_experts
+from edgemtl.frontend.recognise.probe import Mixture, probe
+from edgemtl.frontend.recognise.region import Router, cuts, find_router
+from edgemtl.frontend.values import sizes_of
 
 
 def recognise(model: ir.Model, notes: list[str]) -> None:
-    """Nothing yet."""
+    """Rewrite every region that computes a mixture of experts; a note for each, and for what only looks like one.
+
+    In place; what is no longer needed stays until the next dead-code elimination.
+    """
+    for anchor in [node for node in model.graph if node.op_type in ("TopK", "ArgMax") and node.domain == ""]:
+        router = find_router(anchor)
+        if router is None:
+            continue
+        try:
+            _rewrite_at(model, router, notes)
+        except NotRecognisedError as reason:
+            notes.append(f"node {anchor.name}: MoE layer not recognised because {reason}")
+
+
+def _rewrite_at(model: ir.Model, router: Router, notes: list[str]) -> None:
+    for end, routed in cuts(router, list(model.graph)):
+        experts = find_experts(end, router, routed)
+        if experts is None:
+            continue
+        mixture = probe(router, experts, end, model.opset_imports[""])
+        node = _insert(model.graph, router, experts, mixture, end)
+        a = mixture.attributes
+        what = f"{router.columns} experts, top {a.k}, {a.activation}{', normalised' * a.normalize}"
+        notes.append(f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens")
+        return
+
+
+def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture, end: ir.Value) -> ir.Node:
+    """The MoE node in the place of the region before `end`."""
+    name = f"{router.anchor.name}/{OP_TYPE}"
+    place = end.producer()
+    assert place is not None
+    order, dim = list(mixture.order), sizes_of(experts.x)[-1]
+    parts = {"w1": experts.w1, "b1": experts.b1, "w2": experts.w2, "b2": experts.b2}
+    weights = [_initializer(graph, f"{name}.{part}", array[order]) for part, array in parts.items()]
+    x, first = _reshaped(graph, experts.x, (router.tokens, dim), f"{name}.x")
+    logits, second = _reshaped(graph, router.logits, (router.tokens, router.columns), f"{name}.logits")
+    node = ir.node(OP_TYPE, [x, logits, *weights], mixture.attributes.to_dict(), domain=DOMAIN, name=name)
+    _type(node.outputs[0], (router.tokens, dim), f"{name}.y")
+    node.metadata_props.update({k: v for k, v in router.anchor.metadata_props.items() if k == ORIGIN})
+    result, third = _reshaped(graph, node.outputs[0], sizes_of(end), f"{name}.result")
+    graph.insert_after(place, [*first, *second, node, *third])
+    if end.is_graph_output():
+        end.name, result.name = f"{name}.replaced", end.name
+    ir.convenience.replace_all_uses_with(end, result, replace_graph_outputs=True)
+    return node
+
+
+def _reshaped(
+    graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], name: str
+) -> tuple[ir.Value, list[ir.Node]]:
+    if sizes_of(value) == shape:
+        return value, []
+    target = _initializer(graph, f"{name}.shape", np.array(shape, np.int64))
+    node = ir.node("Reshape", [value, target], name=f"{name}/Reshape")
+    _type(node.outputs[0], shape, name)
+    return node.outputs[0], [node]
+
+
+def _type(value: ir.Value, shape: tuple[int, ...], name: str) -> None:
+    value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
+
+
+def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value

@@ -1,0 +1,76 @@
+"""onnxruntime's own mixture-of-experts operator, `com.microsoft::MoE`, as `edgemtl::MoE`.
+
+onnxruntime on a CPU takes `gelu` as the tanh approximation (checked numerically against 1.32).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes
+from edgemtl.frontend.values import array_of
+
+MICROSOFT = "com.microsoft"
+ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"}
+HINT = "replace it by standard operators"
+
+
+def rewrite_microsoft_moe(model: ir.Model, notes: list[str]) -> None:
+    """Replace each node; `UnsupportedError` for one that has no equal. In place."""
+    for node in [n for n in model.graph if (n.domain, n.op_type) == (MICROSOFT, "MoE")]:
+        attributes = _attributes(node)
+        _replace(model.graph, node, attributes)
+        what = f"{MICROSOFT}::MoE, top {attributes.k}, {attributes.activation}"
+        notes.append(f"node {node.name}: {what} as onnxruntime computes it on a CPU")
+    model.opset_imports.pop(MICROSOFT, None)
+
+
+def _attributes(node: ir.Node) -> MoEAttributes:
+    get = node.attributes
+    activation = get.get_string("activation_type", "relu") or ""
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise UnsupportedError(f"node {node.name}", f"activation {activation} is none of {known}", HINT)
+    if get.get_int("use_sparse_mixer", 0):
+        raise UnsupportedError(f"node {node.name}", "it routes by the sparse mixer, not by a softmax", HINT)
+    if len(node.inputs) > 6 and any(value is not None for value in node.inputs[6:]):
+        raise UnsupportedError(f"node {node.name}", "its experts are gated (three matrices)", HINT)
+    return MoEAttributes(
+        k=get.get_int("k", 1) or 1,
+        activation=ACTIVATIONS[activation],
+        normalize=bool(get.get_int("normalize_routing_weights", 0)),
+    )
+
+
+def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
+    x, logits, up, b1, down, b2 = [*node.inputs, None][:6]
+    w1, w2 = array_of(up), array_of(down)
+    if x is None or logits is None or w1 is None or w2 is None or w1.ndim != 3 or w2.ndim != 3:
+        raise UnsupportedError(f"node {node.name}", "its experts' weights are not constants", HINT)
+    experts, hidden, dim = w1.shape
+    name = f"{node.name}"
+    flat = _constant(graph, f"{name}.tokens.shape", np.array([-1, dim]))
+    before = ir.node("Reshape", [x, flat], name=f"{name}/Reshape")
+    shape = ir.node("Shape", [x], name=f"{name}/Shape")
+    weights = [
+        _constant(graph, f"{name}.w1", w1.transpose(0, 2, 1)),
+        b1 or _constant(graph, f"{name}.b1", np.zeros((experts, hidden), w1.dtype)),
+        _constant(graph, f"{name}.w2", w2.transpose(0, 2, 1)),
+        b2 or _constant(graph, f"{name}.b2", np.zeros((experts, dim), w1.dtype)),
+    ]
+    moe = ir.node(OP_TYPE, [before.outputs[0], logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name)
+    after = ir.node("Reshape", [moe.outputs[0], shape.outputs[0]], name=f"{name}/Reshape_1")
+    for made in (before, shape, moe, after):
+        made.outputs[0].name = f"{made.name}.output"
+    ir.convenience.replace_nodes_and_values(
+        graph, node, [node], [before, shape, moe, after], node.outputs, after.outputs
+    )
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value

@@ -1,0 +1,132 @@
+"""The experts of a region: chains of two linear layers from the tokens to the region's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.frontend.recognise.linear import Linear, added_bias, read_linear
+from edgemtl.frontend.recognise.region import SHAPING, Router
+from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
+
+
+PICKING = frozenset({"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress"})
+"""Operators that pick a token's row for an expert, or blank those of the others."""
+
+
+class NotRecognisedError(Exception):
+    """Something that looks like a mixture of experts is not one this compiler has; the message says why."""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """x: the tokens [.., D].  w1 [n, D, H], b1 [n, H], w2 [n, H, D], b2 [n, D], in the order they were found."""
+
+    x: ir.Value
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+
+
+def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> Experts | None:
+    """The experts whose mixture `end` is, None where there are none before it.
+
+    routed: what depends on the logits. Raises `NotRecognisedError` for experts of another build.
+    """
+    if not is_static(end) or len(sizes_of(end)) < 2 or router.tokens * sizes_of(end)[-1] != size_of(end):
+        return None
+    lower = _linears_before(end, router)
+    if not lower:
+        return None
+    upper = [_only_linear_before(linear.data, router) for linear in lower]
+    pairs = [(first, second) for first, second in zip(upper, lower, strict=True) if first is not None]
+    if not pairs:
+        return None
+    roots = {_tokens(first.data, routed, router.tokens) for first, _ in pairs}
+    if None in roots:
+        return None
+    if len(roots) > 1 or len(pairs) < len(lower):
+        raise NotRecognisedError("its experts do not read the same tokens through two linear layers each")
+    (x,) = roots
+    assert x is not None
+    return _stack(x, pairs, sizes_of(end)[-1])
+
+
+def _linears_before(value: ir.Value, router: Router) -> list[Linear]:
+    """The nearest linear layers on the paths that lead to a value."""
+    found: dict[ir.Node, Linear] = {}
+    _walk_back(value, router, lambda linear: found.setdefault(linear.node, linear))
+    return list(found.values())
+
+
+def _walk_back(value: ir.Value, router: Router, visit: Callable[[Linear], object]) -> None:
+    todo, seen = [value], {router.logits}
+    while todo:
+        current = todo.pop()
+        node = current.producer()
+        if current in seen or node is None:
+            continue
+        seen.add(current)
+        linear = read_linear(node)
+        if linear is not None:
+            visit(linear)
+        elif not _is_zero(node):
+            todo += [v for v in reversed(node.inputs) if v is not None and not is_constant(v)]
+
+
+def _is_zero(node: ir.Node) -> bool:
+    """Products with nothing: how exporters write zeros of a tensor's shape."""
+    factors = [array_of(v) for v in node.inputs] if node.op_type == "Mul" else []
+    return any(factor is not None and not factor.any() for factor in factors)
+
+
+def _only_linear_before(value: ir.Value, router: Router) -> Linear | None:
+    found = _linears_before(value, router)
+    if len(found) > 1:
+        raise NotRecognisedError("its experts are not two linear layers with an activation between them")
+    return found[0] if found else None
+
+
+def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Value | None:
+    """The tokens a linear layer reads, before any were picked out or laid out differently."""
+    while True:
+        node = value.producer()
+        if node is None or node.op_type not in SHAPING | PICKING or (node.op_type in PICKING and value not in routed):
+            break
+        floats = [v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)]
+        free = [v for v in floats if v not in routed] or floats
+        if not free:
+            return None
+        value = free[0]
+    whole = value not in routed and is_static(value) and len(sizes_of(value)) > 1 and size_of(value) == tokens * sizes_of(value)[-1]
+    return value if whole else None
+
+
+def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts:
+    w1 = _join([first.weight for first, _ in pairs])
+    w2 = _join([second.weight for _, second in pairs])
+    experts, inputs, hidden = w1.shape
+    if w2.shape != (experts, hidden, dim) or inputs != sizes_of(x)[-1] or inputs != dim:
+        raise NotRecognisedError(f"its experts' weights do not fit together: {w1.shape} and {w2.shape}")
+    b1 = _join([_bias(first, hidden) for first, _ in pairs])
+    b2 = _join([_bias(second, dim) for _, second in pairs])
+    return Experts(x, w1, b1, w2, b2)
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    if len({part.shape[1:] for part in parts}) != 1:
+        raise NotRecognisedError("its experts differ in size")
+    return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _bias(linear: Linear, width: int) -> np.ndarray:
+    """The bias [n, width] of a layer, zeros where it has none."""
+    experts = linear.weight.shape[0]
+    bias = linear.bias if linear.bias is not None else added_bias(linear.node.outputs[0])
+    if bias is None or bias.size not in (width, experts * width):
+        return np.zeros((experts, width), np.float32)
+    return np.ascontiguousarray(np.broadcast_to(bias.reshape(-1, width), (experts, width)))

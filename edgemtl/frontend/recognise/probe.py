@@ -1,0 +1,191 @@
+"""Is a region a mixture of experts? Run it in onnxruntime on random tokens and compare with the definition.
+
+The structure of a graph only proposes; what it computes decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from edgemtl.frontend.moe_node import MoEAttributes
+from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError
+from edgemtl.frontend.recognise.region import Router
+from edgemtl.frontend.values import array_of, is_constant, sizes_of
+
+CERTAIN = 30.0
+"""A logit this far above the others gives its expert all of the weight in float32."""
+TOLERANCE = 2e-5
+"""Of the largest output; the two forms of GELU differ by more."""
+MIN_MARGIN = 1e-4
+ROWS = 64
+
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a region was found to be: its attributes, and which of the experts each column of the logits picks."""
+
+    attributes: MoEAttributes
+    order: tuple[int, ...]
+
+
+def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixture:
+    """The mixture the region from tokens and logits to `end` computes; `NotRecognisedError` if it is another thing."""
+    nodes = _between(router.logits, experts.x, end)
+    run = _runner(nodes, router, experts, end, opset)
+    activation, order = _match_experts(run, router, experts)
+    sorted_experts = Experts(experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2)))
+    x, logits, found = _sample(run, router, experts)
+    scale = float(np.abs(found).max()) or 1.0
+    for attributes in _candidates(router.k, activation, nodes):
+        expected, certain = mix(x, logits, sorted_experts, attributes)
+        if certain.any() and np.abs(expected - found)[certain].max() <= TOLERANCE * scale:
+            return Mixture(attributes, order)
+    raise NotRecognisedError("its experts are not weighed by a softmax over the router's logits")
+
+
+def _between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]:
+    found: list[ir.Node] = []
+    todo, seen = [end], {logits, x}
+    while todo:
+        value = todo.pop()
+        if value in seen or is_constant(value):
+            continue
+        seen.add(value)
+        node = value.producer()
+        if node is None:
+            raise NotRecognisedError("it reads more than its tokens and its router's logits")
+        if node not in found:
+            found.append(node)
+            todo += [v for v in node.inputs if v is not None]
+    position = {node: i for i, node in enumerate(end.producer().graph or ())}  # type: ignore[union-attr]
+    return sorted(found, key=lambda node: position[node])
+
+
+def _runner(nodes: list[ir.Node], router: Router, experts: Experts, end: ir.Value, opset: int) -> Run:
+    inputs = (experts.x, router.logits)
+    constants = {v.name: v.const_value for n in nodes for v in n.inputs if v is not None and is_constant(v)}
+    graph = onnx.helper.make_graph(
+        [ir.serde.serialize_node(node) for node in nodes],
+        "region",
+        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, sizes_of(v)) for v in inputs],
+        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, sizes_of(end))],
+        [ir.serde.serialize_tensor(tensor) for tensor in constants.values() if tensor is not None],
+    )
+    for tensor, name in zip(graph.initializer, constants, strict=True):
+        tensor.name = name or ""
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def run(x: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        shaped = {f"{v.name}": a.reshape(sizes_of(v)) for v, a in zip(inputs, (x, logits), strict=True)}
+        result: np.ndarray = session.run(None, shaped)[0]
+        return result.reshape(router.tokens, -1)
+
+    return run
+
+
+def _match_experts(run: Run, router: Router, experts: Experts) -> tuple[str, tuple[int, ...]]:
+    """Ask for one expert at a time; the activation and the experts that explain every answer."""
+    x, answers = _ask_each(run, router, experts)
+    best = ("", math.inf, np.zeros(0, np.int64))
+    for activation in ACTIVATIONS:
+        given = np.stack([_expert(x, experts, e, activation) for e in range(len(experts.w1))])
+        error = np.abs(given - answers).max(-1)
+        worst = float(error.min(0).max())
+        if worst < best[1]:
+            best = activation, worst, error.argmin(0)
+    if best[1] > TOLERANCE * (float(np.abs(answers).max()) or 1.0):
+        raise NotRecognisedError(f"its experts are not two linear layers with {', '.join(ACTIVATIONS)} between them")
+    return best[0], tuple(int(e) for e in best[2])
+
+
+def _ask_each(run: Run, router: Router, experts: Experts) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [E, D] and what the region gives [E, D] where token e is certain to go to column e."""
+    rng = np.random.default_rng(0)
+    tokens, columns = router.tokens, router.columns
+    asked, answers = [], []
+    for start in range(0, columns, tokens):
+        x = rng.standard_normal((tokens, experts.w1.shape[1]), np.float32)
+        logits = np.zeros((tokens, columns), np.float32)
+        wanted = np.arange(start, min(start + tokens, columns))
+        logits[wanted - start, wanted] = CERTAIN
+        answers.append(run(x, logits)[: len(wanted)])
+        asked.append(x[: len(wanted)])
+    return np.concatenate(asked), np.concatenate(answers)
+
+
+def _sample(run: Run, router: Router, experts: Experts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    xs, logits, found = [], [], []
+    for _ in range(min(max(1, ROWS // router.tokens), 16)):
+        xs.append(rng.standard_normal((router.tokens, experts.w1.shape[1]), np.float32))
+        logits.append(1.5 * rng.standard_normal((router.tokens, router.columns), np.float32))
+        found.append(run(xs[-1], logits[-1]))
+    return tuple(np.concatenate(part)[:ROWS] for part in (xs, logits, found))  # type: ignore[return-value]
+
+
+def _candidates(k: int, activation: str, nodes: list[ir.Node]) -> Iterator[MoEAttributes]:
+    limits = {0.0}
+    for node in nodes:
+        if node.op_type in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
+            limits |= {float(a.reshape(-1)[0]) for v in node.inputs if (a := array_of(v)) is not None and a.size == 1}
+    for threshold in sorted(limit for limit in limits if 0 <= limit < 1):
+        for normalize in (False, True):
+            yield MoEAttributes(k, activation, normalize, threshold)
+
+
+def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
+    """The definition of MoE token by token: y [T, D] and whether each token's routing is certain [T]."""
+    p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    y, certain = np.zeros(x.shape), np.zeros(len(x), bool)
+    for t, row in enumerate(p):
+        order = np.argsort(-row, kind="stable")
+        scores = row[order[: a.k]] / (row[order[: a.k]].sum() if a.normalize else 1.0)
+        gap = np.inf if a.k == len(row) else row[order[a.k - 1]] - row[order[a.k]]
+        certain[t] = min(gap, np.abs(scores - a.threshold).min()) > MIN_MARGIN
+        for e, score in zip(order[: a.k], scores, strict=True):
+            if score >= a.threshold:
+                y[t] += score * _expert(x[t : t + 1], experts, e, a.activation)[0]
+    return y, certain
+
+
+def _expert(x: np.ndarray, experts: Experts, e: int, activation: str) -> np.ndarray:
+    hidden = ACTIVATIONS[activation](x.astype(np.float64) @ experts.w1[e] + experts.b1[e])
+    return hidden @ experts.w2[e] + experts.b2[e]
+
+
+def _gelu(v: np.ndarray) -> np.ndarray:
+    return 0.5 * v * (1 + np.frompyfunc(math.erf, 1, 1)(v / math.sqrt(2)).astype(np.float64))
+
+
+def _gelu_tanh(v: np.ndarray) -> np.ndarray:
+    return 0.5 * v * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+
+
+def _relu(v: np.ndarray) -> np.ndarray:
+    return np.maximum(v, 0)
+
+
+def _silu(v: np.ndarray) -> np.ndarray:
+    return v / (1 + np.exp(-v))
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": _relu,
+    "silu": _silu,
+}
