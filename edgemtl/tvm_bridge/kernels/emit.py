@@ -1,0 +1,229 @@
+"""Words the kernels are written in: a function over pointers, vector loops, register tiles, vector mathematics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import PrimType
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.target import CpuTarget
+
+Expr = Any
+Buffer = Any
+Lane = Callable[[Expr], Expr]
+
+# The whole weights section seen as one array: only its start matters, an int32 must index it.
+WEIGHTS_SPACE_ELEMENTS = 2**31 - 1
+CPU_DEVICE = 1
+
+
+def f32(value: float) -> Expr:
+    """A float32 constant."""
+    return tirx.const(value, "float32")
+
+
+def i32(value: int) -> Expr:
+    """An int32 constant."""
+    return tirx.const(value, "int32")
+
+
+def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None], macs: int = 0) -> Kernel:
+    """A kernel whose ``body`` is called with one buffer per operand, in order, and emits the code."""
+    with IRBuilder() as builder:
+        with T.prim_func(private=True):
+            T.func_name(symbol)
+            # The calling convention keeps TVM from wrapping it; a C function with an error code is what remains.
+            T.func_attr({"calling_conv": -1, "tirx.noalias": True})
+            T.func_ret(PrimType("int32"))
+            handles = [T.arg(o.name, T.handle(o.dtype)) for o in operands]
+            buffers = [_declare(o, h) for o, h in zip(operands, handles, strict=True)]
+            with T.attr(i32(0), "device_id", i32(0)), T.attr(i32(0), "device_type", i32(CPU_DEVICE)):
+                body(*buffers)
+            T.Return(i32(0))
+    return Kernel(symbol, tuple(operands), builder.get(), macs)
+
+
+def _declare(operand: Operand, handle: Any) -> Buffer:
+    shape = (WEIGHTS_SPACE_ELEMENTS,) if operand.role == "weights_space" else operand.shape
+    return T.decl_buffer(shape, operand.dtype, data=handle)
+
+
+def local(size: int, dtype: str = "float32") -> Buffer:
+    """A small array that LLVM keeps in registers or on the stack."""
+    return T.alloc_buffer((size,), dtype, scope="local")
+
+
+def vector_store(buffer: Buffer, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]) -> None:
+    """``buffer[index(j)] = value(j)`` for all lanes j below ``width`` at once."""
+    with T.vectorized(width) as lane:
+        T.buffer_store(buffer, value(lane), list(index(lane)))
+
+
+def fill(buffer: Buffer, width: int, value: Lane) -> None:
+    """``buffer[j] = value(j)`` for a one-dimensional buffer."""
+    vector_store(buffer, width, value, lambda lane: (lane,))
+
+
+def store_row(buffer: Buffer, valid: int, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]) -> None:
+    """A vector store of ``width`` lanes of which only the first ``valid`` exist in memory."""
+    if valid == width:
+        vector_store(buffer, width, value, index)
+        return
+    spare = local(width)
+    fill(spare, width, value)
+    with T.serial(valid) as lane:
+        T.buffer_store(buffer, spare[lane], list(index(lane)))
+
+
+def for_columns(columns: int, target: CpuTarget, emit: Callable[[int, Expr], None]) -> None:
+    """Call ``emit(width, first)`` over all columns: wide vectors in a loop, one of each narrower, then one by one."""
+    width, first = 4 * target.lanes, 0
+    while width >= target.lanes:
+        count = (columns - first) // width
+        if count:
+            with T.serial(count) as index:
+                emit(width, first + index * width)
+            first += count * width
+        width //= 2
+    if first < columns:
+        with T.serial(columns - first) as index:
+            emit(1, first + index)
+
+
+@contextmanager
+def guarded(condition: Expr) -> Iterator[None]:
+    """Code that runs only where ``condition`` holds."""
+    with T.If(condition), T.Then():
+        yield
+
+
+def reduce_lanes(buffer: Buffer, width: int, combine: Callable[[Expr, Expr], Expr]) -> None:
+    """Leave in ``buffer[0]`` the lanes combined in a tree of halves, the same order always."""
+    while width > 1:
+        half = width // 2
+        fill(buffer, half, lambda lane, half=half: combine(buffer[lane], buffer[lane + half]))  # type: ignore[misc]
+        width = half
+
+
+def panels(width: int, target: CpuTarget) -> list[tuple[int, int]]:
+    """Columns cut into register panels: (width, columns that exist) widest first, the last one padded to a vector."""
+    lanes, widest = target.lanes, panel_width(target)
+    cut = [(widest, widest)] * (width // widest)
+    rest = width % widest
+    while rest > 0:
+        size = max(w for w in (widest, widest // 2, lanes) if w <= max(rest, lanes))
+        cut.append((size, min(size, rest)))
+        rest -= size
+    return cut
+
+
+def panel_width(target: CpuTarget) -> int:
+    """The widest panel: four vectors where there are 32 registers, two where there are 16."""
+    return target.lanes * (4 if target.vector_registers == 32 else 2)
+
+
+def tile_rows(width: int, target: CpuTarget) -> int:
+    """Rows of a register tile ``width`` wide: accumulators fill three quarters of the registers, at most 12 rows."""
+    vectors = width // target.lanes
+    return min(12, target.vector_registers * 3 // 4 // vectors)
+
+
+def parallel(items: int) -> Any:
+    """A loop over items of work, split between threads.
+
+    At least two, so that the loop survives and local arrays live inside it: hoisted out of it they would leave the
+    scope that tells TVM which device they are on. Bodies guard the item that may not exist.
+    """
+    return T.parallel(max(items, 2))
+
+
+def register_tile(
+    rows: int,
+    width: int,
+    depth: int,
+    a: Callable[[int, Expr], Expr],
+    b: Callable[[Expr], Lane],
+    start: Callable[[int], Lane],
+) -> list[Buffer]:
+    """Accumulators [rows][width] = start + sum over k < depth of a(row, k) * b(k), k ascending."""
+    sums = [local(width) for _ in range(rows)]
+    for row in range(rows):
+        fill(sums[row], width, start(row))
+    with T.serial(depth) as k:
+        for row in range(rows):
+            fill(sums[row], width, lambda lane, row=row: sums[row][lane] + a(row, k) * b(k)(lane))  # type: ignore[misc]
+    return sums
+
+
+def activate(buffer: Buffer, width: int, activation: str) -> None:
+    """Apply an activation to a local vector in place."""
+    if activation:
+        fill(buffer, width, lambda lane: ACTIVATIONS[activation](buffer[lane]))
+
+
+def _erf(x: Expr) -> Expr:
+    """erf by the rational approximation of Eigen's and XLA's fp32 code; error below 4 ulp."""
+    x = tirx.max(tirx.min(x, f32(3.832507)), f32(-3.832507))
+    s = x * x
+    over = _polynomial(s, ERF_NUMERATOR) * x
+    return over / _polynomial(s, ERF_DENOMINATOR)
+
+
+ERF_NUMERATOR = (
+    -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
+    -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
+)  # fmt: skip
+ERF_DENOMINATOR = (
+    -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)  # fmt: skip
+
+
+def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """Horner's rule, highest power first."""
+    value = f32(coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + f32(coefficient)
+    return value
+
+
+def _gelu(x: Expr) -> Expr:
+    return f32(0.5) * x * (f32(1.0) + _erf(x * f32(math.sqrt(0.5))))
+
+
+def _gelu_tanh(x: Expr) -> Expr:
+    """0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)."""
+    return x * _sigmoid(f32(2 * math.sqrt(2 / math.pi)) * (x + f32(0.044715) * x * x * x))
+
+
+def _sigmoid(x: Expr) -> Expr:
+    return f32(1.0) / (f32(1.0) + exp2(tirx.max(tirx.min(x * f32(-math.log2(math.e)), f32(126.0)), f32(-126.0))))
+
+
+# 2^x on [-0.5, 0.5], highest power first: least squares reweighted to a relative error below 8e-8.
+EXP2 = (
+    0.0013276456924630848, 0.009675541214470425, 0.05550713320110635, 0.24022119726827115, 0.6931469670362185,
+    1.0000000716537631,
+)  # fmt: skip
+
+
+def exp2(x: Expr) -> Expr:
+    """2 to the power x, for x between -126 and 126: the fraction by a polynomial, the integer by the exponent bits."""
+    whole = tirx.nearbyint(x)
+    bits = tirx.reinterpret("int32", _polynomial(x - whole, EXP2)) + (whole.astype("int32") << i32(23))
+    return tirx.reinterpret("float32", bits)
+
+
+ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
+    "relu": lambda x: tirx.max(x, f32(0.0)),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "silu": lambda x: x * _sigmoid(x),
+}
