@@ -1,0 +1,43 @@
+"""A model at a glance: its tasks, its layers, and what each costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgemtl.frontend import InputSpec, MoELayer, MultiTaskModel, Task
+from edgemtl.partition.cost import Cost, common_cost, cost_of
+from edgemtl.partition.model import MoEPathway
+from edgemtl.partition.partition import partition
+
+
+@dataclass(frozen=True)
+class TaskInspection:
+    """One task on the exact pathway: its cost, and the experts within its reach in each MoE layer."""
+
+    task: Task
+    cost: Cost
+    moe: tuple[MoEPathway, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_model` found.
+
+    full: all tasks together, with what they share counted once and every expert's weights.  common: what all
+    tasks share.  layers: the model's MoE nodes.  notes: every default and assumption taken in reading it.
+    """
+
+    input: InputSpec
+    tasks: tuple[TaskInspection, ...]
+    layers: tuple[MoELayer, ...]
+    full: Cost
+    common: Cost
+    notes: tuple[str, ...]
+
+
+def inspect_model(model: MultiTaskModel) -> Inspection:
+    """Count the whole model, each task alone, and what the tasks have in common."""
+    made = partition(model, [task.name for task in model.tasks], "exact")
+    tasks = tuple(TaskInspection(m.task, cost_of(m.ir), m.moe) for m in made)
+    common = common_cost([m.ir for m in made])
+    return Inspection(model.input, tasks, model.moe, cost_of(model.ir), common, model.notes)
