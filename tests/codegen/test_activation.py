@@ -53,7 +53,12 @@ def test_every_form_is_found(form: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["y = Mul(x, half)", "a = Sigmoid(x) \n y = Mul(a, a)", "a = Erf(x) \n b = Add(a, one) \n y = Mul(x, b)", "y = Add(x, x)"],
+    [
+        "y = Mul(x, half)",
+        "a = Sigmoid(x) \n y = Mul(a, a)",
+        "a = Erf(x) \n b = Add(a, one) \n y = Mul(x, b)",
+        "y = Add(x, x)",
+    ],
 )
 def test_what_is_no_known_activation_is_not_found(body: str) -> None:
     assert match_activation(value_of(body).outputs[0]) is None

@@ -37,12 +37,18 @@ CASES = {
     "reshape": ("(float[2,3,4] x) => (y) {y = Reshape(x, s)}", {"s": int64(6, -1)}),
     "flatten": ("(float[2,3,4] x) => (y) {y = Flatten<axis = 1>(x)}", {}),
     "identity": ("(float[2,3,4] x) => (y) {y = Identity(x)}", {}),
-    "squeeze and unsqueeze": ("(float[1,3,4] x) => (y) {a = Squeeze(x, z) \n y = Unsqueeze(a, o)}", {"z": int64(0), "o": int64(1)}),
+    "squeeze and unsqueeze": (
+        "(float[1,3,4] x) => (y) {a = Squeeze(x, z) \n y = Unsqueeze(a, o)}",
+        {"z": int64(0), "o": int64(1)},
+    ),
     "slice with steps": (
         "(float[2,9,4] x) => (y) {y = Slice(x, b, e, a, s)}",
         {"b": int64(1, 0), "e": int64(9223372036854775807, -1), "a": int64(1, 2), "s": int64(2, 1)},
     ),
-    "slice without axes": ("(float[5,4] x) => (y) {y = Slice(x, b, e)}", {"b": int64(1, 1), "e": int64(4, 3)}),
+    "slice without axes": (
+        "(float[5,4] x) => (y) {y = Slice(x, b, e)}",
+        {"b": int64(1, 1), "e": int64(4, 3)},
+    ),
     "split": ("(float[2,9] x) => (y, z) {y, z = Split<axis = 1>(x, n)}", {"n": int64(4, 5)}),
     "gather": ("(float[3,4,5] x) => (y) {y = Gather<axis = 1>(x, i)}", {"i": np.array(-2, np.int64)}),
     "expand": ("(float[3,1] x) => (y) {y = Expand(x, s)}", {"s": int64(2, 3, 4)}),

@@ -15,7 +15,10 @@ def test_equal_contents_are_stored_once() -> None:
 
 def test_equal_bytes_of_another_type_or_shape_are_other_tensors() -> None:
     store = WeightStore()
-    offsets = {store.add("a", array) for array in (np.zeros(4, np.float32), np.zeros(4, np.int32), np.zeros((2, 2), np.float32))}
+    offsets = {
+        store.add("a", array)
+        for array in (np.zeros(4, np.float32), np.zeros(4, np.int32), np.zeros((2, 2), np.float32))
+    }
     assert offsets == {0, 64, 128}
 
 

@@ -4,4 +4,13 @@ from edgemtl.codegen.cpu.check import NodeReport, check
 from edgemtl.codegen.cpu.compile import compile_cpu
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram, WeightTensor, to_manifest
 
-__all__ = ["CpuProgram", "Layer", "NodeReport", "TaskProgram", "WeightTensor", "check", "compile_cpu", "to_manifest"]
+__all__ = [
+    "CpuProgram",
+    "Layer",
+    "NodeReport",
+    "TaskProgram",
+    "WeightTensor",
+    "check",
+    "compile_cpu",
+    "to_manifest",
+]

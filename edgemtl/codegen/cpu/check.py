@@ -11,6 +11,8 @@ from edgemtl.codegen.cpu.match import Group
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
 
+_Row = tuple[str, str, str, str, str]
+
 
 @dataclass(frozen=True)
 class NodeReport:
@@ -29,13 +31,12 @@ class NodeReport:
 
 def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
     """A report for every node of the tasks' graphs, in the order they run; equal ones of several tasks are one."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    found: dict[_Row, list[str]] = {}
     for task in tasks:
-        for group in groups_of(task.ir):
-            for row in _rows(group):
-                found.setdefault(row, []).append(task.task.name)
-    return [NodeReport(*row, tasks=tuple(names)) for row, names in found.items()]
+        for row in (row for group in groups_of(task.ir) for row in _rows(group)):
+            found.setdefault(row, []).append(task.task.name)
+    return [NodeReport(*row, tuple(names)) for row, names in found.items()]
 
 
-def _rows(group: Group) -> list[tuple[str, str, str, str, str]]:
+def _rows(group: Group) -> list[_Row]:
     return [(name_of(node), node.op_type, group.how, group.reason, group.hint) for node in group.nodes]

@@ -30,7 +30,9 @@ def compile_cpu(
     budget cannot hold, UsageError for a precision the target does not have or without tasks.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise UsageError(
+            f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}"
+        )
     if not tasks:
         raise UsageError("a program must have at least one task, not none; name one with --task")
     layout = fit(tasks, target, memory_budget)
@@ -98,7 +100,8 @@ def _space_bytes(tasks: Sequence[TaskModel], layout: Layout, assembler: Assemble
         "weights": assembler.weights.size,
     }
     return [
-        common | {"image": _bytes(task.ir.graph.inputs[0]), "output": _bytes(task.ir.graph.outputs[0])} for task in tasks
+        common | {"image": _bytes(task.ir.graph.inputs[0]), "output": _bytes(task.ir.graph.outputs[0])}
+        for task in tasks
     ]
 
 
@@ -109,4 +112,7 @@ def _bytes(value: ir.Value) -> int:
 def _notes(layout: Layout) -> tuple[str, ...]:
     """What was decided for the user: how good the plan is, and which convolutions gave up speed for memory."""
     arena = f"arena of {layout.plan.arena_bytes} bytes, {layout.plan.gap:.1%} above the lower bound of this order of steps"
-    return (arena, *(f"{name}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed))
+    return (
+        arena,
+        *(f"{name}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed),
+    )

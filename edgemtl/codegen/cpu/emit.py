@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import onnx_ir as ir
 
@@ -37,12 +36,16 @@ class Emitter:
         return dense(f"v{self.buffers - 1}", shape, dtype)
 
     def step(
-        self, spec: Any, inputs: tuple[View, ...], outputs: tuple[View, ...], constants: tuple[Constant, ...] = ()
+        self,
+        spec: object,
+        inputs: tuple[View, ...],
+        outputs: tuple[View, ...],
+        constants: tuple[Constant, ...] = (),
     ) -> None:
         """Append a step."""
         self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
 
-    def prepare(self, spec: Any, shape: tuple[int, ...], constants: tuple[Constant, ...]) -> View | None:
+    def prepare(self, spec: object, shape: tuple[int, ...], constants: tuple[Constant, ...]) -> View | None:
         """A buffer that ``spec`` makes from weights once, when a program is loaded; None where it is forbidden.
 
         Equal contents are one buffer.

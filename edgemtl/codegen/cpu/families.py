@@ -4,32 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import ModuleType
-from typing import Any
 
 from edgemtl.codegen.cpu.ir import Constant
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.tvm_bridge import specs
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.kernels import combine, layernorm, linear, patch_embed
+from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
 from edgemtl.tvm_bridge.target import CpuTarget
 
 FAMILIES: dict[type, ModuleType] = {
+    specs.AttentionSpec: attention,
     specs.CombineSpec: combine,
+    specs.ExpertSpec: experts,
     specs.LayerNormSpec: layernorm,
     specs.LinearSpec: linear,
     specs.PatchEmbedSpec: patch_embed,
+    specs.RouterSpec: router,
 }
 
 
-def build_kernel(spec: Any, target: CpuTarget) -> Kernel:
+def build_kernel(spec: object, target: CpuTarget) -> Kernel:
     """The kernel of a spec; the same object for equal specs."""
     kernel: Kernel = FAMILIES[type(spec)].build(spec, target)
     return kernel
 
 
-def pack(spec: Any, target: CpuTarget, constants: Sequence[Constant], store: WeightStore) -> Iterator[int]:
+def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: WeightStore) -> Iterator[int]:
     """Store the packed weights of a step; their offsets in bytes in the order of the kernel's weight operands."""
-    if constants:
+    if isinstance(spec, specs.ExpertSpec):
+        places = list(_pack_experts(spec, target, constants, store))
+        yield store.add_offsets(f"{constants[0].name}.table", places)
+    elif isinstance(spec, specs.RouterSpec):
+        yield store.add("router.candidates", *router.pack(spec, target))
+    elif constants:
         packed = FAMILIES[type(spec)].pack(spec, target, *(constant.array for constant in constants))
         for constant, array in zip(constants, packed, strict=True):
             yield store.add(constant.name, array)
+
+
+def _pack_experts(
+    spec: specs.ExpertSpec, target: CpuTarget, constants: Sequence[Constant], store: WeightStore
+) -> Iterator[int]:
+    """Each expert is a tensor of its own (weight and bias), found through a table: tasks share the ones they share."""
+    for weight, bias in zip(constants[::2], constants[1::2], strict=True):
+        yield store.add(weight.name, experts.pack_expert(spec, target, weight.array, bias.array))

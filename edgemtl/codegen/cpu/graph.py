@@ -62,7 +62,7 @@ def input_at(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def attribute(node: ir.Node, name: str, default: Any) -> Any:
+def attribute(node: ir.Node, name: str, default: Any) -> Any:  # noqa: ANN401  # ONNX attributes have many types
     """An attribute's value (strings as str, lists as tuples), or its default."""
     held = node.attributes.get(name)
     if held is None:
@@ -107,3 +107,11 @@ def constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     if left is None or right is None or (array_of(left) is None) == (array_of(right) is None):
         return None
     return (left, right) if array_of(left) is not None else (right, left)
+
+
+def addends(node: ir.Node) -> list[tuple[ir.Value, ir.Value]]:
+    """(one, other) both ways round, of an Add of two computed values of one shape; none for other nodes."""
+    left, right = (node.inputs[0], node.inputs[1]) if is_op(node, "Add") else (None, None)
+    if left is None or right is None or array_of(left) is not None or array_of(right) is not None:
+        return []
+    return [(left, right), (right, left)] if shape_of(left) == shape_of(right) else []

@@ -118,7 +118,7 @@ class Step:
     everything but the origin is equal.
     """
 
-    spec: Any
+    spec: object
     inputs: tuple[View, ...]
     outputs: tuple[View, ...]
     constants: tuple[Constant, ...] = ()

@@ -12,6 +12,7 @@ from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, sp
 from edgemtl.codegen.cpu.lower import PATTERNS, leftover
 from edgemtl.codegen.cpu.match import Group, cover
 
+
 def groups_of(model: ir.Model) -> list[Group]:
     """Every node of a task's graph in one group, in data-flow order."""
     return cover(list(model.graph), PATTERNS, leftover)
@@ -35,7 +36,9 @@ def lower_task(name: str, model: ir.Model, forbidden: frozenset[str] = frozenset
 def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:
     """The steps with the result in the output buffer: written there at once if its layout allows, else copied."""
     whole = result.is_dense and result.offset == 0 and space_of(result.buffer) == "arena"
-    if not whole or any(v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer):
+    if not whole or any(
+        v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer
+    ):
         em.copy(result, dense(OUTPUT, result.shape, result.dtype))
         return tuple(em.steps)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgemtl import schedule
 from edgemtl.codegen.cpu.binding import Bound, bind, buffers_of
-from edgemtl.codegen.cpu.ir import Lowered, Step
+from edgemtl.codegen.cpu.ir import Step
 from edgemtl.codegen.cpu.lowering import lower_task
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.errors import BudgetError

@@ -31,10 +31,14 @@ def separate(tasks: Sequence[Steps], names: Sequence[str], prefix: int) -> tuple
 
 
 def _separate(steps: Steps, name: str, prefix: int) -> Steps:
-    shared = {buffer for step in steps[:prefix] for buffer in step.buffers} 
+    shared = {buffer for step in steps[:prefix] for buffer in step.buffers}
 
     def rename(view: View) -> View:
-        return view if view.buffer in shared or space_of(view.buffer) != "arena" else replace(view, buffer=f"{name}.{view.buffer}")
+        return (
+            view
+            if view.buffer in shared or space_of(view.buffer) != "arena"
+            else replace(view, buffer=f"{name}.{view.buffer}")
+        )
 
     behind = (
         replace(step, inputs=tuple(map(rename, step.inputs)), outputs=tuple(map(rename, step.outputs)))

@@ -41,7 +41,11 @@ def _split(node: ir.Node, view: View) -> Outputs:
     axis = attribute(node, "axis", 0)
     ends = np.cumsum([shape_of(output)[axis] for output in node.outputs])
     return tuple(
-        view.apply(lambda a, e=end, o=output: np.moveaxis(np.moveaxis(a, axis, 0)[e - shape_of(o)[axis] : e], 0, axis))
+        view.apply(
+            lambda a, e=end, o=output: np.moveaxis(
+                np.moveaxis(a, axis, 0)[e - shape_of(o)[axis] : e], 0, axis
+            )
+        )
         for end, output in zip(ends, node.outputs, strict=True)
     )
 
@@ -79,7 +83,12 @@ def is_view(node: ir.Node | None) -> bool:
     Slices, gathers and splits count where what they take is written in the graph: a slice with positive steps,
     a gather of one scalar index.
     """
-    if node is None or not is_op(node, *VIEW_OPS) or node.inputs[0] is None or node.inputs[0].const_value is not None:
+    if (
+        node is None
+        or not is_op(node, *VIEW_OPS)
+        or node.inputs[0] is None
+        or node.inputs[0].const_value is not None
+    ):
         return False
     if node.op_type == "Slice":
         steps = input_at(node, 4)
@@ -94,4 +103,3 @@ def is_view(node: ir.Node | None) -> bool:
 def look(node: ir.Node, view: View) -> Outputs:
     """What each output of a view node sees, given what its input sees; None where only a copy can."""
     return VIEW_OPS[node.op_type](node, view)
-

@@ -7,23 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import (
     array_of,
     attribute,
     input_at,
     is_op,
     is_private,
-    name_of,
     named_constant,
     private_producer,
-    shape_of,
 )
 from edgemtl.codegen.cpu.ir import Constant
 from edgemtl.codegen.cpu.lower.linear import Linear, match_core
 from edgemtl.codegen.cpu.lower.resize import Bilinear, bilinear
-from edgemtl.codegen.cpu.match import Group, Matcher, Refusal
-from edgemtl.tvm_bridge.specs_conv import Conv3x3Spec
+from edgemtl.codegen.cpu.match import Group, Refusal
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,9 @@ def _conv3x3(node: ir.Node | None) -> Conv3x3 | None:
         return None
     held = array_of(bias)
     shift = np.zeros(weight.shape[0], np.float32) if held is None else held
-    named = named_constant(f"zeros_{len(shift)}" if bias is None or held is None else bias.name or "bias", shift)
+    named = named_constant(
+        f"zeros_{len(shift)}" if bias is None or held is None else bias.name or "bias", shift
+    )
     kernel = named_constant(node.inputs[1].name or "weight", weight)
     return Conv3x3(node, node.inputs[0], kernel, named, False, False, None, (node,))
 

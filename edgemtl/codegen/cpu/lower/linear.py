@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import (
+    addends,
     array_of,
     attribute,
     constant_operand,
     input_at,
-    is_op,
     named_constant,
     private_producer,
     producer,
@@ -46,21 +47,18 @@ def _match_plain(node: ir.Node) -> Group | None:
     linear = match_activated(node.outputs[0])
     if linear is None:
         return None
-    return Group("linear", linear.nodes, lambda em: _emit(em, node.outputs[0], linear, None))
+    return Group("linear", linear.nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=None))
 
 
 def _match_residual(node: ir.Node) -> Group | None:
-    if not is_op(node, "Add"):
-        return None
-    for value, other in (node.inputs, reversed(node.inputs)):
-        if value is None or other is None or array_of(other) is not None or shape_of(value) != shape_of(other):
-            continue
+    for value, residual in addends(node):
         behind, between = behind_reshapes(value)
         linear = match_activated(behind) if behind is not None else None
         if linear is not None:
             nodes = (node, *between, *linear.nodes)
-            found, residual = linear, other
-            return Group("linear", nodes, lambda em: _emit(em, node.outputs[0], found, residual))
+            return Group(
+                "linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual)
+            )
     return None
 
 
@@ -81,7 +79,9 @@ def match_activated(value: ir.Value) -> Linear | None:
     core = match_core(activation.source)
     if core is None:
         return None
-    return Linear(core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels)
+    return Linear(
+        core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels
+    )
 
 
 def match_core(value: ir.Value) -> Linear | None:
@@ -118,7 +118,13 @@ def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> L
     weight, x = node.inputs[1], node.inputs[0]
     array, added = array_of(weight), input_at(node, 2)
     plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
-    if x is None or weight is None or array is None or not plain or (added is not None and array_of(added) is None):
+    if (
+        x is None
+        or weight is None
+        or array is None
+        or not plain
+        or (added is not None and array_of(added) is None)
+    ):
         return None
     array = (array.T if attribute(node, "transB", 0) else array) * np.float32(attribute(node, "alpha", 1.0))
     return _linear(x, weight, array, added, (*outer, node))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.emit import Emitter
-from edgemtl.codegen.cpu.graph import array_of, is_op, named_constant, shape_of
+from edgemtl.codegen.cpu.graph import addends, array_of, named_constant, shape_of
 from edgemtl.codegen.cpu.ir import Constant, View
 from edgemtl.codegen.cpu.lower.linear import behind_reshapes
 from edgemtl.codegen.cpu.match import Group
@@ -18,21 +19,17 @@ from edgemtl.tvm_bridge.specs import CombineSpec, ExpertSpec, RouterSpec
 def match_moe(node: ir.Node) -> Group | None:
     """edgemtl::MoE, and the residual sum behind it."""
     if is_moe(node):
-        return Group("moe", (node,), lambda em: _emit(em, node, None, (node,)))
-    if not is_op(node, "Add"):
-        return None
-    for value, other in (node.inputs, reversed(node.inputs)):
-        if value is None or other is None or array_of(other) is not None or shape_of(value) != shape_of(other):
-            continue
+        return Group("moe", (node,), lambda em: _emit(em, node, None, node.outputs[0]))
+    for value, residual in addends(node):
         behind, between = behind_reshapes(value)
         moe = behind.producer() if behind is not None else None
         if moe is not None and is_moe(moe):
-            residual, nodes = other, (moe, *between, node)
-            return Group("moe", nodes, lambda em: _emit(em, nodes[0], residual, nodes))
+            emit = partial(_emit, node=moe, residual=residual, value=node.outputs[0])
+            return Group("moe", (moe, *between, node), emit)
     return None
 
 
-def _emit(em: Emitter, node: ir.Node, residual: ir.Value | None, nodes: tuple[ir.Node, ...]) -> None:
+def _emit(em: Emitter, node: ir.Node, residual: ir.Value | None, value: ir.Value) -> None:
     x, logits, w1 = node.inputs[0], node.inputs[1], node.inputs[2]
     assert x is not None and logits is not None and w1 is not None
     attributes = MoEAttributes.from_node(node)
@@ -43,12 +40,12 @@ def _emit(em: Emitter, node: ir.Node, residual: ir.Value | None, nodes: tuple[ir
     first = ExpertSpec(tokens, attributes.k, count, dim, hidden, True, attributes.activation)
     second = ExpertSpec(tokens, attributes.k, count, hidden, dim, False, "")
     em.step(first, (em.rows(x), routes.token, routes.first), (inner,), _experts(node, 2, attributes))
-    em.step(second, (inner, routes.first), (outer,), _experts(node, 4, attributes))
+    em.step(second, (inner, routes.token, routes.first), (outer,), _experts(node, 4, attributes))
     out = em.new((tokens, dim))
     added = (em.rows(residual),) if residual is not None else ()
     combine = CombineSpec(tokens, attributes.k, dim, bool(added))
     em.step(combine, (outer, routes.weight, routes.slot, *added), (out,))
-    em.define_rows(nodes[-1].outputs[0], out)
+    em.define_rows(value, out)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,10 @@ def _route(em: Emitter, logits: View, attributes: MoEAttributes, count: int) -> 
     tokens, columns = logits.shape
     candidates, k = attributes.experts or tuple(range(columns)), attributes.k
     routes = _Routes(
-        em.new((tokens, k)), em.new((tokens, k), "int32"), em.new((tokens * k,), "int32"), em.new((count + 1,), "int32")
+        em.new((tokens, k)),
+        em.new((tokens, k), "int32"),
+        em.new((tokens * k,), "int32"),
+        em.new((count + 1,), "int32"),
     )
     spec = RouterSpec(tokens, columns, k, candidates, attributes.normalize, attributes.threshold)
     em.step(spec, (em.dense(logits),), (routes.weight, routes.slot, routes.token, routes.first))
@@ -79,7 +79,10 @@ def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> tuple[Cons
     weights, biases = array_of(weight), array_of(bias)
     assert weight is not None and bias is not None and weights is not None and biases is not None
     pairs = (
-        (named_constant(f"{weight.name}.{expert}", weights[e]), named_constant(f"{bias.name}.{expert}", biases[e]))
+        (
+            named_constant(f"{weight.name}.{expert}", weights[e]),
+            named_constant(f"{bias.name}.{expert}", biases[e]),
+        )
         for e, expert in enumerate(attributes.experts or range(len(weights)))
     )
     return tuple(constant for pair in pairs for constant in pair)

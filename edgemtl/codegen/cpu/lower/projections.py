@@ -43,7 +43,12 @@ def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
 
 
 def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
-    while is_private(value) and (node := value.producer()) is not None and is_view(node) and len(node.outputs) == 1:
+    while (
+        is_private(value)
+        and (node := value.producer()) is not None
+        and is_view(node)
+        and len(node.outputs) == 1
+    ):
         assert node.inputs[0] is not None
         views.append(node)
         value = node.inputs[0]
@@ -57,7 +62,9 @@ def emit_projections(em: Emitter, found: Projections) -> None:
     weight = named_constant("+".join(w.name for w in weights), np.concatenate([w.array for w in weights], 1))
     bias = named_constant("+".join(b.name for b in biases), np.concatenate([b.array for b in biases]))
     out = em.new((rows.shape[0], weight.array.shape[1]))
-    em.step(LinearSpec(*rows.shape, out.shape[1], "", False), (rows,), (out,), (weight, bias))
+    em.step(
+        LinearSpec(rows.shape[0], rows.shape[1], out.shape[1], "", False), (rows,), (out,), (weight, bias)
+    )
     ends = np.cumsum([w.array.shape[1] for w in weights])
     for value, end, held in zip(found.values, ends, weights, strict=True):
         first = end - held.array.shape[1]
