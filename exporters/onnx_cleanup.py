@@ -27,7 +27,11 @@ def clean(model: ir.Model) -> None:
     _keep_origins(model.graph)
     _name_weights(model.graph)
     _fold_transposes(model.graph)
-    for step in (DeduplicateInitializersPass(), CommonSubexpressionEliminationPass(), RemoveUnusedNodesPass()):
+    for step in (
+        DeduplicateInitializersPass(),
+        CommonSubexpressionEliminationPass(),
+        RemoveUnusedNodesPass(),
+    ):
         step(model)
     drop_single_splits(model.graph)
     _name_folded(model.graph)
@@ -71,7 +75,9 @@ def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir
     name = f"{source.name}.transposed"
     while name in graph.initializers:
         name += "_"
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name))
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name)
+    )
     graph.register_initializer(value)
     return value
 
@@ -91,7 +97,11 @@ def _name_nodes(graph: ir.Graph) -> None:
     taken: dict[str, int] = {}
     for node in graph:
         users = tasks.get(node, ())
-        path = [*(users if len(users) == 1 and len(graph.outputs) > 1 else ()), node.metadata_props[ORIGIN], node.op_type]
+        path = [
+            *(users if len(users) == 1 and len(graph.outputs) > 1 else ()),
+            node.metadata_props[ORIGIN],
+            node.op_type,
+        ]
         name = "/".join(part for part in path if part)
         taken[name] = taken.get(name, 0) + 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name] - 1}"

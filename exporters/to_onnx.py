@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -25,7 +25,15 @@ from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.onnx_cleanup import clean
 from edgemtl.exporters.parity import Parity, check_parity
 from edgemtl.frontend.model import METADATA
-from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, VERSION, MoEAttributes, attach_functions, moe_nodes
+from edgemtl.frontend.moe_node import (
+    DOMAIN,
+    OP_TYPE,
+    OPSET,
+    VERSION,
+    MoEAttributes,
+    attach_functions,
+    moe_nodes,
+)
 
 INPUT = "image"
 EXTERNAL_DATA_BYTES = 1_500_000_000
@@ -78,7 +86,9 @@ def _task_names(model: M3ViT, tasks: Sequence[str] | None) -> tuple[str, ...]:
     known = model.config.task_names
     names = known if tasks is None else tuple(tasks)
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
-        raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}")
+        raise UsageError(
+            f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}"
+        )
     return names
 
 
@@ -87,7 +97,9 @@ def _check_weights(model: M3ViT) -> None:
         if not tensor.is_floating_point():
             continue
         if tensor.dtype != torch.float32:
-            raise CheckpointError(f"{name} must be float32, not {tensor.dtype}; convert the model with .float()")
+            raise CheckpointError(
+                f"{name} must be float32, not {tensor.dtype}; convert the model with .float()"
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{name} must be finite; some of its values are infinite or not a number")
 
@@ -132,8 +144,7 @@ def _moe_symbol(
 ) -> Tensor:
     attributes = MoEAttributes(k, activation, normalize, threshold, window).to_dict()
     name, inputs = f"{DOMAIN}::{OP_TYPE}", (x, logits, w1, b1, w2, b2)
-    symbol = torch.onnx.ops.symbolic(name, inputs, attributes, dtype=x.dtype, shape=x.shape, version=VERSION)
-    return cast(Tensor, symbol)
+    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=x.dtype, shape=x.shape, version=VERSION)
 
 
 @contextmanager
@@ -211,7 +222,9 @@ def _write(graph: ir.Model, path: Path) -> tuple[Path, ...]:
     return (path,) if external is None else (path, external)
 
 
-def _publish(written: tuple[Path, ...], path: Path, parity: tuple[Parity, ...], moe_layers: int) -> ExportReport:
+def _publish(
+    written: tuple[Path, ...], path: Path, parity: tuple[Parity, ...], moe_layers: int
+) -> ExportReport:
     digest = hashlib.sha256(written[0].read_bytes()).hexdigest()
     size = sum(file.stat().st_size for file in written)
     targets = [path.parent / file.name for file in written]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -49,13 +50,19 @@ class MoEAttributes:
     experts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _require(self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation)
+        _require(
+            self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation
+        )
         _require(0.0 <= self.threshold < 1.0, "threshold", "at least 0 and below 1", self.threshold)
         if self.window is not None:
             good = len(self.window) == 2 and self.window[0] >= 0 and self.window[1] >= 1
-            _require(good, "window", "a first column of at least 0 and a positive number of columns", self.window)
+            _require(
+                good, "window", "a first column of at least 0 and a positive number of columns", self.window
+            )
         if self.experts is not None:
-            _require(self._ascending_in_window(), "experts", "ascending columns inside the window", self.experts)
+            _require(
+                self._ascending_in_window(), "experts", "ascending columns inside the window", self.experts
+            )
         choices = self._choices()
         rule = "at least 1" if choices is None else f"from 1 to the {choices} experts that can be selected"
         _require(1 <= self.k <= (self.k if choices is None else choices), "k", rule, self.k)
@@ -81,9 +88,9 @@ class MoEAttributes:
         parts += ["experts" + "and".join(map(str, self.experts))] if self.experts else []
         return "_".join(parts)
 
-    def to_dict(self) -> dict[str, int | float | str | list[int]]:
+    def to_dict(self) -> dict[str, Any]:
         """The ONNX attributes of the node."""
-        plain: dict[str, int | float | str | list[int]] = {
+        plain: dict[str, Any] = {
             "k": self.k,
             "activation": self.activation,
             "normalize": int(self.normalize),
@@ -109,7 +116,7 @@ def _require(ok: bool, name: str, rule: str, value: object) -> None:
         raise ModelError(f"MoE attribute {name} must be {rule}, not {value!r}")
 
 
-def _read_attributes(node: ir.Node) -> dict[str, object]:
+def _read_attributes(node: ir.Node) -> dict[str, Any]:
     if "k" not in node.attributes:
         raise ModelError("MoE attribute k must be given")
     known = MoEAttributes.__dataclass_fields__
@@ -162,7 +169,10 @@ def _select(a: MoEAttributes) -> list[str]:
     lines += [f"probability = Softmax <axis = -1> ({visible})", f"k_ = Constant <value_ints = [{a.k}]> ()"]
     if a.experts is not None:
         columns = ", ".join(str(e - first) for e in a.experts)
-        lines += [f"ids = Constant <value_ints = [{columns}]> ()", "open = Gather <axis = 1> (probability, ids)"]
+        lines += [
+            f"ids = Constant <value_ints = [{columns}]> ()",
+            "open = Gather <axis = 1> (probability, ids)",
+        ]
         return [*lines, "score, place = TopK <axis = -1> (open, k_)"]
     if a.window is not None:
         return [*lines, "score, near = TopK <axis = -1> (probability, k_)", "place = Add (near, first)"]
@@ -226,5 +236,5 @@ def attach_functions(model: ir.Model) -> None:
         node.overload = attributes.overload
         key = (DOMAIN, OP_TYPE, node.overload)
         if key not in model.functions:
-            model.functions[key] = ir.from_proto(function_proto(attributes))
+            model.functions[key] = cast(ir.Function, ir.from_proto(function_proto(attributes)))
         model.opset_imports[DOMAIN] = VERSION

@@ -16,14 +16,32 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(
         ("If", "Loop", "Scan", "SequenceMap"),
-        ("its path depends on the data", "export the model without control flow, or with a constant condition"),
+        (
+            "its path depends on the data",
+            "export the model without control flow, or with a constant condition",
+        ),
     ),
     **dict.fromkeys(
-        ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
+        (
+            "RandomNormal",
+            "RandomNormalLike",
+            "RandomUniform",
+            "RandomUniformLike",
+            "Multinomial",
+            "Bernoulli",
+        ),
         ("its result is random", "export the model in evaluation mode"),
     ),
     **dict.fromkeys(
-        ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+        (
+            "QuantizeLinear",
+            "DequantizeLinear",
+            "DynamicQuantizeLinear",
+            "QLinearConv",
+            "QLinearMatMul",
+            "ConvInteger",
+            "MatMulInteger",
+        ),
         ("the model is quantised", "export the model before it is quantised"),
     ),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass, RemoveUnusedFunctionsPass
+from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
@@ -45,7 +45,9 @@ def _opset(proto: onnx.ModelProto) -> int:
     version = next((o.version for o in proto.opset_import if o.domain in STANDARD), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= version <= newest:
-        raise ModelError(f"the model's opset must be from {OLDEST} to {newest}, not {version}; export with opset {OPSET}")
+        raise ModelError(
+            f"the model's opset must be from {OLDEST} to {newest}, not {version}; export with opset {OPSET}"
+        )
     return version
 
 
@@ -56,7 +58,9 @@ def _check_order(graph: onnx.GraphProto) -> None:
         for name in node.input:
             if name not in made:
                 what = f"node {node.name or node.op_type} reads {name!r}"
-                raise ModelError(f"{what} before any node made it; its graph must be in order and without cycles")
+                raise ModelError(
+                    f"{what} before any node made it; its graph must be in order and without cycles"
+                )
         made.update(node.output)
 
 
@@ -64,12 +68,21 @@ def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: i
     for node in _with_inner(nodes):
         key = node.domain, node.op_type, node.overload
         standard = node.domain in STANDARD and onnx.defs.has(node.op_type, opset, "")
-        known = standard or key in functions or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
+        known = (
+            standard
+            or key in functions
+            or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
+        )
         if known:
             continue
-        name, where = node.name or node.op_type, f"of domain {node.domain}" if node.domain else f"of opset {opset}"
+        name, where = (
+            node.name or node.op_type,
+            f"of domain {node.domain}" if node.domain else f"of opset {opset}",
+        )
         reason = f"operator {node.op_type} {where} is unknown"
-        raise UnsupportedError(f"node {name}", reason, f"export the model with standard operators of opset {OPSET}")
+        raise UnsupportedError(
+            f"node {name}", reason, f"export the model with standard operators of opset {OPSET}"
+        )
 
 
 def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
@@ -88,7 +101,6 @@ def _inline(proto: onnx.ModelProto) -> onnx.ModelProto:
     for key in [key for key in model.functions if key[:2] == (DOMAIN, OP_TYPE)]:
         del model.functions[key]
     InlinePass()(model)
-    RemoveUnusedFunctionsPass()(model)
     return ir.to_proto(model)
 
 
@@ -99,7 +111,9 @@ def _convert(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except Exception as error:
-        reason = f"the model's opset {version} cannot be converted to {OPSET} ({str(error).splitlines()[0][:200]})"
+        reason = (
+            f"the model's opset {version} cannot be converted to {OPSET} ({str(error).splitlines()[0][:200]})"
+        )
         raise ModelError(f"{reason}; export it with opset {OPSET}") from error
     notes.append(f"the model's opset {version} was converted to {OPSET}")
     return converted

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import EdgemtlError, ModelError
 from edgemtl.frontend.files import load
+from edgemtl.frontend.fuse import fuse
 from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
 from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.model import MoELayer, MultiTaskModel
@@ -41,7 +42,9 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
             raise
         # The libraries raise whatever their C++ or Python stumbles over in a malformed graph.
         except Exception as error:
-            raise ModelError(f"{path} must be a valid ONNX model; {doing} failed: {_first_line(error)}") from error
+            raise ModelError(
+                f"{path} must be a valid ONNX model; {doing} failed: {_first_line(error)}"
+            ) from error
 
     model = stage(lambda: prepare(loaded.proto, notes), "reading its graph")
     metadata = read_metadata(model)
@@ -50,6 +53,7 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
     check_inputs(model.graph)
     stage(lambda: simplify(model), "simplifying it")
     stage(lambda: recognise(model, notes), "looking for mixtures of experts")
+    stage(lambda: fuse(model), "fusing operators")
     stage(lambda: finish(model), "finishing it")
     stage(lambda: check_operators(model), "checking its operators")
     stage(lambda: check_static(model), "checking its shapes")

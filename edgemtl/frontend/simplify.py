@@ -32,7 +32,10 @@ ROUNDS = 4
 def simplify(model: ir.Model) -> None:
     """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place."""
     fold = FoldConstantsPass(
-        shape_inference=True, input_size_limit=MAX_ELEMENTS, output_size_limit=MAX_ELEMENTS, should_fold=_may_fold
+        shape_inference=True,
+        input_size_limit=MAX_ELEMENTS,
+        output_size_limit=MAX_ELEMENTS,
+        should_fold=_may_fold,
     )
     for _ in range(ROUNDS):
         infer_shapes(model)
@@ -80,9 +83,16 @@ def _sweep(model: ir.Model) -> None:
         step(model)
 
 
+def _drop_unused_weights(graph: ir.Graph) -> None:
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+
+
 def finish(model: ir.Model) -> None:
     """Tidy after recognition: dead code, names, metadata. In place."""
     _sweep(model)
+    _drop_unused_weights(model.graph)
     for step in (RemoveUnusedOpsetsPass(), OutputFixPass(), NameFixPass(), TopologicalSortPass()):
         step(model)
     for node in model.graph:

@@ -35,8 +35,12 @@ def _check_dtype(where: str, value: ir.Value) -> None:
 def _check_shape(node: ir.Node, value: ir.Value) -> None:
     if not is_static(value):
         reason = f"the shape of its output is not fixed ({value.shape or 'unknown'})"
-        raise UnsupportedError(f"node {node.name}", reason, "export the model with fixed sizes and without data-dependent ones")
+        raise UnsupportedError(
+            f"node {node.name}", reason, "export the model with fixed sizes and without data-dependent ones"
+        )
     sizes = sizes_of(value)
     if min(sizes, default=1) < 1 or size_of(value) > MAX_ELEMENTS:
         rule = f"from 1 to {MAX_ELEMENTS} elements"
-        raise ModelError(f"the output of node {node.name} must have {rule}, not shape {list(sizes)}; check the model's sizes")
+        raise ModelError(
+            f"the output of node {node.name} must have {rule}, not shape {list(sizes)}; check the model's sizes"
+        )

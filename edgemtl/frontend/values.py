@@ -32,3 +32,10 @@ def sizes_of(value: ir.Value) -> tuple[int, ...]:
 def size_of(value: ir.Value) -> int:
     """Elements of a static value."""
     return math.prod(sizes_of(value))
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let all who read `old` read `new`; an output of the graph keeps its name."""
+    if old.is_graph_output():
+        old.name, new.name = f"{old.name}.replaced", old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

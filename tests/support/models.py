@@ -45,7 +45,11 @@ def small_config(**changes: object) -> ModelConfig:
 @st.composite
 def moe_configs(draw: st.DrawFn) -> ModelConfig:
     """Small configs of every routing: widths that are no multiple of 16, odd sizes, one to four tasks."""
-    heads, per_head, patch = draw(st.sampled_from([1, 2, 3])), draw(st.integers(4, 12)), draw(st.sampled_from([3, 4, 5, 8]))
+    heads, per_head, patch = (
+        draw(st.sampled_from([1, 2, 3])),
+        draw(st.integers(4, 12)),
+        draw(st.sampled_from([3, 4, 5, 8])),
+    )
     depth, tasks = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     experts = draw(st.integers(1, 9))
     top_k = draw(st.integers(1, experts))

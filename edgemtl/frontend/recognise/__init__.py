@@ -10,7 +10,7 @@ from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.probe import Mixture, probe
 from edgemtl.frontend.recognise.region import Router, cuts, find_router
-from edgemtl.frontend.values import sizes_of
+from edgemtl.frontend.values import replace_value, sizes_of
 
 
 def recognise(model: ir.Model, notes: list[str]) -> None:
@@ -37,7 +37,9 @@ def _rewrite_at(model: ir.Model, router: Router, notes: list[str]) -> None:
         node = _insert(model.graph, router, experts, mixture, end)
         a = mixture.attributes
         what = f"{router.columns} experts, top {a.k}, {a.activation}{', normalised' * a.normalize}"
-        notes.append(f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens")
+        notes.append(
+            f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens"
+        )
         return
 
 
@@ -56,9 +58,7 @@ def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture,
     node.metadata_props.update({k: v for k, v in router.anchor.metadata_props.items() if k == ORIGIN})
     result, third = _reshaped(graph, node.outputs[0], sizes_of(end), f"{name}.result")
     graph.insert_after(place, [*first, *second, node, *third])
-    if end.is_graph_output():
-        end.name, result.name = f"{name}.replaced", end.name
-    ir.convenience.replace_all_uses_with(end, result, replace_graph_outputs=True)
+    replace_value(end, result)
     return node
 
 
@@ -79,6 +79,8 @@ def _type(value: ir.Value, shape: tuple[int, ...], name: str) -> None:
 
 def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
     graph.register_initializer(value)
     return value

@@ -12,7 +12,6 @@ from edgemtl.frontend.recognise.linear import Linear, added_bias, read_linear
 from edgemtl.frontend.recognise.region import SHAPING, Router
 from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
 
-
 PICKING = frozenset({"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress"})
 """Operators that pick a token's row for an expert, or blank those of the others."""
 
@@ -95,14 +94,25 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
     """The tokens a linear layer reads, before any were picked out or laid out differently."""
     while True:
         node = value.producer()
-        if node is None or node.op_type not in SHAPING | PICKING or (node.op_type in PICKING and value not in routed):
+        if (
+            node is None
+            or node.op_type not in SHAPING | PICKING
+            or (node.op_type in PICKING and value not in routed)
+        ):
             break
-        floats = [v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)]
+        floats = [
+            v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)
+        ]
         free = [v for v in floats if v not in routed] or floats
         if not free:
             return None
         value = free[0]
-    whole = value not in routed and is_static(value) and len(sizes_of(value)) > 1 and size_of(value) == tokens * sizes_of(value)[-1]
+    whole = (
+        value not in routed
+        and is_static(value)
+        and len(sizes_of(value)) > 1
+        and size_of(value) == tokens * sizes_of(value)[-1]
+    )
     return value if whole else None
 
 

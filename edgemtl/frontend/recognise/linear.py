@@ -39,7 +39,7 @@ def _read_matmul(node: ir.Node) -> Linear | None:
 def _read_gemm(node: ir.Node) -> Linear | None:
     data, weight = node.inputs[0], array_of(node.inputs[1])
     scaled = node.attributes.get_float("alpha", 1.0) != 1.0 or node.attributes.get_float("beta", 1.0) != 1.0
-    if data is None or weight is None or scaled or node.attributes.get_int("transA", 0):
+    if data is None or weight is None or scaled or node.attributes.get_int("transA", 0) == 1:
         return None
     weight = weight.T if node.attributes.get_int("transB", 0) else weight
     given = node.inputs[2] if len(node.inputs) > 2 else None
@@ -79,7 +79,9 @@ def _weights(value: ir.Value | None) -> np.ndarray | None:
     if constant is not None or value is None:
         return constant
     producer = value.producer()
-    gathered = producer is not None and producer.op_type == "Gather" and not producer.attributes.get_int("axis", 0)
+    gathered = (
+        producer is not None and producer.op_type == "Gather" and not producer.attributes.get_int("axis", 0)
+    )
     return array_of(producer.inputs[0]) if gathered and producer is not None else None
 
 

@@ -17,6 +17,7 @@ import onnxruntime
 from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError
 from edgemtl.frontend.recognise.region import Router
+from edgemtl.frontend.reference import ACTIVATIONS
 from edgemtl.frontend.values import array_of, is_constant, sizes_of
 
 CERTAIN = 30.0
@@ -42,7 +43,9 @@ def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixtur
     nodes = _between(router.logits, experts.x, end)
     run = _runner(nodes, router, experts, end, opset)
     activation, order = _match_experts(run, router, experts)
-    sorted_experts = Experts(experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2)))
+    sorted_experts = Experts(
+        experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2))
+    )
     x, logits, found = _sample(run, router, experts)
     scale = float(np.abs(found).max()) or 1.0
     for attributes in _candidates(router.k, activation, nodes):
@@ -86,7 +89,9 @@ def _runner(nodes: list[ir.Node], router: Router, experts: Experts, end: ir.Valu
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(x: np.ndarray, logits: np.ndarray) -> np.ndarray:
         shaped = {f"{v.name}": a.reshape(sizes_of(v)) for v, a in zip(inputs, (x, logits), strict=True)}
@@ -107,7 +112,9 @@ def _match_experts(run: Run, router: Router, experts: Experts) -> tuple[str, tup
         if worst < best[1]:
             best = activation, worst, error.argmin(0)
     if best[1] > TOLERANCE * (float(np.abs(answers).max()) or 1.0):
-        raise NotRecognisedError(f"its experts are not two linear layers with {', '.join(ACTIVATIONS)} between them")
+        raise NotRecognisedError(
+            f"its experts are not two linear layers with {', '.join(ACTIVATIONS)} between them"
+        )
     return best[0], tuple(int(e) for e in best[2])
 
 
@@ -140,13 +147,17 @@ def _candidates(k: int, activation: str, nodes: list[ir.Node]) -> Iterator[MoEAt
     limits = {0.0}
     for node in nodes:
         if node.op_type in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
-            limits |= {float(a.reshape(-1)[0]) for v in node.inputs if (a := array_of(v)) is not None and a.size == 1}
+            limits |= {
+                float(a.reshape(-1)[0]) for v in node.inputs if (a := array_of(v)) is not None and a.size == 1
+            }
     for threshold in sorted(limit for limit in limits if 0 <= limit < 1):
         for normalize in (False, True):
             yield MoEAttributes(k, activation, normalize, threshold)
 
 
-def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
+def mix(
+    x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes
+) -> tuple[np.ndarray, np.ndarray]:
     """The definition of MoE token by token: y [T, D] and whether each token's routing is certain [T]."""
     p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
@@ -164,28 +175,5 @@ def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -
 
 def _expert(x: np.ndarray, experts: Experts, e: int, activation: str) -> np.ndarray:
     hidden = ACTIVATIONS[activation](x.astype(np.float64) @ experts.w1[e] + experts.b1[e])
-    return hidden @ experts.w2[e] + experts.b2[e]
-
-
-def _gelu(v: np.ndarray) -> np.ndarray:
-    return 0.5 * v * (1 + np.frompyfunc(math.erf, 1, 1)(v / math.sqrt(2)).astype(np.float64))
-
-
-def _gelu_tanh(v: np.ndarray) -> np.ndarray:
-    return 0.5 * v * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
-
-
-def _relu(v: np.ndarray) -> np.ndarray:
-    return np.maximum(v, 0)
-
-
-def _silu(v: np.ndarray) -> np.ndarray:
-    return v / (1 + np.exp(-v))
-
-
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "relu": _relu,
-    "silu": _silu,
-}
+    result: np.ndarray = hidden @ experts.w2[e] + experts.b2[e]
+    return result

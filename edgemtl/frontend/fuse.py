@@ -1,0 +1,182 @@
+"""One operator for what exporters of older opsets spell out: GELU and layer normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.frontend.reference import erf, gelu, gelu_tanh
+from edgemtl.frontend.values import array_of, is_static, replace_value, sizes_of
+
+GRID = np.linspace(-4.0, 4.0, 33)
+REACH = 6
+"""Steps from a GELU's erf or tanh to its ends."""
+
+ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
+    "Mul": np.multiply,
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Div": np.divide,
+    "Pow": np.power,
+    "Erf": erf,
+    "Tanh": np.tanh,
+    "Neg": np.negative,
+}
+
+
+def fuse(model: ir.Model) -> None:
+    """Replace each such group of nodes by `Gelu` or `LayerNormalization`. In place; the rest becomes dead code."""
+    for node in list(model.graph):
+        if node.op_type in ("Erf", "Tanh"):
+            _fuse_gelu(model.graph, node)
+        elif node.op_type == "Sqrt":
+            _fuse_layer_norm(model.graph, node)
+
+
+def _fuse_gelu(graph: ir.Graph, node: ir.Node) -> None:
+    form, target = ("none", gelu(GRID)) if node.op_type == "Erf" else ("tanh", gelu_tanh(GRID))
+    for x in _before(node.inputs[0]):
+        for end in _after(node.outputs[0]):
+            values = _evaluate(end, x)
+            if values is not None and np.abs(values - target).max() < 1e-6:
+                _replace(graph, ir.node("Gelu", [x], {"approximate": form}), node, end)
+                return
+
+
+def _before(value: ir.Value | None) -> Iterator[ir.Value]:
+    """Values the argument may be computed from, near ones first."""
+    level = [value] if value is not None else []
+    for _ in range(REACH):
+        yield from (v for v in level if v.const_value is None)
+        makers = [v.producer() for v in level]
+        level = [
+            v for n in makers if n is not None and n.op_type in ELEMENTWISE for v in n.inputs if v is not None
+        ]
+
+
+def _after(value: ir.Value) -> Iterator[ir.Value]:
+    for _ in range(REACH):
+        users = list(value.consumers())
+        if len(users) != 1 or users[0].op_type not in ELEMENTWISE:
+            return
+        value = users[0].outputs[0]
+        yield value
+
+
+def _evaluate(value: ir.Value, x: ir.Value, depth: int = 0) -> np.ndarray | None:
+    """The value on `GRID` as a function of x alone, None where it is none."""
+    if value is x:
+        return GRID
+    array, node = array_of(value), value.producer()
+    if array is not None:
+        return array.reshape(-1).astype(np.float64) if array.size == 1 else None
+    if node is None or depth > 2 * REACH:
+        return None
+    parts = [_evaluate(v, x, depth + 1) for v in node.inputs if v is not None]
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
+        return None
+    return np.asarray(ELEMENTWISE[node.op_type](*given)) if node.op_type in ELEMENTWISE else None
+
+
+def _replace(graph: ir.Graph, made: ir.Node, named_by: ir.Node, end: ir.Value) -> None:
+    """Put `made` in the place of the node that makes `end`."""
+    last = end.producer()
+    assert last is not None
+    output = made.outputs[0]
+    made.name, output.name = f"{named_by.name}/{made.op_type}", f"{named_by.name}/{made.op_type}.output"
+    output.shape, output.type = end.shape, end.type
+    made.metadata_props.update(named_by.metadata_props)
+    graph.insert_after(last, made)
+    replace_value(end, output)
+
+
+def _fuse_layer_norm(graph: ir.Graph, root: ir.Node) -> None:
+    """scale * (x - mean) / sqrt(mean of squares + epsilon) + bias, over the last axis."""
+    shifted = _made_by(root.inputs[0], "Add")
+    squares, epsilon = _split_constant(shifted) if shifted is not None else (None, None)
+    square = _made_by(_mean_of(squares), "Pow", "Mul")
+    centred = square.inputs[0] if square is not None and _is_square(square) else None
+    subtract = _made_by(centred, "Sub")
+    x = subtract.inputs[0] if subtract is not None else None
+    if (
+        subtract is None
+        or x is None
+        or centred is None
+        or epsilon is None
+        or _mean_of(subtract.inputs[1]) is not x
+    ):
+        return
+    normal = _quotient(centred, root.outputs[0])
+    if normal is not None and epsilon.size == 1:
+        _scale_and_shift(graph, root, x, normal, float(epsilon.reshape(-1)[0]))
+
+
+def _made_by(value: ir.Value | None, *kinds: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type in kinds else None
+
+
+def _split_constant(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
+    """The variable and the constant operand of a node with one of each."""
+    first, second = node.inputs
+    return (first, array_of(second)) if array_of(first) is None else (second, array_of(first))
+
+
+def _mean_of(value: ir.Value | None) -> ir.Value | None:
+    """What a value is the mean of, over the last axis."""
+    node = _made_by(value, "ReduceMean")
+    if node is None or node.inputs[0] is None or not is_static(node.inputs[0]):
+        return None
+    axes = array_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    last = (
+        axes is not None
+        and axes.size == 1
+        and int(axes.reshape(-1)[0]) in (-1, len(sizes_of(node.inputs[0])) - 1)
+    )
+    return node.inputs[0] if last and node.attributes.get_int("keepdims", 1) == 1 else None
+
+
+def _is_square(node: ir.Node) -> bool:
+    base, other = node.inputs
+    power = array_of(other)
+    return (
+        other is base
+        if node.op_type == "Mul"
+        else power is not None and power.size == 1 and float(power.reshape(-1)[0]) == 2
+    )
+
+
+def _quotient(value: ir.Value, divisor: ir.Value) -> ir.Value | None:
+    """value / divisor, by Div or by Mul with the reciprocal."""
+    for node in divisor.consumers():
+        if node.op_type == "Div" and node.inputs[0] is value:
+            return node.outputs[0]
+        one = array_of(node.inputs[0])
+        inverse = node.op_type == "Reciprocal" or (
+            node.op_type == "Div" and one is not None and (one == 1).all()
+        )
+        if inverse:
+            for user in node.outputs[0].consumers():
+                if user.op_type == "Mul" and value in user.inputs:
+                    return user.outputs[0]
+    return None
+
+
+def _scale_and_shift(graph: ir.Graph, root: ir.Node, x: ir.Value, normal: ir.Value, epsilon: float) -> None:
+    scaled, scale = _affine(normal, "Mul", sizes_of(x)[-1:])
+    end, bias = _affine(scaled, "Add", sizes_of(x)[-1:]) if scale is not None else (normal, None)
+    if scale is not None and bias is not None:
+        attributes = {"axis": -1, "epsilon": epsilon}
+        _replace(graph, ir.node("LayerNormalization", [x, scale, bias], attributes), root, end)
+
+
+def _affine(value: ir.Value, kind: str, shape: tuple[int, ...]) -> tuple[ir.Value, ir.Value | None]:
+    users = list(value.consumers())
+    if len(users) != 1 or users[0].op_type != kind:
+        return value, None
+    other = users[0].inputs[1] if users[0].inputs[0] is value else users[0].inputs[0]
+    array = array_of(other)
+    return (users[0].outputs[0], other) if array is not None and array.shape == shape else (value, None)
