@@ -24,7 +24,10 @@ from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.target import CpuTarget, tvm_target
 
 SPACES = ("arena", "weights", "prepared", "image", "output")
-COMPILERS = {"x86_64-linux-gnu": ("g++", "g++"), "aarch64-linux-gnu": ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")}
+COMPILERS = {
+    "x86_64-linux-gnu": ("g++", "g++"),
+    "aarch64-linux-gnu": ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
+}
 # No build id, no symbols: the same program must give the same bytes.
 LINK_OPTIONS = ["-shared", "-fPIC", "-Wl,--build-id=none", "-s"]
 

@@ -6,7 +6,7 @@ Whole score rows stay in the first-level cache at these lengths, which beats blo
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from tvm import tirx
@@ -49,7 +49,7 @@ class _Buffers(NamedTuple):
     y: Buffer
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands qkv, keys, values, scores (workspaces per part), y."""
     width = spec.heads * spec.head_dim
@@ -65,7 +65,9 @@ def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
     def body(*buffers: Buffer) -> None:
         _emit(spec, target, _Buffers(*buffers))
 
-    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.6g}".replace(".", "p").replace("-", "m")
+    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.6g}".replace(
+        ".", "p"
+    ).replace("-", "m")
     return define(symbol, operands, body, 2 * spec.heads * spec.tokens**2 * spec.head_dim)
 
 
@@ -222,7 +224,9 @@ def _exponentiate(
     largest, total, chunk = local(width), local(width), local(width)
     fill(largest, width, lambda lane: b.scores[part, row, lane])
     with T.serial(columns // width - 1) as c:
-        fill(largest, width, lambda lane: tirx.max(largest[lane], b.scores[part, row, (c + 1) * width + lane]))
+        fill(
+            largest, width, lambda lane: tirx.max(largest[lane], b.scores[part, row, (c + 1) * width + lane])
+        )
     reduce_lanes(largest, width, tirx.max)
     fill(total, width, lambda lane: f32(0.0))
     with T.serial(columns // width) as c:

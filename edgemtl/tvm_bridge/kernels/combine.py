@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -13,7 +13,7 @@ from edgemtl.tvm_bridge.specs import CombineSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: CombineSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weights, slots[, residual], y."""
     shape = (spec.tokens, spec.dim)

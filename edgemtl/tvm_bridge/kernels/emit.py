@@ -71,7 +71,9 @@ def fill(buffer: Buffer, width: int, value: Lane) -> None:
     vector_store(buffer, width, value, lambda lane: (lane,))
 
 
-def store_row(buffer: Buffer, valid: int, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]) -> None:
+def store_row(
+    buffer: Buffer, valid: int, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]
+) -> None:
     """A vector store of ``width`` lanes of which only the first ``valid`` exist in memory."""
     if valid == width:
         vector_store(buffer, width, value, index)
@@ -204,7 +206,9 @@ def _gelu_tanh(x: Expr) -> Expr:
 
 
 def _sigmoid(x: Expr) -> Expr:
-    return f32(1.0) / (f32(1.0) + exp2(tirx.max(tirx.min(x * f32(-math.log2(math.e)), f32(126.0)), f32(-126.0))))
+    return f32(1.0) / (
+        f32(1.0) + exp2(tirx.max(tirx.min(x * f32(-math.log2(math.e)), f32(126.0)), f32(-126.0)))
+    )
 
 
 # 2^x on [-0.5, 0.5], highest power first: least squares reweighted to a relative error below 8e-8.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from tvm import tirx
@@ -32,7 +32,7 @@ def pack_expert(spec: ExpertSpec, target: CpuTarget, weight: np.ndarray, bias: n
     return np.concatenate([pack_panels(weight, target), pack_bias(bias, target)])
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: ExpertSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), y.
 
@@ -57,7 +57,14 @@ def build(spec: ExpertSpec, target: CpuTarget) -> Kernel:
 
 
 def _emit(
-    spec: ExpertSpec, target: CpuTarget, x: Buffer, tokens: Buffer, offsets: Buffer, table: Buffer, weights: Buffer, y: Buffer
+    spec: ExpertSpec,
+    target: CpuTarget,
+    x: Buffer,
+    tokens: Buffer,
+    offsets: Buffer,
+    table: Buffer,
+    weights: Buffer,
+    y: Buffer,
 ) -> None:
     """Parts split the columns of every expert, so both threads are busy however popular one expert is."""
     cut = panels(spec.n, target)

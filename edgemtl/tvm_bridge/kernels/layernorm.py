@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from tvm import tirx
@@ -27,12 +27,14 @@ from edgemtl.tvm_bridge.specs import LayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(
+    spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift [dim], as they are."""
     return np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(shift, np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, scale, shift, y."""
     shape = (spec.rows, spec.dim)
@@ -68,7 +70,9 @@ def _emit_row(
         lambda wide, first: vector_store(
             y,
             wide,
-            lambda lane: (x[row, first + lane] - moments[0]) * moments[1] * scale[first + lane] + shift[first + lane],
+            lambda lane: (
+                (x[row, first + lane] - moments[0]) * moments[1] * scale[first + lane] + shift[first + lane]
+            ),
             lambda lane: (row, first + lane),
         ),
     )

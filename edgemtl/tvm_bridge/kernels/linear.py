@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -46,12 +46,14 @@ def pack_bias(bias: np.ndarray, target: CpuTarget) -> np.ndarray:
     return padded
 
 
-def pack(spec: LinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(
+    spec: LinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """W [k, n] and b [n] as the kernel's two weight operands."""
     return pack_panels(weight, target), pack_bias(bias, target)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: LinearSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias[, residual], y."""
     width = padded_width(spec.n, target)
@@ -72,7 +74,13 @@ def build(spec: LinearSpec, target: CpuTarget) -> Kernel:
 
 
 def _emit(
-    spec: LinearSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, residual: Buffer | None, y: Buffer
+    spec: LinearSpec,
+    target: CpuTarget,
+    x: Buffer,
+    weight: Buffer,
+    bias: Buffer,
+    residual: Buffer | None,
+    y: Buffer,
 ) -> None:
     """Items of work: a panel and one of ``threads`` shares of the rows; each output is computed in one place."""
     cut = panels(spec.n, target)
@@ -95,9 +103,11 @@ def _emit(
                     y,
                     valid,
                     width,
-                    lambda lane, row=row: sums[row][lane]  # type: ignore[misc]
-                    if residual is None
-                    else sums[row][lane] + residual[first + row, column + lane],
+                    lambda lane, row=row: (
+                        sums[row][lane]  # type: ignore[misc]
+                        if residual is None
+                        else sums[row][lane] + residual[first + row, column + lane]
+                    ),
                     lambda lane, row=row: (first + row, column + lane),  # type: ignore[misc]
                 )
 
@@ -109,11 +119,23 @@ def _emit(
         if wide:
             with guarded(panel < wide):
                 width = cut[0][0]
-                row_tiles(spec.rows, tile_rows(width, target), share, shares, tile(panel, width, width, panel * width))
+                row_tiles(
+                    spec.rows,
+                    tile_rows(width, target),
+                    share,
+                    shares,
+                    tile(panel, width, width, panel * width),
+                )
         for index in range(wide, len(cut)):
             width, valid = cut[index]
             with guarded(panel == index):
-                row_tiles(spec.rows, tile_rows(width, target), share, shares, tile(index, width, valid, columns[index]))
+                row_tiles(
+                    spec.rows,
+                    tile_rows(width, target),
+                    share,
+                    shares,
+                    tile(index, width, valid, columns[index]),
+                )
 
 
 def row_tiles(rows: int, tall: int, share: Expr, shares: int, emit: Callable[[int, Expr], None]) -> None:

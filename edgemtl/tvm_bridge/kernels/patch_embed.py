@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from tvm import tirx
@@ -28,12 +28,14 @@ from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(spec: PatchEmbedSpec, target: CpuTarget, weight: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(
+    spec: PatchEmbedSpec, target: CpuTarget, weight: np.ndarray, table: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Convolution weight [dim, channels, patch, patch] and table [leading + patches, dim]."""
     return pack_panels(weight.reshape(spec.dim, -1).T, target), np.ascontiguousarray(table, np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: PatchEmbedSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands image, weight, table, rows (workspace), y."""
     grid = spec.height // spec.patch, spec.width // spec.patch
@@ -67,7 +69,9 @@ def _copy_leading(spec: PatchEmbedSpec, table: Buffer, y: Buffer) -> None:
             T.buffer_store(y, table[row, column], [row, column])
 
 
-def _gather(spec: PatchEmbedSpec, across: int, image: Buffer, rows: Buffer, part: Expr, first: Expr, count: Expr) -> None:
+def _gather(
+    spec: PatchEmbedSpec, across: int, image: Buffer, rows: Buffer, part: Expr, first: Expr, count: Expr
+) -> None:
     """rows[part, i] = the pixels of patch first + i, channel by channel, line by line."""
     patch = spec.patch
     with T.serial(count) as index:
@@ -79,7 +83,15 @@ def _gather(spec: PatchEmbedSpec, across: int, image: Buffer, rows: Buffer, part
 
 
 def _multiply(
-    spec: PatchEmbedSpec, target: CpuTarget, weight: Buffer, table: Buffer, rows: Buffer, y: Buffer, part: Expr, first: Expr, count: Expr
+    spec: PatchEmbedSpec,
+    target: CpuTarget,
+    weight: Buffer,
+    table: Buffer,
+    rows: Buffer,
+    y: Buffer,
+    part: Expr,
+    first: Expr,
+    count: Expr,
 ) -> None:
     depth, column = spec.channels * spec.patch**2, 0
     for width, valid in panels(spec.dim, target):
@@ -103,7 +115,9 @@ def _multiply(
                     lambda lane, row=row: sums[row][lane],  # type: ignore[misc]
                     lambda lane, token=token: (token, column + lane),  # type: ignore[misc]
                 )
-                for_columns(valid, target, lambda wide, at, token=token: _add(y, table, token, column + at, wide))  # type: ignore[misc]
+                for_columns(
+                    valid, target, lambda wide, at, token=token: _add(y, table, token, column + at, wide)
+                )  # type: ignore[misc]
 
         with T.serial(count // tall) as index:
             tile(tall, index * tall)
@@ -114,5 +128,8 @@ def _multiply(
 
 def _add(y: Buffer, table: Buffer, token: Expr, first: Expr, width: int) -> None:
     vector_store(
-        y, width, lambda lane: y[token, first + lane] + table[token, first + lane], lambda lane: (token, first + lane)
+        y,
+        width,
+        lambda lane: y[token, first + lane] + table[token, first + lane],
+        lambda lane: (token, first + lane),
     )

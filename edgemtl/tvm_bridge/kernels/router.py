@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from tvm import tirx
@@ -23,7 +23,7 @@ def pack(spec: RouterSpec, target: CpuTarget) -> tuple[np.ndarray]:
     return (np.array(spec.candidates, np.int32),)
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands logits, candidates, choices and scores (workspaces), weights, slots, tokens,
     offsets.
@@ -49,7 +49,11 @@ def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
                 _route(spec, *buffers)
 
     digest = f"{kept}of{spec.experts}" if kept != spec.experts else f"{spec.experts}"
-    symbol = f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:g}".replace(".", "p")
+    symbol = (
+        f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:g}".replace(
+            ".", "p"
+        )
+    )
     return define(symbol.replace("-", "m"), operands, body)
 
 
@@ -101,7 +105,14 @@ def _keep_candidates(spec: RouterSpec, candidates: Buffer, scores: Buffer) -> No
 
 
 def _choose(
-    spec: RouterSpec, scores: Buffer, total: Buffer, choices: Buffer, weights: Buffer, offsets: Buffer, token: Expr, choice: Expr
+    spec: RouterSpec,
+    scores: Buffer,
+    total: Buffer,
+    choices: Buffer,
+    weights: Buffer,
+    offsets: Buffer,
+    token: Expr,
+    choice: Expr,
 ) -> None:
     """Take the largest score left; the first of equals, since later ones must be strictly larger."""
     best, at = local(1), local(1, "int32")
