@@ -1,0 +1,159 @@
+"""Direct convolution, channels-last: register tiles of output pixels along a row by output channels.
+
+It needs no transformed weights and no padded copy of its input: tiles whose window crosses the border test each
+pixel, the others do not.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    activate,
+    define,
+    f32,
+    fill,
+    guarded,
+    local,
+    panels,
+    parallel,
+    store_row,
+    tile_rows,
+)
+from edgemtl.tvm_bridge.kernels.linear import pack_bias, pack_panels, padded_width
+from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+def _taps(spec: Conv2dSpec) -> int:
+    """Products of one output value: window times input channels of its group."""
+    return spec.kernel[0] * spec.kernel[1] * (spec.cin // spec.groups)
+
+
+def pack(spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight [cout, cin / groups, kh, kw] and bias [cout]: per group, panels of columns over (kh, kw, channel)."""
+    rows = weight.transpose(0, 2, 3, 1).reshape(spec.groups, -1, _taps(spec))
+    packed = [pack_panels(group.T, target) for group in rows]
+    return np.concatenate(packed), np.concatenate([pack_bias(b, target) for b in np.split(bias, spec.groups)])
+
+
+@lru_cache(maxsize=None)
+def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, weight, bias, y."""
+    columns = spec.groups * padded_width(spec.cout // spec.groups, target)
+    operands = [
+        Operand("x", (spec.height, spec.width, spec.cin), "float32", "input"),
+        Operand("weight", (_taps(spec) * columns,), "float32", "weight"),
+        Operand("bias", (columns,), "float32", "weight"),
+        Operand("y", (spec.out_height, spec.out_width, spec.cout), "float32", "output"),
+    ]
+
+    def body(*buffers: Buffer) -> None:
+        _Emission(spec, target, *buffers).emit()
+
+    numbers = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad, *spec.dilation)
+    symbol = "conv_" + "_".join(map(str, (*numbers, spec.groups))) + (f"_{spec.activation}" if spec.activation else "")
+    return define(symbol, operands, body, spec.out_height * spec.out_width * spec.cout * _taps(spec))
+
+
+class _Emission:
+    """Emits one convolution; holds what every tile needs."""
+
+    def __init__(self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:
+        self.spec, self.target = spec, target
+        self.x, self.weight, self.bias, self.y = x, weight, bias, y
+        self.width = spec.cout // spec.groups
+        self.stripe = padded_width(self.width, target)
+        self.inner = _inner_columns(spec)
+
+    def emit(self) -> None:
+        """Items of work: (group, panel) by shares of the output's rows."""
+        spec, shares = self.spec, self.target.threads
+        cut = panels(self.width, self.target)
+        with parallel(spec.groups * shares) as item:
+            group, share = item // shares, item % shares
+            first = share * spec.out_height // shares
+            with guarded(group < spec.groups):
+                column = 0
+                for width, valid in cut:
+                    with T.serial((share + 1) * spec.out_height // shares - first) as row:
+                        self._row(group, width, valid, column, first + row)
+                    column += width
+
+    def _row(self, group: Expr, width: int, valid: int, column: int, row: Expr) -> None:
+        """One output row: tested tiles at the left, free ones in the middle, tested ones at the right."""
+        tall, (start, stop) = tile_rows(width, self.target), self.inner
+        free = max(0, stop - start) // tall
+        for first, count, tested in (
+            (0, start if free else self.spec.out_width, True),
+            (start, free * tall, False),
+            (start + free * tall, self.spec.out_width - start - free * tall if free else 0, True),
+        ):
+            if count // tall:
+                with T.serial(count // tall) as index:
+                    self._tile(group, width, valid, column, row, first + index * tall, tall, tested)
+            if count % tall:
+                left = first + count // tall * tall + row * 0
+                self._tile(group, width, valid, column, row, left, count % tall, tested)
+
+    def _tile(
+        self, group: Expr, width: int, valid: int, column: int, row: Expr, left: Expr, count: int, tested: bool
+    ) -> None:
+        spec = self.spec
+        sums = [local(width) for _ in range(count)]
+        for pixel in range(count):
+            fill(sums[pixel], width, lambda lane: self.bias[group * self.stripe + column + lane])
+        with T.grid(*spec.kernel) as (ky, kx):
+            line = row * spec.stride[0] + ky * spec.dilation[0] - spec.pad[0]
+            with guarded(tirx.all(line >= 0, line < spec.height)):
+                self._accumulate(sums, group, width, column, (line, ky, kx), left, tested)
+        for pixel in range(count):
+            activate(sums[pixel], width, spec.activation)
+            store_row(
+                self.y,
+                valid,
+                width,
+                lambda lane, pixel=pixel: sums[pixel][lane],  # type: ignore[misc]
+                lambda lane, pixel=pixel: (row, left + pixel, group * self.width + column + lane),  # type: ignore[misc]
+            )
+
+    def _accumulate(
+        self,
+        sums: list[Buffer],
+        group: Expr,
+        width: int,
+        column: int,
+        window: tuple[Expr, Expr, Expr],
+        left: Expr,
+        tested: bool,
+    ) -> None:
+        """Add the products of one tap of the window for every pixel of the tile."""
+        spec, (line, ky, kx) = self.spec, window
+        channels, taps = spec.cin // spec.groups, _taps(spec)
+        base = group * self.stripe * taps + column * taps + (ky * spec.kernel[1] + kx) * channels * width
+        with T.serial(channels) as k:
+            for pixel, total in enumerate(sums):
+                place = (left + pixel) * spec.stride[1] + kx * spec.dilation[1] - spec.pad[1]
+                value = self.x[line, place, group * channels + k]
+                if tested:
+                    value = tirx.if_then_else(tirx.all(place >= 0, place < spec.width), value, f32(0.0))
+                fill(
+                    total,
+                    width,
+                    lambda lane, total=total, value=value: total[lane] + value * self.weight[base + k * width + lane],  # type: ignore[misc]
+                )
+
+
+def _inner_columns(spec: Conv2dSpec) -> tuple[int, int]:
+    """Output columns [start, stop) whose whole window lies inside the input's row."""
+    reach = (spec.kernel[1] - 1) * spec.dilation[1]
+    start = -(-spec.pad[1] // spec.stride[1])
+    stop = (spec.width - 1 - reach + spec.pad[1]) // spec.stride[1] + 1
+    return min(start, spec.out_width), min(max(stop, 0), spec.out_width)
