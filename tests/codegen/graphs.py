@@ -1,4 +1,6 @@
-"""Small ONNX graphs written as text, ready for the pattern matchers: shapes inferred, constants as initializers."""
+"""Small ONNX graphs written as text, ready for the pattern matchers: shapes inferred, constants as
+initializers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Runs a compiled program from its bytes, with nothing of the runtime: one array per space, one call per entry."""
+"""Runs a compiled program from its bytes, with nothing of the runtime: one array per space, one call per
+entry.
+"""
 
 from __future__ import annotations
 

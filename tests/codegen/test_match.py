@@ -23,8 +23,8 @@ def kinds(model: ir.Model) -> list[str]:
 
 
 def test_linear_takes_bias_activation_and_residual() -> None:
-    text = "g (float[1,6,8] x, float[1,6,16] r) => (y) {a = MatMul(x, w) \n b = Add(bias, a) \n c = Gelu(b) \n y = Add(r, c)}"
-    model = parse(text, w=random(8, 16), bias=random(16))
+    body = "a = MatMul(x, w) \n b = Add(bias, a) \n c = Gelu(b) \n y = Add(r, c)"
+    model = parse(f"g (float[1,6,8] x, float[1,6,16] r) => (y) {{{body}}}", w=random(8, 16), bias=random(16))
     assert kinds(model) == ["linear"]
 
 
@@ -209,5 +209,10 @@ def test_another_kind_of_resize_is_left_with_a_reason_and_a_hint() -> None:
 
 
 def test_groups_come_in_data_flow_order() -> None:
-    text = "g (float[6,8] x) => (y) {a = MatMul(x, w) \n b = MatMul(a, v) \n c = Relu(b) \n d = Tanh(a) \n y = Mul(c, d)}"
-    assert kinds(parse(text, w=random(8, 8), v=random(8, 8, seed=1))) == ["linear", "linear", "left", "left"]
+    body = "a = MatMul(x, w) \n b = MatMul(a, v) \n c = Relu(b) \n d = Tanh(a) \n y = Mul(c, d)"
+    assert kinds(parse(f"g (float[6,8] x) => (y) {{{body}}}", w=random(8, 8), v=random(8, 8, seed=1))) == [
+        "linear",
+        "linear",
+        "left",
+        "left",
+    ]

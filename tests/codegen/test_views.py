@@ -54,7 +54,8 @@ CASES = {
     "expand": ("(float[3,1] x) => (y) {y = Expand(x, s)}", {"s": int64(2, 3, 4)}),
     "heads of attention": (
         "(float[1,6,24] x) => (q, k, v) {a = Reshape(x, s) \n b = Transpose<perm = [2, 0, 3, 1, 4]>(a)"
-        "\n c, d, e = Split<axis = 0, num_outputs = 3>(b) \n q = Squeeze(c, z) \n k = Squeeze(d, z) \n v = Squeeze(e, z)}",
+        "\n c, d, e = Split<axis = 0, num_outputs = 3>(b) \n q = Squeeze(c, z)"
+        "\n k = Squeeze(d, z) \n v = Squeeze(e, z)}",
         {"s": int64(1, 6, 3, 2, 4), "z": int64(0)},
     ),
 }

@@ -30,7 +30,9 @@ class NodeReport:
 
 
 def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
-    """A report for every node of the tasks' graphs, in the order they run; equal ones of several tasks are one."""
+    """A report for every node of the tasks' graphs, in the order they run; equal ones of several tasks are
+    one.
+    """
     found: dict[_Row, list[str]] = {}
     for task in tasks:
         for row in (row for group in groups_of(task.ir) for row in _rows(group)):

@@ -24,10 +24,11 @@ PRECISIONS = ("fp32",)
 def compile_cpu(
     tasks: tuple[TaskModel, ...], target: CpuTarget, *, memory_budget: int | None, precision: str = "fp32"
 ) -> CpuProgram:
-    """Compile tasks into one program that allocates at most ``memory_budget`` bytes (None: as much as is fastest).
+    """Compile tasks into one program that allocates at most ``memory_budget`` bytes (None: as much as is
+    fastest).
 
-    The same input gives the same bytes. Raises UnsupportedError for a node nothing can run, BudgetError where the
-    budget cannot hold, UsageError for a precision the target does not have or without tasks.
+    The same input gives the same bytes. Raises UnsupportedError for a node nothing can run, BudgetError
+    where the budget cannot hold, UsageError for a precision the target does not have or without tasks.
     """
     if precision not in PRECISIONS:
         raise UsageError(
@@ -110,8 +111,9 @@ def _bytes(value: ir.Value) -> int:
 
 
 def _notes(layout: Layout) -> tuple[str, ...]:
-    """What was decided for the user: how good the plan is, and which convolutions gave up speed for memory."""
-    arena = f"arena of {layout.plan.arena_bytes} bytes, {layout.plan.gap:.1%} above the lower bound of this order of steps"
+    """What was decided for the user: how good the plan is, which convolutions gave up speed for memory."""
+    gap = f"{layout.plan.gap:.1%} above the lower bound for this order of steps"
+    arena = f"arena of {layout.plan.arena_bytes} bytes, {gap}"
     return (
         arena,
         *(f"{name}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed),

@@ -19,8 +19,8 @@ Nodes = tuple[ir.Node, ...]
 class Emitter:
     """The steps of one task while they are written; ``views`` says where each value of the graph lies.
 
-    ``nodes`` are those of the group being written: every step is charged to them. ``forbidden`` names prepared
-    buffers the program has no memory for.
+    ``nodes`` are those of the group being written: every step is charged to them. ``forbidden`` names
+    prepared buffers the program has no memory for.
     """
 
     forbidden: frozenset[str] = frozenset()
@@ -46,7 +46,8 @@ class Emitter:
         self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
 
     def prepare(self, spec: object, shape: tuple[int, ...], constants: tuple[Constant, ...]) -> View | None:
-        """A buffer that ``spec`` makes from weights once, when a program is loaded; None where it is forbidden.
+        """A buffer that ``spec`` makes from weights once, when a program is loaded; None where it is
+        forbidden.
 
         Equal contents are one buffer.
         """

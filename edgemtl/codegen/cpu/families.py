@@ -30,7 +30,9 @@ def build_kernel(spec: object, target: CpuTarget) -> Kernel:
 
 
 def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: WeightStore) -> Iterator[int]:
-    """Store the packed weights of a step; their offsets in bytes in the order of the kernel's weight operands."""
+    """Store the packed weights of a step; their offsets in bytes in the order of the kernel's weight
+    operands.
+    """
     if isinstance(spec, specs.ExpertSpec):
         places = list(_pack_experts(spec, target, constants, store))
         yield store.add_offsets(f"{constants[0].name}.table", places)
@@ -45,6 +47,8 @@ def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: 
 def _pack_experts(
     spec: specs.ExpertSpec, target: CpuTarget, constants: Sequence[Constant], store: WeightStore
 ) -> Iterator[int]:
-    """Each expert is a tensor of its own (weight and bias), found through a table: tasks share the ones they share."""
+    """Each expert is a tensor of its own (weight and bias), found through a table: tasks share the ones they
+    share.
+    """
     for weight, bias in zip(constants[::2], constants[1::2], strict=True):
         yield store.add(weight.name, experts.pack_expert(spec, target, weight.array, bias.array))

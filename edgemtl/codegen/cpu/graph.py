@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -62,12 +62,15 @@ def input_at(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def attribute(node: ir.Node, name: str, default: Any) -> Any:  # noqa: ANN401  # ONNX attributes have many types
+Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...])
+
+
+def attribute(node: ir.Node, name: str, default: Attribute) -> Attribute:
     """An attribute's value (strings as str, lists as tuples), or its default."""
     held = node.attributes.get(name)
     if held is None:
         return default
-    return tuple(held.value) if isinstance(held.value, (list, tuple)) else held.value
+    return cast(Attribute, tuple(held.value) if isinstance(held.value, (list, tuple)) else held.value)
 
 
 def is_op(node: ir.Node | None, *ops: str) -> bool:
@@ -76,13 +79,15 @@ def is_op(node: ir.Node | None, *ops: str) -> bool:
 
 
 def producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
-    """The node that computes a value, if it is one of these standard operators (any node where none is named)."""
+    """The node that computes a value, if it is one of these standard operators (any node where none is
+    named).
+    """
     node = value.producer() if value is not None else None
     return node if not ops or is_op(node, *ops) else None
 
 
 def is_private(value: ir.Value) -> bool:
-    """Whether exactly one node reads the value and the graph does not return it: it may vanish into a fusion."""
+    """Whether one node alone reads the value and the graph does not return it: fusion may swallow it."""
     return len(value.uses()) == 1 and not value.is_graph_output()
 
 

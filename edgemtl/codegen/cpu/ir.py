@@ -1,7 +1,8 @@
 """What a CPU program is made of before it is compiled: views of buffers, and steps that run one kernel each.
 
-A `View` is what numpy calls an array without its memory: a place in a named buffer, a shape and strides. Whether a
-reshape, a transpose or a slice is free is numpy's own rule, asked on an array that is never read.
+A `View` is what numpy calls an array without its memory: a place in a named buffer, a shape and strides.
+Whether a reshape, a transpose or a slice is free is numpy's own rule, asked on an array that is never
+read.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class View:
         return np.lib.stride_tricks.as_strided(np.empty(0, self.dtype), self.shape, strides)
 
     def apply(self, operation: Callable[[Array], Array]) -> View:
-        """The view numpy makes of this one: ``operation`` must return a view of its argument, never a copy."""
+        """The view numpy makes of this one; ``operation`` must return a view of its argument, not a copy."""
         ghost = self._ghost()
         seen = operation(ghost)
         moved = (seen.__array_interface__["data"][0] - ghost.__array_interface__["data"][0]) // self.itemsize
@@ -103,7 +104,9 @@ def dense(buffer: str, shape: tuple[int, ...], dtype: str = "float32") -> View:
 
 @dataclass(frozen=True)
 class Constant:
-    """One raw weight as the model holds it: ``key`` identifies its content, ``name`` is what the model calls it."""
+    """One raw weight as the model holds it: ``key`` identifies its content, ``name`` is what the model calls
+    it.
+    """
 
     name: str = field(compare=False)
     key: str

@@ -34,7 +34,9 @@ def lower_task(name: str, model: ir.Model, forbidden: frozenset[str] = frozenset
 
 
 def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:
-    """The steps with the result in the output buffer: written there at once if its layout allows, else copied."""
+    """The steps with the result in the output buffer: written there at once if its layout allows, else
+    copied.
+    """
     whole = result.is_dense and result.offset == 0 and space_of(result.buffer) == "arena"
     if not whole or any(
         v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer

@@ -1,7 +1,8 @@
 """What a pattern matcher gives back, and how matches cover a graph.
 
-A matcher looks at one node as the *last* node of its pattern and walks back through values that nothing else reads.
-Nodes are visited from the output to the input, so the largest pattern that ends at a node takes it.
+A matcher looks at one node as the *last* node of its pattern and walks back through values that nothing
+else reads. Nodes are visited from the output to the input, so the largest pattern that ends at a node
+takes it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that become steps together. ``how`` is what `edgemtl check` shows: a kernel's name, "view" or "relax"."""
+    """Nodes that become steps together. ``how`` is what `edgemtl check` shows: a kernel's name, "view" or
+    "relax".
+    """
 
     how: str
     nodes: tuple[ir.Node, ...]
@@ -59,7 +62,8 @@ def cover(
 ) -> list[Group]:
     """Every node in exactly one group, in an order that respects the data flow.
 
-    ``nodes`` are in topological order. ``otherwise(node, refusal)`` makes the group of a node no matcher takes.
+    ``nodes`` are in topological order. ``otherwise(node, refusal)`` makes the group of a node no matcher
+    takes.
     """
     found = _Cover()
     for node in reversed(nodes):
@@ -79,7 +83,9 @@ def _take(node: ir.Node, matchers: Sequence[Matcher], otherwise: Callable[..., G
 
 
 def _in_order(nodes: Sequence[ir.Node], taken: Mapping[ir.Node, Group]) -> list[Group]:
-    """Groups in data-flow order; among those that are ready, the one whose last node comes first in the graph."""
+    """Groups in data-flow order; among those that are ready, the one whose last node comes first in the
+    graph.
+    """
     position = {node: i for i, node in enumerate(nodes)}
     groups = {id(group): group for group in (taken[node] for node in nodes)}
     last = {key: max(position[node] for node in group.nodes) for key, group in groups.items()}

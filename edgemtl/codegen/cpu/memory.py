@@ -1,8 +1,8 @@
 """Where everything lies, and how a program is made to fit its memory budget.
 
-The budget bounds what the runtime allocates: the arena (kernel workspaces are in it) and the prepared buffers
-(Winograd weights). A program starts with every convolution in the algorithm that is fastest; while the budget does
-not hold, convolutions lose Winograd's algorithm one by one.
+The budget bounds what the runtime allocates: the arena (kernel workspaces are in it) and the prepared
+buffers (Winograd weights). A program starts with every convolution in the algorithm that is fastest; while
+the budget does not hold, convolutions lose Winograd's algorithm one by one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgemtl.tvm_bridge.target import CpuTarget
 
 @dataclass(frozen=True)
 class Layout:
-    """Every task's steps bound to kernels and every buffer in its place; ``prepared`` are offsets in bytes."""
+    """Every task's steps with kernels, and every buffer in its place; ``prepared`` are offsets in bytes."""
 
     tasks: tuple[Bound, ...]
     prepare: tuple[Bound, ...]
@@ -41,10 +41,12 @@ class Layout:
 
 
 def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> Layout:
-    """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was achieved.
+    """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was
+    achieved.
 
-    Convolutions give up Winograd's algorithm in order of prepared bytes per saved millisecond, largest first: the
-    time Winograd saves grows with the multiply-accumulates, so it is prepared bytes per multiply-accumulate.
+    Convolutions give up Winograd's algorithm in order of prepared bytes per saved millisecond, largest
+    first: the time Winograd saves grows with the multiply-accumulates, so it is prepared bytes per
+    multiply-accumulate.
     """
     layout = lay_out(tasks, target, (), budget)
     least = layout.required_bytes
@@ -75,7 +77,9 @@ def lay_out(
 
 
 def _plan(tasks: Sequence[Bound], prefix: int, buffers: Sequence[Buffer], available: int | None) -> Plan:
-    """Offsets, verified by the checker. Where even the lower bound is too large no time is spent on a better plan."""
+    """Offsets, verified by the checker. Where even the lower bound is too large no time is spent on a better
+    plan.
+    """
     steps = [[bound.for_planner() for bound in task] for task in tasks]
     timelines = schedule.lifetimes(steps, prefix)
     plan = schedule.plan(buffers, timelines, limit=0)
@@ -86,7 +90,9 @@ def _plan(tasks: Sequence[Bound], prefix: int, buffers: Sequence[Buffer], availa
 
 
 def _stack(steps: Iterable[Step]) -> tuple[dict[str, int], int]:
-    """Places of the prepared buffers one behind the other, and their sum: all tasks' are kept, so switching is free."""
+    """Places of the prepared buffers one behind the other, and their sum: all tasks' are kept, so switching
+    is free.
+    """
     offsets: dict[str, int] = {}
     size = 0
     for step in steps:

@@ -22,7 +22,9 @@ class WeightTensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One step as a user reads it: its kernel, the ONNX nodes it stands for, its work and the bytes it touches."""
+    """One step as a user reads it: its kernel, the ONNX nodes it stands for, its work and the bytes it
+    touches.
+    """
 
     step: int
     kernel: str
@@ -53,8 +55,8 @@ class TaskProgram:
 class CpuProgram:
     """Every task compiled for one CPU target.
 
-    ``library`` is a shared object; ``weights`` are in file order. Sizes in bytes. The first task of a run starts at
-    step 0, every further one at ``common_prefix_steps``.
+    ``library`` is a shared object; ``weights`` are in file order. Sizes in bytes. The first task of a run
+    starts at step 0, every further one at ``common_prefix_steps``.
     """
 
     target: CpuTarget

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 
 import numpy as np
 import onnx_ir as ir
@@ -28,26 +29,26 @@ def _transpose(node: ir.Node, view: View) -> Outputs:
 
 def _slice(node: ir.Node, view: View) -> Outputs:
     starts, ends = ints_of(node.inputs[1]), ints_of(node.inputs[2])
-    assert starts is not None and ends is not None
+    assert starts is not None
+    assert ends is not None
     axes = ints_of(input_at(node, 3)) or tuple(range(len(starts)))
     steps = ints_of(input_at(node, 4)) or (1,) * len(starts)
     cut = [slice(None)] * len(view.shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         cut[axis] = slice(start, end, step)
-    return (view.apply(lambda a: a[tuple(cut)]),)
+    return (view.apply(itemgetter(tuple(cut))),)
 
 
 def _split(node: ir.Node, view: View) -> Outputs:
-    axis = attribute(node, "axis", 0)
-    ends = np.cumsum([shape_of(output)[axis] for output in node.outputs])
-    return tuple(
-        view.apply(
-            lambda a, e=end, o=output: np.moveaxis(
-                np.moveaxis(a, axis, 0)[e - shape_of(o)[axis] : e], 0, axis
-            )
-        )
-        for end, output in zip(ends, node.outputs, strict=True)
-    )
+    axis = attribute(node, "axis", 0) % len(view.shape)
+    seen: list[View | None] = []
+    begin = 0
+    for output in node.outputs:
+        end = begin + shape_of(output)[axis]
+        cut = (*[slice(None)] * axis, slice(begin, end))
+        seen.append(view.apply(itemgetter(cut)))
+        begin = end
+    return tuple(seen)
 
 
 def _gather(node: ir.Node, view: View) -> Outputs:
@@ -55,7 +56,7 @@ def _gather(node: ir.Node, view: View) -> Outputs:
     assert index is not None
     cut: list[int | slice] = [slice(None)] * len(view.shape)
     cut[attribute(node, "axis", 0)] = index[0]
-    return (view.apply(lambda a: a[tuple(cut)]),)
+    return (view.apply(itemgetter(tuple(cut))),)
 
 
 def _expand(node: ir.Node, view: View) -> Outputs:
@@ -80,8 +81,8 @@ VIEW_OPS: dict[str, Callable[[ir.Node, View], Outputs]] = {
 def is_view(node: ir.Node | None) -> bool:
     """Whether a node only looks at its input in another way.
 
-    Slices, gathers and splits count where what they take is written in the graph: a slice with positive steps,
-    a gather of one scalar index.
+    Slices, gathers and splits count where what they take is written in the graph: a slice with positive
+    steps, a gather of one scalar index.
     """
     if (
         node is None

@@ -1,7 +1,7 @@
 """Activations: one operator, or the elementwise operators an exporter wrote instead of it.
 
-A decomposed activation is recognised by what it computes, not by how it is written: the operators are evaluated on
-sample points and compared with each activation the kernels know.
+A decomposed activation is recognised by what it computes, not by how it is written: the operators are
+evaluated on sample points and compared with each activation the kernels know.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _candidates(last: ir.Node) -> list[ir.Value]:
 
 
 def _between(last: ir.Node, source: ir.Value) -> tuple[ir.Node, ...] | None:
-    """The nodes from ``source`` to ``last``, if they read nothing else and nothing else reads between them."""
+    """The nodes from ``source`` to ``last``, if they read nothing else and nothing reads between them."""
     nodes: list[ir.Node] = []
     queue = [last]
     while queue:
@@ -159,7 +159,9 @@ def _evaluate(value: ir.Value, source: ir.Value, done: dict[ir.Value, Array]) ->
 
 
 def strip_activation(value: ir.Value) -> Activation:
-    """The activation behind a value, where what it is applied to may vanish; "" and the value itself where there is none."""
+    """The activation behind a value, where what it is applied to may vanish; "" and the value itself where
+    there is none.
+    """
     found = match_activation(value)
     if found is None or not _only_feeds(found.source, found.nodes):
         return Activation("", value, ())

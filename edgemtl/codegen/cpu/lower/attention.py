@@ -1,4 +1,6 @@
-"""Attention: softmax(q k^T * scale) v over the heads, however an exporter cuts q, k and v out of their projection."""
+"""Attention: softmax(q k^T * scale) v over the heads, however an exporter cuts q, k and v out of their
+projection.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from edgemtl.tvm_bridge.specs import AttentionSpec
 
 @dataclass(frozen=True)
 class _Operand:
-    """A value with scalar factors taken out: the factors' product, and the nodes that carried them and lay between."""
+    """A value with scalar factors taken out: the factors' product, and the nodes that carried them and lay
+    between.
+    """
 
     value: ir.Value
     factor: float
@@ -84,7 +88,9 @@ def _last_axis(softmax: ir.Node) -> bool:
 
 
 def unscaled(value: ir.Value | None) -> _Operand:
-    """Take scalar factors off a value, looking behind views; the views in front of the last factor go with it."""
+    """Take scalar factors off a value, looking behind views; the views in front of the last factor go with
+    it.
+    """
     assert value is not None
     best = _Operand(value, 1.0, ())
     nodes: list[ir.Node] = []

@@ -1,4 +1,6 @@
-"""3x3 convolutions with what can be fused around them: bilinear x2 in front, ReLU and a last 1x1 convolution behind."""
+"""3x3 convolutions with what can be fused around them: bilinear x2 in front, ReLU and a last 1x1 convolution
+behind.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Conv3x3:
 
 
 def match_conv3x3(node: ir.Node) -> Group | Refusal | None:
-    """Conv 3x3 (stride 1, padding 1), with the bilinear x2 that feeds it alone, its ReLU and the 1x1 Conv behind that."""
+    """Conv 3x3 (stride 1, padding 1), with the bilinear x2 that feeds it alone, its ReLU and the 1x1 Conv
+    behind that.
+    """
     found = _with_pointwise(node) or _with_relu(node.outputs[0])
     if found is None:
         return None

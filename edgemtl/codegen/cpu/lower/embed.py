@@ -25,7 +25,9 @@ from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 
 @dataclass(frozen=True)
 class _Embedding:
-    """The convolution, the rows that stand in front of the patches (0 or 1) and what is added to every token [T, D]."""
+    """The convolution, the rows that stand in front of the patches (0 or 1) and what is added to every token
+    [T, D].
+    """
 
     conv: ir.Node
     leading: int
@@ -34,7 +36,9 @@ class _Embedding:
 
 
 def match_patch_embed(node: ir.Node) -> Group | Refusal | None:
-    """Conv with stride = kernel on the image, flattened to tokens, then optionally a class token and positions."""
+    """Conv with stride = kernel on the image, flattened to tokens, then optionally a class token and
+    positions.
+    """
     found = _with_positions(node) or _tokens(node.outputs[0])
     if found is None:
         return None
@@ -97,7 +101,9 @@ def _patches(value: ir.Value) -> _Embedding | None:
 
 
 def _is_patching(conv: ir.Node) -> bool:
-    """Whether a node is a convolution of the graph's image whose stride is its kernel, without padding or groups."""
+    """Whether a node is a convolution of the graph's image whose stride is its kernel, without padding or
+    groups.
+    """
     if not is_op(conv, "Conv") or conv.inputs[0] is None or not conv.inputs[0].is_graph_input():
         return False
     weight = array_of(conv.inputs[1])
@@ -123,7 +129,9 @@ def _are_rows(image: ir.Value, chain: list[ir.Node]) -> bool:
 def _emit(em: Emitter, value: ir.Value, found: _Embedding) -> None:
     image, weight = found.conv.inputs[0], found.conv.inputs[1]
     kernel = array_of(weight)
-    assert image is not None and weight is not None and kernel is not None
+    assert image is not None
+    assert weight is not None
+    assert kernel is not None
     _, channels, height, width = shape_of(image)
     tokens, dim = found.table.shape
     table = named_constant(f"{weight.name}.positions", found.table.astype(np.float32))

@@ -28,7 +28,9 @@ from edgemtl.tvm_bridge.specs import LinearSpec
 
 @dataclass(frozen=True)
 class Linear:
-    """x [M, K] @ weight [K, N] + bias [N], then an activation; ``pixels``: the rows are those of a [1, K, H, W] image."""
+    """x [M, K] @ weight [K, N] + bias [N], then an activation; ``pixels``: the rows are those of a [1, K, H,
+    W] image.
+    """
 
     source: ir.Value
     weight: Constant
@@ -39,7 +41,7 @@ class Linear:
 
 
 def match_linear(node: ir.Node) -> Group | None:
-    """MatMul, Gemm or a 1x1 Conv with bias, then an activation, then the sum with a tensor of the same shape."""
+    """MatMul, Gemm or a 1x1 Conv with bias, then an activation, then the sum with an equal shape."""
     return _match_residual(node) or _match_plain(node)
 
 
@@ -63,7 +65,9 @@ def _match_residual(node: ir.Node) -> Group | None:
 
 
 def behind_reshapes(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
-    """The value behind reshapes that nothing else reads, and those reshapes; None where it is read elsewhere too."""
+    """The value behind reshapes that nothing else reads, and those reshapes; None where it is read elsewhere
+    too.
+    """
     nodes: list[ir.Node] = []
     while (node := private_producer(value, "Reshape", "Squeeze", "Unsqueeze", "Flatten")) is not None:
         nodes.append(node)

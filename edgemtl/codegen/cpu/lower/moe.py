@@ -31,7 +31,9 @@ def match_moe(node: ir.Node) -> Group | None:
 
 def _emit(em: Emitter, node: ir.Node, residual: ir.Value | None, value: ir.Value) -> None:
     x, logits, w1 = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert x is not None and logits is not None and w1 is not None
+    assert x is not None
+    assert logits is not None
+    assert w1 is not None
     attributes = MoEAttributes.from_node(node)
     routes = _route(em, em.views[logits], attributes, shape_of(w1)[0])
     (tokens, _), (count, dim, hidden) = shape_of(x), shape_of(w1)
@@ -50,7 +52,9 @@ def _emit(em: Emitter, node: ir.Node, residual: ir.Value | None, value: ir.Value
 
 @dataclass(frozen=True)
 class _Routes:
-    """What the router decides: weights and slots [T, k], the token of each slot, the first slot of each expert."""
+    """What the router decides: weights and slots [T, k], the token of each slot, the first slot of each
+    expert.
+    """
 
     weight: View
     slot: View
@@ -74,10 +78,15 @@ def _route(em: Emitter, logits: View, attributes: MoEAttributes, count: int) -> 
 
 
 def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> tuple[Constant, ...]:
-    """Weight and bias of every expert, in turn: each is a tensor of its own, so tasks share the experts they share."""
+    """Weight and bias of every expert, in turn: each is a tensor of its own, so tasks share the experts they
+    share.
+    """
     weight, bias = node.inputs[index], node.inputs[index + 1]
     weights, biases = array_of(weight), array_of(bias)
-    assert weight is not None and bias is not None and weights is not None and biases is not None
+    assert weight is not None
+    assert bias is not None
+    assert weights is not None
+    assert biases is not None
     pairs = (
         (
             named_constant(f"{weight.name}.{expert}", weights[e]),

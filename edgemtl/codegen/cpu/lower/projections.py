@@ -1,14 +1,18 @@
-"""Separate q, k and v projections of one input, run as one linear layer so that attention finds them side by side."""
+"""Separate q, k and v projections of one input, run as one linear layer so that attention finds them side by
+side.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import is_private, named_constant, shape_of
+from edgemtl.codegen.cpu.ir import Array
 from edgemtl.codegen.cpu.lower.linear import Linear, match_core
 from edgemtl.codegen.cpu.views import is_view
 from edgemtl.tvm_bridge.specs import LinearSpec
@@ -16,7 +20,9 @@ from edgemtl.tvm_bridge.specs import LinearSpec
 
 @dataclass(frozen=True)
 class Projections:
-    """The values the projections compute and their linear layers, in the order q, k, v; the views behind them."""
+    """The values the projections compute and their linear layers, in the order q, k, v; the views behind
+    them.
+    """
 
     values: tuple[ir.Value, ...]
     linears: tuple[Linear, ...]
@@ -29,7 +35,9 @@ class Projections:
 
 
 def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
-    """The projections behind the operands of attention, if they are linear layers of one input that feed it alone."""
+    """The projections behind the operands of attention, if they are linear layers of one input that feed it
+    alone.
+    """
     views: list[ir.Node] = []
     values = tuple(_behind_views(value, views) for value in operands)
     linears = tuple(linear for value in values if (linear := match_core(value)) is not None)
@@ -67,6 +75,10 @@ def emit_projections(em: Emitter, found: Projections) -> None:
     )
     ends = np.cumsum([w.array.shape[1] for w in weights])
     for value, end, held in zip(found.values, ends, weights, strict=True):
-        first = end - held.array.shape[1]
-        columns = out.apply(lambda a, first=first, end=end: a[:, first:end])
+        cut = slice(end - held.array.shape[1], end)
+        columns = out.apply(partial(_columns, cut=cut))
         em.views[value] = em.reshaped(columns, shape_of(value))
+
+
+def _columns(rows: Array, cut: slice) -> Array:
+    return rows[:, cut]

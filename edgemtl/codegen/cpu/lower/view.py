@@ -10,7 +10,9 @@ from edgemtl.codegen.cpu.views import is_view
 
 
 def match_view(node: ir.Node) -> Group | None:
-    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout, Transpose, Slice, Split, scalar Gather, Expand."""
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout, Transpose, Slice, Split, scalar Gather,
+    Expand.
+    """
     return Group("view", (node,), lambda em: _emit(em, node)) if is_view(node) else None
 
 
