@@ -1,0 +1,52 @@
+"""The bundle: one `.edgemtl` file that holds weights, programs and golden pairs; see docs/bundle_format.md.
+
+Standard library and numpy only, so that a device can read it.
+"""
+
+from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
+from edgemtl.bundle.manifest import (
+    SCHEMA_VERSION,
+    GoldenEntry,
+    InputEntry,
+    Layer,
+    Manifest,
+    ModelEntry,
+    MoEEntry,
+    Output,
+    Program,
+    Section,
+    Target,
+    TaskEntry,
+    TaskProgram,
+    Tool,
+    WeightEntry,
+)
+from edgemtl.bundle.parse import parse_manifest
+from edgemtl.bundle.reader import Bundle, open_bundle
+from edgemtl.bundle.writer import write_bundle
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Bundle",
+    "Golden",
+    "GoldenEntry",
+    "InputEntry",
+    "Layer",
+    "Manifest",
+    "MoEEntry",
+    "ModelEntry",
+    "Output",
+    "Program",
+    "Section",
+    "Target",
+    "TaskEntry",
+    "TaskProgram",
+    "Tool",
+    "WeightEntry",
+    "crop_input",
+    "expand_input",
+    "open_bundle",
+    "pack_golden",
+    "parse_manifest",
+    "write_bundle",
+]

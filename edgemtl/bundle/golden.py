@@ -1,0 +1,56 @@
+"""Golden pairs: an input and the output it must give, at most 1 MiB a task.
+
+A large input is stored as a corner of it that is repeated to fill the image; a large output as every n-th
+element of the flat array. Both are exact values, never rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgemtl.bundle.manifest import GoldenEntry, golden_paths
+from edgemtl.bundle.npy import FloatArray, write_npy
+
+INPUT_ELEMENTS = 120_000
+OUTPUT_ELEMENTS = 120_000
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden pair as a test needs it: the whole input [1,C,H,W], the stored elements of the flat output."""
+
+    task: str
+    input: FloatArray = field(repr=False)
+    output: FloatArray = field(repr=False)
+    output_stride: int
+    tolerance: float
+
+
+def crop_input(image: FloatArray) -> FloatArray:
+    """The part of an input [1,C,H,W] a bundle stores: all of it, or the upper left corner of a large one."""
+    _, channels, height, width = image.shape
+    columns = min(width, max(1, INPUT_ELEMENTS // channels))
+    rows = min(height, max(1, INPUT_ELEMENTS // (channels * columns)))
+    return np.ascontiguousarray(image[:, :, :rows, :columns], dtype=np.float32)
+
+
+def expand_input(stored: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """The input of ``shape`` [1,C,H,W] that a stored part stands for: the part repeated to fill it."""
+    rows = np.arange(shape[2]) % stored.shape[2]
+    columns = np.arange(shape[3]) % stored.shape[3]
+    return np.ascontiguousarray(stored[:, :, rows[:, None], columns])
+
+
+def pack_golden(
+    task: str, stored: FloatArray, output: FloatArray, tolerance: float
+) -> tuple[GoldenEntry, dict[str, bytes]]:
+    """A task's golden pair as a manifest entry and its two sections.
+
+    stored: from ``crop_input``. output: float32, what the task must give for ``expand_input(stored, shape)``.
+    """
+    stride = -(-output.size // OUTPUT_ELEMENTS)
+    kept = np.ascontiguousarray(output, dtype=np.float32).reshape(-1)[::stride]
+    entry = GoldenEntry(task, stored.shape, stride, kept.size, float(tolerance))
+    return entry, dict(zip(golden_paths(task), (write_npy(stored), write_npy(kept)), strict=True))

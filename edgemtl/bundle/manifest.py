@@ -1,0 +1,199 @@
+"""What a bundle says about itself: the manifest as frozen dataclasses, field for field as its JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MANIFEST_SHA256 = "manifest.sha256"
+WEIGHTS = "weights.bin"
+PATHWAYS = ("exact", "window", "calibrated")
+KINDS = ("segmentation", "depth", "normals", "edges", "saliency", "other")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The program that wrote the bundle."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """The model that was compiled: its file name and the SHA-256 of its bytes in hexadecimal."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    """The image input: shape (1, C, H, W) float32; the input is (pixel / 255 - mean) / std per channel.
+
+    ``mean`` and ``std`` are None where the model does not record them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class MoEEntry:
+    """One mixture-of-experts layer of a task: the experts the bundle holds, of how many, picked per token."""
+
+    node: str
+    layer: int
+    experts: tuple[int, ...]
+    total: int
+    top_k: int
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task: what its map means, its channels, its pathway and the experts kept for it."""
+
+    name: str
+    kind: str
+    channels: int
+    pathway: str
+    moe: tuple[MoEEntry, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The processor the program is for, in LLVM's words; ``threads``: parts a kernel is split into."""
+
+    name: str
+    triple: str
+    mcpu: str
+    vector_bits: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """A task's output array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step: its kernel, the nodes it stands for, its multiply-accumulates and the bytes it touches."""
+
+    step: int
+    kernel: str
+    origin: tuple[str, ...]
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TaskProgram:
+    """The functions of one task in the library, its number of steps and its output."""
+
+    entry: str
+    prepare: str | None
+    steps: int
+    output: Output
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The compiled program: its library and the bytes of each space it works in.
+
+    The first task of a run starts at step 0, every further one at ``common_prefix_steps``.
+    """
+
+    device: str
+    target: Target
+    library: str
+    arena_bytes: int
+    prepared_bytes: int
+    weights_bytes: int
+    common_prefix_steps: int
+    tasks: dict[str, TaskProgram]
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """One tensor of the weights section; ``offset`` in bytes, a multiple of 64."""
+
+    name: str
+    offset: int
+    bytes: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class GoldenEntry:
+    """A task's golden pair.
+
+    ``input_shape``: what is stored, repeated to fill the input. ``output_stride``: every that many elements
+    of the flat output are stored, ``output_elements`` of them. ``tolerance``: largest absolute difference
+    that passes.
+    """
+
+    task: str
+    input_shape: tuple[int, ...]
+    output_stride: int
+    output_elements: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """A member of the file other than the manifest: its size in bytes and its SHA-256 in hexadecimal."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a bundle says about itself. ``sections`` is filled in by ``write_bundle``, in file order."""
+
+    schema_version: int
+    tool: Tool
+    model: ModelEntry
+    input: InputEntry
+    tasks: tuple[TaskEntry, ...]
+    notes: tuple[str, ...]
+    program: Program
+    weights: tuple[WeightEntry, ...]
+    golden: tuple[GoldenEntry, ...]
+    sections: tuple[Section, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values; ``parse_manifest`` is the way back."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return plain
+
+    def to_bytes(self) -> bytes:
+        """The manifest as it is written: UTF-8 JSON with one spelling per manifest, ending in a newline."""
+        text = json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, indent=1)
+        return text.encode() + b"\n"
+
+    def with_sections(self, sections: tuple[Section, ...]) -> Manifest:
+        """The same manifest with its list of sections."""
+        return replace(self, sections=sections)
+
+    def task(self, name: str) -> TaskEntry:
+        """The task called ``name``. Raises KeyError."""
+        return {task.name: task for task in self.tasks}[name]
+
+
+def golden_paths(task: str) -> tuple[str, str]:
+    """The member names of a task's golden input and output."""
+    return f"golden/{task}/input.npy", f"golden/{task}/output.npy"

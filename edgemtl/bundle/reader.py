@@ -1,0 +1,174 @@
+"""Reading a bundle: mapped once, and every byte checked before anything in it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
+from edgemtl.bundle.checks import check_sections
+from edgemtl.bundle.fields import parse_json
+from edgemtl.bundle.golden import Golden, expand_input
+from edgemtl.bundle.manifest import (
+    MANIFEST,
+    MANIFEST_SHA256,
+    WEIGHTS,
+    GoldenEntry,
+    Manifest,
+    Section,
+    golden_paths,
+)
+from edgemtl.bundle.npy import FloatArray, read_npy
+from edgemtl.bundle.parse import parse_manifest
+from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
+
+MAX_MANIFEST = 8 << 20
+
+
+class Bundle:
+    """An open bundle whose every byte has been checked.
+
+    Views of its sections are writable and private: what is written there never reaches the file.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, sections: Mapping[str, memoryview], mapping: mmap.mmap
+    ) -> None:
+        self.path, self.manifest = path, manifest
+        self._mapping, self._sections = mapping, dict(sections)
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def section(self, name: str) -> memoryview:
+        """A section's bytes in the mapping.
+
+        Raises UsageError for a name that is not there or a closed bundle.
+        """
+        if name not in self._sections:
+            raise UsageError(
+                f"{self.path}: the bundle must be open and hold {name!r}, and does not; see bundle info"
+            )
+        return self._sections[name]
+
+    def weights(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """The weights section as uint8 [weights_bytes], aligned to a page, private to this process."""
+        return np.frombuffer(self.section(WEIGHTS), dtype=np.uint8)
+
+    def library(self) -> bytes:
+        """A copy of the program's library, hashed after the copy: no later change of the file can reach it.
+
+        Raises IntegrityError where the file has changed since it was opened.
+        """
+        name = self.manifest.program.library
+        data = bytes(self.section(name))
+        _check_section(next(section for section in self.manifest.sections if section.name == name), data)
+        return data
+
+    def golden(self, task: str) -> Golden:
+        """A task's golden pair, the input in full. Raises UsageError for an unknown task."""
+        entry = next((entry for entry in self.manifest.golden if entry.task == task), None)
+        if entry is None:
+            raise UsageError(
+                f"task must be one of {', '.join(t.name for t in self.manifest.tasks)}, not {task!r}"
+            )
+        stored, output = _read_golden(entry, self._sections)
+        image = expand_input(stored, self.manifest.input.shape)
+        return Golden(task, image, output.copy(), entry.output_stride, entry.tolerance)
+
+    def close(self) -> None:
+        """Forget the sections; the mapping goes with the last view of it."""
+        self._sections.clear()
+        with contextlib.suppress(BufferError):
+            self._mapping.close()
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Map a bundle and check all of it: container, manifest, hashes, golden files.
+
+    Raises InputError where there is no such file, IntegrityError where bytes are not the ones that were
+    written, ConfigError where the bytes are intact but the manifest is invalid or of a newer schema.
+    """
+    path = Path(path)
+    mapping = _map(path)
+    try:
+        return Bundle(path, *_read(memoryview(mapping)), mapping)
+    except (IntegrityError, ConfigError) as error:
+        failure = type(error)(f"{path}: {error}")
+    # Raised here because the first error's traceback holds views of the mapping, which must go now.
+    raise failure
+
+
+def _map(path: Path) -> mmap.mmap:
+    try:
+        # Without O_NONBLOCK a named pipe would block here for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: must be a readable bundle; {getattr(error, 'strerror', None) or error}"
+        ) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+            raise IntegrityError(f"{path}: a bundle must be a regular file that is not empty; {AGAIN}")
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    finally:
+        os.close(descriptor)
+
+
+def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
+    layout = read_layout(data)
+    members = {item.member.name: data[item.data_offset :][: item.member.bytes] for item in layout.members}
+    manifest = _read_manifest(members)
+    names = [MANIFEST, MANIFEST_SHA256, *(section.name for section in manifest.sections)]
+    if list(members) != names:
+        raise IntegrityError(
+            f"the members must be {', '.join(names)}, in this order, not {', '.join(members)}; {AGAIN}"
+        )
+    for section in manifest.sections:
+        _check_section(section, members[section.name])
+    for item in layout.members:
+        check_crc(data, item)
+    for entry in manifest.golden:
+        _read_golden(entry, members)
+    return manifest, members
+
+
+def _read_manifest(members: Mapping[str, memoryview]) -> Manifest:
+    if list(members)[:2] != [MANIFEST, MANIFEST_SHA256]:
+        raise IntegrityError(f"the first members must be {MANIFEST} and {MANIFEST_SHA256}; {AGAIN}")
+    if len(members[MANIFEST]) > MAX_MANIFEST:
+        raise IntegrityError(
+            f"{MANIFEST} must be at most {MAX_MANIFEST} bytes, not {len(members[MANIFEST])}; {AGAIN}"
+        )
+    text = bytes(members[MANIFEST])
+    if members[MANIFEST_SHA256] != f"{sha256(text)}  {MANIFEST}\n".encode():
+        raise IntegrityError(f"{MANIFEST} must have the SHA-256 in {MANIFEST_SHA256}, and has not; {AGAIN}")
+    manifest = parse_manifest(parse_json(text))
+    check_sections(manifest)
+    return manifest
+
+
+def _check_section(section: Section, data: bytes | memoryview) -> None:
+    if len(data) != section.bytes:
+        raise IntegrityError(f"{section.name} must have {section.bytes} bytes, not {len(data)}; {AGAIN}")
+    if (found := sha256(data)) != section.sha256:
+        raise IntegrityError(f"{section.name} must have the SHA-256 {section.sha256}, not {found}; {AGAIN}")
+
+
+def _read_golden(entry: GoldenEntry, members: Mapping[str, memoryview]) -> tuple[FloatArray, FloatArray]:
+    first, second = golden_paths(entry.task)
+    stored = read_npy(members[first], entry.input_shape, first)
+    return stored, read_npy(members[second], (entry.output_elements,), second)

@@ -1,0 +1,108 @@
+"""The CPU: a library compiled by TVM, called in memory that is allocated once."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgemtl.bundle import Bundle, TaskProgram
+from edgemtl.errors import EdgemtlError
+from edgemtl.runtime.buffers import Buffer
+from edgemtl.runtime.images import FloatArray
+from edgemtl.runtime.library import Library, load_ffi
+from edgemtl.runtime.machine import check_memory, check_this_machine
+from edgemtl.runtime.records import Memory
+from edgemtl.runtime.threads import configure_pool
+
+ALL_STEPS = 2**31 - 1
+FLOAT_BYTES = 4
+
+
+class CpuDevice:
+    """A bundle's CPU program.
+
+    Raises UnsupportedError where this machine cannot run it, BudgetError for its memory.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        program = bundle.manifest.program
+        check_this_machine(program.target)
+        check_memory(program.arena_bytes + program.prepared_bytes)
+        self._program, self._threads = program, threads
+        shape = bundle.manifest.input.shape
+        self._image = Buffer("image", FLOAT_BYTES * prod(shape))
+        self._arena = Buffer("arena", program.arena_bytes)
+        self._prepared = Buffer("prepared memory", program.prepared_bytes)
+        self._outputs = {
+            name: Buffer(f"output of {name}", _output_bytes(task)) for name, task in program.tasks.items()
+        }
+        self.image = _as_floats(self._image, shape)
+        self.outputs = {
+            name: _as_floats(self._outputs[name], t.output.shape) for name, t in program.tasks.items()
+        }
+        weights = bundle.weights() if program.weights_bytes else np.zeros(1, np.uint8)
+        spaces = [_tensor(a) for a in (self._arena.array, weights, self._prepared.array, self._image.array)]
+        self._spaces = {name: (*spaces, _tensor(buffer.array)) for name, buffer in self._outputs.items()}
+        self._library = Library(bundle.library())
+        self._entries = {name: self._library.function(task.entry) for name, task in program.tasks.items()}
+
+    def start(self) -> None:
+        """Make this thread's pool and the prepared weights."""
+        configure_pool(self._threads)
+        for name, task in self._program.tasks.items():
+            if task.prepare:
+                self._call(name, self._library.function(task.prepare), 0, ALL_STEPS)
+
+    def run(self, task: str, begin: int, end: int) -> None:
+        """Run steps ``begin <= i < end`` of a task.
+
+        Raises EdgemtlError where the program reports a failure.
+        """
+        self._call(task, self._entries[task], begin, end)
+
+    def _call(self, task: str, entry: Callable[..., Any], begin: int, end: int) -> None:
+        try:
+            entry(*self._spaces[task], begin, end)
+        except Exception as error:
+            raise EdgemtlError(f"{task}: the program must run to its end, and failed; {error}") from error
+
+    def poison(self) -> None:
+        """Fill the arena and the outputs with NaN."""
+        for buffer in (self._arena, *self._outputs.values()):
+            buffer.poison()
+
+    def check_guards(self) -> None:
+        """Raise IntegrityError where the program wrote outside a buffer."""
+        for buffer in (self._arena, self._prepared, self._image, *self._outputs.values()):
+            buffer.check()
+
+    def memory(self) -> Memory:
+        """Bytes held."""
+        program = self._program
+        staging = self._image.size + sum(buffer.size for buffer in self._outputs.values())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Memory(program.arena_bytes, program.prepared_bytes, staging, program.weights_bytes, peak)
+
+    def close(self) -> None:
+        """Unload the library and let go of the mapped weights; may be called twice."""
+        if self._spaces:
+            self._entries.clear()
+            self._spaces.clear()
+            self._library.close()
+
+
+def _output_bytes(task: TaskProgram) -> int:
+    return FLOAT_BYTES * prod(task.output.shape)
+
+
+def _as_floats(buffer: Buffer, shape: tuple[int, ...]) -> FloatArray:
+    return buffer.array.view(np.float32).reshape(shape)
+
+
+def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> object:
+    """The array as the library takes it, without a copy."""
+    return load_ffi().from_dlpack(array)

@@ -1,0 +1,67 @@
+"""What a session takes and gives: arrays of any layout in, checked; the caller's arrays or new ones out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgemtl.errors import InputError
+
+FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def check_batch(image: object, shape: tuple[int, ...]) -> FloatArray:
+    """``image`` if it is float32 [B, C, H, W] with B >= 1 and the C, H, W of ``shape``. Raises InputError."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"image must be a numpy array, not {type(image).__name__}; convert it with numpy.asarray"
+        )
+    if image.dtype != np.float32:
+        raise InputError(
+            f"image must be float32, not {image.dtype}; convert it with image.astype(numpy.float32)"
+        )
+    if image.ndim != 4 or image.shape[1:] != shape[1:] or not image.shape[0]:
+        wanted = ", ".join(map(str, shape[1:]))
+        raise InputError(f"image must have the shape [B, {wanted}], not {list(image.shape)}; resize it")
+    return image
+
+
+def check_finite(staged: FloatArray, finite: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+    """Raise InputError where a staged frame holds NaN or infinity; ``finite`` is scratch of its shape."""
+    if np.isfinite(staged, out=finite).all():
+        return
+    place = np.unravel_index(int(np.argmin(finite)), staged.shape)
+    bad = int(finite.size - np.count_nonzero(finite))
+    raise InputError(
+        f"image must hold finite numbers, not {staged[place]} at [{', '.join(map(str, place))}] "
+        f"({bad} such values); check how it was normalised"
+    )
+
+
+def output_for(task: str, shape: tuple[int, ...], frames: int, given: object) -> FloatArray:
+    """The array a task's output goes to, [B, C, ...]: ``given``, checked, or a new one. Raises InputError."""
+    wanted = (frames, *shape[1:])
+    if given is None:
+        return np.empty(wanted, np.float32)
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != wanted:
+        found = (
+            f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
+        )
+        raise InputError(f"out of {task} must be a float32 array of shape {list(wanted)}, not {found}")
+    if not given.flags.writeable:
+        raise InputError(f"out of {task} must be a writable array, not a read-only one; copy it")
+    return given
+
+
+def outputs_for(shapes: Mapping[str, tuple[int, ...]], frames: int, given: object) -> dict[str, FloatArray]:
+    """The arrays several tasks' outputs go to; ``given`` is None or a mapping with every task.
+
+    Raises InputError.
+    """
+    if given is None:
+        given = {}
+    elif not isinstance(given, Mapping) or set(given) != set(shapes):
+        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
+        raise InputError(f"out must be a dict with {', '.join(shapes)}, not {found}")
+    return {task: output_for(task, shape, frames, given.get(task)) for task, shape in shapes.items()}

@@ -1,0 +1,109 @@
+"""TVM's runtime and a program's library, loaded without TVM's Python package."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import functools
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgemtl.errors import UnsupportedError
+
+RUNTIME = "libtvm_runtime.so"
+_NO_TORCH = "TVM_FFI_DISABLE_TORCH_C_DLPACK"
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+@functools.cache
+def load_ffi() -> ModuleType:
+    """The module tvm_ffi, imported so that it does not pull in torch where torch happens to be installed."""
+    with _environment(_NO_TORCH, "1"):
+        import tvm_ffi
+    return tvm_ffi
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = before or value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+@functools.cache
+def load_runtime() -> ctypes.CDLL:
+    """TVM's runtime library. Raises UnsupportedError where it is not installed or cannot be loaded."""
+    load_ffi()
+    try:
+        return ctypes.CDLL(find_runtime(), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        reason = f"it cannot be loaded ({error})"
+        raise UnsupportedError(
+            RUNTIME, reason, "pip install apache-tvm, or put it on LD_LIBRARY_PATH"
+        ) from None
+
+
+def find_runtime() -> str:
+    """Where TVM's runtime is: in TVM's package, found without importing it, else for the loader to find."""
+    package = importlib.util.find_spec("tvm")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        path = Path(folder) / "lib" / RUNTIME
+        if path.is_file():
+            return str(path)
+    return RUNTIME
+
+
+class Library:
+    """A program's library, loaded from a private, sealed copy of verified bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        """Load ``data``. Raises UnsupportedError where this system's loader refuses it."""
+        ffi = load_ffi()
+        load_runtime()
+        # The loader takes two libraries of one name for one: the descriptor stays open as long as the library
+        # is loaded, so that its name cannot be given to another.
+        self._descriptor = _sealed_file(data)
+        path = f"/proc/self/fd/{self._descriptor}"
+        try:
+            self._module = ffi.get_global_func("ffi.Module.load_from_file.so")(path, "so")
+        except Exception as error:
+            self.close()
+            reason = f"it cannot be loaded ({error})"
+            raise UnsupportedError(
+                "the program's library", reason, "compile the bundle on this machine"
+            ) from None
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """An exported function. Raises UnsupportedError where the library has none of this name."""
+        try:
+            found: Callable[..., Any] = self._module[name]
+        except AttributeError:
+            reason = f"it has no function {name!r}"
+            raise UnsupportedError("the program's library", reason, "compile the bundle again") from None
+        return found
+
+    def close(self) -> None:
+        """Unload the library, whose functions must be gone; may be called twice."""
+        self._module = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    __del__ = close
+
+
+def _sealed_file(data: bytes) -> int:
+    descriptor = os.memfd_create("edgemtl", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
