@@ -190,7 +190,7 @@ def test_convolution_with_upsampling_relu_and_a_last_one_by_one() -> None:
       y = Conv(r, p)
     }"""
     constants = {"scales": np.array([1, 1, 2, 2], np.float32), "w": random(16, 16, 3, 3), "b": random(16)}
-    assert kinds(parse(text, **constants, p=random(4, 16, 1, 1))) == ["conv3x3"]
+    assert kinds(parse(text, **constants, p=random(4, 16, 1, 1))) == ["conv"]
 
 
 def test_an_upsampled_image_read_twice_is_made_once() -> None:
@@ -199,7 +199,7 @@ def test_an_upsampled_image_read_twice_is_made_once() -> None:
       y = Conv<pads = [1, 1, 1, 1]>(u, w)
     }"""
     model = parse(text, scales=np.array([1, 1, 2, 2], np.float32), w=random(16, 16, 3, 3))
-    assert kinds(model) == ["resize", "conv3x3"]
+    assert kinds(model) == ["resize", "conv"]
 
 
 def test_another_kind_of_resize_is_left_with_a_reason_and_a_hint() -> None:

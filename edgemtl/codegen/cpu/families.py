@@ -7,9 +7,20 @@ from types import ModuleType
 
 from edgemtl.codegen.cpu.ir import Constant
 from edgemtl.codegen.cpu.weights import WeightStore
-from edgemtl.tvm_bridge import specs
+from edgemtl.tvm_bridge import specs, specs_conv
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
+from edgemtl.tvm_bridge.kernels import (
+    attention,
+    combine,
+    conv_direct,
+    copy,
+    experts,
+    layernorm,
+    linear,
+    patch_embed,
+    resize,
+    router,
+)
 from edgemtl.tvm_bridge.target import CpuTarget
 
 FAMILIES: dict[type, ModuleType] = {
@@ -20,6 +31,16 @@ FAMILIES: dict[type, ModuleType] = {
     specs.LinearSpec: linear,
     specs.PatchEmbedSpec: patch_embed,
     specs.RouterSpec: router,
+    specs.CopySpec: copy,
+    specs_conv.Conv2dSpec: conv_direct,
+    specs_conv.ResizeSpec: resize,
+}
+
+
+# Kernels that read tables made from their sizes alone, with no weight of the model in them.
+TABLES: dict[type, tuple[str, ...]] = {
+    specs.RouterSpec: ("router.candidates",),
+    specs_conv.ResizeSpec: ("resize.rows", "resize.row_weights", "resize.columns", "resize.column_weights"),
 }
 
 
@@ -36,8 +57,9 @@ def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: 
     if isinstance(spec, specs.ExpertSpec):
         places = list(_pack_experts(spec, target, constants, store))
         yield store.add_offsets(f"{constants[0].name}.table", places)
-    elif isinstance(spec, specs.RouterSpec):
-        yield store.add("router.candidates", *router.pack(spec, target))
+    elif type(spec) in TABLES:
+        for name, array in zip(TABLES[type(spec)], FAMILIES[type(spec)].pack(spec, target), strict=True):
+            yield store.add(name, array)
     elif constants:
         packed = FAMILIES[type(spec)].pack(spec, target, *(constant.array for constant in constants))
         for constant, array in zip(constants, packed, strict=True):

@@ -1,7 +1,7 @@
 """Lowering: ONNX nodes to steps by patterns, one module per family."""
 
 from edgemtl.codegen.cpu.lower.attention import match_attention
-from edgemtl.codegen.cpu.lower.conv import match_conv3x3
+from edgemtl.codegen.cpu.lower.conv import match_conv
 from edgemtl.codegen.cpu.lower.embed import match_patch_embed
 from edgemtl.codegen.cpu.lower.fallback import leftover
 from edgemtl.codegen.cpu.lower.linear import match_linear
@@ -16,7 +16,7 @@ PATTERNS: tuple[Matcher, ...] = (
     match_patch_embed,
     match_moe,
     match_attention,
-    match_conv3x3,
+    match_conv,
     match_layer_norm,
     match_linear,
     match_resize,

@@ -1,4 +1,4 @@
-"""3x3 convolutions with what can be fused around them: bilinear x2 in front, ReLU and a last 1x1 convolution
+"""Convolutions with what is fused around them: bilinear x2 in front, activation and a 1x1 Conv behind."""
 behind.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import (
     array_of,
     attribute,
@@ -17,79 +18,135 @@ from edgemtl.codegen.cpu.graph import (
     is_private,
     named_constant,
     private_producer,
+    shape_of,
 )
-from edgemtl.codegen.cpu.ir import Constant
+from edgemtl.codegen.cpu.ir import Constant, View
+from edgemtl.codegen.cpu.lower.activation import strip_activation
 from edgemtl.codegen.cpu.lower.linear import Linear, match_core
 from edgemtl.codegen.cpu.lower.resize import Bilinear, bilinear
 from edgemtl.codegen.cpu.match import Group, Refusal
+from edgemtl.tvm_bridge.specs import LinearSpec
+from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec
 
 
 @dataclass(frozen=True)
-class Conv3x3:
-    """A 3x3 convolution of stride 1 and padding 1, and what is fused around it."""
+class Convolution:
+    """A convolution and what is fused around it.
 
-    node: ir.Node
+    ``upsample``: what the convolution reads is ``source`` at twice the size, bilinear. ``pointwise``: the
+    1x1 convolution behind the activation. ``value``: the result of it all.
+    """
+
+    value: ir.Value
     source: ir.Value
     weight: Constant
     bias: Constant
-    relu: bool
+    spec: Conv2dSpec
     upsample: bool
     pointwise: Linear | None
     nodes: tuple[ir.Node, ...]
 
 
-def match_conv3x3(node: ir.Node) -> Group | Refusal | None:
-    """Conv 3x3 (stride 1, padding 1), with the bilinear x2 that feeds it alone, its ReLU and the 1x1 Conv
-    behind that.
+def match_conv(node: ir.Node) -> Group | Refusal | None:
+    """Conv over [1, C, H, W], with its activation, the bilinear x2 that feeds it alone and the 1x1 Conv
+    behind.
     """
-    found = _with_pointwise(node) or _with_relu(node.outputs[0])
-    if found is None:
-        return None
-    return Group("conv3x3", found.nodes, lambda em: _emit(em, node.outputs[0], found))
+    found = _with_pointwise(node) or _with_activation(node.outputs[0])
+    if not isinstance(found, Convolution):
+        return found
+    return Group("conv", found.nodes, lambda em: _emit(em, found))
 
 
-def _with_pointwise(node: ir.Node) -> Conv3x3 | None:
+def _with_pointwise(node: ir.Node) -> Convolution | None:
     linear = match_core(node.outputs[0]) if is_op(node, "Conv") else None
     if linear is None or not is_private(linear.source):
         return None
-    inner = _with_relu(linear.source)
-    if inner is None:
+    inner = _with_activation(linear.source)
+    if not isinstance(inner, Convolution):
         return None
-    return replace(inner, pointwise=linear, nodes=(*linear.nodes, *inner.nodes))
+    return replace(inner, value=node.outputs[0], pointwise=linear, nodes=(*linear.nodes, *inner.nodes))
 
 
-def _with_relu(value: ir.Value) -> Conv3x3 | None:
-    relu = value.producer()
-    if relu is None or not is_op(relu, "Relu") or relu.inputs[0] is None:
-        return _with_upsample(value)
-    inner = _with_upsample(relu.inputs[0]) if is_private(relu.inputs[0]) else None
-    return replace(inner, relu=True, nodes=(relu, *inner.nodes)) if inner is not None else None
+def _with_activation(value: ir.Value) -> Convolution | Refusal | None:
+    activation = strip_activation(value)
+    inner = _with_upsample(activation.source)
+    if not isinstance(inner, Convolution):
+        return inner
+    spec = replace(inner.spec, activation=activation.name)
+    return replace(inner, value=value, spec=spec, nodes=(*activation.nodes, *inner.nodes))
 
 
-def _with_upsample(value: ir.Value) -> Conv3x3 | None:
-    conv = _conv3x3(value.producer())
-    resize = bilinear(private_producer(conv.source, "Resize")) if conv is not None else None
-    if conv is None or not isinstance(resize, Bilinear) or resize.ratio != (2.0, 2.0):
+def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
+    conv = _convolution(value.producer())
+    if not isinstance(conv, Convolution) or conv.spec.kernel != (3, 3):
+        return conv
+    resize = bilinear(private_producer(conv.source, "Resize"))
+    if not isinstance(resize, Bilinear) or resize.ratio != (2.0, 2.0):
         return conv
     return replace(conv, source=resize.source, upsample=True, nodes=(*conv.nodes, resize.node))
 
 
-def _conv3x3(node: ir.Node | None) -> Conv3x3 | None:
-    if node is None or not is_op(node, "Conv") or node.inputs[0] is None or node.inputs[1] is None:
+def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
+    """The convolution alone; a 1x1 of stride 1 is left to the linear kernel."""
+    if node is None or not is_op(node, "Conv") or match_core(node.outputs[0]) is not None:
         return None
-    weight, bias = array_of(node.inputs[1]), input_at(node, 2)
-    if weight is None or weight.shape[2:] != (3, 3) or attribute(node, "group", 1) != 1:
-        return None
-    ones = (attribute(node, name, default) for name, default in _ALL_ONE.items())
-    if any(set(values) != {1} for values in ones) or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
-        return None
-    held = array_of(bias)
-    shift = np.zeros(weight.shape[0], np.float32) if held is None else held
-    named = named_constant(
-        f"zeros_{len(shift)}" if bias is None or held is None else bias.name or "bias", shift
+    source, held, bias = node.inputs[0], node.inputs[1], input_at(node, 2)
+    weight = array_of(held)
+    if source is None or held is None or weight is None or (bias is not None and array_of(bias) is None):
+        return Refusal("Conv weights must be constants, not computed", "freeze the weights before exporting")
+    if weight.ndim != 4 or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+        reason = f"Conv must have two dimensions and explicit pads, not {weight.ndim - 2} and auto_pad"
+        return Refusal(reason, "export with explicit padding")
+    shift = array_of(bias)
+    width = weight.shape[0]
+    if bias is None or shift is None:
+        named = named_constant(f"zeros_{width}", np.zeros(width, np.float32))
+    else:
+        named = named_constant(bias.name or "bias", shift)
+    kernel = named_constant(held.name or "weight", weight)
+    spec = _spec(node, shape_of(source), weight.shape)
+    return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
+
+
+def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2dSpec:
+    stride, dilation = attribute(node, "strides", (1, 1)), attribute(node, "dilations", (1, 1))
+    top, left, bottom, right = attribute(node, "pads", (0, 0, 0, 0))
+    return Conv2dSpec(
+        height=shape[2],
+        width=shape[3],
+        cin=shape[1],
+        cout=weight[0],
+        kernel=(weight[2], weight[3]),
+        stride=(stride[0], stride[1]),
+        pad=(top, left, bottom, right),
+        dilation=(dilation[0], dilation[1]),
+        groups=attribute(node, "group", 1),
     )
-    kernel = named_constant(node.inputs[1].name or "weight", weight)
-    return Conv3x3(node, node.inputs[0], kernel, named, False, False, None, (node,))
 
 
-_ALL_ONE = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+def _emit(em: Emitter, found: Convolution) -> None:
+    pixels = em.pixels(found.source)
+    rows = _direct(em, found, pixels)
+    em.define_pixels(found.value, rows)
+
+
+def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
+    """Rows [H * W, C] of the result, by one kernel for each of resize, convolution and 1x1 convolution."""
+    spec = found.spec
+    if found.upsample:
+        _, channels, height, width = shape_of(found.source)
+        larger = em.new((spec.height * spec.width, channels))
+        em.step(
+            ResizeSpec(height, width, channels, spec.height, spec.width, planar=False), (pixels,), (larger,)
+        )
+        pixels = larger
+    rows = em.new((spec.out_height * spec.out_width, spec.cout))
+    em.step(spec, (pixels,), (rows,), (found.weight, found.bias))
+    return rows if found.pointwise is None else _pointwise(em, found.pointwise, rows)
+
+
+def _pointwise(em: Emitter, linear: Linear, rows: View) -> View:
+    depth, width = linear.weight.array.shape
+    out = em.new((rows.shape[0], width))
+    em.step(LinearSpec(rows.shape[0], depth, width, "", False), (rows,), (out,), (linear.weight, linear.bias))
+    return out

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import array_of, attribute, input_at, is_op, shape_of
 from edgemtl.codegen.cpu.match import Group, Refusal
+from edgemtl.tvm_bridge.specs_conv import ResizeSpec
 
 _HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")  # they differ for an output of one pixel alone
 
@@ -52,10 +53,15 @@ def match_resize(node: ir.Node) -> Group | Refusal | None:
 
 
 def _emit(em: Emitter, found: Bilinear) -> None:
-    value = found.node.outputs[0]
-    pixels = em.pixels(found.source)
+    """To planes where the result is the graph's, since outputs are NCHW; else channels-last."""
+    value, pixels = found.node.outputs[0], em.pixels(found.source)
     _, channels, height, width = shape_of(found.source)
-    out_size = shape_of(value)[2:]
-    out = em.new((out_size[0] * out_size[1], channels))
-    em.step(ResizeSpec(height, width, channels, *out_size), (pixels,), (out,))
-    em.define_pixels(value, out)
+    out_height, out_width = shape_of(value)[2:]
+    planar = value.is_graph_output()
+    spec = ResizeSpec(height, width, channels, out_height, out_width, planar)
+    out = em.new(shape_of(value) if planar else (out_height * out_width, channels))
+    em.step(spec, (pixels,), (out,))
+    if planar:
+        em.views[value] = out
+    else:
+        em.define_pixels(value, out)
