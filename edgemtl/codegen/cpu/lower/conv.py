@@ -1,6 +1,4 @@
 """Convolutions with what is fused around them: bilinear x2 in front, activation and a 1x1 Conv behind."""
-behind.
-"""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class Convolution:
 
 
 def match_conv(node: ir.Node) -> Group | Refusal | None:
-    """Conv over [1, C, H, W], with its activation, the bilinear x2 that feeds it alone and the 1x1 Conv
-    behind.
-    """
+    """Conv over [1, C, H, W] with its activation, the bilinear x2 that feeds it and the 1x1 Conv behind."""
     found = _with_pointwise(node) or _with_activation(node.outputs[0])
     if not isinstance(found, Convolution):
         return found
