@@ -217,22 +217,26 @@ def _exponentiate(
 ) -> None:
     """scores[part, row] = exp(scale (score - largest)), and its sum in sums[row]; padded keys become nothing."""
     columns, lanes = _key_columns(spec, target), target.lanes
-    width = 2 * lanes if columns % (2 * lanes) == 0 else lanes
-    factor = spec.scale * math.log2(math.e)
+    factor = f32(spec.scale * math.log2(math.e))
     with T.serial(columns - spec.tokens) as pad:
         T.buffer_store(b.scores, f32(PADDED_SCORE), [part, row, spec.tokens + pad])
-    largest, total, chunk = local(width), local(width), local(width)
-    fill(largest, width, lambda lane: b.scores[part, row, lane])
-    with T.serial(columns // width - 1) as c:
-        fill(
-            largest, width, lambda lane: tirx.max(largest[lane], b.scores[part, row, (c + 1) * width + lane])
-        )
-    reduce_lanes(largest, width, tirx.max)
-    fill(total, width, lambda lane: f32(0.0))
-    with T.serial(columns // width) as c:
-        fill(chunk, width, lambda lane: (b.scores[part, row, c * width + lane] - largest[0]) * f32(factor))
+    largest, total, chunk = local(lanes), local(2 * lanes), local(2 * lanes)
+    fill(largest, lanes, lambda lane: b.scores[part, row, lane])
+    with T.serial(columns // lanes - 1) as c:
+        fill(largest, lanes, lambda lane: tirx.max(largest[lane], b.scores[part, row, (c + 1) * lanes + lane]))
+    reduce_lanes(largest, lanes, tirx.max)
+    T.buffer_store(largest, largest[0] * factor, [0])
+    fill(total, 2 * lanes, lambda lane: f32(0.0))
+
+    def exponentiate(width: int, first: Expr) -> None:
+        fill(chunk, width, lambda lane: b.scores[part, row, first + lane] * factor - largest[0])
         fill(chunk, width, lambda lane: exp2(tirx.max(chunk[lane], f32(-126.0))))
-        vector_store(b.scores, width, lambda lane: chunk[lane], lambda lane: (part, row, c * width + lane))
+        vector_store(b.scores, width, lambda lane: chunk[lane], lambda lane: (part, row, first + lane))
         fill(total, width, lambda lane: total[lane] + chunk[lane])
-    reduce_lanes(total, width, lambda a, c: a + c)
+
+    with T.serial(columns // (2 * lanes)) as c:
+        exponentiate(2 * lanes, c * 2 * lanes)
+    if columns % (2 * lanes):
+        exponentiate(lanes, columns - lanes + row * 0)
+    reduce_lanes(total, 2 * lanes, lambda a, c: a + c)
     T.buffer_store(sums, total[0], [row])
