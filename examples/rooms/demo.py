@@ -1,0 +1,203 @@
+"""The whole way on this machine: python -m examples.rooms.demo --out out/demo.
+
+Takes the trained checkpoint beside this file, exports it, compiles every task into one bundle, runs all tasks on
+held-out rendered scenes with ground truth and on a real photograph (out of the model's domain), switching between
+tasks, writes the pictures and prints one table.  Every figure is measured on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from edgemtl.driver import compile_model, inspect_model
+from edgemtl.evaluate.latency import TaskLatency, measure_latency
+from edgemtl.evaluate.metrics import make_meter
+from edgemtl.images import normalise, read_rgb, resize_rgb
+from edgemtl.options import CompileOptions
+from edgemtl.report.pictures import colourise, contact_sheet
+from edgemtl.runtime import Session
+from edgemtl.units import format_bytes
+from examples.rooms.data import HELD_OUT_SEED, Pool, render_pool
+
+HERE = Path(__file__).parent
+CHECKPOINT, PHOTO = HERE / "m3vit_demo.safetensors", HERE / "photo.jpg"
+SHOWN_SCENES = 6
+# The metric that stands for a kind of task in the table, with its unit.
+HEADLINE = {
+    "segmentation": ("miou", "mIoU"),
+    "depth": ("rmse", "RMSE m"),
+    "normals": ("mean_angle", "angle deg"),
+    "edges": ("f_score", "edge F"),
+}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One task's headline metric from the compiled bundle and from torch, and their largest difference."""
+
+    metric: str
+    compiled: float
+    torch: float
+    max_abs_error: float
+
+
+def export(model_file: Path) -> Any:
+    """Load the checkpoint, export it, return the torch model."""
+    from edgemtl.exporters.checkpoints import load_checkpoint
+    from edgemtl.exporters.to_onnx import export_onnx
+
+    model = load_checkpoint(CHECKPOINT)
+    export_onnx(model, model_file)
+    return model.eval()
+
+
+def measure_accuracy(session: Session, torch_model: Any, pool: Pool) -> dict[str, Accuracy]:
+    """Every task on every scene of ``pool``, compiled and in torch."""
+    import torch
+
+    infos = {name: session.task_info(name) for name in session.tasks}
+    meters = {
+        (name, who): make_meter(i.kind, i.channels) for name, i in infos.items() for who in ("ours", "torch")
+    }
+    worst = dict.fromkeys(session.tasks, 0.0)
+    for index in range(len(pool)):
+        image = model_input(session, pool.image[index])
+        with torch.inference_mode():
+            reference = {
+                name: out.numpy() for name, out in torch_model.forward_all(torch.from_numpy(image)).items()
+            }
+        for name, ours in session.run(list(session.tasks), image).items():
+            label = label_of(pool, index, infos[name].kind)
+            meters[name, "ours"].add(ours[0], label)
+            meters[name, "torch"].add(reference[name][0], label)
+            worst[name] = max(worst[name], float(np.abs(ours - reference[name]).max()))
+    return {name: _accuracy(infos[name].kind, meters, name, worst[name]) for name in session.tasks}
+
+
+def _accuracy(kind: str, meters: Any, name: str, worst: float) -> Accuracy:
+    metric, title = HEADLINE[kind]
+    return Accuracy(
+        title, meters[name, "ours"].result()[metric], meters[name, "torch"].result()[metric], worst
+    )
+
+
+def model_input(session: Session, rgb: np.ndarray) -> np.ndarray:
+    """A picture as the model takes it: resized, normalised, float32 [1,3,H,W]."""
+    height, width = session.input.shape[2:]
+    assert session.input.mean is not None and session.input.std is not None
+    return normalise(resize_rgb(rgb, height, width), session.input.mean, session.input.std)
+
+
+def label_of(pool: Pool, index: int, kind: str) -> np.ndarray:
+    """Scene ``index``'s ground truth for a kind of task, as the meters take it."""
+    labels = {
+        "segmentation": pool.classes[index],
+        "depth": pool.depth[index].astype(np.float32),
+        "normals": pool.normals[index].transpose(2, 0, 1).astype(np.float32) / 127,
+        "edges": pool.edges[index],
+    }
+    return labels[kind]
+
+
+def draw(session: Session, pictures: Sequence[np.ndarray], target: Path) -> None:
+    """A sheet of pictures, one a row, beside what every task says of it."""
+    height, width = session.input.shape[2:]
+    rows = []
+    for rgb in pictures:
+        outputs = session.run(list(session.tasks), model_input(session, rgb))
+        painted = [colourise(out[0], session.task_info(name).kind) for name, out in outputs.items()]
+        rows.append([resize_rgb(rgb, height, width), *painted])
+    Image.fromarray(contact_sheet(rows, ("image", *session.tasks), scale=2)).save(target)
+
+
+def peak_memory_bytes(bundle: Path) -> int:
+    """Peak resident memory of a fresh process that runs every task of ``bundle`` once; Python and numpy included."""
+    code = (
+        "import sys, resource, numpy as np\n"
+        "from edgemtl.runtime import Session\n"
+        "s = Session.open(sys.argv[1])\n"
+        "s.run(list(s.tasks), np.zeros(s.input.shape, np.float32))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True
+    )
+    return int(answer.stdout) * 1024
+
+
+def print_table(
+    accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Any, threads: int
+) -> None:
+    """The demo's one table."""
+    table = Table(title=f"200 held-out scenes, {threads} threads, all figures measured", title_justify="left")
+    for column in (
+        "task",
+        "metric",
+        "compiled",
+        "torch",
+        "max abs error",
+        "ms",
+        "switch ms",
+        "MMAC",
+        "weights",
+    ):
+        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    for row in latency:
+        a, cost = accuracy[row.task], costs.tasks[row.task]
+        table.add_row(
+            row.task, a.metric, f"{a.compiled:.4f}", f"{a.torch:.4f}", f"{a.max_abs_error:.1e}",
+            f"{row.median_ms:.2f}", f"{row.switch_ms:+.2f}", f"{cost.macs / 1e6:.1f}", format_bytes(cost.weight_bytes),
+        )  # fmt: skip
+    table.add_row(
+        "full model",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "",
+        f"{costs.full.macs / 1e6:.1f}",
+        format_bytes(costs.full.weight_bytes),
+    )
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    model_file, bundle = options.out / "m3vit_demo.onnx", options.out / "m3vit_demo.edgemtl"
+    torch_model = export(model_file)
+    compile_model(model_file, CompileOptions(threads=options.threads), bundle)
+    pool = render_pool(HELD_OUT_SEED, options.scenes)
+    with Session.open(bundle, threads=options.threads) as session:
+        accuracy = measure_accuracy(session, torch_model, pool)
+        draw(session, list(pool.image[:SHOWN_SCENES]), options.out / "scenes.png")
+        draw(session, [read_rgb(PHOTO)], options.out / "photo.png")
+        latency = measure_latency(session, session.tasks, warmup=10, runs=50, seed=0)
+        memory = session.memory
+    print_table(accuracy, latency, inspect_model(model_file), options.threads)
+    print(f"runtime memory: arena {format_bytes(memory.arena)}, prepared weights {format_bytes(memory.prepared)}, "
+          f"mapped weights {format_bytes(memory.weights)}; peak of a process {format_bytes(peak_memory_bytes(bundle))}")  # fmt: skip
+    print(
+        f"pictures: {options.out}/scenes.png (held-out scenes), {options.out}/photo.png (a real photograph, out of domain)"
+    )
+
+
+if __name__ == "__main__":
+    main()
