@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
@@ -48,9 +50,11 @@ REFUSED: dict[str, tuple[str, str]] = {
 """Operator, why it is refused and what to do instead."""
 
 
-def check_operators(model: ir.Model) -> None:
-    """`UnsupportedError` for the first node that cannot be compiled."""
+def check_operators(model: ir.Model, notes: Sequence[str]) -> None:
+    """`UnsupportedError` for the first node that cannot be compiled; it repeats which layer was not recognised."""
+    missed = [note for note in notes if "not recognised" in note]
     for node in model.graph:
         if node.domain == "" and node.op_type in REFUSED:
             reason, hint = REFUSED[node.op_type]
+            reason = "; ".join([reason, *missed])
             raise UnsupportedError(f"node {node.name}", f"{node.op_type} is not compiled: {reason}", hint)

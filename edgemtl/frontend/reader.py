@@ -55,7 +55,7 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
     stage(lambda: recognise(model, notes), "looking for mixtures of experts")
     stage(lambda: fuse(model), "fusing operators")
     stage(lambda: finish(model), "finishing it")
-    stage(lambda: check_operators(model), "checking its operators")
+    stage(lambda: check_operators(model, notes), "checking its operators")
     stage(lambda: check_static(model), "checking its shapes")
     stage(lambda: attach_functions(model), "attaching the bodies of its MoE nodes")
     image = describe_input(model.graph, metadata, notes)

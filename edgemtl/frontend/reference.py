@@ -15,7 +15,8 @@ erf: Callable[[Array], Array] = np.vectorize(math.erf, otypes=[np.float64])
 
 def gelu(v: Array) -> Array:
     """x times the normal distribution function of x."""
-    return 0.5 * v * (1 + erf(v / math.sqrt(2)))
+    result: Array = 0.5 * v * (1 + erf(v / math.sqrt(2)))
+    return result
 
 
 def gelu_tanh(v: Array) -> Array:
@@ -26,7 +27,8 @@ def gelu_tanh(v: Array) -> Array:
 
 def relu(v: Array) -> Array:
     """max(x, 0)."""
-    return np.maximum(v, 0)
+    positive: Array = np.maximum(v, 0)
+    return positive
 
 
 def silu(v: Array) -> Array:

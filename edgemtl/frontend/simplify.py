@@ -22,6 +22,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
+from edgemtl.frontend.values import array_of, replace_value
 
 MAX_GROWTH = 1 << 20
 """Elements a folded constant may have more than what it is made of."""
@@ -41,6 +42,7 @@ def simplify(model: ir.Model) -> None:
         infer_shapes(model)
         folded = fold(model).modified
         drop_single_splits(model.graph)
+        _drop_unit_factors(model.graph)
         _sweep(model)
         if not folded:
             break
@@ -60,6 +62,20 @@ def _may_fold(node: ir.Node) -> bool:
         made += math.prod(output.shape.numpy())
     given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
     return made <= given + MAX_GROWTH
+
+
+def _drop_unit_factors(graph: ir.Graph) -> None:
+    """A product with ones that changes no shape is its other factor."""
+    for node in list(graph):
+        if node.op_type not in ("Mul", "Div") or node.outputs[0].is_graph_output():
+            continue
+        first, second = node.inputs
+        for value, ones in ((first, second), (second, first))[: 1 + (node.op_type == "Mul")]:
+            array = array_of(ones)
+            unit = array is not None and array.size > 0 and bool((array == 1).all())
+            if unit and value is not None and value.shape == node.outputs[0].shape is not None:
+                replace_value(node.outputs[0], value)
+                break
 
 
 def drop_single_splits(graph: ir.Graph) -> None:
@@ -84,8 +100,10 @@ def _sweep(model: ir.Model) -> None:
 
 
 def _drop_unused_weights(graph: ir.Graph) -> None:
+    """Only what nodes of the graph read counts: a branch not taken may still hold a use."""
+    read = {value for node in graph for value in node.inputs} | set(graph.outputs)
     for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
+        if value not in read:
             del graph.initializers[name]
 
 

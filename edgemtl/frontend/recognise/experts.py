@@ -12,7 +12,7 @@ from edgemtl.frontend.recognise.linear import Linear, added_bias, read_linear
 from edgemtl.frontend.recognise.region import SHAPING, Router
 from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
 
-PICKING = frozenset({"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress"})
+PICKING = SHAPING | {"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress", "Transpose"}
 """Operators that pick a token's row for an expert, or blank those of the others."""
 
 
@@ -92,14 +92,8 @@ def _only_linear_before(value: ir.Value, router: Router) -> Linear | None:
 
 def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Value | None:
     """The tokens a linear layer reads, before any were picked out or laid out differently."""
-    while True:
-        node = value.producer()
-        if (
-            node is None
-            or node.op_type not in SHAPING | PICKING
-            or (node.op_type in PICKING and value not in routed)
-        ):
-            break
+    node = value.producer()
+    while node is not None and node.op_type in (PICKING if value in routed else SHAPING):
         floats = [
             v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)
         ]
@@ -107,13 +101,9 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
         if not free:
             return None
         value = free[0]
-    whole = (
-        value not in routed
-        and is_static(value)
-        and len(sizes_of(value)) > 1
-        and size_of(value) == tokens * sizes_of(value)[-1]
-    )
-    return value if whole else None
+        node = value.producer()
+    whole = value not in routed and is_static(value) and len(sizes_of(value)) > 1
+    return value if whole and size_of(value) == tokens * sizes_of(value)[-1] else None
 
 
 def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts:

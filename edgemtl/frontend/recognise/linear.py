@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.frontend.recognise.region import SHAPING
-from edgemtl.frontend.values import array_of
+from edgemtl.frontend.values import array_of, is_static, sizes_of
 
 
 @dataclass(frozen=True)
@@ -48,41 +48,50 @@ def _read_gemm(node: ir.Node) -> Linear | None:
 
 
 def _read_einsum(node: ir.Node) -> Linear | None:
-    """One index of the weight is contracted; with two others, one counts the experts."""
-    if len(node.inputs) != 2 or "." in node.attributes["equation"].as_string():
+    """One index of the weight is contracted, one is new; a third counts the experts."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    terms, _, result = equation.partition("->")
+    if len(node.inputs) != 2 or "." in equation:
         return None
-    terms, _, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    first, second = terms.split(",")
-    data, weight, of_data, of_weight = node.inputs[0], array_of(node.inputs[1]), first, second
-    if weight is None:
-        data, weight, of_data, of_weight = node.inputs[1], array_of(node.inputs[0]), second, first
-    if data is None or weight is None:
+    operands = list(zip(terms.split(","), node.inputs, strict=True))
+    if _weights(operands[0][1]) is not None:
+        operands.reverse()
+    (of_data, data), (of_weight, value) = operands
+    weight = _weights(value)
+    if data is None or value is None or weight is None or value.shape is None:
         return None
-    # An index both have and the result drops is contracted; one both have and the result keeps counts experts.
+    if value.const_value is None:
+        # The indices that picked experts stand in front; all experts take their place.
+        of_weight = "#" + of_weight[len(value.shape) - weight.ndim + 1 :]
+    order = _einsum_order(of_data, of_weight, result)
+    if order is None:
+        return None
+    stacked = weight.transpose([of_weight.index(i) for i in order])
+    return Linear(node, data, stacked.reshape(-1, *stacked.shape[-2:]), None)
+
+
+def _einsum_order(of_data: str, of_weight: str, result: str) -> str | None:
+    """The weight's indices as (experts,) in, out; None where the product is no linear layer."""
     contracted = [i for i in of_weight if i in of_data and i not in result]
-    outputs = [i for i in of_weight if i not in of_data and i in result]
-    counts = [i for i in of_weight if i in of_data and i in result]
-    if len(contracted) == 2 and len(outputs) == 1:
-        counts, contracted = contracted[:1], contracted[1:]
-    if len(outputs) == 2 and not counts:
-        counts, outputs = outputs[:1], outputs[1:]
-    if len(contracted) != 1 or len(outputs) != 1 or len(counts) > 1:
-        return None
-    order = [of_weight.index(i) for i in (*counts, *contracted, *outputs)]
-    stacked = weight.transpose(order)
-    return Linear(node, data, stacked if counts else stacked[None], None)
+    new = [i for i in of_weight if i not in of_data and i in result]
+    counts = [i for i in of_weight if i == "#" or (i in of_data and i in result)]
+    if len(new) == 2 and not counts:
+        counts, new = new[:1], new[1:]
+    single = len(contracted) == 1 and len(new) == 1 and len(counts) <= 1
+    return "".join([*counts, *contracted, *new]) if single and len(of_weight) == 2 + len(counts) else None
 
 
 def _weights(value: ir.Value | None) -> np.ndarray | None:
     """Constant weights, or all of those of which some are gathered for each token."""
     constant = array_of(value)
-    if constant is not None or value is None:
+    producer = value.producer() if value is not None else None
+    if constant is not None or producer is None:
         return constant
-    producer = value.producer()
-    gathered = (
-        producer is not None and producer.op_type == "Gather" and not producer.attributes.get_int("axis", 0)
-    )
-    return array_of(producer.inputs[0]) if gathered and producer is not None else None
+    rows = producer.op_type == "Gather" and producer.attributes.get_int("axis", 0) == 0
+    if producer.op_type == "GatherND" and producer.attributes.get_int("batch_dims", 0) == 0:
+        indices = producer.inputs[1]
+        rows = indices is not None and is_static(indices) and sizes_of(indices)[-1] == 1
+    return array_of(producer.inputs[0]) if rows else None
 
 
 def added_bias(value: ir.Value) -> np.ndarray | None:

@@ -112,8 +112,9 @@ def _match_experts(run: Run, router: Router, experts: Experts) -> tuple[str, tup
         if worst < best[1]:
             best = activation, worst, error.argmin(0)
     if best[1] > TOLERANCE * (float(np.abs(answers).max()) or 1.0):
+        names = ", ".join(ACTIVATIONS)
         raise NotRecognisedError(
-            f"its experts are not two linear layers with {', '.join(ACTIVATIONS)} between them"
+            f"its experts, asked one at a time, do not answer as two linear layers with {names} between them"
         )
     return best[0], tuple(int(e) for e in best[2])
 
