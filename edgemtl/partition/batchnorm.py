@@ -13,10 +13,7 @@ def fold_batchnorms(graph: ir.Graph) -> int:
 
     w' = w * s and b' = (b - mean) * s + bias with s = scale / sqrt(var + epsilon), computed in float64.
     """
-    foldable = [node for node in graph if _is_foldable(node)]
-    for norm in foldable:
-        _fold(graph, norm)
-    return len(foldable)
+    return sum(_fold(graph, node) for node in tuple(graph) if _is_foldable(node))
 
 
 def _is_foldable(norm: ir.Node) -> bool:
@@ -31,7 +28,7 @@ def _is_foldable(norm: ir.Node) -> bool:
     return all(array_of(value) is not None for value in constants)
 
 
-def _fold(graph: ir.Graph, norm: ir.Node) -> None:
+def _fold(graph: ir.Graph, norm: ir.Node) -> bool:
     assert norm.inputs[0] is not None
     conv = norm.inputs[0].producer()
     assert conv is not None
@@ -42,6 +39,7 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> None:
         conv.resize_inputs(3)
     conv.replace_input_with(2, add_constant(graph, f"{name}.shift", bias))
     _take_over(graph, norm, conv)
+    return True
 
 
 def _folded(conv: ir.Node, norm: ir.Node) -> tuple[Array, Array]:

@@ -33,9 +33,7 @@ def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
                 f"calibration image {index} must be {expected}, not {found}; resize and normalise it"
             )
         if not np.isfinite(image).all():
-            raise InputError(
-                f"calibration image {index} must be finite; some of its values are infinite or not a number"
-            )
+            raise InputError(f"calibration image {index} must be finite; it holds infinities or NaN")
     return held
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
 from edgemtl.frontend import MultiTaskModel, Task
 
@@ -17,5 +17,6 @@ def cut(model: MultiTaskModel, task: Task) -> ir.Model:
 
 
 def sweep(model: ir.Model) -> None:
-    """Drop nodes and initializers nothing needs. In place."""
+    """Drop nodes and initializers nothing needs, and give every value a name of its own. In place."""
     RemoveUnusedNodesPass()(model)
+    NameFixPass()(model)

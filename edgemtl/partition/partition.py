@@ -8,11 +8,11 @@ from typing import cast
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel, Task
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
-from edgemtl.frontend.simplify import simplify
 from edgemtl.partition.batchnorm import fold_batchnorms
 from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_unpicked, measure
 from edgemtl.partition.cut import cut, sweep
 from edgemtl.partition.experts import keep_experts, pathways
+from edgemtl.partition.fold import fold_constants
 from edgemtl.partition.graphs import Array
 from edgemtl.partition.model import PATHWAYS, Calibration, MoEPathway, Pathway, TaskModel
 from edgemtl.partition.share import share_tensors
@@ -65,6 +65,7 @@ def _check_mode(model: MultiTaskModel, mode: str) -> Pathway:
 
 def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Images | None) -> TaskModel:
     graph = cut(model, task)
+    fold_constants(graph)
     folded = fold_batchnorms(graph.graph)
     reachable = pathways(graph)
     picks = None if images is None else count_picks(graph, reachable, images)
@@ -72,7 +73,6 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     keep_experts(graph, kept)
     sweep(graph)
     attach_functions(graph)
-    simplify(graph)
     measured = None if images is None or picks is None else measure(graph, images, picks)
     notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured))
     return TaskModel(task, graph, model.input, pathway, kept, notes, measured)
