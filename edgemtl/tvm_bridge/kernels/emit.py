@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from tvm import tirx
@@ -80,8 +81,19 @@ def store_row(
         return
     spare = local(width)
     fill(spare, width, value)
-    with T.serial(valid) as lane:
-        T.buffer_store(buffer, spare[lane], list(index(lane)))
+    for first, lanes in pieces(valid):
+        vector_store(
+            buffer,
+            lanes,
+            lambda lane, first=first: spare[first + lane],  # type: ignore[misc]
+            lambda lane, first=first: index(first + lane),  # type: ignore[misc]
+        )
+
+
+def pieces(count: int) -> list[tuple[int, int]]:
+    """(first, lanes) of vectors of powers of two that cover ``count`` lanes, widest first."""
+    powers = [1 << bit for bit in range(count.bit_length()) if count >> bit & 1][::-1]
+    return list(zip(accumulate(powers, initial=0), powers, strict=False))
 
 
 def for_columns(columns: int, target: CpuTarget, emit: Callable[[int, Expr], None]) -> None:
@@ -132,9 +144,12 @@ def panel_width(target: CpuTarget) -> int:
 
 
 def tile_rows(width: int, target: CpuTarget) -> int:
-    """Rows of a register tile ``width`` wide: accumulators fill three quarters of the registers, at most 12 rows."""
+    """Rows of a register tile ``width`` wide: accumulators fill at most three quarters of the registers.
+
+    No more than keep two multiply-add units of four cycles busy, with enough rows per vector of weights.
+    """
     vectors = width // target.lanes
-    return min(12, target.vector_registers * 3 // 4 // vectors)
+    return min({1: 12, 2: 8}.get(vectors, 6), target.vector_registers * 3 // 4 // vectors)
 
 
 def parallel(items: int) -> Any:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
-from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import (
-    Buffer,
-    Expr,
-    activate,
-    define,
-    guarded,
-    panels,
-    parallel,
-    register_tile,
-    store_row,
-    tile_rows,
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
+from edgemtl.tvm_bridge.kernels.tiles import (
+    Share,
+    dynamic_tiles,
+    pack_bias,
+    pack_panels,
+    padded_width,
+    split_panels,
+    store_tile,
 )
-from edgemtl.tvm_bridge.kernels.linear import pack_bias, pack_panels
 from edgemtl.tvm_bridge.specs import ExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -66,53 +61,28 @@ def _emit(
     weights: Buffer,
     y: Buffer,
 ) -> None:
-    """Parts split the columns of every expert, so both threads are busy however popular one expert is."""
-    cut = panels(spec.n, target)
-    columns = np.cumsum([0, *(width for width, _ in cut)]).tolist()
-    wide = sum(1 for width, valid in cut if width == valid == cut[0][0])
+    """Parts split the columns of every expert, so all are busy however popular one expert is."""
+    bias_start = padded_width(spec.n, target) * spec.k
 
-    def panel_code(width: int, valid: int, column: Expr | int, expert: Expr) -> None:
-        base = table[expert] + column * spec.k
-        bias = table[expert] + columns[-1] * spec.k + column
-        first, tall = offsets[expert], tile_rows(width, target)
+    def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
+        base, bias = table[expert] + column * spec.k, table[expert] + bias_start + column
+        start = offsets[expert]
 
-        def tile(height: int, at: Expr) -> None:
+        def tile(rows: int, first: Expr) -> None:
             sums = register_tile(
-                height,
+                rows,
                 width,
                 spec.k,
-                lambda row, k: x[tokens[at + row] if spec.gather else at + row, k],
+                lambda row, k: x[tokens[start + first + row] if spec.gather else start + first + row, k],
                 lambda k: lambda lane: weights[base + k * width + lane],
                 lambda row: lambda lane: weights[bias + lane],
             )
-            for row in range(height):
-                activate(sums[row], width, spec.activation)
-                store_row(
-                    y,
-                    valid,
-                    width,
-                    lambda lane, row=row: sums[row][lane],  # type: ignore[misc]
-                    lambda lane, row=row: (at + row, column + lane),  # type: ignore[misc]
-                )
+            store_tile(
+                y, sums, (width, valid), spec.activation, lambda r, lane: (start + first + r, column + lane)
+            )
 
-        dynamic_tiles(offsets[expert + 1] - first, tall, first, tile)
+        dynamic_tiles(offsets[expert + 1] - start, tile_rows(width, target), share, tile)
 
-    # An odd number of panels is shared unevenly; halves of rows would split the expert's weights twice over.
-    with parallel(len(cut)) as panel:
+    with parallel(target.threads) as part, guarded(part < target.threads):
         with T.serial(spec.slots) as expert:
-            if wide:
-                with guarded(panel < wide):
-                    panel_code(cut[0][0], cut[0][0], panel * cut[0][0], expert)
-            for index in range(wide, len(cut)):
-                with guarded(panel == index):
-                    panel_code(*cut[index], columns[index], expert)
-
-
-def dynamic_tiles(count: Expr, tall: int, first: Expr, emit: Callable[[int, Expr], None]) -> None:
-    """Tiles of ``tall`` rows over ``count`` rows known at run time, then one tile of exactly the rows left."""
-    whole = tirx.floordiv(count, tall)
-    with T.serial(whole) as index:
-        emit(tall, first + index * tall)
-    for rest in range(1, tall):
-        with guarded(tirx.floormod(count, tall) == rest):
-            emit(rest, first + whole * tall)
+            split_panels(spec.n, target, part, partial(panel, expert))

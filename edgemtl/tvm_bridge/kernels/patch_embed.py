@@ -14,16 +14,13 @@ from edgemtl.tvm_bridge.kernels.emit import (
     Expr,
     define,
     f32,
-    for_columns,
     guarded,
     panels,
     parallel,
     register_tile,
-    store_row,
     tile_rows,
-    vector_store,
 )
-from edgemtl.tvm_bridge.kernels.linear import pack_panels, padded_width
+from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, pack_panels, padded_width, store_tile
 from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -95,7 +92,6 @@ def _multiply(
 ) -> None:
     depth, column = spec.channels * spec.patch**2, 0
     for width, valid in panels(spec.dim, target):
-        tall = tile_rows(width, target)
 
         def tile(height: int, at: Expr, width: int = width, valid: int = valid, column: int = column) -> None:
             sums = register_tile(
@@ -106,30 +102,8 @@ def _multiply(
                 lambda k: lambda lane: weight[column * depth + k * width + lane],
                 lambda row: lambda lane: f32(0.0),
             )
-            for row in range(height):
-                token = spec.leading + first + at + row
-                store_row(
-                    y,
-                    valid,
-                    width,
-                    lambda lane, row=row: sums[row][lane],  # type: ignore[misc]
-                    lambda lane, token=token: (token, column + lane),  # type: ignore[misc]
-                )
-                for_columns(
-                    valid, target, lambda wide, at, token=token: _add(y, table, token, column + at, wide)
-                )  # type: ignore[misc]
+            token = spec.leading + first + at
+            store_tile(y, sums, (width, valid), "", lambda row, lane: (token + row, column + lane), table)
 
-        with T.serial(count // tall) as index:
-            tile(tall, index * tall)
-        with T.serial(count % tall) as index:
-            tile(1, count // tall * tall + index)
+        dynamic_tiles(count, tile_rows(width, target), Share(part * 0, 1), tile)
         column += width
-
-
-def _add(y: Buffer, table: Buffer, token: Expr, first: Expr, width: int) -> None:
-    vector_store(
-        y,
-        width,
-        lambda lane: y[token, first + lane] + table[token, first + lane],
-        lambda lane: (token, first + lane),
-    )
