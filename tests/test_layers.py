@@ -1,0 +1,192 @@
+"""Who may import whom, read off the source: the order of the rooms, and the libraries that have a place."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
+
+LEAVES = {"errors", "units", "options", "images", "bundle", "hw.spec", "hw.isa", "hw.law"}
+ORDER = [
+    "frontend",
+    "partition",
+    "quantize",
+    "schedule",
+    "tvm_bridge",
+    "codegen",
+    "report",
+    "evaluate",
+    "golden",
+    "driver",
+    "doctor",
+    "cli",
+    "__main__",
+]
+BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend"}}
+"""Rooms off the way of the data, and what they may import."""
+RUNTIME_USERS = {"evaluate", "driver", "cli"}
+"""Only what runs programs knows the runtime."""
+EXCEPTIONS = {("report", "evaluate")}
+"""Imports against the order that still stand; one that is gone must leave this list."""
+
+DEVICE = {"numpy", "tvm_ffi"}
+"""Libraries a device has."""
+OWNERS = {
+    "tvm": {"tvm_bridge"},
+    "torch": {"exporters"},
+    "safetensors": {"exporters"},
+    "ortools": {"schedule"},
+    "onnxscript": {"frontend", "exporters"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "click": {"cli"},
+}
+"""Libraries that only these rooms import."""
+
+
+class Import(NamedTuple):
+    """One import statement: where, of what, and whether it runs only when a function is called."""
+
+    file: str
+    room: str
+    target: str
+    in_function: bool
+
+
+def _files() -> list[Path]:
+    folders = [ROOT / "edgemtl", *(ROOT / name for name in LINKED)]
+    found = [path for folder in folders if folder.is_dir() for path in folder.rglob("*.py")]
+    own = {path.resolve(): path for path in found if "__pycache__" not in path.parts}
+    return sorted(own)
+
+
+def _module(path: Path) -> tuple[str, ...]:
+    parts = path.resolve().relative_to(ROOT).with_suffix("").parts
+    parts = parts[1:] if parts[0] == "edgemtl" else parts
+    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
+
+
+def _room(module: tuple[str, ...]) -> str:
+    """The room a module belongs to; hw's parts are rooms of their own."""
+    return ".".join(module[:2]) if module[0] == "hw" else module[0]
+
+
+def _imports() -> Iterator[Import]:
+    for path in _files():
+        room, tree = _room(_module(path)), ast.parse(path.read_text(encoding="utf-8"))
+        inside = {
+            child
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for child in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            for target in _targets(node):
+                yield Import(str(path.relative_to(ROOT)), room, target, node in inside)
+
+
+def _targets(node: ast.AST) -> list[str]:
+    """Dotted names; `from edgemtl import a, b` is an import of edgemtl.a and edgemtl.b."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    assert node.level == 0, "imports are written out from the top"
+    module = node.module or ""
+    if module in ("edgemtl", "edgemtl.hw"):
+        return [f"{module}.{alias.name}" for alias in node.names if not alias.name.startswith("__")]
+    return [module]
+
+
+IMPORTS = [*_imports()]
+OURS = [(i, _room(tuple(i.target.split(".")[1:]))) for i in IMPORTS if i.target.startswith("edgemtl.")]
+THEIRS = [(i, i.target.split(".")[0]) for i in IMPORTS if not i.target.startswith("edgemtl")]
+
+
+def _allowed(room: str, target: str) -> bool:
+    if room == target or target in LEAVES:
+        return room not in LEAVES or target in LEAVES
+    if room in BESIDE:
+        return target in BESIDE[room]
+    if target == "runtime":
+        return room in RUNTIME_USERS
+    if target == "exporters":
+        return room == "cli"
+    return room in ORDER and target in ORDER and ORDER.index(target) < ORDER.index(room)
+
+
+def test_rooms_import_downwards_only():
+    wrong = [i for i, target in OURS if not _allowed(i.room, target) and (i.room, target) not in EXCEPTIONS]
+    assert not wrong, "\n".join(f"{i.file} imports {i.target}" for i in wrong)
+
+
+def test_exceptions_are_still_needed():
+    assert {(i.room, target) for i, target in OURS if not _allowed(i.room, target)} == EXCEPTIONS
+
+
+def test_exporters_are_imported_when_asked_for_only():
+    early = [i for i, target in OURS if target == "exporters" and i.room != "exporters" and not i.in_function]
+    assert not early, "\n".join(f"{i.file} imports {i.target} outside a function" for i in early)
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_libraries_stay_in_their_rooms(library):
+    wrong = [i for i, name in THEIRS if name == library and i.room not in OWNERS[library]]
+    assert not wrong, "\n".join(f"{i.file} imports {i.target}" for i in wrong)
+
+
+@pytest.mark.parametrize(
+    ("room", "libraries"), [("bundle", {"numpy"}), ("runtime", DEVICE), ("units", set())]
+)
+def test_what_a_device_imports_it_has(room, libraries):
+    foreign = [i for i, name in THEIRS if i.room == room and name not in libraries | sys.stdlib_module_names]
+    assert not foreign, "\n".join(f"{i.file} imports {i.target}" for i in foreign)
+
+
+def test_the_planner_knows_no_graph_and_the_checker_no_planner():
+    assert not [i for i, name in THEIRS if i.room == "schedule" and name.startswith(("onnx", "tvm", "numpy"))]
+    ours = {i.target for i, _ in OURS if i.file == "edgemtl/schedule/checker.py"}
+    assert ours == {"edgemtl.errors", "edgemtl.schedule.model"}
+
+
+@pytest.mark.parametrize("name", [name for name in LINKED if (ROOT / name).exists()])
+def test_linked_rooms_are_the_same_files(name):
+    link = ROOT / "edgemtl" / name
+    assert link.is_symlink()
+    assert not link.readlink().is_absolute()
+    assert link.samefile(ROOT / name)
+
+
+def test_every_room_has_a_place():
+    rooms = {_room(_module(path)) for path in _files()} - {"__init__", "hw"}
+    assert rooms <= LEAVES | set(ORDER) | set(BESIDE), rooms
+    assert {"edgemtl/frontend/reader.py", "edgemtl/schedule/planner.py"} <= {i.file for i in IMPORTS}
+
+
+@pytest.mark.parametrize(
+    ("room", "target", "allowed"),
+    [
+        ("partition", "frontend", True),
+        ("frontend", "partition", False),
+        ("schedule", "errors", True),
+        ("bundle", "errors", True),
+        ("bundle", "frontend", False),
+        ("errors", "driver", False),
+        ("runtime", "bundle", True),
+        ("runtime", "schedule", False),
+        ("codegen", "runtime", False),
+        ("driver", "exporters", False),
+        ("cli", "exporters", True),
+        ("hw.sim", "hw.law", True),
+        ("hw.sim", "codegen", False),
+    ],
+)
+def test_the_rules_themselves(room, target, allowed):
+    assert _allowed(room, target) == allowed
