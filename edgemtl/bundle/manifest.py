@@ -181,8 +181,8 @@ class Manifest:
         return plain
 
     def to_bytes(self) -> bytes:
-        """The manifest as it is written: UTF-8 JSON with one spelling per manifest, ending in a newline."""
-        text = json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, indent=1)
+        """The manifest as it is written: UTF-8 JSON on one line, one spelling per manifest."""
+        text = json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode() + b"\n"
 
     def with_sections(self, sections: tuple[Section, ...]) -> Manifest:
