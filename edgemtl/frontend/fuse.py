@@ -39,7 +39,7 @@ def _fuse_gelu(graph: ir.Graph, node: ir.Node) -> None:
     form, target = ("none", gelu(GRID)) if node.op_type == "Erf" else ("tanh", gelu_tanh(GRID))
     for x in _before(node.inputs[0]):
         for end in _after(node.outputs[0]):
-            values = _evaluate(end, x)
+            values = _evaluate(end, {x: GRID})
             if values is not None and np.abs(values - target).max() < 1e-6:
                 _replace(graph, ir.node("Gelu", [x], {"approximate": form}), node, end)
                 return
@@ -51,9 +51,8 @@ def _before(value: ir.Value | None) -> Iterator[ir.Value]:
     for _ in range(REACH):
         yield from (v for v in level if v.const_value is None)
         makers = [v.producer() for v in level]
-        level = [
-            v for n in makers if n is not None and n.op_type in ELEMENTWISE for v in n.inputs if v is not None
-        ]
+        sources = [v for n in makers if n is not None and n.op_type in ELEMENTWISE for v in n.inputs]
+        level = list(dict.fromkeys(v for v in sources if v is not None))
 
 
 def _after(value: ir.Value) -> Iterator[ir.Value]:
@@ -65,20 +64,21 @@ def _after(value: ir.Value) -> Iterator[ir.Value]:
         yield value
 
 
-def _evaluate(value: ir.Value, x: ir.Value, depth: int = 0) -> np.ndarray | None:
-    """The value on `GRID` as a function of x alone, None where it is none."""
-    if value is x:
-        return GRID
-    array, node = array_of(value), value.producer()
-    if array is not None:
-        return array.reshape(-1).astype(np.float64) if array.size == 1 else None
-    if node is None or depth > 2 * REACH:
-        return None
-    parts = [_evaluate(v, x, depth + 1) for v in node.inputs if v is not None]
-    given = [part for part in parts if part is not None]
-    if len(given) < len(parts):
-        return None
-    return np.asarray(ELEMENTWISE[node.op_type](*given)) if node.op_type in ELEMENTWISE else None
+def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray | None], depth: int = 0) -> np.ndarray | None:
+    """The value on `GRID` as a function of the one value known at first, None where it depends on others."""
+    if value not in known:
+        known[value] = None
+        array, node = array_of(value), value.producer()
+        if array is not None and array.size == 1:
+            known[value] = array.reshape(-1).astype(np.float64)
+        elif array is None and node is not None and node.op_type in ELEMENTWISE and depth < 2 * REACH:
+            parts = [_evaluate(v, known, depth + 1) for v in node.inputs if v is not None]
+            given = [part for part in parts if part is not None]
+            with np.errstate(all="ignore"):
+                known[value] = (
+                    np.asarray(ELEMENTWISE[node.op_type](*given)) if len(given) == len(parts) else None
+                )
+    return known[value]
 
 
 def _replace(graph: ir.Graph, made: ir.Node, named_by: ir.Node, end: ir.Value) -> None:

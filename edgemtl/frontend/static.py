@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.values import is_static, size_of, sizes_of
+from edgemtl.frontend.values import is_constant, is_static, size_of, sizes_of
 
 DTYPES = (ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
@@ -16,6 +16,11 @@ def check_static(model: ir.Model) -> None:
     """`UnsupportedError` for the first node whose result has no fixed shape or a type that is not compiled."""
     for value in model.graph.initializers.values():
         _check_dtype(f"initializer {value.name}", value)
+    for value in model.graph.outputs:
+        maker = value.producer()
+        if maker is None or all(source is None or is_constant(source) for source in maker.inputs):
+            reason = "it does not depend on the image"
+            raise UnsupportedError(f"output {value.name}", reason, "remove it from the exported model")
     for node in model.graph:
         for value in node.outputs:
             _check_dtype(f"node {node.name}", value)
