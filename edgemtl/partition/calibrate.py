@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,7 @@ import onnxruntime
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.partition.cut import sweep
 from edgemtl.partition.graphs import Array
 from edgemtl.partition.model import Calibration, MoEPathway
 
@@ -37,33 +38,26 @@ def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
     return held
 
 
-@dataclass(frozen=True)
-class Picks:
-    """What the images showed: outputs [image], and picks [image, layer, expert of the whole layer]."""
-
-    outputs: tuple[Array, ...]
-    counts: tuple[tuple[Array, ...], ...]
-
-    def per_layer(self) -> tuple[Array, ...]:
-        """Picks of all images, per layer [expert]."""
-        return tuple(np.sum(layer, axis=0) for layer in zip(*self.counts, strict=True))
+Counts = tuple[tuple[Array, ...], ...]
+"""Tokens that picked each expert of the whole layer: per image and layer, an array [expert]."""
 
 
-def count_picks(model: ir.Model, reachable: Sequence[MoEPathway], images: Images) -> Picks:
-    """Run the task on every image and count the tokens that pick each expert, layer by layer.
+def count_picks(model: ir.Model, reachable: Sequence[MoEPathway], images: Images) -> Counts:
+    """Run the task's routers on every image and count the tokens that pick each expert, layer by layer.
 
     model: a task's graph that still has all the experts in `reachable`. Only those can be picked.
     """
-    watched = model.clone()
-    nodes = list(moe_nodes(watched))
-    watched.graph.outputs.extend(_logits(node) for node in nodes)
+    if not reachable:
+        return ((),) * len(images)
+    routers = model.clone()
+    nodes = list(moe_nodes(routers))
     attributes = [MoEAttributes.from_node(node) for node in nodes]
-    outputs, counts = [], []
-    for output, *logits in _run(watched, images):
-        outputs.append(output)
-        rows = zip(logits, attributes, reachable, strict=True)
-        counts.append(tuple(_count(array, held, pathway) for array, held, pathway in rows))
-    return Picks(tuple(outputs), tuple(counts))
+    routers.graph.outputs[:] = [_logits(node) for node in nodes]
+    sweep(routers)
+    return tuple(
+        tuple(_count(*of_layer) for of_layer in zip(logits, attributes, reachable, strict=True))
+        for logits in _run(routers, images)
+    )
 
 
 def _logits(node: ir.Node) -> ir.Value:
@@ -93,29 +87,39 @@ def _count(logits: Array, held: MoEAttributes, pathway: MoEPathway) -> Array:
     return np.bincount(experts[order].reshape(-1), minlength=pathway.total)
 
 
-def drop_unpicked(reachable: Sequence[MoEPathway], picks: Picks) -> tuple[MoEPathway, ...]:
+def _per_layer(counts: Counts) -> tuple[Array, ...]:
+    """Picks of all images together, per layer [expert]."""
+    return tuple(np.sum(layer, axis=0) for layer in zip(*counts, strict=True))
+
+
+def drop_unpicked(reachable: Sequence[MoEPathway], counts: Counts) -> tuple[MoEPathway, ...]:
     """The pathways without the experts no token of any image picked."""
-    counted = zip(reachable, picks.per_layer(), strict=True) if reachable else ()
-    return tuple(replace(p, experts=tuple(e for e in p.experts if counts[e])) for p, counts in counted)
+    picked = zip(reachable, _per_layer(counts), strict=True)
+    return tuple(replace(p, experts=tuple(e for e in p.experts if of_layer[e])) for p, of_layer in picked)
 
 
-def measure(model: ir.Model, images: Images, picks: Picks) -> Calibration:
-    """What dropping cost: the calibrated graph's outputs against the exact ones of `picks`."""
-    pairs = zip(_run(model, images), picks.outputs, strict=True)
-    errors = [np.abs(calibrated[0] - exact) for calibrated, exact in pairs]
+def measure(exact: ir.Model, calibrated: ir.Model, images: Images, counts: Counts) -> Calibration:
+    """What dropping cost: the calibrated graph's outputs against the exact one's, image by image."""
+    pairs = zip(_run(exact, images), _run(calibrated, images), strict=True)
+    # Only the figures are kept: outputs of many large images would not fit in memory.
+    errors = [_largest_and_mean(np.abs(few - all_)) for (all_,), (few,) in pairs]
     return Calibration(
         images=len(images),
-        picks=tuple(tuple(counts.tolist()) for counts in picks.per_layer()),
-        max_abs=max(float(error.max()) for error in errors),
-        mean_abs=float(np.mean([error.mean(dtype=np.float64) for error in errors])),
-        unseen_share=_unseen_share(picks),
+        picks=tuple(tuple(of_layer.tolist()) for of_layer in _per_layer(counts)),
+        max_abs=max(largest for largest, _ in errors),
+        mean_abs=float(np.mean([mean for _, mean in errors])),
+        unseen_share=_unseen_share(counts),
     )
 
 
-def _unseen_share(picks: Picks) -> float | None:
+def _largest_and_mean(error: Array) -> tuple[float, float]:
+    return float(error.max()), float(error.mean(dtype=np.float64))
+
+
+def _unseen_share(counts: Counts) -> float | None:
     """Leaving out each image in turn: its picks of experts no other image picked, over all picks."""
-    layers = [np.array(layer) for layer in zip(*picks.counts, strict=True)]
-    if len(picks.counts) < 2 or not layers:
+    layers = [np.array(layer) for layer in zip(*counts, strict=True)]
+    if len(counts) < 2 or not layers:
         return None
     alone = sum(int(layer[:, (layer > 0).sum(axis=0) == 1].sum()) for layer in layers)
     return alone / sum(int(layer.sum()) for layer in layers)

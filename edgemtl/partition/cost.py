@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 
@@ -32,6 +33,11 @@ class Cost:
     def encoder_macs(self) -> int:
         """Multiply-accumulates up to the last block."""
         return self.macs - self.head_macs
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        split = {"encoder_macs": self.encoder_macs, "head_macs": self.head_macs}
+        return {"macs": self.macs, **split, "weight_bytes": self.weight_bytes, "parts": dict(self.parts)}
 
 
 def cost_of(model: ir.Model) -> Cost:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from edgemtl.frontend import InputSpec, MoELayer, MultiTaskModel, Task
 from edgemtl.partition.cost import Cost, common_cost, cost_of
@@ -33,6 +34,21 @@ class Inspection:
     full: Cost
     common: Cost
     notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything found, as JSON can hold it."""
+        tasks = [
+            {**asdict(of.task), **of.cost.to_json(), "moe": [asdict(pathway) for pathway in of.moe]}
+            for of in self.tasks
+        ]
+        return {
+            "input": asdict(self.input),
+            "tasks": tasks,
+            "moe_layers": [asdict(layer) for layer in self.layers],
+            "full": self.full.to_json(),
+            "common": self.common.to_json(),
+            "notes": list(self.notes),
+        }
 
 
 def inspect_model(model: MultiTaskModel) -> Inspection:

@@ -67,13 +67,15 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     graph = cut(model, task)
     fold_constants(graph)
     folded = fold_batchnorms(graph.graph)
-    reachable = pathways(graph)
-    picks = None if images is None else count_picks(graph, reachable, images)
-    kept = reachable if picks is None else drop_unpicked(reachable, picks)
+    reachable = kept = pathways(graph)
+    exact, counts = graph, None
+    if images is not None:
+        exact, counts = graph.clone(), count_picks(graph, reachable, images)
+        kept = drop_unpicked(reachable, counts)
     keep_experts(graph, kept)
     sweep(graph)
     attach_functions(graph)
-    measured = None if images is None or picks is None else measure(graph, images, picks)
+    measured = None if images is None or counts is None else measure(exact, graph, images, counts)
     notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured))
     return TaskModel(task, graph, model.input, pathway, kept, notes, measured)
 

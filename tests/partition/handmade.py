@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -123,7 +125,11 @@ def images(count: int, seed: int = 0, shape=IMAGE) -> list[np.ndarray]:
 
 def run(model: ir.Model, image: np.ndarray) -> list[np.ndarray]:
     """The graph's outputs in onnxruntime."""
+    return _session(ir.to_proto(model).SerializeToString(deterministic=True)).run(None, {"image": image})
+
+
+@lru_cache(maxsize=16)
+def _session(proto: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
-    return session.run(None, {session.get_inputs()[0].name: image})
+    return onnxruntime.InferenceSession(proto, options)

@@ -1,5 +1,6 @@
 """Counting against brute force: one count per multiplication of a loop over every output element."""
 
+import json
 from itertools import product
 
 import numpy as np
@@ -91,6 +92,18 @@ def test_the_whole_model_counts_what_is_shared_once():
     assert [task.moe[0].experts for task in found.tasks] == [tuple(range(8))] * 2
     assert len(found.layers) == 2
     assert found.input.shape == (1, 3, 8, 8)
+
+
+def test_an_inspection_is_json():
+    found = inspect_model(two_tasks("window"))
+    read = json.loads(json.dumps(found.to_json()))
+    assert read["input"]["shape"] == [1, 3, 8, 8]
+    assert [(task["name"], task["macs"]) for task in read["tasks"]] == [
+        (task.task.name, task.cost.macs) for task in found.tasks
+    ]
+    assert read["tasks"][1]["moe"][0]["experts"] == [4, 5, 6, 7]
+    assert read["full"]["parts"]["patch"] == read["common"]["encoder_macs"] == PATCH
+    assert [layer["experts"] for layer in read["moe_layers"]] == [8, 8]
 
 
 def test_windows_share_no_experts():
