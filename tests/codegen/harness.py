@@ -11,9 +11,10 @@ import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 import tvm_ffi
 
-from edgemtl.codegen.cpu import CpuProgram
+from edgemtl.codegen.cpu import CpuProgram, TaskProgram
 
 ALIGNMENT = 64
+ALL_STEPS = 2**31 - 1
 
 
 def aligned(size: int, fill: int = 0) -> np.ndarray:
@@ -40,15 +41,16 @@ class Machine:
             self.weights[tensor.offset : tensor.offset + data.size] = data
         for task in program.tasks:
             if task.prepare is not None:
-                self._call(task.prepare, self._image_bytes(), self._output_bytes(task.task), 0, 1 << 30)
+                self._call(task.prepare, *self._ends(task), 0, ALL_STEPS)
 
-    def _image_bytes(self) -> np.ndarray:
-        return aligned(1)
+    def _ends(self, task: TaskProgram) -> tuple[np.ndarray, np.ndarray]:
+        """Memory for the image and the output of a task."""
+        return aligned(self.program.image_bytes), aligned(int(np.prod(task.output_shape)) * 4)
 
-    def run(self, task: str, image: np.ndarray, begin: int = 0, end: int = 1 << 30) -> np.ndarray:
+    def run(self, task: str, image: np.ndarray, begin: int = 0, end: int = ALL_STEPS) -> np.ndarray:
         """The output of a task after steps begin .. end - 1."""
         found = next(t for t in self.program.tasks if t.task == task)
-        source, output = aligned(image.nbytes), aligned(int(np.prod(found.output_shape)) * 4)
+        source, output = self._ends(found)
         source[:] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
         self._call(found.entry, source, output, begin, end)
         return output.view(found.output_dtype).reshape(found.output_shape).copy()

@@ -51,6 +51,7 @@ def compile_cpu(
         arena_bytes=layout.plan.arena_bytes,
         prepared_bytes=layout.prepared_bytes,
         weights_bytes=assembler.weights.size,
+        image_bytes=_bytes(tasks[0].ir.graph.inputs[0]),
         common_prefix_steps=layout.prefix,
         notes=_notes(layout),
     )

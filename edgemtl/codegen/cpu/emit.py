@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.codegen.cpu.graph import name_of, shape_of
 from edgemtl.codegen.cpu.ir import PREPARED, Constant, Step, View, dense
 from edgemtl.codegen.cpu.views import look
 from edgemtl.tvm_bridge.specs import CopySpec
+from edgemtl.tvm_bridge.target import CpuTarget
 
 Nodes = tuple[ir.Node, ...]
 
@@ -23,6 +25,7 @@ class Emitter:
     prepared buffers the program has no memory for.
     """
 
+    target: CpuTarget
     forbidden: frozenset[str] = frozenset()
     steps: list[Step] = field(default_factory=list)
     views: dict[ir.Value, View] = field(default_factory=dict)
@@ -45,14 +48,15 @@ class Emitter:
         """Append a step."""
         self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
 
-    def prepare(self, spec: object, shape: tuple[int, ...], constants: tuple[Constant, ...]) -> View | None:
+    def prepare(self, spec: object, constants: tuple[Constant, ...]) -> View | None:
         """A buffer that ``spec`` makes from weights once, when a program is loaded; None where it is
         forbidden.
 
         Equal contents are one buffer.
         """
         digest = hashlib.sha256(repr((spec, [c.key for c in constants])).encode()).hexdigest()[:16]
-        made = dense(f"{PREPARED}{constants[0].name}.{digest}", shape)
+        (output,) = (o for o in build_kernel(spec, self.target).operands if o.role == "output")
+        made = dense(f"{PREPARED}{constants[0].name}.{digest}", output.shape, output.dtype)
         if made.buffer in self.forbidden:
             return None
         if all(step.outputs != (made,) for step in self.prepared):

@@ -20,6 +20,8 @@ from edgemtl.tvm_bridge.kernels import (
     patch_embed,
     resize,
     router,
+    winograd,
+    winograd_weights,
 )
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -34,6 +36,8 @@ FAMILIES: dict[type, ModuleType] = {
     specs.CopySpec: copy,
     specs_conv.Conv2dSpec: conv_direct,
     specs_conv.ResizeSpec: resize,
+    specs_conv.WinogradSpec: winograd,
+    specs_conv.WinogradWeightsSpec: winograd_weights,
 }
 
 

@@ -11,6 +11,7 @@ from edgemtl.codegen.cpu.graph import shape_of
 from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
 from edgemtl.codegen.cpu.lower import PATTERNS, leftover
 from edgemtl.codegen.cpu.match import Group, cover
+from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def groups_of(model: ir.Model) -> list[Group]:
@@ -18,14 +19,16 @@ def groups_of(model: ir.Model) -> list[Group]:
     return cover(list(model.graph), PATTERNS, leftover)
 
 
-def lower_task(name: str, model: ir.Model, forbidden: frozenset[str] = frozenset()) -> Lowered:
+def lower_task(
+    name: str, model: ir.Model, target: CpuTarget, forbidden: frozenset[str] = frozenset()
+) -> Lowered:
     """The steps of a task's graph (one input, one output).
 
     ``forbidden`` names prepared buffers there is no memory for. The image is read from the buffer
     "image", the result is written to the buffer "output"; all other buffers are the arena's.
     """
     image, output = model.graph.inputs[0], model.graph.outputs[0]
-    em = Emitter(forbidden=forbidden)
+    em = Emitter(target, forbidden)
     em.views[image] = dense(IMAGE, shape_of(image))
     for group in groups_of(model):
         em.nodes = group.nodes

@@ -65,7 +65,9 @@ def lay_out(
 ) -> Layout:
     """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
     names = [task.task.name for task in tasks]
-    lowered = [lower_task(name, task.ir, frozenset(slowed)) for name, task in zip(names, tasks, strict=True)]
+    lowered = [
+        lower_task(name, task.ir, target, frozenset(slowed)) for name, task in zip(names, tasks, strict=True)
+    ]
     prefix = common_prefix([task.steps for task in lowered])
     steps = separate([task.steps for task in lowered], names, prefix)
     bound = tuple(bind(s, target, name, prefix) for s, name in zip(steps, names, strict=True))

@@ -67,6 +67,7 @@ class CpuProgram:
     arena_bytes: int
     prepared_bytes: int
     weights_bytes: int
+    image_bytes: int
     common_prefix_steps: int
     notes: tuple[str, ...]
 

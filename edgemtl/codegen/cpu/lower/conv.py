@@ -1,4 +1,4 @@
-"""Convolutions with what is fused around them: bilinear x2 in front, activation and a 1x1 Conv behind."""
+"""Convolutions with what is fused around them: bilinear x2 in front, an activation behind."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from edgemtl.codegen.cpu.graph import (
     attribute,
     input_at,
     is_op,
-    is_private,
     named_constant,
     private_producer,
     shape_of,
 )
 from edgemtl.codegen.cpu.ir import Constant, View
 from edgemtl.codegen.cpu.lower.activation import strip_activation
-from edgemtl.codegen.cpu.lower.linear import Linear, match_core
+from edgemtl.codegen.cpu.lower.linear import match_core
 from edgemtl.codegen.cpu.lower.resize import Bilinear, bilinear
 from edgemtl.codegen.cpu.match import Group, Refusal
-from edgemtl.tvm_bridge.specs import LinearSpec
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec
+from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec, WinogradSpec, WinogradWeightsSpec
+
+TILE = 4
 
 
 @dataclass(frozen=True)
 class Convolution:
     """A convolution and what is fused around it.
 
-    ``upsample``: what the convolution reads is ``source`` at twice the size, bilinear. ``pointwise``: the
-    1x1 convolution behind the activation. ``value``: the result of it all.
+    ``upsample``: what the convolution reads is ``source`` at twice the size, bilinear. ``value``: the
+    result of it all.
     """
 
     value: ir.Value
@@ -41,35 +41,18 @@ class Convolution:
     bias: Constant
     spec: Conv2dSpec
     upsample: bool
-    pointwise: Linear | None
     nodes: tuple[ir.Node, ...]
 
 
 def match_conv(node: ir.Node) -> Group | Refusal | None:
-    """Conv over [1, C, H, W] with its activation, the bilinear x2 that feeds it and the 1x1 Conv behind."""
-    found = _with_pointwise(node) or _with_activation(node.outputs[0])
+    """Conv over [1, C, H, W] with its activation; in front of a 3x3 the bilinear x2 that feeds it alone."""
+    activation = strip_activation(node.outputs[0])
+    found = _with_upsample(activation.source)
     if not isinstance(found, Convolution):
         return found
-    return Group("conv", found.nodes, lambda em: _emit(em, found))
-
-
-def _with_pointwise(node: ir.Node) -> Convolution | None:
-    linear = match_core(node.outputs[0]) if is_op(node, "Conv") else None
-    if linear is None or not is_private(linear.source):
-        return None
-    inner = _with_activation(linear.source)
-    if not isinstance(inner, Convolution):
-        return None
-    return replace(inner, value=node.outputs[0], pointwise=linear, nodes=(*linear.nodes, *inner.nodes))
-
-
-def _with_activation(value: ir.Value) -> Convolution | Refusal | None:
-    activation = strip_activation(value)
-    inner = _with_upsample(activation.source)
-    if not isinstance(inner, Convolution):
-        return inner
-    spec = replace(inner.spec, activation=activation.name)
-    return replace(inner, value=value, spec=spec, nodes=(*activation.nodes, *inner.nodes))
+    spec = replace(found.spec, activation=activation.name)
+    whole = replace(found, value=node.outputs[0], spec=spec, nodes=(*activation.nodes, *found.nodes))
+    return Group("conv", whole.nodes, lambda em: _emit(em, whole))
 
 
 def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
@@ -101,7 +84,7 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
         named = named_constant(bias.name or "bias", shift)
     kernel = named_constant(held.name or "weight", weight)
     spec = _spec(node, shape_of(source), weight.shape)
-    return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
+    return Convolution(node.outputs[0], source, kernel, named, spec, False, (node,))
 
 
 def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2dSpec:
@@ -122,27 +105,45 @@ def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Con
 
 def _emit(em: Emitter, found: Convolution) -> None:
     pixels = em.pixels(found.source)
-    rows = _direct(em, found, pixels)
+    rows = (_winograd(em, found, pixels) if _gains_by_winograd(found.spec) else None) or _direct(
+        em, found, pixels
+    )
     em.define_pixels(found.value, rows)
 
 
+def _gains_by_winograd(spec: Conv2dSpec) -> bool:
+    """Winograd's F(4x4, 3x3) computes whole tiles of 16 pixels with 36 products instead of 144 per channel
+    pair; it must save half of them, which it does unless most tiles hang over the border.
+    """
+    regular = (spec.kernel, spec.stride, spec.pad, spec.dilation, spec.groups)
+    tiles = -(-spec.height // TILE) * -(-spec.width // TILE)
+    return (
+        regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1)
+        and 36 * tiles * 2 <= 9 * spec.height * spec.width
+    )
+
+
+def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:
+    """Rows [H * W, C] of the result; None where there is no memory for the transformed weights."""
+    spec = found.spec
+    weights = em.prepare(WinogradWeightsSpec(spec.cin, spec.cout, found.upsample), (found.weight,))
+    if weights is None:
+        return None
+    rows = em.new((spec.height * spec.width, spec.cout))
+    fused = WinogradSpec(spec.height, spec.width, spec.cin, spec.cout, found.upsample, spec.activation)
+    em.step(fused, (pixels, weights), (rows,), (found.bias,))
+    return rows
+
+
 def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
-    """Rows [H * W, C] of the result, by one kernel for each of resize, convolution and 1x1 convolution."""
+    """Rows [H * W, C] of the result, the upsampled image stored in between."""
     spec = found.spec
     if found.upsample:
         _, channels, height, width = shape_of(found.source)
         larger = em.new((spec.height * spec.width, channels))
-        em.step(
-            ResizeSpec(height, width, channels, spec.height, spec.width, planar=False), (pixels,), (larger,)
-        )
+        resize = ResizeSpec(height, width, channels, spec.height, spec.width, planar=False)
+        em.step(resize, (pixels,), (larger,))
         pixels = larger
     rows = em.new((spec.out_height * spec.out_width, spec.cout))
     em.step(spec, (pixels,), (rows,), (found.weight, found.bias))
-    return rows if found.pointwise is None else _pointwise(em, found.pointwise, rows)
-
-
-def _pointwise(em: Emitter, linear: Linear, rows: View) -> View:
-    depth, width = linear.weight.array.shape
-    out = em.new((rows.shape[0], width))
-    em.step(LinearSpec(rows.shape[0], depth, width, "", False), (rows,), (out,), (linear.weight, linear.bias))
-    return out
+    return rows

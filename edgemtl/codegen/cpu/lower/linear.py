@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,14 +17,16 @@ from edgemtl.codegen.cpu.graph import (
     attribute,
     constant_operand,
     input_at,
+    is_private,
     named_constant,
     private_producer,
     producer,
     shape_of,
 )
-from edgemtl.codegen.cpu.ir import Array, Constant
+from edgemtl.codegen.cpu.ir import Array, Constant, View, dense
 from edgemtl.codegen.cpu.lower.activation import strip_activation
 from edgemtl.codegen.cpu.match import Group
+from edgemtl.codegen.cpu.views import is_view, look
 from edgemtl.tvm_bridge.specs import LinearSpec
 
 
@@ -54,9 +58,9 @@ def _match_plain(node: ir.Node) -> Group | None:
 
 def _match_residual(node: ir.Node) -> Group | None:
     for value, residual in addends(node):
-        behind, between = behind_reshapes(value)
+        behind, between = behind_views(value)
         linear = match_activated(behind) if behind is not None else None
-        if linear is not None:
+        if linear is not None and not (linear.pixels and between):
             nodes = (node, *between, *linear.nodes)
             return Group(
                 "linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual)
@@ -64,17 +68,29 @@ def _match_residual(node: ir.Node) -> Group | None:
     return None
 
 
-def behind_reshapes(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
-    """The value behind reshapes that nothing else reads, and those reshapes; None where it is read elsewhere
-    too.
+def behind_views(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
+    """The value behind views that nothing else reads and that keep the order of elements, and those views.
+
+    None where something else reads that value too, or the views move elements.
     """
     nodes: list[ir.Node] = []
-    while (node := private_producer(value, "Reshape", "Squeeze", "Unsqueeze", "Flatten")) is not None:
+    while is_private(value) and (node := value.producer()) is not None and is_view(node):
+        source = node.inputs[0]
+        if source is None or len(node.outputs) != 1:
+            break
         nodes.append(node)
-        before = node.inputs[0]
-        assert before is not None
-        value = before
-    return (value if len(value.uses()) == 1 and not value.is_graph_output() else None), tuple(nodes)
+        value = source
+    if not is_private(value) or not keeps_order(value, nodes):
+        return None, ()
+    return value, tuple(nodes)
+
+
+def keeps_order(value: ir.Value, views: Sequence[ir.Node]) -> bool:
+    """Whether the views, last one first, show all elements of a dense value in their own order."""
+    seen: View | None = dense("", shape_of(value))
+    for node in reversed(views):
+        seen = look(node, seen)[0] if seen is not None else None
+    return seen is not None and seen.is_dense and seen.size == math.prod(shape_of(value))
 
 
 def match_activated(value: ir.Value) -> Linear | None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgemtl.codegen.cpu.emit import Emitter
 from edgemtl.codegen.cpu.graph import addends, array_of, named_constant, shape_of
 from edgemtl.codegen.cpu.ir import Constant, View
-from edgemtl.codegen.cpu.lower.linear import behind_reshapes
+from edgemtl.codegen.cpu.lower.linear import behind_views
 from edgemtl.codegen.cpu.match import Group
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe
 from edgemtl.tvm_bridge.specs import CombineSpec, ExpertSpec, RouterSpec
@@ -21,7 +21,7 @@ def match_moe(node: ir.Node) -> Group | None:
     if is_moe(node):
         return Group("moe", (node,), lambda em: _emit(em, node, None, node.outputs[0]))
     for value, residual in addends(node):
-        behind, between = behind_reshapes(value)
+        behind, between = behind_views(value)
         moe = behind.producer() if behind is not None else None
         if moe is not None and is_moe(moe):
             emit = partial(_emit, node=moe, residual=residual, value=node.outputs[0])
