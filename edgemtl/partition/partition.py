@@ -76,7 +76,7 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     sweep(graph)
     attach_functions(graph)
     measured = None if images is None or counts is None else measure(exact, graph, images, counts)
-    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured))
+    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured), *_loss_notes(measured))
     return TaskModel(task, graph, model.input, pathway, kept, notes, measured)
 
 
@@ -97,6 +97,17 @@ def _expert_notes(
             notes.append(
                 f"{after.node}: experts {_listed(gone)} dropped, picked on none of {measured.images} images"
             )
+    return notes
+
+
+def _loss_notes(measured: Calibration | None) -> list[str]:
+    if measured is None:
+        return []
+    loss = f"max abs {measured.max_abs:.1e}, mean abs {measured.mean_abs:.1e}"
+    notes = [f"calibrated and exact outputs differ by {loss} on the {measured.images} calibration images"]
+    if measured.unseen_share is not None:
+        share = f"{measured.unseen_share:.2%} of an image's picks"
+        notes.append(f"leaving each image out in turn, {share} go to experts the other images never pick")
     return notes
 
 

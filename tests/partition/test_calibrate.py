@@ -80,11 +80,15 @@ def test_the_unseen_share_is_what_leaving_images_out_shows():
         total += sum(counts)
     assert 0 < missed < total
     assert task.calibration.unseen_share == missed / total
+    share = f"{missed / total:.2%} of an image's picks"
+    assert f"leaving each image out in turn, {share} go to experts the other images never pick" in task.notes
 
 
 def test_one_image_says_nothing_of_others():
     (task,) = partition(two_tasks("multi"), ["t0"], "calibrated", images(1))
     assert task.calibration.unseen_share is None
+    loss = f"max abs {task.calibration.max_abs:.1e}, mean abs {task.calibration.mean_abs:.1e}"
+    assert task.notes[-1] == f"calibrated and exact outputs differ by {loss} on the 1 calibration images"
 
 
 def test_a_window_and_calibration_together():
