@@ -15,14 +15,14 @@ erf: Callable[[Array], Array] = np.vectorize(math.erf, otypes=[np.float64])
 
 def gelu(v: Array) -> Array:
     """x times the normal distribution function of x."""
-    result: Array = 0.5 * v * (1 + erf(v / math.sqrt(2)))
-    return result
+    share: Array = 0.5 * (1 + erf(v / math.sqrt(2)))
+    return v * share
 
 
 def gelu_tanh(v: Array) -> Array:
     """The tanh approximation of `gelu` (arXiv 1606.08415)."""
-    inner: Array = math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)
-    return 0.5 * v * (1 + np.tanh(inner))
+    share: Array = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+    return v * share
 
 
 def relu(v: Array) -> Array:
@@ -33,8 +33,8 @@ def relu(v: Array) -> Array:
 
 def silu(v: Array) -> Array:
     """x times the logistic function of x."""
-    exponential: Array = np.exp(-v)
-    return v / (1 + exponential)
+    share: Array = 0.5 * (1 + np.tanh(v / 2))
+    return v * share
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -11,6 +11,31 @@ from torch import nn
 from edgemtl.exporters.models import M3ViT, ModelConfig, TaskSpec
 from edgemtl.exporters.models.moe import Gate
 from edgemtl.exporters.to_onnx import export_onnx
+from tests.support.foreign import (
+    as_dense,
+    as_microsoft_moe,
+    as_nonzero,
+    as_task_id_gather,
+    as_task_id_if,
+    plain_cnn,
+    plain_vit,
+)
+
+__all__ = [
+    "SMALL",
+    "TASKS",
+    "as_dense",
+    "as_microsoft_moe",
+    "as_nonzero",
+    "as_task_id_gather",
+    "as_task_id_if",
+    "build",
+    "build_and_export",
+    "moe_configs",
+    "plain_cnn",
+    "plain_vit",
+    "small_config",
+]
 
 TASKS = (
     TaskSpec("semseg", 5, "segmentation"),

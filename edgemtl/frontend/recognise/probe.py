@@ -6,19 +6,18 @@ The structure of a graph only proposes; what it computes decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime
 
 from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError
 from edgemtl.frontend.recognise.region import Router
+from edgemtl.frontend.recognise.run import Run, nodes_between, region_runner
 from edgemtl.frontend.reference import ACTIVATIONS
-from edgemtl.frontend.values import array_of, is_constant, sizes_of
+from edgemtl.frontend.values import array_of
 
 CERTAIN = 30.0
 """A logit this far above the others gives its expert all of the weight in float32."""
@@ -26,8 +25,6 @@ TOLERANCE = 2e-5
 """Of the largest output; the two forms of GELU differ by more."""
 MIN_MARGIN = 1e-4
 ROWS = 64
-
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,14 @@ class Mixture:
 
 def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixture:
     """The mixture the region from tokens and logits to `end` computes; `NotRecognisedError` if it is another thing."""
-    nodes = _between(router.logits, experts.x, end)
-    run = _runner(nodes, router, experts, end, opset)
+    nodes = nodes_between(router.logits, experts.x, end)
+    run = region_runner(nodes, experts.x, router.logits, end, opset)
+    with np.errstate(all="ignore"):
+        return _explain(run, router, experts, nodes)
+
+
+def _explain(run: Run, router: Router, experts: Experts, nodes: list[ir.Node]) -> Mixture:
+    """What `run` computes, found by asking it."""
     activation, order = _match_experts(run, router, experts)
     sorted_experts = Experts(
         experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2))
@@ -53,52 +56,6 @@ def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixtur
         if certain.any() and np.abs(expected - found)[certain].max() <= TOLERANCE * scale:
             return Mixture(attributes, order)
     raise NotRecognisedError("its experts are not weighed by a softmax over the router's logits")
-
-
-def _between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]:
-    found: list[ir.Node] = []
-    todo, seen = [end], {logits, x}
-    while todo:
-        value = todo.pop()
-        if value in seen or is_constant(value):
-            continue
-        seen.add(value)
-        node = value.producer()
-        if node is None:
-            raise NotRecognisedError("it reads more than its tokens and its router's logits")
-        if node not in found:
-            found.append(node)
-            todo += [v for v in node.inputs if v is not None]
-    position = {node: i for i, node in enumerate(end.producer().graph or ())}  # type: ignore[union-attr]
-    return sorted(found, key=lambda node: position[node])
-
-
-def _runner(nodes: list[ir.Node], router: Router, experts: Experts, end: ir.Value, opset: int) -> Run:
-    inputs = (experts.x, router.logits)
-    constants = {v.name: v.const_value for n in nodes for v in n.inputs if v is not None and is_constant(v)}
-    graph = onnx.helper.make_graph(
-        [ir.serde.serialize_node(node) for node in nodes],
-        "region",
-        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, sizes_of(v)) for v in inputs],
-        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, sizes_of(end))],
-        [ir.serde.serialize_tensor(tensor) for tensor in constants.values() if tensor is not None],
-    )
-    for tensor, name in zip(graph.initializer, constants, strict=True):
-        tensor.name = name or ""
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-    def run(x: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        shaped = {f"{v.name}": a.reshape(sizes_of(v)) for v, a in zip(inputs, (x, logits), strict=True)}
-        result: np.ndarray = session.run(None, shaped)[0]
-        return result.reshape(router.tokens, -1)
-
-    return run
 
 
 def _match_experts(run: Run, router: Router, experts: Experts) -> tuple[str, tuple[int, ...]]:

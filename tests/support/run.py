@@ -1,0 +1,40 @@
+"""Run ONNX in onnxruntime, the oracle."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from edgemtl.frontend import MultiTaskModel
+
+
+def run_onnx(model: Path | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every output of a file or a model, by name."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, feeds), strict=True))
+
+
+def random_image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """A normalised image of noise."""
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def run_canonical(model: MultiTaskModel, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Every output of what the frontend made of a model."""
+    proto = ir.to_proto(model.ir)
+    onnx.checker.check_model(proto, full_check=True)
+    return run_onnx(proto, {model.input.name: image})
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float = 1e-5) -> None:
+    """Same outputs in the same order, within a tolerance of the largest value."""
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].shape == array.shape
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=tolerance * max(1.0, float(np.abs(array).max())))
