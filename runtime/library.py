@@ -7,6 +7,7 @@ import fcntl
 import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,33 +17,38 @@ from typing import Any
 from edgemtl.errors import UnsupportedError
 
 RUNTIME = "libtvm_runtime.so"
-_NO_TORCH = "TVM_FFI_DISABLE_TORCH_C_DLPACK"
+# So often a waiting TVM worker yields before it sleeps: a few milliseconds, longer than any pause in a run.
+# TVM's own 300000 keep a core busy for a tenth of a second after each run, and after a session is closed.
+_SPIN = ("TVM_THREAD_POOL_SPIN_COUNT", "10000")
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 @functools.cache
 def load_ffi() -> ModuleType:
-    """The module tvm_ffi, imported so that it does not pull in torch where torch happens to be installed."""
-    with _environment(_NO_TORCH, "1"):
+    """The module tvm_ffi, kept from importing torch: it would wherever torch is installed, at a second's cost."""
+    with _hidden("torch"):
         import tvm_ffi
     return tvm_ffi
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = before or value
+def _hidden(module: str) -> Iterator[None]:
+    """Inside, a module that has not been imported yet cannot be."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # how Python marks a module that must not be found
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
+        del sys.modules[module]
 
 
 @functools.cache
 def load_runtime() -> ctypes.CDLL:
     """TVM's runtime library. Raises UnsupportedError where it is not installed or cannot be loaded."""
     load_ffi()
+    os.environ.setdefault(*_SPIN)  # read once, by the first worker of the process
     try:
         return ctypes.CDLL(find_runtime(), ctypes.RTLD_GLOBAL)
     except OSError as error:

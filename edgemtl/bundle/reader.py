@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -84,7 +84,7 @@ class Bundle:
             raise UsageError(
                 f"task must be one of {', '.join(t.name for t in self.manifest.tasks)}, not {task!r}"
             )
-        stored, output = _read_golden(entry, self._sections)
+        stored, output = _read_golden(entry, self.section)
         image = expand_input(stored, self.manifest.input.shape)
         return Golden(task, image, output.copy(), entry.output_stride, entry.tolerance)
 
@@ -142,7 +142,7 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
     for item in layout.members:
         check_crc(data, item)
     for entry in manifest.golden:
-        _read_golden(entry, members)
+        _read_golden(entry, members.__getitem__)
     return manifest, members
 
 
@@ -168,7 +168,7 @@ def _check_section(section: Section, data: bytes | memoryview) -> None:
         raise IntegrityError(f"{section.name} must have the SHA-256 {section.sha256}, not {found}; {AGAIN}")
 
 
-def _read_golden(entry: GoldenEntry, members: Mapping[str, memoryview]) -> tuple[FloatArray, FloatArray]:
+def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tuple[FloatArray, FloatArray]:
     first, second = golden_paths(entry.task)
-    stored = read_npy(members[first], entry.input_shape, first)
-    return stored, read_npy(members[second], (entry.output_elements,), second)
+    stored = read_npy(section(first), entry.input_shape, first)
+    return stored, read_npy(section(second), (entry.output_elements,), second)

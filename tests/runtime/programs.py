@@ -1,7 +1,7 @@
 """A program small enough to know by heart, compiled for real, and its bundle.
 
-Every task gives ``image * (1 + SCALE) * weight**2 + image`` with a weight of its own, in four steps: two common
-ones, one that multiplies by the prepared square, one that adds the image.
+Every task gives ``image * (1 + SCALE) * weight**2 + image`` with a weight of its own, in four steps: two
+common ones, one that multiplies by the prepared square, one that adds the image.
 """
 
 from __future__ import annotations
