@@ -85,6 +85,8 @@ def _weights(value: ir.Value | None) -> np.ndarray | None:
     """Constant weights, or all of those of which some are gathered for each token."""
     constant = array_of(value)
     producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type in SHAPING and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
     if constant is not None or producer is None:
         return constant
     rows = producer.op_type == "Gather" and producer.attributes.get_int("axis", 0) == 0
