@@ -25,7 +25,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 @functools.cache
 def load_ffi() -> ModuleType:
-    """The module tvm_ffi, kept from importing torch: it would wherever torch is installed, at a second's cost."""
+    """The module tvm_ffi, kept from importing torch: where that is installed it costs a second."""
     with _hidden("torch"):
         import tvm_ffi
     return tvm_ffi
