@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm import tirx
@@ -65,18 +64,26 @@ def build_library(entries: Sequence[Entry], target: CpuTarget) -> bytes:
     compiler, package = COMPILERS[target.triple]
     if shutil.which(compiler) is None:
         raise UnsupportedError(target.name, f"{compiler} is not installed", f"apt-get install {package}")
-    functions = {call.kernel.symbol: call.kernel.function for entry in entries for call in entry.calls}
-    symbols = {name: GlobalVar(name) for name in functions}
-    module = {symbols[name]: function for name, function in functions.items()}
-    module |= {GlobalVar(entry.name): _entry_function(entry, symbols) for entry in entries}
-    library = tvm.compile(tvm.IRModule(module), target=tvm_target(target))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.so"
-        library.export_library(str(path), cc=compiler, options=LINK_OPTIONS)
+        compile_entries(entries, target).export_library(str(path), cc=compiler, options=LINK_OPTIONS)
         return path.read_bytes()
 
 
-def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> Any:
+def compile_entries(entries: Sequence[Entry], target: CpuTarget) -> tvm.runtime.Executable:
+    """Compile ``entries`` in memory, not yet linked; kernels of one symbol are one function."""
+    functions: dict[str, tirx.PrimFunc] = {}
+    for call in (call for entry in entries for call in entry.calls):
+        known = functions.setdefault(call.kernel.symbol, call.kernel.function)
+        if not known.same_as(call.kernel.function):
+            raise ValueError(f"the symbol {call.kernel.symbol} must name one kernel, not two")
+    symbols = {name: GlobalVar(name) for name in functions}
+    module = {symbols[name]: function for name, function in functions.items()}
+    module |= {GlobalVar(entry.name): _entry_function(entry, symbols) for entry in entries}
+    return tvm.compile(tvm.IRModule(module), target=tvm_target(target))
+
+
+def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> tirx.PrimFunc:
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name(entry.name)
@@ -91,6 +98,6 @@ def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> Any:
     return builder.get()
 
 
-def _call(call: Call, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, Any]) -> Any:
+def _call(call: Call, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, tirx.Buffer]) -> tvm.ir.Call:
     pointers = [tirx.address_of(spaces[place.space][place.offset]) for place in call.arguments]
     return tvm.ir.Call(symbols[call.kernel.symbol], pointers, ret_ty=PrimType("int32"))

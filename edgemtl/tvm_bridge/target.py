@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgemtl.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    import tvm
 
 DEFAULT_THREADS = 2
 CPU_INFO = Path("/proc/cpuinfo")
@@ -71,7 +74,7 @@ def _cpu_flags() -> set[str]:
     return next((set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set())
 
 
-def tvm_target(target: CpuTarget) -> Any:
+def tvm_target(target: CpuTarget) -> tvm.target.Target:
     """The same target in TVM's words."""
     import tvm
 

@@ -65,7 +65,7 @@ def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
     def body(*buffers: Buffer) -> None:
         _emit(spec, target, _Buffers(*buffers))
 
-    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.6g}".replace(
+    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.9g}".replace(
         ".", "p"
     ).replace("-", "m")
     return define(symbol, operands, body, 2 * spec.heads * spec.tokens**2 * spec.head_dim)

@@ -52,7 +52,7 @@ def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
             with guarded(tirx.all(part < target.threads, row < spec.rows)):
                 _emit_row(spec, target, x, scale, shift, y, row)
 
-    return define(f"layernorm_{spec.rows}x{spec.dim}_{spec.epsilon:g}".replace("-", "m"), operands, body)
+    return define(f"layernorm_{spec.rows}x{spec.dim}_{spec.epsilon:.9g}".replace("-", "m"), operands, body)
 
 
 def _emit_row(

@@ -50,7 +50,7 @@ def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
 
     digest = f"{kept}of{spec.experts}" if kept != spec.experts else f"{spec.experts}"
     symbol = (
-        f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:g}".replace(
+        f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:.9g}".replace(
             ".", "p"
         )
     )

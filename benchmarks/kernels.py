@@ -1,0 +1,192 @@
+"""Speed of the kernels, hot, against the multiply-adds this machine can do: ``python -m benchmarks.kernels``.
+
+Kernels take turns and the fastest run of each counts, so that other work on the machine disturbs little. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm  # noqa: F401  # its runtime library must be loaded before a program is
+import tvm_ffi
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    define,
+    guarded,
+    panel_width,
+    parallel,
+    register_tile,
+    tile_rows,
+    vector_store,
+)
+from edgemtl.tvm_bridge.specs import (
+    AttentionSpec,
+    CombineSpec,
+    ExpertSpec,
+    LayerNormSpec,
+    LinearSpec,
+    PatchEmbedSpec,
+    RouterSpec,
+)
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+
+ALIGNMENT = 64
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and the operands that must hold more than zeros."""
+
+    kernel: Kernel
+    arrays: Arrays
+
+
+def peak(target: CpuTarget) -> Kernel:
+    """Multiply-adds on registers alone: what the machine can do at most."""
+    width, depth = panel_width(target), 4096
+    rows = tile_rows(width, target)
+    operands = [
+        Operand("x", (width,), "float32", "input"),
+        Operand("y", (target.threads, rows, width), "float32", "output"),
+    ]
+
+    def body(x: Buffer, y: Buffer) -> None:
+        with parallel(target.threads) as part, guarded(part < target.threads):
+            sums = register_tile(
+                rows,
+                width,
+                depth,
+                lambda row, k: x[row],
+                lambda k: lambda lane: x[lane],
+                lambda row: lambda lane: x[lane],
+            )
+            for row, total in enumerate(sums):
+                vector_store(y, width, lambda lane, t=total: t[lane], lambda lane, row=row: (part, row, lane))  # type: ignore[misc]
+
+    return define("peak", operands, body, target.threads * rows * width * depth)
+
+
+def cases(target: CpuTarget) -> list[Case]:
+    """The layers of M3ViT tiny at 128x256, and small at 512x512's attention and linear layer."""
+    tokens, dim, count, k = 129, 192, 16, 2
+    slots = tokens * k
+    routes = {
+        "tokens": np.arange(slots, dtype=np.int32) // k,
+        "offsets": np.linspace(0, slots, count + 1).astype(np.int32),
+        "slots": np.arange(slots, dtype=np.int32).reshape(tokens, k),
+    }
+    first = ExpertSpec(tokens, k, count, dim, 2 * dim, True, "gelu")
+    second = ExpertSpec(tokens, k, count, 2 * dim, dim, False, "")
+    sized = [(spec, experts.pack_expert(spec, target, *_zeros(spec)).size) for spec in (first, second)]
+    held = [
+        Case(
+            experts.build(spec, target),
+            routes
+            | {
+                "table": np.arange(count, dtype=np.int32) * size,
+                "weights": np.zeros(count * size, np.float32),
+            },
+        )
+        for spec, size in sized
+    ]
+    layers = [
+        linear.build(LinearSpec(tokens, dim, 3 * dim, "", False), target),
+        linear.build(LinearSpec(tokens, dim, dim, "", True), target),
+        linear.build(LinearSpec(tokens, dim, 4 * dim, "gelu", False), target),
+        linear.build(LinearSpec(tokens, 4 * dim, dim, "", True), target),
+        linear.build(LinearSpec(1025, 384, 1152, "", False), target),
+        linear.build(LinearSpec(192, 96, 288, "", False), target),
+        linear.build(LinearSpec(192, 96, 8, "", False), target),
+        attention.build(AttentionSpec(tokens, 3, 64, 0.125), target),
+        attention.build(AttentionSpec(192, 3, 32, 0.18), target),
+        attention.build(AttentionSpec(1025, 12, 32, 0.18), target),
+        patch_embed.build(PatchEmbedSpec(3, 128, 256, 16, dim, 1), target),
+        layernorm.build(LayerNormSpec(tokens, dim, 1e-6), target),
+        router.build(RouterSpec(tokens, count, k, tuple(range(count)), False, 0.0), target),
+        combine.build(CombineSpec(tokens, k, dim, True), target),
+    ]
+    return [*held, *(Case(kernel, routes) for kernel in layers)]
+
+
+def _zeros(spec: ExpertSpec) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((spec.k, spec.n), np.float32), np.zeros(spec.n, np.float32)
+
+
+def load(case: Case, target: CpuTarget, folder: Path) -> Callable[[], object]:
+    """The kernel of a case as a function without arguments; all operands lie in one arena."""
+    places, arena = _lay_out(case)
+    call = Call(case.kernel, tuple(Argument("arena", place) for place in places))
+    path = folder / f"{case.kernel.symbol}.so"
+    path.write_bytes(build_library([Entry("main", (call,), {"arena": arena.nbytes})], target))
+    function = tvm_ffi.load_module(str(path))["main"]
+    empty = tvm_ffi.from_dlpack(np.zeros(1, np.uint8))
+    held = tvm_ffi.from_dlpack(arena)
+    return lambda: function(held, empty, empty, empty, empty, 0, 1)
+
+
+def _lay_out(case: Case) -> tuple[list[int], np.ndarray]:
+    sizes = [
+        max(o.bytes, case.arrays[o.name].nbytes if o.name in case.arrays else 0) for o in case.kernel.operands
+    ]
+    places = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
+    raw = np.zeros(places[-1] + ALIGNMENT, np.uint8)
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(raw)) % ALIGNMENT
+    arena = raw[start : start + places[-1]]
+    for operand, place in zip(case.kernel.operands, places, strict=False):
+        _fill(operand, case.arrays.get(operand.name), arena[place:])
+    return places[:-1], arena
+
+
+def _fill(operand: Operand, array: np.ndarray | None, memory: np.ndarray) -> None:
+    if array is None and operand.dtype == "float32" and operand.role in ("input", "weight"):
+        array = np.random.default_rng(0).standard_normal(math.prod(operand.shape)).astype(np.float32)
+    if array is not None:
+        memory[: array.nbytes] = array.reshape(-1).view(np.uint8)
+
+
+def fastest(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """The least seconds of each function; they take turns."""
+    best = [math.inf] * len(functions)
+    for _ in range(rounds):
+        for index, function in enumerate(functions):
+            begin = time.perf_counter()
+            function()
+            best[index] = min(best[index], time.perf_counter() - begin)
+    return best
+
+
+def main() -> None:
+    """Print one line per kernel."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--rounds", type=int, default=1000)
+    options = parser.parse_args()
+    target = resolve(options.target, threads=1)
+    measured = [Case(peak(target), {}), *cases(target)]
+    with tempfile.TemporaryDirectory() as folder:
+        functions = [load(case, target, Path(folder)) for case in measured]
+        seconds = fastest(functions, options.rounds)
+    most = measured[0].kernel.macs / seconds[0]
+    for case, time_taken in zip(measured, seconds, strict=True):
+        rate = case.kernel.macs / time_taken
+        print(
+            f"{case.kernel.symbol:40} {time_taken * 1e6:10.1f} us {2e-9 * rate:8.1f} GFLOP/s {rate / most:6.1%}"
+        )
+
+
+if __name__ == "__main__":
+    main()
