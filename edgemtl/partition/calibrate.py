@@ -70,6 +70,8 @@ def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
     """The graph's outputs for one image after the other."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Waiting threads that spin slow everything down on a machine that has other work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     proto = ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

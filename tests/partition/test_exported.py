@@ -1,8 +1,13 @@
 """Models exported from torch: the whole model's outputs, picks as torch counts them, published costs."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.models.presets import PASCAL_CONTEXT, preset
@@ -10,7 +15,7 @@ from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.frontend import read_model
 from edgemtl.partition import inspect_model, partition
 from tests.partition.handmade import images, run
-from tests.support.models import build_and_export, small_config
+from tests.support.models import build_and_export, moe_configs, small_config
 from tests.support.moe_reference import run_reference
 
 CONFIGS = {
@@ -72,11 +77,38 @@ def test_picks_are_those_torch_counts(exported):
         assert task.calibration.max_abs < 1e-5
 
 
+def test_what_tasks_share_is_the_same_in_each(exported):
+    """Down to the names of values: that is how a compiler sees that it is the same."""
+    _, _, model = exported
+    first, second = ([*task.ir.graph] for task in partition(model, _names(model)[:2], "exact"))
+    gate = next(index for index, node in enumerate(first) if node.op_type == "MoE") - 1
+    for one, other in zip(first[: gate - 1], second, strict=False):
+        assert (one.op_type, one.name) == (other.op_type, other.name)
+        assert [v.name for v in one.outputs] == [v.name for v in other.outputs]
+        tensors = zip(one.inputs, other.inputs, strict=True)
+        assert all(a is b is None or a.const_value is b.const_value for a, b in tensors)
+
+
 def test_layers_and_pathways_are_in_order(exported):
     routing, _, model = exported
     for task in partition(model, _names(model), "exact"):
         assert [pathway.layer for pathway in task.moe] == list(range(len(CONFIGS[routing].moe_blocks)))
         assert {pathway.total for pathway in task.moe} == {CONFIGS[routing].experts}
+
+
+@pytest.mark.slow
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(config=moe_configs(), seed=st.integers(0, 99))
+def test_any_model_is_partitioned_without_loss(config, seed):
+    with TemporaryDirectory() as folder:
+        _, path = build_and_export(config, seed, Path(folder))
+        model = read_model(path)
+    (image,) = _seen(model, 1)
+    for mode in ("exact", "calibrated"):
+        made = partition(model, _names(model), mode, [image] if mode == "calibrated" else None)
+        for task, whole in zip(made, run(model.ir, image), strict=True):
+            np.testing.assert_allclose(run(task.ir, image)[0], whole, rtol=1e-5, atol=1e-5)
+            assert all(len(pathway.experts) >= config.top_k for pathway in task.moe)
 
 
 def _expected(config, channels):

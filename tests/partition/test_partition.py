@@ -12,13 +12,13 @@ from tests.support.moe_reference import run_reference
 
 GATES = ("multi", "window", "embedded", "masked", "none")
 OPTIONS = (
-    {},
     {"normalize": 1},
     {"threshold": 0.2},
     {"normalize": 1, "threshold": 0.3, "activation": "silu"},
     {"k": 1, "activation": "relu"},
     {"k": 3, "activation": "gelu_tanh"},
 )
+CASES = [*((gate, {}) for gate in GATES), *(("multi", o) for o in OPTIONS), ("window", OPTIONS[2])]
 
 
 def _ops(model):
@@ -33,8 +33,7 @@ def _names(model):
     return [task.name for task in model.tasks]
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("gate", "options"), CASES)
 def test_exact_tasks_answer_as_the_whole_model(gate, options):
     model = two_tasks(gate, **options)
     tasks = partition(model, _names(model), "exact")
@@ -126,6 +125,16 @@ def test_exact_and_window_give_a_window_model_the_same_graph():
         assert (one.moe, one.notes) == (other.moe, other.notes)
 
 
+@pytest.mark.parametrize("gate", ["multi", "window", "masked"])
+def test_a_task_graph_partitioned_again_stays_as_it_is(gate):
+    (task,) = partition(two_tasks(gate, seed=5, k=1), ["t0"], "calibrated", images(1))
+    (again,) = partition(as_multi_task(task.ir), ["t0"], "exact")
+    assert _bytes(again.ir) == _bytes(task.ir)
+    assert 0 < len(again.moe[0].experts) < 8
+    (fewer,) = partition(as_multi_task(task.ir), ["t0"], "calibrated", images(1))
+    assert fewer.moe == again.moe
+
+
 def test_a_mask_in_the_graph_puts_experts_out_of_reach():
     first, second = partition(two_tasks("masked"), ["t0", "t1"], "exact")
     assert first.moe[0].experts == (1, 3, 4, 6, 7)
@@ -133,8 +142,7 @@ def test_a_mask_in_the_graph_puts_experts_out_of_reach():
     assert MoEAttributes.from_node(next(moe_nodes(first.ir))).experts == (1, 3, 4, 6, 7)
 
 
-@pytest.mark.parametrize("gate", ["multi", "window", "masked"])
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("gate", "options"), CASES)
 def test_calibrated_tasks_answer_as_the_whole_model_on_their_images(gate, options):
     model, seen = two_tasks(gate, seed=3, **options), images(2)
     tasks = partition(model, ["t0", "t1"], "calibrated", seen)
