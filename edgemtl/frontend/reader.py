@@ -51,10 +51,11 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     fix_batch(model.graph, notes)
     keep_tasks(model.graph, metadata, tasks)
     check_inputs(model.graph)
+    outputs = [str(value.name) for value in model.graph.outputs]
     simplify(model)
     recognise(model, notes)
     fuse(model)
-    finish(model)
+    finish(model, outputs)
     check_operators(model, notes)
     check_static(model)
     attach_functions(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import (
@@ -12,7 +13,6 @@ from onnx_ir.passes.common import (
     LiftConstantsToInitializersPass,
     LiftSubgraphInitializersToMainGraphPass,
     NameFixPass,
-    OutputFixPass,
     RemoveUnusedNodesPass,
     RemoveUnusedOpsetsPass,
     ShapeInferencePass,
@@ -107,15 +107,31 @@ def _drop_unused_weights(graph: ir.Graph) -> None:
             del graph.initializers[name]
 
 
-def finish(model: ir.Model) -> None:
-    """Tidy after recognition: dead code, names, metadata. In place."""
+def finish(model: ir.Model, outputs: Sequence[str]) -> None:
+    """Tidy after recognition: dead code, names, metadata; the outputs keep the names given. In place."""
     _sweep(model)
     _drop_unused_weights(model.graph)
-    for step in (RemoveUnusedOpsetsPass(), OutputFixPass(), NameFixPass(), TopologicalSortPass()):
+    for step in (RemoveUnusedOpsetsPass(), NameFixPass(), TopologicalSortPass()):
         step(model)
+    _name_outputs(model.graph, outputs)
     for node in model.graph:
         origin = node.metadata_props.get(ORIGIN)
         node.metadata_props.clear()
         if origin:
             node.metadata_props[ORIGIN] = origin
         node.doc_string = None
+
+
+def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Each output a value of its own with its old name; tasks that give the same are told apart by an Identity."""
+    taken = {value.name: value for node in graph for value in node.outputs}
+    for index, (value, name) in enumerate(zip(graph.outputs, names, strict=True)):
+        if value in graph.outputs[:index] or value.producer() is None:
+            node = ir.node("Identity", [value], name=f"{name}/Identity")
+            node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+            graph.append(node)
+            graph.outputs[index] = value = node.outputs[0]
+        other = taken.get(name)
+        if other is not None and other is not value and other.name == name:
+            other.name = f"{name}.inner"
+        value.name = name

@@ -30,8 +30,10 @@ def check_static(model: ir.Model) -> None:
 def _check_dtype(where: str, value: ir.Value) -> None:
     if value.dtype in DTYPES:
         return
+    if value.dtype is None:
+        raise UnsupportedError(where, "ONNX cannot infer the type of its output", "check its inputs and attributes")
     names = ", ".join(str(dtype).lower() for dtype in DTYPES)
-    reason = f"its type is {str(value.dtype or 'unknown').lower()}, and {names} are compiled"
+    reason = f"its type is {str(value.dtype).lower()}, and {names} are compiled"
     wrong_float = value.dtype in HALVES
     hint = "export the model in float32" if wrong_float else "export the model before it is quantised"
     raise UnsupportedError(where, reason, hint)

@@ -54,7 +54,7 @@ def _describe(value: ir.Value, written: Task | None, notes: list[str]) -> Task:
     if written is not None:
         return Task(written.name, name, written.kind, channels)
     kind = _guess(name, channels)
-    why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and {channels} channels"
+    why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
     notes.append(f"task {name}: an output of the graph, {why}")
     return Task(name, name, kind, channels)
 

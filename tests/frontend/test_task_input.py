@@ -1,0 +1,104 @@
+"""Models told their task by an input."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.frontend import read_model
+from tests.support.foreign import Writer, _save
+from tests.support.models import as_task_id_gather, as_task_id_if
+from tests.support.run import random_image, run_canonical, run_onnx
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "value", "channels"),
+    [
+        (as_task_id_gather, "task_id", lambda t: np.int64(t), (5, 5, 5)),
+        (as_task_id_if, "task", lambda t: np.array([t], np.int32), (5, 1, 3)),
+    ],
+)
+def test_becomes_an_output_for_each_task(build, name, value, channels, tmp_path: Path) -> None:
+    path = build(tmp_path)
+    model = read_model(path)
+    assert [task.name for task in model.tasks] == ["map_task0", "map_task1", "map_task2"]
+    assert tuple(task.channels for task in model.tasks) == channels
+    assert len(model.moe) == 3
+    assert [v.name for v in model.ir.graph.inputs] == ["image"]
+    note = f"input {name}: specialised for tasks 0 to 2, an output each; nothing else is compiled"
+    assert note in model.notes
+    image = random_image(model.input.shape)
+    found = run_canonical(model, image)
+    for task in range(3):
+        expected = run_onnx(path, {"image": image, name: np.asarray(value(task))})["map"]
+        np.testing.assert_allclose(found[f"map_task{task}"], expected, atol=1e-5)
+
+
+def test_what_no_task_changes_is_there_once(tmp_path: Path) -> None:
+    model = read_model(as_task_id_gather(tmp_path))
+    assert sum(node.op_type == "Conv" for node in model.ir.graph) == 1
+
+
+def selecting_model(folder: Path, select, shape: list[int] | None = None, kind: int = 7) -> Path:
+    """The image scaled by a number that `select(writer)` chooses by the input `task`."""
+    w = Writer()
+    w.nodes.append(helper.make_node("Mul", [w.op("Relu", "image"), select(w)], ["map"]))
+    w.nodes.append(helper.make_node("Relu", ["image"], ["common"]))
+    image = helper.make_tensor_value_info("image", 1, [1, 1, 2, 3])
+    task = helper.make_tensor_value_info("task", kind, shape or [])
+    outputs = [helper.make_tensor_value_info(name, 1, [1, 1, 2, 3]) for name in ("map", "common")]
+    return _save(w.nodes, w.initializers(), [image, task], outputs, folder / "selecting.onnx")
+
+
+def constant(value: float) -> onnx.GraphProto:
+    w = Writer("branch/")
+    result = w.op("Identity", w.const(value))
+    return helper.make_graph(w.nodes, "b", [], [helper.make_tensor_value_info(result, 1, [])], w.initializers())
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda w: w.op("Gather", w.const([2, 3]), "task"),
+        lambda w: w.op("Where", w.op("Equal", w.op("Cast", "task", to=6), w.const(0, np.int32)), w.const(2), w.const(3)),
+        lambda w: w.op("If", w.op("Cast", "task", to=9), then_branch=constant(3), else_branch=constant(2)),
+        lambda w: w.op("ReduceSum", w.op("Mul", w.op("OneHot", w.op("Unsqueeze", "task", w.ints(0)), w.const(2, np.int64), w.const([0, 1])), w.const([2, 3]))),
+    ],
+    ids=["gather", "where", "cast_if", "one_hot"],
+)
+def test_ways_to_select(select, tmp_path: Path) -> None:
+    path = selecting_model(tmp_path, select)
+    model = read_model(path)
+    assert [task.name for task in model.tasks] == ["map_task0", "map_task1", "common"]
+    image = random_image(model.input.shape)
+    found = run_canonical(model, image)
+    np.testing.assert_array_equal(found["map_task0"], 2 * np.maximum(image, 0))
+    np.testing.assert_array_equal(found["map_task1"], 3 * np.maximum(image, 0))
+    np.testing.assert_array_equal(found["common"], np.maximum(image, 0))
+
+
+@pytest.mark.parametrize(
+    ("select", "count"),
+    [
+        (lambda w: w.op("Cast", "task", to=1), 1),
+        (lambda w: w.op("Gather", w.const(np.arange(65)), "task"), 65),
+    ],
+)
+def test_refuses_a_number_of_tasks_it_cannot_tell(select, count: int, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError) as error:
+        read_model(selecting_model(tmp_path, select))
+    assert str(error.value) == (
+        f"input task: it must select from 2 to 64 tasks, and {count} were found; select by Gather from constants "
+        "or compare with constants, or export with an output for each task"
+    )
+
+
+def test_other_inputs_are_refused(tmp_path: Path) -> None:
+    path = selecting_model(tmp_path, lambda w: w.op("ReduceSum", "task"), shape=[3], kind=1)
+    with pytest.raises(UnsupportedError) as error:
+        read_model(path)
+    text = "input task: it is FLOAT of shape [3], and the only input can be an image [1, C, H, W]; "
+    assert str(error.value) == text + "make it a constant before exporting"
