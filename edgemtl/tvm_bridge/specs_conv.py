@@ -51,3 +51,28 @@ class ResizeSpec:
     out_height: int
     out_width: int
     planar: bool = True
+
+
+@dataclass(frozen=True)
+class WinogradSpec:
+    """3x3 convolution, stride 1, one pixel of zero padding, of a [height, width, cin] image, bias and activation.
+
+    ``upsample``: the image is a [height / 2, width / 2, cin] one enlarged bilinearly, never stored; height and
+    width are even then. The weights are WinogradWeightsSpec's result.
+    """
+
+    height: int
+    width: int
+    cin: int
+    cout: int
+    upsample: bool
+    activation: str
+
+
+@dataclass(frozen=True)
+class WinogradWeightsSpec:
+    """The weights of a WinogradSpec: a 3x3 convolution's weights in Winograd's form, 4 times their size."""
+
+    cin: int
+    cout: int
+    upsample: bool
