@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.codegen.cpu.graph import named_constant
-from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Step, dense
+from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Constant, Step, dense
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 
 
@@ -28,16 +27,16 @@ def test_one_task_shares_nothing() -> None:
 
 
 def test_other_weights_end_the_prefix() -> None:
-    one, two = (named_constant("w", np.full(4, v, np.float32)) for v in (1.0, 2.0))
+    one, two = (Constant("w", np.full(4, v, np.float32)) for v in (1.0, 2.0))
     first = Step("a", (), (dense("v0", (4,)),), (one,))
     assert common_prefix([(first,), (first,)]) == 1
     assert common_prefix([(first,), (Step("a", (), (dense("v0", (4,)),), (two,)),)]) == 0
 
 
 def test_equal_weights_under_other_names_are_equal() -> None:
-    one, two = (named_constant(name, np.ones(4, np.float32)) for name in ("w", "v"))
+    one, two = (Constant(name, np.ones(4, np.float32)) for name in ("w", "v"))
     assert one.key == two.key
-    assert named_constant("w", np.ones((2, 2), np.float32)).key != one.key
+    assert Constant("w", np.ones((2, 2), np.float32)).key != one.key
 
 
 def test_a_step_that_writes_the_output_is_not_shared() -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgemtl.codegen.cpu.assemble import Assembler
 from edgemtl.codegen.cpu.binding import Bound, BoundStep
 from edgemtl.codegen.cpu.graph import dtype_of, shape_of
+from edgemtl.codegen.cpu.ir import PREPARED
 from edgemtl.codegen.cpu.memory import Layout, fit
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
 from edgemtl.errors import UsageError
@@ -117,5 +118,13 @@ def _notes(layout: Layout) -> tuple[str, ...]:
     arena = f"arena of {layout.plan.arena_bytes} bytes, {gap}"
     return (
         arena,
-        *(f"{name}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed),
+        *(
+            f"{_weight_name(name)}: without Winograd's algorithm, to fit the memory budget"
+            for name in layout.slowed
+        ),
     )
+
+
+def _weight_name(prepared: str) -> str:
+    """The weight a prepared buffer is made from: its name is "prepared/<weight>.<digest>"."""
+    return prepared.removeprefix(PREPARED).rpartition(".")[0]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import TypeVar, cast
 
-import numpy as np
 import onnx_ir as ir
 
-from edgemtl.codegen.cpu.ir import Array, Constant
+from edgemtl.codegen.cpu.ir import Array
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:
@@ -29,20 +27,6 @@ def array_of(value: ir.Value | None) -> Array | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
-
-
-def constant_of(value: ir.Value, array: Array | None = None) -> Constant:
-    """A raw weight: the value's own array, or ``array`` derived from it."""
-    held = array_of(value) if array is None else array
-    assert held is not None
-    return named_constant(value.name or "constant", held)
-
-
-def named_constant(name: str, array: Array) -> Constant:
-    """A raw weight whose key is the digest of its type, shape and bytes."""
-    packed = np.ascontiguousarray(array)
-    head = f"{packed.dtype.str}{packed.shape}".encode()
-    return Constant(name, hashlib.sha256(head + packed.tobytes()).hexdigest(), packed)
 
 
 def scalar_of(value: ir.Value | None) -> float | None:

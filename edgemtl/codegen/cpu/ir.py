@@ -7,9 +7,11 @@ read.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,15 +104,26 @@ def dense(buffer: str, shape: tuple[int, ...], dtype: str = "float32") -> View:
     return View(buffer, shape, strides, 0, dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant:
-    """One raw weight as the model holds it: ``key`` identifies its content, ``name`` is what the model calls
-    it.
-    """
+    """One raw weight: what the model calls it, and its contents. Equal contents are equal constants."""
 
-    name: str = field(compare=False)
-    key: str
-    array: Array = field(compare=False, repr=False)
+    name: str
+    array: Array = field(repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of type, shape and contents; made when first asked for, since it reads all the bytes."""
+        contents = np.ascontiguousarray(self.array)
+        digest = hashlib.sha256(f"{contents.dtype.str}{contents.shape}".encode())
+        digest.update(contents.tobytes())
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -19,21 +19,33 @@ def groups_of(model: ir.Model) -> list[Group]:
     return cover(list(model.graph), PATTERNS, leftover)
 
 
-def lower_task(
-    name: str, model: ir.Model, target: CpuTarget, forbidden: frozenset[str] = frozenset()
-) -> Lowered:
-    """The steps of a task's graph (one input, one output).
+@dataclass(frozen=True)
+class Grouped:
+    """One task's graph with its nodes in groups: what lowering starts from, however often it is done."""
 
-    ``forbidden`` names prepared buffers there is no memory for. The image is read from the buffer
-    "image", the result is written to the buffer "output"; all other buffers are the arena's.
+    task: str
+    image: ir.Value
+    output: ir.Value
+    groups: tuple[Group, ...]
+
+
+def group_task(name: str, model: ir.Model) -> Grouped:
+    """The groups of a task's graph (one input, one output)."""
+    return Grouped(name, model.graph.inputs[0], model.graph.outputs[0], tuple(groups_of(model)))
+
+
+def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] = frozenset()) -> Lowered:
+    """The steps of a task.
+
+    ``forbidden`` names prepared buffers there is no memory for. The image is read from the buffer "image",
+    the result is written to the buffer "output"; all other buffers are the arena's.
     """
-    image, output = model.graph.inputs[0], model.graph.outputs[0]
     em = Emitter(target, forbidden)
-    em.views[image] = dense(IMAGE, shape_of(image))
-    for group in groups_of(model):
+    em.views[task.image] = dense(IMAGE, shape_of(task.image))
+    for group in task.groups:
         em.nodes = group.nodes
         group.emit(em)
-    return Lowered(name, _deliver(em, em.views[output]), tuple(em.prepared))
+    return Lowered(task.task, _deliver(em, em.views[task.output]), tuple(em.prepared))
 
 
 def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:

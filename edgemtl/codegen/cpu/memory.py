@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgemtl import schedule
-from edgemtl.codegen.cpu.binding import Bound, bind, buffers_of
+from edgemtl.codegen.cpu.binding import Bound, BoundStep, bind, buffers_of
 from edgemtl.codegen.cpu.ir import Step
-from edgemtl.codegen.cpu.lowering import lower_task
+from edgemtl.codegen.cpu.lowering import Grouped, group_task, lower_task
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.errors import BudgetError
 from edgemtl.partition import TaskModel
@@ -44,30 +44,30 @@ def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> La
     """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was
     achieved.
 
-    Convolutions give up Winograd's algorithm in order of prepared bytes per saved millisecond, largest
-    first: the time Winograd saves grows with the multiply-accumulates, so it is prepared bytes per
+    Convolutions give up Winograd's algorithm one at a time. While the arena alone is too large it is the
+    one with the largest workspaces; otherwise the one with most prepared bytes per millisecond it saves,
+    and since the time saved grows with the multiply-accumulates, that is most prepared bytes per
     multiply-accumulate.
     """
-    layout = lay_out(tasks, target, (), budget)
+    grouped = tuple(group_task(task.task.name, task.ir) for task in tasks)
+    layout = lay_out(grouped, target, (), budget)
     least = layout.required_bytes
     while budget is not None and layout.required_bytes > budget:
-        victim = _least_useful_winograd(layout)
+        victim = _least_useful_winograd(layout, budget)
         if victim is None:
             hint = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
             raise BudgetError("the smallest program found", least, budget, hint)
-        layout = lay_out(tasks, target, (*layout.slowed, victim), budget)
+        layout = lay_out(grouped, target, (*layout.slowed, victim), budget)
         least = min(least, layout.required_bytes)
     return layout
 
 
 def lay_out(
-    tasks: Sequence[TaskModel], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
+    tasks: Sequence[Grouped], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
 ) -> Layout:
     """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
-    names = [task.task.name for task in tasks]
-    lowered = [
-        lower_task(name, task.ir, target, frozenset(slowed)) for name, task in zip(names, tasks, strict=True)
-    ]
+    names = [task.task for task in tasks]
+    lowered = [lower_task(task, target, frozenset(slowed)) for task in tasks]
     prefix = common_prefix([task.steps for task in lowered])
     steps = separate([task.steps for task in lowered], names, prefix)
     bound = tuple(bind(s, target, name, prefix) for s, name in zip(steps, names, strict=True))
@@ -105,13 +105,18 @@ def _stack(steps: Iterable[Step]) -> tuple[dict[str, int], int]:
     return offsets, size
 
 
-def _least_useful_winograd(layout: Layout) -> str | None:
-    """The prepared buffer that is largest for the time it saves; None where none is left."""
+def _least_useful_winograd(layout: Layout, budget: int) -> str | None:
+    """The prepared buffer whose convolution should give it up; None where none is left."""
+    arena_alone_fits = layout.plan.arena_bytes <= budget
     scores = {
-        (view.nbytes / bound.kernel.macs, view.buffer)
+        (view.nbytes / bound.kernel.macs if arena_alone_fits else _scratch_bytes(bound), view.buffer)
         for task in layout.tasks
         for bound in task
         for view in bound.step.inputs
         if view.buffer in layout.prepared
     }
     return max(scores)[1] if scores else None
+
+
+def _scratch_bytes(bound: BoundStep) -> int:
+    return sum(buffer.bytes for buffer in bound.workspaces)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgemtl.codegen.cpu.graph import named_constant
-from edgemtl.codegen.cpu.ir import ALIGNMENT, Array
+from edgemtl.codegen.cpu.ir import ALIGNMENT, Array, Constant
 from edgemtl.codegen.cpu.program import WeightTensor
 
 
@@ -27,7 +26,7 @@ class WeightStore:
 
     def add(self, name: str, array: Array) -> int:
         """Store an array unless one with the same type, shape and bytes is there; its offset in bytes."""
-        held = named_constant(name, array)
+        held = Constant(name, np.ascontiguousarray(array))
         if held.key not in self._offsets:
             self._offsets[held.key] = self.size
             self.tensors.append(WeightTensor(self._unique(name), self.size, held.array))

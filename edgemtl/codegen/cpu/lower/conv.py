@@ -13,7 +13,6 @@ from edgemtl.codegen.cpu.graph import (
     attribute,
     input_at,
     is_op,
-    named_constant,
     private_producer,
     shape_of,
 )
@@ -79,10 +78,10 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
     shift = array_of(bias)
     width = weight.shape[0]
     if bias is None or shift is None:
-        named = named_constant(f"zeros_{width}", np.zeros(width, np.float32))
+        named = Constant(f"zeros_{width}", np.zeros(width, np.float32))
     else:
-        named = named_constant(bias.name or "bias", shift)
-    kernel = named_constant(held.name or "weight", weight)
+        named = Constant(bias.name or "bias", shift)
+    kernel = Constant(held.name or "weight", weight)
     spec = _spec(node, shape_of(source), weight.shape)
     return Convolution(node.outputs[0], source, kernel, named, spec, False, (node,))
 

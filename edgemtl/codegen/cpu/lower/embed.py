@@ -14,10 +14,9 @@ from edgemtl.codegen.cpu.graph import (
     constant_operand,
     input_at,
     is_op,
-    named_constant,
     shape_of,
 )
-from edgemtl.codegen.cpu.ir import Array, View, dense
+from edgemtl.codegen.cpu.ir import Array, Constant, View, dense
 from edgemtl.codegen.cpu.match import Group, Refusal
 from edgemtl.codegen.cpu.views import is_view, look
 from edgemtl.tvm_bridge.specs import PatchEmbedSpec
@@ -134,8 +133,8 @@ def _emit(em: Emitter, value: ir.Value, found: _Embedding) -> None:
     assert kernel is not None
     _, channels, height, width = shape_of(image)
     tokens, dim = found.table.shape
-    table = named_constant(f"{weight.name}.positions", found.table.astype(np.float32))
+    table = Constant(f"{weight.name}.positions", found.table.astype(np.float32))
     out = em.new((tokens, dim))
     spec = PatchEmbedSpec(channels, height, width, kernel.shape[2], dim, found.leading)
-    em.step(spec, (em.views[image],), (out,), (named_constant(weight.name or "patch", kernel), table))
+    em.step(spec, (em.views[image],), (out,), (Constant(weight.name or "patch", kernel), table))
     em.define_rows(value, out)

@@ -18,7 +18,6 @@ from edgemtl.codegen.cpu.graph import (
     constant_operand,
     input_at,
     is_private,
-    named_constant,
     private_producer,
     producer,
     shape_of,
@@ -174,11 +173,11 @@ def _linear(
     pixels: bool = False,
 ) -> Linear:
     width, held = array.shape[1], array_of(bias)
-    named = named_constant(weight.name or "weight", array)
+    named = Constant(weight.name or "weight", array)
     if held is None or bias is None:
-        added = named_constant(f"zeros_{width}", np.zeros(width, np.float32))
+        added = Constant(f"zeros_{width}", np.zeros(width, np.float32))
     else:
-        added = named_constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
+        added = Constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
     return Linear(x, named, added, nodes, pixels=pixels)
 
 

@@ -15,13 +15,12 @@ from edgemtl.codegen.cpu.graph import (
     input_at,
     ints_of,
     is_op,
-    named_constant,
     private_producer,
     producer,
     scalar_of,
     shape_of,
 )
-from edgemtl.codegen.cpu.ir import Array
+from edgemtl.codegen.cpu.ir import Array, Constant
 from edgemtl.codegen.cpu.match import Group
 from edgemtl.tvm_bridge.specs import LayerNormSpec
 
@@ -128,8 +127,8 @@ def _vector(value: ir.Value | None, name: str, width: int, fill: float) -> tuple
 def _emit(em: Emitter, last: ir.Node, norm: _Norm) -> None:
     rows = em.rows(norm.source)
     width = rows.shape[1]
-    scale = named_constant(*_vector(norm.scale, f"ones_{width}", width, 1.0))
-    shift = named_constant(*_vector(norm.shift, f"zeros_{width}", width, 0.0))
+    scale = Constant(*_vector(norm.scale, f"ones_{width}", width, 1.0))
+    shift = Constant(*_vector(norm.shift, f"zeros_{width}", width, 0.0))
     out = em.new(rows.shape)
     em.step(LayerNormSpec(rows.shape[0], width, norm.epsilon), (rows,), (out,), (scale, shift))
     em.define_rows(last.outputs[0], out)

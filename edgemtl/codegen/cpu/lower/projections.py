@@ -5,33 +5,30 @@ side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.emit import Emitter
-from edgemtl.codegen.cpu.graph import is_private, named_constant, shape_of
-from edgemtl.codegen.cpu.ir import Array
-from edgemtl.codegen.cpu.lower.linear import Linear, match_core
+from edgemtl.codegen.cpu.graph import is_private, shape_of
+from edgemtl.codegen.cpu.ir import Constant
+from edgemtl.codegen.cpu.lower.linear import match_core
 from edgemtl.codegen.cpu.views import is_view
 from edgemtl.tvm_bridge.specs import LinearSpec
 
 
 @dataclass(frozen=True)
 class Projections:
-    """The values the projections compute and their linear layers, in the order q, k, v; the views behind
-    them.
+    """The values three projections compute, in the order q, k, v, the joint layer, and the nodes up to
+    attention.
     """
 
     values: tuple[ir.Value, ...]
-    linears: tuple[Linear, ...]
-    views: tuple[ir.Node, ...]
-
-    @property
-    def nodes(self) -> tuple[ir.Node, ...]:
-        """All nodes from the input of the projections to attention."""
-        return (*self.views, *(node for linear in self.linears for node in linear.nodes))
+    source: ir.Value
+    weight: Constant
+    bias: Constant
+    nodes: tuple[ir.Node, ...]
 
 
 def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
@@ -47,7 +44,11 @@ def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
         return None
     if any(linear.pixels or linear.source is not linears[0].source for linear in linears):
         return None
-    return Projections(values, linears, tuple(views))
+    weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
+    weight = Constant("+".join(w.name for w in weights), np.concatenate([w.array for w in weights], 1))
+    bias = Constant("+".join(b.name for b in biases), np.concatenate([b.array for b in biases]))
+    nodes = (*views, *(node for linear in linears for node in linear.nodes))
+    return Projections(values, linears[0].source, weight, bias, nodes)
 
 
 def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
@@ -65,20 +66,13 @@ def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
 
 def emit_projections(em: Emitter, found: Projections) -> None:
     """One linear layer of all the weights; each projection's value is a range of its columns."""
-    rows = em.rows(found.linears[0].source)
-    weights, biases = ([getattr(linear, kind) for linear in found.linears] for kind in ("weight", "bias"))
-    weight = named_constant("+".join(w.name for w in weights), np.concatenate([w.array for w in weights], 1))
-    bias = named_constant("+".join(b.name for b in biases), np.concatenate([b.array for b in biases]))
-    out = em.new((rows.shape[0], weight.array.shape[1]))
-    em.step(
-        LinearSpec(rows.shape[0], rows.shape[1], out.shape[1], "", False), (rows,), (out,), (weight, bias)
-    )
-    ends = np.cumsum([w.array.shape[1] for w in weights])
-    for value, end, held in zip(found.values, ends, weights, strict=True):
-        cut = slice(end - held.array.shape[1], end)
-        columns = out.apply(partial(_columns, cut=cut))
+    rows = em.rows(found.source)
+    out = em.new((rows.shape[0], found.bias.array.size))
+    spec = LinearSpec(rows.shape[0], rows.shape[1], out.shape[1], "", False)
+    em.step(spec, (rows,), (out,), (found.weight, found.bias))
+    begin = 0
+    for value in found.values:
+        end = begin + shape_of(value)[-1]
+        columns = out.apply(itemgetter((slice(None), slice(begin, end))))
         em.views[value] = em.reshaped(columns, shape_of(value))
-
-
-def _columns(rows: Array, cut: slice) -> Array:
-    return rows[:, cut]
+        begin = end
