@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.model import MoELayer
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.frontend.values import is_constant, sizes_of
+from edgemtl.frontend.values import is_constant, is_static, sizes_of
 
 INPUTS = ("x", "logits", "w1", "b1", "w2", "b2")
 
@@ -33,6 +33,10 @@ def _describe(node: ir.Node) -> MoELayer:
             raise UnsupportedError(
                 f"node {node.name}", reason, "export the model with its weights as initializers"
             )
+    for name, value in zip(INPUTS, values, strict=True):
+        if not is_static(value):
+            hint = "export the model with fixed sizes"
+            raise UnsupportedError(f"node {node.name}", f"the shape of its {name} is not fixed", hint)
     a, shapes = MoEAttributes.from_node(node), [sizes_of(value) for value in values]
     if [len(shape) for shape in shapes] != [2, 2, 3, 2, 3, 2]:
         raise ModelError(
