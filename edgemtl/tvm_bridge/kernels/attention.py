@@ -65,9 +65,7 @@ def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
     def body(*buffers: Buffer) -> None:
         _emit(spec, target, _Buffers(*buffers))
 
-    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.9g}".replace(
-        ".", "p"
-    ).replace("-", "m")
+    symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.9g}"
     return define(symbol, operands, body, 2 * spec.heads * spec.tokens**2 * spec.head_dim)
 
 
@@ -177,9 +175,7 @@ def _attend(
         column += width
 
 
-def _score(
-    spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int
-) -> None:
+def _score(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int) -> None:
     """scores[part] = Q K^T, not yet scaled, in tiles as tall as the widest panel allows."""
     columns, widest = _key_columns(spec, target), panel_width(target)
 
@@ -212,19 +208,18 @@ def _score(
             column += width
 
 
-def _exponentiate(
-    spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, row: Expr, sums: Buffer
-) -> None:
+def _exponentiate(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, row: Expr, sums: Buffer) -> None:
     """scores[part, row] = exp(scale (score - largest)), and its sum in sums[row]; padded keys become nothing."""
     columns, lanes = _key_columns(spec, target), target.lanes
     factor = f32(spec.scale * math.log2(math.e))
+    most, padded = (tirx.max, PADDED_SCORE) if spec.scale >= 0 else (tirx.min, -PADDED_SCORE)
     with T.serial(columns - spec.tokens) as pad:
-        T.buffer_store(b.scores, f32(PADDED_SCORE), [part, row, spec.tokens + pad])
+        T.buffer_store(b.scores, f32(padded), [part, row, spec.tokens + pad])
     largest, total, chunk = local(lanes), local(2 * lanes), local(2 * lanes)
     fill(largest, lanes, lambda lane: b.scores[part, row, lane])
     with T.serial(columns // lanes - 1) as c:
-        fill(largest, lanes, lambda lane: tirx.max(largest[lane], b.scores[part, row, (c + 1) * lanes + lane]))
-    reduce_lanes(largest, lanes, tirx.max)
+        fill(largest, lanes, lambda lane: most(largest[lane], b.scores[part, row, (c + 1) * lanes + lane]))
+    reduce_lanes(largest, lanes, most)
     T.buffer_store(largest, largest[0] * factor, [0])
     fill(total, 2 * lanes, lambda lane: f32(0.0))
 

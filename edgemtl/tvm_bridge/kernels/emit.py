@@ -23,6 +23,8 @@ Lane = Callable[[Expr], Expr]
 # The whole weights section seen as one array: only its start matters, an int32 must index it.
 WEIGHTS_SPACE_ELEMENTS = 2**31 - 1
 CPU_DEVICE = 1
+# Numbers in symbols: no points and signs.
+SYMBOL_LETTERS = str.maketrans({".": "p", "-": "m", "+": None})
 
 
 def f32(value: float) -> Expr:
@@ -37,6 +39,7 @@ def i32(value: int) -> Expr:
 
 def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None], macs: int = 0) -> Kernel:
     """A kernel whose ``body`` is called with one buffer per operand, in order, and emits the code."""
+    symbol = symbol.translate(SYMBOL_LETTERS)
     with IRBuilder() as builder:
         with T.prim_func(private=True):
             T.func_name(symbol)
@@ -72,9 +75,7 @@ def fill(buffer: Buffer, width: int, value: Lane) -> None:
     vector_store(buffer, width, value, lambda lane: (lane,))
 
 
-def store_row(
-    buffer: Buffer, valid: int, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]
-) -> None:
+def store_row(buffer: Buffer, valid: int, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]) -> None:
     """A vector store of ``width`` lanes of which only the first ``valid`` exist in memory."""
     if valid == width:
         vector_store(buffer, width, value, index)
@@ -221,9 +222,7 @@ def _gelu_tanh(x: Expr) -> Expr:
 
 
 def _sigmoid(x: Expr) -> Expr:
-    return f32(1.0) / (
-        f32(1.0) + exp2(tirx.max(tirx.min(x * f32(-math.log2(math.e)), f32(126.0)), f32(-126.0)))
-    )
+    return f32(1.0) / (f32(1.0) + exp2(tirx.max(tirx.min(x * f32(-math.log2(math.e)), f32(126.0)), f32(-126.0))))
 
 
 # 2^x on [-0.5, 0.5], highest power first: least squares reweighted to a relative error below 8e-8.

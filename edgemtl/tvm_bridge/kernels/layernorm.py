@@ -27,9 +27,7 @@ from edgemtl.tvm_bridge.specs import LayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(
-    spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift [dim], as they are."""
     return np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(shift, np.float32)
 
@@ -52,7 +50,7 @@ def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
             with guarded(tirx.all(part < target.threads, row < spec.rows)):
                 _emit_row(spec, target, x, scale, shift, y, row)
 
-    return define(f"layernorm_{spec.rows}x{spec.dim}_{spec.epsilon:.9g}".replace("-", "m"), operands, body)
+    return define(f"layernorm_{spec.rows}x{spec.dim}_{spec.epsilon:.9g}", operands, body)
 
 
 def _emit_row(
@@ -70,9 +68,7 @@ def _emit_row(
         lambda wide, first: vector_store(
             y,
             wide,
-            lambda lane: (
-                (x[row, first + lane] - moments[0]) * moments[1] * scale[first + lane] + shift[first + lane]
-            ),
+            lambda lane: (x[row, first + lane] - moments[0]) * moments[1] * scale[first + lane] + shift[first + lane],
             lambda lane: (row, first + lane),
         ),
     )

@@ -49,12 +49,8 @@ def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
                 _route(spec, *buffers)
 
     digest = f"{kept}of{spec.experts}" if kept != spec.experts else f"{spec.experts}"
-    symbol = (
-        f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:.9g}".replace(
-            ".", "p"
-        )
-    )
-    return define(symbol.replace("-", "m"), operands, body)
+    symbol = f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:.9g}"
+    return define(symbol, operands, body)
 
 
 def _route(

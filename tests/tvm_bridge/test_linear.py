@@ -1,0 +1,65 @@
+"""The linear kernel against float64."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgemtl.tvm_bridge.kernels import linear
+from edgemtl.tvm_bridge.specs import LinearSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+from tests.tvm_bridge.harness import close, normal, run, targets
+
+ACTIVATIONS = {
+    "": lambda x: x,
+    "relu": torch.relu,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "silu": torch.nn.functional.silu,
+}
+
+
+def check(spec: LinearSpec, target: CpuTarget, factor: float = 1.0) -> None:
+    x, w, b = normal(spec.rows, spec.k) * np.float32(factor), normal(spec.k, spec.n), normal(spec.n)
+    weight, bias = linear.pack(spec, target, w, b)
+    added = {"residual": normal(spec.rows, spec.n, seed=1)} if spec.residual else {}
+    y = run(linear.build(spec, target), target, x=x, weight=weight, bias=bias, **added)["y"]
+    expected = ACTIVATIONS[spec.activation](torch.from_numpy(x.astype(float) @ w + b)).numpy()
+    close(y, expected + added.get("residual", 0.0))
+
+
+@given(
+    st.builds(
+        LinearSpec,
+        rows=st.integers(1, 40),
+        k=st.integers(1, 70),
+        n=st.integers(1, 150),
+        activation=st.sampled_from(list(ACTIVATIONS)),
+        residual=st.booleans(),
+    ),
+    st.sampled_from(targets(1) + targets(2) + targets(3)),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_any_size(spec: LinearSpec, target: CpuTarget) -> None:
+    check(spec, target)
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LinearSpec(129, 192, 576, "", False),
+        LinearSpec(1, 1, 1, "gelu", True),
+        LinearSpec(9, 3, 21, "gelu", True),
+    ],
+    ids=str,
+)
+def test_sizes_of_models(spec: LinearSpec, target: CpuTarget) -> None:
+    check(spec, target)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_of_extreme_values(activation: str) -> None:
+    for target in targets():
+        check(LinearSpec(4, 5, 33, activation, False), target, factor=1e4)
