@@ -3,6 +3,7 @@
 Standard library and numpy only, so that a device can read it.
 """
 
+from edgemtl.bundle.extract import extract_program
 from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
 from edgemtl.bundle.manifest import (
     SCHEMA_VERSION,
@@ -45,6 +46,7 @@ __all__ = [
     "WeightEntry",
     "crop_input",
     "expand_input",
+    "extract_program",
     "open_bundle",
     "pack_golden",
     "parse_manifest",

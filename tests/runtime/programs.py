@@ -162,9 +162,7 @@ def manifest(target: CpuTarget, steps: int = 4) -> Manifest:
                 for task in WEIGHTS
             },
         ),
-        weights=tuple(
-            WeightEntry(name, 64 * i, 64, (16,), "float32") for i, name in enumerate(("scale", *WEIGHTS))
-        ),
+        weights=tuple(WeightEntry(name, 64 * i, 64, (16,), "float32") for i, name in enumerate(("scale", *WEIGHTS))),
         golden=(),
     )
 

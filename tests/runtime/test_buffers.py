@@ -16,9 +16,7 @@ def test_a_write_outside(place: int, word: str) -> None:
     room = buffer.array.base
     assert room is not None
     room[outside - room.ctypes.data] = 0
-    message = (
-        f"the program must write inside its arena of 100 bytes, and wrote {word} it; compile the bundle again"
-    )
+    message = f"the program must write inside its arena of 100 bytes, and wrote {word} it; compile the bundle again"
     with pytest.raises(IntegrityError, match=message):
         buffer.check()
 

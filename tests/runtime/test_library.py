@@ -29,9 +29,7 @@ print(*sorted(unwanted.intersection(sys.modules)))
 
 
 def test_what_is_imported(bundle: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", CODE, str(bundle)], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", CODE, str(bundle)], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
 
 
@@ -85,9 +83,7 @@ def test_the_copy_is_sealed() -> None:
 
 
 def test_bytes_that_are_no_library() -> None:
-    with pytest.raises(
-        UnsupportedError, match=r"the program's library: it cannot be loaded .*; compile the bundle"
-    ):
+    with pytest.raises(UnsupportedError, match=r"the program's library: it cannot be loaded .*; compile the bundle"):
         Library(b"\x7fELF" + bytes(100))
 
 

@@ -46,9 +46,7 @@ def test_another_architecture() -> None:
 
 
 def test_vectors_that_do_not_exist() -> None:
-    with pytest.raises(
-        UnsupportedError, match="aarch64 has no vectors of 512 bits; compile the bundle again"
-    ):
+    with pytest.raises(UnsupportedError, match="aarch64 has no vectors of 512 bits; compile the bundle again"):
         check_target(target("aarch64-linux-gnu", 512), "aarch64", frozenset({"asimd"}))
 
 

@@ -219,9 +219,7 @@ def test_use_in_a_fork(bundle: Path) -> None:
         os.waitpid(child, 0)
         os.close(writer)
         with open(reader, "rb") as file:
-            assert file.read().startswith(
-                b"a Session must be used in the process that opened it, not in a fork"
-            )
+            assert file.read().startswith(b"a Session must be used in the process that opened it, not in a fork")
 
 
 @pytest.mark.parametrize("threads", [0, -1, 257])
@@ -232,9 +230,7 @@ def test_threads_refused(bundle: Path, threads: int) -> None:
 
 @pytest.mark.parametrize("device", ["sim", "rtl", "zcu104"])
 def test_devices_without_a_program(bundle: Path, device: str) -> None:
-    message = (
-        f"device {device}: this bundle holds no program for it, only one for cpu; open it with device='cpu'"
-    )
+    message = f"device {device}: this bundle holds no program for it, only one for cpu; open it with device='cpu'"
     with pytest.raises(UnsupportedError, match=message):
         Session.open(bundle, device=device)
 
@@ -246,9 +242,7 @@ def test_unknown_device(bundle: Path) -> None:
 
 def test_bundle_of_another_machine(tmp_path: Path) -> None:
     path = programs.write(tmp_path / "a.edgemtl")
-    other = replace(
-        programs.manifest(resolve("cpu")).program.target, triple="aarch64-linux-gnu", vector_bits=128
-    )
+    other = replace(programs.manifest(resolve("cpu")).program.target, triple="aarch64-linux-gnu", vector_bits=128)
     program = replace(programs.manifest(resolve("cpu")).program, target=other)
     programs.write(path, program=program)
     with pytest.raises(UnsupportedError, match="the bundle is for aarch64, this machine is x86_64"):

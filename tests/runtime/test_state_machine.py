@@ -71,6 +71,4 @@ def test_sessions(bundle) -> None:
     machine = type("BundleSessions", (Sessions,), {"path": str(bundle)})
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))

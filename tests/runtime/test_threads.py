@@ -47,9 +47,7 @@ def test_eight_threads(bundle: Path) -> None:
         random = np.random.default_rng(seed)
         out = np.empty_like(images[0])
         wrong = 0
-        for task, i in zip(
-            random.choice(TASKS, SWITCHES // 8), random.integers(0, 4, SWITCHES // 8), strict=True
-        ):
+        for task, i in zip(random.choice(TASKS, SWITCHES // 8), random.integers(0, 4, SWITCHES // 8), strict=True):
             wrong += not np.array_equal(session.run(str(task), images[i], out=out), wanted[str(task), int(i)])
         return wrong
 
@@ -68,9 +66,7 @@ def test_two_sessions_at_once(bundle: Path) -> None:
     def work(threads: int) -> bool:
         with Session.open(bundle, threads=threads) as session:
             return all(
-                np.array_equal(session.run(task, image), expected(task, image))
-                for _ in range(200)
-                for task in TASKS
+                np.array_equal(session.run(task, image), expected(task, image)) for _ in range(200) for task in TASKS
             )
 
     with ThreadPoolExecutor(4) as pool:
