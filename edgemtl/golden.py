@@ -36,11 +36,15 @@ def make_golden(
     for task in tasks:
         stored, margin = _choose(task, first_image, seed)
         whole = expand_input(stored, model.input.shape)
-        entry, members = pack_golden(task.task.name, stored, _answer(model_file, model, task, whole), TOLERANCE)
+        entry, members = pack_golden(
+            task.task.name, stored, _answer(model_file, model, task, whole), TOLERANCE
+        )
         entries.append(entry)
         sections.update(members)
         if margin < LEAST_MARGIN:
-            notes.append(f"{task.task.name}: a router hesitates by {margin:.1e} on the golden input; its self-test may fail")
+            notes.append(
+                f"{task.task.name}: a router hesitates by {margin:.1e} on the golden input; its self-test may fail"
+            )
     return tuple(entries), sections, tuple(notes)
 
 
@@ -48,7 +52,9 @@ def _choose(task: TaskModel, image: Array | None, seed: int) -> tuple[Array, flo
     """The part of an input to store, and the least margin of any router on it."""
     generator = np.random.default_rng(seed)
     shape = task.input.shape
-    drawn = [image] if image is not None else [generator.standard_normal(shape, np.float32) for _ in range(DRAWS)]
+    drawn = (
+        [image] if image is not None else [generator.standard_normal(shape, np.float32) for _ in range(DRAWS)]
+    )
     stored = [crop_input(candidate) for candidate in drawn]
     margins = _least_margins(task, [expand_input(part, shape) for part in stored])
     best = int(np.argmax(margins))
@@ -63,7 +69,9 @@ def _least_margins(task: TaskModel, images: Sequence[Array]) -> list[float]:
     session = _session(ir.to_proto(watched).SerializeToString())
     held = [MoEAttributes.from_node(node) for node in nodes]
     runs = (session.run(None, {task.input.name: image})[1:] for image in images)
-    return [min((_margin(x, a) for x, a in zip(logits, held, strict=True)), default=np.inf) for logits in runs]
+    return [
+        min((_margin(x, a) for x, a in zip(logits, held, strict=True)), default=np.inf) for logits in runs
+    ]
 
 
 def _margin(logits: Array, held: MoEAttributes) -> float:
@@ -78,7 +86,10 @@ def _answer(model_file: Path, model: MultiTaskModel, task: TaskModel, image: Arr
     """onnxruntime's output: of the user's file where it is exact and takes the image alone, else of the task's graph."""
     if task.pathway != "calibrated":
         session = _session(str(model_file))
-        names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
+        names = (
+            [value.name for value in session.get_inputs()],
+            [value.name for value in session.get_outputs()],
+        )
         if names[0] == [model.input.name] and task.task.output in names[1]:
             return np.asarray(session.run([task.task.output], {model.input.name: image})[0])
     session = _session(ir.to_proto(task.ir).SerializeToString())

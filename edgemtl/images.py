@@ -19,7 +19,9 @@ def read_rgb(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path}: a picture must have at most {MAX_PIXELS} pixels, not {image.width}x{image.height}")
+                raise InputError(
+                    f"{path}: a picture must have at most {MAX_PIXELS} pixels, not {image.width}x{image.height}"
+                )
             return np.asarray(image.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -46,8 +48,9 @@ def resize_rgb(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def normalise(rgb: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     """uint8 [H,W,3] to float32 [1,3,H,W]: (value / 255 - mean) / std per channel."""
-    scaled = rgb.astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(((scaled - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)[None], dtype=np.float32)
+    offset, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    planes = ((rgb.astype(np.float32) / np.float32(255) - offset) / scale).transpose(2, 0, 1)
+    return np.ascontiguousarray(planes[None], dtype=np.float32)
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:

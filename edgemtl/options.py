@@ -53,4 +53,6 @@ class CompileOptions:
         if (self.mean is None) != (self.std is None):
             raise UsageError("--mean and --std must be given together, or neither")
         if self.pathway == "calibrated" and self.calibration is None:
-            raise UsageError("--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use")
+            raise UsageError(
+                "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
+            )

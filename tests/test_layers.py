@@ -33,8 +33,6 @@ BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES 
 """Rooms off the way of the data, and what they may import."""
 RUNTIME_USERS = {"evaluate", "driver", "cli"}
 """Only what runs programs knows the runtime."""
-EXCEPTIONS = {("report", "evaluate")}
-"""Imports against the order that still stand; one that is gone must leave this list."""
 
 DEVICE = {"numpy", "tvm_ffi"}
 """Libraries a device has."""
@@ -123,12 +121,8 @@ def _allowed(room: str, target: str) -> bool:
 
 
 def test_rooms_import_downwards_only():
-    wrong = [i for i, target in OURS if not _allowed(i.room, target) and (i.room, target) not in EXCEPTIONS]
+    wrong = [i for i, target in OURS if not _allowed(i.room, target)]
     assert not wrong, "\n".join(f"{i.file} imports {i.target}" for i in wrong)
-
-
-def test_exceptions_are_still_needed():
-    assert {(i.room, target) for i, target in OURS if not _allowed(i.room, target)} == EXCEPTIONS
 
 
 def test_exporters_are_imported_when_asked_for_only():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 import edgemtl
@@ -33,7 +32,9 @@ def options(
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options that stand before the verb."""
     VERBOSITY.level = 0 if quiet else 1 + verbose
@@ -47,12 +48,11 @@ for room in (models, build, deploy, measure, setup):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported, 4 over budget, 5 integrity."""
     try:
-        outcome = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
+        outcome = app(arguments or sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.Abort:
         return _fail("interrupted", 130)
-    except click.ClickException as error:
-        error.show()
-        return 2
+    except typer.TyperException as error:
+        return _fail(error.format_message(), 2)
     except EdgemtlError as error:
         if VERBOSITY.debug:
             raise

@@ -21,12 +21,21 @@ def compile_(
     task: TaskList = None,
     pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
     precision: Annotated[str, typer.Option("--precision", help="fp32.")] = "fp32",
-    memory_budget: Annotated[str | None, typer.Option("--memory-budget", help="Most the runtime may allocate, e.g. 8MiB.")] = None,
-    calibration: Annotated[Path | None, typer.Option("--calibration", help="Folder of images for --pathway calibrated.")] = None,
+    memory_budget: Annotated[
+        str | None, typer.Option("--memory-budget", help="Most the runtime may allocate, e.g. 8MiB.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Folder of images for --pathway calibrated.")
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="Most threads a session can use.")] = 2,
-    mean: Annotated[str | None, typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none.")] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),
+    ] = None,
     std: Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")] = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Draws the golden input.")] = 0,
     json: Json = False,
 ) -> None:
@@ -53,7 +62,13 @@ def compile_(
     emit(
         result.to_json(),
         json,
-        lambda c: c.print(table(f"{output} ({format_bytes(result.bundle_bytes)})", ("task", "pathway", "steps", "MMAC", "weights"), rows)),
+        lambda c: c.print(
+            table(
+                f"{output} ({format_bytes(result.bundle_bytes)})",
+                ("task", "pathway", "steps", "MMAC", "weights"),
+                rows,
+            )
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 SCHEMA_VERSION = 1
+PIPE_COLUMNS = 200
 
 
 @dataclass
@@ -57,7 +58,8 @@ def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console],
     if as_json:
         sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
     else:
-        render(Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        # A file or a pipe has no width to fit.
+        render(Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

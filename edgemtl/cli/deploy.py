@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,9 @@ bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_
 
 def run(
     bundle: BundleFile,
-    input: Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")],
+    input: Annotated[
+        list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
     task: TaskList = None,
     threads: Threads = 2,
@@ -79,7 +81,11 @@ def verify(bundle: BundleFile, json: Json = False) -> None:
         sections = [(s.name, s.bytes, s.sha256) for s in opened.manifest.sections]
     document = {"verified": True, "sections": [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]}
     rows = [(n, format_bytes(b), h[:16]) for n, b, h in sections]
-    emit(document, json, lambda c: c.print(table("every section is what was written", ("section", "size", "sha256"), rows)))
+    emit(
+        document,
+        json,
+        lambda c: c.print(table("every section is what was written", ("section", "size", "sha256"), rows)),
+    )
 
 
 @bundle_app.command("info")
@@ -93,17 +99,31 @@ def info(bundle: BundleFile, json: Json = False) -> None:
     emit({"manifest": document}, json, lambda c: _draw_info(c, document))
 
 
-def _draw_info(console: Console, document: dict) -> None:
+def _draw_info(console: Console, document: dict[str, Any]) -> None:
     program = document["program"]
-    console.print(f"model {document['model']['name']}  target {program['target']['name']} ({program['target']['mcpu']})")
+    console.print(
+        f"model {document['model']['name']}  target {program['target']['name']} ({program['target']['mcpu']})"
+    )
     rows = [
-        (t["name"], t["kind"], t["pathway"], "x".join(map(str, program["tasks"][t["name"]]["output"]["shape"])), program["tasks"][t["name"]]["steps"])
+        (
+            t["name"],
+            t["kind"],
+            t["pathway"],
+            "x".join(map(str, program["tasks"][t["name"]]["output"]["shape"])),
+            program["tasks"][t["name"]]["steps"],
+        )
         for t in document["tasks"]
     ]
     console.print(table("", ("task", "kind", "pathway", "output", "steps"), rows))
     memory = [(name, format_bytes(program[f"{name}_bytes"])) for name in ("arena", "prepared", "weights")]
     console.print(table("memory", ("region", "size"), memory))
-    console.print(table("sections", ("section", "size"), [(s["name"], format_bytes(s["bytes"])) for s in document["sections"]]))
+    console.print(
+        table(
+            "sections",
+            ("section", "size"),
+            [(s["name"], format_bytes(s["bytes"])) for s in document["sections"]],
+        )
+    )
     for text in document["notes"]:
         console.print(f"note: {text}", markup=False)
 

@@ -4,53 +4,51 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.flags import Json, ModelFile, Target, TaskList
-from edgemtl.errors import UsageError
 from edgemtl.units import format_bytes
+
+if TYPE_CHECKING:
+    from edgemtl.partition import Cost, Inspection
 
 
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help=".safetensors or .pth with the weights.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help=".safetensors or .pth with the weights.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")] = None,
     task: TaskList = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
+    from edgemtl.exporters.build import build_model
     from edgemtl.exporters.to_onnx import export_onnx
 
     if (checkpoint is None) == (seed is None):
         raise UsageError("export must be given exactly one of --checkpoint FILE and --seed N (random weights)")
     with step("building the model"):
-        model = _build_model(checkpoint, preset, config, seed)
+        model = build_model(checkpoint, preset, config, seed)
     with step("exporting and comparing with torch"):
         report = export_onnx(model, output, tasks=task)
     rows = [(name, f"{error:.2e}") for name, error in report.max_abs_error.items()]
     document = {"model": str(output), "max_abs_error": report.max_abs_error}
-    emit(document, json, lambda c: c.print(table(f"{output}: onnxruntime against torch", ("task", "max abs error"), rows)))
-
-
-def _build_model(checkpoint: Path | None, preset: str | None, config: Path | None, seed: int | None):  # type: ignore[no-untyped-def]
-    from edgemtl.exporters.checkpoints import load_checkpoint, random_model
-    from edgemtl.exporters.models import preset as preset_config
-    from edgemtl.exporters.models import read_config
-
-    if preset is not None and config is not None:
-        raise UsageError("export must be given --preset or --config, not both")
-    chosen = preset_config(preset) if preset else read_config(config) if config else None
-    if checkpoint is not None:
-        return load_checkpoint(checkpoint, chosen)
-    if chosen is None:
-        raise UsageError("--seed must come with --preset NAME or --config FILE: random weights need a model")
-    return random_model(chosen, seed or 0)
+    emit(
+        document,
+        json,
+        lambda c: c.print(table(f"{output}: onnxruntime against torch", ("task", "max abs error"), rows)),
+    )
 
 
 def inspect(model: ModelFile, json: Json = False) -> None:
@@ -61,10 +59,26 @@ def inspect(model: ModelFile, json: Json = False) -> None:
     emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
 
 
-def _draw_inspection(console: Console, found) -> None:  # type: ignore[no-untyped-def]
-    console.print(f"input {'x'.join(map(str, found.input_shape))}, {len(found.tasks)} tasks, {len(found.moe)} MoE layers")
+def _draw_inspection(console: Console, found: Inspection) -> None:
+    console.print(f"input {found.input.name} {'x'.join(map(str, found.input.shape))} float32")
+    rows = [(of.task.name, of.task.kind, *_cost_cells(of.cost)) for of in found.tasks]
+    rows += [("shared by all", "", *_cost_cells(found.common)), ("full model", "", *_cost_cells(found.full))]
+    console.print(table("", ("task", "kind", "encoder MMAC", "head MMAC", "MMAC", "weights"), rows))
+    layers = [
+        (of.task.name, pathway.node, f"{len(pathway.experts)} of {pathway.total}", pathway.top_k)
+        for of in found.tasks
+        for pathway in of.moe
+    ]
+    if layers:
+        console.print(table("experts within reach", ("task", "layer", "experts", "k"), layers))
     for text in found.notes:
         console.print(f"note: {text}", markup=False)
+
+
+def _cost_cells(cost: Cost) -> tuple[str, str, str, str]:
+    macs = (cost.encoder_macs, cost.head_macs, cost.macs)
+    encoder, head, total = (f"{count / 1e6:.1f}" for count in macs)
+    return encoder, head, total, format_bytes(cost.weight_bytes)
 
 
 def check(

@@ -22,7 +22,9 @@ def list_targets(json: Json = False) -> None:
     emit(
         {"targets": [asdict(t) for t in rows]},
         json,
-        lambda c: c.print(table("", ("target", "processor", "vector bits"), [(t.name, t.mcpu, t.vector_bits) for t in rows])),
+        lambda c: c.print(
+            table("", ("target", "processor", "vector bits"), [(t.name, t.mcpu, t.vector_bits) for t in rows])
+        ),
     )
 
 

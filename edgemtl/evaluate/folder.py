@@ -38,7 +38,9 @@ def read_label(folder: Path, stem: str) -> np.ndarray:
         raise InputError(f"{folder}: must hold a label {stem}.png or {stem}.npy for image {stem}; it holds neither")
     with Image.open(picture) as image:
         if image.mode not in ("L", "P", "1", "I;16"):
-            raise InputError(f"{picture}: a label must have one channel, not mode {image.mode}; save class ids or a mask")
+            raise InputError(
+                f"{picture}: a label must have one channel, not mode {image.mode}; save class ids or a mask"
+            )
         return np.asarray(image)
 
 

@@ -35,7 +35,9 @@ def _timed(session: Session, task: str, image: np.ndarray, out: np.ndarray) -> f
     return (time.perf_counter() - start) * 1e3
 
 
-def measure_latency(session: Session, tasks: Sequence[str], warmup: int, runs: int, seed: int) -> tuple[TaskLatency, ...]:
+def measure_latency(
+    session: Session, tasks: Sequence[str], warmup: int, runs: int, seed: int
+) -> tuple[TaskLatency, ...]:
     """Measure every task in turn, run by run, so that a change of the machine's speed touches all alike.
 
     In each round a task runs three times: after another task (the switch), once more to settle, and steady.

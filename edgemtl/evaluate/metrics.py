@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemtl.errors import InputError
+from edgemtl.report.decode import salient
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -188,12 +189,6 @@ def widen(mask: Mask) -> Mask:
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def salient(prediction: Array) -> Mask:
-    """Where a saliency output [1 or 2, H, W] says salient [H, W]."""
-    result: Mask = prediction[0] > 0 if len(prediction) == 1 else prediction[1] > prediction[0]
-    return result
-
-
 def _f_score(right: int, predicted: int, found: int, labelled: int) -> dict[str, float]:
     if predicted + labelled == 0:
         return {"f_score": float("nan"), "precision": float("nan"), "recall": float("nan")}
@@ -211,9 +206,7 @@ def _outlier(truth: NDArray[np.int64], classes: int) -> int:
     return int(truth[(truth < 0) | (truth >= classes)][0])
 
 
-def _check(
-    kind: str, prediction: Array, label: Array, output: tuple[int, ...], truth: tuple[int, ...]
-) -> None:
+def _check(kind: str, prediction: Array, label: Array, output: tuple[int, ...], truth: tuple[int, ...]) -> None:
     if prediction.shape != output:
         raise InputError(f"a {kind} prediction must have shape {output}, not {prediction.shape}")
     if label.shape != truth:

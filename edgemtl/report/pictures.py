@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edgemtl.errors import InputError
-from edgemtl.evaluate.metrics import salient
+from edgemtl.report.decode import salient
 
 Array = NDArray[Any]
 Picture = NDArray[np.uint8]
@@ -34,9 +34,7 @@ PALETTE: Final = np.array(
 )
 """Colours of the first classes; later ones are spread by the golden ratio (`class_colours`)."""
 
-_DEPTH_STOPS: Final = np.array(
-    [(253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (68, 1, 84)], np.float64
-)
+_DEPTH_STOPS: Final = np.array([(253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (68, 1, 84)], np.float64)
 """Viridis at five places, near to far."""
 
 _UNLABELLED: Final = np.array((0, 0, 0), np.uint8)
@@ -53,9 +51,7 @@ def class_colours(classes: int) -> Picture:
 def colourise(prediction: Array, kind: str) -> Picture:
     """Picture [H, W, 3] of a prediction [C, H, W] as the model outputs it; raises `InputError`."""
     if prediction.ndim != 3:
-        raise InputError(
-            f"a prediction must have three axes (channels, height, width), not {prediction.ndim}"
-        )
+        raise InputError(f"a prediction must have three axes (channels, height, width), not {prediction.ndim}")
     if kind not in _PAINTERS:
         raise InputError(f"the kind of a task must be one of {', '.join(_PAINTERS)}, not {kind!r}")
     return _PAINTERS[kind](prediction)
@@ -110,9 +106,7 @@ _PAINTERS: Final[dict[str, Callable[[Array], Picture]]] = {
     "normals": colourise_normals,
     "edges": _edges,
     "saliency": lambda prediction: _grey(salient(prediction)),
-    "other": lambda prediction: _grey(
-        (prediction[0] - prediction[0].min()) / max(np.ptp(prediction[0]), 1e-6)
-    ),
+    "other": lambda prediction: _grey((prediction[0] - prediction[0].min()) / max(np.ptp(prediction[0]), 1e-6)),
 }
 
 
@@ -125,9 +119,7 @@ def contact_sheet(
     """
     sizes = {picture.shape for row in rows for picture in row}
     if len({len(row) for row in rows}) != 1 or len(sizes) != 1:
-        raise InputError(
-            f"the rows of a contact sheet must be equally long and of one size, not {sorted(sizes)}"
-        )
+        raise InputError(f"the rows of a contact sheet must be equally long and of one size, not {sorted(sizes)}")
     height, width, _ = sizes.pop()
     top = 16 if titles else 0
     step_y, step_x = height * scale + gap_px, width * scale + gap_px

@@ -153,8 +153,9 @@ def print_table(
         "weights",
     ):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    of_task = {inspected.task.name: inspected.cost for inspected in costs.tasks}
     for row in latency:
-        a, cost = accuracy[row.task], costs.tasks[row.task]
+        a, cost = accuracy[row.task], of_task[row.task]
         table.add_row(
             row.task, a.metric, f"{a.compiled:.4f}", f"{a.torch:.4f}", f"{a.max_abs_error:.1e}",
             f"{row.median_ms:.2f}", f"{row.switch_ms:+.2f}", f"{cost.macs / 1e6:.1f}", format_bytes(cost.weight_bytes),
@@ -192,8 +193,8 @@ def main() -> None:
         latency = measure_latency(session, session.tasks, warmup=10, runs=50, seed=0)
         memory = session.memory
     print_table(accuracy, latency, inspect_model(model_file), options.threads)
-    print(f"runtime memory: arena {format_bytes(memory.arena)}, prepared weights {format_bytes(memory.prepared)}, "
-          f"mapped weights {format_bytes(memory.weights)}; peak of a process {format_bytes(peak_memory_bytes(bundle))}")  # fmt: skip
+    print(f"runtime memory: arena {format_bytes(memory.arena_bytes)}, prepared weights {format_bytes(memory.prepared_bytes)}, "
+          f"mapped weights {format_bytes(memory.weights_bytes)}; peak of a process {format_bytes(peak_memory_bytes(bundle))}")  # fmt: skip
     print(
         f"pictures: {options.out}/scenes.png (held-out scenes), {options.out}/photo.png (a real photograph, out of domain)"
     )
