@@ -24,9 +24,7 @@ class Buffer:
         try:
             room = np.full(length + 2 * GUARD_BYTES + ALIGNMENT, GUARD, np.uint8)
         except MemoryError:
-            raise BudgetError(
-                name, size, 0, "free memory or compile with a smaller --memory-budget"
-            ) from None
+            raise BudgetError(name, size, 0, "free memory or compile with a smaller --memory-budget") from None
         start = GUARD_BYTES + -(room.ctypes.data + GUARD_BYTES) % ALIGNMENT
         self.array: Bytes = room[start : start + length]
         self.array[:] = 0

@@ -14,13 +14,9 @@ FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 def check_batch(image: object, shape: tuple[int, ...]) -> FloatArray:
     """``image`` if it is float32 [B, C, H, W] with B >= 1 and the C, H, W of ``shape``. Raises InputError."""
     if not isinstance(image, np.ndarray):
-        raise InputError(
-            f"image must be a numpy array, not {type(image).__name__}; convert it with numpy.asarray"
-        )
+        raise InputError(f"image must be a numpy array, not {type(image).__name__}; convert it with numpy.asarray")
     if image.dtype != np.float32:
-        raise InputError(
-            f"image must be float32, not {image.dtype}; convert it with image.astype(numpy.float32)"
-        )
+        raise InputError(f"image must be float32, not {image.dtype}; convert it with image.astype(numpy.float32)")
     if image.ndim != 4 or image.shape[1:] != shape[1:] or not image.shape[0]:
         wanted = ", ".join(map(str, shape[1:]))
         raise InputError(f"image must have the shape [B, {wanted}], not {list(image.shape)}; resize it")
@@ -45,9 +41,7 @@ def output_for(task: str, shape: tuple[int, ...], frames: int, given: object) ->
     if given is None:
         return np.empty(wanted, np.float32)
     if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != wanted:
-        found = (
-            f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
-        )
+        found = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
         raise InputError(f"out of {task} must be a float32 array of shape {list(wanted)}, not {found}")
     if not given.flags.writeable:
         raise InputError(f"out of {task} must be a writable array, not a read-only one; copy it")

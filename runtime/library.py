@@ -53,9 +53,7 @@ def load_runtime() -> ctypes.CDLL:
         return ctypes.CDLL(find_runtime(), ctypes.RTLD_GLOBAL)
     except OSError as error:
         reason = f"it cannot be loaded ({error})"
-        raise UnsupportedError(
-            RUNTIME, reason, "pip install apache-tvm, or put it on LD_LIBRARY_PATH"
-        ) from None
+        raise UnsupportedError(RUNTIME, reason, "pip install apache-tvm, or put it on LD_LIBRARY_PATH") from None
 
 
 def find_runtime() -> str:
@@ -84,9 +82,7 @@ class Library:
         except Exception as error:
             self.close()
             reason = f"it cannot be loaded ({error})"
-            raise UnsupportedError(
-                "the program's library", reason, "compile the bundle on this machine"
-            ) from None
+            raise UnsupportedError("the program's library", reason, "compile the bundle on this machine") from None
 
     def function(self, name: str) -> Callable[..., Any]:
         """An exported function. Raises UnsupportedError where the library has none of this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -29,19 +30,16 @@ class Session:
 
     def __init__(self, bundle: Bundle, device: Device, worker: Worker, check_arena: bool) -> None:
         self._bundle, self._device, self._worker, self._check_arena = bundle, device, worker, check_arena
+        self._closing = threading.Lock()
         self._finite = np.empty(bundle.manifest.input.shape, np.bool_)
         self._tasks = {
-            task.name: TaskInfo(
-                task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps
-            )
+            task.name: TaskInfo(task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps)
             for task in bundle.manifest.tasks
             for program in (bundle.manifest.program.tasks[task.name],)
         }
 
     @classmethod
-    def open(
-        cls, path: str | Path, device: str = "cpu", threads: int = 2, check_arena: bool = False
-    ) -> Session:
+    def open(cls, path: str | Path, device: str = "cpu", threads: int = 2, check_arena: bool = False) -> Session:
         """Open a bundle: check every byte of it, load its program, prepare its weights.
 
         threads: at most that many compute, the caller's own not counted among them.
@@ -72,9 +70,10 @@ class Session:
 
     def close(self) -> None:
         """Wait for the run under way, then let go of everything; may be called twice."""
-        self._worker.close()
-        self._device.close()
-        self._bundle.close()
+        with self._closing:
+            self._worker.close()
+            self._device.close()
+            self._bundle.close()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -146,9 +145,7 @@ class Session:
         for name in names:
             self.task_info(name)
         if not names or len(set(names)) != len(names):
-            raise UsageError(
-                f"tasks must be one or more of {', '.join(self._tasks)}, each once, not {list(names)}"
-            )
+            raise UsageError(f"tasks must be one or more of {', '.join(self._tasks)}, each once, not {list(names)}")
         return names
 
     def _run_batch(self, names: tuple[str, ...], batch: FloatArray, outputs: dict[str, FloatArray]) -> None:
@@ -159,14 +156,17 @@ class Session:
                 self._device.run(name, begin, self._tasks[name].steps)
                 np.copyto(outputs[name][index], self._device.outputs[name][0])
                 begin = self._bundle.manifest.program.common_prefix_steps
-            if self._check_arena:
-                self._device.check_guards()
+            self._finish()
 
     def _stage(self, frame: FloatArray) -> None:
         np.copyto(self._device.image[0], frame)
         check_finite(self._device.image, self._finite)
         if self._check_arena:
             self._device.poison()
+
+    def _finish(self) -> None:
+        if self._check_arena:
+            self._device.check_guards()
 
     def _profile(self, task: str, batch: FloatArray) -> tuple[StepTime, ...]:
         self._stage(batch[0])
@@ -175,6 +175,7 @@ class Session:
             start = time.perf_counter()
             self._device.run(task, layer.step, layer.step + 1)
             times.append(StepTime(layer.step, layer.kernel, layer.origin, time.perf_counter() - start))
+        self._finish()
         return tuple(times)
 
     def _compare(self, golden: Golden) -> SelftestResult:

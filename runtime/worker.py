@@ -34,9 +34,7 @@ class Worker:
         try:
             future = self._executor.submit(function, *args, **kwargs)
         except RuntimeError:
-            raise UsageError(
-                "a Session must be open to be used, and this one was closed; open it again"
-            ) from None
+            raise UsageError("a Session must be open to be used, and this one was closed; open it again") from None
         return future.result()
 
     def close(self) -> None:

@@ -50,9 +50,7 @@ def open_device(name: str, bundle: Bundle, threads: int) -> Device:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
     if name != bundle.manifest.program.device:
         reason = f"this bundle holds no program for it, only one for {bundle.manifest.program.device}"
-        raise UnsupportedError(
-            f"device {name}", reason, f"open it with device={bundle.manifest.program.device!r}"
-        )
+        raise UnsupportedError(f"device {name}", reason, f"open it with device={bundle.manifest.program.device!r}")
     from edgemtl.runtime.devices.cpu import CpuDevice
 
     return CpuDevice(bundle, threads)

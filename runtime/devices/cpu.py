@@ -29,21 +29,17 @@ class CpuDevice:
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        program = bundle.manifest.program
+        program, shape = bundle.manifest.program, bundle.manifest.input.shape
         check_this_machine(program.target)
-        check_memory(program.arena_bytes + program.prepared_bytes)
-        self._program, self._threads = program, threads
-        shape = bundle.manifest.input.shape
+        staging = FLOAT_BYTES * prod(shape) + sum(_output_bytes(task) for task in program.tasks.values())
+        check_memory(program.arena_bytes + program.prepared_bytes + staging)
+        self._program, self._threads, self._staging_bytes = program, threads, staging
         self._image = Buffer("image", FLOAT_BYTES * prod(shape))
         self._arena = Buffer("arena", program.arena_bytes)
         self._prepared = Buffer("prepared memory", program.prepared_bytes)
-        self._outputs = {
-            name: Buffer(f"output of {name}", _output_bytes(task)) for name, task in program.tasks.items()
-        }
+        self._outputs = {name: Buffer(f"output of {name}", _output_bytes(task)) for name, task in program.tasks.items()}
         self.image = _as_floats(self._image, shape)
-        self.outputs = {
-            name: _as_floats(self._outputs[name], t.output.shape) for name, t in program.tasks.items()
-        }
+        self.outputs = {name: _as_floats(self._outputs[name], t.output.shape) for name, t in program.tasks.items()}
         weights = bundle.weights() if program.weights_bytes else np.zeros(1, np.uint8)
         spaces = [_tensor(a) for a in (self._arena.array, weights, self._prepared.array, self._image.array)]
         self._spaces = {name: (*spaces, _tensor(buffer.array)) for name, buffer in self._outputs.items()}
@@ -83,9 +79,9 @@ class CpuDevice:
     def memory(self) -> Memory:
         """Bytes held."""
         program = self._program
-        staging = self._image.size + sum(buffer.size for buffer in self._outputs.values())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Memory(program.arena_bytes, program.prepared_bytes, staging, program.weights_bytes, peak)
+        sizes = (program.arena_bytes, program.prepared_bytes, self._staging_bytes, program.weights_bytes)
+        return Memory(*sizes, peak)
 
     def close(self) -> None:
         """Unload the library and let go of the mapped weights; may be called twice."""

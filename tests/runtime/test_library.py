@@ -28,6 +28,12 @@ print(*sorted(unwanted.intersection(sys.modules)))
 """
 
 
+def test_a_session_left_open_at_exit(bundle: Path) -> None:
+    code = CODE.replace("with Session.open(sys.argv[1]) as session:", "session = Session.open(sys.argv[1])\nif True:")
+    result = subprocess.run([sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
 def test_what_is_imported(bundle: Path) -> None:
     result = subprocess.run([sys.executable, "-c", CODE, str(bundle)], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

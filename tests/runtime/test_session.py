@@ -251,7 +251,7 @@ def test_bundle_of_another_machine(tmp_path: Path) -> None:
 
 def test_more_memory_than_the_machine_has(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    with pytest.raises(BudgetError, match="the program needs 18624 bytes, the budget is 10000 bytes"):
+    with pytest.raises(BudgetError, match="the program needs 43200 bytes, the budget is 10000 bytes"):
         Session.open(bundle)
 
 

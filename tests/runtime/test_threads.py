@@ -112,6 +112,16 @@ def test_close_waits_for_the_run_under_way(bundle: Path) -> None:
         session.run("depth", picture(0))
 
 
+def test_many_close_at_once(bundle: Path) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            session = Session.open(bundle)
+            for done in [pool.submit(session.close) for _ in range(8)]:
+                done.result()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 def test_a_session_that_is_forgotten_ends_its_threads(bundle: Path) -> None:
     before = _tasks_of_process()
     session = Session.open(bundle)
