@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Conv2dSpec:
-    """Convolution of [height, width, cin] with bias, then an activation (see LinearSpec), to [out_height, out_width, cout].
+    """Convolution of [height, width, cin] with bias and activation to [out_height, out_width, cout].
 
     ``stride`` and ``dilation`` are (vertical, horizontal), ``pad`` is (top, left, bottom, right) of zeros.
     """
@@ -26,12 +26,16 @@ class Conv2dSpec:
     @property
     def out_height(self) -> int:
         """Rows of the output."""
-        return _out_size(self.height + self.pad[0] + self.pad[2], self.kernel[0], self.stride[0], self.dilation[0])
+        return _out_size(
+            self.height + self.pad[0] + self.pad[2], self.kernel[0], self.stride[0], self.dilation[0]
+        )
 
     @property
     def out_width(self) -> int:
         """Columns of the output."""
-        return _out_size(self.width + self.pad[1] + self.pad[3], self.kernel[1], self.stride[1], self.dilation[1])
+        return _out_size(
+            self.width + self.pad[1] + self.pad[3], self.kernel[1], self.stride[1], self.dilation[1]
+        )
 
 
 def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:
@@ -40,9 +44,9 @@ def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:
 
 @dataclass(frozen=True)
 class ResizeSpec:
-    """Bilinear resize of [height, width, channels], pixel centres at halves, edges clamped (ONNX half_pixel linear).
+    """Bilinear resize of [height, width, channels], edges clamped (ONNX Resize, linear, half_pixel).
 
-    The result is NCHW [1, channels, out_height, out_width] where ``planar``, else [out_height, out_width, channels].
+    The result is [1, channels, out_height, out_width] where ``planar``, else [out_height, out_width, channels].
     """
 
     height: int
@@ -55,10 +59,11 @@ class ResizeSpec:
 
 @dataclass(frozen=True)
 class WinogradSpec:
-    """3x3 convolution, stride 1, one pixel of zero padding, of a [height, width, cin] image, bias and activation.
+    """3x3 convolution, stride 1, one pixel of zero padding, to [height, width, cout], bias and activation.
 
-    ``upsample``: the image is a [height / 2, width / 2, cin] one enlarged bilinearly, never stored; height and
-    width are even then. The weights are WinogradWeightsSpec's result.
+    ``upsample``: the image is a [height / 2, width / 2, cin] one enlarged bilinearly, never stored; height
+    and width are even then. ``pointwise``: columns of a 1x1 convolution with bias behind the activation, 0
+    for none; the result is [height, width, pointwise or cout]. The weights are WinogradWeightsSpec's result.
     """
 
     height: int
@@ -67,6 +72,7 @@ class WinogradSpec:
     cout: int
     upsample: bool
     activation: str
+    pointwise: int = 0
 
 
 @dataclass(frozen=True)

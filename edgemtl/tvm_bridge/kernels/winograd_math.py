@@ -1,8 +1,8 @@
 """Winograd's algorithm F(4x4, 3x3): the matrices, and the transforms as sums of vectors.
 
-Y = A^T [(G g G^T) * (B^T d B)] A by Toom and Cook's construction (Lavin and Gray, arXiv 1509.09308) on the points
-0, 3/4, -3/4, 3/2, -3/2 and infinity: a quarter of the error of 0, 1, -1, 2, -2 at the same cost. B^T is monic, so
-the denominators are all in G, which is applied once.
+Y = A^T [(G g G^T) * (B^T d B)] A by Toom and Cook's construction (Lavin and Gray, arXiv 1509.09308) on the
+points 0, 3/4, -3/4, 3/2, -3/2 and infinity: a quarter of the error of 0, 1, -1, 2, -2 at the same cost. B^T
+is monic, so the denominators are all in G, which is applied once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 Expr = Any
 
 TILE = 4
+KERNEL = 3
 WINDOW = 6
+PLACES = WINDOW**2
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 INNER, OUTER = POINTS[1], POINTS[3]
 
@@ -51,7 +53,7 @@ def output_row(r: Sequence[Expr], constant: Callable[[float], Expr]) -> list[Exp
 
 
 def enlarge_row(low: Sequence[Expr], constant: Callable[[float], Expr]) -> list[Expr]:
-    """Four times the six samples of a line enlarged to twice its size, from the four low-resolution samples there."""
+    """Four times the six samples of a line enlarged to twice its size, from the four samples around them."""
     three = constant(3.0)
     pairs = [(low[i], low[i + 1]) for i in range(3)]
     return [sample for a, b in pairs for sample in (a * three + b, b * three + a)]

@@ -1,0 +1,120 @@
+"""Winograd's convolution against torch in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgemtl.tvm_bridge.kernels import winograd, winograd_weights
+from edgemtl.tvm_bridge.kernels.winograd_math import (
+    TILE,
+    WINDOW,
+    enlarge_row,
+    input_row,
+    output_row,
+    weight_matrix,
+)
+from edgemtl.tvm_bridge.specs_conv import WinogradSpec, WinogradWeightsSpec
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.tvm_bridge.harness import close, normal, run, targets
+
+CASES = (
+    WinogradSpec(1, 1, 1, 1, False, ""),
+    WinogradSpec(1, 7, 3, 7, False, "relu"),
+    WinogradSpec(5, 3, 7, 3, False, "gelu"),
+    WinogradSpec(17, 31, 40, 96, False, "relu"),
+    WinogradSpec(8, 16, 64, 128, False, ""),
+    WinogradSpec(6, 9, 257, 1, False, ""),
+    WinogradSpec(4, 4, 16, 257, False, "relu"),
+    WinogradSpec(2, 2, 1, 40, True, ""),
+    WinogradSpec(14, 6, 40, 48, True, "relu"),
+    WinogradSpec(24, 32, 96, 64, True, "relu", 19),
+    WinogradSpec(5, 7, 3, 7, False, "relu", 1),
+    WinogradSpec(10, 18, 96, 160, True, "silu", 40),
+)
+
+
+def arrays_of(spec: WinogradSpec) -> tuple[np.ndarray, ...]:
+    """An image, weights that keep its scale, biases."""
+    low = (spec.height // 2, spec.width // 2) if spec.upsample else (spec.height, spec.width)
+    weight = normal(spec.cout, spec.cin, 3, 3) / np.float32(3 * spec.cin**0.5)
+    last = normal(spec.cout, spec.pointwise) / np.float32(spec.cout**0.5)
+    return normal(*low, spec.cin), weight, normal(spec.cout), last, normal(spec.pointwise)
+
+
+def expected(spec: WinogradSpec, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The same in double precision."""
+    image, weight, bias, last_weight, last_bias = (torch.from_numpy(a.astype(np.float64)) for a in arrays)
+    image = image.permute(2, 0, 1)[None]
+    if spec.upsample:
+        image = torch.nn.functional.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+    result = torch.nn.functional.conv2d(image, weight, bias, padding=1)
+    if spec.activation:
+        result = getattr(torch.nn.functional, spec.activation)(result)
+    pixels = result[0].permute(1, 2, 0)
+    return (pixels @ last_weight + last_bias if spec.pointwise else pixels).numpy()
+
+
+def output(spec: WinogradSpec, target: CpuTarget) -> np.ndarray:
+    """Weights transformed, then the convolution."""
+    x, weight, bias, *last = arrays_of(spec)
+    form = WinogradWeightsSpec(spec.cin, spec.cout, spec.upsample)
+    (raw,) = winograd_weights.pack(form, target, weight)
+    prepared = run(winograd_weights.build(form, target), target, raw=raw)
+    packed = winograd.pack(spec, target, bias, *(last if spec.pointwise else ()))
+    weights = dict(zip(("bias", "last_weight", "last_bias"), packed, strict=False))
+    return run(winograd.build(spec, target), target, x=x, **prepared, **weights)["y"]
+
+
+@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize("spec", CASES, ids=lambda spec: f"{spec.height}x{spec.width}x{spec.cin}x{spec.cout}")
+def test_matches_double_precision(spec: WinogradSpec, target: CpuTarget) -> None:
+    close(output(spec, target), expected(spec, arrays_of(spec)))
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    cin=st.integers(1, 40),
+    cout=st.integers(1, 70),
+    upsample=st.booleans(),
+    pointwise=st.sampled_from([0, 0, 3, 33]),
+    threads=st.integers(1, 5),
+)
+def test_any_size_matches(
+    height: int, width: int, cin: int, cout: int, upsample: bool, pointwise: int, threads: int
+) -> None:
+    factor = 2 if upsample else 1
+    spec = WinogradSpec(height * factor, width * factor, cin, cout, upsample, "relu", pointwise)
+    close(output(spec, resolve("cpu", threads)), expected(spec, arrays_of(spec)))
+
+
+@pytest.mark.parametrize(
+    "spec", [WinogradSpec(8, 16, 40, 128, False, ""), WinogradSpec(18, 14, 33, 70, True, "relu", 19)], ids=str
+)
+def test_the_same_bits_for_any_number_of_parts(spec: WinogradSpec) -> None:
+    one = output(spec, resolve("cpu", 1))
+    for threads in (2, 3):
+        assert output(spec, resolve("cpu", threads)).tobytes() == one.tobytes()
+
+
+def test_the_transforms_compute_a_convolution_of_a_line() -> None:
+    random = np.random.default_rng(1)
+    samples, kernel = random.standard_normal(WINDOW), random.standard_normal(3)
+    products = weight_matrix(False) @ kernel * np.array(input_row(list(samples), float))
+    direct = [samples[i : i + 3] @ kernel for i in range(TILE)]
+    np.testing.assert_allclose(output_row(list(products), float), direct, rtol=1e-12)
+
+
+def test_enlarged_samples_carry_four_times_the_bilinear_ones() -> None:
+    low = np.random.default_rng(2).standard_normal(4)
+    line = torch.from_numpy(low)[None, None]
+    twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[
+        0, 0
+    ].numpy()
+    np.testing.assert_allclose(enlarge_row(list(low), float), 4 * twice[1:-1], rtol=1e-12)
+    np.testing.assert_array_equal(weight_matrix(True) * 4, weight_matrix(False))
