@@ -17,9 +17,7 @@ def parse(text: str, opset: int = 20, **initializers: np.ndarray) -> ir.Model:
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
     loaded = ir.from_proto(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True)(loaded)
-    loaded = ir.from_proto(
-        onnx.shape_inference.infer_shapes(ir.to_proto(loaded), strict_mode=True, data_prop=True)
-    )
+    loaded = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(loaded), strict_mode=True, data_prop=True))
     loaded.graph.sort()
     return loaded
 

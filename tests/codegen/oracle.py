@@ -38,7 +38,5 @@ def _gap(attributes: MoEAttributes, logits: np.ndarray) -> float:
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     p = powers / powers.sum(-1, keepdims=True)
     ranked = -np.sort(-p[:, list(attributes.experts or range(p.shape[1]))], axis=-1)
-    gaps = [
-        float((ranked[:, j] - ranked[:, j + 1]).min()) for j in range(ranked.shape[1] - 1) if j < attributes.k
-    ]
+    gaps = [float((ranked[:, j] - ranked[:, j + 1]).min()) for j in range(ranked.shape[1] - 1) if j < attributes.k]
     return gaps[attributes.k - 1] if len(gaps) >= attributes.k else 1.0

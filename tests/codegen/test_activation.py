@@ -28,8 +28,7 @@ FORMS = {
     "gelu_tanh": 'y = Gelu<approximate = "tanh">(x)',
     "gelu, divide by root 2": "a = Div(x, root2) \n b = Erf(a) \n c1 = Add(b, one) \n d1 = Mul(x, c1)"
     " \n y = Mul(d1, half)",
-    "gelu, half first": "h = Mul(x, half) \n a = Mul(x, rroot2) \n b = Erf(a) \n c1 = Add(one, b)"
-    " \n y = Mul(h, c1)",
+    "gelu, half first": "h = Mul(x, half) \n a = Mul(x, rroot2) \n b = Erf(a) \n c1 = Add(one, b) \n y = Mul(h, c1)",
     "gelu_tanh, pow": "p = Pow(x, three) \n q = Mul(p, d) \n r = Add(x, q) \n s = Mul(r, c)"
     " \n t = Tanh(s) \n u = Add(t, one)"
     " \n v = Mul(u, half) \n y = Mul(x, v)",

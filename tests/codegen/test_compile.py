@@ -23,9 +23,7 @@ from tests.support.models import TASKS, build_and_export, moe_configs, small_con
 TOLERANCE = 1e-4
 
 
-def specialised(
-    config: ModelConfig, folder: Path, mode: str = "exact", seed: int = 0
-) -> tuple[TaskModel, ...]:
+def specialised(config: ModelConfig, folder: Path, mode: str = "exact", seed: int = 0) -> tuple[TaskModel, ...]:
     """Every task of a random model of this config."""
     model = read_model(build_and_export(config, seed, folder)[1])
     images = [random(*model.input.shape, seed=7)] if mode == "calibrated" else None
@@ -44,9 +42,7 @@ def assert_matches(tasks: tuple[TaskModel, ...], target: CpuTarget, seed: int = 
         image = image_of(task, seed)
         (expected,) = oracle.run(task, image)
         assert oracle.decides_clearly(task, image), "choose another seed"
-        np.testing.assert_allclose(
-            machine.run(task.task.name, image), expected, atol=TOLERANCE, rtol=TOLERANCE
-        )
+        np.testing.assert_allclose(machine.run(task.task.name, image), expected, atol=TOLERANCE, rtol=TOLERANCE)
     return program
 
 
@@ -78,13 +74,9 @@ def test_a_task_behind_the_common_prefix_gives_the_same_bits(
     image = image_of(demo[0])
     whole = [machine.run(task.task.name, image) for task in demo]
     machine.run(demo[0].task.name, image)
-    assert (
-        program.common_prefix_steps == 13
-    )  # embedding, one dense block, the second block's attention and norm
+    assert program.common_prefix_steps == 13  # embedding, one dense block, the second block's attention and norm
     for task, expected in zip(demo[1:], whole[1:], strict=True):
-        np.testing.assert_array_equal(
-            machine.run(task.task.name, image, program.common_prefix_steps), expected
-        )
+        np.testing.assert_array_equal(machine.run(task.task.name, image, program.common_prefix_steps), expected)
 
 
 def test_single_steps_make_the_whole(program: CpuProgram, demo: tuple[TaskModel, ...]) -> None:
@@ -100,14 +92,10 @@ def test_the_same_tasks_give_the_same_bytes(demo: tuple[TaskModel, ...], program
     again = compile_cpu(demo, resolve("cpu"), memory_budget=None)
     assert again.library == program.library
     assert to_manifest(again) == to_manifest(program)
-    assert all(
-        a.array.tobytes() == b.array.tobytes() for a, b in zip(again.weights, program.weights, strict=True)
-    )
+    assert all(a.array.tobytes() == b.array.tobytes() for a, b in zip(again.weights, program.weights, strict=True))
 
 
-def test_tasks_share_the_weights_they_have_in_common(
-    demo: tuple[TaskModel, ...], program: CpuProgram
-) -> None:
+def test_tasks_share_the_weights_they_have_in_common(demo: tuple[TaskModel, ...], program: CpuProgram) -> None:
     alone = compile_cpu(demo[:1], resolve("cpu"), memory_budget=None)
     assert alone.common_prefix_steps == 0
     others = program.weights_bytes - alone.weights_bytes
@@ -178,7 +166,5 @@ def test_an_unknown_precision_is_refused(demo: tuple[TaskModel, ...]) -> None:
 
 
 def test_no_task_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"a program must have at least one task, not none; name one with --task"
-    ):
+    with pytest.raises(UsageError, match=r"a program must have at least one task, not none; name one with --task"):
         compile_cpu((), resolve("cpu"), memory_budget=None)

@@ -34,9 +34,7 @@ def test_a_value_read_twice_ends_the_linear_pattern() -> None:
 
 
 def test_a_residual_of_another_shape_is_left() -> None:
-    model = parse(
-        "g (float[6,8] x, float[1,16] r) => (y) {a = MatMul(x, w) \n y = Add(a, r)}", w=random(8, 16)
-    )
+    model = parse("g (float[6,8] x, float[1,16] r) => (y) {a = MatMul(x, w) \n y = Add(a, r)}", w=random(8, 16))
     assert kinds(model) == ["linear", "left"]
 
 
@@ -57,9 +55,7 @@ def test_gemm_is_a_linear(transposed: int) -> None:
 
 
 def test_a_one_by_one_convolution_is_a_linear_of_pixels() -> None:
-    model = parse(
-        "g (float[1,8,3,5] x) => (y) {a = Conv(x, w, b) \n y = Relu(a)}", w=random(16, 8, 1, 1), b=random(16)
-    )
+    model = parse("g (float[1,8,3,5] x) => (y) {a = Conv(x, w, b) \n y = Relu(a)}", w=random(16, 8, 1, 1), b=random(16))
     assert kinds(model) == ["linear"]
 
 

@@ -90,9 +90,7 @@ def test_what_cannot_fit_names_the_least_that_would(tasks: tuple[TaskModel, ...]
     assert fit(tasks, TARGET, caught.value.required).required_bytes == caught.value.required
 
 
-def test_a_program_without_winograd_computes_the_same(
-    tasks: tuple[TaskModel, ...], unbounded: Layout
-) -> None:
+def test_a_program_without_winograd_computes_the_same(tasks: tuple[TaskModel, ...], unbounded: Layout) -> None:
     program = compile_cpu(tasks, TARGET, memory_budget=unbounded.required_bytes // 5)
     assert program.prepared_bytes + program.arena_bytes <= unbounded.required_bytes // 5
     assert any("without Winograd's algorithm, to fit the memory budget" in note for note in program.notes)

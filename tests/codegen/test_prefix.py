@@ -48,3 +48,11 @@ def test_buffers_behind_the_prefix_belong_to_their_task() -> None:
     separated = separate([one, two], ["x", "y"], common_prefix([one, two]))
     assert [step.buffers for step in separated[0]] == [(IMAGE, "v0"), ("v0", "x.v1"), ("x.v1", OUTPUT)]
     assert [step.buffers for step in separated[1]] == [(IMAGE, "v0"), ("v0", "y.v1"), ("y.v1", OUTPUT)]
+
+
+def test_a_buffer_that_is_written_in_parts_is_shared_whole_or_not_at_all() -> None:
+    whole = dense("v0", (8,))
+    halves = [Step(f"copy {i}", (dense(IMAGE, (4,)),), (whole.apply(lambda a, i=i: a[4 * i :][:4]),)) for i in (0, 1)]
+    other = Step("other", (dense(IMAGE, (4,)),), (halves[1].outputs[0],))
+    assert common_prefix([(*halves,), (*halves,)]) == 2
+    assert common_prefix([(*halves,), (halves[0], other)]) == 0

@@ -32,9 +32,7 @@ def compile_cpu(
     where the budget cannot hold, UsageError for a precision the target does not have or without tasks.
     """
     if precision not in PRECISIONS:
-        raise UsageError(
-            f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}"
-        )
+        raise UsageError(f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     if not tasks:
         raise UsageError("a program must have at least one task, not none; name one with --task")
     layout = fit(tasks, target, memory_budget)
@@ -118,10 +116,7 @@ def _notes(layout: Layout) -> tuple[str, ...]:
     arena = f"arena of {layout.plan.arena_bytes} bytes, {gap}"
     return (
         arena,
-        *(
-            f"{_weight_name(name)}: without Winograd's algorithm, to fit the memory budget"
-            for name in layout.slowed
-        ),
+        *(f"{_weight_name(name)}: without Winograd's algorithm, to fit the memory budget" for name in layout.slowed),
     )
 
 

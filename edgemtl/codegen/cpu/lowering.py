@@ -53,9 +53,7 @@ def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:
     copied.
     """
     whole = result.is_dense and result.offset == 0 and space_of(result.buffer) == "arena"
-    if not whole or any(
-        v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer
-    ):
+    if not whole or any(v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer):
         em.copy(result, dense(OUTPUT, result.shape, result.dtype))
         return tuple(em.steps)
 

@@ -57,9 +57,7 @@ class _Cover:
         return True
 
 
-def cover(
-    nodes: Sequence[ir.Node], matchers: Sequence[Matcher], otherwise: Callable[..., Group]
-) -> list[Group]:
+def cover(nodes: Sequence[ir.Node], matchers: Sequence[Matcher], otherwise: Callable[..., Group]) -> list[Group]:
     """Every node in exactly one group, in an order that respects the data flow.
 
     ``nodes`` are in topological order. ``otherwise(node, refusal)`` makes the group of a node no matcher

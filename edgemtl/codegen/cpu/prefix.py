@@ -13,16 +13,29 @@ Steps = tuple[Step, ...]
 def common_prefix(tasks: Sequence[Steps]) -> int:
     """How many leading steps are the same work on the same buffers in every task; 0 for one task alone.
 
-    A step that writes a task's output is never shared: each task has its own.
+    A step that writes a task's output is never shared: each task has its own. Nor is one that writes a part of a
+    buffer the rest of which is written behind the prefix.
     """
     if len(tasks) < 2:
         return 0
     shared = 0
     for steps in zip(*tasks, strict=False):
-        if any(step != steps[0] for step in steps) or any(view.buffer == OUTPUT for view in steps[0].outputs):
+        if any(step != steps[0] for step in steps) or OUTPUT in _written(steps[:1]):
             break
         shared += 1
+    while (begun := _first_half_written(tasks, shared)) < shared:
+        shared = begun
     return shared
+
+
+def _first_half_written(tasks: Sequence[Steps], shared: int) -> int:
+    """The first of the shared steps that writes a buffer a later step of some task writes too."""
+    later = set().union(*(_written(steps[shared:]) for steps in tasks))
+    return next((i for i in range(shared) if _written(tasks[0][i : i + 1]) & later), shared)
+
+
+def _written(steps: Sequence[Step]) -> set[str]:
+    return {view.buffer for step in steps for view in step.outputs}
 
 
 def separate(tasks: Sequence[Steps], names: Sequence[str], prefix: int) -> tuple[Steps, ...]:

@@ -84,12 +84,7 @@ def is_view(node: ir.Node | None) -> bool:
     Slices, gathers and splits count where what they take is written in the graph: a slice with positive
     steps, a gather of one scalar index.
     """
-    if (
-        node is None
-        or not is_op(node, *VIEW_OPS)
-        or node.inputs[0] is None
-        or node.inputs[0].const_value is not None
-    ):
+    if node is None or not is_op(node, *VIEW_OPS) or node.inputs[0] is None or node.inputs[0].const_value is not None:
         return False
     if node.op_type == "Slice":
         steps = input_at(node, 4)

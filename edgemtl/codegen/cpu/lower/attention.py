@@ -59,18 +59,12 @@ def match_attention(node: ir.Node) -> Group | Refusal | None:
         return None
     product = private_producer(scores.value, "MatMul")
     if product is None:
-        return Refusal(
-            "attention scores must be a scaled product of q and k, not a sum with a mask", "remove the mask"
-        )
+        return Refusal("attention scores must be a scaled product of q and k, not a sum with a mask", "remove the mask")
     q, k, v = product.inputs[0], product.inputs[1], node.inputs[1]
     if q is None or k is None or v is None:
         return None
     *lead, heads, tokens, width = (1, *shape_of(q))[-4:]
-    if (
-        lead != [1]
-        or shape_of(v)[-3:] != (heads, tokens, width)
-        or shape_of(k)[-3:] != (heads, width, tokens)
-    ):
+    if lead != [1] or shape_of(v)[-3:] != (heads, tokens, width) or shape_of(k)[-3:] != (heads, width, tokens):
         return Refusal("attention must have as many keys as queries and heads of one width", "")
     scaled_q, scaled_k = unscaled(q), unscaled(k)
     factor = scores.factor * scaled_q.factor * scaled_k.factor
@@ -137,9 +131,7 @@ def _emit(em: Emitter, found: _Attention, operands: tuple[ir.Value, ir.Value, ir
     heads, tokens, width = found.shape
     if found.projections is not None:
         emit_projections(em, found.projections)
-    q, k, v = (
-        em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True)
-    )
+    q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True))
     packed = _packed(em, (q, k.transpose((0, 2, 1)), v), found)
     out = em.new((tokens, heads * width))
     em.step(AttentionSpec(tokens, heads, width, found.scale), (packed,), (out,))

@@ -104,9 +104,7 @@ def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Con
 
 def _emit(em: Emitter, found: Convolution) -> None:
     pixels = em.pixels(found.source)
-    rows = (_winograd(em, found, pixels) if _gains_by_winograd(found.spec) else None) or _direct(
-        em, found, pixels
-    )
+    rows = (_winograd(em, found, pixels) if _gains_by_winograd(found.spec) else None) or _direct(em, found, pixels)
     em.define_pixels(found.value, rows)
 
 
@@ -116,10 +114,7 @@ def _gains_by_winograd(spec: Conv2dSpec) -> bool:
     """
     regular = (spec.kernel, spec.stride, spec.pad, spec.dilation, spec.groups)
     tiles = -(-spec.height // TILE) * -(-spec.width // TILE)
-    return (
-        regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1)
-        and 36 * tiles * 2 <= 9 * spec.height * spec.width
-    )
+    return regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1) and 36 * tiles * 2 <= 9 * spec.height * spec.width
 
 
 def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:

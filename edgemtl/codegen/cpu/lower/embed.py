@@ -85,13 +85,7 @@ def _patches(value: ir.Value) -> _Embedding | None:
         assert before is not None
         seen = before
     conv = seen.producer()
-    if (
-        conv is None
-        or not chain
-        or not _is_patching(conv)
-        or len(seen.uses()) != 1
-        or not _are_rows(seen, chain)
-    ):
+    if conv is None or not chain or not _is_patching(conv) or len(seen.uses()) != 1 or not _are_rows(seen, chain):
         return None
     bias = array_of(input_at(conv, 2))
     _, dim, height, width = shape_of(seen)
@@ -110,9 +104,7 @@ def _is_patching(conv: ir.Node) -> bool:
         return False
     plain = attribute(conv, "group", 1) == 1 and not any(attribute(conv, "pads", (0, 0, 0, 0)))
     return (
-        plain
-        and tuple(attribute(conv, "strides", (1, 1))) == weight.shape[2:]
-        and weight.shape[2] == weight.shape[3]
+        plain and tuple(attribute(conv, "strides", (1, 1))) == weight.shape[2:] and weight.shape[2] == weight.shape[3]
     )
 
 

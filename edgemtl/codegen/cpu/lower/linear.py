@@ -61,9 +61,7 @@ def _match_residual(node: ir.Node) -> Group | None:
         linear = match_activated(behind) if behind is not None else None
         if linear is not None and not (linear.pixels and between):
             nodes = (node, *between, *linear.nodes)
-            return Group(
-                "linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual)
-            )
+            return Group("linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual))
     return None
 
 
@@ -98,9 +96,7 @@ def match_activated(value: ir.Value) -> Linear | None:
     core = match_core(activation.source)
     if core is None:
         return None
-    return Linear(
-        core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels
-    )
+    return Linear(core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels)
 
 
 def match_core(value: ir.Value) -> Linear | None:
@@ -137,13 +133,7 @@ def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> L
     weight, x = node.inputs[1], node.inputs[0]
     array, added = array_of(weight), input_at(node, 2)
     plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
-    if (
-        x is None
-        or weight is None
-        or array is None
-        or not plain
-        or (added is not None and array_of(added) is None)
-    ):
+    if x is None or weight is None or array is None or not plain or (added is not None and array_of(added) is None):
         return None
     array = (array.T if attribute(node, "transB", 0) else array) * np.float32(attribute(node, "alpha", 1.0))
     return _linear(x, weight, array, added, (*outer, node))

@@ -74,9 +74,7 @@ def _written_out(last: ir.Node) -> _Norm | None:
 
 def _core(divide: ir.Node | None) -> _Norm | None:
     """Div(Sub(x, mean), Sqrt(Add(mean of squares, epsilon)))."""
-    root = (
-        private_producer(input_at(divide, 1), "Sqrt") if divide is not None and is_op(divide, "Div") else None
-    )
+    root = private_producer(input_at(divide, 1), "Sqrt") if divide is not None and is_op(divide, "Div") else None
     add = private_producer(root.inputs[0], "Add") if root is not None else None
     held = constant_operand(add) if add is not None else None
     if divide is None or root is None or add is None or held is None:
@@ -84,13 +82,7 @@ def _core(divide: ir.Node | None) -> _Norm | None:
     epsilon, variance = scalar_of(held[0]), _mean_node(held[1])
     square = private_producer(variance.inputs[0], "Pow", "Mul") if variance is not None else None
     centre = producer(divide.inputs[0], "Sub")
-    if (
-        epsilon is None
-        or variance is None
-        or square is None
-        or centre is None
-        or not _is_square(square, centre)
-    ):
+    if epsilon is None or variance is None or square is None or centre is None or not _is_square(square, centre):
         return None
     mean = _mean_node(centre.inputs[1])
     source = centre.inputs[0]

@@ -52,12 +52,7 @@ def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
 
 
 def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
-    while (
-        is_private(value)
-        and (node := value.producer()) is not None
-        and is_view(node)
-        and len(node.outputs) == 1
-    ):
+    while is_private(value) and (node := value.producer()) is not None and is_view(node) and len(node.outputs) == 1:
         assert node.inputs[0] is not None
         views.append(node)
         value = node.inputs[0]
