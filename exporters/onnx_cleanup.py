@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     CommonSubexpressionEliminationPass,
-    DeduplicateInitializersPass,
+    DeduplicateHashedInitializersPass,
     RemoveUnusedNodesPass,
 )
 
@@ -28,7 +28,7 @@ def clean(model: ir.Model) -> None:
     _name_weights(model.graph)
     _fold_transposes(model.graph)
     for step in (
-        DeduplicateInitializersPass(),
+        DeduplicateHashedInitializersPass(size_limit=1 << 40),
         CommonSubexpressionEliminationPass(),
         RemoveUnusedNodesPass(),
     ):
@@ -72,9 +72,7 @@ def _fold_transposes(graph: ir.Graph) -> None:
 def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir.Value:
     assert source.const_value is not None
     array = np.ascontiguousarray(source.const_value.numpy().transpose(order))
-    name = f"{source.name}.transposed"
-    while name in graph.initializers:
-        name += "_"
+    name = _free_name(graph, f"{source.name}.transposed")
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name)
     )
@@ -83,13 +81,20 @@ def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir
 
 
 def _name_folded(graph: ir.Graph) -> None:
-    """Weights the exporter folded get the path of the module that uses them."""
+    """Weights the exporter folded, named unlike parameters, get the path of the module that uses them."""
     for value in list(graph.initializers.values()):
         user = next(iter(value.consumers()), None)
-        folded = str(value.name).startswith("val_") and len(value.shape or ()) > 1
-        name = f"{user.metadata_props.get(ORIGIN)}.folded" if user is not None else ""
-        if folded and user is not None and user.metadata_props.get(ORIGIN) and name not in graph.initializers:
-            value.name = name
+        module = user.metadata_props.get(ORIGIN) if user is not None else None
+        if module and "." not in str(value.name) and len(value.shape or ()) > 1:
+            value.name = _free_name(graph, f"{module}.folded")
+
+
+def _free_name(graph: ir.Graph, name: str) -> str:
+    """The name, numbered where an initializer has it already."""
+    count = 0
+    while (numbered := f"{name}_{count}" if count else name) in graph.initializers:
+        count += 1
+    return numbered
 
 
 def _name_nodes(graph: ir.Graph) -> None:

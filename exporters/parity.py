@@ -72,7 +72,9 @@ def _run_onnx(path: Path, image: np.ndarray, tasks: int) -> tuple[list[np.ndarra
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _by_task(proto: onnx.ModelProto, mixed: dict[str, np.ndarray], tasks: int) -> list[list[np.ndarray]]:

@@ -71,6 +71,8 @@ def export_onnx(model: M3ViT, path: str | Path, *, tasks: Sequence[str] | None =
     float32 and `ModelError` if onnxruntime and torch disagree.
     """
     names, path = _task_names(model, tasks), Path(path)
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder of {path} must exist; create it first")
     _check_weights(model)
     with _evaluating(model):
         graph = _trace(model, names)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
+from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
 from edgemtl.frontend.task_input import specialise_tasks
@@ -31,7 +32,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, _opset(proto))
     onnx.checker.check_model(proto)
-    proto = _convert(_inline(proto), notes)
+    proto = convert(_inline(proto), _opset(proto), notes)
     proto = specialise_tasks(proto, notes)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
@@ -102,21 +103,6 @@ def _inline(proto: onnx.ModelProto) -> onnx.ModelProto:
         del model.functions[key]
     InlinePass()(model)
     return ir.to_proto(model)
-
-
-def _convert(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
-    version = _opset(proto)
-    if version >= OPSET:
-        return proto
-    try:
-        converted = onnx.version_converter.convert_version(proto, OPSET)
-    except Exception as error:
-        reason = (
-            f"the model's opset {version} cannot be converted to {OPSET} ({str(error).splitlines()[0][:200]})"
-        )
-        raise ModelError(f"{reason}; export it with opset {OPSET}") from error
-    notes.append(f"the model's opset {version} was converted to {OPSET}")
-    return converted
 
 
 def name_nodes(graph: ir.Graph) -> None:

@@ -27,7 +27,7 @@ def test_tasks_without_metadata_are_the_outputs(tmp_path: Path) -> None:
     assert model.tasks == (Task("semseg", "semseg", "segmentation", 7), Task("depth", "depth", "depth", 1))
     assert (model.input.mean, model.input.std) == (None, None)
     assert model.notes == (
-        "the model's opset 17 was converted to 20",
+        "the model's opset 17 was converted to 20; checked on a random image",
         "input image: batch size batch taken as 1",
         "input image: normalisation unknown, the image is expected as the model takes it",
         "task semseg: an output of the graph, taken as segmentation by its name and channels (7)",

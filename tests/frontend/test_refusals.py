@@ -248,14 +248,31 @@ def test_experts_whose_weights_are_computed(tmp_path: Path) -> None:
     assert text.startswith("node MoE_")
 
 
-def test_an_old_opset_is_converted_and_noted(tmp_path: Path) -> None:
+def old_model(folder: Path, kind: str, opset: int) -> Path:
     w = Writer()
-    w.nodes.append(helper.make_node("Upsample", ["image", w.const([1, 1, 2, 2])], ["map"], mode="linear"))
-    image = helper.make_tensor_value_info("image", 1, [1, 3, 4, 4])
-    output = helper.make_tensor_value_info("map", 1, [1, 3, 8, 8])
-    path = _save(w.nodes, w.initializers(), [image], [output], tmp_path / "old.onnx", opset=9)
+    w.nodes.append(helper.make_node(kind, ["image", w.const([1, 1, 2, 2])], ["map"], mode="linear"))
+    image = helper.make_tensor_value_info("image", 1, ["batch", 3, 4, 4])
+    output = helper.make_tensor_value_info("map", 1, ["batch", 3, 8, 8])
+    return _save(w.nodes, w.initializers(), [image], [output], folder / "old.onnx", opset=opset)
+
+
+def test_a_conversion_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    """The converter forgets that Upsample had no half-pixel centres."""
+    with pytest.raises(ModelError) as error:
+        read_model(old_model(tmp_path, "Upsample", 9))
+    text = "the model's opset 9 cannot be converted to 20 (the result computes something else); export it with opset 20"
+    assert str(error.value) == text
+
+
+def test_an_old_opset_is_converted_and_checked(tmp_path: Path) -> None:
+    w = Writer()
+    w.nodes.append(helper.make_node("ReduceMax", ["image"], ["top"], axes=[2, 3]))
+    w.nodes.append(helper.make_node("Softmax", ["top"], ["map"], axis=1))
+    image = helper.make_tensor_value_info("image", 1, ["batch", 3, 4, 4])
+    output = helper.make_tensor_value_info("map", 1, ["batch", 3, 1, 1])
+    path = _save(w.nodes, [], [image], [output], tmp_path / "old.onnx", opset=11)
     read = read_model(path)
-    assert read.notes[0] == "the model's opset 9 was converted to 20"
+    assert read.notes[0] == "the model's opset 11 was converted to 20; checked on a random image"
     x = random_image((1, 3, 4, 4))
     assert_same(run_canonical(read, x), run_onnx(path, {"image": x}))
 

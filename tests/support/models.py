@@ -62,6 +62,10 @@ SMALL = ModelConfig(
 """Two tasks, two blocks, the second a mixture of five experts."""
 
 
+# Small models gain nothing from threads, and spinning ones starve each other on a busy machine.
+torch.set_num_threads(1)
+
+
 def small_config(**changes: object) -> ModelConfig:
     """`SMALL` with some fields replaced."""
     return replace(SMALL, **changes)  # type: ignore[arg-type]

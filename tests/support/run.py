@@ -14,6 +14,7 @@ def run_onnx(model: Path | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dic
     """Every output of a file or a model, by name."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
