@@ -46,7 +46,7 @@ def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:
 class ResizeSpec:
     """Bilinear resize of [height, width, channels], edges clamped (ONNX Resize, linear, half_pixel).
 
-    The result is [1, channels, out_height, out_width] where ``planar``, else [out_height, out_width, channels].
+    The result is NCHW, [1, channels, out_height, out_width], where ``planar``, else channels-last.
     """
 
     height: int

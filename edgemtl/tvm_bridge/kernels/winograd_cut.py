@@ -98,7 +98,7 @@ def _groups(channels: int, target: CpuTarget) -> tuple[Group, ...]:
 
 
 def _block(share: int, most: int, tall: int) -> tuple[int, int]:
-    """Register rows, and tiles of a block: as few equal blocks as ``most`` allows, of whole register tiles."""
+    """Register rows, and tiles of a block: as few equal blocks as ``most`` allows, whole register tiles."""
     blocks = ceil_div(share, most // tall * tall)
     return tall, ceil_div(ceil_div(share, blocks), tall) * tall
 
