@@ -27,6 +27,7 @@ def clean(model: ir.Model) -> None:
     _keep_origins(model.graph)
     _name_weights(model.graph)
     _fold_transposes(model.graph)
+    _pack_arrays(model.graph)
     for step in (
         DeduplicateHashedInitializersPass(size_limit=1 << 40),
         CommonSubexpressionEliminationPass(),
@@ -73,11 +74,17 @@ def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir
     assert source.const_value is not None
     array = np.ascontiguousarray(source.const_value.numpy().transpose(order))
     name = _free_name(graph, f"{source.name}.transposed")
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name)
-    )
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name))
     graph.register_initializer(value)
     return value
+
+
+def _pack_arrays(graph: ir.Graph) -> None:
+    """Weights in row-major order: the exporter folds some transposes into strides, which cannot be hashed."""
+    for value in graph.initializers.values():
+        array = value.const_value.numpy() if value.const_value is not None else None
+        if array is not None and not array.flags.c_contiguous:
+            value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
 
 
 def _name_folded(graph: ir.Graph) -> None:

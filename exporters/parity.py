@@ -122,9 +122,7 @@ def _settle(compute: Callable[..., Tensor], theirs: Tensor, ties: list[int]) -> 
     return mix
 
 
-def margin(
-    logits: Tensor, k: int, threshold: float, window: tuple[int, int] | None, normalize: bool = False
-) -> Tensor:
+def margin(logits: Tensor, k: int, threshold: float, window: tuple[int, int] | None, normalize: bool = False) -> Tensor:
     """How far each token [T] is from being routed differently: the least change of a score that would do it."""
     ranked = logits[:, columns(window)].float().softmax(-1).sort(dim=-1, descending=True).values
     scores = ranked[:, :k]

@@ -88,9 +88,7 @@ def _task_names(model: M3ViT, tasks: Sequence[str] | None) -> tuple[str, ...]:
     known = model.config.task_names
     names = known if tasks is None else tuple(tasks)
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
-        raise UsageError(
-            f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}"
-        )
+        raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}")
     return names
 
 
@@ -99,9 +97,7 @@ def _check_weights(model: M3ViT) -> None:
         if not tensor.is_floating_point():
             continue
         if tensor.dtype != torch.float32:
-            raise CheckpointError(
-                f"{name} must be float32, not {tensor.dtype}; convert the model with .float()"
-            )
+            raise CheckpointError(f"{name} must be float32, not {tensor.dtype}; convert the model with .float()")
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{name} must be finite; some of its values are infinite or not a number")
 
@@ -224,9 +220,7 @@ def _write(graph: ir.Model, path: Path) -> tuple[Path, ...]:
     return (path,) if external is None else (path, external)
 
 
-def _publish(
-    written: tuple[Path, ...], path: Path, parity: tuple[Parity, ...], moe_layers: int
-) -> ExportReport:
+def _publish(written: tuple[Path, ...], path: Path, parity: tuple[Parity, ...], moe_layers: int) -> ExportReport:
     digest = hashlib.sha256(written[0].read_bytes()).hexdigest()
     size = sum(file.stat().st_size for file in written)
     targets = [path.parent / file.name for file in written]

@@ -78,9 +78,7 @@ def _run(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.nda
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         outputs: list[np.ndarray] = session.run(None, dict(feeds))
     # onnxruntime's errors share no base class.
     except Exception:

@@ -35,13 +35,9 @@ def load(path: Path) -> LoadedFile:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise ModelError(
-            f"{path} must be an ONNX model, not a damaged or different file; export it again"
-        ) from error
+        raise ModelError(f"{path} must be an ONNX model, not a damaged or different file; export it again") from error
     if not proto.graph.node or not proto.graph.output:
-        raise ModelError(
-            f"{path} must be an ONNX model with nodes and outputs, not one without; export it again"
-        )
+        raise ModelError(f"{path} must be an ONNX model with nodes and outputs, not one without; export it again")
     digest = hashlib.sha256(data)
     tensors = list(iterate_tensors(proto))
     for tensor in tensors:
@@ -130,9 +126,7 @@ def _external_file(path: Path, tensor: str, location: str) -> Path:
 
 def _refuse(tensor: str, location: str, rule: str) -> None:
     what = f"external data of tensor {tensor}"
-    raise ModelError(
-        f"{what} must {rule}, not be {location!r}; put the weights beside the model and export it again"
-    )
+    raise ModelError(f"{what} must {rule}, not be {location!r}; put the weights beside the model and export it again")
 
 
 def _embed(tensor: onnx.TensorProto, data: bytes) -> None:
@@ -145,9 +139,7 @@ def _embed(tensor: onnx.TensorProto, data: bytes) -> None:
     if offset < 0 or length < 0 or offset + length > len(data):
         where = f"offset {keys.get('offset', '0')}, length {keys.get('length', 'rest')}"
         rule = f"inside its file of {len(data)} bytes"
-        raise ModelError(
-            f"external data of tensor {tensor.name} must be {rule}, not at {where}; export it again"
-        )
+        raise ModelError(f"external data of tensor {tensor.name} must be {rule}, not at {where}; export it again")
     tensor.raw_data = data[offset : offset + length]
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]

@@ -75,9 +75,7 @@ def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray | None], depth: 
             parts = [_evaluate(v, known, depth + 1) for v in node.inputs if v is not None]
             given = [part for part in parts if part is not None]
             with np.errstate(all="ignore"):
-                known[value] = (
-                    np.asarray(ELEMENTWISE[node.op_type](*given)) if len(given) == len(parts) else None
-                )
+                known[value] = np.asarray(ELEMENTWISE[node.op_type](*given)) if len(given) == len(parts) else None
     return known[value]
 
 
@@ -101,13 +99,7 @@ def _fuse_layer_norm(graph: ir.Graph, root: ir.Node) -> None:
     centred = square.inputs[0] if square is not None and _is_square(square) else None
     subtract = _made_by(centred, "Sub")
     x = subtract.inputs[0] if subtract is not None else None
-    if (
-        subtract is None
-        or x is None
-        or centred is None
-        or epsilon is None
-        or _mean_of(subtract.inputs[1]) is not x
-    ):
+    if subtract is None or x is None or centred is None or epsilon is None or _mean_of(subtract.inputs[1]) is not x:
         return
     normal = _quotient(centred, root.outputs[0])
     if normal is not None and epsilon.size == 1:
@@ -131,11 +123,7 @@ def _mean_of(value: ir.Value | None) -> ir.Value | None:
     if node is None or node.inputs[0] is None or not is_static(node.inputs[0]):
         return None
     axes = array_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    last = (
-        axes is not None
-        and axes.size == 1
-        and int(axes.reshape(-1)[0]) in (-1, len(sizes_of(node.inputs[0])) - 1)
-    )
+    last = axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, len(sizes_of(node.inputs[0])) - 1)
     return node.inputs[0] if last and node.attributes.get_int("keepdims", 1) == 1 else None
 
 
@@ -155,9 +143,7 @@ def _quotient(value: ir.Value, divisor: ir.Value) -> ir.Value | None:
         if node.op_type == "Div" and node.inputs[0] is value:
             return node.outputs[0]
         one = array_of(node.inputs[0])
-        inverse = node.op_type == "Reciprocal" or (
-            node.op_type == "Div" and one is not None and (one == 1).all()
-        )
+        inverse = node.op_type == "Reciprocal" or (node.op_type == "Div" and one is not None and (one == 1).all())
         if inverse:
             for user in node.outputs[0].consumers():
                 if user.op_type == "Mul" and value in user.inputs:

@@ -70,14 +70,13 @@ def _describe(value: ir.Value) -> str:
 def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> InputSpec:
     """The input with the normalisation the metadata gives; a note where there is none."""
     (value,) = graph.inputs
-    assert value.shape is not None and value.name is not None
+    assert value.shape is not None
+    assert value.name is not None
     batch, channels, height, width = value.shape.numpy()
     known = metadata is not None and metadata.input == value.name
     mean, std = (metadata.mean, metadata.std) if metadata is not None and known else (None, None)
     if mean is None or std is None:
-        notes.append(
-            f"input {value.name}: normalisation unknown, the image is expected as the model takes it"
-        )
+        notes.append(f"input {value.name}: normalisation unknown, the image is expected as the model takes it")
     elif not len(mean) == len(std) == channels or min(std) <= 0:
         rule = f"{channels} means and {channels} positive deviations"
         raise ModelError(f"metadata of input {value.name} must have {rule}, not {mean} and {std}")

@@ -24,24 +24,18 @@ def describe_layers(model: ir.Model) -> tuple[MoELayer, ...]:
 def _describe(node: ir.Node) -> MoELayer:
     values = [value for value in node.inputs if value is not None]
     if len(values) != len(INPUTS) or len(node.inputs) != len(INPUTS):
-        raise ModelError(
-            f"MoE node {node.name} must have the inputs {', '.join(INPUTS)}, not {len(values)} of them"
-        )
+        raise ModelError(f"MoE node {node.name} must have the inputs {', '.join(INPUTS)}, not {len(values)} of them")
     for name, value in zip(INPUTS[2:], values[2:], strict=True):
         if not is_constant(value):
             reason = f"its {name} is computed, and weights of experts are constants"
-            raise UnsupportedError(
-                f"node {node.name}", reason, "export the model with its weights as initializers"
-            )
+            raise UnsupportedError(f"node {node.name}", reason, "export the model with its weights as initializers")
     for name, value in zip(INPUTS, values, strict=True):
         if not is_static(value):
             hint = "export the model with fixed sizes"
             raise UnsupportedError(f"node {node.name}", f"the shape of its {name} is not fixed", hint)
     a, shapes = MoEAttributes.from_node(node), [sizes_of(value) for value in values]
     if [len(shape) for shape in shapes] != [2, 2, 3, 2, 3, 2]:
-        raise ModelError(
-            f"MoE node {node.name} must have inputs of ranks 2, 2, 3, 2, 3 and 2, not shapes {shapes}"
-        )
+        raise ModelError(f"MoE node {node.name} must have inputs of ranks 2, 2, 3, 2, 3 and 2, not shapes {shapes}")
     (tokens, dim), (_, columns), (experts, _, hidden) = shapes[:3]
     expected = [
         (tokens, dim),
@@ -52,15 +46,9 @@ def _describe(node: ir.Node) -> MoELayer:
     ]
     if shapes != [*expected, (experts, dim)]:
         raise ModelError(f"MoE node {node.name} must have inputs whose shapes fit together, not {shapes}")
-    if (
-        experts != (columns if a.experts is None else len(a.experts))
-        or _last_column(a) > columns
-        or a.k > experts
-    ):
+    if experts != (columns if a.experts is None else len(a.experts)) or _last_column(a) > columns or a.k > experts:
         what = f"{experts} experts for {columns} columns"
-        raise ModelError(
-            f"MoE node {node.name} must have experts that fit its attributes, not {what} with {a}"
-        )
+        raise ModelError(f"MoE node {node.name} must have experts that fit its attributes, not {what} with {a}")
     return MoELayer(str(node.name), experts, a.k, dim, hidden)
 
 

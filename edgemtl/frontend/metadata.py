@@ -33,14 +33,10 @@ def read_metadata(model: ir.Model) -> Metadata | None:
         document = json.loads(text)
         version = document["schema_version"]
         if version != SCHEMA_VERSION:
-            raise ModelError(
-                f"metadata must be of schema version {SCHEMA_VERSION}, not {version!r}; export again"
-            )
+            raise ModelError(f"metadata must be of schema version {SCHEMA_VERSION}, not {version!r}; export again")
         return _parse(document)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(
-            f"metadata {METADATA!r} must be what the exporter writes, not {text[:80]!r}"
-        ) from error
+        raise ModelError(f"metadata {METADATA!r} must be what the exporter writes, not {text[:80]!r}") from error
 
 
 def _parse(document: dict[str, Any]) -> Metadata:

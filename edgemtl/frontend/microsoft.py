@@ -60,9 +60,7 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
         _constant(graph, f"{name}.w2", w2.transpose(0, 2, 1)),
         b2 or _constant(graph, f"{name}.b2", np.zeros((experts, dim), w1.dtype)),
     ]
-    moe = ir.node(
-        OP_TYPE, [before.outputs[0], logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name
-    )
+    moe = ir.node(OP_TYPE, [before.outputs[0], logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name)
     after = ir.node("Reshape", [moe.outputs[0], shape.outputs[0]], name=f"{name}/Reshape_1")
     for made in (before, shape, moe, after):
         made.outputs[0].name = f"{made.name}.output"
@@ -73,8 +71,6 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

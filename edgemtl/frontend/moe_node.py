@@ -50,19 +50,13 @@ class MoEAttributes:
     experts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        _require(
-            self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation
-        )
+        _require(self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation)
         _require(0.0 <= self.threshold < 1.0, "threshold", "at least 0 and below 1", self.threshold)
         if self.window is not None:
             good = len(self.window) == 2 and self.window[0] >= 0 and self.window[1] >= 1
-            _require(
-                good, "window", "a first column of at least 0 and a positive number of columns", self.window
-            )
+            _require(good, "window", "a first column of at least 0 and a positive number of columns", self.window)
         if self.experts is not None:
-            _require(
-                self._ascending_in_window(), "experts", "ascending columns inside the window", self.experts
-            )
+            _require(self._ascending_in_window(), "experts", "ascending columns inside the window", self.experts)
         choices = self._choices()
         rule = "at least 1" if choices is None else f"from 1 to the {choices} experts that can be selected"
         _require(1 <= self.k <= (self.k if choices is None else choices), "k", rule, self.k)

@@ -59,9 +59,7 @@ def _check_order(graph: onnx.GraphProto) -> None:
         for name in node.input:
             if name not in made:
                 what = f"node {node.name or node.op_type} reads {name!r}"
-                raise ModelError(
-                    f"{what} before any node made it; its graph must be in order and without cycles"
-                )
+                raise ModelError(f"{what} before any node made it; its graph must be in order and without cycles")
         made.update(node.output)
 
 
@@ -69,11 +67,7 @@ def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: i
     for node in _with_inner(nodes):
         key = node.domain, node.op_type, node.overload
         standard = node.domain in STANDARD and onnx.defs.has(node.op_type, opset, "")
-        known = (
-            standard
-            or key in functions
-            or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
-        )
+        known = standard or key in functions or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
         if known:
             continue
         name, where = (
@@ -81,9 +75,7 @@ def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: i
             f"of domain {node.domain}" if node.domain else f"of opset {opset}",
         )
         reason = f"operator {node.op_type} {where} is unknown"
-        raise UnsupportedError(
-            f"node {name}", reason, f"export the model with standard operators of opset {OPSET}"
-        )
+        raise UnsupportedError(f"node {name}", reason, f"export the model with standard operators of opset {OPSET}")
 
 
 def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

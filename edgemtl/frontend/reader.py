@@ -11,8 +11,8 @@ from edgemtl.errors import EdgemtlError, ModelError
 from edgemtl.frontend.files import LoadedFile, load
 from edgemtl.frontend.fuse import fuse
 from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
-from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.layers import describe_layers
+from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.model import MultiTaskModel
 from edgemtl.frontend.moe_node import attach_functions
 from edgemtl.frontend.operators import check_operators

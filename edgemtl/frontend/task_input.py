@@ -26,9 +26,7 @@ def specialise_tasks(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProt
     dependent = _dependents(graph.node, {chosen.name})
     count = _count(proto, chosen)
     name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
-    notes.append(
-        f"input {name}: specialised for tasks 0 to {count - 1}, an output each; nothing else is compiled"
-    )
+    notes.append(f"input {name}: specialised for tasks 0 to {count - 1}, an output each; nothing else is compiled")
     integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
     graph.input.remove(chosen)
     for task in range(count):
@@ -185,9 +183,7 @@ def _output_copies(output: onnx.ValueInfoProto, dependent: set[str], count: int)
     if output.name not in dependent:
         return [output]
     kind = output.type.tensor_type.elem_type
-    return [
-        onnx.helper.make_tensor_value_info(_named(output.name, task), kind, None) for task in range(count)
-    ]
+    return [onnx.helper.make_tensor_value_info(_named(output.name, task), kind, None) for task in range(count)]
 
 
 def _named(name: str, task: int) -> str:

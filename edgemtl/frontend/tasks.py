@@ -25,9 +25,7 @@ def keep_tasks(graph: ir.Graph, metadata: Metadata | None, tasks: tuple[str, ...
     if tasks is None:
         return
     if not tasks or len(set(tasks)) != len(tasks) or not set(tasks) <= set(known):
-        raise UsageError(
-            f"tasks must be different ones of {', '.join(known)}, not {', '.join(tasks) or 'none'}"
-        )
+        raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(tasks) or 'none'}")
     graph.outputs[:] = [known[task] for task in tasks]
 
 
@@ -46,9 +44,7 @@ def _describe(value: ir.Value, written: Task | None, notes: list[str]) -> Task:
     assert shape is not None
     if value.dtype != ir.DataType.FLOAT:
         reason = f"it is {value.dtype}, and a task's output is float32"
-        raise UnsupportedError(
-            f"output {name}", reason, "leave argmax and the like out of the exported model"
-        )
+        raise UnsupportedError(f"output {name}", reason, "leave argmax and the like out of the exported model")
     sizes = shape.numpy()
     channels = sizes[1] if len(sizes) > 1 else 1
     if written is not None:

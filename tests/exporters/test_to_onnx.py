@@ -186,7 +186,9 @@ def test_margin_is_the_least_change_that_would_matter() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.41, 0.40, 0.19]]))
     torch.testing.assert_close(parity.margin(logits, 1, 0.0, None), torch.tensor([0.2, 0.01]))
     torch.testing.assert_close(parity.margin(logits, 2, 0.25, None), torch.tensor([0.05, 0.15]))
-    torch.testing.assert_close(parity.margin(logits, 2, 0.4, None, True), torch.tensor([0.025, 0.0938]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        parity.margin(logits, 2, 0.4, None, True), torch.tensor([0.025, 0.0938]), atol=1e-3, rtol=0
+    )
     torch.testing.assert_close(parity.margin(logits, 1, 0.0, (1, 2)), torch.tensor([0.2, 0.3559]), atol=1e-3, rtol=0)
     assert parity.margin(logits, 3, 0.0, None).isinf().all()
 

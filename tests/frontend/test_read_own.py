@@ -95,7 +95,11 @@ def with_metadata(path: Path, folder: Path, text: str) -> Path:
         ('"kind":"depth"', '"kind":"deep"', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"output":"depth"', '"output":"semseg"', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"name":"image","std":[0.229,', '"name":"image","std":[', "metadata of input image must have 3 means and 3 "),
-        ('"name":"image","std":[0.229,', '"name":"image","std":[0,', "metadata of input image must have 3 means and 3 "),
+        (
+            '"name":"image","std":[0.229,',
+            '"name":"image","std":[0,',
+            "metadata of input image must have 3 means and 3 ",
+        ),
     ],
 )
 def test_refuses_damaged_metadata(exported: Path, tmp_path: Path, old: str, new: str, message: str) -> None:

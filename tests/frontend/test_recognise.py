@@ -202,7 +202,7 @@ NAMES = "gelu, gelu_tanh, relu, silu"
     ("body", "changes", "reason"),
     [
         (sigmoid_scores, {}, f"its experts, asked one at a time, do not answer as two linear layers with {NAMES}"),
-        (plain_scores, {"between": "Tanh"}, f"its experts, asked one at a time, do not answer as two linear layers"),
+        (plain_scores, {"between": "Tanh"}, "its experts, asked one at a time, do not answer as two linear layers"),
         (scaled_scores, {}, "its experts are not weighed by a softmax over the router's logits"),
         (gated_experts, {}, "its experts are not two linear layers with an activation between them"),
         (uneven_experts, {}, "its experts differ in size"),

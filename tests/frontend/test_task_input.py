@@ -63,9 +63,18 @@ def constant(value: float) -> onnx.GraphProto:
     "select",
     [
         lambda w: w.op("Gather", w.const([2, 3]), "task"),
-        lambda w: w.op("Where", w.op("Equal", w.op("Cast", "task", to=6), w.const(0, np.int32)), w.const(2), w.const(3)),
+        lambda w: w.op(
+            "Where", w.op("Equal", w.op("Cast", "task", to=6), w.const(0, np.int32)), w.const(2), w.const(3)
+        ),
         lambda w: w.op("If", w.op("Cast", "task", to=9), then_branch=constant(3), else_branch=constant(2)),
-        lambda w: w.op("ReduceSum", w.op("Mul", w.op("OneHot", w.op("Unsqueeze", "task", w.ints(0)), w.const(2, np.int64), w.const([0, 1])), w.const([2, 3]))),
+        lambda w: w.op(
+            "ReduceSum",
+            w.op(
+                "Mul",
+                w.op("OneHot", w.op("Unsqueeze", "task", w.ints(0)), w.const(2, np.int64), w.const([0, 1])),
+                w.const([2, 3]),
+            ),
+        ),
     ],
     ids=["gather", "where", "cast_if", "one_hot"],
 )

@@ -70,13 +70,9 @@ def _gate_matrix(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> s
 def batched(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
     """All experts in one batched product, weighed by a scattered gate matrix."""
     w1, b1, w2, b2 = weights
-    gate = w.op(
-        "Unsqueeze", w.op("Transpose", _gate_matrix(w, x, logits, weights, a), perm=[1, 0]), w.ints(2)
-    )
+    gate = w.op("Unsqueeze", w.op("Transpose", _gate_matrix(w, x, logits, weights, a), perm=[1, 0]), w.ints(2))
     hidden = w.op("Add", w.op("MatMul", w.op("Unsqueeze", x, w.ints(0)), w.const(w1)), w.const(b1[:, None]))
-    out = w.op(
-        "Add", w.op("MatMul", _activate(w, hidden, a["activation"]), w.const(w2)), w.const(b2[:, None])
-    )
+    out = w.op("Add", w.op("MatMul", _activate(w, hidden, a["activation"]), w.const(w2)), w.const(b2[:, None]))
     return w.op("ReduceSum", w.op("Mul", out, gate), w.ints(0), keepdims=0)
 
 
@@ -86,9 +82,7 @@ def einsum(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
     scores, chosen = _gates(w, logits, a)
     hot = w.op("OneHot", chosen, w.const(len(w1), np.int64), w.const([0, 1]), axis=-1)
     gate = w.op("ReduceSum", w.op("Mul", hot, w.op("Unsqueeze", scores, w.ints(-1))), w.ints(1), keepdims=0)
-    hidden = w.op(
-        "Add", w.op("Einsum", x, w.const(w1.transpose(0, 2, 1)), equation="td,ehd->teh"), w.const(b1[None])
-    )
+    hidden = w.op("Add", w.op("Einsum", x, w.const(w1.transpose(0, 2, 1)), equation="td,ehd->teh"), w.const(b1[None]))
     hidden = _activate(w, hidden, a["activation"])
     out = w.op(
         "Add",
@@ -106,9 +100,7 @@ def one_by_one(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str
         w1, b1, w2, b2 = (part[e] for part in weights)
         hidden = _activate(w, w.op("Gemm", x, w.const(w1.T), w.const(b1), transB=1), a["activation"])
         out = w.op("Add", w.op("MatMul", hidden, w.const(w2)), w.const(b2))
-        out = w.op(
-            "Mul", out, w.op("Unsqueeze", w.op("Gather", gate, w.const(e, np.int64), axis=1), w.ints(1))
-        )
+        out = w.op("Mul", out, w.op("Unsqueeze", w.op("Gather", gate, w.const(e, np.int64), axis=1), w.ints(1)))
         total = out if total is None else w.op("Add", total, out)
     return str(total)
 
@@ -128,7 +120,8 @@ def mask_equal(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str
 
 def softmax_after(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
     """Softmax over the selected logits: the same as normalised scores."""
-    assert a["normalize"] and not a["threshold"]
+    assert a["normalize"]
+    assert not a["threshold"]
     values, chosen = w.op("TopK", logits, w.ints(a["k"]), outputs=2, axis=-1)
     scores = w.op("Softmax", values, axis=-1)
     picked = [w.op("Gather", w.const(part), chosen, axis=0) for part in weights]
@@ -215,9 +208,7 @@ def _rewrite(source: Path, target: Path, body: Body) -> Path:
         writer = Writer(f"layer{index}/")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         attributes["activation"] = attributes["activation"].decode()
-        result = body(
-            writer, node.input[0], node.input[1], tuple(arrays[n] for n in node.input[2:]), attributes
-        )
+        result = body(writer, node.input[0], node.input[1], tuple(arrays[n] for n in node.input[2:]), attributes)
         nodes += [*writer.nodes, helper.make_node("Identity", [result], node.output)]
         constants += writer.initializers()
     used = {name for node in nodes for name in node.input}
@@ -244,9 +235,7 @@ def as_task_id_gather(folder: Path, seed: int = 0, tasks: int = 3) -> Path:
     x = w.op("Add", x, batched(w, x, w.op("MatMul", x, gate), _experts(rng, 6, 20, 14), _ROUTING))
     number = w.op("Unsqueeze", "task_id", w.ints(0))
     head = w.op("Squeeze", w.op("Gather", w.const(_normal(rng, (tasks, 20, 5))), number, axis=0), w.ints(0))
-    return _finish(
-        w, w.op("MatMul", x, head), 5, folder, "gather", _scalar("task_id", onnx.TensorProto.INT64, [])
-    )
+    return _finish(w, w.op("MatMul", x, head), 5, folder, "gather", _scalar("task_id", onnx.TensorProto.INT64, []))
 
 
 def as_task_id_if(folder: Path, seed: int = 0) -> Path:
@@ -296,9 +285,7 @@ def _embed(w: Writer, rng: np.random.Generator, rows: int, columns: int, dim: in
     return w.op("Transpose", w.op("Reshape", x, w.ints(dim, rows * columns)), perm=[1, 0])
 
 
-def _finish(
-    w: Writer, tokens: str, channels: int | None, folder: Path, name: str, task: onnx.ValueInfoProto
-) -> Path:
+def _finish(w: Writer, tokens: str, channels: int | None, folder: Path, name: str, task: onnx.ValueInfoProto) -> Path:
     """The map [1, channels, 3, 4] of tokens [12, channels] as the model's output."""
     out = w.op("Reshape", w.op("Transpose", tokens, perm=[1, 0]), w.ints(1, channels or -1, 3, 4))
     w.nodes.append(helper.make_node("Identity", [out], ["map"]))
@@ -327,9 +314,7 @@ def plain_cnn(folder: Path, seed: int = 0) -> Path:
     rng, w = np.random.default_rng(seed), Writer()
     x = "image"
     for inputs, outputs, stride in ((3, 12, 2), (12, 20, 1)):
-        x = w.op(
-            "Conv", x, w.const(_normal(rng, (outputs, inputs, 3, 3))), strides=[stride] * 2, pads=[1] * 4
-        )
+        x = w.op("Conv", x, w.const(_normal(rng, (outputs, inputs, 3, 3))), strides=[stride] * 2, pads=[1] * 4)
         scale, shift, mean = (rng.standard_normal(outputs) * 0.3 + c for c in (1, 0, 0))
         x = w.op("BatchNormalization", x, *map(w.const, (scale, shift, mean, rng.uniform(0.5, 2, outputs))))
         x = w.op("Dropout", w.op("Relu", x))
@@ -340,10 +325,7 @@ def plain_cnn(folder: Path, seed: int = 0) -> Path:
     depth = w.op("Conv", x, w.const(_normal(rng, (1, 20, 1, 1))))
     w.nodes.append(helper.make_node("Sigmoid", [depth], ["depth"]))
     image = helper.make_tensor_value_info("image", 1, ["batch", 3, 17, 23])
-    outputs = [
-        helper.make_tensor_value_info(n, 1, ["batch", c, None, None])
-        for n, c in (("semseg", 7), ("depth", 1))
-    ]
+    outputs = [helper.make_tensor_value_info(n, 1, ["batch", c, None, None]) for n, c in (("semseg", 7), ("depth", 1))]
     return _save(w.nodes, w.initializers(), [image], outputs, Path(folder) / "cnn.onnx")
 
 
@@ -365,9 +347,7 @@ def plain_vit(folder: Path, seed: int = 0) -> Path:
         x = w.op("Add", x, w.op("MatMul", _activate(w, hidden, "gelu"), w.const(_normal(rng, (30, dim)))))
     tokens = w.op("MatMul", _norm(w, rng, x, dim), w.const(_normal(rng, (dim, 3))))
     w.nodes.append(
-        helper.make_node(
-            "Reshape", [w.op("Transpose", tokens, perm=[0, 2, 1]), w.ints(1, 3, 3, 4)], ["normal"]
-        )
+        helper.make_node("Reshape", [w.op("Transpose", tokens, perm=[0, 2, 1]), w.ints(1, 3, 3, 4)], ["normal"])
     )
     pooled = w.op("ReduceMean", x, axes=[1], keepdims=0)
     w.nodes.append(helper.make_node("MatMul", [pooled, w.const(_normal(rng, (dim, 10)))], ["scene"]))
@@ -395,9 +375,7 @@ def _attend(w: Writer, rng: np.random.Generator, x: str, dim: int, heads: int) -
     )
     parts = w.op("Split", w.op("Transpose", qkv, perm=[2, 0, 3, 1, 4]), w.ints(1, 1, 1), outputs=3, axis=0)
     q, k, v = (w.op("Squeeze", part, w.ints(0)) for part in parts)
-    scores = w.op(
-        "Div", w.op("MatMul", q, w.op("Transpose", k, perm=[0, 1, 3, 2])), w.const((dim // heads) ** 0.5)
-    )
+    scores = w.op("Div", w.op("MatMul", q, w.op("Transpose", k, perm=[0, 1, 3, 2])), w.const((dim // heads) ** 0.5))
     mixed = w.op("MatMul", w.op("Softmax", scores, axis=-1), v)
     mixed = w.op("Reshape", w.op("Transpose", mixed, perm=[0, 2, 1, 3]), w.ints(1, 12, dim))
     return w.op("MatMul", mixed, w.const(_normal(rng, (dim, dim))))

@@ -51,9 +51,7 @@ class MoE(OpRun):
 
 
 class _MoE(MoE):
-    def _run(
-        self, *inputs, k=None, activation=None, normalize=None, threshold=None, window=None, experts=None
-    ):
+    def _run(self, *inputs, k=None, activation=None, normalize=None, threshold=None, window=None, experts=None):
         return super()._run(
             *inputs,
             k=k,

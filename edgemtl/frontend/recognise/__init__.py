@@ -37,9 +37,7 @@ def _rewrite_at(model: ir.Model, router: Router, notes: list[str]) -> None:
         node = _insert(model.graph, router, experts, mixture, end)
         a = mixture.attributes
         what = f"{router.columns} experts, top {a.k}, {a.activation}{', normalised' * a.normalize}"
-        notes.append(
-            f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens"
-        )
+        notes.append(f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens")
         return
 
 
@@ -62,9 +60,7 @@ def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture,
     return node
 
 
-def _reshaped(
-    graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], name: str
-) -> tuple[ir.Value, list[ir.Node]]:
+def _reshaped(graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], name: str) -> tuple[ir.Value, list[ir.Node]]:
     if sizes_of(value) == shape:
         return value, []
     target = _initializer(graph, f"{name}.shape", np.array(shape, np.int64))
@@ -79,8 +75,6 @@ def _type(value: ir.Value, shape: tuple[int, ...], name: str) -> None:
 
 def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value

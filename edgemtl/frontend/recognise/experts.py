@@ -94,9 +94,7 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
     """The tokens a linear layer reads, before any were picked out or laid out differently."""
     node = value.producer()
     while node is not None and node.op_type in (PICKING if value in routed else SHAPING):
-        floats = [
-            v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)
-        ]
+        floats = [v for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT and not is_constant(v)]
         free = [v for v in floats if v not in routed] or floats
         if not free:
             return None

@@ -46,9 +46,7 @@ def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixtur
 def _explain(run: Run, router: Router, experts: Experts, nodes: list[ir.Node]) -> Mixture:
     """What `run` computes, found by asking it."""
     activation, order = _match_experts(run, router, experts)
-    sorted_experts = Experts(
-        experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2))
-    )
+    sorted_experts = Experts(experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2)))
     x, logits, found = _sample(run, router, experts)
     scale = float(np.abs(found).max()) or 1.0
     for attributes in _candidates(router.k, activation, nodes):
@@ -105,17 +103,13 @@ def _candidates(k: int, activation: str, nodes: list[ir.Node]) -> Iterator[MoEAt
     limits = {0.0}
     for node in nodes:
         if node.op_type in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
-            limits |= {
-                float(a.reshape(-1)[0]) for v in node.inputs if (a := array_of(v)) is not None and a.size == 1
-            }
+            limits |= {float(a.reshape(-1)[0]) for v in node.inputs if (a := array_of(v)) is not None and a.size == 1}
     for threshold in sorted(limit for limit in limits if 0 <= limit < 1):
         for normalize in (False, True):
             yield MoEAttributes(k, activation, normalize, threshold)
 
 
-def mix(
-    x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes
-) -> tuple[np.ndarray, np.ndarray]:
+def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
     """The definition of MoE token by token: y [T, D] and whether each token's routing is certain [T]."""
     p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
