@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from edgemtl.evaluate.metrics import Meter, SegmentationMeter, make_meter
 from edgemtl.exporters.checkpoints import load_checkpoint
@@ -21,6 +23,7 @@ from examples.rooms.labels import CLASSES
 from examples.rooms.render import View, render_seed
 
 Array = NDArray[Any]
+Compute = Callable[..., Tensor]
 Scores = dict[str, dict[str, float]]
 
 HELD_OUT_SCENES: Final = 200
@@ -92,6 +95,33 @@ def expert_shares(model: M3ViT, views: Sequence[View]) -> list[dict[str, list[fl
     return [dict(zip(model.config.task_names, layer, strict=True)) for layer in shares.tolist()]
 
 
+def expert_overlap(model: M3ViT, views: Sequence[View]) -> list[list[list[float]]]:
+    """For each MoE layer and pair of tasks, the mean share of a token's k experts that both tasks choose."""
+    tasks, k = len(model.config.tasks), model.config.top_k
+    layers = model.moe_layers()
+    totals = torch.zeros(len(layers), tasks, tasks)
+    for layer, total in zip(layers, totals, strict=True):
+        layer.compute = _count_overlap(layer.compute, total, tasks, k)
+    for _ in predictions(model, views):
+        pass
+    for layer in layers:
+        layer.compute = layer.compute.__wrapped__  # type: ignore[attr-defined]
+    shares: list[list[list[float]]] = (totals / totals[:, :1, :1]).tolist()
+    return shares
+
+
+def _count_overlap(compute: Compute, total: Tensor, tasks: int, k: int) -> Compute:
+    """``compute``, adding to ``total`` [tasks, tasks] how many experts a token's tasks have in common."""
+
+    @wraps(compute)
+    def counted(x: Tensor, logits: Tensor, *rest: object) -> Tensor:
+        chosen = torch.zeros_like(logits).scatter_(1, logits.topk(k, dim=1).indices, 1.0).view(tasks, -1)
+        total.add_(chosen @ chosen.T)
+        return compute(x, logits, *rest)
+
+    return counted
+
+
 def measure_constant(views: Sequence[View], seen: Sequence[View]) -> Scores:
     """Metrics of the best constant answer chosen on ``seen``; where metrics differ, the best for each."""
     depth = np.concatenate([view.depth.ravel() for view in seen])
@@ -112,9 +142,7 @@ def measure_constant(views: Sequence[View], seen: Sequence[View]) -> Scores:
 def _measure_answer(task: str, answer: NDArray[np.float32], views: Sequence[View]) -> dict[str, float]:
     meter = make_meters()[task]
     for view in views:
-        meter.add(
-            np.broadcast_to(answer[:, None, None], (len(answer), *view.classes.shape)), label_of(view, task)
-        )
+        meter.add(np.broadcast_to(answer[:, None, None], (len(answer), *view.classes.shape)), label_of(view, task))
     return meter.result()
 
 
@@ -138,12 +166,7 @@ def active_macs(config: ModelConfig) -> dict[str, int]:
     head, pixels, widths = 0, config.grid[0] * config.grid[1], (dim, *config.head_channels)
     for stage, (inputs, outputs) in enumerate(pairwise(widths)):
         head += pixels * 4**stage * 9 * inputs * outputs
-    head += (
-        pixels
-        * 4 ** (len(config.head_channels) - 1)
-        * widths[-1]
-        * max(task.channels for task in config.tasks)
-    )
+    head += pixels * 4 ** (len(config.head_channels) - 1) * widths[-1] * max(task.channels for task in config.tasks)
     return {
         "patch": tokens * dim * 3 * config.patch**2,
         "attention": config.depth * (4 * tokens * dim**2 + 2 * tokens**2 * dim),
@@ -156,9 +179,7 @@ def active_macs(config: ModelConfig) -> dict[str, int]:
 def main() -> None:
     """Command line: measure a checkpoint on held-out scenes and print the metrics as JSON."""
     parser = argparse.ArgumentParser(description="Measure a checkpoint on held-out rooms.")
-    parser.add_argument(
-        "checkpoint", type=Path, nargs="?", default=Path(__file__).parent / "m3vit_demo.safetensors"
-    )
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=Path(__file__).parent / "m3vit_demo.safetensors")
     parser.add_argument("--scenes", type=int, default=HELD_OUT_SCENES)
     parser.add_argument("--constant", action="store_true", help="measure the best constant answer too")
     arguments = parser.parse_args()

@@ -14,6 +14,7 @@ from examples.rooms.data import HELD_OUT_SEED, THRESHOLD_SEED, TRAIN_SEED
 from examples.rooms.evaluate import (
     HELD_OUT_SCENES,
     active_macs,
+    expert_overlap,
     expert_shares,
     measure,
     measure_constant,
@@ -56,8 +57,11 @@ def _describe(trainer: Trainer, model: M3ViT) -> dict[str, Any]:
 def _measure(model: M3ViT) -> dict[str, Any]:
     views = render_views(HELD_OUT_SEED, HELD_OUT_SCENES)
     scores, class_iou = measure(model, views)
-    shares = expert_shares(model, views) if model.config.moe_blocks else []
-    return {"scores": scores, "class_iou": class_iou, "expert_shares": shares}
+    record: dict[str, Any] = {"scores": scores, "class_iou": class_iou}
+    if model.config.moe_blocks:
+        record["expert_shares"] = expert_shares(model, views)
+        record["expert_overlap"] = expert_overlap(model, views)
+    return record
 
 
 def _metadata(trainer: Trainer, record: dict[str, Any]) -> dict[str, object]:

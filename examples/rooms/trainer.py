@@ -29,16 +29,23 @@ _SAVE_EVERY: Final = 250
 
 @dataclass(frozen=True)
 class Options:
-    """One training run; ``steps`` sets the schedule, ``balance`` weighs the gates' load-balancing loss."""
+    """One training run.
 
-    steps: int = 5200
+    The learning rate warms up over ``warmup`` steps, follows a cosine laid out for ``horizon`` steps, and
+    over the last ``cooldown`` of ``steps`` goes down to 1% in a straight line.  ``balance`` weighs the
+    gates' load-balancing loss, ``ema`` is the decay of the averaged weights.
+    """
+
+    steps: int = 3100
+    horizon: int = 5200
+    cooldown: int = 600
     batch: int = 16
     scenes: int = 20_000
     rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 200
     balance: float = 0.002
-    ema: float = 0.998
+    ema: float = 0.995
     seed: int = 0
     threads: int = 2
     dense: bool = False
@@ -81,9 +88,7 @@ class Trainer:
         while self.step < stop:
             losses = self._run_window(min(_LOG_EVERY - self.step % _LOG_EVERY, stop - self.step))
             spent = f"{self.spent.wall_s:.0f} s (CPU {self.spent.cpu_s:.0f} s)"
-            print(
-                f"step {self.step} {spent} " + " ".join(f"{k} {v:.4f}" for k, v in losses.items()), flush=True
-            )
+            print(f"step {self.step} {spent} " + " ".join(f"{k} {v:.4f}" for k, v in losses.items()), flush=True)
             if self.step % _SAVE_EVERY == 0 or self.step == stop:
                 self.save(state_file)
 
@@ -116,10 +121,7 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         self._update_average()
-        return {
-            name: float(value.detach())
-            for name, value in {**losses, "balance": balance, "norm": norm}.items()
-        }
+        return {name: float(value.detach()) for name, value in {**losses, "balance": balance, "norm": norm}.items()}
 
     def _next_scenes(self) -> NDArray[np.intp]:
         if len(self.order) < self.options.batch:
@@ -164,9 +166,7 @@ class Trainer:
         """Take up the state of a run with the same options."""
         state = torch.load(path, weights_only=True)
         if state["options"] != asdict(self.options):
-            raise UsageError(
-                f"{path} must hold a run with the same options, not {state['options']}; change --out"
-            )
+            raise UsageError(f"{path} must hold a run with the same options, not {state['options']}; change --out")
         self.step, self.spent = state["step"], Spent(**state["spent"])
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
@@ -177,10 +177,16 @@ class Trainer:
 
 
 def rate_factor(step: int, options: Options) -> float:
-    """Share of the full learning rate at ``step``: a linear warm-up, then a cosine down to 1%."""
-    progress = max(0, step - options.warmup) / max(1, options.steps - options.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min((step + 1) / options.warmup, _LAST_RATE + (1 - _LAST_RATE) * cosine)
+    """Share of the full learning rate at ``step``: warm-up, cosine, then a straight line down to 1%."""
+    turn = max(options.warmup, options.steps - options.cooldown)
+    left = min(1.0, (options.steps - step) / max(1, options.steps - turn))
+    decayed = _LAST_RATE + (_cosine(min(step, turn), options) - _LAST_RATE) * max(0.0, left)
+    return min((step + 1) / options.warmup, decayed)
+
+
+def _cosine(step: int, options: Options) -> float:
+    progress = max(0, step - options.warmup) / max(1, options.horizon - options.warmup)
+    return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from edgemtl.exporters.models import M3ViT, preset
 from edgemtl.exporters.models.moe import moe_forward
 from examples.rooms import card
 from examples.rooms.data import render_pool
-from examples.rooms.evaluate import active_macs, expert_shares, measure_constant, predict, render_views
+from examples.rooms.evaluate import active_macs, expert_overlap, expert_shares, measure_constant, predict, render_views
 from examples.rooms.fast import grouped_experts
 from examples.rooms.finish import fold_depth_units, fold_edge_threshold
 from examples.rooms.losses import class_weights, task_losses, to_batch
@@ -71,12 +71,13 @@ def test_class_weights_average_to_one_over_pixels_and_favour_rare_classes() -> N
     assert weights[1] / weights[0] == pytest.approx(3)
 
 
-def test_the_rate_warms_up_and_ends_at_a_hundredth() -> None:
-    options = Options(steps=1000, warmup=100)
+def test_the_rate_warms_up_follows_the_cosine_and_cools_down_to_a_hundredth() -> None:
+    options = Options(steps=800, horizon=1100, warmup=100, cooldown=200)
     assert rate_factor(0, options) == pytest.approx(0.01)
     assert rate_factor(100, options) == pytest.approx(1, abs=1e-3)
-    assert rate_factor(550, options) == pytest.approx(0.505, abs=1e-3)
-    assert rate_factor(1000, options) == pytest.approx(0.01)
+    assert rate_factor(600, options) == pytest.approx(0.505, abs=1e-3)
+    assert rate_factor(700, options) == pytest.approx((0.505 + 0.01) / 2, abs=1e-3)
+    assert rate_factor(800, options) == pytest.approx(0.01)
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -120,6 +121,24 @@ def test_expert_shares_are_of_each_layer_and_task_and_sum_to_one() -> None:
         assert all(sum(shares) == pytest.approx(1) and len(shares) == 8 for shares in layer.values())
 
 
+def test_the_overlap_of_experts_is_one_with_itself_symmetric_and_that_of_its_first_layer() -> None:
+    model, views = M3ViT(preset("demo")).eval(), render_views(70, 2)
+    layers = np.array(expert_overlap(model, views))
+    assert layers.shape == (3, 4, 4)
+    np.testing.assert_allclose(layers, layers.transpose(0, 2, 1))
+    np.testing.assert_allclose(layers[:, range(4), range(4)], 1)
+    # The first MoE layer sees the same tokens for every task: count by hand.
+    seen: dict[str, torch.Tensor] = {}
+    first = model.moe_layers()[0]
+    hook = first.register_forward_pre_hook(lambda module, inputs: seen.update(x=inputs[0]))
+    predict(model, [view.image for view in views])
+    hook.remove()
+    tokens = seen["x"].reshape(4, -1, 96)
+    chosen = [(tokens[t] @ first.gate[t].w_gate).topk(2).indices.tolist() for t in range(4)]
+    common = [len(set(a) & set(b)) / 2 for a, b in zip(chosen[0], chosen[2], strict=True)]
+    assert layers[0, 0, 2] == pytest.approx(np.mean(common))
+
+
 def test_the_best_constant_answer_is_what_the_definitions_say() -> None:
     views = render_views(70, 3)
     scores = measure_constant(views, views)
@@ -154,10 +173,12 @@ def test_the_card_shows_both_models_and_the_constant() -> None:
         "options": OPTIONS.__dict__,
         "moe_blocks": [1],
         "expert_shares": [{"semseg": [0.25, 0.75], "depth": [0.75, 0.25]}],
+        "expert_overlap": [[[1.0, 0.125], [0.125, 1.0]]],
     }
     scenes = {"train": 0, "held_out": [100, 200], "threshold": [500, 100], "constant": [0, 600]}
     results = {"models": {"moe": record, "dense": record}, "constant": scores, "scenes": scenes}
     text = card.render(results)
     assert text.count("| 0.500 | 0.400 | 0.900 | 10.00 | 0.800 |") == 3
-    assert "semseg-depth 0.50" in text
+    assert "Total variation between tasks: semseg-depth 0.50." in text
+    assert "have in common: semseg-depth 0.12." in text
     assert "the report 100-299" in text
