@@ -59,9 +59,7 @@ def sample_furniture(rng: np.random.Generator, room: Room, camera: Camera) -> li
     return shapes
 
 
-def _sample_object(
-    rng: np.random.Generator, kind: int, foot: tuple[float, float, float], size: float
-) -> Shape:
+def _sample_object(rng: np.random.Generator, kind: int, foot: tuple[float, float, float], size: float) -> Shape:
     """A box, ball or drum (kind 0, 1, 2) whose lowest point stands at ``foot``."""
     x, y, z = foot
     texture = sample_texture(rng)
@@ -97,9 +95,7 @@ def _sample_table(rng: np.random.Generator, ground: _Ground) -> list[Shape]:
     leg = height / 2 - half_thick
     for right in (-1, 1):
         for ahead in (-1, 1):
-            shapes.append(
-                slab(at(right * (half_x - 0.05), leg, ahead * (half_z - 0.05)), (0.035, leg, 0.035))
-            )
+            shapes.append(slab(at(right * (half_x - 0.05), leg, ahead * (half_z - 0.05)), (0.035, leg, 0.035)))
     for side in (-1, 1):
         if rng.random() < 0.6:
             kind, size = int(rng.integers(3)), rng.uniform(0.1, 0.2)

@@ -44,9 +44,7 @@ def find_edges(classes: Bytes, depth: Floats, normals: Floats, rays: Floats) -> 
 _Window = tuple[slice, slice]
 
 
-def _differs(
-    classes: Bytes, depth: Floats, normals: Floats, rays: Floats, first: _Window, second: _Window
-) -> Mask:
+def _differs(classes: Bytes, depth: Floats, normals: Floats, rays: Floats, first: _Window, second: _Window) -> Mask:
     """Whether two neighbouring windows of the picture show different surfaces, pixel by pixel."""
     normal, near, far = normals[first], depth[first], depth[second]
     facing = (normal * rays[second]).sum(-1)

@@ -101,9 +101,7 @@ class Ball:
 class Drum:
     """A vertical cylinder with flat caps; ``centre`` at half its height."""
 
-    def __init__(
-        self, centre: Floats, across_m: float, half_height_m: float, class_id: int, texture: Texture
-    ) -> None:
+    def __init__(self, centre: Floats, across_m: float, half_height_m: float, class_id: int, texture: Texture) -> None:
         self.centre = np.asarray(centre, np.float32)
         self.across_m, self.half_height_m = np.float32(across_m), np.float32(half_height_m)
         self.radius_m = float(np.hypot(across_m, half_height_m))

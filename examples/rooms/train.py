@@ -23,9 +23,7 @@ from examples.rooms.trainer import Options, Trainer
 def main() -> None:
     """Command line: where things are kept, and every field of `Options`."""
     parser = argparse.ArgumentParser(description="Train the demo model on rendered rooms.")
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/train"), help="folder of checkpoint, results and card"
-    )
+    parser.add_argument("--out", type=Path, default=Path("out/train"), help="folder of checkpoint, results and card")
     parser.add_argument("--cache", type=Path, default=Path("out/rooms"), help="folder of the rendered scenes")
     parser.add_argument("--stop", type=int, default=0, help="stop after this many steps of the schedule")
     for field in fields(Options):

@@ -102,9 +102,7 @@ def test_the_depth_of_a_ball_solves_its_quadratic() -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        Slab(
-            np.array([0.3, 1.0, 1.0], np.float32), np.array([0.5, 0.7, 0.4], np.float32), 0.6, BOX, texture()
-        ),
+        Slab(np.array([0.3, 1.0, 1.0], np.float32), np.array([0.5, 0.7, 0.4], np.float32), 0.6, BOX, texture()),
         Drum(np.array([-0.2, 0.8, 0.5], np.float32), 0.5, 0.8, CYLINDER, texture()),
         Ball(np.array([0.0, 1.2, 0.8], np.float32), 0.7, SPHERE, texture()),
     ],
@@ -178,9 +176,7 @@ def test_every_class_border_has_an_edge_on_one_side() -> None:
     view = render_seed(5)
     for axis in (0, 1):
         first, second = (
-            (view.classes[:-1], view.classes[1:])
-            if axis == 0
-            else (view.classes[:, :-1], view.classes[:, 1:])
+            (view.classes[:-1], view.classes[1:]) if axis == 0 else (view.classes[:, :-1], view.classes[:, 1:])
         )
         marks = view.edges[:-1] | view.edges[1:] if axis == 0 else view.edges[:, :-1] | view.edges[:, 1:]
         assert marks[first != second].all()
