@@ -178,7 +178,7 @@ def test_patch_embedding_alone() -> None:
     assert kinds(parse(EMBED % "\n y = Transpose<perm = [0, 2, 1]>(r)", **EMBED_CONSTANTS)) == ["patch_embed"]
 
 
-def test_convolution_with_upsampling_and_relu_and_a_linear_behind() -> None:
+def test_convolution_with_upsampling_relu_and_a_last_one_by_one() -> None:
     text = """g (float[1,16,4,6] x) => (y) {
       u = Resize<mode = "linear">(x, , scales)
       a = Conv<pads = [1, 1, 1, 1]>(u, w, b)
@@ -186,7 +186,7 @@ def test_convolution_with_upsampling_and_relu_and_a_linear_behind() -> None:
       y = Conv(r, p)
     }"""
     constants = {"scales": np.array([1, 1, 2, 2], np.float32), "w": random(16, 16, 3, 3), "b": random(16)}
-    assert kinds(parse(text, **constants, p=random(4, 16, 1, 1))) == ["conv", "linear"]
+    assert kinds(parse(text, **constants, p=random(4, 16, 1, 1))) == ["conv"]
 
 
 def test_an_upsampled_image_read_twice_is_made_once() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgemtl.codegen.cpu.graph import name_of
-from edgemtl.codegen.cpu.lowering import groups_of
-from edgemtl.codegen.cpu.match import Group
+from edgemtl.codegen.cpu.emit import Emitter
+from edgemtl.codegen.cpu.graph import dtype_of, name_of, shape_of
+from edgemtl.codegen.cpu.ir import IMAGE, dense
+from edgemtl.codegen.cpu.lowering import Grouped, group_task
+from edgemtl.errors import UnsupportedError
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -30,15 +32,24 @@ class NodeReport:
 
 
 def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
-    """A report for every node of the tasks' graphs, in the order they run; equal ones of several tasks are
-    one.
-    """
+    """A report for every node of the tasks' graphs in the order they run; those of several tasks are one."""
     found: dict[_Row, list[str]] = {}
     for task in tasks:
-        for row in (row for group in groups_of(task.ir) for row in _rows(group)):
+        for row in _task_rows(group_task(task.task.name, task.ir), target):
             found.setdefault(row, []).append(task.task.name)
     return [NodeReport(*row, tuple(names)) for row, names in found.items()]
 
 
-def _rows(group: Group) -> list[_Row]:
-    return [(name_of(node), node.op_type, group.how, group.reason, group.hint) for node in group.nodes]
+def _task_rows(task: Grouped, target: CpuTarget) -> Iterator[_Row]:
+    """Lower the task group by group; what a group cannot do is reported, and lowering goes on behind it."""
+    em = Emitter(target)
+    em.views[task.image] = dense(IMAGE, shape_of(task.image))
+    for group in task.groups:
+        how, reason, hint = group.how, group.reason, group.hint
+        em.nodes = group.nodes
+        try:
+            group.emit(em)
+        except UnsupportedError as error:
+            how, reason, hint = "unsupported", error.reason, error.hint
+            em.views.update((v, em.new(shape_of(v), dtype_of(v))) for n in group.nodes for v in n.outputs)
+        yield from ((name_of(node), node.op_type, how, reason, hint) for node in group.nodes)

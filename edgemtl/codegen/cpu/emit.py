@@ -11,10 +11,12 @@ from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.codegen.cpu.graph import name_of, shape_of
 from edgemtl.codegen.cpu.ir import PREPARED, Constant, Step, View, dense
 from edgemtl.codegen.cpu.views import look
+from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.specs import CopySpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 Nodes = tuple[ir.Node, ...]
+WORD_BYTES = 4
 
 
 @dataclass
@@ -64,8 +66,16 @@ class Emitter:
         return made
 
     def copy(self, source: View, target: View) -> None:
-        """Append a step that copies elements from one view to another of the same shape."""
-        self.step(CopySpec(source.shape, source.strides, target.strides), (source,), (target,))
+        """Append a step that copies elements from one view to another of the same shape, in words of 4 bytes."""
+        words, rest = divmod(source.itemsize, WORD_BYTES)
+        if rest:
+            reason = f"elements of {source.dtype} would have to change their layout"
+            raise UnsupportedError(
+                name_of(self.nodes[0]), reason, "keep tensors of this type out of transposes and slices"
+            )
+        shape = source.shape if words == 1 else (*source.shape, words)
+        strides = (_in_words(view.strides, words) for view in (source, target))
+        self.step(CopySpec(shape, *strides), (source,), (target,))
 
     def dense(self, view: View) -> View:
         """The view itself if it is dense, else a dense copy."""
@@ -107,3 +117,8 @@ class Emitter:
         """Say that an image [1, C, H, W] lies in these rows [H * W, C]."""
         _, channels, height, width = shape_of(value)
         self.views[value] = self.reshaped(pixels, (1, height, width, channels)).transpose((0, 3, 1, 2))
+
+
+def _in_words(strides: tuple[int, ...], words: int) -> tuple[int, ...]:
+    """Strides of elements that are ``words`` words long, counted in words, the words themselves innermost."""
+    return strides if words == 1 else (*(stride * words for stride in strides), 1)

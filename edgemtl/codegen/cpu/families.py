@@ -49,7 +49,9 @@ TABLES: dict[type, tuple[str, ...]] = {
 
 
 def build_kernel(spec: object, target: CpuTarget) -> Kernel:
-    """The kernel of a spec; the same object for equal specs."""
+    """The kernel of a spec; the same object for equal specs. A kernel made elsewhere is its own spec."""
+    if isinstance(spec, Kernel):
+        return spec
     kernel: Kernel = FAMILIES[type(spec)].build(spec, target)
     return kernel
 
@@ -64,6 +66,9 @@ def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: 
     elif type(spec) in TABLES:
         for name, array in zip(TABLES[type(spec)], FAMILIES[type(spec)].pack(spec, target), strict=True):
             yield store.add(name, array)
+    elif isinstance(spec, Kernel):
+        for constant in constants:
+            yield store.add(constant.name, constant.array)
     elif constants:
         packed = FAMILIES[type(spec)].pack(spec, target, *(constant.array for constant in constants))
         for constant, array in zip(constants, packed, strict=True):

@@ -13,17 +13,20 @@ from edgemtl.codegen.cpu.graph import (
     attribute,
     input_at,
     is_op,
+    is_private,
     private_producer,
     shape_of,
 )
 from edgemtl.codegen.cpu.ir import Constant, View
 from edgemtl.codegen.cpu.lower.activation import strip_activation
-from edgemtl.codegen.cpu.lower.linear import match_core
+from edgemtl.codegen.cpu.lower.linear import Linear, match_core
 from edgemtl.codegen.cpu.lower.resize import Bilinear, bilinear
 from edgemtl.codegen.cpu.match import Group, Refusal
+from edgemtl.tvm_bridge.specs import LinearSpec
 from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec, WinogradSpec, WinogradWeightsSpec
 
 TILE = 4
+MOST_POINTWISE = 64  # channels: beyond, the sums of a block of pixels no longer fit the cache
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,39 @@ class Convolution:
     bias: Constant
     spec: Conv2dSpec
     upsample: bool
+    pointwise: Linear | None
     nodes: tuple[ir.Node, ...]
 
 
 def match_conv(node: ir.Node) -> Group | Refusal | None:
-    """Conv over [1, C, H, W] with its activation; in front of a 3x3 the bilinear x2 that feeds it alone."""
-    activation = strip_activation(node.outputs[0])
+    """Conv over [1, C, H, W] with its activation; around a 3x3 the bilinear x2 in front and the 1x1 Conv
+    behind.
+    """
+    found = _with_pointwise(node) or _with_activation(node.outputs[0])
+    if not isinstance(found, Convolution):
+        return found
+    whole = replace(found, value=node.outputs[0])
+    return Group("conv", whole.nodes, lambda em: _emit(em, whole))
+
+
+def _with_pointwise(node: ir.Node) -> Convolution | None:
+    """A 1x1 convolution to few channels behind one that Winograd's algorithm runs, which can take it along."""
+    linear = match_core(node.outputs[0]) if is_op(node, "Conv") else None
+    if linear is None or not is_private(linear.source) or linear.bias.array.size > MOST_POINTWISE:
+        return None
+    inner = _with_activation(linear.source)
+    if not isinstance(inner, Convolution) or not _gains_by_winograd(inner.spec):
+        return None
+    return replace(inner, pointwise=linear, nodes=(*linear.nodes, *inner.nodes))
+
+
+def _with_activation(value: ir.Value) -> Convolution | Refusal | None:
+    activation = strip_activation(value)
     found = _with_upsample(activation.source)
     if not isinstance(found, Convolution):
         return found
     spec = replace(found.spec, activation=activation.name)
-    whole = replace(found, value=node.outputs[0], spec=spec, nodes=(*activation.nodes, *found.nodes))
-    return Group("conv", whole.nodes, lambda em: _emit(em, whole))
+    return replace(found, spec=spec, nodes=(*activation.nodes, *found.nodes))
 
 
 def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
@@ -83,7 +107,7 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
         named = Constant(bias.name or "bias", shift)
     kernel = Constant(held.name or "weight", weight)
     spec = _spec(node, shape_of(source), weight.shape)
-    return Convolution(node.outputs[0], source, kernel, named, spec, False, (node,))
+    return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
 
 
 def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2dSpec:
@@ -123,9 +147,11 @@ def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:
     weights = em.prepare(WinogradWeightsSpec(spec.cin, spec.cout, found.upsample), (found.weight,))
     if weights is None:
         return None
-    rows = em.new((spec.height * spec.width, spec.cout))
-    fused = WinogradSpec(spec.height, spec.width, spec.cin, spec.cout, found.upsample, spec.activation)
-    em.step(fused, (pixels, weights), (rows,), (found.bias,))
+    columns = found.pointwise.bias.array.size if found.pointwise is not None else 0
+    fused = WinogradSpec(spec.height, spec.width, spec.cin, spec.cout, found.upsample, spec.activation, columns)
+    rows = em.new((spec.height * spec.width, columns or spec.cout))
+    last = (found.pointwise.weight, found.pointwise.bias) if found.pointwise is not None else ()
+    em.step(fused, (pixels, weights), (rows,), (found.bias, *last))
     return rows
 
 
@@ -140,4 +166,11 @@ def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
         pixels = larger
     rows = em.new((spec.out_height * spec.out_width, spec.cout))
     em.step(spec, (pixels,), (rows,), (found.weight, found.bias))
-    return rows
+    return rows if found.pointwise is None else _pointwise(em, found.pointwise, rows)
+
+
+def _pointwise(em: Emitter, linear: Linear, rows: View) -> View:
+    depth, width = linear.weight.array.shape
+    out = em.new((rows.shape[0], width))
+    em.step(LinearSpec(rows.shape[0], depth, width, "", False), (rows,), (out,), (linear.weight, linear.bias))
+    return out
