@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
 
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.simplify import drop_single_splits
+from edgemtl.frontend.values import make_contiguous
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PREFIX = "model."
@@ -27,6 +28,7 @@ def clean(model: ir.Model) -> None:
     _keep_origins(model.graph)
     _name_weights(model.graph)
     _fold_transposes(model.graph)
+    make_contiguous(model.graph)
     _pack_arrays(model.graph)
     for step in (
         DeduplicateHashedInitializersPass(size_limit=1 << 40),
