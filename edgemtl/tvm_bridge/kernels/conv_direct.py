@@ -1,18 +1,22 @@
 """Direct convolution, channels-last: register tiles of output pixels along a row by output channels.
 
-It needs no transformed weights and no padded copy of its input: tiles whose window crosses the border test each
-pixel, the others do not.
+It needs no transformed weights and no padded copy of its input: tiles whose window crosses the border test
+each pixel, the others do not.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from itertools import groupby
 
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import conv_depthwise
+from edgemtl.tvm_bridge.kernels.conv_depthwise import is_depthwise
+from edgemtl.tvm_bridge.kernels.conv_rows import row_tiles
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
     Expr,
@@ -27,7 +31,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     store_row,
     tile_rows,
 )
-from edgemtl.tvm_bridge.kernels.linear import pack_bias, pack_panels, padded_width
+from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
 from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -37,16 +41,25 @@ def _taps(spec: Conv2dSpec) -> int:
     return spec.kernel[0] * spec.kernel[1] * (spec.cin // spec.groups)
 
 
-def pack(spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight [cout, cin / groups, kh, kw] and bias [cout]: per group, panels of columns over (kh, kw, channel)."""
+def pack(
+    spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight [cout, cin / groups, kh, kw] and bias [cout], in panels of columns over (kh, kw, channel)."""
+    if is_depthwise(spec):
+        return conv_depthwise.pack(spec, weight, bias)
     rows = weight.transpose(0, 2, 3, 1).reshape(spec.groups, -1, _taps(spec))
     packed = [pack_panels(group.T, target) for group in rows]
     return np.concatenate(packed), np.concatenate([pack_bias(b, target) for b in np.split(bias, spec.groups)])
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, y."""
+    numbers = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad)
+    words = (*numbers, *spec.dilation, spec.groups, *([spec.activation] if spec.activation else []))
+    symbol = "conv_" + "_".join(map(str, words))
+    if is_depthwise(spec):
+        return conv_depthwise.build(symbol, spec, target)
     columns = spec.groups * padded_width(spec.cout // spec.groups, target)
     operands = [
         Operand("x", (spec.height, spec.width, spec.cin), "float32", "input"),
@@ -58,20 +71,19 @@ def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
     def body(*buffers: Buffer) -> None:
         _Emission(spec, target, *buffers).emit()
 
-    numbers = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad, *spec.dilation)
-    symbol = "conv_" + "_".join(map(str, (*numbers, spec.groups))) + (f"_{spec.activation}" if spec.activation else "")
     return define(symbol, operands, body, spec.out_height * spec.out_width * spec.cout * _taps(spec))
 
 
 class _Emission:
     """Emits one convolution; holds what every tile needs."""
 
-    def __init__(self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:
+    def __init__(
+        self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer
+    ) -> None:
         self.spec, self.target = spec, target
         self.x, self.weight, self.bias, self.y = x, weight, bias, y
         self.width = spec.cout // spec.groups
         self.stripe = padded_width(self.width, target)
-        self.inner = _inner_columns(spec)
 
     def emit(self) -> None:
         """Items of work: (group, panel) by shares of the output's rows."""
@@ -81,30 +93,31 @@ class _Emission:
             group, share = item // shares, item % shares
             first = share * spec.out_height // shares
             with guarded(group < spec.groups):
-                column = 0
-                for width, valid in cut:
-                    with T.serial((share + 1) * spec.out_height // shares - first) as row:
-                        self._row(group, width, valid, column, first + row)
-                    column += width
+                column: Expr = group * 0
+                for (width, valid), equal in groupby(cut):
+                    count = len(list(equal))
+                    with T.grid(count, (share + 1) * spec.out_height // shares - first) as (panel, row):
+                        self._row(group, width, valid, column + panel * width, first + row)
+                    column = column + count * width
 
-    def _row(self, group: Expr, width: int, valid: int, column: int, row: Expr) -> None:
-        """One output row: tested tiles at the left, free ones in the middle, tested ones at the right."""
-        tall, (start, stop) = tile_rows(width, self.target), self.inner
-        free = max(0, stop - start) // tall
-        for first, count, tested in (
-            (0, start if free else self.spec.out_width, True),
-            (start, free * tall, False),
-            (start + free * tall, self.spec.out_width - start - free * tall if free else 0, True),
-        ):
-            if count // tall:
-                with T.serial(count // tall) as index:
-                    self._tile(group, width, valid, column, row, first + index * tall, tall, tested)
-            if count % tall:
-                left = first + count // tall * tall + row * 0
-                self._tile(group, width, valid, column, row, left, count % tall, tested)
+    def _row(self, group: Expr, width: int, valid: int, column: Expr, row: Expr) -> None:
+        """One output row of one panel."""
+
+        def tile(left: Expr, count: int, tested: bool) -> None:
+            self._tile(group, width, valid, column, row, left, count, tested)
+
+        row_tiles(self.spec, tile_rows(width, self.target), row, tile)
 
     def _tile(
-        self, group: Expr, width: int, valid: int, column: int, row: Expr, left: Expr, count: int, tested: bool
+        self,
+        group: Expr,
+        width: int,
+        valid: int,
+        column: Expr,
+        row: Expr,
+        left: Expr,
+        count: int,
+        tested: bool,
     ) -> None:
         spec = self.spec
         sums = [local(width) for _ in range(count)]
@@ -129,7 +142,7 @@ class _Emission:
         sums: list[Buffer],
         group: Expr,
         width: int,
-        column: int,
+        column: Expr,
         window: tuple[Expr, Expr, Expr],
         left: Expr,
         tested: bool,
@@ -147,13 +160,7 @@ class _Emission:
                 fill(
                     total,
                     width,
-                    lambda lane, total=total, value=value: total[lane] + value * self.weight[base + k * width + lane],  # type: ignore[misc]
+                    lambda lane, total=total, value=value: (
+                        total[lane] + value * self.weight[base + k * width + lane]
+                    ),  # type: ignore[misc]
                 )
-
-
-def _inner_columns(spec: Conv2dSpec) -> tuple[int, int]:
-    """Output columns [start, stop) whose whole window lies inside the input's row."""
-    reach = (spec.kernel[1] - 1) * spec.dilation[1]
-    start = -(-spec.pad[1] // spec.stride[1])
-    stop = (spec.width - 1 - reach + spec.pad[1]) // spec.stride[1] + 1
-    return min(start, spec.out_width), min(max(stop, 0), spec.out_width)
