@@ -39,10 +39,7 @@ def main(bundle: str, processes: str = "7") -> None:
     runs = [measure(bundle) for _ in range(int(processes))]
     for name in runs[0]:
         print(f"{statistics.median(run[name] for run in runs):9.1f}  {name}")
-    totals = [
-        sum(run.values()) - run["second run"] - run["check every byte (once more than needed)"]
-        for run in runs
-    ]
+    totals = [sum(run.values()) - run["second run"] - run["check every byte (once more than needed)"] for run in runs]
     print(f"{statistics.median(totals):9.1f}  from the interpreter's first line to the first output")
 
 

@@ -84,9 +84,7 @@ def lay_out(members: Sequence[Member]) -> Layout:
     end = placed[-1].data_offset + placed[-1].member.bytes if placed else 0
     central = b"".join(_central_header(item) for item in placed)
     count = len(placed)
-    return Layout(
-        placed, end, central + _END.pack(b"PK\5\6", 0, 0, count, count, len(central), min(end, MAX_BYTES), 0)
-    )
+    return Layout(placed, end, central + _END.pack(b"PK\5\6", 0, 0, count, count, len(central), min(end, MAX_BYTES), 0))
 
 
 def _place(members: Sequence[Member]) -> Iterator[Placed]:
@@ -105,9 +103,7 @@ def _local_header(member: Member, offset: int) -> bytes:
     name, alignment = member.name.encode(), _alignment(member.name)
     extra = _PADDING.size + -(offset + _LOCAL.size + len(name) + _PADDING.size) % alignment
     return (
-        _LOCAL.pack(
-            b"PK\3\4", _VERSION, 0, 0, 0, _DATE, member.crc32, member.bytes, member.bytes, len(name), extra
-        )
+        _LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _DATE, member.crc32, member.bytes, member.bytes, len(name), extra)
         + name
         + _PADDING.pack(_PADDING_ID, extra - 4, alignment)
         + bytes(extra - _PADDING.size)
@@ -139,14 +135,10 @@ def read_layout(data: memoryview) -> Layout:
     members = tuple(_read_directory(data))
     layout = lay_out(members)
     if layout.bytes != len(data):
-        raise IntegrityError(
-            f"the members' sizes must add up to {len(data)} bytes, not {layout.bytes}; {AGAIN}"
-        )
+        raise IntegrityError(f"the members' sizes must add up to {len(data)} bytes, not {layout.bytes}; {AGAIN}")
     for item in layout.members:
         if data[item.header_offset : item.data_offset] != item.header:
-            raise IntegrityError(
-                f"{item.member.name}: its header must agree with the directory, and does not; {AGAIN}"
-            )
+            raise IntegrityError(f"{item.member.name}: its header must agree with the directory, and does not; {AGAIN}")
     if data[layout.directory_offset :] != layout.directory:
         raise IntegrityError(f"the directory must be spelled as edgemtl writes it, and is not; {AGAIN}")
     return layout
@@ -166,9 +158,7 @@ def _read_directory(data: memoryview) -> Iterator[Member]:
     seen: set[str] = set()
     for _ in range(count):
         if offset + _CENTRAL.size > end:
-            raise IntegrityError(
-                f"the directory must hold {count} members, and ends before the last; {AGAIN}"
-            )
+            raise IntegrityError(f"the directory must hold {count} members, and ends before the last; {AGAIN}")
         fields = _CENTRAL.unpack_from(data, offset)
         member = _read_member(
             fields, bytes(data[offset + _CENTRAL.size : min(end, offset + _CENTRAL.size + fields[10])])
@@ -183,9 +173,7 @@ def _read_directory(data: memoryview) -> Iterator[Member]:
 def _read_end(data: memoryview) -> tuple[int, int, int]:
     start = len(data) - _END.size
     if start < 0 or bytes(data[start : start + 4]) != b"PK\5\6":
-        raise IntegrityError(
-            f"the file must end with a zip directory; it is truncated or has bytes behind it; {AGAIN}"
-        )
+        raise IntegrityError(f"the file must end with a zip directory; it is truncated or has bytes behind it; {AGAIN}")
     _, disk, _, count, _, size, offset, _ = _END.unpack_from(data, start)
     if disk or count > MAX_MEMBERS or offset + size != start:
         raise IntegrityError(

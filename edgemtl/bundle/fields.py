@@ -61,11 +61,7 @@ class Field:
 
     def number(self, low: float, high: float) -> float:
         """A finite number from ``low`` to ``high``."""
-        if (
-            isinstance(self.value, bool)
-            or not isinstance(self.value, int | float)
-            or not low <= self.value <= high
-        ):
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not low <= self.value <= high:
             self.fail(f"a number from {low:g} to {high:g}")
         return float(self.value)
 

@@ -41,7 +41,5 @@ def read_npy(data: memoryview, shape: tuple[int, ...], name: str) -> FloatArray:
     """
     header = npy_header(shape)
     if len(data) != npy_bytes(shape) or bytes(data[: len(header)]) != header:
-        raise ConfigError(
-            f"{name} must be a float32 .npy file of shape {list(shape)}; compile the bundle again"
-        )
+        raise ConfigError(f"{name} must be a float32 .npy file of shape {list(shape)}; compile the bundle again")
     return np.frombuffer(data, dtype="<f4", offset=len(header)).reshape(shape)

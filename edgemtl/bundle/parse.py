@@ -77,8 +77,7 @@ def _check_version(root: Field) -> None:
         raise ConfigError("manifest must have the field 'schema_version'; compile the bundle again")
     if version.integer(0, MAX_COUNT) > SCHEMA_VERSION:
         raise ConfigError(
-            f"manifest.schema_version must be {SCHEMA_VERSION}, not {version.value}; "
-            "update edgemtl to read this bundle"
+            f"manifest.schema_version must be {SCHEMA_VERSION}, not {version.value}; update edgemtl to read this bundle"
         )
 
 
@@ -98,9 +97,7 @@ def _input(field: Field) -> InputEntry:
 
 
 def _task(field: Field) -> TaskEntry:
-    name, kind, channels, pathway, moe, notes = field.members(
-        "name", "kind", "channels", "pathway", "moe", "notes"
-    )
+    name, kind, channels, pathway, moe, notes = field.members("name", "kind", "channels", "pathway", "moe", "notes")
     return TaskEntry(
         name.name(),
         kind.choice(*KINDS),
@@ -144,9 +141,7 @@ def _program(field: Field) -> Program:
 
 
 def _target(field: Field) -> Target:
-    name, triple, mcpu, vector_bits, threads = field.members(
-        "name", "triple", "mcpu", "vector_bits", "threads"
-    )
+    name, triple, mcpu, vector_bits, threads = field.members("name", "triple", "mcpu", "vector_bits", "threads")
     bits = vector_bits.integer(128, 512)
     if bits not in (128, 256, 512):
         vector_bits.fail("128, 256 or 512")
@@ -213,9 +208,7 @@ def _shape(field: Field, rank: int = 2) -> tuple[int, ...]:
 
 
 def _floats(field: Field) -> tuple[float, ...] | None:
-    return (
-        None if field.value is None else tuple(item.number(-MAX_VALUE, MAX_VALUE) for item in field.items())
-    )
+    return None if field.value is None else tuple(item.number(-MAX_VALUE, MAX_VALUE) for item in field.items())
 
 
 def _texts(field: Field) -> tuple[str, ...]:

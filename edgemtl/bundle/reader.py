@@ -38,9 +38,7 @@ class Bundle:
     Views of its sections are writable and private: what is written there never reaches the file.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, sections: Mapping[str, memoryview], mapping: mmap.mmap
-    ) -> None:
+    def __init__(self, path: Path, manifest: Manifest, sections: Mapping[str, memoryview], mapping: mmap.mmap) -> None:
         self.path, self.manifest = path, manifest
         self._mapping, self._sections = mapping, dict(sections)
 
@@ -58,9 +56,7 @@ class Bundle:
         Raises UsageError for a name that is not there or a closed bundle.
         """
         if name not in self._sections:
-            raise UsageError(
-                f"{self.path}: the bundle must be open and hold {name!r}, and does not; see bundle info"
-            )
+            raise UsageError(f"{self.path}: the bundle must be open and hold {name!r}, and does not; see bundle info")
         return self._sections[name]
 
     def weights(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -81,9 +77,7 @@ class Bundle:
         """A task's golden pair, the input in full. Raises UsageError for an unknown task."""
         entry = next((entry for entry in self.manifest.golden if entry.task == task), None)
         if entry is None:
-            raise UsageError(
-                f"task must be one of {', '.join(t.name for t in self.manifest.tasks)}, not {task!r}"
-            )
+            raise UsageError(f"task must be one of {', '.join(t.name for t in self.manifest.tasks)}, not {task!r}")
         stored, output = _read_golden(entry, self.section)
         image = expand_input(stored, self.manifest.input.shape)
         return Golden(task, image, output.copy(), entry.output_stride, entry.tolerance)
@@ -116,9 +110,7 @@ def _map(path: Path) -> mmap.mmap:
         # Without O_NONBLOCK a named pipe would block here for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: must be a readable bundle; {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise InputError(f"{path}: must be a readable bundle; {getattr(error, 'strerror', None) or error}") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
@@ -150,9 +142,7 @@ def _read_manifest(members: Mapping[str, memoryview]) -> Manifest:
     if list(members)[:2] != [MANIFEST, MANIFEST_SHA256]:
         raise IntegrityError(f"the first members must be {MANIFEST} and {MANIFEST_SHA256}; {AGAIN}")
     if len(members[MANIFEST]) > MAX_MANIFEST:
-        raise IntegrityError(
-            f"{MANIFEST} must be at most {MAX_MANIFEST} bytes, not {len(members[MANIFEST])}; {AGAIN}"
-        )
+        raise IntegrityError(f"{MANIFEST} must be at most {MAX_MANIFEST} bytes, not {len(members[MANIFEST])}; {AGAIN}")
     text = bytes(members[MANIFEST])
     if members[MANIFEST_SHA256] != f"{sha256(text)}  {MANIFEST}\n".encode():
         raise IntegrityError(f"{MANIFEST} must have the SHA-256 in {MANIFEST_SHA256}, and has not; {AGAIN}")

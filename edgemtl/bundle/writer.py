@@ -29,9 +29,7 @@ def write_bundle(path: str | Path, manifest: Manifest, sections: Mapping[str, Da
     members = _members(manifest, sections)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _write(
-            temporary, lay_out([_stamp(name, data) for name, data in members]), [data for _, data in members]
-        )
+        _write(temporary, lay_out([_stamp(name, data) for name, data in members]), [data for _, data in members])
         with open_bundle(temporary):
             pass
         os.replace(temporary, path)

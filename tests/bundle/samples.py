@@ -105,9 +105,7 @@ def _program() -> dict[str, Any]:
 
 
 def _task_program(task: str, channels: int) -> dict[str, Any]:
-    layers = [
-        {"step": i, "kernel": "linear", "origin": ["/a", "/b"], "macs": 10, "bytes": 640} for i in range(2)
-    ]
+    layers = [{"step": i, "kernel": "linear", "origin": ["/a", "/b"], "macs": 10, "bytes": 640} for i in range(2)]
     return {
         "entry": f"run_{task}",
         "prepare": None,
@@ -157,9 +155,7 @@ def listed(described: dict[str, Any], files: dict[str, bytes] | None = None) -> 
     return {**described, "sections": entries}
 
 
-def members(
-    described: dict[str, Any] | bytes, files: dict[str, bytes] | None = None
-) -> list[tuple[str, bytes]]:
+def members(described: dict[str, Any] | bytes, files: dict[str, bytes] | None = None) -> list[tuple[str, bytes]]:
     """The members of a file whose manifest is ``described``, signed as it should be."""
     files = files or sections()
     text = described if isinstance(described, bytes) else json.dumps(listed(described, files)).encode()

@@ -94,9 +94,7 @@ def test_trailing_bytes(good: bytes, tmp_path: Path, extra: bytes) -> None:
 
 
 def test_truncated(good: bytes, tmp_path: Path) -> None:
-    assert refused(tmp_path / "a", good[:-1]).startswith(
-        "the file must end with a zip directory; it is truncated"
-    )
+    assert refused(tmp_path / "a", good[:-1]).startswith("the file must end with a zip directory; it is truncated")
     assert refused(tmp_path / "a", b"x").startswith("the file must end with a zip directory")
 
 
@@ -136,9 +134,7 @@ def test_other_flags(good: bytes, tmp_path: Path, flag: bytes) -> None:
 
 def test_zip64_sizes(good: bytes, tmp_path: Path) -> None:
     data = in_both_headers(good, "weights.bin", 18, b"\xff" * 8)
-    assert refused(tmp_path / "a", data).startswith(
-        "weights.bin: a member must have one size up to 4294967294"
-    )
+    assert refused(tmp_path / "a", data).startswith("weights.bin: a member must have one size up to 4294967294")
 
 
 def test_sizes_that_differ(good: bytes, tmp_path: Path) -> None:
@@ -161,9 +157,7 @@ def test_an_offset_that_points_elsewhere(good: bytes, tmp_path: Path) -> None:
 
 def test_more_members_than_there_are(good: bytes, tmp_path: Path) -> None:
     count = struct.pack("<HH", 9, 9)
-    assert "must hold 9 members, and ends before the last" in refused(
-        tmp_path / "a", good[:-14] + count + good[-10:]
-    )
+    assert "must hold 9 members, and ends before the last" in refused(tmp_path / "a", good[:-14] + count + good[-10:])
     count = struct.pack("<HH", 65535, 65535)
     assert "hold at most 1024 members" in refused(tmp_path / "a", good[:-14] + count + good[-10:])
 
@@ -246,9 +240,7 @@ def test_missing_members(tmp_path: Path) -> None:
     assert check_members(tmp_path, content[1:]).startswith(
         "the first members must be manifest.json and manifest.sha256"
     )
-    assert check_members(tmp_path, []).startswith(
-        "the first members must be manifest.json and manifest.sha256"
-    )
+    assert check_members(tmp_path, []).startswith("the first members must be manifest.json and manifest.sha256")
 
 
 def test_unknown_members(tmp_path: Path) -> None:

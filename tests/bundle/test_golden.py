@@ -40,18 +40,14 @@ def test_small_input_is_stored_whole() -> None:
     np.testing.assert_array_equal(expand_input(stored, image.shape), image)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 512, 512), (1, 3, 2, 60_000), (1, 3, 60_000, 2), (1, 130_000, 2, 2)]
-)
+@pytest.mark.parametrize("shape", [(1, 3, 512, 512), (1, 3, 2, 60_000), (1, 3, 60_000, 2), (1, 130_000, 2, 2)])
 def test_large_input_is_a_repeated_corner(shape: tuple[int, int, int, int]) -> None:
     image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     stored = crop_input(image)
     assert stored.nbytes <= 1 << 19 or stored.shape[2:] == (1, 1)
     rows, columns = stored.shape[2:]
     np.testing.assert_array_equal(stored, image[:, :, :rows, :columns])
-    expected = np.tile(stored, (1, 1, -(-shape[2] // rows), -(-shape[3] // columns)))[
-        :, :, : shape[2], : shape[3]
-    ]
+    expected = np.tile(stored, (1, 1, -(-shape[2] // rows), -(-shape[3] // columns)))[:, :, : shape[2], : shape[3]]
     np.testing.assert_array_equal(expand_input(stored, shape), expected)
 
 

@@ -146,15 +146,9 @@ def test_golden_too_large() -> None:
 def _every_object(document: Any, way: str = "") -> list[str]:
     found = [way] if isinstance(document, dict) else []
     items = (
-        document.items()
-        if isinstance(document, dict)
-        else enumerate(document)
-        if isinstance(document, list)
-        else ()
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     )
-    return found + [
-        place for key, value in items for place in _every_object(value, f"{way}.{key}".strip("."))
-    ]
+    return found + [place for key, value in items for place in _every_object(value, f"{way}.{key}".strip("."))]
 
 
 @pytest.mark.parametrize("place", _every_object(samples.document()))
@@ -168,9 +162,7 @@ def test_fields_are_all_there_and_no_more(place: str) -> None:
         with_more = samples.changed(f"{place}.surprise".strip("."), 1)
         with pytest.raises(ConfigError) as caught:
             parse_manifest(with_more)
-        assert str(caught.value).startswith(
-            f"{shown} must not have the field 'surprise'; use a newer edgemtl"
-        )
+        assert str(caught.value).startswith(f"{shown} must not have the field 'surprise'; use a newer edgemtl")
     for key in list(inner):
         less = copy.deepcopy(document)
         target: Any = less

@@ -128,9 +128,7 @@ def test_file_that_is_not_a_file(tmp_path: Path) -> None:
 
 
 def test_sections_must_be_the_expected_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"the sections must be golden/depth/input.npy, .*, not weights.bin$"
-    ):
+    with pytest.raises(ConfigError, match=r"the sections must be golden/depth/input.npy, .*, not weights.bin$"):
         write_bundle(tmp_path / "a.edgemtl", samples.manifest(), {"weights.bin": b""})
 
 
