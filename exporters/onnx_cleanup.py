@@ -29,7 +29,6 @@ def clean(model: ir.Model) -> None:
     _name_weights(model.graph)
     _fold_transposes(model.graph)
     make_contiguous(model.graph)
-    _pack_arrays(model.graph)
     for step in (
         DeduplicateHashedInitializersPass(size_limit=1 << 40),
         CommonSubexpressionEliminationPass(),
@@ -79,14 +78,6 @@ def _transposed(graph: ir.Graph, source: ir.Value, order: tuple[int, ...]) -> ir
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=source.type, const_value=ir.tensor(array, name=name))
     graph.register_initializer(value)
     return value
-
-
-def _pack_arrays(graph: ir.Graph) -> None:
-    """Weights in row-major order: the exporter folds some transposes into strides, which cannot be hashed."""
-    for value in graph.initializers.values():
-        array = value.const_value.numpy() if value.const_value is not None else None
-        if array is not None and not array.flags.c_contiguous:
-            value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
 
 
 def _name_folded(graph: ir.Graph) -> None:

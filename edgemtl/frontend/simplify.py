@@ -22,7 +22,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
-from edgemtl.frontend.values import array_of, replace_value
+from edgemtl.frontend.values import array_of, make_contiguous, replace_value
 
 MAX_GROWTH = 1 << 20
 """Elements a folded constant may have more than what it is made of."""
@@ -88,6 +88,7 @@ def drop_single_splits(graph: ir.Graph) -> None:
 
 
 def _sweep(model: ir.Model) -> None:
+    make_contiguous(model.graph)
     for step in (
         IdentityEliminationPass(),
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

@@ -34,6 +34,14 @@ def size_of(value: ir.Value) -> int:
     return math.prod(sizes_of(value))
 
 
+def make_contiguous(graph: ir.Graph) -> None:
+    """Lay every initializer out row by row; a folded transpose is a view, and some passes read bytes."""
+    for value in graph.initializers.values():
+        array = array_of(value)
+        if array is not None and not array.flags.c_contiguous:
+            value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
+
+
 def replace_value(old: ir.Value, new: ir.Value) -> None:
     """Let all who read `old` read `new`; an output of the graph keeps its name."""
     if old.is_graph_output():

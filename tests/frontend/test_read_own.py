@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 
 from edgemtl.errors import ModelError, UsageError
 from edgemtl.exporters.models import ModelConfig
@@ -65,7 +65,7 @@ def test_refuses_tasks_it_does_not_have(exported: Path, tasks: tuple[str, ...]) 
         read_model(exported, tasks=tasks)
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 @given(moe_configs())
 def test_any_model_comes_back(config: ModelConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -94,11 +94,11 @@ def with_metadata(path: Path, folder: Path, text: str) -> Path:
         ('"schema_version":1', '"schema', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"kind":"depth"', '"kind":"deep"', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"output":"depth"', '"output":"semseg"', "metadata 'edgemtl' must be what the exporter writes, not "),
-        ('"name":"image","std":[0.229,', '"name":"image","std":[', "metadata of input image must have 3 means and 3 "),
+        ('"name":"image","std":[0.229,', '"name":"image","std":[', "metadata of input image must have 3 means "),
         (
             '"name":"image","std":[0.229,',
             '"name":"image","std":[0,',
-            "metadata of input image must have 3 means and 3 ",
+            "metadata of input image must have 3 means ",
         ),
     ],
 )

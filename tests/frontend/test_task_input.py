@@ -59,24 +59,25 @@ def constant(value: float) -> onnx.GraphProto:
     return helper.make_graph(w.nodes, "b", [], [helper.make_tensor_value_info(result, 1, [])], w.initializers())
 
 
+def by_comparison(w: Writer) -> str:
+    first = w.op("Equal", w.op("Cast", "task", to=6), w.const(0, np.int32))
+    return w.op("Where", first, w.const(2), w.const(3))
+
+
+def by_one_hot(w: Writer) -> str:
+    hot = w.op("OneHot", w.op("Unsqueeze", "task", w.ints(0)), w.const(2, np.int64), w.const([0, 1]))
+    return w.op("ReduceSum", w.op("Mul", hot, w.const([2, 3])))
+
+
 @pytest.mark.parametrize(
     "select",
     [
         lambda w: w.op("Gather", w.const([2, 3]), "task"),
-        lambda w: w.op(
-            "Where", w.op("Equal", w.op("Cast", "task", to=6), w.const(0, np.int32)), w.const(2), w.const(3)
-        ),
         lambda w: w.op("If", w.op("Cast", "task", to=9), then_branch=constant(3), else_branch=constant(2)),
-        lambda w: w.op(
-            "ReduceSum",
-            w.op(
-                "Mul",
-                w.op("OneHot", w.op("Unsqueeze", "task", w.ints(0)), w.const(2, np.int64), w.const([0, 1])),
-                w.const([2, 3]),
-            ),
-        ),
+        by_comparison,
+        by_one_hot,
     ],
-    ids=["gather", "where", "cast_if", "one_hot"],
+    ids=["gather", "cast_if", "comparison", "one_hot"],
 )
 def test_ways_to_select(select, tmp_path: Path) -> None:
     path = selecting_model(tmp_path, select)
