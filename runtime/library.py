@@ -17,9 +17,9 @@ from typing import Any
 from edgemtl.errors import UnsupportedError
 
 RUNTIME = "libtvm_runtime.so"
-# So often a waiting TVM worker yields before it sleeps: a few milliseconds, longer than any pause in a run.
+# So often a waiting TVM worker yields before it sleeps: half a millisecond, longer than any pause in a run.
 # TVM's own 300000 keep a core busy for a tenth of a second after each run, and after a session is closed.
-_SPIN = ("TVM_THREAD_POOL_SPIN_COUNT", "10000")
+_SPIN = ("TVM_THREAD_POOL_SPIN_COUNT", "2000")
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 

@@ -8,14 +8,19 @@ goes there, one after the other, and its pool is made and ends with it.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from edgemtl.errors import UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+EXIT_SECONDS = 5.0
 
 
 class Worker:
@@ -24,6 +29,7 @@ class Worker:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edgemtl")
         self._process = os.getpid()
+        self._thread = self._executor.submit(threading.get_native_id).result()
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of a call made on the worker's thread.
@@ -38,9 +44,17 @@ class Worker:
         return future.result()
 
     def close(self) -> None:
-        """Wait for the calls under way and end the thread; may be called twice."""
+        """Wait for the calls under way, end the thread and with it its pool; may be called twice."""
         if os.getpid() == self._process:
             self._executor.shutdown(wait=True)
+            self._wait_for_pool()
+
+    def _wait_for_pool(self) -> None:
+        """Python is done with a thread before its pool is: without this, threads of sessions opened and closed in
+        quick succession would pile up."""
+        deadline = time.monotonic() + EXIT_SECONDS
+        while Path(f"/proc/self/task/{self._thread}").exists() and time.monotonic() < deadline:
+            time.sleep(0.0002)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
