@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,9 @@ def exported(net: nn.Module, path: Path) -> TaskModel:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2.0)
-    torch.onnx.export(net.eval(), (torch.randn(1, 3, *SIZE),), path, dynamo=True, opset_version=20, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own use of torch
+        torch.onnx.export(net.eval(), (torch.randn(1, 3, *SIZE),), path, dynamo=True, opset_version=20, verbose=False)
     model = read_model(path)
     return partition(model, [task.name for task in model.tasks], "exact")[0]
 
@@ -38,14 +40,9 @@ def test_plain_networks_match_onnxruntime(name: str, tmp_path: Path) -> None:
     task = exported(NETS[name](), path)
     rows = check([task], resolve("cpu"))
     assert not [row for row in rows if row.how in ("relax", "unsupported")]
+    softmaxes = [row.how for row in rows if row.op == "Softmax"]
+    assert softmaxes == ([] if name == "CNN" else ["attention", "attention"])
     machine = Machine(compile_cpu((task,), resolve("cpu"), memory_budget=None))
     image = random(*task.input.shape, seed=1)
     (expected,) = onnxruntime.InferenceSession(path).run(None, {task.input.name: image})
     np.testing.assert_allclose(machine.run(task.task.name, image), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_every_block_of_a_plain_transformer_has_one_attention(tmp_path: Path) -> None:
-    for name in list(NETS)[:4]:
-        task = exported(NETS[name](), tmp_path / "net.onnx")
-        softmaxes = Counter(row.how for row in check([task], resolve("cpu")) if row.op == "Softmax")
-        assert softmaxes == {"attention": 2}

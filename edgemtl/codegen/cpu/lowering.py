@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from edgemtl.codegen.cpu.emit import Emitter
-from edgemtl.codegen.cpu.graph import shape_of
+from edgemtl.codegen.cpu.graph import dtype_of, shape_of
 from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
 from edgemtl.codegen.cpu.lower import PATTERNS, leftover
 from edgemtl.codegen.cpu.match import Group, cover
+from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -38,8 +39,12 @@ def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] = fro
     """The steps of a task.
 
     ``forbidden`` names prepared buffers there is no memory for. The image is read from the buffer "image",
-    the result is written to the buffer "output"; all other buffers are the arena's.
+    the result is written to the buffer "output"; all other buffers are the arena's. Raises UnsupportedError for a
+    node nothing runs and for an output that is not float32.
     """
+    if dtype_of(task.output) != "float32":
+        reason = f"a task's output must be float32, not {dtype_of(task.output)}"
+        raise UnsupportedError(task.output.name or task.task, reason, "end the model before that, or cast it")
     em = Emitter(target, forbidden)
     em.views[task.image] = dense(IMAGE, shape_of(task.image))
     for group in task.groups:
