@@ -36,8 +36,6 @@ def export(
     from edgemtl.exporters.build import build_model
     from edgemtl.exporters.to_onnx import export_onnx
 
-    if (checkpoint is None) == (seed is None):
-        raise UsageError("export must be given exactly one of --checkpoint FILE and --seed N (random weights)")
     with step("building the model"):
         model = build_model(checkpoint, preset, config, seed)
     with step("exporting and comparing with torch"):

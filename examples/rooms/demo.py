@@ -13,18 +13,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from edgemtl.driver import compile_model, inspect_model
 from edgemtl.evaluate.latency import TaskLatency, measure_latency
-from edgemtl.evaluate.metrics import make_meter
+from edgemtl.evaluate.metrics import Meter, make_meter
+from edgemtl.exporters.checkpoints import load_checkpoint
+from edgemtl.exporters.models import M3ViT
+from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.images import normalise, read_rgb, resize_rgb
 from edgemtl.options import CompileOptions
+from edgemtl.partition import Inspection
 from edgemtl.report.pictures import colourise, contact_sheet
 from edgemtl.runtime import Session
 from edgemtl.units import format_bytes
@@ -52,31 +56,22 @@ class Accuracy:
     max_abs_error: float
 
 
-def export(model_file: Path) -> Any:
+def export(model_file: Path) -> M3ViT:
     """Load the checkpoint, export it, return the torch model."""
-    from edgemtl.exporters.checkpoints import load_checkpoint
-    from edgemtl.exporters.to_onnx import export_onnx
-
     model = load_checkpoint(CHECKPOINT)
     export_onnx(model, model_file)
     return model.eval()
 
 
-def measure_accuracy(session: Session, torch_model: Any, pool: Pool) -> dict[str, Accuracy]:
+def measure_accuracy(session: Session, torch_model: M3ViT, pool: Pool) -> dict[str, Accuracy]:
     """Every task on every scene of ``pool``, compiled and in torch."""
-    import torch
-
     infos = {name: session.task_info(name) for name in session.tasks}
-    meters = {
-        (name, who): make_meter(i.kind, i.channels) for name, i in infos.items() for who in ("ours", "torch")
-    }
+    meters = {(name, who): make_meter(i.kind, i.channels) for name, i in infos.items() for who in ("ours", "torch")}
     worst = dict.fromkeys(session.tasks, 0.0)
     for index in range(len(pool)):
         image = model_input(session, pool.image[index])
         with torch.inference_mode():
-            reference = {
-                name: out.numpy() for name, out in torch_model.forward_all(torch.from_numpy(image)).items()
-            }
+            reference = {name: out.numpy() for name, out in torch_model.forward_all(torch.from_numpy(image)).items()}
         for name, ours in session.run(list(session.tasks), image).items():
             label = label_of(pool, index, infos[name].kind)
             meters[name, "ours"].add(ours[0], label)
@@ -85,17 +80,16 @@ def measure_accuracy(session: Session, torch_model: Any, pool: Pool) -> dict[str
     return {name: _accuracy(infos[name].kind, meters, name, worst[name]) for name in session.tasks}
 
 
-def _accuracy(kind: str, meters: Any, name: str, worst: float) -> Accuracy:
+def _accuracy(kind: str, meters: dict[tuple[str, str], Meter], name: str, worst: float) -> Accuracy:
     metric, title = HEADLINE[kind]
-    return Accuracy(
-        title, meters[name, "ours"].result()[metric], meters[name, "torch"].result()[metric], worst
-    )
+    return Accuracy(title, meters[name, "ours"].result()[metric], meters[name, "torch"].result()[metric], worst)
 
 
 def model_input(session: Session, rgb: np.ndarray) -> np.ndarray:
     """A picture as the model takes it: resized, normalised, float32 [1,3,H,W]."""
     height, width = session.input.shape[2:]
-    assert session.input.mean is not None and session.input.std is not None
+    assert session.input.mean is not None
+    assert session.input.std is not None
     return normalise(resize_rgb(rgb, height, width), session.input.mean, session.input.std)
 
 
@@ -124,23 +118,19 @@ def draw(session: Session, pictures: Sequence[np.ndarray], target: Path) -> None
 def peak_memory_bytes(bundle: Path) -> int:
     """Peak resident memory of a fresh process that runs every task of ``bundle`` once; Python and numpy included."""
     code = (
-        "import sys, resource, numpy as np\n"
+        "import sys, numpy as np\n"
         "from edgemtl.runtime import Session\n"
-        "s = Session.open(sys.argv[1])\n"
-        "s.run(list(s.tasks), np.zeros(s.input.shape, np.float32))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "with Session.open(sys.argv[1]) as s:\n"
+        "    s.run(list(s.tasks), np.zeros(s.input.shape, np.float32))\n"
+        "    print(s.memory.peak_resident_bytes)\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True
-    )
-    return int(answer.stdout) * 1024
+    answer = subprocess.run([sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True)
+    return int(answer.stdout)
 
 
-def print_table(
-    accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Any, threads: int
-) -> None:
+def print_table(accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Any, threads: int) -> None:
     """The demo's one table."""
-    table = Table(title=f"200 held-out scenes, {threads} threads, all figures measured", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in (
         "task",
         "metric",
@@ -192,7 +182,8 @@ def main() -> None:
         draw(session, [read_rgb(PHOTO)], options.out / "photo.png")
         latency = measure_latency(session, session.tasks, warmup=10, runs=50, seed=0)
         memory = session.memory
-    print_table(accuracy, latency, inspect_model(model_file), options.threads)
+    title = f"{options.scenes} held-out scenes, {options.threads} threads, all figures measured"
+    print_table(accuracy, latency, inspect_model(model_file), title)
     print(f"runtime memory: arena {format_bytes(memory.arena_bytes)}, prepared weights {format_bytes(memory.prepared_bytes)}, "
           f"mapped weights {format_bytes(memory.weights_bytes)}; peak of a process {format_bytes(peak_memory_bytes(bundle))}")  # fmt: skip
     print(

@@ -1,0 +1,107 @@
+"""Mistakes: the message says what must be, what is and what to do, and the exit code says of what kind it is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgemtl.cli.app import main
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *arguments: object) -> None:
+    assert main(["-q", *map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert text in " ".join(captured.err.split()), captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_unknown_verb(capsys):
+    fails(capsys, 2, "No such command 'frobnicate'", "frobnicate")
+
+
+def test_without_arguments_it_prints_help(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["edgemtl"])
+    assert main() == 0
+    assert "compile" in capsys.readouterr().out
+
+
+def test_missing_model(capsys, in_folder):
+    fails(capsys, 1, "nothing.onnx", "inspect", "nothing.onnx")
+
+
+def test_missing_task(capsys, model_file, in_folder):
+    text = "--task must be one of semseg, depth, not 'edges'"
+    fails(capsys, 2, text, "compile", model_file, "--task", "edges", "-o", "x.edgemtl")
+    assert not Path("x.edgemtl").exists()
+
+
+def test_budget_too_small(capsys, model_file, in_folder):
+    fails(capsys, 4, "the budget is 1024 bytes", "compile", model_file, "--memory-budget", "1KiB", "-o", "x.edgemtl")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--target", "z80"], "--target must be one of cpu, cpu-avx512, cpu-avx2, cpu-a53, not 'z80'"),
+        (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
+        (["--precision", "int3"], "--precision must be one of fp32, not 'int3'"),
+        (["--threads", "0"], "--threads must be between 1 and 64, not 0"),
+        (["--pathway", "calibrated"], "--pathway calibrated must come with --calibration FOLDER"),
+        (["--pathway", "window"], "the window pathway must have a layer that fixes its experts per task"),
+        (["--memory-budget", "lots"], "a size must be a number and a unit such as 8MiB, not 'lots'"),
+        (["--mean", "1,2,3"], "--mean and --std must be given together"),
+        (["--mean", "a", "--std", "b"], "--mean must be numbers with commas between"),
+        (["--mean", "1", "--std", "1"], "--mean and --std must have 3 numbers"),
+        (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
+        (["--kind", "semseg=sound"], "--kind must be one of semseg, depth = one of segmentation, depth"),
+    ],
+)
+def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
+    fails(capsys, 2, text, "compile", model_file, "-o", "x.edgemtl", *options)
+
+
+def test_export_needs_one_source_of_weights(capsys, in_folder):
+    fails(capsys, 2, "exactly one of --checkpoint FILE and --seed N", "export", "-o", "x.onnx")
+    fails(capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx")
+    both = ("--preset", "demo", "--config", "x.json")
+    fails(capsys, 2, "--preset or --config, not both", "export", "--seed", "1", *both, "-o", "x.onnx")
+    fails(capsys, 2, "--config must be a readable JSON file", "export", "--seed", "1", "--config", "x.json", "-o", "x")
+
+
+@pytest.mark.parametrize("cut", [10, 4000])
+def test_truncated_bundle(capsys, bundle_file, in_folder, cut):
+    Path("cut.edgemtl").write_bytes(bundle_file.read_bytes()[:-cut])
+    fails(capsys, 5, "cut.edgemtl", "selftest", "cut.edgemtl")
+
+
+def test_flipped_bit(capsys, bundle_file, in_folder):
+    data = bytearray(bundle_file.read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("flip.edgemtl").write_bytes(data)
+    fails(capsys, 5, "flip.edgemtl", "bundle", "verify", "flip.edgemtl")
+
+
+def test_unreadable_picture(capsys, bundle_file, in_folder):
+    Path("bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    fails(capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out")
+    fails(capsys, 1, "no.png: no such file", "run", bundle_file, "--input", "no.png", "-o", "out")
+
+
+def test_array_of_another_shape(capsys, bundle_file, in_folder):
+    np.save("small.npy", np.zeros((1, 3, 8, 8), np.float32))
+    fails(capsys, 1, "[1, 3, 8, 8]", "run", bundle_file, "--input", "small.npy", "-o", "out")
+
+
+def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
+    fails(capsys, 1, "must be a folder of PNG, JPEG or .npy images", "eval", bundle_file, "--data", "nowhere")
+    Path("data/images").mkdir(parents=True)
+    fails(capsys, 1, "must hold PNG, JPEG or .npy images; it holds none", "eval", bundle_file, "--data", "data")
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/images/a.png")
+    fails(capsys, 1, "must hold a label a.png or a.npy", "eval", bundle_file, "--data", "data")
+    Path("data/semseg").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("data/semseg/a.png")
+    fails(capsys, 1, "must be 16x24 like the output", "eval", bundle_file, "--data", "data", "--task", "semseg")
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/semseg/a.png")
+    fails(capsys, 1, "a label must have one channel", "eval", bundle_file, "--data", "data", "--task", "semseg")
