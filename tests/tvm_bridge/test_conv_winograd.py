@@ -37,6 +37,12 @@ CASES = (
 )
 
 
+def name(spec: WinogradSpec) -> str:
+    """A short name of a case."""
+    fused = ("up" if spec.upsample else "") + str(spec.pointwise or "")
+    return f"{spec.height}x{spec.width}x{spec.cin}x{spec.cout}{fused}"
+
+
 def arrays_of(spec: WinogradSpec) -> tuple[np.ndarray, ...]:
     """An image, weights that keep its scale, biases."""
     low = (spec.height // 2, spec.width // 2) if spec.upsample else (spec.height, spec.width)
@@ -69,9 +75,15 @@ def output(spec: WinogradSpec, target: CpuTarget) -> np.ndarray:
     return run(winograd.build(spec, target), target, x=x, **prepared, **weights)["y"]
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
-@pytest.mark.parametrize("spec", CASES, ids=lambda spec: f"{spec.height}x{spec.width}x{spec.cin}x{spec.cout}")
+@pytest.mark.parametrize("target", targets()[:1], ids=lambda target: target.name)
+@pytest.mark.parametrize("spec", CASES, ids=name)
 def test_matches_double_precision(spec: WinogradSpec, target: CpuTarget) -> None:
+    close(output(spec, target), expected(spec, arrays_of(spec)))
+
+
+@pytest.mark.parametrize("spec", CASES[3::3], ids=name)
+def test_narrower_vectors_match(spec: WinogradSpec) -> None:
+    (target,) = targets(names=("cpu-avx2",))
     close(output(spec, target), expected(spec, arrays_of(spec)))
 
 
@@ -98,8 +110,7 @@ def test_any_size_matches(
 )
 def test_the_same_bits_for_any_number_of_parts(spec: WinogradSpec) -> None:
     one = output(spec, resolve("cpu", 1))
-    for threads in (2, 3):
-        assert output(spec, resolve("cpu", threads)).tobytes() == one.tobytes()
+    assert output(spec, resolve("cpu", 3)).tobytes() == one.tobytes()
 
 
 def test_the_transforms_compute_a_convolution_of_a_line() -> None:
@@ -113,6 +124,8 @@ def test_the_transforms_compute_a_convolution_of_a_line() -> None:
 def test_enlarged_samples_carry_four_times_the_bilinear_ones() -> None:
     low = np.random.default_rng(2).standard_normal(4)
     line = torch.from_numpy(low)[None, None]
-    twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[0, 0].numpy()
+    twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[
+        0, 0
+    ].numpy()
     np.testing.assert_allclose(enlarge_row(list(low), float), 4 * twice[1:-1], rtol=1e-12)
     np.testing.assert_array_equal(weight_matrix(True) * 4, weight_matrix(False))
