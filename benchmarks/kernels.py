@@ -6,7 +6,6 @@ Kernels take turns and the fastest run of each counts, so that other work on the
 from __future__ import annotations
 
 import argparse
-import ctypes
 import math
 import tempfile
 import time
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 import tvm_ffi
-from tvm.script.ir_builder import tirx as T
 
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
@@ -139,12 +137,10 @@ def load(case: Case, target: CpuTarget, folder: Path) -> Callable[[], object]:
 
 
 def _lay_out(case: Case) -> tuple[list[int], np.ndarray]:
-    sizes = [
-        max(o.bytes, case.arrays[o.name].nbytes if o.name in case.arrays else 0) for o in case.kernel.operands
-    ]
+    sizes = [max(o.bytes, case.arrays[o.name].nbytes if o.name in case.arrays else 0) for o in case.kernel.operands]
     places = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
     raw = np.zeros(places[-1] + ALIGNMENT, np.uint8)
-    start = -ctypes.addressof(ctypes.c_char.from_buffer(raw)) % ALIGNMENT
+    start = -raw.ctypes.data % ALIGNMENT
     arena = raw[start : start + places[-1]]
     for operand, place in zip(case.kernel.operands, places, strict=False):
         _fill(operand, case.arrays.get(operand.name), arena[place:])
@@ -183,9 +179,7 @@ def main() -> None:
     most = measured[0].kernel.macs / seconds[0]
     for case, time_taken in zip(measured, seconds, strict=True):
         rate = case.kernel.macs / time_taken
-        print(
-            f"{case.kernel.symbol:40} {time_taken * 1e6:10.1f} us {2e-9 * rate:8.1f} GFLOP/s {rate / most:6.1%}"
-        )
+        print(f"{case.kernel.symbol:40} {time_taken * 1e6:10.1f} us {2e-9 * rate:8.1f} GFLOP/s {rate / most:6.1%}")
 
 
 if __name__ == "__main__":

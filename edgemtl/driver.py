@@ -125,17 +125,16 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     kinds, names = dict(options.kinds), [task.name for task in model.tasks]
     for name, kind in kinds.items():
         if name not in names or kind not in frontend.model.KINDS:
-            raise UsageError(
-                f"--kind must be one of {', '.join(names)} = one of {', '.join(frontend.model.KINDS)}, not {name}={kind}"
-            )
-    tasks = tuple(replace(task, kind=kinds.get(task.name, task.kind)) for task in model.tasks)
+            tasks, meanings = ", ".join(names), ", ".join(frontend.model.KINDS)
+            raise UsageError(f"--kind must be one of {tasks} = one of {meanings}, not {name}={kind}")
+    model = replace(model, tasks=tuple(replace(t, kind=kinds.get(t.name, t.kind)) for t in model.tasks))
     if options.mean is None or options.std is None:
-        return replace(model, tasks=tasks)
+        return model
     if not len(options.mean) == len(options.std) == model.input.shape[1]:
         raise UsageError(
             f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input"
         )
-    return replace(model, tasks=tasks, input=replace(model.input, mean=options.mean, std=options.std))
+    return replace(model, input=replace(model.input, mean=options.mean, std=options.std))
 
 
 def _calibration_images(model: MultiTaskModel, options: CompileOptions) -> list[np.ndarray] | None:

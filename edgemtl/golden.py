@@ -83,7 +83,7 @@ def _margin(logits: Array, held: MoEAttributes) -> float:
 
 
 def _answer(model_file: Path, model: MultiTaskModel, task: TaskModel, image: Array) -> Array:
-    """onnxruntime's output: of the user's file where it is exact and takes the image alone, else of the task's graph."""
+    """onnxruntime's output: of the user's file where that is exact and takes the image alone, else of the task."""
     if task.pathway != "calibrated":
         session = _session(str(model_file))
         names = (

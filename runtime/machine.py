@@ -59,3 +59,14 @@ def check_memory(required: int) -> None:
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if required > available:
         raise BudgetError("the program", required, available, "compile with a smaller --memory-budget")
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has had resident since it was started.
+
+    From /proc, since getrusage also counts what the process that started this one held at the fork.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise UnsupportedError("/proc/self/status", "it does not say VmHWM", "run on Linux with /proc mounted")

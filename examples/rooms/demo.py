@@ -28,9 +28,9 @@ from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.images import normalise, read_rgb, resize_rgb
 from edgemtl.options import CompileOptions
-from edgemtl.partition import Inspection
+from edgemtl.partition import Cost, Inspection
 from edgemtl.report.pictures import colourise, contact_sheet
-from edgemtl.runtime import Session
+from edgemtl.runtime import Memory, Session
 from edgemtl.units import format_bytes
 from examples.rooms.data import HELD_OUT_SEED, Pool, render_pool
 
@@ -95,7 +95,7 @@ def model_input(session: Session, rgb: np.ndarray) -> np.ndarray:
 
 def label_of(pool: Pool, index: int, kind: str) -> np.ndarray:
     """Scene ``index``'s ground truth for a kind of task, as the meters take it."""
-    labels = {
+    labels: dict[str, np.ndarray] = {
         "segmentation": pool.classes[index],
         "depth": pool.depth[index].astype(np.float32),
         "normals": pool.normals[index].transpose(2, 0, 1).astype(np.float32) / 127,
@@ -128,40 +128,34 @@ def peak_memory_bytes(bundle: Path) -> int:
     return int(answer.stdout)
 
 
-def print_table(accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Any, threads: int) -> None:
+def print_table(accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Inspection, title: str) -> None:
     """The demo's one table."""
     table = Table(title=title, title_justify="left")
-    for column in (
-        "task",
-        "metric",
-        "compiled",
-        "torch",
-        "max abs error",
-        "ms",
-        "switch ms",
-        "MMAC",
-        "weights",
-    ):
+    for column in ("task", "metric", "compiled", "torch", "max abs error", "ms", "switch ms", "MMAC", "weights"):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right")
     of_task = {inspected.task.name: inspected.cost for inspected in costs.tasks}
     for row in latency:
-        a, cost = accuracy[row.task], of_task[row.task]
-        table.add_row(
-            row.task, a.metric, f"{a.compiled:.4f}", f"{a.torch:.4f}", f"{a.max_abs_error:.1e}",
-            f"{row.median_ms:.2f}", f"{row.switch_ms:+.2f}", f"{cost.macs / 1e6:.1f}", format_bytes(cost.weight_bytes),
-        )  # fmt: skip
-    table.add_row(
-        "full model",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        f"{costs.full.macs / 1e6:.1f}",
-        format_bytes(costs.full.weight_bytes),
-    )
+        a = accuracy[row.task]
+        quality = (a.metric, f"{a.compiled:.4f}", f"{a.torch:.4f}", f"{a.max_abs_error:.1e}")
+        speed = (f"{row.median_ms:.2f}", f"{row.switch_ms:+.2f}")
+        table.add_row(row.task, *quality, *speed, *_cost_cells(of_task[row.task]))
+    table.add_row("full model", *[""] * 6, *_cost_cells(costs.full))
     Console(width=120).print(table)
+
+
+def _cost_cells(cost: Cost) -> tuple[str, str]:
+    return f"{cost.macs / 1e6:.1f}", format_bytes(cost.weight_bytes)
+
+
+def print_memory(memory: Memory, peak: int) -> None:
+    """What the runtime holds, and the peak of a process that does nothing else."""
+    parts = {
+        "arena": memory.arena_bytes,
+        "prepared weights": memory.prepared_bytes,
+        "mapped weights": memory.weights_bytes,
+        "peak of a process with Python and numpy": peak,
+    }
+    print("memory, measured: " + ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items()))
 
 
 def main() -> None:
@@ -184,11 +178,8 @@ def main() -> None:
         memory = session.memory
     title = f"{options.scenes} held-out scenes, {options.threads} threads, all figures measured"
     print_table(accuracy, latency, inspect_model(model_file), title)
-    print(f"runtime memory: arena {format_bytes(memory.arena_bytes)}, prepared weights {format_bytes(memory.prepared_bytes)}, "
-          f"mapped weights {format_bytes(memory.weights_bytes)}; peak of a process {format_bytes(peak_memory_bytes(bundle))}")  # fmt: skip
-    print(
-        f"pictures: {options.out}/scenes.png (held-out scenes), {options.out}/photo.png (a real photograph, out of domain)"
-    )
+    print_memory(memory, peak_memory_bytes(bundle))
+    print(f"pictures: {options.out}/scenes.png (held-out), {options.out}/photo.png (a photograph, out of domain)")
 
 
 if __name__ == "__main__":

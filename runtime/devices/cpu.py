@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -14,7 +13,7 @@ from edgemtl.errors import EdgemtlError
 from edgemtl.runtime.buffers import Buffer
 from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.library import Library, load_ffi
-from edgemtl.runtime.machine import check_memory, check_this_machine
+from edgemtl.runtime.machine import check_memory, check_this_machine, peak_resident_bytes
 from edgemtl.runtime.records import Memory
 from edgemtl.runtime.threads import configure_pool
 
@@ -79,9 +78,8 @@ class CpuDevice:
     def memory(self) -> Memory:
         """Bytes held."""
         program = self._program
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         sizes = (program.arena_bytes, program.prepared_bytes, self._staging_bytes, program.weights_bytes)
-        return Memory(*sizes, peak)
+        return Memory(*sizes, peak_resident_bytes())
 
     def close(self) -> None:
         """Unload the library and let go of the mapped weights; may be called twice."""

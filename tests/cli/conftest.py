@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.support.models import build_and_export, small_config
 
 from edgemtl.cli.app import main
+from tests.support.models import build_and_export, small_config
 
 
 @pytest.fixture(scope="session")
