@@ -54,6 +54,8 @@ def _random_inputs(proto: onnx.ModelProto) -> dict[str, np.ndarray] | None:
         if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_ELEMENTS:
             return None
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        if dtype.kind not in "fiub":
+            return None
         floating = np.issubdtype(dtype, np.floating)
         feeds[value.name] = (rng.standard_normal(sizes) if floating else np.zeros(sizes)).astype(dtype)
     return feeds

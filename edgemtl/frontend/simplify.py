@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -22,10 +21,10 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
-from edgemtl.frontend.values import array_of, make_contiguous, replace_value
+from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
 
-MAX_GROWTH = 1 << 20
-"""Elements a folded constant may have more than what it is made of."""
+MAX_GROWTH = 1 << 26
+"""Elements that folded constants may have, all together, more than what they are made of."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
 
@@ -36,7 +35,7 @@ def simplify(model: ir.Model) -> None:
         shape_inference=True,
         input_size_limit=MAX_ELEMENTS,
         output_size_limit=MAX_ELEMENTS,
-        should_fold=_may_fold,
+        should_fold=_FoldingBudget().allows,
     )
     for _ in range(ROUNDS):
         infer_shapes(model)
@@ -53,15 +52,23 @@ def infer_shapes(model: ir.Model) -> None:
     ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
 
 
-def _may_fold(node: ir.Node) -> bool:
-    """Folding must not blow a small file up: the result's size must be known and in proportion."""
-    made = 0
-    for output in node.outputs:
-        if output.shape is None or not output.shape.is_static():
+class _FoldingBudget:
+    """Folding must not blow a small file up: results must be of known size, and in all not much more than given."""
+
+    def __init__(self) -> None:
+        self.left = MAX_GROWTH
+
+    def allows(self, node: ir.Node) -> bool:
+        """Whether to fold the node; what it adds is taken off the budget."""
+        if not all(is_static(output) for output in node.outputs):
             return False
-        made += math.prod(output.shape.numpy())
-    given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
-    return made <= given + MAX_GROWTH
+        made = sum(size_of(output) for output in node.outputs)
+        given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
+        growth = max(0, made - given)
+        if growth > self.left:
+            return False
+        self.left -= growth
+        return True
 
 
 def _drop_unit_factors(graph: ir.Graph) -> None:

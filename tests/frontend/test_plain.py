@@ -159,6 +159,18 @@ def test_factors_of_one_and_what_is_computed_twice_go(tmp_path: Path) -> None:
     assert [node.op_type for node in model.ir.graph] == ["Sin", "Cos", "Add", "Relu"]
 
 
+def test_what_is_computed_from_constants_becomes_one(tmp_path: Path) -> None:
+    def write(w: Writer, x: str) -> str:
+        filled = w.op("ConstantOfShape", w.op("Slice", w.op("Shape", x), w.ints(2), w.ints(4)))
+        return w.op("Add", x, w.op("Exp", w.op("Add", filled, w.const(np.arange(6)))))
+
+    path = unary_model(tmp_path, write)
+    model = read_model(path)
+    assert [node.op_type for node in model.ir.graph] == ["Sin", "Add", "Relu"]
+    image = random_image(model.input.shape)
+    assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
+
+
 def test_factors_of_one_that_widen_stay(tmp_path: Path) -> None:
     def write(w: Writer, x: str) -> str:
         return w.op("ReduceSum", w.op("Mul", x, w.const(np.ones((2, 1, 1, 1)))), w.ints(0))
