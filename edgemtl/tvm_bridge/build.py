@@ -30,6 +30,8 @@ COMPILERS = {
 }
 # No build id, no symbols: the same program must give the same bytes.
 LINK_OPTIONS = ["-shared", "-fPIC", "-Wl,--build-id=none", "-s"]
+# Local arrays that share memory no longer fit in registers.
+PASS_CONFIG = {"tirx.disable_storage_rewrite": True}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def compile_entries(entries: Sequence[Entry], target: CpuTarget) -> tvm.runtime.
     symbols = {name: GlobalVar(name) for name in functions}
     module = {symbols[name]: function for name, function in functions.items()}
     module |= {GlobalVar(entry.name): _entry_function(entry, symbols) for entry in entries}
-    return tvm.compile(tvm.IRModule(module), target=tvm_target(target))
+    with tvm.transform.PassContext(config=PASS_CONFIG):
+        return tvm.compile(tvm.IRModule(module), target=tvm_target(target))
 
 
 def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> tirx.PrimFunc:

@@ -215,23 +215,25 @@ def _exponentiate(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Exp
     most, padded = (tirx.max, PADDED_SCORE) if spec.scale >= 0 else (tirx.min, -PADDED_SCORE)
     with T.serial(columns - spec.tokens) as pad:
         T.buffer_store(b.scores, f32(padded), [part, row, spec.tokens + pad])
-    largest, total, chunk = local(lanes), local(2 * lanes), local(2 * lanes)
+    largest, peak = local(lanes), local(1)
     fill(largest, lanes, lambda lane: b.scores[part, row, lane])
     with T.serial(columns // lanes - 1) as c:
         fill(largest, lanes, lambda lane: most(largest[lane], b.scores[part, row, (c + 1) * lanes + lane]))
-    reduce_lanes(largest, lanes, most)
-    T.buffer_store(largest, largest[0] * factor, [0])
-    fill(total, 2 * lanes, lambda lane: f32(0.0))
+    T.buffer_store(peak, reduce_lanes([largest], lanes, most) * factor, [0])
+    totals, chunks = ([local(lanes) for _ in range(2)] for _ in range(2))
+    for total in totals:
+        fill(total, lanes, lambda lane: f32(0.0))
 
-    def exponentiate(width: int, first: Expr) -> None:
-        fill(chunk, width, lambda lane: b.scores[part, row, first + lane] * factor - largest[0])
-        fill(chunk, width, lambda lane: exp2(tirx.max(chunk[lane], f32(-126.0))))
-        vector_store(b.scores, width, lambda lane: chunk[lane], lambda lane: (part, row, first + lane))
-        fill(total, width, lambda lane: total[lane] + chunk[lane])
+    def exponentiate(index: int, first: Expr) -> None:
+        total, chunk = totals[index], chunks[index]
+        fill(chunk, lanes, lambda lane: b.scores[part, row, first + lane] * factor - peak[0])
+        fill(chunk, lanes, lambda lane: exp2(tirx.max(chunk[lane], f32(-126.0))))
+        vector_store(b.scores, lanes, lambda lane: chunk[lane], lambda lane: (part, row, first + lane))
+        fill(total, lanes, lambda lane: total[lane] + chunk[lane])
 
     with T.serial(columns // (2 * lanes)) as c:
-        exponentiate(2 * lanes, c * 2 * lanes)
+        exponentiate(0, c * 2 * lanes)
+        exponentiate(1, c * 2 * lanes + lanes)
     if columns % (2 * lanes):
-        exponentiate(lanes, columns - lanes + row * 0)
-    reduce_lanes(total, 2 * lanes, lambda a, c: a + c)
-    T.buffer_store(sums, total[0], [row])
+        exponentiate(0, columns - lanes + row * 0)
+    T.buffer_store(sums, reduce_lanes(totals, lanes, lambda a, c: a + c), [row])

@@ -61,7 +61,7 @@ def _declare(operand: Operand, handle: Any) -> Buffer:
 
 def local(size: int, dtype: str = "float32") -> Buffer:
     """A small array that LLVM keeps in registers or on the stack."""
-    return T.alloc_buffer((size,), dtype, scope="local")
+    return T.alloc_buffer((size,), dtype, scope="local", annotations={"disable_lower_builtin": True})
 
 
 def vector_store(buffer: Buffer, width: int, value: Lane, index: Callable[[Expr], Sequence[Expr]]) -> None:
@@ -119,12 +119,21 @@ def guarded(condition: Expr) -> Iterator[None]:
         yield
 
 
-def reduce_lanes(buffer: Buffer, width: int, combine: Callable[[Expr, Expr], Expr]) -> None:
-    """Leave in ``buffer[0]`` the lanes combined in a tree of halves, the same order always."""
-    while width > 1:
-        half = width // 2
-        fill(buffer, half, lambda lane, half=half: combine(buffer[lane], buffer[lane + half]))  # type: ignore[misc]
-        width = half
+def reduce_lanes(buffers: Sequence[Buffer], width: int, combine: Callable[[Expr, Expr], Expr]) -> Expr:
+    """All lanes of local vectors of one register's ``width`` (powers of two) in a tree, the same order always.
+
+    Registers are combined whole and lanes one by one: LLVM takes apart a half of a vector bit by bit.
+    """
+    registers = list(buffers)
+    while len(registers) > 1:
+        first, second = registers[0], registers.pop(len(registers) // 2)
+        registers.append(registers.pop(0))
+        fill(first, width, lambda lane, a=first, b=second: combine(a[lane], b[lane]))  # type: ignore[misc]
+    lanes = [registers[0][lane] for lane in range(width)]
+    while len(lanes) > 1:
+        middle = len(lanes) // 2
+        lanes = [combine(a, b) for a, b in zip(lanes[:middle], lanes[middle:], strict=True)]
+    return lanes[0]
 
 
 def panels(width: int, target: CpuTarget) -> list[tuple[int, int]]:
@@ -231,11 +240,15 @@ EXP2 = (
     1.0000000716537631,
 )  # fmt: skip
 
+ROUNDING = 1.5 * 2**23
+
 
 def exp2(x: Expr) -> Expr:
     """2 to the power x, for x between -126 and 126: the fraction by a polynomial, the integer by the exponent bits."""
-    whole = tirx.nearbyint(x)
-    bits = tirx.reinterpret("int32", _polynomial(x - whole, EXP2)) + (whole.astype("int32") << i32(23))
+    # Adding it leaves the nearest integer in the low bits; TVM has no rounding of whole vectors.
+    shifted = x + f32(ROUNDING)
+    fraction = x - (shifted - f32(ROUNDING))
+    bits = tirx.reinterpret("int32", _polynomial(fraction, EXP2)) + (tirx.reinterpret("int32", shifted) << i32(23))
     return tirx.reinterpret("float32", bits)
 
 

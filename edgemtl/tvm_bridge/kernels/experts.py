@@ -77,9 +77,7 @@ def _emit(
                 lambda k: lambda lane: weights[base + k * width + lane],
                 lambda row: lambda lane: weights[bias + lane],
             )
-            store_tile(
-                y, sums, (width, valid), spec.activation, lambda r, lane: (start + first + r, column + lane)
-            )
+            store_tile(y, sums, (width, valid), spec.activation, lambda r, lane: (start + first + r, column + lane))
 
         dynamic_tiles(offsets[expert + 1] - start, tile_rows(width, target), share, tile)
 

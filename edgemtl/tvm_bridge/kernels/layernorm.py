@@ -20,6 +20,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     guarded,
     local,
     parallel,
+    pieces,
     reduce_lanes,
     vector_store,
 )
@@ -30,6 +31,10 @@ from edgemtl.tvm_bridge.target import CpuTarget
 def pack(spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift [dim], as they are."""
     return np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(shift, np.float32)
+
+
+# Sums in flight, to hide the latency of additions.
+REGISTERS = 4
 
 
 @cache
@@ -56,12 +61,11 @@ def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
 def _emit_row(
     spec: LayerNormSpec, target: CpuTarget, x: Buffer, scale: Buffer, shift: Buffer, y: Buffer, row: Expr
 ) -> None:
-    dim, width = spec.dim, 4 * target.lanes
-    sums, moments = local(width), local(2)
-    _sum(sums, width, dim, lambda c: x[row, c])
-    T.buffer_store(moments, sums[0] * f32(1 / dim), [0])
-    _sum(sums, width, dim, lambda c: (x[row, c] - moments[0]) * (x[row, c] - moments[0]))
-    T.buffer_store(moments, f32(1.0) / tirx.sqrt(sums[0] * f32(1 / dim) + f32(spec.epsilon)), [1])
+    dim, moments = spec.dim, local(2)
+    mean = _sum(dim, target, lambda c: x[row, c]) * f32(1 / dim)
+    T.buffer_store(moments, mean, [0])
+    variance = _sum(dim, target, lambda c: (x[row, c] - moments[0]) * (x[row, c] - moments[0])) * f32(1 / dim)
+    T.buffer_store(moments, f32(1.0) / tirx.sqrt(variance + f32(spec.epsilon)), [1])
     for_columns(
         dim,
         target,
@@ -74,13 +78,27 @@ def _emit_row(
     )
 
 
-def _sum(sums: Buffer, width: int, dim: int, term: Lane) -> None:
-    """sums[0] = the sum of term(c) over c < dim: whole vectors first, then the columns left over."""
-    whole = dim // width
-    fill(sums, width, lambda lane: f32(0.0))
-    if whole:
-        with T.serial(whole) as index:
-            fill(sums, width, lambda lane: sums[lane] + term(index * width + lane))
-    with T.serial(dim - whole * width) as rest:
-        T.buffer_store(sums, sums[rest] + term(whole * width + rest), [rest])
-    reduce_lanes(sums, width, lambda a, b: a + b)
+def _sum(dim: int, target: CpuTarget, term: Lane) -> Expr:
+    """The sum of term(c) over c < dim: four registers in turn, then vectors of powers of two."""
+    lanes = target.lanes
+    vectors, total = dim // lanes, f32(0.0)
+    sums = [local(lanes) for _ in range(min(vectors, REGISTERS))]
+    for index, register in enumerate(sums):
+        fill(register, lanes, lambda lane, i=index: term(i * lanes + lane))  # type: ignore[misc]
+    with T.serial(max(0, vectors // REGISTERS - 1)) as turn:
+        for index, register in enumerate(sums):
+            _add(register, lanes, term, ((turn + 1) * REGISTERS + index) * lanes)
+    if vectors > REGISTERS:
+        for index in range(vectors % REGISTERS):
+            _add(sums[index], lanes, term, (vectors // REGISTERS * REGISTERS + index) * lanes)
+    if sums:
+        total = reduce_lanes(sums, lanes, lambda a, b: a + b)
+    for first, width in pieces(dim % lanes):
+        rest = local(width)
+        fill(rest, width, lambda lane, first=first: term(vectors * lanes + first + lane))  # type: ignore[misc]
+        total = total + reduce_lanes([rest], width, lambda a, b: a + b)
+    return total
+
+
+def _add(register: Buffer, lanes: int, term: Lane, first: Expr) -> None:
+    fill(register, lanes, lambda lane: register[lane] + term(first + lane))

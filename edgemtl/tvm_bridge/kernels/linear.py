@@ -21,9 +21,7 @@ from edgemtl.tvm_bridge.specs import LinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(
-    spec: LinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: LinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """W [k, n] and b [n] as the kernel's two weight operands."""
     return pack_panels(weight, target), pack_bias(bias, target)
 
@@ -67,9 +65,7 @@ def _emit(
                 lambda k: lambda lane: weight[column * spec.k + k * width + lane],
                 lambda row: lambda lane: bias[column + lane],
             )
-            store_tile(
-                y, sums, (width, valid), spec.activation, lambda r, lane: (first + r, column + lane), added
-            )
+            store_tile(y, sums, (width, valid), spec.activation, lambda r, lane: (first + r, column + lane), added)
 
         row_tiles(spec.rows, tile_rows(width, target), share, tile)
 
