@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
@@ -88,6 +90,14 @@ def test_an_output_that_is_no_float_is_refused() -> None:
     message = r"^y: a task's output must be float32, not int64; end the model before that, or cast it$"
     with pytest.raises(UnsupportedError, match=message):
         compile_cpu((task,), TARGET, memory_budget=None)
+
+
+def test_a_task_name_that_is_no_identifier_gets_a_symbol_that_is() -> None:
+    task = task_of(f"g ({IMAGE}) => (y) {{y = Sigmoid(image)}}")
+    renamed = replace(task, task=Task("out.1/é", "y", "other", 1))
+    program = compile_cpu((renamed,), TARGET, memory_budget=None)
+    assert program.tasks[0].entry == "run_out_1___0"
+    assert Machine(program).run("out.1/é", random(1, 3, 8, 12)).shape == (1, 3, 8, 12)
 
 
 UNKNOWN = f"g ({IMAGE}) => (y) {{a = Sigmoid(image) \n b = custom.Warp(a) \n y = Relu(b)}}"

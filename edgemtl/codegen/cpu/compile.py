@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,7 +40,10 @@ def compile_cpu(
     assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared})
     runs = [_calls(assembler, steps) for steps in layout.tasks]
     prepares = [_calls(assembler, steps) for steps in layout.prepare]
-    programs = tuple(_task_program(*parts) for parts in zip(tasks, layout.tasks, layout.prepare, strict=True))
+    programs = tuple(
+        _task_program(_symbol(task.task.name, i), task, layout.tasks[i], layout.prepare[i])
+        for i, task in enumerate(tasks)
+    )
     entries = _entries(programs, runs, prepares, _space_bytes(tasks, layout, assembler))
     return CpuProgram(
         target=target,
@@ -60,12 +64,18 @@ def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
     return tuple(assembler.call(bound) for bound in steps)
 
 
-def _task_program(task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
-    name, output = task.task.name, task.ir.graph.outputs[0]
+def _symbol(task: str, index: int) -> str:
+    """A task's name as part of a linker's symbol: as it is where it is an identifier, else made one."""
+    plain = task.isidentifier() and task.isascii()
+    return task if plain else f"{re.sub('[^A-Za-z0-9]', '_', task)}_{index}"
+
+
+def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
+    output = task.ir.graph.outputs[0]
     return TaskProgram(
-        task=name,
-        entry=f"run_{name}",
-        prepare=f"prepare_{name}" if prepare else None,
+        task=task.task.name,
+        entry=f"run_{symbol}",
+        prepare=f"prepare_{symbol}" if prepare else None,
         steps=tuple(bound.step for bound in steps),
         layers=tuple(_layer(i, bound) for i, bound in enumerate(steps)),
         output_shape=shape_of(output),
