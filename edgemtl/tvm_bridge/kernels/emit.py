@@ -246,9 +246,10 @@ ROUNDING = 1.5 * 2**23
 def exp2(x: Expr) -> Expr:
     """2 to the power x, for x between -126 and 126: the fraction by a polynomial, the integer by the exponent bits."""
     # Adding it leaves the nearest integer in the low bits; TVM has no rounding of whole vectors.
-    shifted = x + f32(ROUNDING)
-    fraction = x - (shifted - f32(ROUNDING))
-    bits = tirx.reinterpret("int32", _polynomial(fraction, EXP2)) + (tirx.reinterpret("int32", shifted) << i32(23))
+    shifted = tirx.reinterpret("int32", x + f32(ROUNDING))
+    # Through its bits, or TVM's simplifier cancels the sum with the difference and nothing is rounded.
+    fraction = x - (tirx.reinterpret("float32", shifted) - f32(ROUNDING))
+    bits = tirx.reinterpret("int32", _polynomial(fraction, EXP2)) + (shifted << i32(23))
     return tirx.reinterpret("float32", bits)
 
 
