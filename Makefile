@@ -2,10 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := examples/rooms
 OUT := out/demo
 
-.PHONY: setup demo test test-full lint train-demo baselines bench clean
+.PHONY: setup demo test test-full lint train-demo train-baseline bench clean
 
 setup: $(VENV)/ready
 
@@ -32,9 +31,13 @@ lint: setup
 train-demo: setup
 	$(BIN)/python -m examples.rooms.train
 
+# The dense baseline of the demo model's card.
+train-baseline: setup
+	$(BIN)/python -m examples.rooms.train --dense
+
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python benchmarks/cpu_peers.py
+	$(BIN)/python -m benchmarks.cpu_peers --table out/benchmarks.md
 
 clean:
 	rm -rf $(VENV) out build

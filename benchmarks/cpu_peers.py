@@ -51,9 +51,7 @@ class Result:
 
 
 @contextmanager
-def _worker(
-    candidate: Candidate, threads: int, source: Path, target: Path
-) -> Iterator[subprocess.Popen[str]]:
+def _worker(candidate: Candidate, threads: int, source: Path, target: Path) -> Iterator[subprocess.Popen[str]]:
     command = [
         sys.executable,
         "-m",
@@ -66,9 +64,7 @@ def _worker(
         [*command, str(source), str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         if _read(process) != "ready":
-            raise RuntimeError(
-                f"{candidate.name}: the worker did not start; run it by hand: {' '.join(command)}"
-            )
+            raise RuntimeError(f"{candidate.name}: the worker did not start; run it by hand: {' '.join(command)}")
         yield process
 
 
@@ -90,9 +86,7 @@ def measure(row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, w
     targets = {c.name: work / f"{row.name}_{c.name}_{row.threads}.npy" for c in candidates}
     times: dict[str, list[float]] = {c.name: [] for c in candidates}
     with ExitStack() as stack:
-        workers = {
-            c.name: stack.enter_context(_worker(c, row.threads, source, targets[c.name])) for c in candidates
-        }
+        workers = {c.name: stack.enter_context(_worker(c, row.threads, source, targets[c.name])) for c in candidates}
         for _ in range(rounds):
             for name, process in workers.items():
                 times[name] += _ask(process, runs)
@@ -130,9 +124,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", help="names of rows; default: all")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--runs", type=int, default=15, help="runs a round at 128x256; a fifth of it at 512x512"
-    )
+    parser.add_argument("--runs", type=int, default=15, help="runs a round at 128x256; a fifth of it at 512x512")
     parser.add_argument("--work", type=Path, default=Path("out/bench"))
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()

@@ -44,12 +44,8 @@ def weights() -> Weights:
     for layer in range(LAYERS):
         shapes[f"w{layer}"] = (CHANNELS, CHANNELS if layer else DIM, 3, 3)
         shapes[f"b{layer}"] = (CHANNELS,)
-    deviations = {
-        name: (2 / np.prod(shape[1:])) ** 0.5 if len(shape) == 4 else 0.2 for name, shape in shapes.items()
-    }
-    held = {
-        name: random.normal(0, deviations[name], shape).astype(np.float32) for name, shape in shapes.items()
-    }
+    deviations = {name: (2 / np.prod(shape[1:])) ** 0.5 if len(shape) == 4 else 0.2 for name, shape in shapes.items()}
+    held = {name: random.normal(0, deviations[name], shape).astype(np.float32) for name, shape in shapes.items()}
     return held | {"scale": held["scale"] + 1}
 
 
@@ -71,16 +67,11 @@ def model(held: Weights) -> bytes:
         x = add("Resize", (x, "", "twice"), f"larger{i}", **bilinear) if i else x
         x = add("Relu", (add("Conv", (x, f"w{i}", f"b{i}"), f"conv{i}", pads=[1] * 4),), f"relu{i}")
     add("Resize", (add("Conv", (x, "last_w", "last_b"), "last"), "", "twice"), "y", **bilinear)
-    ends = [
-        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
-        for n, s in (("x", (1, 128, DIM)), ("y", None))
-    ]
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in (("x", (1, 128, DIM)), ("y", None))]
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "head", ends[:1], ends[1:], tensors)
     return bytes(
-        helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9
-        ).SerializeToString()
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
     )
 
 
@@ -131,9 +122,7 @@ class Chain:
         self.filled[place] = np.ascontiguousarray(array)
         return place
 
-    def _step(
-        self, calls: list[Call], kernel: Kernel, inputs: Sequence[int], constants: Sequence[np.ndarray]
-    ) -> int:
+    def _step(self, calls: list[Call], kernel: Kernel, inputs: Sequence[int], constants: Sequence[np.ndarray]) -> int:
         """Append a call; return where its output lies."""
         places, held = iter(inputs), iter(constants)
         chosen = [
@@ -157,9 +146,7 @@ class Chain:
         form = WinogradWeightsSpec(width, CHANNELS, layer > 0)
         raw = winograd_weights.pack(form, self.target, held[f"w{layer}"])
         transformed = self._step(self.prepare, winograd_weights.build(form, self.target), (), raw)
-        spec = WinogradSpec(
-            HEIGHT * factor, WIDTH * factor, width, CHANNELS, layer > 0, "relu", CLASSES if last else 0
-        )
+        spec = WinogradSpec(HEIGHT * factor, WIDTH * factor, width, CHANNELS, layer > 0, "relu", CLASSES if last else 0)
         behind = (held["last_w"].reshape(CLASSES, CHANNELS).T, held["last_b"]) if last else ()
         packed = winograd.pack(spec, self.target, held[f"b{layer}"], *behind)
         return self._step(self.steps, winograd.build(spec, self.target), (image, transformed), packed)
@@ -167,9 +154,7 @@ class Chain:
     def _resize(self, image: int) -> int:
         height, width = HEIGHT * 2 ** (LAYERS - 1), WIDTH * 2 ** (LAYERS - 1)
         spec = ResizeSpec(height, width, CLASSES, 2 * height, 2 * width)
-        return self._step(
-            self.steps, resize.build(spec, self.target), (image,), resize.pack(spec, self.target)
-        )
+        return self._step(self.steps, resize.build(spec, self.target), (image,), resize.pack(spec, self.target))
 
     def load(self, folder: Path) -> tuple[Run, Callable[[int], None], Callable[[], None]]:
         """Functions that run all steps, one step, and the preparation of the weights."""
@@ -195,9 +180,7 @@ class Chain:
         )
 
 
-def measure(
-    functions: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], int]
-) -> Iterator[list[float]]:
+def measure(functions: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], int]) -> Iterator[list[float]]:
     """Milliseconds of each function, in turns."""
     for _ in range(rounds):
         stamps = [clock()]

@@ -60,9 +60,7 @@ def quiet(title: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def compile_model(
-    path: Path, options: CompileOptions, output: Path, progress: Progress = quiet
-) -> CompileResult:
+def compile_model(path: Path, options: CompileOptions, output: Path, progress: Progress = quiet) -> CompileResult:
     """Compile the ONNX file ``path`` into the bundle ``output``.
 
     Raises the typed errors of every stage; ``output`` is written whole or not at all.
@@ -75,9 +73,7 @@ def compile_model(
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
         tasks = partition.partition(model, names, options.pathway, images)
     with progress(f"compiling for {target.name}"):
-        program = cpu.compile_cpu(
-            tasks, target, memory_budget=options.memory_budget, precision=options.precision
-        )
+        program = cpu.compile_cpu(tasks, target, memory_budget=options.memory_budget, precision=options.precision)
     with progress("asking onnxruntime for the golden outputs"):
         first = images[0] if images else None
         golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
@@ -131,9 +127,7 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     if options.mean is None or options.std is None:
         return model
     if not len(options.mean) == len(options.std) == model.input.shape[1]:
-        raise UsageError(
-            f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input"
-        )
+        raise UsageError(f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input")
     return replace(model, input=replace(model.input, mean=options.mean, std=options.std))
 
 
@@ -148,9 +142,7 @@ def load_input(model: MultiTaskModel, path: Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         return read_array(path)
     if model.input.mean is None or model.input.std is None:
-        raise UsageError(
-            f"{path}: pictures must come with --mean and --std, since the model records no normalisation"
-        )
+        raise UsageError(f"{path}: pictures must come with --mean and --std, since the model records no normalisation")
     return normalise(resize_rgb(read_rgb(path), *model.input.shape[2:]), model.input.mean, model.input.std)
 
 
@@ -197,9 +189,7 @@ def _result(
     output: Path, size: int, tasks: Sequence[TaskModel], program: CpuProgram, notes: tuple[str, ...]
 ) -> CompileResult:
     summaries = tuple(
-        TaskSummary(
-            task.task.name, task.pathway, len(made.steps), made.macs, partition.cost_of(task.ir).weight_bytes
-        )
+        TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, partition.cost_of(task.ir).weight_bytes)
         for task, made in zip(tasks, program.tasks, strict=True)
     )
     return CompileResult(

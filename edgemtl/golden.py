@@ -36,9 +36,7 @@ def make_golden(
     for task in tasks:
         stored, margin = _choose(task, first_image, seed)
         whole = expand_input(stored, model.input.shape)
-        entry, members = pack_golden(
-            task.task.name, stored, _answer(model_file, model, task, whole), TOLERANCE
-        )
+        entry, members = pack_golden(task.task.name, stored, _answer(model_file, model, task, whole), TOLERANCE)
         entries.append(entry)
         sections.update(members)
         if margin < LEAST_MARGIN:
@@ -52,9 +50,7 @@ def _choose(task: TaskModel, image: Array | None, seed: int) -> tuple[Array, flo
     """The part of an input to store, and the least margin of any router on it."""
     generator = np.random.default_rng(seed)
     shape = task.input.shape
-    drawn = (
-        [image] if image is not None else [generator.standard_normal(shape, np.float32) for _ in range(DRAWS)]
-    )
+    drawn = [image] if image is not None else [generator.standard_normal(shape, np.float32) for _ in range(DRAWS)]
     stored = [crop_input(candidate) for candidate in drawn]
     margins = _least_margins(task, [expand_input(part, shape) for part in stored])
     best = int(np.argmax(margins))
@@ -69,9 +65,7 @@ def _least_margins(task: TaskModel, images: Sequence[Array]) -> list[float]:
     session = _session(ir.to_proto(watched).SerializeToString())
     held = [MoEAttributes.from_node(node) for node in nodes]
     runs = (session.run(None, {task.input.name: image})[1:] for image in images)
-    return [
-        min((_margin(x, a) for x, a in zip(logits, held, strict=True)), default=np.inf) for logits in runs
-    ]
+    return [min((_margin(x, a) for x, a in zip(logits, held, strict=True)), default=np.inf) for logits in runs]
 
 
 def _margin(logits: Array, held: MoEAttributes) -> float:

@@ -85,15 +85,11 @@ def _read_pickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
-            raise CheckpointError(
-                f"{path} must be a PyTorch checkpoint; it is damaged or something else"
-            ) from error
+            raise CheckpointError(f"{path} must be a PyTorch checkpoint; it is damaged or something else") from error
         rule = f"{path} must hold tensors and plain values only, not {refused[1]}"
         raise CheckpointError(f"{rule}; save it again from model.state_dict()") from error
     except Exception as error:  # a damaged file can raise nearly anything from torch's reader
-        raise CheckpointError(
-            f"{path} must be a PyTorch checkpoint; it is damaged or something else"
-        ) from error
+        raise CheckpointError(f"{path} must be a PyTorch checkpoint; it is damaged or something else") from error
 
 
 def _unwrap(path: Path, found: object) -> dict[str, object]:
@@ -111,7 +107,5 @@ def _strip_module(path: Path, state: dict[str, object]) -> dict[str, object]:
     plain = {name.removeprefix("module."): value for name, value in state.items()}
     if len(plain) < len(state):
         twice = sorted(name for name in plain if name in state and f"module.{name}" in state)
-        raise CheckpointError(
-            f"{path} must hold each tensor once, not with and without module.: {', '.join(twice)}"
-        )
+        raise CheckpointError(f"{path} must hold each tensor once, not with and without module.: {', '.join(twice)}")
     return plain

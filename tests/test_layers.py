@@ -136,9 +136,7 @@ def test_libraries_stay_in_their_rooms(library):
     assert not wrong, "\n".join(f"{i.file} imports {i.target}" for i in wrong)
 
 
-@pytest.mark.parametrize(
-    ("room", "libraries"), [("bundle", {"numpy"}), ("runtime", DEVICE), ("units", set())]
-)
+@pytest.mark.parametrize(("room", "libraries"), [("bundle", {"numpy"}), ("runtime", DEVICE), ("units", set())])
 def test_what_a_device_imports_it_has(room, libraries):
     foreign = [i for i, name in THEIRS if i.room == room and name not in libraries | sys.stdlib_module_names]
     assert not foreign, "\n".join(f"{i.file} imports {i.target}" for i in foreign)

@@ -43,9 +43,7 @@ def test_refuses_what_is_no_size(text):
 
 
 def test_refuses_fractions_of_a_byte():
-    with pytest.raises(
-        UsageError, match=r"^a size must be a whole number of bytes, not '0.3KiB' \(307.2 bytes\)$"
-    ):
+    with pytest.raises(UsageError, match=r"^a size must be a whole number of bytes, not '0.3KiB' \(307.2 bytes\)$"):
         parse_bytes("0.3KiB")
 
 

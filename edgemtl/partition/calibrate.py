@@ -30,9 +30,7 @@ def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
     for index, image in enumerate(held):
         if image.shape != spec.shape or image.dtype != np.float32:
             expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(
-                f"calibration image {index} must be {expected}, not {found}; resize and normalise it"
-            )
+            raise InputError(f"calibration image {index} must be {expected}, not {found}; resize and normalise it")
         if not np.isfinite(image).all():
             raise InputError(f"calibration image {index} must be finite; it holds infinities or NaN")
     return held

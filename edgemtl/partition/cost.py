@@ -58,9 +58,7 @@ def common_cost(models: Sequence[ir.Model]) -> Cost:
     return _cost(models[0].graph, nodes, weights, keys)
 
 
-def _cost(
-    graph: ir.Graph, nodes: Iterable[ir.Node], weights: Iterable[ir.TensorProtocol], keys: ContentKeys
-) -> Cost:
+def _cost(graph: ir.Graph, nodes: Iterable[ir.Node], weights: Iterable[ir.TensorProtocol], keys: ContentKeys) -> Cost:
     parts, found = dict.fromkeys(PARTS, 0), Parts(graph)
     for node in nodes:
         if work := macs(node):

@@ -63,9 +63,7 @@ def _evaluate(model: ir.Model, node: ir.Node, inputs: dict[str, Array]) -> list[
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in inputs.items()
     ]
-    made = [
-        helper.make_tensor_value_info(str(value.name), int(value.dtype or 0), None) for value in node.outputs
-    ]
+    made = [helper.make_tensor_value_info(str(value.name), int(value.dtype or 0), None) for value in node.outputs]
     graph = helper.make_graph([ir.to_proto(node)], "constant", fed, made)
     opsets = [helper.make_opsetid("", model.opset_imports[""])]
     evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))

@@ -45,9 +45,7 @@ def partition(
 def _choose_tasks(model: MultiTaskModel, names: Sequence[str]) -> tuple[Task, ...]:
     known = {task.name: task for task in model.tasks}
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
-        raise UsageError(
-            f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}"
-        )
+        raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}")
     return tuple(known[name] for name in names)
 
 
@@ -94,9 +92,7 @@ def _expert_notes(
             notes.append(f"{before.node}: {fixed}: {_listed(before.experts)}")
         gone = [expert for expert in before.experts if expert not in after.experts]
         if gone and measured is not None:
-            notes.append(
-                f"{after.node}: experts {_listed(gone)} dropped, picked on none of {measured.images} images"
-            )
+            notes.append(f"{after.node}: experts {_listed(gone)} dropped, picked on none of {measured.images} images")
     return notes
 
 

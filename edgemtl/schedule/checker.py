@@ -43,9 +43,7 @@ def _check_prefix(tasks: Sequence[Sequence[Step]], common_prefix: int) -> None:
     for task, steps in enumerate(tasks):
         for index in range(common_prefix):
             if index >= len(steps) or steps[index] != tasks[0][index]:
-                raise PlanError(
-                    f"step {index} of the common prefix must be in task {task} what it is in task 0"
-                )
+                raise PlanError(f"step {index} of the common prefix must be in task {task} what it is in task 0")
 
 
 def _check_places(plan: Plan, sizes: Mapping[str, int], tasks: Sequence[Sequence[Step]]) -> None:
@@ -66,9 +64,7 @@ def _check_written_first(task: int, steps: Sequence[Step]) -> None:
     for index, step in enumerate(steps):
         missing = set(step.reads) - written
         if missing:
-            raise PlanError(
-                f"buffer {min(missing)} must be written before step {index} of task {task} reads it"
-            )
+            raise PlanError(f"buffer {min(missing)} must be written before step {index} of task {task} reads it")
         written.update(step.writes)
 
 
@@ -94,9 +90,7 @@ def _check_crossing(tasks: Sequence[Sequence[Step]], common_prefix: int, crossin
             spoiled = crossing.intersection((*step.writes, *step.workspaces))
             if spoiled:
                 where = f"step {index} of task {task}"
-                raise PlanError(
-                    f"buffer {min(spoiled)} must stay as the common prefix left it; {where} writes it"
-                )
+                raise PlanError(f"buffer {min(spoiled)} must stay as the common prefix left it; {where} writes it")
 
 
 def _alive_backwards(steps: Sequence[Step], crossing: set[str]) -> Iterator[tuple[int, set[str]]]:

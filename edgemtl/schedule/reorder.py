@@ -20,9 +20,7 @@ SEARCH_STATES = 20_000
 Order = tuple[int, ...]
 
 
-def reorder_tasks(
-    tasks: Sequence[Sequence[Step]], sizes: Mapping[str, int], common_prefix: int
-) -> tuple[Order, ...]:
+def reorder_tasks(tasks: Sequence[Sequence[Step]], sizes: Mapping[str, int], common_prefix: int) -> tuple[Order, ...]:
     """For each task the order its steps should run in, as indices into them.
 
     The first `common_prefix` steps, the same in all tasks, stay first and get one order for all tasks.
@@ -132,9 +130,7 @@ def _search(graph: _Graph, limit: int) -> Order | None:
     """The order of lowest peak if that is below `limit`; None if it is not, or the search grows too large."""
     everything = (1 << len(graph.needs)) - 1
     heap: list[tuple[int, int, int, int]] = [(0, 0, 0, graph.from_outside)]
-    best: dict[int, tuple[int, int]] = {
-        0: (0, -1)
-    }  # set of finished steps -> (lowest peak so far, last step)
+    best: dict[int, tuple[int, int]] = {0: (0, -1)}  # set of finished steps -> (lowest peak so far, last step)
     while heap and len(best) <= SEARCH_STATES:
         peak, _, done, live = heapq.heappop(heap)
         if done == everything:

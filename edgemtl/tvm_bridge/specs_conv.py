@@ -26,16 +26,12 @@ class Conv2dSpec:
     @property
     def out_height(self) -> int:
         """Rows of the output."""
-        return _out_size(
-            self.height + self.pad[0] + self.pad[2], self.kernel[0], self.stride[0], self.dilation[0]
-        )
+        return _out_size(self.height + self.pad[0] + self.pad[2], self.kernel[0], self.stride[0], self.dilation[0])
 
     @property
     def out_width(self) -> int:
         """Columns of the output."""
-        return _out_size(
-            self.width + self.pad[1] + self.pad[3], self.kernel[1], self.stride[1], self.dilation[1]
-        )
+        return _out_size(self.width + self.pad[1] + self.pad[3], self.kernel[1], self.stride[1], self.dilation[1])
 
 
 def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:

@@ -58,9 +58,7 @@ def gate_logits(x, state, name, config, task):
         return x @ state[f"{name}.w_gate"]
     rep, one_hot = "backbone.gate_task_represent", np.eye(len(config.tasks))[task]
     hidden = gelu(one_hot @ state[f"{rep}.fc1.weight"].T + state[f"{rep}.fc1.bias"])
-    e = layer_norm(
-        hidden @ state[f"{rep}.fc2.weight"].T + state[f"{rep}.fc2.bias"], state, f"{rep}.norm", 1e-6
-    )
+    e = layer_norm(hidden @ state[f"{rep}.fc2.weight"].T + state[f"{rep}.fc2.bias"], state, f"{rep}.norm", 1e-6)
     return np.concatenate([x, np.tile(e, (len(x), 1))], axis=1) @ state[f"{name}.w_gate"]
 
 
@@ -137,9 +135,7 @@ def run(state, config, image, task, window=None):
     x = embed(image, state, config)
     for i in range(config.depth):
         block = f"backbone.blocks.{i}"
-        x = x + attention(
-            layer_norm(x, state, f"{block}.norm1", config.norm_eps), state, f"{block}.attn", config.heads
-        )
+        x = x + attention(layer_norm(x, state, f"{block}.norm1", config.norm_eps), state, f"{block}.attn", config.heads)
         normed = layer_norm(x, state, f"{block}.norm2", config.norm_eps)
         x = x + feed(normed, state, f"{block}.mlp", config, task, window)
     return head(x, state, f"decoders.{config.tasks[task].name}", config)

@@ -108,9 +108,7 @@ def test_from_json_names_wrong_fields():
         ModelConfig.from_json(data)
     data = small_config().to_json()
     data["tasks"][1].pop("kind")
-    with pytest.raises(
-        ConfigError, match=r"^task must have exactly the fields .*; missing \['kind'\], unknown \[\]$"
-    ):
+    with pytest.raises(ConfigError, match=r"^task must have exactly the fields .*; missing \['kind'\], unknown \[\]$"):
         ModelConfig.from_json(data)
     with pytest.raises(ConfigError, match=r"^tasks must be a list of objects, not 3$"):
         ModelConfig.from_json({**small_config().to_json(), "tasks": 3})
@@ -210,9 +208,7 @@ def test_demo():
 
 def test_preset_overrides():
     assert preset("demo", depth=8, moe_blocks=()).depth == 8
-    with pytest.raises(
-        ConfigError, match=r"^preset must be one of demo, m3vit_tiny_cityscapes, .*, not 'huge'$"
-    ):
+    with pytest.raises(ConfigError, match=r"^preset must be one of demo, m3vit_tiny_cityscapes, .*, not 'huge'$"):
         preset("huge")
     with pytest.raises(ConfigError, match=r"^preset override must be a field of ModelConfig, not layers$"):
         preset("demo", layers=3)

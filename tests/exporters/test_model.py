@@ -64,9 +64,7 @@ def test_any_number_of_tokens(rows, columns, token):
     model = small_model(image=(8 * rows, 8 * columns), class_token=token)
     (image,) = images(model.config)
     expected = reference(model, image, 0)
-    np.testing.assert_allclose(
-        model(image[None], "semseg")[0], expected, atol=5e-5 * max(1, np.abs(expected).max())
-    )
+    np.testing.assert_allclose(model(image[None], "semseg")[0], expected, atol=5e-5 * max(1, np.abs(expected).max()))
 
 
 @torch.no_grad()
@@ -96,7 +94,5 @@ def test_unknown_task():
 
 def test_task_name_torch_uses_itself():
     config = small_config(tasks=(TaskSpec("keys", 1, "other"),))
-    with pytest.raises(
-        ConfigError, match=r"^task name must not be one torch.nn.ModuleDict uses itself, not 'keys'$"
-    ):
+    with pytest.raises(ConfigError, match=r"^task name must not be one torch.nn.ModuleDict uses itself, not 'keys'$"):
         M3ViT(config)

@@ -70,9 +70,7 @@ def test_noise_in_training_only():
     assert not torch.equal(model(batch, "depth"), model(batch, "depth"))
 
 
-@pytest.mark.parametrize(
-    "routing", [{}, dict(routing="task_conditioned", task_embedding=6)], ids=["gates", "task"]
-)
+@pytest.mark.parametrize("routing", [{}, dict(routing="task_conditioned", task_embedding=6)], ids=["gates", "task"])
 def test_every_parameter_learns(routing):
     model = small_model(**routing).train()
     out = model.forward_all(images(model.config, 4))

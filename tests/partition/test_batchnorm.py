@@ -76,8 +76,6 @@ def test_computed_in_double_and_rounded_once():
     fold_batchnorms(model.graph)
     factor = float(scale[0]) / np.sqrt(float(variance[0]) + float(np.float32(1e-6)))
     conv = model.graph[0]
-    np.testing.assert_array_equal(
-        conv.inputs[1].const_value.numpy(), (filters * np.float64(factor)).astype(np.float32)
-    )
+    np.testing.assert_array_equal(conv.inputs[1].const_value.numpy(), (filters * np.float64(factor)).astype(np.float32))
     expected = np.float32([(0 - float(mean[0])) * factor + float(shift[0])])
     np.testing.assert_array_equal(conv.inputs[2].const_value.numpy(), expected)

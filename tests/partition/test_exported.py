@@ -57,9 +57,7 @@ def test_the_looped_reference_agrees(exported):
     _, _, model = exported
     (image,) = _seen(model, 1)
     task = partition(model, _names(model)[:1], "calibrated", [image])[0]
-    np.testing.assert_allclose(
-        run_reference(task.ir, image)[0], run(model.ir, image)[0], rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(run_reference(task.ir, image)[0], run(model.ir, image)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_picks_are_those_torch_counts(exported):

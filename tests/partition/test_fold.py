@@ -66,13 +66,9 @@ def test_nodes_with_graphs_inside_stay():
     b = Builder()
     model = b.graph({b.node("Relu", "image"): None})
     constant = ir.tensor(np.array(True))
-    condition = ir.Value(
-        name="condition", shape=ir.Shape([]), type=ir.TensorType(constant.dtype), const_value=constant
-    )
+    condition = ir.Value(name="condition", shape=ir.Shape([]), type=ir.TensorType(constant.dtype), const_value=constant)
     model.graph.register_initializer(condition)
-    inner = [
-        ir.Value(name=f"inner{i}", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.FLOAT)) for i in (0, 1)
-    ]
+    inner = [ir.Value(name=f"inner{i}", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.FLOAT)) for i in (0, 1)]
     graphs = [
         ir.Graph(
             [],

@@ -64,9 +64,7 @@ def _reshape_mixes(b):
 
 
 def _computed_gate(b):
-    return b.node(
-        "MatMul", _rows(b), b.node("Mul", b.weight(WIDTH, EXPERTS), b.node("ReduceMax", "image", keepdims=0))
-    )
+    return b.node("MatMul", _rows(b), b.node("Mul", b.weight(WIDTH, EXPERTS), b.node("ReduceMax", "image", keepdims=0)))
 
 
 SLICED = (_opaque, _two_computed, _reshape_mixes, _computed_gate)

@@ -38,9 +38,7 @@ def test_exact_tasks_answer_as_the_whole_model(gate, options):
     model = two_tasks(gate, **options)
     tasks = partition(model, _names(model), "exact")
     for image in images(3):
-        for whole, looped, task in zip(
-            run(model.ir, image), run_reference(model.ir, image), tasks, strict=True
-        ):
+        for whole, looped, task in zip(run(model.ir, image), run_reference(model.ir, image), tasks, strict=True):
             (alone,) = run(task.ir, image)
             np.testing.assert_allclose(alone, whole, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(alone, looped, rtol=1e-4, atol=1e-4)
@@ -68,9 +66,7 @@ def test_tasks_come_in_the_order_asked_for():
 
 
 def test_equal_weights_are_one_object_across_tasks():
-    first, second = (
-        task.ir.graph.initializers for task in partition(two_tasks("multi"), ["t0", "t1"], "exact")
-    )
+    first, second = (task.ir.graph.initializers for task in partition(two_tasks("multi"), ["t0", "t1"], "exact"))
     stacked = [value for value in first.values() if value.const_value.size == EXPERTS * DIM * HIDDEN]
     assert len(stacked) == 2
     held = {id(value.const_value) for value in second.values()}
@@ -81,10 +77,7 @@ def test_the_model_is_left_as_it_was_and_the_result_is_always_the_same():
     model = two_tasks("window")
     before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
     written = [
-        [
-            ir.to_proto(t.ir).SerializeToString(deterministic=True)
-            for t in partition(model, ["t0", "t1"], "exact")
-        ]
+        [ir.to_proto(t.ir).SerializeToString(deterministic=True) for t in partition(model, ["t0", "t1"], "exact")]
         for _ in range(2)
     ]
     assert written[0] == written[1]
@@ -110,18 +103,16 @@ def test_windows_leave_their_own_experts_and_columns():
         fixed = f"4 of 8 experts are within the task's reach: {', '.join(map(str, range(start, start + 4)))}"
         assert f"{node.name}: {fixed}" in task.notes
         for image in images(3):
-            np.testing.assert_allclose(
-                run(task.ir, image)[0], run(model.ir, image)[start // 4], rtol=1e-5, atol=1e-5
-            )
+            np.testing.assert_allclose(run(task.ir, image)[0], run(model.ir, image)[start // 4], rtol=1e-5, atol=1e-5)
 
 
 def test_exact_and_window_give_a_window_model_the_same_graph():
     model = two_tasks("window")
     exact, window = (partition(model, ["t0", "t1"], mode) for mode in ("exact", "window"))
     for one, other in zip(exact, window, strict=True):
-        assert ir.to_proto(one.ir).SerializeToString(deterministic=True) == ir.to_proto(
-            other.ir
-        ).SerializeToString(deterministic=True)
+        assert ir.to_proto(one.ir).SerializeToString(deterministic=True) == ir.to_proto(other.ir).SerializeToString(
+            deterministic=True
+        )
         assert (one.moe, one.notes) == (other.moe, other.notes)
 
 
@@ -208,6 +199,5 @@ def test_experts_without_constant_weights_are_refused():
     with pytest.raises(UnsupportedError) as refusal:
         partition(model, ["t0"], "exact")
     assert str(refusal.value) == (
-        "MoE_4: the weights of its experts are computed in the graph; "
-        "export the model with its weights as initializers"
+        "MoE_4: the weights of its experts are computed in the graph; export the model with its weights as initializers"
     )

@@ -33,9 +33,7 @@ def test_every_broken_plan_is_caught(block):
         made = plan(program[0], lifetimes(*program[1:]), limit=0)
         rng = random.Random(seed)
         for name in rng.sample(sorted(made.offsets), min(4, len(made.offsets))):
-            moved = replace(
-                made, offsets={**made.offsets, name: 64 * rng.randrange(1 + made.arena_bytes // 64)}
-            )
+            moved = replace(made, offsets={**made.offsets, name: 64 * rng.randrange(1 + made.arena_bytes // 64)})
             if moved.offsets[name] + dict((b.name, b.bytes) for b in program[0])[name] > made.arena_bytes:
                 assert _refuses(moved, program)
             elif _corrupts(moved, program):
@@ -103,9 +101,7 @@ def test_refused_reads_before_writes():
 
 def test_refused_prefixes():
     tasks = [[Step((), ("a",)), Step(("a",), ("b",))], [Step((), ("b",)), Step(("b",), ("c",))]]
-    with pytest.raises(
-        PlanError, match=r"^step 0 of the common prefix must be in task 1 what it is in task 0$"
-    ):
+    with pytest.raises(PlanError, match=r"^step 0 of the common prefix must be in task 1 what it is in task 0$"):
         _check({"a": 0, "b": 128, "c": 256}, tasks=tasks, prefix=1)
     tasks = [[Step((), ("a",)), Step(("a",), ("b",))], [Step((), ("a",)), Step(("a",), ("a",))]]
     text = r"^buffer a must stay as the common prefix left it; step 1 of task 1 writes it$"

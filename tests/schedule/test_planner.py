@@ -15,9 +15,7 @@ def _plan(program, **options):
     return plan(buffers, lifetimes(tasks, prefix), **options)
 
 
-@pytest.mark.parametrize(
-    "block", [*range(10), *(pytest.param(b, marks=pytest.mark.slow) for b in range(10, 100))]
-)
+@pytest.mark.parametrize("block", [*range(10), *(pytest.param(b, marks=pytest.mark.slow) for b in range(10, 100))])
 def test_no_random_program_corrupts_its_bytes(block):
     for seed in range(block * 200, (block + 1) * 200):
         program = random_program(seed)

@@ -38,9 +38,7 @@ def output(spec: Conv2dSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
     weight = normal(*shape) / np.float32(np.prod(shape[1:]) ** 0.5)
     packed = dict(zip(("weight", "bias"), conv_direct.pack(spec, target, weight, bias), strict=True))
     y = run(conv_direct.build(spec, target), target, x=x, **packed)["y"]
-    image, weight, bias = (
-        torch.from_numpy(a.astype(np.float64)) for a in (x.transpose(2, 0, 1)[None], weight, bias)
-    )
+    image, weight, bias = (torch.from_numpy(a.astype(np.float64)) for a in (x.transpose(2, 0, 1)[None], weight, bias))
     top, left, bottom, right = spec.pad
     image = torch.nn.functional.pad(image, (left, right, top, bottom))
     result = torch.nn.functional.conv2d(image, weight, bias, spec.stride, 0, spec.dilation, spec.groups)

@@ -124,8 +124,6 @@ def test_the_transforms_compute_a_convolution_of_a_line() -> None:
 def test_enlarged_samples_carry_four_times_the_bilinear_ones() -> None:
     low = np.random.default_rng(2).standard_normal(4)
     line = torch.from_numpy(low)[None, None]
-    twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[
-        0, 0
-    ].numpy()
+    twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[0, 0].numpy()
     np.testing.assert_allclose(enlarge_row(list(low), float), 4 * twice[1:-1], rtol=1e-12)
     np.testing.assert_array_equal(weight_matrix(True) * 4, weight_matrix(False))

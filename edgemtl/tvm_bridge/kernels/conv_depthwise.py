@@ -57,9 +57,7 @@ def build(symbol: str, spec: Conv2dSpec, target: CpuTarget) -> Kernel:
                 if spec.cin % lanes:
                     _row(spec, buffers, row, row * 0 + spec.cin // lanes * lanes, spec.cin % lanes)
 
-    return define(
-        symbol, operands, body, spec.out_height * spec.out_width * spec.cin * np.prod(spec.kernel).item()
-    )
+    return define(symbol, operands, body, spec.out_height * spec.out_width * spec.cin * np.prod(spec.kernel).item())
 
 
 def _row(spec: Conv2dSpec, buffers: tuple[Buffer, ...], row: Expr, channel: Expr, lanes: int) -> None:

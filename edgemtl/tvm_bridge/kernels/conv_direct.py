@@ -41,9 +41,7 @@ def _taps(spec: Conv2dSpec) -> int:
     return spec.kernel[0] * spec.kernel[1] * (spec.cin // spec.groups)
 
 
-def pack(
-    spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight [cout, cin / groups, kh, kw] and bias [cout], in panels of columns over (kh, kw, channel)."""
     if is_depthwise(spec):
         return conv_depthwise.pack(spec, weight, bias)
@@ -77,9 +75,7 @@ def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
 class _Emission:
     """Emits one convolution; holds what every tile needs."""
 
-    def __init__(
-        self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer
-    ) -> None:
+    def __init__(self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:
         self.spec, self.target = spec, target
         self.x, self.weight, self.bias, self.y = x, weight, bias, y
         self.width = spec.cout // spec.groups
@@ -160,7 +156,5 @@ class _Emission:
                 fill(
                     total,
                     width,
-                    lambda lane, total=total, value=value: (
-                        total[lane] + value * self.weight[base + k * width + lane]
-                    ),  # type: ignore[misc]
+                    lambda lane, total=total, value=value: total[lane] + value * self.weight[base + k * width + lane],  # type: ignore[misc]
                 )

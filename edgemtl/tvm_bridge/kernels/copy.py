@@ -44,9 +44,7 @@ def build(spec: CopySpec, target: CpuTarget) -> Kernel:
         else:
             _tiles(axes, contiguous, target, x, y)
 
-    words = "_".join(
-        "x".join(map(str, part)) for part in (spec.shape, spec.source_strides, spec.target_strides)
-    )
+    words = "_".join("x".join(map(str, part)) for part in (spec.shape, spec.source_strides, spec.target_strides))
     return define(f"copy_{words}", operands, body)
 
 

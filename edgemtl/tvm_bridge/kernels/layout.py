@@ -7,9 +7,7 @@ from collections.abc import Callable
 from edgemtl.tvm_bridge.kernels.emit import Lane, local, vector_store
 
 
-def transpose(
-    rows: int, columns: int, load: Callable[[int], Lane], store: Callable[[int, Lane], None]
-) -> None:
+def transpose(rows: int, columns: int, load: Callable[[int], Lane], store: Callable[[int, Lane], None]) -> None:
     """Read ``rows`` vectors of ``columns`` values, write ``columns`` vectors of ``rows``.
 
     ``load(row)`` gives the value of each lane of a row; ``store(column, value)`` stores one column. The

@@ -118,9 +118,7 @@ def _pixels(resize: _Resize, part: Expr, row: Expr) -> None:
     with T.serial(resize.spec.out_width) as at:
 
         def pixel(width: int, first: Expr) -> None:
-            vector_store(
-                resize.y, width, _blended(resize, part, at, first), lambda lane: (row, at, first + lane)
-            )
+            vector_store(resize.y, width, _blended(resize, part, at, first), lambda lane: (row, at, first + lane))
 
         for_columns(resize.spec.channels, resize.target, pixel)
 
@@ -144,9 +142,7 @@ def _planes(resize: _Resize, part: Expr, row: Expr) -> None:
         block(row * 0 + spec.out_width // lanes * lanes, spec.out_width % lanes)
 
 
-def _plane_tile(
-    resize: _Resize, part: Expr, row: Expr, span: tuple[Expr, int], channel: Expr, channels: int
-) -> None:
+def _plane_tile(resize: _Resize, part: Expr, row: Expr, span: tuple[Expr, int], channel: Expr, channels: int) -> None:
     first, pixels = span
     values = [_blended(resize, part, first + pixel, channel) for pixel in range(pixels)]
     transpose(

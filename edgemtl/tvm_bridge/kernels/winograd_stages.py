@@ -160,9 +160,7 @@ def _tile(stage: Stage, at: tuple[Expr, Expr, Expr], width: int, column: Expr, b
         )
 
 
-def _accumulate(
-    stage: Stage, sums: list[Buffer], width: int, at: tuple[Expr, Expr, Expr], base: Expr
-) -> None:
+def _accumulate(stage: Stage, sums: list[Buffer], width: int, at: tuple[Expr, Expr, Expr], base: Expr) -> None:
     """Add all input channels' products to a register tile, asking for the weights read next meanwhile.
 
     Weights too large for the cache pass through it once a block: requests between chunks of channels
@@ -258,9 +256,7 @@ def _store_pixel(
     spec = stage.spec
     at = tuple(place * TILE + offset for place, offset in zip(tile, within, strict=True))
     tests = [
-        at[axis] < length
-        for axis, length in enumerate((spec.height, spec.width))
-        if 0 < length % TILE <= within[axis]
+        at[axis] < length for axis, length in enumerate((spec.height, spec.width)) if 0 < length % TILE <= within[axis]
     ]
 
     def store() -> None:

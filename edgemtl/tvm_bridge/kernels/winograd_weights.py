@@ -76,9 +76,7 @@ def _transform(
             vector_store(
                 transformed,
                 lanes,
-                lambda lane, i=i, j=j: _weighted(
-                    [(matrix[j, b], half[i][b][lane]) for b in range(KERNEL)]
-                ).astype(  # type: ignore[misc]
+                lambda lane, i=i, j=j: _weighted([(matrix[j, b], half[i][b][lane]) for b in range(KERNEL)]).astype(  # type: ignore[misc]
                     "float32"
                 ),
                 lambda lane, i=i, j=j: (write + (i * WINDOW + j) * step + lane,),  # type: ignore[misc]
