@@ -21,7 +21,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-full: setup lint
-	EDGEMTL_HYPOTHESIS=full $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=full
 
 lint: setup
 	$(BIN)/ruff check .

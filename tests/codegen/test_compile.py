@@ -13,7 +13,7 @@ from edgemtl.codegen.cpu import CpuProgram, compile_cpu, to_manifest
 from edgemtl.errors import UsageError
 from edgemtl.exporters.models import ModelConfig, preset
 from edgemtl.frontend import read_model
-from edgemtl.partition import TaskModel, partition
+from edgemtl.partition import PATHWAYS, TaskModel, partition
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.codegen import oracle
 from tests.codegen.graphs import random
@@ -149,13 +149,15 @@ def test_the_program_for_avx2_matches_onnxruntime(tmp_path: Path) -> None:
     assert_matches(specialised(small_config(), tmp_path), resolve("cpu-avx2"))
 
 
-@pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(config=moe_configs(), seed=st.integers(0, 99), threads=st.integers(1, 4))
+@pytest.mark.timeout(3600)  # test-full draws ten times as many models
+@settings(suppress_health_check=list(HealthCheck))
+@given(config=moe_configs(), mode=st.sampled_from(PATHWAYS), seed=st.integers(0, 99), threads=st.integers(1, 4))
 def test_random_models_match_onnxruntime(
-    config: ModelConfig, seed: int, threads: int, tmp_path_factory: pytest.TempPathFactory
+    config: ModelConfig, mode: str, seed: int, threads: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    tasks = specialised(config, tmp_path_factory.mktemp("model"), seed=seed)
+    """Every routing, k and pathway mode; a model without windows stands in for "window" with its exact pathway."""
+    possible = "exact" if mode == "window" and config.routing != "window" else mode
+    tasks = specialised(config, tmp_path_factory.mktemp("model"), possible, seed)
     assume(all(oracle.decides_clearly(task, image_of(task, seed)) for task in tasks))
     assert_matches(tasks, resolve("cpu", threads), seed)
 
