@@ -9,7 +9,7 @@ from PIL import Image
 from edgemtl.cli.app import main
 
 
-def fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *arguments: object) -> None:
+def assert_fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *arguments: object) -> None:
     assert main(["-q", *map(str, arguments)]) == code
     captured = capsys.readouterr()
     assert text in " ".join(captured.err.split()), captured.err
@@ -17,7 +17,7 @@ def fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *arguments: 
 
 
 def test_unknown_verb(capsys):
-    fails(capsys, 2, "No such command 'frobnicate'", "frobnicate")
+    assert_fails(capsys, 2, "No such command 'frobnicate'", "frobnicate")
 
 
 def test_without_arguments_it_prints_help(capsys, monkeypatch):
@@ -27,17 +27,19 @@ def test_without_arguments_it_prints_help(capsys, monkeypatch):
 
 
 def test_missing_model(capsys, in_folder):
-    fails(capsys, 1, "nothing.onnx", "inspect", "nothing.onnx")
+    assert_fails(capsys, 1, "nothing.onnx", "inspect", "nothing.onnx")
 
 
 def test_missing_task(capsys, model_file, in_folder):
     text = "--task must be one of semseg, depth, not 'edges'"
-    fails(capsys, 2, text, "compile", model_file, "--task", "edges", "-o", "x.edgemtl")
+    assert_fails(capsys, 2, text, "compile", model_file, "--task", "edges", "-o", "x.edgemtl")
     assert not Path("x.edgemtl").exists()
 
 
 def test_budget_too_small(capsys, model_file, in_folder):
-    fails(capsys, 4, "the budget is 1024 bytes", "compile", model_file, "--memory-budget", "1KiB", "-o", "x.edgemtl")
+    assert_fails(
+        capsys, 4, "the budget is 1024 bytes", "compile", model_file, "--memory-budget", "1KiB", "-o", "x.edgemtl"
+    )
     assert list(Path().iterdir()) == []
 
 
@@ -59,49 +61,55 @@ def test_budget_too_small(capsys, model_file, in_folder):
     ],
 )
 def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
-    fails(capsys, 2, text, "compile", model_file, "-o", "x.edgemtl", *options)
+    assert_fails(capsys, 2, text, "compile", model_file, "-o", "x.edgemtl", *options)
 
 
 def test_export_needs_one_source_of_weights(capsys, in_folder):
-    fails(capsys, 2, "exactly one of --checkpoint FILE and --seed N", "export", "-o", "x.onnx")
-    fails(capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx")
+    assert_fails(capsys, 2, "exactly one of --checkpoint FILE and --seed N", "export", "-o", "x.onnx")
+    assert_fails(
+        capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx"
+    )
     both = ("--preset", "demo", "--config", "x.json")
-    fails(capsys, 2, "--preset or --config, not both", "export", "--seed", "1", *both, "-o", "x.onnx")
-    fails(capsys, 2, "--config must be a readable JSON file", "export", "--seed", "1", "--config", "x.json", "-o", "x")
+    assert_fails(capsys, 2, "--preset or --config, not both", "export", "--seed", "1", *both, "-o", "x.onnx")
+    assert_fails(
+        capsys, 2, "--config must be a readable JSON file", "export", "--seed", "1", "--config", "x.json", "-o", "x"
+    )
 
 
 @pytest.mark.parametrize("cut", [10, 4000])
 def test_truncated_bundle(capsys, bundle_file, in_folder, cut):
     Path("cut.edgemtl").write_bytes(bundle_file.read_bytes()[:-cut])
-    fails(capsys, 5, "cut.edgemtl", "selftest", "cut.edgemtl")
+    assert_fails(capsys, 5, "cut.edgemtl", "selftest", "cut.edgemtl")
 
 
 def test_flipped_bit(capsys, bundle_file, in_folder):
     data = bytearray(bundle_file.read_bytes())
     data[len(data) // 2] ^= 1
     Path("flip.edgemtl").write_bytes(data)
-    fails(capsys, 5, "flip.edgemtl", "bundle", "verify", "flip.edgemtl")
+    assert_fails(capsys, 5, "flip.edgemtl", "bundle", "verify", "flip.edgemtl")
 
 
 def test_unreadable_picture(capsys, bundle_file, in_folder):
     Path("bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
-    fails(capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out")
-    fails(capsys, 1, "no.png: no such file", "run", bundle_file, "--input", "no.png", "-o", "out")
+    assert_fails(
+        capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
+    )
+    assert_fails(capsys, 1, "no.png: no such file", "run", bundle_file, "--input", "no.png", "-o", "out")
 
 
 def test_array_of_another_shape(capsys, bundle_file, in_folder):
     np.save("small.npy", np.zeros((1, 3, 8, 8), np.float32))
-    fails(capsys, 1, "[1, 3, 8, 8]", "run", bundle_file, "--input", "small.npy", "-o", "out")
+    assert_fails(capsys, 1, "[1, 3, 8, 8]", "run", bundle_file, "--input", "small.npy", "-o", "out")
 
 
 def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
-    fails(capsys, 1, "must be a folder of PNG, JPEG or .npy images", "eval", bundle_file, "--data", "nowhere")
+    assert_fails(capsys, 1, "must be a folder of PNG, JPEG or .npy images", "eval", bundle_file, "--data", "nowhere")
     Path("data/images").mkdir(parents=True)
-    fails(capsys, 1, "must hold PNG, JPEG or .npy images; it holds none", "eval", bundle_file, "--data", "data")
+    assert_fails(capsys, 1, "must hold PNG, JPEG or .npy images; it holds none", "eval", bundle_file, "--data", "data")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/images/a.png")
-    fails(capsys, 1, "must hold a label a.png or a.npy", "eval", bundle_file, "--data", "data")
+    assert_fails(capsys, 1, "must hold a label a.png or a.npy", "eval", bundle_file, "--data", "data")
     Path("data/semseg").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("data/semseg/a.png")
-    fails(capsys, 1, "must be 16x24 like the output", "eval", bundle_file, "--data", "data", "--task", "semseg")
+    assert_fails(capsys, 1, "must be 16x24 like the output", "eval", bundle_file, "--data", "data", "--task", "semseg")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/semseg/a.png")
-    fails(capsys, 1, "a label must have one channel", "eval", bundle_file, "--data", "data", "--task", "semseg")
+    assert_fails(capsys, 1, "a label must have one channel", "eval", bundle_file, "--data", "data", "--task", "semseg")
