@@ -166,6 +166,9 @@ def test_manifest_is_checked_when_written(tmp_path: Path) -> None:
 def test_stale_sections_are_replaced(tmp_path: Path) -> None:
     stale = replace(samples.manifest(), sections=(Section("weights.bin", 1, "0" * 64),))
     write_bundle(tmp_path / "a.edgemtl", stale, samples.sections())
+    with open_bundle(tmp_path / "a.edgemtl") as bundle:
+        found = {section.name: section.bytes for section in bundle.manifest.sections}
+    assert found == {name: len(data) for name, data in samples.sections().items()}
 
 
 def test_needs_standard_library_and_numpy_only() -> None:
