@@ -21,6 +21,8 @@ REQUIRED: dict[tuple[str, int], frozenset[str]] = {
     ("x86_64", 512): _AVX512,
     ("aarch64", 128): frozenset({"asimd"}),
 }
+# What single targets may use beyond that.
+EXTRA: dict[str, frozenset[str]] = {"cpu-avx512-vnni": frozenset({"avx512_vnni", "avx512vbmi"})}
 
 
 def check_target(target: Target, machine: str, flags: Set[str]) -> None:
@@ -34,7 +36,7 @@ def check_target(target: Target, machine: str, flags: Set[str]) -> None:
     if required is None:
         reason = f"{architecture} has no vectors of {target.vector_bits} bits"
         raise UnsupportedError(name, reason, "compile the bundle again")
-    if missing := sorted(required - flags):
+    if missing := sorted((required | EXTRA.get(target.name, frozenset())) - flags):
         reason = f"this machine's CPU has no {', '.join(missing)}"
         raise UnsupportedError(name, reason, "compile it with --target cpu on this machine")
 

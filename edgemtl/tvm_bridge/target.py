@@ -15,11 +15,15 @@ DEFAULT_THREADS = 2
 CPU_INFO = Path("/proc/cpuinfo")
 AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl"}
 AVX2 = {"avx2", "fma"}
+VNNI = AVX512 | {"avx512_vnni", "avx512vbmi"}
 
 
 @dataclass(frozen=True)
 class CpuTarget:
-    """A processor: LLVM's names for it, its vector width and registers, and the parts a kernel is split into."""
+    """A processor: LLVM's names for it, its vector width and registers, and the parts a kernel is split into.
+
+    ``byte_instructions``: AVX-512's dot products of bytes (VNNI) and permutations of bytes (VBMI).
+    """
 
     name: str
     triple: str
@@ -28,6 +32,7 @@ class CpuTarget:
     vector_bits: int
     vector_registers: int
     threads: int = DEFAULT_THREADS
+    byte_instructions: bool = False
 
     @property
     def lanes(self) -> int:
@@ -38,6 +43,15 @@ class CpuTarget:
 TARGETS = {
     target.name: target
     for target in (
+        CpuTarget(
+            "cpu-avx512-vnni",
+            "x86_64-linux-gnu",
+            "skylake-avx512",
+            ("-prefer-256-bit", "+avx512vnni", "+avx512vbmi"),
+            512,
+            32,
+            byte_instructions=True,
+        ),
         # skylake-avx512 is the oldest of its kind; without the flag LLVM splits 512-bit vectors in two there.
         CpuTarget("cpu-avx512", "x86_64-linux-gnu", "skylake-avx512", ("-prefer-256-bit",), 512, 32),
         CpuTarget("cpu-avx2", "x86_64-linux-gnu", "haswell", (), 256, 16),
@@ -57,6 +71,8 @@ def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
 
 def _native() -> str:
     flags = _cpu_flags()
+    if flags >= VNNI:
+        return "cpu-avx512-vnni"
     if flags >= AVX512:
         return "cpu-avx512"
     if flags >= AVX2:

@@ -32,8 +32,8 @@ class Options:
     """One training run.
 
     The learning rate warms up over ``warmup`` steps, follows a cosine laid out for ``horizon`` steps, and
-    over the last ``cooldown`` of ``steps`` goes down to 1% in a straight line.  ``balance`` weighs the
-    gates' load-balancing loss, ``ema`` is the decay of the averaged weights.
+    over the last ``cooldown`` of ``steps`` goes down to 1% in a straight line.  ``balance``, ``information``
+    and ``margin`` weigh the gates' losses, ``ema`` is the decay of the averaged weights.
     """
 
     steps: int = 3100
@@ -44,7 +44,9 @@ class Options:
     rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 200
-    balance: float = 0.002
+    balance: float = 0.01
+    information: float = 0.03
+    margin: float = 0.02
     ema: float = 0.995
     seed: int = 0
     threads: int = 2
@@ -110,9 +112,10 @@ class Trainer:
         self.model.train()
         with torch.autocast("cpu", torch.bfloat16):
             outputs = self.model.forward_all(batch.image.contiguous(memory_format=torch.channels_last))
-            balance = self.model.balance_loss()
+            gates = self.model.gate_losses()._asdict()
         losses = task_losses(outputs, batch, self.class_weights)
-        total = sum((TASK_WEIGHTS[task] * loss for task, loss in losses.items()), options.balance * balance)
+        total = sum(TASK_WEIGHTS[task] * loss for task, loss in losses.items())
+        total += sum(getattr(options, name) * loss for name, loss in gates.items())
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward([total])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -121,7 +124,7 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         self._update_average()
-        return {name: float(value.detach()) for name, value in {**losses, "balance": balance, "norm": norm}.items()}
+        return {name: float(value.detach()) for name, value in {**losses, **gates, "norm": norm}.items()}
 
     def _next_scenes(self) -> NDArray[np.intp]:
         if len(self.order) < self.options.batch:

@@ -12,6 +12,7 @@ from edgemtl.exporters.models.backbone import Backbone
 from edgemtl.exporters.models.config import ModelConfig
 from edgemtl.exporters.models.head import Head
 from edgemtl.exporters.models.moe import MoE
+from edgemtl.exporters.models.routing import GateLosses
 
 
 class M3ViT(nn.Module):
@@ -45,10 +46,12 @@ class M3ViT(nn.Module):
         """The mixture-of-experts layers in block order."""
         return [module for module in self.modules() if isinstance(module, MoE)]
 
-    def balance_loss(self) -> Tensor:
-        """Balance loss of the last forward pass in training mode: mean over its tasks, sum over layers."""
-        losses = [layer.loss for layer in self.moe_layers() if layer.loss is not None]
-        return torch.stack(losses).sum() if losses else self.backbone.pos_embed.new_zeros(())
+    def gate_losses(self) -> GateLosses:
+        """The gates' losses of the last forward pass in training mode, summed over layers."""
+        losses = [layer.losses for layer in self.moe_layers() if layer.losses is not None]
+        if not losses:
+            return GateLosses(*self.backbone.pos_embed.new_zeros(3))
+        return GateLosses(*(torch.stack(parts).sum() for parts in zip(*losses, strict=True)))
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The mixture-of-experts layer: a gate per token, k experts per token, computed in expert order."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, cast
@@ -9,7 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgemtl.exporters.models.config import ModelConfig
-from edgemtl.exporters.models.routing import Window, balance, columns, route
+from edgemtl.exporters.models.routing import (
+    GateLosses,
+    Window,
+    balance,
+    columns,
+    missing_information,
+    missing_margin,
+    route,
+)
+
+WANTED_NATS = math.log(2)
+"""Mutual information of task and expert that training works towards: that of half of the experts each."""
+
+WANTED_MARGIN = 0.5
+"""Lead of the last chosen logit over the next that training works towards."""
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Activation] = {
@@ -113,7 +128,7 @@ class MoE(nn.Module):
         self.gate = self._gates()
         self.experts = Experts(config.experts, config.dim, config.expert_hidden)
         self.compute: Callable[..., Tensor] = moe_forward
-        self.loss: Tensor | None = None
+        self.losses: GateLosses | None = None
         self.counting = False
         self.counts = self._no_counts()
 
@@ -155,15 +170,32 @@ class MoE(nn.Module):
         return self.compute(x, logits, w1, up.bias, w2, down.bias, c.top_k, c.expert_prune, c.window(task))
 
     def _add_noise(self, logits: list[Tensor], tasks: Sequence[int]) -> list[Tensor]:
-        """Logits with Gaussian noise of deviation 1 / open experts; keeps the balance loss of the call."""
+        """Logits with Gaussian noise of deviation 1 / open experts; keeps the gates' losses of the call."""
         std = 1.0 / (self.config.experts_per_task or self.config.experts)
         noisy = [z.float() + std * torch.randn(z.shape, device=z.device) for z in logits]
-        losses = []
-        for task, z, n in zip(tasks, logits, noisy, strict=True):
-            open_ = columns(self.config.window(task))
-            losses.append(balance(z[:, open_], n[:, open_], self.config.top_k, std))
-        self.loss = torch.stack(losses).mean()
+        self.losses = self._gate_losses(logits, noisy, tasks, std)
         return noisy
+
+    def _gate_losses(
+        self, logits: list[Tensor], noisy: list[Tensor], tasks: Sequence[int], std: float
+    ) -> GateLosses:
+        """Balance over all tasks, or within each task's window: windows say themselves which task uses what."""
+        k = self.config.top_k
+        if self.config.routing != "window":
+            together = torch.cat(logits)
+            return GateLosses(
+                balance(together, torch.cat(noisy), k, std),
+                missing_information(logits, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
+                missing_margin(together, k, WANTED_MARGIN),
+            )
+        windows = [columns(self.config.window(task)) for task in tasks]
+        seen = [z[:, open_] for z, open_ in zip(logits, windows, strict=True)]
+        heard = [n[:, open_] for n, open_ in zip(noisy, windows, strict=True)]
+        return GateLosses(
+            torch.stack([balance(z, n, k, std) for z, n in zip(seen, heard, strict=True)]).mean(),
+            seen[0].new_zeros(()),
+            missing_margin(torch.cat(seen), k, WANTED_MARGIN),
+        )
 
     def start_counting(self) -> None:
         """Count the tokens of each task [tasks, experts] from zero until `counting` is false again."""

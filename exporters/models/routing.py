@@ -1,5 +1,8 @@
 """Which experts a token goes to, and with what weight (M3ViT, arXiv 2210.14793; V-MoE, arXiv 2106.05974)."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -30,15 +33,54 @@ def route(
     return scores, experts if window is None else experts + window[0]
 
 
-def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
-    """V-MoE's balance loss of one task: half importance, half load (arXiv 2106.05974, appendix A).
+class GateLosses(NamedTuple):
+    """What training asks of the gates beside the tasks themselves; scalars, summed over layers by the model.
 
-    logits, noisy: gate logits [T, E] without and with noise, over the experts open to the task.
+    balance: experts are used evenly over all tasks together (see `balance`).
+    information: nats that an expert's use does not yet tell about the task (see `missing_information`).
+    margin: how far the k-th logit is from a clear lead over the next (see `missing_margin`).
+    """
+
+    balance: Tensor
+    information: Tensor
+    margin: Tensor
+
+
+def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
+    """V-MoE's balance loss: half importance, half load (arXiv 2106.05974, appendix A).
+
+    logits, noisy: gate logits [T, E] without and with noise, of the tokens of all tasks that share the experts:
+    taken task by task it would forbid experts that serve some tasks only.
     """
     logits, noisy = logits.float(), noisy.float()
     kth = noisy.detach().topk(k, dim=-1).values[:, -1:]
     load = torch.special.ndtr((logits - kth) / noise_std)
     return 0.5 * (_cv_squared(logits.softmax(-1).sum(0)) + _cv_squared(load.sum(0)))
+
+
+def missing_information(logits: Sequence[Tensor], wanted_nats: float) -> Tensor:
+    """How much the mutual information of task and expert falls short of ``wanted_nats``; 0 where it does not.
+
+    logits: gate logits [T, E] of each task, tasks equally likely. log 2 nats are what tasks have that use a half
+    of the experts each, every expert being used alike. The measure is Mod-Squad's (arXiv 2212.08066, section 3.3).
+    """
+    use = torch.stack([z.float().softmax(-1).mean(0) for z in logits])
+    return (wanted_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).clamp(min=0)
+
+
+def missing_margin(logits: Tensor, k: int, wanted: float) -> Tensor:
+    """Mean over tokens of how much the k-th largest logit's lead over the next falls short of ``wanted``.
+
+    logits: [T, E]. A lead that rounding cannot overturn makes choices the same in every precision.
+    """
+    if k == logits.shape[-1]:
+        return logits.new_zeros(())
+    top = logits.float().topk(k + 1, dim=-1).values
+    return (wanted - (top[:, -2] - top[:, -1])).clamp(min=0).mean()
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(-1)
 
 
 def _cv_squared(x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def test_budget_too_small(capsys, model_file, in_folder):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--target", "z80"], "--target must be one of cpu, cpu-avx512, cpu-avx2, cpu-a53, not 'z80'"),
+        (["--target", "z80"], "--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'z80'"),
         (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
         (["--precision", "int3"], "--precision must be one of fp32, not 'int3'"),
         (["--threads", "0"], "--threads must be between 1 and 64, not 0"),

@@ -101,7 +101,7 @@ def test_info_tells_memory_and_notes(capsys, bundle_file):
 
 def test_targets_and_doctor(capsys):
     names = [target["name"] for target in run_json(capsys, "targets", "list")["targets"]]
-    assert names == ["cpu-avx512", "cpu-avx2", "cpu-a53"]
+    assert names == ["cpu-avx512-vnni", "cpu-avx512", "cpu-avx2", "cpu-a53"]
     assert run_json(capsys, "targets", "show", "cpu-a53")["target"]["vector_bits"] == 128
     assert {"numpy", "g++"} <= {finding["what"] for finding in run_json(capsys, "doctor")["findings"]}
 

@@ -17,6 +17,7 @@ from edgemtl.tvm_bridge.target import CpuTarget, resolve
 ALIGNMENT = 64
 POISON = 0xFF  # every float32 made of it is not a number
 HOST_TARGETS = ("cpu-avx512", "cpu-avx2")
+INTEGER_TARGETS = ("cpu-avx512-vnni", *HOST_TARGETS)
 ALL_TARGETS = (*HOST_TARGETS, "cpu-a53")
 
 

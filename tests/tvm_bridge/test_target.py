@@ -36,5 +36,5 @@ def test_a_machine_too_old(text: str | None, tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(UsageError, match="--target must be one of cpu, cpu-avx512, cpu-avx2, cpu-a53, not 'gpu'"):
+    with pytest.raises(UsageError, match="--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'gpu'"):
         resolve("gpu")

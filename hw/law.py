@@ -1,0 +1,295 @@
+"""The law: every operator of a quantised network in exact integers. CPU kernels, simulators and RTL keep it bit for bit.
+
+Notation and ranges
+- A quantised tensor stands for scale * (q - zero). Weights are int8 in [-127, 127] with zero 0 and a scale per output
+  channel. Activations are int8 with one scale and one zero a tensor; the zero of a tensor is folded into the bias of
+  the layer that reads it (bias - zero * sum of weights), so products see the bytes as they are, and convolutions pad
+  with it. Inputs of attention and of LayerNorm have zero 0. The residual stream is int16 with zero 0.
+- Sums of products are int32 with an int32 bias; a sum that could leave 31 bits is refused when a layer is quantised.
+- `requantise`: (acc * mul + 2^(shift-1)) >> shift, a multiplier of 17 bits and a shift of 16..47 per channel.
+- Products run in float64 BLAS: at most 128 * 127 * 2^17 per sum, far below 2^53, so they are exact.
+
+Every function returns the exact answer for integer arrays; dtypes of results are int8, int16, int32 or float32 as said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl.hw.arith import (
+    INT8,
+    INT16,
+    Ints,
+    Wide,
+    exp2_byte,
+    exp2_wide,
+    reciprocal,
+    reciprocal_sqrt,
+    requantise,
+    round_shift,
+    saturate,
+    scale_mantissa,
+)
+
+Array = npt.NDArray[Any]
+
+ROUTER_FRACTION_BITS: Final = 10
+"""Fraction bits of gate logits, which are logarithms to base 2: 16 bits reach from -32 to 32."""
+GATE_BITS: Final = 15
+"""Fraction bits of a gate's weight."""
+MOST_TOKENS: Final = 2**13
+"""Tokens that attention takes: its sums of 255 * 127 then keep below 2^28."""
+MOST_WIDTH: Final = 1024
+"""Width of a row that LayerNorm takes: n * x - sum(x) then keeps below 2^26, the wide operand of a DSP48E2."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What becomes of a layer's sums after requantisation.
+
+    dtype "int8": add ``zero``, saturate to [``low``, 127], and look the byte up where there is a table.
+    dtype "int16": saturate to 16 bits, and add the residual with saturation where there is one.
+    """
+
+    dtype: Literal["int8", "int16"]
+    zero: int = 0
+    low: int = INT8[0]
+
+
+def matmul(x: Ints, w: Ints) -> Wide:
+    """The exact product of integer matrices whose sums stay below 2^53."""
+    return np.asarray((x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64))
+
+
+def finish(sums: Wide, mul: Ints, shift: Ints, how: Finish, table: Ints | None, residual: Ints | None) -> Array:
+    """Sums [.., N] to int8 or int16 [.., N]; mul, shift [N]; table int8 [256] by byte + 128; residual int16."""
+    value = requantise(sums, mul, shift)
+    if how.dtype == "int16":
+        value = saturate(value, *INT16)
+        if residual is not None:
+            value = saturate(value + residual.astype(np.int64), *INT16)
+        return value.astype(np.int16)
+    value = saturate(value + how.zero, how.low, INT8[1])
+    return value.astype(np.int8) if table is None else table.astype(np.int8)[value + 128]
+
+
+def linear(
+    x: Ints,
+    w: Ints,
+    bias: Ints,
+    mul: Ints,
+    shift: Ints,
+    how: Finish,
+    table: Ints | None = None,
+    residual: Ints | None = None,
+) -> Array:
+    """finish(x w + bias): x int8 [M, K], w int8 [K, N], bias int32 [N], residual int16 [M, N].
+
+    Against the real layer of the same quantised weights: half a step of the output, 2^-17 of the value from the
+    multiplier, half a step of the bias, and what saturates.
+    """
+    return finish(matmul(x, w) + bias.astype(np.int64), mul, shift, how, table, residual)
+
+
+def patch_embed(
+    patches: Ints, w: Ints, bias: Ints, mul: Ints, shift: Ints, table: Ints, leading: int
+) -> npt.NDArray[np.int16]:
+    """Tokens int16 [leading + P, D] of patches int8 [P, K]: saturate(requantise(patches w + bias) + table).
+
+    table int16 [leading + P, D] holds positions and biases on the scale of the residual stream; the ``leading`` rows
+    (a class token) are the table's alone. bias int32 [D] is there for the zero of the image.
+    """
+    value = saturate(requantise(matmul(patches, w) + bias.astype(np.int64), mul, shift), *INT16)
+    rows = np.concatenate([np.zeros((leading, w.shape[1]), np.int64), value])
+    return saturate(rows + table.astype(np.int64), *INT16).astype(np.int16)
+
+
+def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: int) -> npt.NDArray[np.int8]:
+    """Bytes of a float32 image: saturate(nearest(image * inverse_scale) + zero), halves to even.
+
+    One float32 product and one rounding, so that no compiler can contract them into something else.
+    """
+    nearest = np.rint(image * np.float32(inverse_scale))
+    return np.clip(nearest + np.float32(zero), *INT8).astype(np.int8)
+
+
+def cut_patches(image: npt.NDArray[np.int8], patch: int) -> npt.NDArray[np.int8]:
+    """Patches [P, C * patch * patch] in row order of an image [C, H, W]; within a patch channel, row, column."""
+    channels, height, width = image.shape
+    grid = image.reshape(channels, height // patch, patch, width // patch, patch)
+    return np.ascontiguousarray(grid.transpose(1, 3, 0, 2, 4).reshape(-1, channels * patch * patch))
+
+
+def layer_norm(
+    x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offset: Ints
+) -> npt.NDArray[np.int8]:
+    """Rows int16 [M, n] (n <= 1024) to int8 [M, n]: (x - mean) / sd on the scale that mul * 2^-shift is one over.
+
+    S = sum x, V = n * sum x^2 - S^2 + epsilon, exact below 2^53; 1 / sqrt(V) by `reciprocal_sqrt`. Then
+    ((n x - S) * m + half) >> t, with m the product of both mantissas and t = 16 + exponent + shift + halvings[channel],
+    plus offset[channel], saturated. ``epsilon`` is eps * n^2 / scale_x^2, at least 1. ``halvings`` (0..7) make room for
+    channels that are larger than the rest: the next layer's weights double as often. gamma and beta lie in the next
+    layer; ``offset`` is beta / gamma where that layer pads with zeros and cannot hold it.
+    Against the real function: half a step, and 2^-14 of the value from the root and the multipliers.
+    """
+    x = x.astype(np.int64)
+    n = x.shape[-1]
+    total = x.sum(-1, keepdims=True)
+    mantissa, exponent = reciprocal_sqrt(n * (x * x).sum(-1, keepdims=True) - total * total + epsilon)
+    scaled = requantise(n * x - total, scale_mantissa(mantissa, mul), 16 + exponent + shift + halvings.astype(np.int64))
+    return saturate(scaled + offset.astype(np.int64), *INT8).astype(np.int8)
+
+
+def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int) -> npt.NDArray[np.int8]:
+    """softmax(q k^T) v of every head: rows int8 [T, 3 heads d] of q, k and v side by side to int8 [T, heads d].
+
+    Scores are round_shift(q k^T, score_shift), saturated to 16 bits: logarithms to base 2 with 6 fraction bits, since
+    the scales of q and k are chosen so. Weights of a row are `exp2_byte` of its distance to the row's largest score,
+    0..255, not normalised: flat rows of a thousand keys keep their 8 bits. The sum of the products with v is divided by
+    the sum of the weights when it leaves: one multiplier a row, `reciprocal` times mul * 2^-shift (v's scale over the
+    output's). One pass over the scores; the running maximum of a pipelined unit gives the same bits because the law
+    takes the maximum of the whole row.
+    Against the real function: 0.6% of each weight from 6 fraction bits, half of 1/255 of the largest weight from the
+    byte, half a step of the output.
+    """
+    tokens, width = qkv.shape
+    head_dim = width // (3 * heads)
+    parts = qkv.reshape(tokens, 3, heads, head_dim)
+    out = np.empty((tokens, heads, head_dim), np.int8)
+    for head in range(heads):
+        q, k, v = (parts[:, i, head] for i in range(3))
+        scores = saturate(round_shift(matmul(q, k.T), score_shift), *INT16)
+        weights = exp2_byte(scores.max(-1, keepdims=True) - scores)
+        mantissa, exponent = reciprocal(weights.sum(-1, keepdims=True))
+        scaled = requantise(matmul(weights, v), scale_mantissa(mantissa, mul), exponent + shift - 1)
+        out[:, head] = saturate(scaled, *INT8)
+    return out.reshape(tokens, heads * head_dim)
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What a router decides for T tokens and k experts each, candidates counted from 0 in ascending order.
+
+    weight int32 [T, k] with 15 fraction bits; slot int32 [T, k]: where each choice stands in expert order;
+    token int32 [T k]: the token of each slot; first int32 [candidates + 1]: the first slot of each candidate.
+    """
+
+    weight: npt.NDArray[np.int32]
+    slot: npt.NDArray[np.int32]
+    token: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int32]
+
+
+def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool, threshold: int) -> Routes:
+    """Routes of gate logits int16 [T, E], logarithms to base 2 with 10 fraction bits.
+
+    The k largest among ``candidates``, equal ones in order of index. Probabilities p = `exp2_wide` of the distance to
+    the row's largest logit, rounded to 6 fraction bits; weight = p * 2^15 / (sum of p over all experts, or over the
+    chosen ones where ``normalize``), by `reciprocal`; weights below ``threshold`` (15 fraction bits) become 0.
+    Against the real softmax: 0.6% of a weight, and 2^-16.
+    """
+    tokens = logits.shape[0]
+    wide = logits.astype(np.int64)
+    distance = round_shift(wide.max(-1, keepdims=True) - wide, ROUTER_FRACTION_BITS - 6)
+    probability = exp2_wide(distance)
+    columns = np.array(candidates)
+    order = np.argsort(-wide[:, columns], axis=-1, kind="stable")[:, :top_k]
+    chosen = np.take_along_axis(probability[:, columns], order, -1)
+    mantissa, exponent = reciprocal((chosen if normalize else probability).sum(-1, keepdims=True))
+    weight = requantise(chosen, mantissa, exponent + 1)
+    weight = np.where(weight < threshold, 0, weight)
+    flat = order.reshape(-1)
+    by_expert = np.argsort(flat, kind="stable")
+    slot = np.empty_like(by_expert)
+    slot[by_expert] = np.arange(len(flat))
+    first = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=len(candidates)))])
+    return Routes(
+        weight.astype(np.int32),
+        slot.reshape(tokens, top_k).astype(np.int32),
+        (by_expert // top_k).astype(np.int32),
+        first.astype(np.int32),
+    )
+
+
+def combine(y: Ints, weight: Ints, slot: Ints, residual: Ints | None) -> npt.NDArray[np.int16]:
+    """Tokens int16 [T, D] of expert outputs int16 [T k, D]: round_shift(sum of weight * y[slot], 15) plus residual.
+
+    Weights of a token sum to at most 2^15 + k, so the sum keeps within int32.
+    """
+    picked = y.astype(np.int64)[slot]
+    total = saturate(round_shift((weight.astype(np.int64)[:, :, None] * picked).sum(1), GATE_BITS), *INT16)
+    added = total if residual is None else saturate(total + residual.astype(np.int64), *INT16)
+    return added.astype(np.int16)
+
+
+def conv2d(
+    x: Ints,
+    w: Ints,
+    bias: Ints,
+    mul: Ints,
+    shift: Ints,
+    how: Finish,
+    zero: int,
+    stride: tuple[int, int] = (1, 1),
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    table: Ints | None = None,
+) -> Array:
+    """finish(convolution): x int8 [H, W, C], w int8 [N, C, kh, kw], to [H', W', N]; pads (top, left, bottom, right).
+
+    The padding is ``zero``, the byte that stands for 0 in x. Errors as of `linear`.
+    """
+    top, left, bottom, right = pad
+    padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=zero)
+    windows = _windows(padded, w.shape[2:], stride, dilation)
+    height, width = windows.shape[:2]
+    kernel = w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0])
+    sums = matmul(windows.reshape(height * width, -1), kernel) + bias.astype(np.int64)
+    return finish(sums, mul, shift, how, table, None).reshape(height, width, -1)
+
+
+def _windows(x: Ints, kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Ints:
+    """Windows [H', W', kh, kw, C] of a padded image [H, W, C]."""
+    reach = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(0, 1))
+    cut = seen[:: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+    return cut.transpose(0, 1, 3, 4, 2)
+
+
+def enlarge(x: Ints) -> Wide:
+    """Sixteen times the bilinear enlargement by 2 of an image [H, W, C], edges clamped, exact: int64 [2H, 2W, C].
+
+    Each axis weighs the nearer pixel 3 and the further 1 (half-pixel centres).
+    """
+    return _double(_double(x.astype(np.int64), 0), 1)
+
+
+def _double(x: Wide, axis: int) -> Wide:
+    x = np.moveaxis(x, axis, 0)
+    before, after = np.concatenate([x[:1], x[:-1]]), np.concatenate([x[1:], x[-1:]])
+    pairs = np.stack([before + 3 * x, 3 * x + after], 1)
+    return np.moveaxis(pairs.reshape(-1, *x.shape[1:]), 0, axis)
+
+
+def bilinear(x: Ints) -> npt.NDArray[np.int8]:
+    """An image int8 [H, W, C] enlarged by 2: round_shift(enlarge(x), 4), at most half a step from the real value."""
+    return round_shift(enlarge(x), 4).astype(np.int8)
+
+
+def dequantise(x: Ints, scale: float, zero: int) -> npt.NDArray[np.float32]:
+    """float32 of integers below 2^24: one product, scale * (x - zero)."""
+    return (x.astype(np.int64) - zero).astype(np.float32) * np.float32(scale)
+
+
+def convert(x: Ints, mul: int, shift: int, zero: int) -> npt.NDArray[np.int8]:
+    """int16 to int8 on another scale: saturate(requantise(x) + zero)."""
+    return saturate(requantise(x, mul, shift) + zero, *INT8).astype(np.int8)
+
+
+def argmax(x: Ints) -> npt.NDArray[np.int32]:
+    """Channel of the largest value of an image [H, W, C], the lowest of equal ones: int32 [H, W]."""
+    return np.asarray(x).argmax(-1).astype(np.int32)
