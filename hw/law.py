@@ -1,4 +1,4 @@
-"""The law: every operator of a quantised network in exact integers. CPU kernels, simulators and RTL keep it bit for bit.
+"""The law: every operator of a quantised network in exact integers; kernels, simulators and RTL keep it bit for bit.
 
 Notation and ranges
 - A quantised tensor stands for scale * (q - zero). Weights are int8 in [-127, 127] with zero 0 and a scale per output
@@ -6,7 +6,8 @@ Notation and ranges
   the layer that reads it (bias - zero * sum of weights), so products see the bytes as they are, and convolutions pad
   with it. Inputs of attention and of LayerNorm have zero 0. The residual stream is int16 with zero 0.
 - Sums of products are int32 with an int32 bias; a sum that could leave 31 bits is refused when a layer is quantised.
-- `requantise`: (acc * mul + 2^(shift-1)) >> shift, a multiplier of 17 bits and a shift of 16..47 per channel.
+- `requantise`: (acc * mul + 2^(shift-1)) >> shift, a multiplier of 17 bits and a shift of 16..47 per channel. The one
+  multiplier of a LayerNorm or an attention may be 2 or more: its shift may be below 16.
 - Products run in float64 BLAS: at most 128 * 127 * 2^17 per sum, far below 2^53, so they are exact.
 
 Every function returns the exact answer for integer arrays; dtypes of results are int8, int16, int32 or float32 as said.
@@ -108,13 +109,19 @@ def patch_embed(
     return saturate(rows + table.astype(np.int64), *INT16).astype(np.int16)
 
 
-def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: int) -> npt.NDArray[np.int8]:
+def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: int) -> Array:
     """Bytes of a float32 image: saturate(nearest(image * inverse_scale) + zero), halves to even.
 
     One float32 product and one rounding, so that no compiler can contract them into something else.
     """
-    nearest = np.rint(image * np.float32(inverse_scale))
-    return np.clip(nearest + np.float32(zero), *INT8).astype(np.int8)
+    return quantise(image, inverse_scale, zero, "int8")
+
+
+def quantise(x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"]) -> Array:
+    """Integers of any float32 array: saturate(nearest(x * inverse_scale) + zero) to ``dtype``, halves to even."""
+    nearest = np.rint(x * np.float32(inverse_scale))
+    low, high = INT8 if dtype == "int8" else INT16
+    return np.asarray(np.clip(nearest + np.float32(zero), low, high).astype(dtype))
 
 
 def cut_patches(image: npt.NDArray[np.int8], patch: int) -> npt.NDArray[np.int8]:
@@ -124,9 +131,7 @@ def cut_patches(image: npt.NDArray[np.int8], patch: int) -> npt.NDArray[np.int8]
     return np.ascontiguousarray(grid.transpose(1, 3, 0, 2, 4).reshape(-1, channels * patch * patch))
 
 
-def layer_norm(
-    x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offset: Ints
-) -> npt.NDArray[np.int8]:
+def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offset: Ints) -> npt.NDArray[np.int8]:
     """Rows int16 [M, n] (n <= 1024) to int8 [M, n]: (x - mean) / sd on the scale that mul * 2^-shift is one over.
 
     S = sum x, V = n * sum x^2 - S^2 + epsilon, exact below 2^53; 1 / sqrt(V) by `reciprocal_sqrt`. Then
@@ -134,7 +139,8 @@ def layer_norm(
     plus offset[channel], saturated. ``epsilon`` is eps * n^2 / scale_x^2, at least 1. ``halvings`` (0..7) make room for
     channels that are larger than the rest: the next layer's weights double as often. gamma and beta lie in the next
     layer; ``offset`` is beta / gamma where that layer pads with zeros and cannot hold it.
-    Against the real function: half a step, and 2^-14 of the value from the root and the multipliers.
+    t must lie in 1..62. Against the real function with the same epsilon: half a step, and 2.5 * 2^-16 of the value from
+    the root and the multipliers, 0.005 of a step at most.
     """
     x = x.astype(np.int64)
     n = x.shape[-1]
@@ -151,10 +157,11 @@ def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int) -> 
     the scales of q and k are chosen so. Weights of a row are `exp2_byte` of its distance to the row's largest score,
     0..255, not normalised: flat rows of a thousand keys keep their 8 bits. The sum of the products with v is divided by
     the sum of the weights when it leaves: one multiplier a row, `reciprocal` times mul * 2^-shift (v's scale over the
-    output's). One pass over the scores; the running maximum of a pipelined unit gives the same bits because the law
-    takes the maximum of the whole row.
-    Against the real function: 0.6% of each weight from 6 fraction bits, half of 1/255 of the largest weight from the
-    byte, half a step of the output.
+    output's). exponent + shift - 1 must lie in 1..62. The maximum is the whole row's: a unit that follows a running
+    maximum holds the scores until the row ends, because rescaled partial sums would round differently.
+    Against the real function: half a step of each score, 0.55% of a weight (1.1% between two weights), which moves the
+    output by at most 0.7 steps of v; half of 1/255 of the largest weight for each key from the byte; half a step of the
+    output. Keys below 1/510 of the largest weight vanish, however many: long rows with one peak lose their tail.
     """
     tokens, width = qkv.shape
     head_dim = width // (3 * heads)
@@ -188,15 +195,19 @@ def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool
     """Routes of gate logits int16 [T, E], logarithms to base 2 with 10 fraction bits.
 
     The k largest among ``candidates``, equal ones in order of index. Probabilities p = `exp2_wide` of the distance to
-    the row's largest logit, rounded to 6 fraction bits; weight = p * 2^15 / (sum of p over all experts, or over the
-    chosen ones where ``normalize``), by `reciprocal`; weights below ``threshold`` (15 fraction bits) become 0.
-    Against the real softmax: 0.6% of a weight, and 2^-16.
+    the row's largest logit (its largest candidate's where ``normalize``), rounded to 6 fraction bits; weight = p * 2^15
+    / (sum of p over all experts, or over the chosen ones where ``normalize``), by `reciprocal`; weights below
+    ``threshold`` (15 fraction bits) become 0.
+    Against the real softmax: 1.1% of a weight (a step of 6 fraction bits between two), 2^-16 of it for every expert,
+    and 2^-15.
     """
     tokens = logits.shape[0]
     wide = logits.astype(np.int64)
-    distance = round_shift(wide.max(-1, keepdims=True) - wide, ROUTER_FRACTION_BITS - 6)
-    probability = exp2_wide(distance)
     columns = np.array(candidates)
+    leader = (wide[:, columns] if normalize else wide).max(-1, keepdims=True)
+    # Others than candidates may lead where they do not count.
+    distance = round_shift(np.maximum(leader - wide, 0), ROUTER_FRACTION_BITS - 6)
+    probability = exp2_wide(distance)
     order = np.argsort(-wide[:, columns], axis=-1, kind="stable")[:, :top_k]
     chosen = np.take_along_axis(probability[:, columns], order, -1)
     mantissa, exponent = reciprocal((chosen if normalize else probability).sum(-1, keepdims=True))
@@ -218,7 +229,7 @@ def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool
 def combine(y: Ints, weight: Ints, slot: Ints, residual: Ints | None) -> npt.NDArray[np.int16]:
     """Tokens int16 [T, D] of expert outputs int16 [T k, D]: round_shift(sum of weight * y[slot], 15) plus residual.
 
-    Weights of a token sum to at most 2^15 + k, so the sum keeps within int32.
+    Weights of a token sum to at most 2^15 + k / 2, so the sum keeps within int32.
     """
     picked = y.astype(np.int64)[slot]
     total = saturate(round_shift((weight.astype(np.int64)[:, :, None] * picked).sum(1), GATE_BITS), *INT16)
@@ -292,4 +303,4 @@ def convert(x: Ints, mul: int, shift: int, zero: int) -> npt.NDArray[np.int8]:
 
 def argmax(x: Ints) -> npt.NDArray[np.int32]:
     """Channel of the largest value of an image [H, W, C], the lowest of equal ones: int32 [H, W]."""
-    return np.asarray(x).argmax(-1).astype(np.int32)
+    return np.asarray(np.asarray(x).argmax(-1), np.int32)

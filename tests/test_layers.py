@@ -13,14 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
-LEAVES = {"errors", "units", "options", "images", "bundle", "hw.spec", "hw.isa", "hw.law"}
+LEAVES = {"errors", "units", "options", "images", "bundle", "hw.spec", "hw.isa", "hw.arith", "hw.law"}
 ORDER = [
     "frontend",
     "partition",
-    "quantize",
     "schedule",
     "tvm_bridge",
+    "lowering",
+    "quantize",
     "codegen",
+    "integers",
     "report",
     "evaluate",
     "golden",

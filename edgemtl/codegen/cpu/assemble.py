@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from edgemtl.codegen.cpu.binding import BoundStep
 from edgemtl.codegen.cpu.families import pack
-from edgemtl.codegen.cpu.ir import View, space_of
 from edgemtl.codegen.cpu.weights import WeightStore
+from edgemtl.lowering.ir import View, space_of
 from edgemtl.tvm_bridge.build import Argument, Call
 from edgemtl.tvm_bridge.target import CpuTarget
 

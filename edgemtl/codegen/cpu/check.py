@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgemtl.codegen.cpu.emit import Emitter
-from edgemtl.codegen.cpu.graph import dtype_of, name_of, shape_of
-from edgemtl.codegen.cpu.ir import IMAGE, dense
-from edgemtl.codegen.cpu.lowering import Grouped, group_task
 from edgemtl.errors import UnsupportedError
+from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.graph import dtype_of, name_of, shape_of
+from edgemtl.lowering.ir import IMAGE, dense
+from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
 

@@ -11,32 +11,37 @@ import onnx_ir as ir
 
 from edgemtl.codegen.cpu.assemble import Assembler
 from edgemtl.codegen.cpu.binding import Bound, BoundStep
-from edgemtl.codegen.cpu.graph import dtype_of, shape_of
-from edgemtl.codegen.cpu.ir import PREPARED
-from edgemtl.codegen.cpu.memory import Layout, fit
+from edgemtl.codegen.cpu.memory import Layout, fit, fit_integers
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
 from edgemtl.errors import UsageError
+from edgemtl.lowering.graph import dtype_of, shape_of
+from edgemtl.lowering.ir import PREPARED, Lowered
 from edgemtl.partition import TaskModel
+from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.build import Call, Entry, build_library
 from edgemtl.tvm_bridge.target import CpuTarget
 
-PRECISIONS = ("fp32",)
-
 
 def compile_cpu(
-    tasks: tuple[TaskModel, ...], target: CpuTarget, *, memory_budget: int | None, precision: str = "fp32"
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    *,
+    memory_budget: int | None,
+    integers: Mapping[str, IntegerTask] | None = None,
 ) -> CpuProgram:
     """Compile tasks into one program that allocates at most ``memory_budget`` bytes (None: as much as is
-    fastest).
+    fastest), in float32, or in ``integers`` where they are given.
 
     The same input gives the same bytes. Raises UnsupportedError for a node nothing can run, BudgetError
-    where the budget cannot hold, UsageError for a precision the target does not have or without tasks.
+    where the budget cannot hold, UsageError without tasks.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision of a CPU program must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     if not tasks:
         raise UsageError("a program must have at least one task, not none; name one with --task")
-    layout = fit(tasks, target, memory_budget)
+    if integers is None:
+        layout = fit(tasks, target, memory_budget)
+    else:
+        lowered = [Lowered(task.task.name, integers[task.task.name].steps) for task in tasks]
+        layout = fit_integers(lowered, target, memory_budget)
     assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared})
     runs = [_calls(assembler, steps) for steps in layout.tasks]
     prepares = [_calls(assembler, steps) for steps in layout.prepare]
@@ -56,6 +61,7 @@ def compile_cpu(
         weights_bytes=assembler.weights.size,
         image_bytes=_bytes(tasks[0].ir.graph.inputs[0]),
         common_prefix_steps=layout.prefix,
+        precision="fp32" if integers is None else "int8",
         notes=_notes(layout),
     )
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from edgemtl import schedule
 from edgemtl.codegen.cpu.binding import Bound, BoundStep, bind, buffers_of
-from edgemtl.codegen.cpu.ir import Step
-from edgemtl.codegen.cpu.lowering import Grouped, group_task, lower_task
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.errors import BudgetError
+from edgemtl.lowering.ir import Lowered, Step
+from edgemtl.lowering.task import Grouped, group_task, lower_task
 from edgemtl.partition import TaskModel
 from edgemtl.schedule import Buffer, Plan
 from edgemtl.tvm_bridge.target import CpuTarget
@@ -40,6 +40,17 @@ class Layout:
         return self.plan.arena_bytes + self.prepared_bytes
 
 
+HINT = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
+
+
+def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> Layout:
+    """The layout of integer steps, which have one algorithm each; raises BudgetError where ``budget`` cannot hold it."""
+    layout = _lay_out_steps(tasks, target, (), budget)
+    if budget is not None and layout.required_bytes > budget:
+        raise BudgetError("the int8 program", layout.required_bytes, budget, HINT)
+    return layout
+
+
 def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> Layout:
     """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was
     achieved.
@@ -55,8 +66,7 @@ def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> La
     while budget is not None and layout.required_bytes > budget:
         victim = _least_useful_winograd(layout, budget)
         if victim is None:
-            hint = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
-            raise BudgetError("the smallest program found", least, budget, hint)
+            raise BudgetError("the smallest program found", least, budget, HINT)
         layout = lay_out(grouped, target, (*layout.slowed, victim), budget)
         least = min(least, layout.required_bytes)
     return layout
@@ -66,8 +76,13 @@ def lay_out(
     tasks: Sequence[Grouped], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
 ) -> Layout:
     """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
-    names = [task.task for task in tasks]
-    lowered = [lower_task(task, target, frozenset(slowed)) for task in tasks]
+    return _lay_out_steps([lower_task(task, target, frozenset(slowed)) for task in tasks], target, slowed, budget)
+
+
+def _lay_out_steps(
+    lowered: Sequence[Lowered], target: CpuTarget, slowed: tuple[str, ...], budget: int | None
+) -> Layout:
+    names = [task.task for task in lowered]
     prefix = common_prefix([task.steps for task in lowered])
     steps = separate([task.steps for task in lowered], names, prefix)
     bound = tuple(bind(s, target, name, prefix) for s, name in zip(steps, names, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgemtl.codegen.cpu.ir import OUTPUT, Step, View, space_of
+from edgemtl.lowering.ir import OUTPUT, Step, View, space_of
 
 Steps = tuple[Step, ...]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgemtl.codegen.cpu.ir import Array, Step
+from edgemtl.lowering.ir import Array, Step
 from edgemtl.schedule import Plan
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -69,6 +69,7 @@ class CpuProgram:
     weights_bytes: int
     image_bytes: int
     common_prefix_steps: int
+    precision: str
     notes: tuple[str, ...]
 
 
@@ -81,6 +82,7 @@ def _program_entry(program: CpuProgram) -> dict[str, Any]:
     target = program.target
     return {
         "device": "cpu",
+        "precision": program.precision,
         "target": {
             "name": target.name,
             "triple": target.triple,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgemtl.codegen.cpu.ir import ALIGNMENT, Array, Constant
 from edgemtl.codegen.cpu.program import WeightTensor
+from edgemtl.lowering.ir import ALIGNMENT, Array, Constant
 
 
 @dataclass

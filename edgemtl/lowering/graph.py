@@ -1,0 +1,106 @@
+"""Questions asked of an onnx_ir graph while patterns are matched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+import onnx_ir as ir
+
+from edgemtl.lowering.ir import Array
+
+
+def shape_of(value: ir.Value) -> tuple[int, ...]:
+    """The static shape of a value; the frontend promises there is one."""
+    assert value.shape is not None, f"value {value.name} has no shape"
+    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]  # static: SymbolicDim does not occur
+
+
+def dtype_of(value: ir.Value) -> str:
+    """The numpy name of a value's element type."""
+    assert value.dtype is not None, f"value {value.name} has no element type"
+    return value.dtype.numpy().name
+
+
+def array_of(value: ir.Value | None) -> Array | None:
+    """The contents of a constant value, or None for one that is computed or absent."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def scalar_of(value: ir.Value | None) -> float | None:
+    """The number a one-element constant holds, else None."""
+    array = array_of(value)
+    return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+
+def ints_of(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The integers a constant holds, else None."""
+    array = array_of(value)
+    return tuple(int(i) for i in array.reshape(-1)) if array is not None else None
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """An input, or None where the node leaves it out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...])
+
+
+def attribute(node: ir.Node, name: str, default: Attribute) -> Attribute:
+    """An attribute's value (strings as str, lists as tuples), or its default."""
+    held = node.attributes.get(name)
+    if held is None:
+        return default
+    return cast(Attribute, tuple(held.value) if isinstance(held.value, (list, tuple)) else held.value)
+
+
+def is_op(node: ir.Node | None, *ops: str) -> bool:
+    """Whether a node is one of these standard operators."""
+    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in ops
+
+
+def producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
+    """The node that computes a value, if it is one of these standard operators (any node where none is
+    named).
+    """
+    node = value.producer() if value is not None else None
+    return node if not ops or is_op(node, *ops) else None
+
+
+def is_private(value: ir.Value) -> bool:
+    """Whether one node alone reads the value and the graph does not return it: fusion may swallow it."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def private_producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
+    """The producer of a value that may vanish, if it is one of these operators."""
+    return producer(value, *ops) if value is not None and is_private(value) else None
+
+
+def name_of(node: ir.Node) -> str:
+    """What a user finds the node under: its name, or its first output's where it has none."""
+    return node.name or f"{node.op_type}->{node.outputs[0].name}"
+
+
+def computed_inputs(node: ir.Node) -> Iterator[ir.Value]:
+    """The inputs that are not constants."""
+    return (v for v in node.inputs if v is not None and v.const_value is None)
+
+
+def constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """(constant, other) of a binary node with exactly one constant operand, else None."""
+    left, right = node.inputs[0], node.inputs[1]
+    if left is None or right is None or (array_of(left) is None) == (array_of(right) is None):
+        return None
+    return (left, right) if array_of(left) is not None else (right, left)
+
+
+def addends(node: ir.Node) -> list[tuple[ir.Value, ir.Value]]:
+    """(one, other) both ways round, of an Add of two computed values of one shape; none for other nodes."""
+    left, right = (node.inputs[0], node.inputs[1]) if is_op(node, "Add") else (None, None)
+    if left is None or right is None or array_of(left) is not None or array_of(right) is not None:
+        return []
+    return [(left, right), (right, left)] if shape_of(left) == shape_of(right) else []

@@ -1,0 +1,172 @@
+"""Activations: one operator, or the elementwise operators an exporter wrote instead of it.
+
+A decomposed activation is recognised by what it computes, not by how it is written: the operators are
+evaluated on sample points and compared with each activation the kernels know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.lowering.graph import array_of, attribute, is_op, producer, scalar_of
+from edgemtl.lowering.ir import Array
+
+_SAMPLES = np.linspace(-8.0, 8.0, 641)
+_TOLERANCE = 2e-6  # constants such as sqrt(2) are stored in float32
+_LARGEST = 12  # operators in the longest known decomposition (tanh GELU), with some room
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+
+
+KNOWN: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "gelu": lambda x: np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2.0)))),
+    "gelu_tanh": _gelu_tanh,
+    "silu": lambda x: np.asarray(x * _sigmoid(x)),
+}
+
+_UNARY: dict[str, Callable[[Array], Array]] = {
+    "Relu": lambda x: np.maximum(x, 0.0),
+    "Erf": _erf,
+    "Tanh": np.tanh,
+    "Sigmoid": _sigmoid,
+    "Neg": np.negative,
+    "Exp": np.exp,
+    "Identity": lambda x: x,
+}
+_BINARY: dict[str, Callable[[Array, Array], Array]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Pow": np.power,
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation found behind a value: its name, the value it is applied to, and its nodes."""
+
+    name: str
+    source: ir.Value
+    nodes: tuple[ir.Node, ...]
+
+
+def match_activation(value: ir.Value) -> Activation | None:
+    """The activation that computes a value, or None."""
+    node = value.producer()
+    if node is None:
+        return None
+    if is_op(node, "Gelu") and node.inputs[0] is not None:
+        name = "gelu_tanh" if attribute(node, "approximate", "none") == "tanh" else "gelu"
+        return Activation(name, node.inputs[0], (node,))
+    if is_op(node, "Swish") and node.inputs[0] is not None and attribute(node, "alpha", 1.0) == 1.0:
+        return Activation("silu", node.inputs[0], (node,))
+    return _match_written_out(node)
+
+
+def _match_written_out(last: ir.Node) -> Activation | None:
+    """Try every value that all paths from the last node lead back to, nearest first."""
+    if not is_op(last, *_UNARY, *_BINARY):
+        return None
+    for source in _candidates(last):
+        nodes = _between(last, source)
+        if nodes is not None:
+            name = _name_of(last.outputs[0], source)
+            if name is not None:
+                return Activation(name, source, nodes)
+    return None
+
+
+def _candidates(last: ir.Node) -> list[ir.Value]:
+    """Values within reach of the last node through elementwise operators, nearest first."""
+    seen: list[ir.Value] = []
+    queue = [last]
+    while queue and len(seen) <= 2 * _LARGEST:
+        node = queue.pop(0)
+        for value in node.inputs:
+            if value is None or array_of(value) is not None or value in seen:
+                continue
+            seen.append(value)
+            before = producer(value, *_UNARY, *_BINARY)
+            if before is not None:
+                queue.append(before)
+    return seen
+
+
+def _between(last: ir.Node, source: ir.Value) -> tuple[ir.Node, ...] | None:
+    """The nodes from ``source`` to ``last``, if they read nothing else and nothing reads between them."""
+    nodes: list[ir.Node] = []
+    queue = [last]
+    while queue:
+        node = queue.pop()
+        if node in nodes:
+            continue
+        if not is_op(node, *_UNARY, *_BINARY) or len(nodes) == _LARGEST:
+            return None
+        nodes.append(node)
+        for value in node.inputs:
+            if value is None or value is source or scalar_of(value) is not None:
+                continue
+            before = value.producer()
+            if before is None:
+                return None
+            queue.append(before)
+    return tuple(nodes) if all(_stays_inside(node, nodes) for node in nodes if node is not last) else None
+
+
+def _stays_inside(node: ir.Node, nodes: list[ir.Node]) -> bool:
+    value = node.outputs[0]
+    return not value.is_graph_output() and all(use.node in nodes for use in value.uses())
+
+
+def _name_of(value: ir.Value, source: ir.Value) -> str | None:
+    with np.errstate(all="ignore"):
+        computed = _evaluate(value, source, {})
+    for name, function in KNOWN.items():
+        if np.allclose(computed, function(_SAMPLES), rtol=_TOLERANCE, atol=_TOLERANCE):
+            return name
+    return None
+
+
+def _evaluate(value: ir.Value, source: ir.Value, done: dict[ir.Value, Array]) -> Array:
+    """What a value is where ``source`` takes the sample points."""
+    if value is source:
+        return _SAMPLES
+    constant = scalar_of(value)
+    if constant is not None:
+        return np.asarray(constant)
+    if value not in done:
+        node = value.producer()
+        assert node is not None
+        inputs = [_evaluate(v, source, done) for v in node.inputs if v is not None]
+        operation = _UNARY.get(node.op_type) or _BINARY[node.op_type]
+        done[value] = np.asarray(operation(*inputs))
+    return done[value]
+
+
+def strip_activation(value: ir.Value) -> Activation:
+    """The activation behind a value, where what it is applied to may vanish; "" and the value itself where
+    there is none.
+    """
+    found = match_activation(value)
+    if found is None or not _only_feeds(found.source, found.nodes):
+        return Activation("", value, ())
+    return found
+
+
+def _only_feeds(source: ir.Value, nodes: tuple[ir.Node, ...]) -> bool:
+    return not source.is_graph_output() and all(use.node in nodes for use in source.uses())

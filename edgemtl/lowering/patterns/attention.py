@@ -1,0 +1,166 @@
+"""Attention: softmax(q k^T * scale) v over the heads, however an exporter cuts q, k and v out of their
+projection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.graph import (
+    attribute,
+    constant_operand,
+    is_op,
+    is_private,
+    private_producer,
+    scalar_of,
+    shape_of,
+)
+from edgemtl.lowering.ir import View, dense
+from edgemtl.lowering.match import Group, Refusal
+from edgemtl.lowering.patterns.projections import Projections, emit_projections, match_projections
+from edgemtl.lowering.views import is_view
+from edgemtl.tvm_bridge.specs import AttentionSpec
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """A value with scalar factors taken out: the factors' product, and the nodes that carried them and lay
+    between.
+    """
+
+    value: ir.Value
+    factor: float
+    nodes: tuple[ir.Node, ...]
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """Heads, tokens and the width of a head; the factor on the scores; the nodes, the product with v first.
+
+    ``projections``: the linear layers of q, k and v, where each has its own.
+    """
+
+    shape: tuple[int, int, int]
+    scale: float
+    nodes: tuple[ir.Node, ...]
+    projections: Projections | None
+
+
+def match_attention(node: ir.Node) -> Group | Refusal | None:
+    """MatMul(Softmax(MatMul(q, k^T)), v); a scale may lie on the scores, on q, or on q and k."""
+    softmax = private_producer(node.inputs[0], "Softmax") if is_op(node, "MatMul") else None
+    if softmax is None or softmax.inputs[0] is None or not _last_axis(softmax):
+        return None
+    scores = unscaled(softmax.inputs[0])
+    if shape_of(scores.value) != shape_of(softmax.inputs[0]):
+        return None
+    product = private_producer(scores.value, "MatMul")
+    if product is None:
+        return Refusal("attention scores must be a scaled product of q and k, not a sum with a mask", "remove the mask")
+    q, k, v = product.inputs[0], product.inputs[1], node.inputs[1]
+    if q is None or k is None or v is None:
+        return None
+    *lead, heads, tokens, width = (1, *shape_of(q))[-4:]
+    if lead != [1] or shape_of(v)[-3:] != (heads, tokens, width) or shape_of(k)[-3:] != (heads, width, tokens):
+        return Refusal("attention must have as many keys as queries and heads of one width", "")
+    scaled_q, scaled_k = unscaled(q), unscaled(k)
+    factor = scores.factor * scaled_q.factor * scaled_k.factor
+    nodes = (node, softmax, *scores.nodes, product, *scaled_q.nodes, *scaled_k.nodes)
+    projections = match_projections((scaled_q.value, scaled_k.value, v))
+    if projections is not None:
+        nodes = (*nodes, *projections.nodes)
+    found = _Attention((heads, tokens, width), factor, nodes, projections)
+    return Group("attention", nodes, lambda em: _emit(em, found, (q, k, v)))
+
+
+def _last_axis(softmax: ir.Node) -> bool:
+    axis, rank = attribute(softmax, "axis", -1), len(shape_of(softmax.outputs[0]))
+    return axis in (-1, rank - 1)
+
+
+def unscaled(value: ir.Value | None) -> _Operand:
+    """Take scalar factors off a value, looking behind views; the views in front of the last factor go with
+    it.
+    """
+    assert value is not None
+    best = _Operand(value, 1.0, ())
+    nodes: list[ir.Node] = []
+    factor = 1.0
+    while is_private(value) and (node := value.producer()) is not None:
+        behind = _factor(node)
+        if behind is not None:
+            value, factor = behind[0], factor * behind[1]
+            nodes.append(node)
+            best = _Operand(value, factor, tuple(nodes))
+        elif is_view(node) and len(node.outputs) == 1 and node.inputs[0] is not None:
+            value = node.inputs[0]
+            nodes.append(node)
+        else:
+            break
+    return best
+
+
+def _factor(node: ir.Node) -> tuple[ir.Value, float] | None:
+    """(other operand, factor) of a multiplication or division by a scalar."""
+    if is_op(node, "Mul") and (held := constant_operand(node)) is not None:
+        factor = scalar_of(held[0])
+        return (held[1], factor) if factor is not None else None
+    if is_op(node, "Div") and node.inputs[0] is not None:
+        divisor = scalar_of(node.inputs[1])
+        return (node.inputs[0], 1.0 / divisor) if divisor else None
+    return None
+
+
+def _trace(em: Emitter, value: ir.Value) -> View:
+    """Where a value's elements lie, its scalar factors left out."""
+    if value in em.views:
+        return em.views[value]
+    node = value.producer()
+    assert node is not None
+    behind = _factor(node)
+    if behind is not None:
+        return _trace(em, behind[0])
+    assert node.inputs[0] is not None
+    return em.look(node, _trace(em, node.inputs[0]))[0]
+
+
+def _emit(em: Emitter, found: _Attention, operands: tuple[ir.Value, ir.Value, ir.Value]) -> None:
+    heads, tokens, width = found.shape
+    if found.projections is not None:
+        emit_projections(em, found.projections)
+    q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True))
+    packed = _packed(em, (q, k.transpose((0, 2, 1)), v), found)
+    out = em.new((tokens, heads * width))
+    em.step(AttentionSpec(tokens, heads, width, found.scale), (packed,), (out,))
+    by_head = em.reshaped(out, (tokens, heads, width)).transpose((1, 0, 2))
+    result = found.nodes[0].outputs[0]
+    em.views[result] = em.reshaped(by_head, shape_of(result))
+
+
+def _shapes(found: _Attention) -> tuple[tuple[int, int, int], ...]:
+    heads, tokens, width = found.shape
+    return found.shape, (heads, width, tokens), found.shape
+
+
+def _packed(em: Emitter, parts: tuple[View, View, View], found: _Attention) -> View:
+    """q, k and v side by side in rows [T, 3 D]: where they lie if they lie so, else copied."""
+    heads, tokens, width = found.shape
+    dim = heads * width
+    whole = dense(parts[0].buffer, (tokens, 3 * dim))
+    if all(part == _part(whole, i, found) for i, part in enumerate(parts)):
+        return whole
+    fresh = em.new((tokens, 3 * dim))
+    for i, part in enumerate(parts):
+        em.copy(part, _part(fresh, i, found))
+    return fresh
+
+
+def _part(packed: View, index: int, found: _Attention) -> View:
+    """q (0), k (1) or v (2) of packed rows, as [heads, tokens, width]."""
+    heads, tokens, width = found.shape
+    grid = packed.reshape((tokens, 3, heads, width))
+    assert grid is not None
+    return grid.apply(lambda a: a[:, index].transpose(1, 0, 2))

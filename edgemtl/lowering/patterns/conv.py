@@ -1,0 +1,178 @@
+"""Convolutions with what is fused around them: bilinear x2 in front, an activation behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.graph import (
+    array_of,
+    attribute,
+    input_at,
+    is_op,
+    is_private,
+    private_producer,
+    shape_of,
+)
+from edgemtl.lowering.ir import Constant, View
+from edgemtl.lowering.match import Group, Refusal
+from edgemtl.lowering.patterns.activation import strip_activation
+from edgemtl.lowering.patterns.linear import Linear, match_core
+from edgemtl.lowering.patterns.resize import Bilinear, bilinear
+from edgemtl.tvm_bridge.kernels import winograd_weights
+from edgemtl.tvm_bridge.specs import LinearSpec
+from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec, WinogradSpec, WinogradWeightsSpec
+
+TILE = 4
+MOST_POINTWISE = 64  # channels: beyond, the sums of a block of pixels no longer fit the cache
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution and what is fused around it.
+
+    ``upsample``: what the convolution reads is ``source`` at twice the size, bilinear. ``value``: the
+    result of it all.
+    """
+
+    value: ir.Value
+    source: ir.Value
+    weight: Constant
+    bias: Constant
+    spec: Conv2dSpec
+    upsample: bool
+    pointwise: Linear | None
+    nodes: tuple[ir.Node, ...]
+
+
+def match_conv(node: ir.Node) -> Group | Refusal | None:
+    """Conv over [1, C, H, W] with its activation; around a 3x3 the bilinear x2 in front and the 1x1 Conv
+    behind.
+    """
+    found = _with_pointwise(node) or _with_activation(node.outputs[0])
+    if not isinstance(found, Convolution):
+        return found
+    whole = replace(found, value=node.outputs[0])
+    return Group("conv", whole.nodes, lambda em: _emit(em, whole))
+
+
+def _with_pointwise(node: ir.Node) -> Convolution | None:
+    """A 1x1 convolution to few channels behind one that Winograd's algorithm runs, which can take it along."""
+    linear = match_core(node.outputs[0]) if is_op(node, "Conv") else None
+    if linear is None or not is_private(linear.source) or linear.bias.array.size > MOST_POINTWISE:
+        return None
+    inner = _with_activation(linear.source)
+    if not isinstance(inner, Convolution) or not _gains_by_winograd(inner.spec):
+        return None
+    return replace(inner, pointwise=linear, nodes=(*linear.nodes, *inner.nodes))
+
+
+def _with_activation(value: ir.Value) -> Convolution | Refusal | None:
+    activation = strip_activation(value)
+    found = _with_upsample(activation.source)
+    if not isinstance(found, Convolution):
+        return found
+    spec = replace(found.spec, activation=activation.name)
+    return replace(found, spec=spec, nodes=(*activation.nodes, *found.nodes))
+
+
+def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
+    conv = _convolution(value.producer())
+    if not isinstance(conv, Convolution) or conv.spec.kernel != (3, 3):
+        return conv
+    resize = bilinear(private_producer(conv.source, "Resize"))
+    if not isinstance(resize, Bilinear) or resize.ratio != (2.0, 2.0):
+        return conv
+    return replace(conv, source=resize.source, upsample=True, nodes=(*conv.nodes, resize.node))
+
+
+def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
+    """The convolution alone; a 1x1 of stride 1 is left to the linear kernel."""
+    if node is None or not is_op(node, "Conv") or match_core(node.outputs[0]) is not None:
+        return None
+    source, held, bias = node.inputs[0], node.inputs[1], input_at(node, 2)
+    weight = array_of(held)
+    if source is None or held is None or weight is None or (bias is not None and array_of(bias) is None):
+        return Refusal("Conv weights must be constants, not computed", "freeze the weights before exporting")
+    if weight.ndim != 4 or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+        reason = f"Conv must have two dimensions and explicit pads, not {weight.ndim - 2} and auto_pad"
+        return Refusal(reason, "export with explicit padding")
+    shift = array_of(bias)
+    width = weight.shape[0]
+    if bias is None or shift is None:
+        named = Constant(f"zeros_{width}", np.zeros(width, np.float32))
+    else:
+        named = Constant(bias.name or "bias", shift)
+    kernel = Constant(held.name or "weight", weight)
+    spec = _spec(node, shape_of(source), weight.shape)
+    return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
+
+
+def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2dSpec:
+    stride, dilation = attribute(node, "strides", (1, 1)), attribute(node, "dilations", (1, 1))
+    top, left, bottom, right = attribute(node, "pads", (0, 0, 0, 0))
+    return Conv2dSpec(
+        height=shape[2],
+        width=shape[3],
+        cin=shape[1],
+        cout=weight[0],
+        kernel=(weight[2], weight[3]),
+        stride=(stride[0], stride[1]),
+        pad=(top, left, bottom, right),
+        dilation=(dilation[0], dilation[1]),
+        groups=attribute(node, "group", 1),
+    )
+
+
+def _emit(em: Emitter, found: Convolution) -> None:
+    pixels = em.pixels(found.source)
+    rows = (_winograd(em, found, pixels) if _gains_by_winograd(found.spec) else None) or _direct(em, found, pixels)
+    em.define_pixels(found.value, rows)
+
+
+def _gains_by_winograd(spec: Conv2dSpec) -> bool:
+    """Winograd's F(4x4, 3x3) computes whole tiles of 16 pixels with 36 products instead of 144 per channel
+    pair; it must save half of them, which it does unless most tiles hang over the border.
+    """
+    regular = (spec.kernel, spec.stride, spec.pad, spec.dilation, spec.groups)
+    tiles = -(-spec.height // TILE) * -(-spec.width // TILE)
+    return regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1) and 36 * tiles * 2 <= 9 * spec.height * spec.width
+
+
+def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:
+    """Rows [H * W, C] of the result; None where there is no memory for the transformed weights."""
+    spec = found.spec
+    form = WinogradWeightsSpec(spec.cin, spec.cout, found.upsample)
+    weights = em.prepare(form, winograd_weights.build(form, em.target), (found.weight,))
+    if weights is None:
+        return None
+    columns = found.pointwise.bias.array.size if found.pointwise is not None else 0
+    fused = WinogradSpec(spec.height, spec.width, spec.cin, spec.cout, found.upsample, spec.activation, columns)
+    rows = em.new((spec.height * spec.width, columns or spec.cout))
+    last = (found.pointwise.weight, found.pointwise.bias) if found.pointwise is not None else ()
+    em.step(fused, (pixels, weights), (rows,), (found.bias, *last))
+    return rows
+
+
+def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
+    """Rows [H * W, C] of the result, the upsampled image stored in between."""
+    spec = found.spec
+    if found.upsample:
+        _, channels, height, width = shape_of(found.source)
+        larger = em.new((spec.height * spec.width, channels))
+        resize = ResizeSpec(height, width, channels, spec.height, spec.width, planar=False)
+        em.step(resize, (pixels,), (larger,))
+        pixels = larger
+    rows = em.new((spec.out_height * spec.out_width, spec.cout))
+    em.step(spec, (pixels,), (rows,), (found.weight, found.bias))
+    return rows if found.pointwise is None else _pointwise(em, found.pointwise, rows)
+
+
+def _pointwise(em: Emitter, linear: Linear, rows: View) -> View:
+    depth, width = linear.weight.array.shape
+    out = em.new((rows.shape[0], width))
+    em.step(LinearSpec(rows.shape[0], depth, width, "", False), (rows,), (out,), (linear.weight, linear.bias))
+    return out

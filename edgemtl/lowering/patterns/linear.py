@@ -1,0 +1,182 @@
+"""Linear layers with what can be fused behind them: bias, activation, residual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.graph import (
+    addends,
+    array_of,
+    attribute,
+    constant_operand,
+    input_at,
+    is_private,
+    private_producer,
+    producer,
+    shape_of,
+)
+from edgemtl.lowering.ir import Array, Constant, View, dense
+from edgemtl.lowering.match import Group
+from edgemtl.lowering.patterns.activation import strip_activation
+from edgemtl.lowering.views import is_view, look
+from edgemtl.tvm_bridge.specs import LinearSpec
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x [M, K] @ weight [K, N] + bias [N], then an activation; ``pixels``: the rows are those of a [1, K, H,
+    W] image.
+    """
+
+    source: ir.Value
+    weight: Constant
+    bias: Constant
+    nodes: tuple[ir.Node, ...]
+    activation: str = ""
+    pixels: bool = False
+
+
+def match_linear(node: ir.Node) -> Group | None:
+    """MatMul, Gemm or a 1x1 Conv with bias, then an activation, then the sum with an equal shape."""
+    return _match_residual(node) or _match_plain(node)
+
+
+def _match_plain(node: ir.Node) -> Group | None:
+    linear = match_activated(node.outputs[0])
+    if linear is None:
+        return None
+    return Group("linear", linear.nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=None))
+
+
+def _match_residual(node: ir.Node) -> Group | None:
+    for value, residual in addends(node):
+        behind, between = behind_views(value)
+        linear = match_activated(behind) if behind is not None else None
+        if linear is not None and not (linear.pixels and between):
+            nodes = (node, *between, *linear.nodes)
+            return Group("linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual))
+    return None
+
+
+def behind_views(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
+    """The value behind views that nothing else reads and that keep the order of elements, and those views.
+
+    None where something else reads that value too, or the views move elements.
+    """
+    nodes: list[ir.Node] = []
+    while is_private(value) and (node := value.producer()) is not None and is_view(node):
+        source = node.inputs[0]
+        if source is None or len(node.outputs) != 1:
+            break
+        nodes.append(node)
+        value = source
+    if not is_private(value) or not keeps_order(value, nodes):
+        return None, ()
+    return value, tuple(nodes)
+
+
+def keeps_order(value: ir.Value, views: Sequence[ir.Node]) -> bool:
+    """Whether the views, last one first, show all elements of a dense value in their own order."""
+    seen: View | None = dense("", shape_of(value))
+    for node in reversed(views):
+        seen = look(node, seen)[0] if seen is not None else None
+    return seen is not None and seen.is_dense and seen.size == math.prod(shape_of(value))
+
+
+def match_activated(value: ir.Value) -> Linear | None:
+    """The linear layer and its activation that compute a value."""
+    activation = strip_activation(value)
+    core = match_core(activation.source)
+    if core is None:
+        return None
+    return Linear(core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels)
+
+
+def match_core(value: ir.Value) -> Linear | None:
+    """The linear layer with its bias that computes a value."""
+    node = producer(value, "Add", "MatMul", "Gemm", "Conv")
+    if node is None:
+        return None
+    if node.op_type == "Add":
+        return _with_bias(node)
+    return _CORES[node.op_type](node, None, ())
+
+
+def _with_bias(add: ir.Node) -> Linear | None:
+    held = constant_operand(add)
+    node = private_producer(held[1], "MatMul") if held is not None else None
+    if held is None or node is None:
+        return None
+    shape = array_of(held[0]).shape  # type: ignore[union-attr]  # constant_operand promises an array
+    width = shape_of(add.outputs[0])[-1]
+    if np.prod(shape) != width or shape[-1] != width:
+        return None
+    return _matmul(node, held[0], (add,))
+
+
+def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    weight, x = node.inputs[1], node.inputs[0]
+    array = array_of(weight)
+    if x is None or weight is None or array is None or array.ndim != 2 or array_of(x) is not None:
+        return None
+    return _linear(x, weight, array, bias, (*outer, node))
+
+
+def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    weight, x = node.inputs[1], node.inputs[0]
+    array, added = array_of(weight), input_at(node, 2)
+    plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
+    if x is None or weight is None or array is None or not plain or (added is not None and array_of(added) is None):
+        return None
+    array = (array.T if attribute(node, "transB", 0) else array) * np.float32(attribute(node, "alpha", 1.0))
+    return _linear(x, weight, array, added, (*outer, node))
+
+
+def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+    """A 1x1 convolution of stride 1: a linear layer over the pixels."""
+    weight, x = node.inputs[1], node.inputs[0]
+    array = array_of(weight)
+    if x is None or weight is None or array is None or array.shape[2:] != (1, 1) or len(array.shape) != 4:
+        return None
+    stays = set(attribute(node, "strides", (1, 1))) == {1} and not any(attribute(node, "pads", (0, 0, 0, 0)))
+    if not stays or attribute(node, "group", 1) != 1:
+        return None
+    return _linear(x, weight, array[:, :, 0, 0].T, input_at(node, 2), (*outer, node), pixels=True)
+
+
+_CORES = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
+
+
+def _linear(
+    x: ir.Value,
+    weight: ir.Value,
+    array: Array,
+    bias: ir.Value | None,
+    nodes: tuple[ir.Node, ...],
+    pixels: bool = False,
+) -> Linear:
+    width, held = array.shape[1], array_of(bias)
+    named = Constant(weight.name or "weight", array)
+    if held is None or bias is None:
+        added = Constant(f"zeros_{width}", np.zeros(width, np.float32))
+    else:
+        added = Constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
+    return Linear(x, named, added, nodes, pixels=pixels)
+
+
+def _emit(em: Emitter, value: ir.Value, linear: Linear, residual: ir.Value | None) -> None:
+    look = em.pixels if linear.pixels else em.rows
+    rows = look(linear.source)
+    depth, width = linear.weight.array.shape
+    added = (look(residual),) if residual is not None else ()
+    spec = LinearSpec(rows.shape[0], depth, width, linear.activation, bool(added))
+    out = em.new((rows.shape[0], width))
+    em.step(spec, (rows, *added), (out,), (linear.weight, linear.bias))
+    (em.define_pixels if linear.pixels else em.define_rows)(value, out)

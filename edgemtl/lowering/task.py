@@ -1,0 +1,88 @@
+"""One task's graph to its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.graph import dtype_of, name_of, shape_of
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
+from edgemtl.lowering.match import Group, cover
+from edgemtl.lowering.patterns import PATTERNS, leftover
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+def groups_of(model: ir.Model) -> list[Group]:
+    """Every node of a task's graph in one group, in data-flow order."""
+    return cover(list(model.graph), PATTERNS, leftover)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """One task's graph with its nodes in groups: what lowering starts from, however often it is done."""
+
+    task: str
+    image: ir.Value
+    output: ir.Value
+    groups: tuple[Group, ...]
+
+
+def group_task(name: str, model: ir.Model) -> Grouped:
+    """The groups of a task's graph (one input, one output)."""
+    return Grouped(name, model.graph.inputs[0], model.graph.outputs[0], tuple(groups_of(model)))
+
+
+def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | None = frozenset()) -> Lowered:
+    """The steps of a task.
+
+    ``forbidden`` names prepared buffers there is no memory for; None forbids all. The image is read from the buffer "image",
+    the result is written to the buffer "output"; all other buffers are the arena's. Raises UnsupportedError for a
+    node nothing runs and for an output that is not float32.
+    """
+    if dtype_of(task.output) != "float32":
+        reason = f"a task's output must be float32, not {dtype_of(task.output)}"
+        raise UnsupportedError(task.output.name or task.task, reason, "end the model before that, or cast it")
+    em = Emitter(target, forbidden)
+    em.views[task.image] = dense(IMAGE, shape_of(task.image))
+    for group in task.groups:
+        em.nodes = group.nodes
+        group.emit(em)
+    steps = _deliver(em, em.views[task.output])
+    return Lowered(task.task, steps, tuple(em.prepared), _values(em, steps))
+
+
+def _values(em: Emitter, steps: tuple[Step, ...]) -> dict[str, View]:
+    """Where each node's first output lies; a result that was not copied lies in the output buffer itself."""
+    written = {view.buffer for view in _views(steps)}
+    nodes = ((value.producer(), view) for value, view in em.views.items() if value.index() == 0)
+    return {
+        name_of(node): view if view.buffer in written else replace(view, buffer=OUTPUT)
+        for node, view in nodes
+        if node is not None
+    }
+
+
+def _deliver(em: Emitter, result: View) -> tuple[Step, ...]:
+    """The steps with the result in the output buffer: written there at once if its layout allows, else
+    copied.
+    """
+    whole = result.is_dense and result.offset == 0 and space_of(result.buffer) == "arena"
+    if not whole or any(v.extent_bytes > result.nbytes for v in _views(em.steps) if v.buffer == result.buffer):
+        em.copy(result, dense(OUTPUT, result.shape, result.dtype))
+        return tuple(em.steps)
+
+    def rename(view: View) -> View:
+        return replace(view, buffer=OUTPUT) if view.buffer == result.buffer else view
+
+    return tuple(
+        replace(step, inputs=tuple(map(rename, step.inputs)), outputs=tuple(map(rename, step.outputs)))
+        for step in em.steps
+    )
+
+
+def _views(steps: Sequence[Step]) -> list[View]:
+    return [view for step in steps for view in (*step.inputs, *step.outputs)]

@@ -1,0 +1,16 @@
+"""Quantisation: a task's float steps to integer steps, with scales from calibration images, by the law of `hw`."""
+
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.images import check_images
+from edgemtl.quantize.parameters import Parameters, read_parameters, write_parameters
+from edgemtl.quantize.quantise import apply, calibrate
+
+__all__ = [
+    "IntegerTask",
+    "Parameters",
+    "apply",
+    "calibrate",
+    "check_images",
+    "read_parameters",
+    "write_parameters",
+]

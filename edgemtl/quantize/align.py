@@ -1,0 +1,94 @@
+"""Which steps of two tasks are the same layer of the trunk, so that what is decided for one holds for the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.quantize.observe import Observation, Range
+from edgemtl.tvm_bridge import specs
+
+Tasks = Mapping[str, Sequence[Step]]
+
+
+def shared_layers(tasks: Tasks) -> list[frozenset[str]]:
+    """For each step index, the tasks whose step there is one layer; empty from where fewer than two have one.
+
+    Steps are one layer where their sizes are equal and they share a weight, or have no weights and everything they
+    read comes from such steps.
+    """
+    names, found = list(tasks), list[frozenset[str]]()
+    shortest = min(len(steps) for steps in tasks.values())
+    first = tasks[names[0]]
+    for index in range(shortest):
+        group = [names[0]]
+        group += [n for n in names[1:] if _is_one_layer(first, tasks[n], index, [n in g for g in found])]
+        found.append(frozenset(group) if len(group) > 1 else frozenset())
+    return found
+
+
+def _is_one_layer(a: Sequence[Step], b: Sequence[Step], index: int, before: Sequence[bool]) -> bool:
+    one, other = a[index], b[index]
+    if _sizes(one.spec) != _sizes(other.spec):
+        return False
+    if one.constants:
+        keys = {c.key for c in one.constants}
+        return any(c.key in keys for c in other.constants)
+    makers = {view.buffer: i for i in range(index) for view in a[i].outputs}
+    return all(before[makers[view.buffer]] for view in one.inputs if view.buffer in makers)
+
+
+def _sizes(spec: object) -> object:
+    """A spec without what differs between two tasks' pathways through one layer."""
+    if isinstance(spec, specs.RouterSpec):
+        return replace(spec, candidates=())
+    if isinstance(spec, specs.ExpertSpec):
+        return replace(spec, slots=0)
+    return spec
+
+
+def share_ranges(tasks: Tasks, seen: Mapping[str, Observation]) -> dict[str, Observation]:
+    """Observations in which the tasks of a shared layer have one range, and one extreme per channel.
+
+    A task whose own range is much smaller than the union gets the union divided by a power of two: its integers keep
+    their resolution, and tasks of about the same range store the same parameters once.
+    """
+    layers = shared_layers(tasks)
+    return {task: _shared(task, seen, layers) for task in tasks}
+
+
+def _shared(task: str, seen: Mapping[str, Observation], layers: Sequence[frozenset[str]]) -> Observation:
+    own = seen[task]
+    ranges = {name: _range(name, task, seen, layers) for name in own.ranges}
+    channels = {index: _extremes(index, task, seen, layers) for index in own.channels}
+    return Observation(ranges, channels)
+
+
+def _members(index: int, task: str, layers: Sequence[frozenset[str]]) -> frozenset[str]:
+    group = layers[index] if index < len(layers) else frozenset()
+    return group if task in group else frozenset({task})
+
+
+def _range(name: str, task: str, seen: Mapping[str, Observation], layers: Sequence[frozenset[str]]) -> Range:
+    if not name[0].isdigit():
+        return seen[task].ranges[name]
+    members = _members(int(name.split(".")[0]), task, layers)
+    union = reduce(Range.union, (seen[member].ranges[name] for member in members))
+    return halved(union, seen[task].ranges[name])
+
+
+def halved(union: Range, own: Range) -> Range:
+    """The union divided by the largest power of two that still holds ``own``."""
+    ends = [(abs(u), abs(o)) for u, o in ((union.low, own.low), (union.high, own.high)) if u]
+    times = min((int(np.floor(np.log2(u / o))) if o else 16 for u, o in ends), default=0)
+    factor = 2.0 ** -max(times, 0)
+    return Range(union.low * factor, union.high * factor)
+
+
+def _extremes(index: int, task: str, seen: Mapping[str, Observation], layers: Sequence[frozenset[str]]) -> Array:
+    members = _members(index, task, layers)
+    return reduce(np.maximum, (seen[member].channels[index] for member in members))

@@ -1,0 +1,107 @@
+"""Bias correction: what rounding shifts a layer's output by on average, its bias takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgemtl.lowering.ir import Array, Constant, Step
+from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.execute import Memory, run_step, run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.quantize.reference import FLOAT
+from edgemtl.quantize.writer import Correctable
+
+
+def correct_biases(
+    floats: Tasks, integers: Mapping[str, IntegerTask], images: Sequence[Array]
+) -> dict[str, IntegerTask]:
+    """The tasks with biases that make each layer's mean output, per channel, that of the float layer.
+
+    Layers are corrected in order, each behind corrected ones. Tasks that share a layer share its correction: the mean
+    of theirs. Layers that end in a table, and experts, are left alone: the next layer makes good their mean.
+    """
+    wanted = {task: _float_means(floats[task], integers[task], images) for task in floats}
+    states = {task: _State(integers[task], images) for task in floats}
+    layers = shared_layers(floats) if len(floats) > 1 else []
+    for index in range(max(len(steps) for steps in floats.values())):
+        for state in states.values():
+            state.run(index)
+        left = [task for task in floats if states[task].correctable(index) is not None]
+        while left:
+            group = layers[index] if index < len(layers) and left[0] in layers[index] else frozenset({left[0]})
+            members = [task for task in left if task in group]
+            error = np.mean([wanted[t][index] - states[t].mean(index) for t in members], axis=0)
+            for task in members:
+                states[task].correct(index, error)
+            left = [task for task in left if task not in members]
+    return {task: state.result() for task, state in states.items()}
+
+
+def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> dict[int, Array]:
+    """Mean output per channel of every float step that may be corrected."""
+    sources = {c.source for c in integer.correctable}
+    sums: dict[int, Array] = {}
+
+    def watch(index: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        if index in sources:
+            sums[index] = sums.get(index, 0.0) + _channel_mean(outputs[0])
+
+    for image in images:
+        run_steps(steps, FLOAT, image, watch)
+    return {index: total / len(images) for index, total in sums.items()}
+
+
+def _channel_mean(rows: Array) -> Array:
+    """The mean over all but the last axis."""
+    return rows.reshape(-1, rows.shape[-1]).mean(0, dtype=np.float64)
+
+
+class _State:
+    """One task on all images at once, run as far as its layers are corrected."""
+
+    def __init__(self, task: IntegerTask, images: Sequence[Array]) -> None:
+        self.task, self.steps = task, list(task.steps)
+        self.memories = [Memory(task.steps, image) for image in images]
+        self._by_source = {c.source: c for c in task.correctable}
+
+    def correctable(self, index: int) -> Correctable | None:
+        return self._by_source.get(index)
+
+    def run(self, index: int) -> None:
+        """Run the steps that stand for float step ``index``."""
+        for at, source in enumerate(self.task.sources):
+            if source == index:
+                self._run(at)
+
+    def _run(self, at: int) -> None:
+        for memory in self.memories:
+            run_step(at, self.steps[at], INTEGER, memory)
+
+    def mean(self, index: int) -> Array:
+        """The mean of a layer's output in real numbers."""
+        view = self.steps[self._by_source[index].step].outputs[0]
+        tensor = self.task.tensors[view.buffer]
+        means = [_channel_mean(memory.read(view)) for memory in self.memories]
+        mean = np.mean(means, axis=0) - tensor.zero
+        return mean * (tensor.scale if tensor.parts is None else np.repeat(tensor.parts, len(mean) // 3))
+
+    def correct(self, index: int, error: Array) -> None:
+        """Add ``error`` [n] to a layer's bias and run it again, with whatever follows it in the same float step."""
+        place = self._by_source[index]
+        step = self.steps[place.step]
+        constants = list(step.constants)
+        for position, unit in zip(place.constants, place.unit, strict=True):
+            held = constants[position]
+            moved = np.clip(held.array + np.rint(error / unit), -(2**30), 2**30).astype(np.int32)
+            constants[position] = Constant(held.name, moved)
+        self.steps[place.step] = replace(step, constants=tuple(constants))
+        for at in range(place.step, len(self.steps)):
+            if self.task.sources[at] == index:
+                self._run(at)
+
+    def result(self) -> IntegerTask:
+        return replace(self.task, steps=tuple(self.steps))

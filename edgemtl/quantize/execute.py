@@ -1,0 +1,70 @@
+"""Runs the steps of a task in numpy, one function per kind of step: the float reference and the integer law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, Step, View
+from edgemtl.tvm_bridge.kernel import Kernel
+
+Function = Callable[[Any, Sequence[Array], Sequence[Array]], tuple[Array, ...]]
+"""(spec, inputs, constants) to the outputs of a step, in the order of its views."""
+
+Watch = Callable[[int, Sequence[Array], Sequence[Array]], None]
+"""Called behind each step with its index, its inputs and its outputs."""
+
+
+class Memory:
+    """The buffers of a task, each as long as the furthest element a step touches."""
+
+    def __init__(self, steps: Sequence[Step], image: Array) -> None:
+        self._buffers: dict[str, Array] = {}
+        for view in (v for step in steps for v in (*step.inputs, *step.outputs)):
+            self._grow(view)
+        self._buffers[IMAGE] = np.ascontiguousarray(image).reshape(-1)
+
+    def _grow(self, view: View) -> None:
+        needed, held = view.extent_bytes // view.itemsize, self._buffers.get(view.buffer)
+        if held is None or len(held) < needed:
+            self._buffers[view.buffer] = np.zeros(needed, view.dtype)
+
+    def read(self, view: View) -> Array:
+        """The elements of a view, not copied."""
+        held = self._buffers[view.buffer]
+        strides = tuple(s * view.itemsize for s in view.strides)
+        return np.lib.stride_tricks.as_strided(held[view.offset :], view.shape, strides)
+
+    def write(self, view: View, array: Array) -> None:
+        """Put an array where a view looks; its dtype must be the view's."""
+        assert array.dtype == view.dtype, f"a step must write {view.dtype}, not {array.dtype}"
+        self.read(view)[...] = array.reshape(view.shape)
+
+
+def run_steps(
+    steps: Sequence[Step], functions: Mapping[type, Function], image: Array, watch: Watch | None = None
+) -> Array:
+    """The contents of the output buffer, flat, after all steps. Raises UnsupportedError for a kernel of TVM's own."""
+    memory = Memory(steps, image)
+    for index, step in enumerate(steps):
+        run_step(index, step, functions, memory, watch)
+    last = max((v for s in steps for v in s.outputs if v.buffer == OUTPUT), key=lambda v: v.extent_bytes)
+    return memory.read(View(OUTPUT, (last.extent_bytes // last.itemsize,), (1,), 0, last.dtype)).copy()
+
+
+def run_step(
+    index: int, step: Step, functions: Mapping[type, Function], memory: Memory, watch: Watch | None = None
+) -> None:
+    """Run one step on ``memory``."""
+    if isinstance(step.spec, Kernel):
+        hint = "keep comparisons and calibration to models without such operators"
+        raise UnsupportedError(step.origin[0], "it runs through TVM Relax and has no definition in numpy", hint)
+    inputs = [memory.read(view) for view in step.inputs]
+    outputs = functions[type(step.spec)](step.spec, inputs, [c.array for c in step.constants])
+    for view, array in zip(step.outputs, outputs, strict=True):
+        memory.write(view, array)
+    if watch is not None:
+        watch(index, inputs, outputs)

@@ -1,0 +1,39 @@
+"""Calibration images: enough of them, of the right size, with something on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgemtl.lowering.ir import Array
+from edgemtl.errors import InputError, UsageError
+from edgemtl.frontend import InputSpec
+
+LEAST_IMAGES = 8
+"""Below this a few odd images decide every range."""
+CHECK_EVERY = 4
+"""Every fourth image is kept for the check of the result."""
+
+
+def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec) -> None:
+    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite or constant."""
+    if len(images) < LEAST_IMAGES:
+        raise UsageError(
+            f"int8 must be calibrated on at least {LEAST_IMAGES} images, not {len(images)}; "
+            "add typical images to the folder of --calibration"
+        )
+    for image, name in zip(images, names, strict=True):
+        if image.shape != spec.shape or image.dtype != np.float32:
+            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"calibration image {name} must be {expected}, not {found}; resize and normalise it")
+        if not np.isfinite(image).all():
+            raise InputError(f"calibration image {name} must be finite; it holds infinities or NaN")
+        if np.ptp(image) == 0:
+            raise InputError(f"calibration image {name} must show something, not one value everywhere; leave it out")
+
+
+def split(images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """(to calibrate on, to check with)."""
+    kept = [image for i, image in enumerate(images) if i % CHECK_EVERY == CHECK_EVERY - 1]
+    return [image for i, image in enumerate(images) if i % CHECK_EVERY != CHECK_EVERY - 1], kept

@@ -1,0 +1,211 @@
+"""Layers with weights in integers: patch embedding, linear layers, experts, convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law import Finish
+from edgemtl.lowering.ir import Array, Constant, dense
+from edgemtl.quantize.observe import Range
+from edgemtl.quantize.reference import activate
+from edgemtl.quantize.tensors import Tensor, affine
+from edgemtl.quantize.weights import Layer, quantise_layer
+from edgemtl.quantize.writer import Writer
+from edgemtl.tvm_bridge import specs, specs_conv
+from edgemtl.tvm_bridge import specs_int8 as q
+
+FLAT_BELOW = {"gelu": -4.5, "gelu_tanh": -4.5, "silu": -12.0}
+"""Where a curve has become 0 for good: values in front of it saturate there and lose nothing."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two."""
+
+    result: Tensor
+    sums: Tensor
+    table: tuple[Constant, ...]
+    low: int = INT8[0]
+
+    @property
+    def how(self) -> Finish:
+        """The same in the law's words."""
+        assert self.sums.dtype != "float32"
+        return Finish(self.sums.dtype, self.sums.zero, self.low)
+
+
+def plan_ending(writer: Writer, activation: str) -> Ending:
+    """Raises UnsupportedError for an activation in front of 16 bits, which no table can hold."""
+    wanted = writer.output_tensor()
+    if wanted.dtype == "int16":
+        if activation:
+            reason = f"{activation} has an integer form in 8 bits only, and a reader wants 16"
+            raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+        return Ending(wanted, wanted, ())
+    if activation in ("", "relu"):
+        return Ending(wanted, wanted, ())
+    before = writer.range("pre")
+    sums = affine(Range(max(before.low, FLAT_BELOW[activation]), before.high), writer.name)
+    table = curve_table(activation, sums, wanted)
+    return Ending(wanted, sums, (Constant(f"{writer.name}.table", table),))
+
+
+def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
+    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result."""
+    x = (np.arange(-128, 128) - sums.zero) * sums.scale
+    steps = np.floor(activate(x, activation) / result.scale + 0.5) + result.zero
+    return np.clip(steps, *INT8).astype(np.int8)
+
+
+def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
+    """Weight [k, n] and bias [n] in float64 with what the tensor x left to its readers."""
+    wide = weight.astype(np.float64)
+    total = bias.astype(np.float64)
+    if x.shift is not None:
+        total = total + x.shift @ wide
+    return (wide if x.fold is None else x.fold[:, None] * wide), total
+
+
+def constants_of(name: str, layer: Layer) -> tuple[Constant, Constant, Constant]:
+    """The three constants of a layer."""
+    parts = (("int8", layer.weight), ("bias", layer.bias), ("scale", layer.scale))
+    weight, bias, scale = (Constant(f"{name}.{part}", array) for part, array in parts)
+    return weight, bias, scale
+
+
+def write_linear(writer: Writer, spec: specs.LinearSpec) -> None:
+    """A linear layer; the one that makes q, k and v has a scale for each."""
+    source = writer.source
+    view, x = writer.byte_view(source.inputs[0])
+    weight, bias = unfolded(source.constants[0].array, source.constants[1].array, x)
+    if "qkv" in writer.needs[source.outputs[0].buffer]:
+        ending = plan_qkv(writer)
+        assert ending.result.parts is not None
+        scales = np.repeat(ending.result.parts, spec.n // 3)
+    else:
+        ending = plan_ending(writer, spec.activation)
+        scales = np.array([ending.sums.scale])
+    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
+    inputs = [view]
+    if spec.residual:
+        inputs.append(writer.stream_view(source.inputs[1]))
+    made = q.QLinearSpec(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
+    with writer.output(ending.result) as out:
+        writer.step(made, inputs, (out,), (*constants_of(source.constants[0].name, layer), *ending.table))
+        writer.summed(ending.sums)
+        if not ending.table:
+            writer.correct((1,), layer.unit[None])
+
+
+def plan_qkv(writer: Writer) -> Ending:
+    """q, k and v side by side: see `attention_scales`. K and V become weights, so that all keep off -128."""
+    index = next(i for i, s in enumerate(writer.float_steps) if writer.source.outputs[0].buffer in _reads(s))
+    spec = writer.float_steps[index].spec
+    assert isinstance(spec, specs.AttentionSpec)
+    reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")
+    scales = attention_scales(writer.name, reaches[0], reaches[1], reaches[2], spec.scale)
+    result = Tensor("int8", parts=scales)
+    return Ending(result, result, (), low=-127)
+
+
+def _reads(step: object) -> set[str]:
+    assert hasattr(step, "spec") and hasattr(step, "inputs")
+    return {v.buffer for v in step.inputs} if isinstance(step.spec, specs.AttentionSpec) else set()
+
+
+def attention_scales(
+    what: str, q_reach: float, k_reach: float, v_reach: float, scale: float
+) -> tuple[float, float, float]:
+    """Scales of q, k and v such that scores are a power of two times 1/64 of an octave.
+
+    q's and k's scales grow alike, by at most the root of two, until their product times scale log2(e) is 2^-(n + 6)
+    with a whole n >= 1. Raises UnsupportedError where the scores are too large for that, or the scale is negative.
+    """
+    if scale <= 0 or not min(q_reach, k_reach, v_reach) > 0:
+        reason = "attention needs a positive scale and calibration images on which q, k and v are not 0"
+        raise UnsupportedError(what, reason, "keep it in float (--keep-float)")
+    product = (q_reach / 127) * (k_reach / 127) * scale * np.log2(np.e)
+    octaves = int(np.floor(-np.log2(product)))
+    if octaves < 7:
+        raise UnsupportedError(what, "attention scores are too large for 16 bits", "keep it in float (--keep-float)")
+    grow = float(np.sqrt(2.0**-octaves / product))
+    return q_reach / 127 * grow, k_reach / 127 * grow, v_reach / 127
+
+
+def score_shift(parts: tuple[float, float, float], scale: float) -> int:
+    """The n of `attention_scales`."""
+    return round(-float(np.log2(parts[0] * parts[1] * scale * np.log2(np.e)))) - 6
+
+
+def write_experts(writer: Writer, spec: specs.ExpertSpec) -> None:
+    """One linear layer of every expert: one scale of inputs, one of outputs, so that one table serves all."""
+    source = writer.source
+    view, x = writer.byte_view(source.inputs[0])
+    ending = plan_ending(writer, spec.activation)
+    y_scale = np.array([ending.sums.scale])
+    constants: list[Constant] = []
+    for weight, bias in zip(source.constants[::2], source.constants[1::2], strict=True):
+        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x.scale, x.zero, y_scale)
+        constants += constants_of(weight.name, layer)
+    sizes = spec.tokens, spec.top_k, spec.slots, spec.k, spec.n, spec.gather
+    with writer.output(ending.result) as out:
+        made = q.QExpertSpec(*sizes, ending.how, bool(ending.table))
+        writer.step(made, (view, *source.inputs[1:]), (out,), (*constants, *ending.table))
+        writer.summed(ending.sums)
+
+
+def write_conv(writer: Writer, spec: specs_conv.Conv2dSpec) -> None:
+    """A convolution that pads with the byte of 0. Raises UnsupportedError for one in groups."""
+    if spec.groups != 1:
+        reason = f"a convolution has an integer form for one group, not {spec.groups}"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    source = writer.source
+    view, x = writer.byte_view(source.inputs[0])
+    kernel = source.constants[0].array
+    flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
+    taps = spec.kernel[0] * spec.kernel[1]
+    spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
+    ending = plan_ending(writer, spec.activation)
+    weight, bias = unfolded(flat, source.constants[1].array, spread)
+    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
+    integers = layer.weight.reshape(spec.cin, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
+    _, bias_constant, scale = constants_of(source.constants[0].name, layer)
+    held = (Constant(f"{source.constants[0].name}.int8", np.ascontiguousarray(integers)), bias_constant, scale)
+    geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
+    sizes = spec.height, spec.width, spec.cin, spec.cout, spec.out_height, spec.out_width
+    with writer.output(ending.result) as out:
+        made = q.QConv2dSpec(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
+        writer.step(made, (view,), (out,), (*held, *ending.table))
+        writer.summed(ending.sums)
+        if not ending.table:
+            writer.correct((1,), layer.unit[None])
+
+
+def _repeated(values: Array | None, taps: int) -> Array | None:
+    return None if values is None else np.repeat(values, taps)
+
+
+def write_patch_embed(writer: Writer, spec: specs.PatchEmbedSpec) -> None:
+    """The image to bytes in patches, then the embedding onto the residual stream."""
+    source = writer.source
+    x = affine(writer.seen.ranges["image"], "the image")
+    patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
+    cut = dense(f"{source.outputs[0].buffer}.patches", (patches, depth), "int8")
+    writer.define(cut.buffer, x, cut.size)
+    size = spec.channels, spec.height, spec.width, spec.patch
+    writer.step(q.QuantiseImageSpec(*size, 1 / x.scale, x.zero), source.inputs, (cut,))
+    kernel, table = source.constants
+    weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
+    stream = Tensor("int16", writer.stream)
+    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x.scale, x.zero, np.array([stream.scale]))
+    added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
+    made = q.QPatchEmbedSpec(patches, depth, spec.dim, spec.leading)
+    with writer.output(stream) as out:
+        constants = (*constants_of(kernel.name, layer), Constant(f"{table.name}.int16", added))
+        writer.step(made, (cut,), (out,), constants)
+        writer.summed(stream)
+        writer.correct((1,), layer.unit[None])

@@ -1,0 +1,107 @@
+"""Which part of a LayerNorm moves into the layers that read it, and how loud channels are quietened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.tvm_bridge import specs, specs_conv
+
+MOST_HALVINGS = 7
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The integer form of a LayerNorm.
+
+    halvings int8 [dim]: how often each channel is halved. reach: the largest magnitude of a halved, normalised row.
+    fold [dim] is what the readers multiply by, shift [dim] what they add (0 where ``offset`` [dim], in units of the
+    halved rows, does it already).
+    """
+
+    halvings: Array = field(repr=False)
+    reach: float
+    fold: Array = field(repr=False)
+    shift: Array = field(repr=False)
+    offset: Array = field(repr=False)
+
+
+def readers(steps: Sequence[Step], index: int) -> list[Step]:
+    """The steps that read the first output of a step, or a copy of it."""
+    buffers, found = {steps[index].outputs[0].buffer}, list[Step]()
+    for step in steps[index + 1 :]:
+        if any(view.buffer in buffers for view in step.inputs):
+            if isinstance(step.spec, specs.CopySpec):
+                buffers.add(step.outputs[0].buffer)
+            else:
+                found.append(step)
+    return found
+
+
+def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> Norm:
+    """Fold gamma and beta into the readers and choose the halvings.
+
+    ``extremes`` [dim] are the largest magnitudes of each normalised channel, ``weigh`` the readers whose weights the
+    choice of halvings looks at. Raises UnsupportedError for a reader that cannot hold gamma.
+    """
+    step = steps[index]
+    gamma, beta = (c.array.astype(np.float64) for c in step.constants)
+    for reader in (reading := readers(steps, index)):
+        if not isinstance(reader.spec, specs.LinearSpec | specs.ExpertSpec | specs_conv.Conv2dSpec):
+            what = type(reader.spec).__name__.removesuffix("Spec").lower()
+            reason = f"a LayerNorm has an integer form in front of linear layers and convolutions only, not of {what}"
+            raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
+    padded = any(isinstance(r.spec, specs_conv.Conv2dSpec) and any(r.spec.pad) for r in reading)
+    inner = _inner_offset(step, gamma, beta) if padded else np.zeros_like(beta)
+    largest = extremes.astype(np.float64) + np.abs(inner)
+    halvings, reach = choose_halvings(largest, gamma[:, None] * np.concatenate([*map(_rows, weigh)], -1))
+    halves = 2.0 ** -halvings.astype(np.float64)
+    return Norm(halvings, reach, gamma / halves, np.zeros_like(beta) if padded else beta, inner * halves)
+
+
+def _inner_offset(step: Step, gamma: Array, beta: Array) -> Array:
+    """beta / gamma: the offset in front of gamma, for readers that pad with zeros and so cannot hold beta."""
+    limit = 2.0**8
+    if np.any(np.abs(beta) > limit * np.abs(gamma)):
+        worst = int(np.argmax(np.abs(beta) - limit * np.abs(gamma)))
+        reason = f"beta of channel {worst} must be at most {limit:g} times gamma in front of a padded convolution"
+        raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
+    return np.divide(beta, gamma, out=np.zeros_like(beta), where=gamma != 0)
+
+
+def _rows(step: Step) -> Array:
+    """A reader's weights with one row per channel of what it reads."""
+    if isinstance(step.spec, specs.ExpertSpec):
+        return np.concatenate([c.array for c in step.constants[::2]], -1)
+    weight = step.constants[0].array
+    if isinstance(step.spec, specs_conv.Conv2dSpec):
+        return weight.transpose(1, 0, 2, 3).reshape(weight.shape[1], -1)
+    return weight
+
+
+def choose_halvings(largest: Array, weights: Array) -> tuple[Array, float]:
+    """Halvings int8 [dim] and the reach they leave, for least expected error of the readers' sums.
+
+    largest [dim]: each channel's largest magnitude. weights [dim, n]. One scale for all channels wastes bits where few
+    are loud; halving a loud channel coarsens it alone, and makes its weights larger beside the others in their column.
+    Both errors are those of uniform rounding; the reach that makes their sum least is taken among the channels' own.
+    """
+    loud = np.maximum(largest, 1e-6)
+    energy = (weights**2).sum(-1)
+    best: tuple[float, Array, float] | None = None
+    for reach in np.unique(loud):
+        halvings = np.clip(np.ceil(np.log2(loud / reach) - 1e-9), 0, MOST_HALVINGS)
+        if np.any(loud > reach * 2.0**halvings * (1 + 1e-9)):
+            continue
+        doubled = 2.0**halvings
+        rounding = ((reach * doubled) ** 2 * energy).sum()
+        steps_ = np.abs(weights * doubled[:, None]).max(0) ** 2
+        coarse = steps_.sum() * (1.0 / doubled**2).sum()
+        if best is None or rounding + coarse < best[0]:
+            best = float(rounding + coarse), halvings.astype(np.int8), float(reach)
+    assert best is not None, "the largest channel's own reach halves nothing"
+    return best[1], best[2]

@@ -1,0 +1,115 @@
+"""What calibration found, as a file: ranges by layer name, channel extremes and bias corrections; plain JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemtl.errors import ConfigError, UsageError
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.quantize.observe import Observation, Range
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TaskParameters:
+    """One task: what was observed, and what was added to each correctable bias (by integer step, in its own steps)."""
+
+    seen: Observation
+    corrections: Mapping[int, Array] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Everything the integers of a model are made from, besides the model: a file can be read, compared and kept.
+
+    model: the SHA-256 of the ONNX file. pathway, keep_float: what the tasks were lowered with. sqnr_db: how far the
+    integer outputs lay from the float ones on the images kept for the check, per task.
+    """
+
+    model: str
+    pathway: str
+    method: str
+    images: int
+    keep_float: tuple[str, ...]
+    tasks: Mapping[str, TaskParameters]
+    sqnr_db: Mapping[str, float]
+
+
+def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Sequence[Step]]) -> None:
+    """Write the file; a reader sees the old one or the new one, never half of one."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "model": parameters.model,
+        "pathway": parameters.pathway,
+        "method": parameters.method,
+        "images": parameters.images,
+        "keep_float": list(parameters.keep_float),
+        "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
+        "tasks": {task: _task_document(held, steps[task]) for task, held in parameters.tasks.items()},
+    }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def _task_document(held: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:
+    return {
+        "layers": [step.origin[0] for step in steps],
+        "ranges": {name: [found.low, found.high] for name, found in held.seen.ranges.items()},
+        "channels": {str(index): array.astype(float).tolist() for index, array in held.seen.channels.items()},
+        "corrections": {str(index): array.astype(int).tolist() for index, array in held.corrections.items()},
+    }
+
+
+def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]]) -> Parameters:
+    """Read a file for the model with this SHA-256, lowered to these steps.
+
+    Raises ConfigError for a file that is not one, UsageError for one of another model or of other tasks.
+    """
+    try:
+        document = json.loads(path.read_text())
+        version = document["schema_version"]
+        held = _parse(document)
+        layers = {task: entry["layers"] for task, entry in document["tasks"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ConfigError(
+            f"{path}: must be a file of integer parameters, {type(error).__name__}: {error}; make it with `edgemtl quantize`"
+        ) from None
+    if version != SCHEMA_VERSION:
+        raise ConfigError(f"{path}: schema_version must be {SCHEMA_VERSION}, not {version!r}; make the file again")
+    if held.model != model:
+        raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {str(held.model)[:12]}...")
+    for task, lowered in steps.items():
+        if layers.get(task) != [step.origin[0] for step in lowered]:
+            raise UsageError(f"{path}: must hold task {task} with these layers; quantise again with the same options")
+    return held
+
+
+def _parse(document: dict[str, Any]) -> Parameters:
+    return Parameters(
+        model=str(document["model"]),
+        pathway=str(document["pathway"]),
+        method=str(document["method"]),
+        images=int(document["images"]),
+        keep_float=tuple(map(str, document["keep_float"])),
+        tasks={task: _parse_task(entry) for task, entry in document["tasks"].items()},
+        sqnr_db={task: float(value) for task, value in document["sqnr_db"].items()},
+    )
+
+
+def _parse_task(entry: dict[str, Any]) -> TaskParameters:
+    ranges = {name: Range(float(low), float(high)) for name, (low, high) in entry["ranges"].items()}
+    if not all(math.isfinite(r.low) and math.isfinite(r.high) and r.low <= 0 <= r.high for r in ranges.values()):
+        raise ValueError("a range must be finite and hold 0")
+    channels = {int(index): np.array(values, np.float64) for index, values in entry["channels"].items()}
+    corrections = {int(index): np.array(values, np.int64) for index, values in entry["corrections"].items()}
+    return TaskParameters(Observation(ranges, channels), corrections)

@@ -1,0 +1,168 @@
+"""Every kind of step as ONNX operators: integer ones with the law's scales, those kept in float as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from edgemtl.lowering.ir import Array
+from edgemtl.quantize.qdq.graph import Value, planes, rows_of
+from edgemtl.quantize.qdq.mixture import combine, experts, route
+from edgemtl.quantize.qdq.task import TaskWriter
+from edgemtl.quantize.tensors import Tensor
+from edgemtl.tvm_bridge import specs, specs_conv
+from edgemtl.tvm_bridge import specs_int8 as q
+
+
+def _linear(task: TaskWriter) -> None:
+    x, layer = task.input(), task.layer()
+    rows, width = x.shape[0], layer.weight.shape[1]
+    product = task.graph.op("MatMul", (x, task.weight(layer, 1)), (rows, width))
+    y = task.activated(task.graph.add(product, task.bias(layer.bias)))
+    task.write(task.graph.add(y, task.input(1)) if task.source.residual else y)
+
+
+def _cut_patches(task: TaskWriter) -> None:
+    task.place(_patches(task, task.rounded(task.input()), task.source.patch))
+
+
+def _patches(task: TaskWriter, image: Value, patch: int) -> Value:
+    """Patches [P, C * patch * patch] of an image [1, C, H, W]."""
+    _, channels, height, width = image.shape
+    grid = task.graph.reshape(image, (channels, height // patch, patch, width // patch, patch))
+    turned = task.graph.transpose(grid, (1, 3, 0, 2, 4))
+    return task.graph.reshape(turned, (height * width // patch**2, channels * patch**2))
+
+
+def _embed(task: TaskWriter) -> None:
+    layer = task.layer()
+    table = task.step.constants[3]
+    scale = task.tensor(task.step.outputs[0].buffer).scale
+    added = task.dequantised(table.name, table.array, np.array(scale), 0)
+    y = task.graph.op("MatMul", (task.input(), task.weight(layer, 1)), (task.step.spec.patches, layer.weight.shape[1]))
+    _embedded(task, task.graph.add(y, task.bias(layer.bias)), added)
+
+
+def _embed_float(task: TaskWriter) -> None:
+    kernel, table = task.step.constants
+    x = _patches(task, task.input(), task.source.patch)
+    weight = task.graph.constant(kernel.name, kernel.array.reshape(task.source.dim, -1).T)
+    y = task.graph.op("MatMul", (x, weight), (x.shape[0], task.source.dim))
+    _embedded(task, y, task.graph.constant(table.name, table.array))
+
+
+def _embedded(task: TaskWriter, tokens: Value, table: Value) -> None:
+    if leading := task.source.leading:
+        nothing = task.graph.constant("leading", np.zeros((leading, task.source.dim), np.float32))
+        tokens = task.graph.op("Concat", (nothing, tokens), table.shape, axis=0)
+    task.write(task.graph.add(tokens, table))
+
+
+def _layer_norm(task: TaskWriter) -> None:
+    """gamma are the halvings, beta is the offset: the rest lies in the readers' weights."""
+    halvings, offset = (constant.array.astype(np.float64) for constant in task.step.constants)
+    stream = task.tensor(task.step.inputs[0].buffer).scale
+    epsilon = task.step.spec.epsilon * stream**2 / task.source.dim**2
+    scale = task.tensor(task.step.outputs[0].buffer).scale
+    _normalised(task, 2.0**-halvings, offset * scale, epsilon)
+
+
+def _layer_norm_float(task: TaskWriter) -> None:
+    gamma, beta = (constant.array for constant in task.step.constants)
+    _normalised(task, gamma, beta, task.source.epsilon)
+
+
+def _normalised(task: TaskWriter, gamma: Array, beta: Array, epsilon: float) -> None:
+    name, x = task.step.constants[0].name, task.input()
+    constants = (task.graph.constant(name, array.astype(np.float32)) for array in (gamma, beta))
+    task.write(task.graph.op("LayerNormalization", (x, *constants), x.shape, axis=-1, epsilon=epsilon))
+
+
+def _attention(task: TaskWriter) -> None:
+    spec, graph = task.source, task.graph
+    query, key, value = (_heads(task, part) for part in _split(task))
+    shape = (spec.heads, spec.tokens, spec.tokens)
+    scores = graph.op("MatMul", (query, graph.transpose(key, (0, 2, 1))), shape)
+    scaled = graph.op("Mul", (scores, graph.constant("score_scale", np.array(spec.scale, np.float32))), shape)
+    weights = graph.op("Softmax", (scaled,), shape, axis=-1)
+    y = graph.op("MatMul", (weights, value), (spec.heads, spec.tokens, spec.head_dim))
+    task.write(graph.reshape(graph.transpose(y, (1, 0, 2)), (spec.tokens, spec.heads * spec.head_dim)))
+
+
+def _split(task: TaskWriter) -> list[Value]:
+    """q, k and v, each rounded to its own steps."""
+    tokens, width = task.source.tokens, task.source.heads * task.source.head_dim
+    packed = task.graph.reshape(task.input(), (tokens, 3 * width))
+    names = task.graph.node("Split", [packed.name, task.graph.ints([width] * 3).name], 3, axis=1)
+    values, scales = [Value(name, (tokens, width)) for name in names], task.tensor(task.step.inputs[0].buffer).parts
+    if scales is None:
+        return values
+    return [task.pair(value, Tensor("int8", scale)) for value, scale in zip(values, scales, strict=True)]
+
+
+def _heads(task: TaskWriter, part: Value) -> Value:
+    split = task.graph.reshape(part, (task.source.tokens, task.source.heads, task.source.head_dim))
+    return task.graph.transpose(split, (1, 0, 2))
+
+
+def _conv(task: TaskWriter) -> None:
+    spec, layer = task.source, task.layer()
+    image = planes(task.graph, task.input(), spec.height, spec.width)
+    geometry = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
+    operands = (image, task.weight(layer, 0), task.bias(layer.bias))
+    y = task.graph.op("Conv", operands, (1, spec.cout, spec.out_height, spec.out_width), **geometry)
+    task.place(rows_of(task.graph, task.rounded(task.activated(y))))
+
+
+def _resize(task: TaskWriter) -> None:
+    spec, graph = task.source, task.graph
+    image = planes(graph, task.input(), spec.height, spec.width)
+    shape = (1, spec.channels, spec.out_height, spec.out_width)
+    if shape != image.shape:
+        nothing, sizes = Value("", ()), graph.ints(shape)
+        image = graph.op("Resize", (image, nothing, nothing, sizes), shape, mode="linear")
+    image = task.rounded(image)
+    task.place(image if spec.planar else rows_of(graph, image))
+
+
+def _converted(task: TaskWriter) -> None:
+    """To another tensor; back to float, what is there already."""
+    task.write(task.input())
+
+
+WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
+    q.QuantiseImageSpec: _cut_patches,
+    q.QPatchEmbedSpec: _embed,
+    specs.PatchEmbedSpec: _embed_float,
+    q.QLinearSpec: _linear,
+    specs.LinearSpec: _linear,
+    q.QLayerNormSpec: _layer_norm,
+    specs.LayerNormSpec: _layer_norm_float,
+    q.QAttentionSpec: _attention,
+    specs.AttentionSpec: _attention,
+    q.QConv2dSpec: _conv,
+    specs_conv.Conv2dSpec: _conv,
+    q.QBilinearSpec: _resize,
+    q.DequantiseImageSpec: _resize,
+    specs_conv.ResizeSpec: _resize,
+    q.QRouterSpec: route,
+    specs.RouterSpec: route,
+    q.QExpertSpec: experts,
+    specs.ExpertSpec: experts,
+    q.QCombineSpec: combine,
+    specs.CombineSpec: combine,
+    q.QuantiseSpec: _converted,
+    q.DequantiseSpec: _converted,
+    q.ConvertSpec: _converted,
+    q.QCopySpec: _converted,
+    specs.CopySpec: _converted,
+}
+
+
+def write_task(task: TaskWriter) -> None:
+    """Write every step of a task."""
+    for index, step in enumerate(task.task.steps):
+        task.index = index
+        task.graph.origin = step.origin[0]
+        WRITERS[type(step.spec)](task)

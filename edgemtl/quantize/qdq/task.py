@@ -1,0 +1,144 @@
+"""One task while its integer steps are written as ONNX operators with QuantizeLinear and DequantizeLinear pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgemtl.hw.arith import unpack_scale
+from edgemtl.lowering.ir import IMAGE, Array, Step
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.qdq.graph import GraphBuilder, Value
+from edgemtl.quantize.qdq.places import read
+from edgemtl.quantize.tensors import Tensor
+
+CURVES: Mapping[str, tuple[str, dict[str, str]]] = {
+    "relu": ("Relu", {}),
+    "gelu": ("Gelu", {}),
+    "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
+}
+
+
+@dataclass(frozen=True)
+class RealLayer:
+    """What a layer's integers stand for: weight int8 [k, n], its scale [n], bias float32 [n].
+
+    A layer that is kept in float has a weight in float32 and no scale.
+    """
+
+    weight: Array = field(repr=False)
+    scale: Array | None = field(repr=False)
+    bias: Array = field(repr=False)
+
+
+@dataclass
+class TaskWriter:
+    """Writes one task's steps into a graph that all tasks share.
+
+    ``values`` is what each buffer holds, as float values; what a step of a mixture leaves to its last step lies in
+    ``parts``.
+    """
+
+    graph: GraphBuilder
+    floats: Sequence[Step]
+    task: IntegerTask
+    index: int = 0
+    values: dict[str, Value] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> Step:
+        """The integer step that is being written."""
+        return self.task.steps[self.index]
+
+    @property
+    def source(self) -> Any:
+        """The spec of the float step it stands for, which knows activations and geometry."""
+        return self.floats[self.task.sources[self.index]].spec
+
+    def tensor(self, buffer: str) -> Tensor:
+        """What a buffer's integers stand for."""
+        return self.task.tensors[buffer]
+
+    def input(self, position: int = 0) -> Value:
+        """What the step reads."""
+        view = self.step.inputs[position]
+        return read(self.graph, self.values[view.buffer], view)
+
+    def write(self, value: Value) -> None:
+        """Say that this is the step's output, whose integers others may hold: rounded to its tensor."""
+        self.place(self.rounded(value))
+
+    def rounded(self, value: Value) -> Value:
+        """A value rounded to the steps of the tensor the step writes; q, k and v are rounded where they are read."""
+        tensor = self.task.tensors.get(self.step.outputs[0].buffer)
+        return value if tensor is None or tensor.parts is not None else self.pair(value, tensor)
+
+    def place(self, value: Value) -> None:
+        """Say that this is the step's output."""
+        (view,) = self.step.outputs
+        assert view.is_dense and view.offset == 0 and view.size == value.size, "steps write whole buffers"
+        self.values[view.buffer] = value
+
+    def pair(self, value: Value, tensor: Tensor) -> Value:
+        """QuantizeLinear and DequantizeLinear; nothing for a value that is kept in float."""
+        if tensor.dtype == "float32":
+            return value
+        scale, zero = self.constants(tensor)
+        quantised = self.graph.op("QuantizeLinear", (value, scale, zero), value.shape)
+        return self.graph.op("DequantizeLinear", (quantised, scale, zero), value.shape)
+
+    def constants(self, tensor: Tensor) -> tuple[Value, Value]:
+        """Scale and zero of a tensor."""
+        scale = self.graph.constant("scale", np.array(tensor.scale, np.float32))
+        return scale, self.graph.constant("zero", np.array(tensor.zero, tensor.dtype))
+
+    def dequantised(self, name: str, integers: Array, scale: Array, axis: int) -> Value:
+        """int8 or int16 weights as real numbers, by one scale or one for each index of ``axis``."""
+        held = self.graph.constant(name, integers)
+        factor = self.graph.constant(f"{name}.scale", scale.astype(np.float32))
+        attributes = {"axis": axis} if scale.ndim else {}
+        return self.graph.op("DequantizeLinear", (held, factor), held.shape, **attributes)
+
+    def layer(self, first: int = 0) -> RealLayer:
+        """The layer whose constants begin at ``first``, weight last axis n or, of a convolution, first axis n."""
+        weight, bias = (constant.array for constant in self.step.constants[first : first + 2])
+        if weight.dtype != np.int8:
+            return RealLayer(weight, None, bias)
+        x, sums = self.tensor(self.step.inputs[0].buffer), self.task.sums[self.index]
+        mul, shift = unpack_scale(self.step.constants[first + 2].array)
+        wide = np.array([sums.scale]) if sums.parts is None else np.repeat(sums.parts, len(bias) // 3)
+        unit = mul * 2.0**-shift * wide
+        total = weight.astype(np.int64).sum(tuple(range(1, 4)) if weight.ndim == 4 else 0)
+        return RealLayer(weight, unit / x.scale, ((bias + x.zero * total) * unit).astype(np.float32))
+
+    def weight(self, layer: RealLayer, axis: int) -> Value:
+        """A layer's weight, with n on ``axis``."""
+        name = self.step.constants[0].name
+        if layer.scale is None:
+            return self.graph.constant(name, layer.weight)
+        return self.dequantised(name, layer.weight, layer.scale, axis)
+
+    def bias(self, array: Array) -> Value:
+        """A bias in float32."""
+        return self.graph.constant(f"{self.step.constants[0].name}.bias", array.astype(np.float32))
+
+    def activated(self, sums: Value) -> Value:
+        """The sums behind the step's activation; in front of a curve they are rounded as the law's table sees them."""
+        activation = self.source.activation
+        if activation == "":
+            return sums
+        if getattr(self.step.spec, "table", False):
+            sums = self.pair(sums, self.task.sums[self.index])
+        if activation == "silu":
+            return self.graph.op("Mul", (sums, self.graph.op("Sigmoid", (sums,), sums.shape)), sums.shape)
+        kind, attributes = CURVES[activation]
+        return self.graph.op(kind, (sums,), sums.shape, **attributes)
+
+
+def start(graph: GraphBuilder, image: Value, floats: Sequence[Step], task: IntegerTask) -> TaskWriter:
+    """A task of which nothing is written but the image it reads."""
+    return TaskWriter(graph, floats, task, values={IMAGE: image})

@@ -1,0 +1,70 @@
+"""Quantised tensors: what their integers stand for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from edgemtl.errors import InputError
+from edgemtl.hw.law import ROUTER_FRACTION_BITS
+from edgemtl.lowering.ir import Array
+from edgemtl.quantize.observe import Range
+
+Dtype = Literal["int8", "int16", "float32"]
+
+LOGIT_SCALE = math.log(2) / 2**ROUTER_FRACTION_BITS
+"""One step of a gate logit in nats."""
+STREAM_HEADROOM = 1.25
+"""How much further than on the calibration images the residual stream may go before it saturates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value scale * (q - zero) of dtype "int8" or "int16"; "float32" is a value that is kept in float.
+
+    fold, shift: what the layers that read it make good: the value that is meant is fold * (scale * q) + shift, per
+    channel [dim]; None for 1 and 0. parts: the scales of q, k and v where the tensor holds the three side by side.
+    """
+
+    dtype: Dtype
+    scale: float = 1.0
+    zero: int = 0
+    fold: Array | None = field(default=None, repr=False)
+    shift: Array | None = field(default=None, repr=False)
+    parts: tuple[float, float, float] | None = None
+
+
+FLOAT_TENSOR = Tensor("float32")
+
+
+def symmetric(reach: float, what: str) -> Tensor:
+    """An int8 tensor with zero 0 that holds magnitudes up to ``reach``. Raises InputError for a range of nothing."""
+    _require_range(reach, what)
+    return Tensor("int8", reach / 127)
+
+
+def affine(seen: Range, what: str) -> Tensor:
+    """An int8 tensor that holds a range with all of its 256 values; 0 is one of them.
+
+    Raises InputError for a range of nothing.
+    """
+    _require_range(seen.reach, what)
+    scale = (seen.high - seen.low) / 255
+    return Tensor("int8", scale, int(np.clip(-128 - round(seen.low / scale), -128, 127)))
+
+
+def wide(reach: float, what: str) -> Tensor:
+    """An int16 tensor with zero 0 that holds magnitudes up to ``reach`` and some headroom."""
+    _require_range(reach, what)
+    return Tensor("int16", reach * STREAM_HEADROOM / (2**15 - 1))
+
+
+def _require_range(reach: float, what: str) -> None:
+    if not reach > 0:
+        raise InputError(
+            f"{what} must take values other than 0 on the calibration images, not 0 alone; "
+            "calibrate on images like those the model is used on, or keep the layer in float (--keep-float)"
+        )

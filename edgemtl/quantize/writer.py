@@ -1,0 +1,214 @@
+"""Writing the integer steps of one task: where each value lies now, and conversions where a reader needs another type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import encode_scale
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, Constant, Step, View, dense
+from edgemtl.quantize.needs import Need
+from edgemtl.quantize.observe import Observation, Range
+from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
+from edgemtl.tvm_bridge import specs_int8 as q
+
+
+@dataclass(frozen=True)
+class Correctable:
+    """An integer step whose bias may be corrected: the float step it stands for, and what a bias step is worth.
+
+    constants: positions of the biases among the step's constants, one for each row of ``unit`` [count, n].
+    """
+
+    step: int
+    source: int
+    constants: tuple[int, ...]
+    unit: Array = field(repr=False)
+
+
+@dataclass
+class Writer:
+    """The integer steps of one task while they are written.
+
+    ``seen`` are the ranges of the float steps, ``needs`` what readers want of every float buffer, ``stream`` the scale
+    of the residual stream. ``tensors`` says what each buffer holds; a buffer's twins are the same value in other types.
+    """
+
+    float_steps: Sequence[Step]
+    seen: Observation
+    needs: Mapping[str, frozenset[Need]]
+    stream: float
+    steps: list[Step] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=lambda: {IMAGE: FLOAT_TENSOR})
+    correctable: list[Correctable] = field(default_factory=list)
+    sums: dict[int, Tensor] = field(default_factory=dict)
+    index: int = 0
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _twins: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for view in (v for step in self.float_steps for v in (*step.inputs, *step.outputs)):
+            self._sizes[view.buffer] = max(self._sizes.get(view.buffer, 0), view.extent_bytes // view.itemsize)
+
+    @property
+    def source(self) -> Step:
+        """The float step that is being written."""
+        return self.float_steps[self.index]
+
+    @property
+    def name(self) -> str:
+        """What a user finds it under."""
+        return self.source.origin[0]
+
+    def range(self, part: str = "") -> Range:
+        """What the step's output, or a part of it, held on the calibration images."""
+        return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
+
+    def step(
+        self, spec: object, inputs: Sequence[View], outputs: Sequence[View], constants: Sequence[Constant] = ()
+    ) -> None:
+        """Append an integer step that stands for the float step in turn."""
+        aligned = [self._aligned(view) for view in inputs]
+        self._append(Step(spec, tuple(aligned), tuple(outputs), tuple(constants), self.source.origin))
+
+    def copy(self, source: View, target: View) -> None:
+        """Append a copy between two views of one shape and type."""
+        spec = q.QCopySpec(source.itemsize, source.shape, source.strides, target.strides)
+        self._append(Step(spec, (source,), (target,), (), self.source.origin))
+
+    def _append(self, step: Step) -> None:
+        self.steps.append(step)
+        self.sources.append(self.index)
+
+    def summed(self, tensor: Tensor) -> None:
+        """Say what the last step's sums are requantised to in front of its table."""
+        self.sums[len(self.steps) - 1] = tensor
+
+    def correct(self, constants: tuple[int, ...], unit: Array) -> None:
+        """Say that the last step's biases may be corrected."""
+        self.correctable.append(Correctable(len(self.steps) - 1, self.index, constants, unit))
+
+    @contextmanager
+    def output(self, tensor: Tensor) -> Iterator[View]:
+        """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted."""
+        view = self.source.outputs[0]
+        if view.buffer != OUTPUT:
+            self.define(view.buffer, tensor)
+            yield replace(view, dtype=tensor.dtype)
+            return
+        self.define(held := f"{OUTPUT}.{tensor.dtype}", tensor, self._sizes[OUTPUT])
+        yield replace(view, buffer=held, dtype=tensor.dtype)
+        self._dequantise(held, OUTPUT)
+
+    def define(self, buffer: str, tensor: Tensor, size: int | None = None) -> None:
+        """Say what a buffer holds, and how many elements where it is new."""
+        self.tensors[buffer] = tensor
+        if size is not None:
+            self._sizes[buffer] = size
+
+    def output_tensor(self, what: str = "") -> Tensor:
+        """The tensor the readers of the step's first output want, without an activation's table."""
+        wanted = self.needs.get(self.source.outputs[0].buffer, frozenset())
+        if "logits" in wanted:
+            return Tensor("int16", LOGIT_SCALE)
+        if "stream" in wanted:
+            return Tensor("int16", self.stream)
+        if "final" in wanted or wanted == {"float"}:
+            return wide(self.range().reach, self.name)
+        return affine(self.range(), self.name)
+
+    def stream_view(self, view: View) -> View:
+        """An input as 16 bits on the scale of the residual stream."""
+        tensor = self.tensors[view.buffer]
+        if tensor.dtype == "float32":
+            return self._quantised(view, Tensor("int16", self.stream))
+        return self._as(view, Tensor("int16", self.stream), "the residual stream")
+
+    def logit_view(self, view: View) -> View:
+        """An input as gate logits."""
+        tensor = self.tensors[view.buffer]
+        if tensor.dtype == "float32":
+            return self._quantised(view, Tensor("int16", LOGIT_SCALE))
+        return self._as(view, Tensor("int16", LOGIT_SCALE), "a gate's logits")
+
+    def _as(self, view: View, wanted: Tensor, what: str) -> View:
+        held = self.tensors[view.buffer]
+        if (held.dtype, held.scale) != (wanted.dtype, wanted.scale):
+            reason = f"it reads {what}, and what it reads has no integer form of 16 bits"
+            raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
+        return replace(view, dtype=held.dtype)
+
+    def byte_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as int8, and what its bytes stand for."""
+        tensor = self.tensors[view.buffer]
+        if tensor.dtype == "int8":
+            return replace(view, dtype="int8"), tensor
+        seen = self._range_of(view.buffer)
+        if tensor.dtype == "float32":
+            made = affine(seen, view.buffer)
+            return self._quantised(view, made), made
+        made = symmetric(seen.reach, view.buffer)
+        buffer = self._twin(view.buffer, "int8", made)
+        if buffer is None:
+            return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), made
+        spec = q.ConvertSpec(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, view.buffer), 0)
+        self.step(spec, (self._whole(view.buffer),), (self._whole(buffer),))
+        return replace(view, buffer=buffer, dtype="int8"), made
+
+    def float_view(self, view: View) -> View:
+        """An input in float32."""
+        if self.tensors[view.buffer].dtype == "float32" or view.dtype != "float32":
+            return view
+        buffer = self._twin(view.buffer, "float32", FLOAT_TENSOR)
+        if buffer is not None:
+            self._dequantise(view.buffer, buffer)
+        return replace(view, buffer=self._twins[view.buffer, "float32"])
+
+    def integer_view(self, view: View) -> View:
+        """An input in whatever integers it holds."""
+        return replace(view, dtype=self.tensors[view.buffer].dtype)
+
+    def _range_of(self, buffer: str) -> Range:
+        """The range of a value, from the last step that wrote its buffer; of the image, its own."""
+        if buffer == IMAGE:
+            return self.seen.ranges[IMAGE]
+        writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.outputs[0].buffer == buffer]
+        return self.seen.ranges[str(writers[-1])]
+
+    def _quantised(self, view: View, tensor: Tensor) -> View:
+        buffer = self._twin(view.buffer, tensor.dtype, tensor)
+        if buffer is not None:
+            assert tensor.dtype != "float32"
+            spec = q.QuantiseSpec(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
+            self.step(spec, (self._whole(view.buffer),), (self._whole(buffer),))
+        return replace(view, buffer=self._twins[view.buffer, tensor.dtype], dtype=tensor.dtype)
+
+    def _dequantise(self, buffer: str, target: str) -> None:
+        tensor = self.tensors[buffer]
+        assert tensor.dtype != "float32" and tensor.fold is None and tensor.parts is None
+        spec = q.DequantiseSpec(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
+        self.step(spec, (self._whole(buffer),), (dense(target, (self._sizes[buffer],)),))
+
+    def _twin(self, buffer: str, dtype: str, tensor: Tensor) -> str | None:
+        """A new buffer for the same value in another type; None where there is one already."""
+        if (buffer, dtype) in self._twins:
+            return None
+        twin = self._twins[buffer, dtype] = f"{buffer}.{dtype}"
+        self.define(twin, tensor, self._sizes[buffer])
+        return twin
+
+    def _whole(self, buffer: str) -> View:
+        return dense(buffer, (self._sizes[buffer],), self.tensors[buffer].dtype)
+
+    def _aligned(self, view: View) -> View:
+        """The view, or a dense copy where smaller elements have moved it off the kernels' alignment."""
+        if view.is_dense or view.itemsize == 4:
+            return view
+        self.define(buffer := f"{view.buffer}.{view.offset}.dense", self.tensors[view.buffer], math.prod(view.shape))
+        target = dense(buffer, view.shape, view.dtype)
+        self.copy(view, target)
+        return target

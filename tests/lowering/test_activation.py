@@ -1,0 +1,77 @@
+"""Activations are recognised however they are written, and nothing else is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgemtl.lowering.patterns.activation import match_activation, strip_activation
+from tests.codegen.graphs import parse
+
+HEAD = "g (float[4] x) => (y) {"
+CONSTANTS = {
+    "half": 0.5,
+    "one": 1.0,
+    "two": 2.0,
+    "three": 3.0,
+    "root2": math.sqrt(2),
+    "rroot2": 1 / math.sqrt(2),
+    "c": math.sqrt(2 / math.pi),
+    "c2": 2 * math.sqrt(2 / math.pi),
+    "d": 0.044715,
+}
+FORMS = {
+    "relu": "y = Relu(x)",
+    "gelu": "y = Gelu(x)",
+    "gelu_tanh": 'y = Gelu<approximate = "tanh">(x)',
+    "gelu, divide by root 2": "a = Div(x, root2) \n b = Erf(a) \n c1 = Add(b, one) \n d1 = Mul(x, c1)"
+    " \n y = Mul(d1, half)",
+    "gelu, half first": "h = Mul(x, half) \n a = Mul(x, rroot2) \n b = Erf(a) \n c1 = Add(one, b) \n y = Mul(h, c1)",
+    "gelu_tanh, pow": "p = Pow(x, three) \n q = Mul(p, d) \n r = Add(x, q) \n s = Mul(r, c)"
+    " \n t = Tanh(s) \n u = Add(t, one)"
+    " \n v = Mul(u, half) \n y = Mul(x, v)",
+    "gelu_tanh, by sigmoid": "p = Mul(x, x) \n q = Mul(p, d) \n r = Add(q, one) \n s = Mul(x, r)"
+    " \n t = Mul(s, c2)"
+    " \n u = Sigmoid(t) \n y = Mul(u, x)",
+    "silu": "a = Sigmoid(x) \n y = Mul(x, a)",
+}
+
+
+def value_of(body: str, extra: str = ""):
+    used = {k: np.float32(v) for k, v in CONSTANTS.items() if f" {k})" in body or f"({k}," in body}
+    return parse(HEAD + body + extra + "}", **used).graph
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_found(form: str) -> None:
+    graph = value_of(FORMS[form])
+    found = match_activation(graph.outputs[0])
+    assert found is not None
+    assert found.name == form.split(",")[0]
+    assert found.source is graph.inputs[0]
+    assert set(found.nodes) == set(graph)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Mul(x, half)",
+        "a = Sigmoid(x) \n y = Mul(a, a)",
+        "a = Erf(x) \n b = Add(a, one) \n y = Mul(x, b)",
+        "y = Add(x, x)",
+    ],
+)
+def test_what_is_no_known_activation_is_not_found(body: str) -> None:
+    assert match_activation(value_of(body).outputs[0]) is None
+
+
+def test_an_activation_whose_inside_is_read_elsewhere_is_not_found() -> None:
+    graph = parse("g (float[4] x) => (y, a) {a = Sigmoid(x) \n y = Mul(x, a)}").graph
+    assert match_activation(graph.outputs[0]) is None
+
+
+def test_an_activation_is_only_stripped_where_its_input_may_vanish() -> None:
+    graph = parse("g (float[4] x) => (y, z) {a = Neg(x) \n y = Relu(a) \n z = Tanh(a)}").graph
+    assert strip_activation(graph.outputs[0]).name == ""
