@@ -18,6 +18,8 @@ PACKAGES = (
     ("ortools", "compile", False),
     ("torch", "export", True),
     ("safetensors", "export", True),
+    ("plotly", "report", True),
+    ("jinja2", "report", True),
 )
 PROGRAMS = (
     ("g++", "compile for this machine", False, "apt-get install g++"),

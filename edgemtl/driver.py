@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,16 +13,20 @@ from typing import Any
 import numpy as np
 
 import edgemtl
-from edgemtl import bundle, frontend, partition
+from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import CpuProgram, NodeReport
+from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
-from edgemtl.golden import make_golden
+from edgemtl.golden import make_golden, make_integer_golden
+from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
-from edgemtl.options import CompileOptions
+from edgemtl.options import CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
+from edgemtl.quantize import qdq
+from edgemtl.quantize.qdq import Distance
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -55,6 +60,23 @@ class CompileResult:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class QuantiseResult:
+    """What quantisation left; sizes in bytes. tasks: how far law, QDQ model and float model are apart, measured."""
+
+    model: str
+    parameters: str
+    model_bytes: int
+    parameters_bytes: int
+    tasks: tuple[Distance, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values; where two are equal, or one is constant, the ratio is null."""
+        finite = [{k: None if v in (math.inf, -math.inf) else v for k, v in asdict(t).items()} for t in self.tasks]
+        return {**asdict(self), "tasks": finite}
+
+
 def quiet(title: str) -> AbstractContextManager[None]:
     """Progress that says nothing."""
     return nullcontext()
@@ -71,13 +93,19 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
         names = choose_tasks(model, options.tasks)
         images = _calibration_images(model, options)
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
-        tasks = partition.partition(model, names, options.pathway, images)
+        tasks = specialise(model, names, options.pathway, images)
+    quantised = _quantised(model, tasks, target, options, images, progress)
     with progress(f"compiling for {target.name}"):
-        program = cpu.compile_cpu(tasks, target, memory_budget=options.memory_budget, precision=options.precision)
-    with progress("asking onnxruntime for the golden outputs"):
-        first = images[0] if images else None
-        golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
-    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *program.notes, *doubts)
+        integers = quantised.integers if quantised else None
+        program = cpu.compile_cpu(tasks, target, memory_budget=options.memory_budget, integers=integers)
+    with progress("making golden inputs and outputs"):
+        first = next(iter(images.values()), None)
+        if quantised:
+            golden, sections, doubts = make_integer_golden(quantised, model, first, options.seed)
+        else:
+            golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
+    made = (*program.notes, *(quantised.notes if quantised else ()), *doubts)
+    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *made)
     with progress(f"writing {output}"):
         manifest = _manifest(path, model, tasks, program, golden, notes)
         content = {program_section(program): program.library, "weights.bin": _weights(program), **sections}
@@ -95,6 +123,56 @@ def check_model(path: Path, target: str, names: Sequence[str]) -> list[NodeRepor
     model = frontend.read_model(path)
     tasks = partition.partition(model, choose_tasks(model, names), "exact")
     return cpu.check(tasks, resolve(target))
+
+
+def compare_model(
+    path: Path, options: CompareOptions, watch: WatchModules | None = None, progress: Progress = quiet
+) -> Comparison:
+    """Compare two ways to run a task of the ONNX file ``path``, layer by layer; torch runs in ``watch``.
+
+    Raises the typed errors of every stage, and InputError for an image the model cannot take.
+    """
+    target = resolve(options.target, 1)
+    with progress(f"reading {path}"):
+        model = describe(frontend.read_model(path), CompileOptions(mean=options.mean, std=options.std))
+        choose_tasks(model, [options.task])
+        images = {str(file): load_input(model, file) for file in compare.list_inputs(options.inputs)}
+        compare.check_inputs(images, model.input)
+        known = read_images(model, options.calibration) if options.calibration is not None else {}
+        names = choose_tasks(model, compare.tasks_needed(options))
+    with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
+        dropping = list(known.values()) if options.pathway == "calibrated" else None
+        tasks = partition.partition(model, names, options.pathway, dropping)
+    with progress(f"making the integers of {len(tasks)} tasks") if options.integer else nullcontext():
+        integers = compare.make_integers(model, tasks, target, options, known)
+    with progress(f"preparing {options.a} and {options.b}"):
+        task = next(made for made in tasks if made.task.name == options.task)
+        pair = compare.make_pair(task, target, options.sides, integers, watch)
+    with progress(f"comparing on {len(images)} images"):
+        limits = Limits(options.least_sqnr_db, options.least_agreement)
+        return compare.compare_sides(pair, task, list(images.values()), limits, integers.notes if integers else ())
+
+
+def quantize_model(path: Path, options: CompileOptions, output: Path, progress: Progress = quiet) -> QuantiseResult:
+    """Quantise the ONNX file ``path`` into the QDQ ONNX ``output`` and the integer parameters beside it, .json.
+
+    Raises the typed errors of every stage; both files are written, after the check of the result, or neither.
+    """
+    files = qdq.plan_files(path, output)
+    with progress(f"reading {path}"):
+        model = describe(frontend.read_model(path), options)
+        names = choose_tasks(model, options.tasks)
+        images = _calibration_images(model, options)
+    with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
+        tasks = specialise(model, names, options.pathway, images)
+    with progress(f"calibrating on {len(images)} images"):
+        quantised = quantise(model, tasks, resolve(options.target), images, options.quantise)
+    with progress("writing QDQ and measuring its distance"):
+        made, distances = make_exchange(path.name, tasks, quantised, images)
+        qdq.write_both(files, made, quantised.parameters, quantised.floats)
+    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *quantised.notes)
+    sizes = files.model.stat().st_size, files.parameters.stat().st_size
+    return QuantiseResult(str(files.model), str(files.parameters), *sizes, distances, notes)
 
 
 def known_targets() -> tuple[CpuTarget, ...]:
@@ -131,10 +209,39 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     return replace(model, input=replace(model.input, mean=options.mean, std=options.std))
 
 
-def _calibration_images(model: MultiTaskModel, options: CompileOptions) -> list[np.ndarray] | None:
-    if options.pathway != "calibrated" or options.calibration is None:
+def specialise(
+    model: MultiTaskModel, names: Sequence[str], pathway: str, images: Mapping[str, np.ndarray]
+) -> tuple[TaskModel, ...]:
+    """The pathway of every task; ``images`` decide in the calibrated pathway only."""
+    return partition.partition(model, names, pathway, list(images.values()) if pathway == "calibrated" else None)
+
+
+def _calibration_images(model: MultiTaskModel, options: CompileOptions) -> dict[str, np.ndarray]:
+    """The images by name; none where nothing asks for them."""
+    wanted = options.pathway == "calibrated" or options.precision == "int8"
+    return read_images(model, options.calibration) if wanted and options.calibration is not None else {}
+
+
+def read_images(model: MultiTaskModel, folder: Path) -> dict[str, np.ndarray]:
+    """Every image of a folder as an input of ``model``, by name. Raises what `load_input` raises."""
+    return {path.name: load_input(model, path) for path in list_images(folder)}
+
+
+def _quantised(
+    model: MultiTaskModel,
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    options: CompileOptions,
+    images: Mapping[str, np.ndarray],
+    progress: Progress,
+) -> Quantised | None:
+    if options.precision != "int8":
         return None
-    return [load_input(model, path) for path in list_images(options.calibration)]
+    if options.parameters is not None:
+        with progress(f"reading {options.parameters}"):
+            return from_parameters(model, tasks, target, options.parameters)
+    with progress(f"calibrating on {len(images)} images"):
+        return quantise(model, tasks, target, images, options.quantise)
 
 
 def load_input(model: MultiTaskModel, path: Path) -> np.ndarray:

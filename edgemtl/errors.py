@@ -28,6 +28,10 @@ class InputError(EdgemtlError):
     """An image, array or label that cannot be used as it is."""
 
 
+class QuantisationError(EdgemtlError):
+    """An integer model that is too far from the float one it was made from."""
+
+
 class UsageError(EdgemtlError):
     """A request that contradicts itself or names something that is not there."""
 

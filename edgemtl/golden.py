@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from edgemtl.bundle import GoldenEntry, crop_input, expand_input, pack_golden
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
 
 Array = NDArray[np.float32]
 
@@ -43,6 +46,27 @@ def make_golden(
             notes.append(
                 f"{task.task.name}: a router hesitates by {margin:.1e} on the golden input; its self-test may fail"
             )
+    return tuple(entries), sections, tuple(notes)
+
+
+def make_integer_golden(
+    quantised: Quantised, model: MultiTaskModel, first_image: Array | None, seed: int
+) -> tuple[tuple[GoldenEntry, ...], dict[str, bytes], tuple[str, ...]]:
+    """A golden pair per integer task: what the law answers, exactly, to ``first_image`` or an input drawn from ``seed``.
+
+    Layers kept in float give the fp32 tolerance, and a rounding may then fall the other way: a note says so.
+    """
+    entries, sections, notes = [], {}, []
+    drawn = np.random.default_rng(seed).standard_normal(model.input.shape, np.float32)
+    stored = crop_input(first_image if first_image is not None else drawn)
+    whole = expand_input(stored, model.input.shape)
+    for name, task in quantised.integers.items():
+        output = run_steps(task.steps, INTEGER, whole)
+        entry, members = pack_golden(name, stored, output, TOLERANCE * np.abs(output).max() if task.kept else 0.0)
+        entries.append(entry)
+        sections.update(members)
+        if task.kept:
+            notes.append(f"{name}: layers in float32 may round otherwise elsewhere; its self-test may fail there")
     return tuple(entries), sections, tuple(notes)
 
 

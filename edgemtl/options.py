@@ -9,10 +9,14 @@ from typing import Literal, get_args
 from edgemtl.errors import UsageError
 
 Pathway = Literal["exact", "window", "calibrated"]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "int8"]
+Method = Literal["minmax", "percentile", "entropy"]
 
 PATHWAYS: tuple[str, ...] = get_args(Pathway)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+METHODS: tuple[str, ...] = get_args(Method)
+SIDES = ("torch", "onnx", "fp32", "int8", "functional")
+"""What can be compared with what."""
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -21,12 +25,35 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class QuantiseOptions:
+    """How to quantise.
+
+    ``method`` is the way ranges are taken. ``keep_float`` are names of layers, with * and ?, that stay in float32.
+    ``least_sqnr_db`` is the least signal-to-noise ratio of any task's output that is accepted, in decibel.
+    ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
+    alone are left, which comparisons call naive.
+
+    Raises UsageError for a value outside its choices.
+    """
+
+    method: Method = "minmax"
+    keep_float: tuple[str, ...] = ()
+    least_sqnr_db: float = 15.0
+    quieten: bool = True
+    correct: bool = True
+
+    def __post_init__(self) -> None:
+        _check_choice("method", self.method, METHODS)
+
+
+@dataclass(frozen=True)
 class CompileOptions:
     """Behaviour of one compilation.
 
     ``tasks`` empty means every task of the model. ``memory_budget`` is in bytes and bounds what the runtime
     allocates: arena, kernel workspaces and transformed weights. ``calibration`` is a folder of images, needed
-    by the calibrated pathway. ``seed`` draws the golden input. ``threads`` is the number of parts the kernels
+    by the calibrated pathway and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where
+    given. ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of parts the kernels
     are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task, kind) fill in
     what a model does not record about its input and its tasks.
 
@@ -39,6 +66,8 @@ class CompileOptions:
     precision: str = "fp32"
     memory_budget: int | None = None
     calibration: Path | None = None
+    parameters: Path | None = None
+    quantise: QuantiseOptions = QuantiseOptions()
     threads: int = 2
     seed: int = 0
     mean: tuple[float, ...] | None = None
@@ -56,3 +85,89 @@ class CompileOptions:
             raise UsageError(
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
             )
+        self._check_precision()
+
+    def _check_precision(self) -> None:
+        if self.precision == "int8" and self.calibration is None and self.parameters is None:
+            raise UsageError(
+                "--precision int8 must come with --calibration FOLDER, from whose images scales are taken, "
+                "or with --parameters FILE from `edgemtl quantize`"
+            )
+        if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
+            raise UsageError("--parameters, --method, --keep-float and --min-sqnr must come with --precision int8")
+        if self.parameters is not None and self.quantise != QuantiseOptions():
+            raise UsageError("--parameters must come without --method, --keep-float and --min-sqnr: the file says them")
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What is compared with what: ``a`` is taken for the truth.
+
+    ``inputs`` are pictures, arrays or folders of them. torch needs ``checkpoint``; int8 and functional need
+    ``calibration`` or ``parameters``, and ``quantise`` says how they are made from images. ``least_sqnr_db`` and
+    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean`` and ``std`` as of CompileOptions.
+
+    Raises UsageError for a name or value outside its choices, and for whatever would have to be guessed.
+    """
+
+    a: str
+    b: str
+    task: str
+    inputs: tuple[Path, ...]
+    checkpoint: Path | None = None
+    calibration: Path | None = None
+    parameters: Path | None = None
+    quantise: QuantiseOptions = QuantiseOptions()
+    target: str = "cpu"
+    pathway: str = "exact"
+    least_sqnr_db: float | None = None
+    least_agreement: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("pathway", self.pathway, PATHWAYS)
+        self._check_sides()
+        self._check_integers()
+        if not self.inputs:
+            raise UsageError("compare must be given at least one --input, a picture, an .npy file or a folder of them")
+        if (self.checkpoint is None) == ("torch" in self.sides):
+            raise UsageError("--checkpoint FILE must be given with torch, and with torch alone: it holds its weights")
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Both names."""
+        return self.a, self.b
+
+    @property
+    def integer(self) -> bool:
+        """Whether a side runs in integers."""
+        return not {"int8", "functional"}.isdisjoint(self.sides)
+
+    def _check_sides(self) -> None:
+        for name in self.sides:
+            if name not in SIDES:
+                raise UsageError(f"compare must be given two of {', '.join(SIDES)}, not {name!r}")
+        if self.a == self.b:
+            raise UsageError(f"compare must be given two different ones of {', '.join(SIDES)}, not {self.a} twice")
+
+    def _check_integers(self) -> None:
+        given = self.calibration is not None, self.parameters is not None
+        chosen = (self.quantise.method, self.quantise.keep_float) != ("minmax", ())
+        dropping = self.pathway == "calibrated"
+        if dropping and not given[0]:
+            raise UsageError("--pathway calibrated must come with --calibration FOLDER, from whose images it is made")
+        if self.integer and not any(given):
+            raise UsageError(
+                "int8 and functional must come with --calibration FOLDER, from whose images scales are taken, "
+                "or with --parameters FILE from `edgemtl quantize`"
+            )
+        if self.integer and all(given) and not dropping:
+            raise UsageError("--calibration and --parameters must not both be given: each says the scales")
+        if not self.integer and (given[1] or chosen or (given[0] and not dropping)):
+            raise UsageError(
+                "--calibration, --parameters, --method and --keep-float must come with int8 or functional, "
+                f"not with {self.a} and {self.b}"
+            )
+        if given[1] and chosen:
+            raise UsageError("--parameters must come without --method and --keep-float: the file says them")

@@ -23,6 +23,7 @@ ORDER = [
     "quantize",
     "codegen",
     "integers",
+    "compare",
     "report",
     "evaluate",
     "golden",
@@ -33,7 +34,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"evaluate", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "driver", "cli"}
 """Only what runs programs knows the runtime."""
 
 DEVICE = {"numpy", "tvm_ffi"}
@@ -46,6 +47,8 @@ OWNERS = {
     "onnxscript": {"frontend", "exporters"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "plotly": {"report"},
+    "jinja2": {"report"},
     "click": {"cli"},
 }
 """Libraries that only these rooms import."""

@@ -109,12 +109,13 @@ class TaskProgram:
 
 @dataclass(frozen=True)
 class Program:
-    """The compiled program: its library and the bytes of each space it works in.
+    """The compiled program: its library and the bytes of each space it works in; precision is fp32 or int8.
 
     The first task of a run starts at step 0, every further one at ``common_prefix_steps``.
     """
 
     device: str
+    precision: str
     target: Target
     library: str
     arena_bytes: int

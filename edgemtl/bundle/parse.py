@@ -118,8 +118,9 @@ def _moe(field: Field) -> MoEEntry:
 
 
 def _program(field: Field) -> Program:
-    device, target, library, arena, prepared, weights, prefix, tasks = field.members(
+    device, precision, target, library, arena, prepared, weights, prefix, tasks = field.members(
         "device",
+        "precision",
         "target",
         "library",
         "arena_bytes",
@@ -130,6 +131,7 @@ def _program(field: Field) -> Program:
     )
     return Program(
         device.choice("cpu"),
+        precision.choice("fp32", "int8"),
         _target(target),
         library.choice("program/cpu.so"),
         arena.integer(0, MAX_BYTES),

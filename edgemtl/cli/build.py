@@ -8,8 +8,21 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import Json, ModelFile, Target, TaskList
-from edgemtl.errors import UsageError
+from edgemtl.cli.flags import (
+    Json,
+    KeepFloat,
+    Kinds,
+    Mean,
+    Method,
+    MinSqnr,
+    ModelFile,
+    Std,
+    Target,
+    TaskList,
+    numbers,
+    pair,
+    quantise_options,
+)
 from edgemtl.options import CompileOptions
 from edgemtl.units import format_bytes, parse_bytes
 
@@ -20,22 +33,24 @@ def compile_(
     target: Target = "cpu",
     task: TaskList = None,
     pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
-    precision: Annotated[str, typer.Option("--precision", help="fp32.")] = "fp32",
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or int8.")] = "fp32",
     memory_budget: Annotated[
         str | None, typer.Option("--memory-budget", help="Most the runtime may allocate, e.g. 8MiB.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Folder of images for --pathway calibrated.")
+        Path | None,
+        typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
     ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
+    ] = None,
+    method: Method = "minmax",
+    keep_float: KeepFloat = None,
+    min_sqnr: MinSqnr = 15.0,
     threads: Annotated[int, typer.Option("--threads", help="Most threads a session can use.")] = 2,
-    mean: Annotated[
-        str | None,
-        typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),
-    ] = None,
-    std: Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    kind: Kinds = None,
     seed: Annotated[int, typer.Option("--seed", help="Draws the golden input.")] = 0,
     json: Json = False,
 ) -> None:
@@ -49,11 +64,13 @@ def compile_(
         precision=precision,
         memory_budget=parse_bytes(memory_budget) if memory_budget else None,
         calibration=calibration,
+        parameters=parameters,
+        quantise=quantise_options(method, keep_float, min_sqnr),
         threads=threads,
         seed=seed,
-        mean=_numbers("mean", mean),
-        std=_numbers("std", std),
-        kinds=tuple(_pair(item) for item in kind or ()),
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        kinds=tuple(pair("--kind", item) for item in kind or ()),
     )
     result = compile_model(model, options, output, step)
     for text in result.notes:
@@ -70,22 +87,6 @@ def compile_(
             )
         ),
     )
-
-
-def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--{name} must be numbers with commas between, one a channel, not {text!r}") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, kind = text.partition("=")
-    if not separator:
-        raise UsageError(f"--kind must be TASK=KIND, not {text!r}")
-    return name, kind
 
 
 def register(app: typer.Typer) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from edgemtl.errors import UsageError
+from edgemtl.options import QuantiseOptions
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model.", metavar="MODEL.onnx")]
 BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="APP.edgemtl")]
@@ -17,6 +18,24 @@ TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task name; r
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads to run with.")]
 Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
 
+Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: minmax, percentile or entropy.")]
+KeepFloat = Annotated[
+    list[str] | None, typer.Option("--keep-float", help="Layer to keep in float32, with * and ?; repeatable.")
+]
+MinSqnr = Annotated[float, typer.Option("--min-sqnr", help="Least signal-to-noise ratio of a task's output in dB.")]
+
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),
+]
+Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")]
+
+
+def quantise_options(method: str, keep_float: Sequence[str] | None, min_sqnr: float) -> QuantiseOptions:
+    """The three in one."""
+    return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr)
+
 
 def chosen_tasks(asked: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     """``asked`` in its order, or every known task. Raises UsageError for a name the model does not have."""
@@ -24,3 +43,21 @@ def chosen_tasks(asked: Sequence[str] | None, known: Sequence[str]) -> tuple[str
         if name not in known:
             raise UsageError(f"--task must be one of {', '.join(known)}, not {name!r}")
     return tuple(dict.fromkeys(asked)) if asked else tuple(known)
+
+
+def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
+    """Numbers with commas between, one a channel. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{flag} must be numbers with commas between, one a channel, not {text!r}") from None
+
+
+def pair(flag: str, text: str) -> tuple[str, str]:
+    """The two sides of TASK=KIND. Raises UsageError for anything else."""
+    name, separator, kind = text.partition("=")
+    if not separator:
+        raise UsageError(f"{flag} must be TASK=KIND, not {text!r}")
+    return name, kind

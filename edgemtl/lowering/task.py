@@ -39,9 +39,9 @@ def group_task(name: str, model: ir.Model) -> Grouped:
 def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | None = frozenset()) -> Lowered:
     """The steps of a task.
 
-    ``forbidden`` names prepared buffers there is no memory for; None forbids all. The image is read from the buffer "image",
-    the result is written to the buffer "output"; all other buffers are the arena's. Raises UnsupportedError for a
-    node nothing runs and for an output that is not float32.
+    ``forbidden`` names prepared buffers there is no memory for; None forbids all. The image is read from the buffer
+    "image", the result is written to the buffer "output"; all other buffers are the arena's. Raises UnsupportedError
+    for a node nothing runs and for an output that is not float32.
     """
     if dtype_of(task.output) != "float32":
         reason = f"a task's output must be float32, not {dtype_of(task.output)}"

@@ -40,7 +40,7 @@ class Ending:
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
     """Raises UnsupportedError for an activation in front of 16 bits, which no table can hold."""
-    wanted = writer.output_tensor()
+    wanted = writer.output_tensor(activation)
     if wanted.dtype == "int16":
         if activation:
             reason = f"{activation} has an integer form in 8 bits only, and a reader wants 16"
@@ -103,7 +103,11 @@ def write_linear(writer: Writer, spec: specs.LinearSpec) -> None:
 
 def plan_qkv(writer: Writer) -> Ending:
     """q, k and v side by side: see `attention_scales`. K and V become weights, so that all keep off -128."""
-    index = next(i for i, s in enumerate(writer.float_steps) if writer.source.outputs[0].buffer in _reads(s))
+    reading = (i for i, s in enumerate(writer.float_steps) if writer.source.outputs[0].buffer in _reads(s))
+    index = next(reading, None)
+    if index is None:
+        reason = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
+        raise UnsupportedError(writer.name, reason, "keep the layer and the attention in float (--keep-float)")
     spec = writer.float_steps[index].spec
     assert isinstance(spec, specs.AttentionSpec)
     reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")

@@ -50,6 +50,9 @@ def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset
             wanted = found[step.outputs[0].buffer]
             found[step.inputs[0].buffer] |= wanted
             continue
+        if isinstance(step.spec, specs.LinearSpec) and step.spec.residual and index not in kept:
+            # The sum with the residual is one of 16 bits, whoever reads it.
+            found[step.outputs[0].buffer].add("stream")
         for need, view in zip(_all(step, index in kept), step.inputs, strict=False):
             found[view.buffer].add(need)
     return {buffer: frozenset(wanted) for buffer, wanted in found.items()}

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
 import numpy as np
 from onnxruntime.quantization.calibrate import HistogramCollector
 
@@ -61,6 +62,19 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
         watcher.add(IMAGE, image)
         run_steps(steps, FLOAT, image, watcher.watch)
     return Observation(watcher.ranges(), dict(watcher.channels))
+
+
+def parts_of(spec: object) -> tuple[str, ...]:
+    """What is observed of a step besides its output: sums in front of a curve, or q, k and v."""
+    match spec:
+        case specs.LinearSpec() | specs.ExpertSpec():
+            return ("pre",) if spec.activation else ()
+        case specs_conv.Conv2dSpec():
+            return ("pre",) if spec.activation not in ("", "relu") else ()
+        case specs.AttentionSpec():
+            return ("q", "k", "v")
+        case _:
+            return ()
 
 
 class _Watcher:

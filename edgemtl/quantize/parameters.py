@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.lowering.ir import Array, Step
-from edgemtl.quantize.observe import Observation, Range
+from edgemtl.lowering.ir import IMAGE, Array, Step
+from edgemtl.quantize.observe import Observation, Range, parts_of
+from edgemtl.tvm_bridge import specs
 
 SCHEMA_VERSION = 1
+DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError
+"""What reading a file that is no file of parameters may run into."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,10 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
         version = document["schema_version"]
         held = _parse(document)
         layers = {task: entry["layers"] for task, entry in document["tasks"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except DAMAGE as error:
         raise ConfigError(
-            f"{path}: must be a file of integer parameters, {type(error).__name__}: {error}; make it with `edgemtl quantize`"
+            f"{path}: must be a file of integer parameters, {type(error).__name__}: {error}; "
+            "make it with `edgemtl quantize`"
         ) from None
     if version != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schema_version must be {SCHEMA_VERSION}, not {version!r}; make the file again")
@@ -91,7 +95,22 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
     for task, lowered in steps.items():
         if layers.get(task) != [step.origin[0] for step in lowered]:
             raise UsageError(f"{path}: must hold task {task} with these layers; quantise again with the same options")
+        if not _is_complete(held.tasks[task].seen, lowered) or task not in held.sqnr_db:
+            raise ConfigError(f"{path}: must say what was observed of every layer of task {task}; make the file again")
     return held
+
+
+def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
+    """Whether an observation holds what `observe` sees of these steps."""
+    names = {IMAGE, *map(str, range(len(steps)))}
+    names |= {f"{index}.{part}" for index, step in enumerate(steps) for part in parts_of(step.spec)}
+    widths = {index: step.spec.dim for index, step in enumerate(steps) if isinstance(step.spec, specs.LayerNormSpec)}
+    good = all(np.isfinite(array).all() and (array >= 0).all() for array in seen.channels.values())
+    return (
+        names == set(seen.ranges)
+        and good
+        and {i: c.shape for i, c in seen.channels.items()} == {index: (width,) for index, width in widths.items()}
+    )
 
 
 def _parse(document: dict[str, Any]) -> Parameters:

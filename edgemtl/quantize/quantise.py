@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgemtl.errors import QuantisationError
+from edgemtl.errors import ConfigError, QuantisationError
 from edgemtl.lowering.ir import Array, Constant, Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, share_ranges
@@ -19,6 +19,7 @@ from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.parameters import Parameters, TaskParameters
 from edgemtl.quantize.reference import FLOAT
+from edgemtl.quantize.weights import BIAS_LIMIT
 
 CORRECTION_IMAGES = 16
 """Images that bias correction looks at; a channel's mean is settled long before."""
@@ -40,8 +41,8 @@ def calibrate(
     for task, found in sqnr.items():
         if not found >= options.least_sqnr_db:
             raise QuantisationError(
-                f"{task} must keep a signal-to-noise ratio of {options.least_sqnr_db:g} dB in int8, not {found:.1f} dB; "
-                "find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
+                f"{task} must keep a signal-to-noise ratio of {options.least_sqnr_db:g} dB in int8, not {found:.1f} dB"
+                "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
             )
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
     found = Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr)
@@ -49,7 +50,10 @@ def calibrate(
 
 
 def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
-    """The integer tasks that these parameters stand for: the same as `calibrate` returned with them."""
+    """The integer tasks that these parameters stand for: the same as `calibrate` returned with them.
+
+    Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
+    """
     observed = {task: parameters.tasks[task].seen for task in tasks}
     plain = build_integer(tasks, share_ranges(tasks, observed), parameters.keep_float)
     return {task: _corrected(made, parameters.tasks[task].corrections) for task, made in plain.items()}
@@ -80,6 +84,12 @@ def _corrected(plain: IntegerTask, corrections: Mapping[int, Array]) -> IntegerT
     steps = list(plain.steps)
     places = {place.step: place.constants[0] for place in plain.correctable}
     for at, difference in corrections.items():
+        held = steps[at].constants[places[at]].array if at in places else np.zeros(0)
+        if difference.shape != held.shape or np.any(np.abs(held + difference.astype(float)) > BIAS_LIMIT):
+            raise ConfigError(
+                f"integer parameters of {plain.task} must correct biases it has, by what they can hold, "
+                f"not those of step {at} by {difference.size} numbers; make the file again"
+            )
         steps[at] = _with_bias(steps[at], places[at], difference)
     return replace(plain, steps=tuple(steps))
 

@@ -110,14 +110,14 @@ class Writer:
         if size is not None:
             self._sizes[buffer] = size
 
-    def output_tensor(self, what: str = "") -> Tensor:
-        """The tensor the readers of the step's first output want, without an activation's table."""
+    def output_tensor(self, activation: str = "") -> Tensor:
+        """The tensor the readers of the step's first output want; float ones take 8 bits behind an activation."""
         wanted = self.needs.get(self.source.outputs[0].buffer, frozenset())
         if "logits" in wanted:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in wanted:
             return Tensor("int16", self.stream)
-        if "final" in wanted or wanted == {"float"}:
+        if "final" in wanted or (wanted == {"float"} and not activation):
             return wide(self.range().reach, self.name)
         return affine(self.range(), self.name)
 

@@ -15,8 +15,8 @@ Role = Literal["input", "output", "weight", "weights_space", "workspace"]
 class Operand:
     """One pointer of a kernel; all are 64-byte aligned.
 
-    "weights_space" is the whole weights section as a float32 array, for kernels that find their weights by a table
-    of element offsets (experts); its shape is (0,).
+    "weights_space" is the whole weights section as an array of float32 or int32, for kernels that find their weights
+    by a table of element offsets (experts); its shape is (0,).
     """
 
     name: str

@@ -7,6 +7,7 @@ shift per channel, int32. Arrays are row-major; images are channels-last, [H, W,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from edgemtl.hw.law import Finish
 
@@ -175,9 +176,10 @@ class DequantiseImageSpec:
 
 @dataclass(frozen=True)
 class QuantiseSpec:
-    """`law.quantise_image` of float32 [size] to int8 [size], behind a layer that is kept in float."""
+    """`law.quantise` of float32 [size] to int8 or int16 [size], behind a layer that is kept in float."""
 
     size: int
+    dtype: Literal["int8", "int16"]
     inverse_scale: float
     zero: int
 

@@ -32,8 +32,8 @@ class Options:
     """One training run.
 
     The learning rate warms up over ``warmup`` steps, follows a cosine laid out for ``horizon`` steps, and
-    over the last ``cooldown`` of ``steps`` goes down to 1% in a straight line.  ``balance``, ``information``
-    and ``margin`` weigh the gates' losses, ``ema`` is the decay of the averaged weights.
+    over the last ``cooldown`` of ``steps`` goes down to 1% in a straight line.  ``balance``, ``information``,
+    ``margin`` and ``size`` weigh the gates' losses, ``ema`` is the decay of the averaged weights.
     """
 
     steps: int = 3100
@@ -47,6 +47,7 @@ class Options:
     balance: float = 0.01
     information: float = 0.03
     margin: float = 0.02
+    size: float = 0.001
     ema: float = 0.995
     seed: int = 0
     threads: int = 2

@@ -50,7 +50,7 @@ class M3ViT(nn.Module):
         """The gates' losses of the last forward pass in training mode, summed over layers."""
         losses = [layer.losses for layer in self.moe_layers() if layer.losses is not None]
         if not losses:
-            return GateLosses(*self.backbone.pos_embed.new_zeros(3))
+            return GateLosses(*self.backbone.pos_embed.new_zeros(len(GateLosses._fields)))
         return GateLosses(*(torch.stack(parts).sum() for parts in zip(*losses, strict=True)))
 
     @contextmanager

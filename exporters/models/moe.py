@@ -15,6 +15,7 @@ from edgemtl.exporters.models.routing import (
     Window,
     balance,
     columns,
+    logits_size,
     missing_information,
     missing_margin,
     route,
@@ -185,8 +186,9 @@ class MoE(nn.Module):
             together = torch.cat(logits)
             return GateLosses(
                 balance(together, torch.cat(noisy), k, std),
-                missing_information(logits, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
+                missing_information(logits, k, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
                 missing_margin(together, k, WANTED_MARGIN),
+                logits_size(together),
             )
         windows = [columns(self.config.window(task)) for task in tasks]
         seen = [z[:, open_] for z, open_ in zip(logits, windows, strict=True)]
@@ -195,6 +197,7 @@ class MoE(nn.Module):
             torch.stack([balance(z, n, k, std) for z, n in zip(seen, heard, strict=True)]).mean(),
             seen[0].new_zeros(()),
             missing_margin(torch.cat(seen), k, WANTED_MARGIN),
+            logits_size(torch.cat(seen)),
         )
 
     def start_counting(self) -> None:

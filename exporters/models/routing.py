@@ -39,11 +39,13 @@ class GateLosses(NamedTuple):
     balance: experts are used evenly over all tasks together (see `balance`).
     information: nats that an expert's use does not yet tell about the task (see `missing_information`).
     margin: how far the k-th logit is from a clear lead over the next (see `missing_margin`).
+    size: mean squared log-sum-exp of the logits, which keeps them from drifting (ST-MoE, arXiv 2202.08906).
     """
 
     balance: Tensor
     information: Tensor
     margin: Tensor
+    size: Tensor
 
 
 def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
@@ -58,13 +60,14 @@ def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
     return 0.5 * (_cv_squared(logits.softmax(-1).sum(0)) + _cv_squared(load.sum(0)))
 
 
-def missing_information(logits: Sequence[Tensor], wanted_nats: float) -> Tensor:
+def missing_information(logits: Sequence[Tensor], k: int, wanted_nats: float) -> Tensor:
     """How much the mutual information of task and expert falls short of ``wanted_nats``; 0 where it does not.
 
-    logits: gate logits [T, E] of each task, tasks equally likely. log 2 nats are what tasks have that use a half
-    of the experts each, every expert being used alike. The measure is Mod-Squad's (arXiv 2212.08066, section 3.3).
+    logits: gate logits [T, E] of each task, tasks equally likely; an expert is used as much as its probability says
+    where it is among a token's k. log 2 nats are what tasks have that use a half of the experts each, every expert
+    being used alike. The measure is Mod-Squad's (arXiv 2212.08066, section 3.3).
     """
-    use = torch.stack([z.float().softmax(-1).mean(0) for z in logits])
+    use = torch.stack([_use(z.float(), k) for z in logits])
     return (wanted_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).clamp(min=0)
 
 
@@ -79,8 +82,21 @@ def missing_margin(logits: Tensor, k: int, wanted: float) -> Tensor:
     return (wanted - (top[:, -2] - top[:, -1])).clamp(min=0).mean()
 
 
+def logits_size(logits: Tensor) -> Tensor:
+    """Mean over tokens [T, E] of the squared log-sum-exp of the logits."""
+    return logits.float().logsumexp(-1).square().mean()
+
+
+def _use(logits: Tensor, k: int) -> Tensor:
+    """The share [E] of each expert in what the tokens [T, E] choose, by probability."""
+    chosen = logits >= logits.topk(k, dim=-1).values[:, -1:]
+    use = (logits.softmax(-1) * chosen).sum(0)
+    return use / use.sum()
+
+
 def _entropy(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(-1)
+    # The slope of -p log p is infinite at 0.
+    return torch.special.entr(probabilities.clamp(min=1e-6)).sum(-1)
 
 
 def _cv_squared(x: Tensor) -> Tensor:

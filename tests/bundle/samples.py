@@ -94,6 +94,7 @@ def _program() -> dict[str, Any]:
     }
     return {
         "device": "cpu",
+        "precision": "fp32",
         "target": target,
         "library": "program/cpu.so",
         "arena_bytes": 4096,

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from edgemtl.codegen.cpu import CpuProgram, check, compile_cpu
-from edgemtl.codegen.cpu.graph import shape_of
+from edgemtl.lowering.graph import shape_of
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import InputSpec, Task
 from edgemtl.partition import TaskModel

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgemtl.codegen.cpu import compile_cpu
-from edgemtl.codegen.cpu.lowering import group_task
+from edgemtl.lowering.task import group_task
 from edgemtl.codegen.cpu.memory import Layout, fit, lay_out
 from edgemtl.errors import BudgetError
 from edgemtl.exporters.models import preset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.codegen.cpu.ir import IMAGE, OUTPUT, Constant, Step, dense
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, dense
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from edgemtl.exporters.models.routing import balance
+from edgemtl.exporters.models.moe import WANTED_MARGIN, WANTED_NATS
+from edgemtl.exporters.models.routing import (
+    GateLosses,
+    balance,
+    logits_size,
+    missing_information,
+    missing_margin,
+)
 from tests.exporters.numpy_model import choose, softmax
 from tests.exporters.small import images, small_model
 
@@ -38,26 +45,73 @@ def test_balance_loss_of_even_gates_is_nothing():
     assert float(balance(torch.zeros(9, 4), torch.zeros(9, 4), 2, 0.25)) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("overrides", [{}, dict(routing="window", experts_per_task=3)], ids=["all", "window"])
-def test_balance_loss_is_the_mean_over_tasks_summed_over_layers(overrides, monkeypatch):
+@pytest.mark.parametrize(("overrides", "calls"), [({}, 1), (dict(routing="window", experts_per_task=3), 3)])
+def test_balance_is_over_all_tasks_together_or_within_each_window_and_summed_over_layers(overrides, calls, monkeypatch):
     model = small_model(**overrides).train()
     seen = []
 
     def spy(logits, noisy, k, std):
         seen.append(balance(logits, noisy, k, std))
-        assert noisy.shape[1] == logits.shape[1] == round(1 / std) == (3 if overrides else 5)
+        assert noisy.shape == logits.shape == (4 * 7 * (1 if overrides else 3), 3 if overrides else 5)
         assert (noisy - logits).std().item() == pytest.approx(std, rel=0.4)
         return seen[-1]
 
     monkeypatch.setattr("edgemtl.exporters.models.moe.balance", spy)
     model.forward_all(images(model.config, 4))
-    assert len(seen) == 2 * 3
-    assert model.balance_loss().item() == pytest.approx(sum(loss.item() for loss in seen) / 3, rel=1e-5)
+    assert len(seen) == 2 * calls
+    assert model.gate_losses().balance.item() == pytest.approx(sum(loss.item() for loss in seen) / calls, rel=1e-5)
 
 
-def test_balance_loss_of_a_dense_model_and_before_any_pass():
-    assert float(small_model(moe_blocks=()).balance_loss()) == 0
-    assert float(small_model().balance_loss()) == 0
+def test_information_is_that_of_task_and_expert_among_the_chosen():
+    """Two tasks with experts of their own know log 2 nats; two that choose alike know nothing."""
+    apart = [torch.tensor([[5.0, 4.0, 0.0, -1.0]] * 6), torch.tensor([[-1.0, 0.0, 4.0, 5.0]] * 6)]
+    assert float(missing_information(apart, 2, 1.0)) == pytest.approx(1 - math.log(2), abs=1e-4)
+    assert float(missing_information(apart, 2, 0.5)) == 0
+    assert float(missing_information([apart[0], apart[0]], 2, 1.0)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_information_pulls_apart_tasks_that_choose_alike_and_never_gives_nan():
+    logits = [torch.full((5, 4), -200.0), torch.randn(5, 4)]
+    leaves = [z.requires_grad_() for z in logits]
+    missing_information(leaves, 2, 1.0).backward()
+    assert all(bool(leaf.grad.isfinite().all()) for leaf in leaves)
+    assert bool(leaves[1].grad.any())
+
+
+def test_margin_is_what_the_kth_logit_lacks_of_its_lead():
+    logits = torch.tensor([[3.0, 2.0, 1.9, 0.0], [3.0, 2.0, 1.0, 0.0]])
+    assert float(missing_margin(logits, 2, 0.5)) == pytest.approx((0.4 + 0.0) / 2, abs=1e-6)
+    assert float(missing_margin(logits, 4, 0.5)) == 0
+
+
+def test_size_is_the_mean_squared_log_sum_exp():
+    logits = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    expected = (math.log(2) ** 2 + (1 + math.log(2)) ** 2) / 2
+    assert float(logits_size(logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_losses_of_a_pass_are_those_of_its_logits(monkeypatch):
+    model = small_model().train()
+    wanted = []
+
+    def spy(logits, k, nats):
+        assert (len(logits), k, nats) == (3, 2, WANTED_NATS)
+        together = torch.cat(list(logits))
+        wanted.append((missing_margin(together, k, WANTED_MARGIN), logits_size(together)))
+        return missing_information(logits, k, nats)
+
+    monkeypatch.setattr("edgemtl.exporters.models.moe.missing_information", spy)
+    model.forward_all(images(model.config, 4))
+    losses = model.gate_losses()
+    assert float(losses.margin) == pytest.approx(sum(float(margin) for margin, _ in wanted), rel=1e-5)
+    assert float(losses.size) == pytest.approx(sum(float(size) for _, size in wanted), rel=1e-5)
+
+
+def test_gate_losses_of_a_dense_model_and_before_any_pass():
+    for model in (small_model(moe_blocks=()), small_model()):
+        losses = model.gate_losses()
+        assert isinstance(losses, GateLosses)
+        assert [float(loss) for loss in losses] == [0, 0, 0, 0]
 
 
 @torch.no_grad()
@@ -74,7 +128,7 @@ def test_noise_in_training_only():
 def test_every_parameter_learns(routing):
     model = small_model(**routing).train()
     out = model.forward_all(images(model.config, 4))
-    loss = sum(map_.square().mean() for map_ in out.values()) + model.balance_loss()
+    loss = sum(map_.square().mean() for map_ in out.values()) + sum(model.gate_losses())
     loss.backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     # A bias before a normalisation moves nothing.

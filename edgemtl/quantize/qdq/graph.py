@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgemtl.lowering.ir import Array
+from edgemtl.quantize.tensors import Tensor
 
-Attribute = int | float | str | Sequence[int]
+Attributes = Mapping[str, int | float | str | Sequence[int]]
+NONE: Attributes = MappingProxyType({})
+Function = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph by its name, and its shape."""
+    """A value of the graph by its name, and its shape; ``tensor`` is what integers stand for, None of real numbers."""
 
     name: str
     shape: tuple[int, ...]
+    tensor: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -32,40 +38,56 @@ class Value:
 class GraphBuilder:
     """Nodes and initializers in the order they were written; ``origin`` begins the names of new nodes.
 
-    ``taken`` are names that no new node or value may have.
+    ``taken`` are names that no new node or value may have; ``functions`` are by name and overload.
     """
 
     taken: set[str]
     origin: str = ""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
+    functions: dict[tuple[str, str], onnx.FunctionProto] = field(default_factory=dict)
     _known: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
     _makers: dict[str, tuple[str, Value, tuple[int, ...]]] = field(default_factory=dict)
 
     def node(
-        self, kind: str, inputs: Sequence[str], count: int = 1, domain: str = "", **attributes: Attribute
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        attributes: Attributes = NONE,
+        count: int = 1,
+        function: Function = ("", ""),
     ) -> tuple[str, ...]:
-        """The outputs of a node; one that is there already where it would be the same."""
+        """The outputs of a node; one that is there already where it would be the same.
+
+        ``function``: domain and overload of a node that is no standard operator.
+        """
         frozen = tuple((k, v if isinstance(v, int | float | str) else tuple(v)) for k, v in sorted(attributes.items()))
-        key = (kind, domain, tuple(inputs), count, frozen)
+        key = (kind, function, tuple(inputs), count, frozen)
         if key not in self._known:
             name = self.unused(f"{self.origin}/{kind}" if self.origin else kind)
             outputs = tuple(f"{name}:{i}" for i in range(count)) if count > 1 else (f"{name}:out",)
-            self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name, domain=domain, **attributes))
+            made = helper.make_node(kind, list(inputs), list(outputs), name, None, *function)
+            made.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+            self.nodes.append(made)
             self._known[key] = outputs
         return self._known[key]
 
     def op(
-        self, kind: str, inputs: Sequence[Value], shape: tuple[int, ...], domain: str = "", **attributes: Attribute
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        shape: tuple[int, ...],
+        attributes: Attributes = NONE,
+        function: Function = ("", ""),
     ) -> Value:
         """The one output, of this shape, of a node."""
-        (made,) = self.node(kind, [value.name for value in inputs], 1, domain, **attributes)
+        (made,) = self.node(kind, [value.name for value in inputs], attributes, 1, function)
         return Value(made, shape)
 
     def constant(self, name: str, array: Array) -> Value:
         """An initializer; one of the same contents where there is one."""
         array = np.ascontiguousarray(array)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._known:
             made = self.unused(name)
             self.initializers.append(numpy_helper.from_array(array, made))
@@ -92,7 +114,7 @@ class GraphBuilder:
             x = source
         if x.shape == shape:
             return x
-        made = self.op("Reshape", (x, self.ints(shape)), shape)
+        made = replace(self.op("Reshape", (x, self.ints(shape)), shape), tensor=x.tensor)
         self._makers[made.name] = "Reshape", x, ()
         return made
 
@@ -103,9 +125,25 @@ class GraphBuilder:
             return x
         if kind == "Transpose" and tuple(before[axis] for axis in perm) == tuple(range(len(perm))):
             return source
-        made = self.op("Transpose", (x,), tuple(x.shape[axis] for axis in perm), perm=perm)
+        turned = self.op("Transpose", (x,), tuple(x.shape[axis] for axis in perm), {"perm": perm})
+        made = replace(turned, tensor=x.tensor)
         self._makers[made.name] = "Transpose", x, perm
         return made
+
+    def quantise(self, x: Value, tensor: Tensor) -> Value:
+        """A value as the integers of a tensor; as it is where the tensor is kept in float."""
+        if tensor.dtype == "float32":
+            return x
+        return replace(self.op("QuantizeLinear", (x, *self.scale_of(tensor)), x.shape), tensor=tensor)
+
+    def real(self, x: Value) -> Value:
+        """The real numbers that integers stand for."""
+        return x if x.tensor is None else self.op("DequantizeLinear", (x, *self.scale_of(x.tensor)), x.shape)
+
+    def scale_of(self, tensor: Tensor) -> tuple[Value, Value]:
+        """Scale and zero of a tensor as constants."""
+        scale = self.constant("scale", np.array(tensor.scale, np.float32))
+        return scale, self.constant("zero", np.array(tensor.zero, tensor.dtype))
 
     def add(self, x: Value, y: Value) -> Value:
         """A sum that has the shape of ``x``."""
@@ -122,5 +160,3 @@ def rows_of(graph: GraphBuilder, image: Value) -> Value:
     """An image [1, C, H, W] as rows [H * W, C]."""
     _, channels, height, width = image.shape
     return graph.reshape(graph.transpose(image, (0, 2, 3, 1)), (height * width, channels))
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -29,7 +29,8 @@ def read(graph: GraphBuilder, held: Value, view: View) -> Value:
     block = graph.reshape(held, cut.shape)
     if cut.sizes != cut.shape:
         ends = tuple(start + size for start, size in zip(cut.starts, cut.sizes, strict=True))
-        block = graph.op("Slice", (block, graph.ints(cut.starts), graph.ints(ends)), cut.sizes)
+        part = graph.op("Slice", (block, graph.ints(cut.starts), graph.ints(ends)), cut.sizes)
+        block = replace(part, tensor=held.tensor)
     return graph.reshape(graph.transpose(block, cut.perm), view.shape)
 
 
@@ -56,4 +57,4 @@ def _gather(graph: GraphBuilder, held: Value, view: View) -> Value:
     for axis, (length, stride) in enumerate(zip(view.shape, view.strides, strict=True)):
         index += (np.arange(length) * stride).reshape(-1, *(1,) * (len(view.shape) - axis - 1))
     flat = graph.reshape(held, (held.size,))
-    return graph.op("Gather", (flat, graph.constant("places", index)), view.shape)
+    return replace(graph.op("Gather", (flat, graph.constant("places", index)), view.shape), tensor=held.tensor)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edgemtl.lowering.ir import Array
-from edgemtl.quantize.qdq.graph import Value, planes, rows_of
+from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import combine, experts, route
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
@@ -40,7 +40,7 @@ def _embed(task: TaskWriter) -> None:
     table = task.step.constants[3]
     scale = task.tensor(task.step.outputs[0].buffer).scale
     added = task.dequantised(table.name, table.array, np.array(scale), 0)
-    y = task.graph.op("MatMul", (task.input(), task.weight(layer, 1)), (task.step.spec.patches, layer.weight.shape[1]))
+    y = task.graph.op("MatMul", (task.input(), task.weight(layer, 1)), (task.spec.patches, layer.weight.shape[1]))
     _embedded(task, task.graph.add(y, task.bias(layer.bias)), added)
 
 
@@ -55,7 +55,7 @@ def _embed_float(task: TaskWriter) -> None:
 def _embedded(task: TaskWriter, tokens: Value, table: Value) -> None:
     if leading := task.source.leading:
         nothing = task.graph.constant("leading", np.zeros((leading, task.source.dim), np.float32))
-        tokens = task.graph.op("Concat", (nothing, tokens), table.shape, axis=0)
+        tokens = task.graph.op("Concat", (nothing, tokens), table.shape, {"axis": 0})
     task.write(task.graph.add(tokens, table))
 
 
@@ -63,7 +63,7 @@ def _layer_norm(task: TaskWriter) -> None:
     """gamma are the halvings, beta is the offset: the rest lies in the readers' weights."""
     halvings, offset = (constant.array.astype(np.float64) for constant in task.step.constants)
     stream = task.tensor(task.step.inputs[0].buffer).scale
-    epsilon = task.step.spec.epsilon * stream**2 / task.source.dim**2
+    epsilon = task.spec.epsilon * stream**2 / task.source.dim**2
     scale = task.tensor(task.step.outputs[0].buffer).scale
     _normalised(task, 2.0**-halvings, offset * scale, epsilon)
 
@@ -76,59 +76,65 @@ def _layer_norm_float(task: TaskWriter) -> None:
 def _normalised(task: TaskWriter, gamma: Array, beta: Array, epsilon: float) -> None:
     name, x = task.step.constants[0].name, task.input()
     constants = (task.graph.constant(name, array.astype(np.float32)) for array in (gamma, beta))
-    task.write(task.graph.op("LayerNormalization", (x, *constants), x.shape, axis=-1, epsilon=epsilon))
+    task.write(task.graph.op("LayerNormalization", (x, *constants), x.shape, {"axis": -1, "epsilon": epsilon}))
 
 
 def _attention(task: TaskWriter) -> None:
     spec, graph = task.source, task.graph
-    query, key, value = (_heads(task, part) for part in _split(task))
+    axes = (1, 0, 2), (1, 2, 0), (1, 0, 2)
+    query, key, value = (_heads(task, part, perm) for part, perm in zip(_split(task), axes, strict=True))
     shape = (spec.heads, spec.tokens, spec.tokens)
-    scores = graph.op("MatMul", (query, graph.transpose(key, (0, 2, 1))), shape)
+    scores = graph.op("MatMul", (query, key), shape)
     scaled = graph.op("Mul", (scores, graph.constant("score_scale", np.array(spec.scale, np.float32))), shape)
-    weights = graph.op("Softmax", (scaled,), shape, axis=-1)
-    y = graph.op("MatMul", (weights, value), (spec.heads, spec.tokens, spec.head_dim))
-    task.write(graph.reshape(graph.transpose(y, (1, 0, 2)), (spec.tokens, spec.heads * spec.head_dim)))
+    weights = graph.op("Softmax", (scaled,), shape, {"axis": -1})
+    y = task.rounded(graph.op("MatMul", (weights, value), (spec.heads, spec.tokens, spec.head_dim)))
+    task.place(graph.reshape(graph.transpose(y, (1, 0, 2)), (spec.tokens, spec.heads * spec.head_dim)))
 
 
 def _split(task: TaskWriter) -> list[Value]:
     """q, k and v, each rounded to its own steps."""
     tokens, width = task.source.tokens, task.source.heads * task.source.head_dim
     packed = task.graph.reshape(task.input(), (tokens, 3 * width))
-    names = task.graph.node("Split", [packed.name, task.graph.ints([width] * 3).name], 3, axis=1)
+    names = task.graph.node("Split", [packed.name, task.graph.ints([width] * 3).name], {"axis": 1}, 3)
     values, scales = [Value(name, (tokens, width)) for name in names], task.tensor(task.step.inputs[0].buffer).parts
     if scales is None:
         return values
-    return [task.pair(value, Tensor("int8", scale)) for value, scale in zip(values, scales, strict=True)]
+    return [task.graph.quantise(v, Tensor("int8", scale)) for v, scale in zip(values, scales, strict=True)]
 
 
-def _heads(task: TaskWriter, part: Value) -> Value:
+def _heads(task: TaskWriter, part: Value, perm: tuple[int, ...]) -> Value:
+    """Rows [T, heads d] as real numbers [T, heads, d], the axes in another order."""
     split = task.graph.reshape(part, (task.source.tokens, task.source.heads, task.source.head_dim))
-    return task.graph.transpose(split, (1, 0, 2))
+    return task.graph.real(task.graph.transpose(split, perm))
 
 
 def _conv(task: TaskWriter) -> None:
     spec, layer = task.source, task.layer()
-    image = planes(task.graph, task.input(), spec.height, spec.width)
-    geometry = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
+    image = task.graph.real(planes(task.graph, task.held(), spec.height, spec.width))
+    geometry: Attributes = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
     operands = (image, task.weight(layer, 0), task.bias(layer.bias))
-    y = task.graph.op("Conv", operands, (1, spec.cout, spec.out_height, spec.out_width), **geometry)
+    y = task.graph.op("Conv", operands, (1, spec.cout, spec.out_height, spec.out_width), geometry)
     task.place(rows_of(task.graph, task.rounded(task.activated(y))))
 
 
 def _resize(task: TaskWriter) -> None:
     spec, graph = task.source, task.graph
-    image = planes(graph, task.input(), spec.height, spec.width)
+    image = graph.real(planes(graph, task.held(), spec.height, spec.width))
     shape = (1, spec.channels, spec.out_height, spec.out_width)
     if shape != image.shape:
         nothing, sizes = Value("", ()), graph.ints(shape)
-        image = graph.op("Resize", (image, nothing, nothing, sizes), shape, mode="linear")
+        image = graph.op("Resize", (image, nothing, nothing, sizes), shape, {"mode": "linear"})
     image = task.rounded(image)
     task.place(image if spec.planar else rows_of(graph, image))
 
 
 def _converted(task: TaskWriter) -> None:
-    """To another tensor; back to float, what is there already."""
     task.write(task.input())
+
+
+def _copied(task: TaskWriter) -> None:
+    """The same values in another place, or as real numbers, which readers make of them anyway."""
+    task.place(task.held())
 
 
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
@@ -153,10 +159,10 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     q.QCombineSpec: combine,
     specs.CombineSpec: combine,
     q.QuantiseSpec: _converted,
-    q.DequantiseSpec: _converted,
+    q.DequantiseSpec: _copied,
     q.ConvertSpec: _converted,
-    q.QCopySpec: _converted,
-    specs.CopySpec: _converted,
+    q.QCopySpec: _copied,
+    specs.CopySpec: _copied,
 }
 
 

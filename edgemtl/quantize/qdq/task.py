@@ -11,11 +11,11 @@ import numpy as np
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.lowering.ir import IMAGE, Array, Step
 from edgemtl.quantize.build import IntegerTask
-from edgemtl.quantize.qdq.graph import GraphBuilder, Value
+from edgemtl.quantize.qdq.graph import Attributes, GraphBuilder, Value
 from edgemtl.quantize.qdq.places import read
 from edgemtl.quantize.tensors import Tensor
 
-CURVES: Mapping[str, tuple[str, dict[str, str]]] = {
+CURVES: Mapping[str, tuple[str, Attributes]] = {
     "relu": ("Relu", {}),
     "gelu": ("Gelu", {}),
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
@@ -38,7 +38,7 @@ class RealLayer:
 class TaskWriter:
     """Writes one task's steps into a graph that all tasks share.
 
-    ``values`` is what each buffer holds, as float values; what a step of a mixture leaves to its last step lies in
+    ``values`` is what each buffer holds; what a step of a mixture leaves to its last step lies in
     ``parts``.
     """
 
@@ -55,6 +55,11 @@ class TaskWriter:
         return self.task.steps[self.index]
 
     @property
+    def spec(self) -> Any:
+        """Its spec; of a layer that is kept in float, the source's."""
+        return self.step.spec
+
+    @property
     def source(self) -> Any:
         """The spec of the float step it stands for, which knows activations and geometry."""
         return self.floats[self.task.sources[self.index]].spec
@@ -64,44 +69,36 @@ class TaskWriter:
         return self.task.tensors[buffer]
 
     def input(self, position: int = 0) -> Value:
-        """What the step reads."""
+        """What the step reads, as real numbers."""
+        return self.graph.real(self.held(position))
+
+    def held(self, position: int = 0) -> Value:
+        """What the step reads, integers where it is integers: moving them about needs no more."""
         view = self.step.inputs[position]
         return read(self.graph, self.values[view.buffer], view)
 
     def write(self, value: Value) -> None:
-        """Say that this is the step's output, whose integers others may hold: rounded to its tensor."""
+        """Say that this is the step's output, before it is rounded to the tensor others read."""
         self.place(self.rounded(value))
 
     def rounded(self, value: Value) -> Value:
-        """A value rounded to the steps of the tensor the step writes; q, k and v are rounded where they are read."""
+        """A value as integers of the tensor the step writes; q, k and v become integers where they are read."""
         tensor = self.task.tensors.get(self.step.outputs[0].buffer)
-        return value if tensor is None or tensor.parts is not None else self.pair(value, tensor)
+        return value if tensor is None or tensor.parts is not None else self.graph.quantise(value, tensor)
 
     def place(self, value: Value) -> None:
         """Say that this is the step's output."""
         (view,) = self.step.outputs
-        assert view.is_dense and view.offset == 0 and view.size == value.size, "steps write whole buffers"
+        whole = view.is_dense and view.offset == 0 and view.size == value.size
+        assert whole, "steps write whole buffers"
         self.values[view.buffer] = value
-
-    def pair(self, value: Value, tensor: Tensor) -> Value:
-        """QuantizeLinear and DequantizeLinear; nothing for a value that is kept in float."""
-        if tensor.dtype == "float32":
-            return value
-        scale, zero = self.constants(tensor)
-        quantised = self.graph.op("QuantizeLinear", (value, scale, zero), value.shape)
-        return self.graph.op("DequantizeLinear", (quantised, scale, zero), value.shape)
-
-    def constants(self, tensor: Tensor) -> tuple[Value, Value]:
-        """Scale and zero of a tensor."""
-        scale = self.graph.constant("scale", np.array(tensor.scale, np.float32))
-        return scale, self.graph.constant("zero", np.array(tensor.zero, tensor.dtype))
 
     def dequantised(self, name: str, integers: Array, scale: Array, axis: int) -> Value:
         """int8 or int16 weights as real numbers, by one scale or one for each index of ``axis``."""
         held = self.graph.constant(name, integers)
         factor = self.graph.constant(f"{name}.scale", scale.astype(np.float32))
-        attributes = {"axis": axis} if scale.ndim else {}
-        return self.graph.op("DequantizeLinear", (held, factor), held.shape, **attributes)
+        attributes: Attributes = {"axis": axis} if scale.ndim else {}
+        return self.graph.op("DequantizeLinear", (held, factor), held.shape, attributes)
 
     def layer(self, first: int = 0) -> RealLayer:
         """The layer whose constants begin at ``first``, weight last axis n or, of a convolution, first axis n."""
@@ -113,7 +110,7 @@ class TaskWriter:
         wide = np.array([sums.scale]) if sums.parts is None else np.repeat(sums.parts, len(bias) // 3)
         unit = mul * 2.0**-shift * wide
         total = weight.astype(np.int64).sum(tuple(range(1, 4)) if weight.ndim == 4 else 0)
-        return RealLayer(weight, unit / x.scale, ((bias + x.zero * total) * unit).astype(np.float32))
+        return RealLayer(weight, unit, ((bias + x.zero * total) * unit).astype(np.float32))
 
     def weight(self, layer: RealLayer, axis: int) -> Value:
         """A layer's weight, with n on ``axis``."""
@@ -131,12 +128,12 @@ class TaskWriter:
         activation = self.source.activation
         if activation == "":
             return sums
-        if getattr(self.step.spec, "table", False):
-            sums = self.pair(sums, self.task.sums[self.index])
+        if getattr(self.spec, "table", False):
+            sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
         if activation == "silu":
             return self.graph.op("Mul", (sums, self.graph.op("Sigmoid", (sums,), sums.shape)), sums.shape)
         kind, attributes = CURVES[activation]
-        return self.graph.op(kind, (sums,), sums.shape, **attributes)
+        return self.graph.op(kind, (sums,), sums.shape, attributes)
 
 
 def start(graph: GraphBuilder, image: Value, floats: Sequence[Step], task: IntegerTask) -> TaskWriter:

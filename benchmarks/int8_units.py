@@ -1,0 +1,99 @@
+"""Integer kernels without products of matrices against the float32 kernels of their shapes, hot, one thread.
+
+``python -m benchmarks.int8_units``. Both take turns. A call of an empty kernel, most of a short one, is subtracted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.kernels import Arrays, Case, fastest, load
+from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
+from edgemtl.tvm_bridge.specs import AttentionSpec, CombineSpec, CopySpec, LayerNormSpec, RouterSpec
+from edgemtl.tvm_bridge.specs_conv import ResizeSpec
+from edgemtl.tvm_bridge.specs_int8 import (
+    ConvertSpec,
+    DequantiseImageSpec,
+    DequantiseSpec,
+    QAttentionSpec,
+    QBilinearSpec,
+    QCombineSpec,
+    QCopySpec,
+    QLayerNormSpec,
+    QRouterSpec,
+    QuantiseImageSpec,
+    QuantiseSpec,
+)
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+
+EXPERTS = tuple(range(16))
+# (integer kernel, float32 kernel of the same shape where there is one): M3ViT tiny at 128x256 and small at 512x512.
+PAIRS: list[tuple[Any, Any]] = [
+    (QAttentionSpec(129, 3, 64, 9, 80000, 17), AttentionSpec(129, 3, 64, 0.125)),
+    (QAttentionSpec(129, 12, 32, 9, 80000, 17), AttentionSpec(129, 12, 32, 0.18)),
+    (QAttentionSpec(1025, 12, 32, 9, 80000, 17), AttentionSpec(1025, 12, 32, 0.18)),
+    (QLayerNormSpec(129, 96, 100, 70000, 12), LayerNormSpec(129, 96, 1e-6)),
+    (QLayerNormSpec(129, 192, 100, 70000, 12), LayerNormSpec(129, 192, 1e-6)),
+    (QLayerNormSpec(1025, 384, 100, 70000, 12), LayerNormSpec(1025, 384, 1e-6)),
+    (QLayerNormSpec(129, 768, 100, 70000, 12), LayerNormSpec(129, 768, 1e-6)),
+    (QRouterSpec(129, 16, 2, EXPERTS, False, 0), RouterSpec(129, 16, 2, EXPERTS, False, 0.0)),
+    (QRouterSpec(1025, 16, 4, EXPERTS, False, 0), RouterSpec(1025, 16, 4, EXPERTS, False, 0.0)),
+    (QCombineSpec(129, 2, 192, True), CombineSpec(129, 2, 192, True)),
+    (QCombineSpec(1025, 4, 384, True), CombineSpec(1025, 4, 384, True)),
+    (QBilinearSpec(32, 64, 96), ResizeSpec(32, 64, 96, 64, 128, False)),
+    (DequantiseImageSpec(64, 128, 40, True, "int16", 0.01, 0), ResizeSpec(64, 128, 40, 128, 256, True)),
+    (DequantiseImageSpec(128, 256, 40, False, "int8", 0.01, 0), None),
+    (QuantiseImageSpec(3, 128, 256, 16, 40.0, 3), None),
+    (QuantiseImageSpec(3, 128, 256, 0, 40.0, 3), None),
+    (QCopySpec(1, (64, 2048), (1, 64), (2048, 1)), CopySpec((64, 2048), (1, 64), (2048, 1))),
+    (QuantiseSpec(129 * 192, "int8", 40.0, 3), None),
+    (DequantiseSpec(129 * 192, "int16", 0.1, 0), None),
+    (ConvertSpec(129 * 192, 70000, 20, 0), None),
+]
+NOTHING = CopySpec((1,), (1,), (1,))
+
+
+def case(spec: Any, target: CpuTarget) -> Case:
+    """A kernel on random integers; float32 operands are filled when it is loaded."""
+    kernel, module = build_kernel(spec, target), FAMILIES[type(spec)]
+    generator, arrays = np.random.default_rng(0), {}
+    for operand in kernel.operands:
+        if operand.role == "input" and operand.name == "slots":
+            arrays["slots"] = np.arange(np.prod(operand.shape), dtype=np.int32).reshape(operand.shape)
+        elif operand.role == "input" and operand.dtype.startswith("int"):
+            arrays[operand.name] = generator.integers(-128, 128, operand.shape).astype(operand.dtype)
+    return Case(kernel, {**arrays, **_weights(spec, module, target, kernel)})
+
+
+def _weights(spec: Any, module: Any, target: CpuTarget, kernel: Any) -> Arrays:
+    names = [operand.name for operand in kernel.operands if operand.role == "weight"]
+    kinds = {QLayerNormSpec: np.int8, LayerNormSpec: np.float32}
+    constants = [np.ones(spec.dim, kinds[type(spec)])] * 2 if type(spec) in kinds else []
+    return dict(zip(names, module.pack(spec, target, *constants), strict=True)) if names else {}
+
+
+def main() -> None:
+    """Print one line per kernel: its microseconds, the float32 kernel's and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    target = resolve(options.target, threads=1)
+    specs = [NOTHING, *(spec for pair in PAIRS for spec in pair if spec is not None)]
+    with tempfile.TemporaryDirectory() as folder:
+        functions = [load(case(spec, target), target, Path(folder)) for spec in specs]
+        empty, *seconds = fastest(functions, options.rounds)
+    net = iter(1e6 * max(value - empty, 1e-9) for value in seconds)
+    print(f"{'a call':45} {1e6 * empty:9.1f} us")
+    for spec, peer in PAIRS:
+        line = f"{build_kernel(spec, target).symbol:45} {(taken := next(net)):9.1f} us"
+        print(line if peer is None else f"{line} {(other := next(net)):9.1f} us {other / taken:6.2f}x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The verb compare: two ways to run a task, layer by layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.flags import Json, KeepFloat, Method, Target, numbers, quantise_options
+from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.options import SIDES, CompareOptions
+
+if TYPE_CHECKING:
+    from edgemtl.compare import Comparison, LayerFigures, WatchModules
+
+WORST = 3
+"""So many of the worst layers are marked."""
+Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, where the model records none.")]
+Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
+Name = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.")]
+
+
+def compare(
+    a: Name,
+    b: Name,
+    model: Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")],
+    task: Annotated[str, typer.Option("--task", help="The task to compare.")],
+    input: Annotated[
+        list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Weights of torch, .safetensors or .pth.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Folder of images that int8 takes its scales from.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
+    ] = None,
+    method: Method = "minmax",
+    keep_float: KeepFloat = None,
+    target: Target = "cpu",
+    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
+    fail_below: Annotated[
+        str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
+    ] = None,
+    fail_agreement_below: Annotated[
+        str | None, typer.Option("--fail-agreement-below", help="Least agreement of every router, e.g. 97%.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a page with a picture of it.", metavar="PAGE.html")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    json: Json = False,
+) -> int:
+    """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
+    options = CompareOptions(
+        a=a,
+        b=b,
+        task=task,
+        inputs=tuple(input),
+        checkpoint=checkpoint,
+        calibration=calibration,
+        parameters=parameters,
+        quantise=quantise_options(method, keep_float, -math.inf),
+        target=target,
+        pathway=pathway,
+        least_sqnr_db=_decibel(fail_below),
+        least_agreement=_share(fail_agreement_below),
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+    )
+    _check_report(report)
+    found = _compare(model, options)
+    for text in found.notes:
+        note(f"note: {text}")
+    if report is not None:
+        _write_report(found, report)
+    emit(found.to_json(), json, lambda console: _draw(console, found))
+    return _verdict(found)
+
+
+def _compare(model: Path, options: CompareOptions) -> Comparison:
+    from edgemtl.driver import compare_model
+
+    watch: WatchModules | None = None
+    if options.checkpoint is not None:
+        from edgemtl.exporters.watch import watch_checkpoint
+
+        with step(f"reading {options.checkpoint}"):
+            watch = watch_checkpoint(options.checkpoint, options.task)
+    return compare_model(model, options, watch, step)
+
+
+def _check_report(path: Path | None) -> None:
+    """Before anything is computed, since a comparison may take minutes."""
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"the folder of --report {path} must exist; create it first")
+    try:
+        import edgemtl.report.comparison  # noqa: F401
+    except ImportError as error:
+        raise UnsupportedError("--report", f"{error.name} is not installed", "pip install 'edgemtl[report]'") from None
+
+
+def _write_report(found: Comparison, path: Path) -> None:
+    from edgemtl.report.comparison import write_comparison
+
+    with step(f"writing {path}"):
+        write_comparison(found, path)
+
+
+def _decibel(text: str | None) -> float | None:
+    return None if text is None else _number("--fail-below", text, "dB", "20dB")
+
+
+def _share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    percent = _number("--fail-agreement-below", text, "%", "97%")
+    if not 0 <= percent <= 100:
+        raise UsageError(f"--fail-agreement-below must be from 0% to 100%, not {text!r}")
+    return percent / 100
+
+
+def _number(flag: str, text: str, unit: str, example: str) -> float:
+    match = re.fullmatch(rf"(-?\d+(?:\.\d+)?) ?{unit}", text.strip(), re.ASCII)
+    if match is None:
+        raise UsageError(f"{flag} must be a number in {unit} such as {example}, not {text!r}")
+    return float(match[1])
+
+
+def _draw(console: Console, found: Comparison) -> None:
+    worst = sorted((layer for layer in found.layers if layer.sqnr_db < math.inf), key=lambda layer: layer.sqnr_db)
+    lowest = [layer.name for layer in worst[:WORST]]
+    rows = [_row(layer, found, lowest) for layer in found.layers]
+    title = f"{found.b} against {found.a}, task {found.task}, {found.images} images"
+    console.print(table(title, ("layer", "SQNR dB", "cosine", "max abs", ""), rows))
+    if found.routers:
+        shares = [(escape(r.name), f"{r.agreement:.2%}", f"{r.weighted:.2%}", r.choices) for r in found.routers]
+        console.print(table("expert choices", ("router", "agree", "by weight", "choices"), shares))
+    for name, alone in ((found.a, found.only_a), (found.b, found.only_b)):
+        if alone:
+            console.print(f"{len(alone)} layers of {name} alone are not compared", markup=False)
+
+
+def _row(layer: LayerFigures, found: Comparison, lowest: list[str]) -> tuple[str, ...]:
+    limit, first = found.limits.sqnr_db, found.first
+    mark = f"[yellow]worst {lowest.index(layer.name) + 1}[/]" if layer.name in lowest else ""
+    if first is not None and layer.name == first.name:
+        mark = "[bold red]FIRST BELOW[/]"
+    elif limit is not None and not layer.sqnr_db >= limit:
+        mark = "[red]below[/]"
+    sqnr = "equal" if layer.sqnr_db == math.inf else f"{layer.sqnr_db:.2f}"
+    return escape(layer.name), sqnr, f"{layer.cosine:.6f}", f"{layer.max_abs:.3g}", mark
+
+
+def _verdict(found: Comparison) -> int:
+    """The exit code; what broke a limit is named on stderr."""
+    layer, router = found.first, found.first_router
+    if layer is not None:
+        note(f"error: {layer.name} must reach {found.limits.sqnr_db:g} dB, not {layer.sqnr_db:.2f} dB", level=0)
+    if router is not None:
+        note(f"error: {router.name} must agree in {found.limits.agreement:.2%}, not {router.agreement:.2%}", level=0)
+    return 1 if found.failed else 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's verb to ``app``."""
+    app.command("compare")(compare)

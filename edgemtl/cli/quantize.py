@@ -1,0 +1,75 @@
+"""The verb quantize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.flags import (
+    Json,
+    KeepFloat,
+    Kinds,
+    Mean,
+    Method,
+    MinSqnr,
+    ModelFile,
+    Std,
+    TaskList,
+    numbers,
+    pair,
+    quantise_options,
+)
+from edgemtl.options import CompileOptions
+from edgemtl.units import format_bytes
+
+
+def quantize(
+    model: ModelFile,
+    calibration: Annotated[Path, typer.Option("--calibration", help="Folder of images that scales are taken from.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="QDQ model to write, and .json beside it.", metavar="MODEL.int8.onnx"),
+    ],
+    task: TaskList = None,
+    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
+    method: Method = "minmax",
+    keep_float: KeepFloat = None,
+    min_sqnr: MinSqnr = 15.0,
+    mean: Mean = None,
+    std: Std = None,
+    kind: Kinds = None,
+    json: Json = False,
+) -> None:
+    """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
+    from edgemtl.driver import quantize_model
+
+    options = CompileOptions(
+        tasks=tuple(task or ()),
+        pathway=pathway,
+        precision="int8",
+        calibration=calibration,
+        quantise=quantise_options(method, keep_float, min_sqnr),
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        kinds=tuple(pair("--kind", item) for item in kind or ()),
+    )
+    result = quantize_model(model, options, output, step)
+    for text in result.notes:
+        note(f"note: {text}")
+    columns = ("task", "int8 to float, dB", "QDQ to int8, dB", "QDQ to float, dB")
+    rows = [(t.task, *map(_figure, (t.law_to_float_db, t.qdq_to_law_db, t.qdq_to_float_db))) for t in result.tasks]
+    sizes = format_bytes(result.model_bytes), format_bytes(result.parameters_bytes)
+    title = f"{result.model} ({sizes[0]}), {result.parameters} ({sizes[1]}); signal to noise, measured"
+    emit(result.to_json(), json, lambda console: console.print(table(title, columns, rows)))
+
+
+def _figure(decibel: float) -> str:
+    return f"{decibel:.1f}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's verb to ``app``."""
+    app.command("quantize")(quantize)

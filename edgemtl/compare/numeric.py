@@ -1,0 +1,31 @@
+"""The integer law in numpy, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgemtl.lowering.ir import Array, Step, View
+from edgemtl.quantize.execute import Memory, run_step
+from edgemtl.quantize.functional import INTEGER
+
+
+class NumericMachine:
+    """The functional device: steps by their definition in numpy."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._memory: Memory | None = None
+
+    def load(self, image: Array) -> None:
+        """Put an image into fresh memory."""
+        self._memory = Memory(self._steps, image)
+
+    def run(self, index: int) -> None:
+        """Run one step. Raises UnsupportedError for a kernel of TVM's own."""
+        assert self._memory is not None, "an image must be loaded first"
+        run_step(index, self._steps[index], INTEGER, self._memory)
+
+    def read(self, view: View) -> Array:
+        """The elements of a view."""
+        assert self._memory is not None, "an image must be loaded first"
+        return self._memory.read(view)

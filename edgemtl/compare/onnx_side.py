@@ -1,0 +1,38 @@
+"""The task's ONNX graph in onnxruntime, every node's value an output."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnxruntime
+
+from edgemtl.compare.reading import Reading, route_logits
+from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.lowering.graph import name_of
+from edgemtl.lowering.ir import Array
+from edgemtl.partition import TaskModel
+
+
+class OnnxSide:
+    """onnxruntime on what the partition left of one task."""
+
+    def __init__(self, task: TaskModel) -> None:
+        watched = task.ir.clone()
+        graph = watched.graph
+        known = set(graph.outputs)
+        self._layers = {str(node.outputs[0].name): name_of(node) for node in graph}
+        self._gates = {name_of(n): (str(n.inputs[1].name), MoEAttributes.from_node(n)) for n in moe_nodes(watched)}  # type: ignore[union-attr]  # a MoE node has logits
+        graph.outputs.extend(value for node in graph for value in node.outputs[:1] if value not in known)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        held = ir.to_proto(watched).SerializeToString()
+        self._session = onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
+        self._input = task.input.name
+
+    def __call__(self, image: Array) -> Reading:
+        """Every node's first output, and what each MoE node chooses from its logits."""
+        names = [value.name for value in self._session.get_outputs()]
+        values = dict(zip(names, self._session.run(names, {self._input: image}), strict=True))
+        layers = {layer: values[name] for name, layer in self._layers.items()}
+        routers = {name: route_logits(values[logits], held) for name, (logits, held) in self._gates.items()}
+        return Reading(layers, routers)

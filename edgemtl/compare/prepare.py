@@ -1,0 +1,81 @@
+"""What a comparison needs besides its sides: images, and the integers of int8 and functional."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgemtl.errors import InputError, UsageError
+from edgemtl.frontend import InputSpec, MultiTaskModel
+from edgemtl.images import list_images
+from edgemtl.integers import Quantised, from_parameters, quantise
+from edgemtl.lowering.ir import Array
+from edgemtl.options import CompareOptions
+from edgemtl.partition import TaskModel
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+def list_inputs(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The files, folders replaced by the images in them. Raises InputError for a folder without any."""
+    return tuple(file for path in paths for file in (list_images(path) if path.is_dir() else (path,)))
+
+
+def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:
+    """Raise InputError naming the first image that the model cannot take."""
+    for name, image in images.items():
+        if image.shape != spec.shape or image.dtype != np.float32:
+            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"{name} must be {expected}, not {found}; resize and normalise it")
+        if not np.isfinite(image).all():
+            raise InputError(f"{name} must be finite, not hold infinities or NaN; make the array again")
+
+
+def tasks_needed(options: CompareOptions) -> tuple[str, ...]:
+    """The tasks to be partitioned: with integers those whose scales are taken together, empty for all of the model.
+
+    Raises UsageError where the file of parameters does not hold the task.
+    """
+    if not options.integer:
+        return (options.task,)
+    if options.parameters is None:
+        return ()
+    held = _tasks_of(options.parameters)
+    if held and options.task not in held:
+        raise UsageError(f"--task must be one of {', '.join(held)} in {options.parameters}, not {options.task!r}")
+    return held
+
+
+def _tasks_of(path: Path) -> tuple[str, ...]:
+    """The tasks a file of parameters names; none where it cannot be read, which its reader will say better."""
+    try:
+        return tuple(map(str, json.loads(path.read_text())["tasks"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+
+
+def make_integers(
+    model: MultiTaskModel,
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    options: CompareOptions,
+    images: Mapping[str, Array],
+) -> Quantised | None:
+    """The integer tasks, however far off they are: that is what is to be seen. None where no side needs them.
+
+    Raises UsageError for parameters of another pathway, and what calibration or their reader raise.
+    """
+    if not options.integer:
+        return None
+    if options.parameters is None:
+        return quantise(model, tasks, target, images, replace(options.quantise, least_sqnr_db=float("-inf")))
+    made = from_parameters(model, tasks, target, options.parameters)
+    pathway = made.parameters.pathway
+    if pathway != options.pathway:
+        raise UsageError(
+            f"--pathway must be {pathway}, which {options.parameters} was made with, not {options.pathway}"
+        )
+    return made

@@ -1,0 +1,77 @@
+"""From a partitioned model to its integer tasks: calibrated on images, or made from a file of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from edgemtl import quantize
+from edgemtl.frontend import MultiTaskModel
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.task import group_task, lower_task
+from edgemtl.options import QuantiseOptions
+from edgemtl.partition import TaskModel
+from edgemtl.quantize import IntegerTask, Parameters
+from edgemtl.quantize.images import split
+from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
+from edgemtl.quantize.quantise import CHECK_IMAGES
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """All tasks in float steps and in integer steps, and the parameters that lead from one to the other."""
+
+    floats: Mapping[str, Sequence[Step]]
+    integers: Mapping[str, IntegerTask]
+    parameters: Parameters
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it."""
+        held = self.parameters
+        how = f"int8 by {held.method} on {held.images} images"
+        ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
+        kept = (f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.kept)
+        return f"{how}; signal to noise of the outputs: {ratios}", *kept
+
+
+def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:
+    """The float steps of every task, convolutions in their direct form."""
+    return {t.task.name: lower_task(group_task(t.task.name, t.ir), target, None).steps for t in tasks}
+
+
+def quantise(
+    model: MultiTaskModel,
+    tasks: Sequence[TaskModel],
+    target: CpuTarget,
+    images: Mapping[str, Array],
+    options: QuantiseOptions,
+) -> Quantised:
+    """Calibrate on ``images`` by name. Raises what `quantize.check_images` and `quantize.calibrate` raise."""
+    quantize.check_images(list(images.values()), list(images), model.input)
+    floats = float_steps(tasks, target)
+    parameters, integers = quantize.calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
+    return Quantised(floats, integers, parameters)
+
+
+def from_parameters(model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path) -> Quantised:
+    """The integer tasks a file of parameters stands for. Raises what `quantize.read_parameters` raises."""
+    floats = float_steps(tasks, target)
+    parameters = quantize.read_parameters(path, model.sha256, floats)
+    return Quantised(floats, quantize.apply(floats, parameters), parameters)
+
+
+def make_exchange(
+    name: str, tasks: Sequence[TaskModel], quantised: Quantised, images: Mapping[str, Array]
+) -> tuple[onnx.ModelProto, tuple[Distance, ...]]:
+    """The QDQ model of the float file ``name``, and its distances on the images kept for the check."""
+    held = quantised.parameters
+    origin = Origin(name, held.model, held.pathway, held.method, held.images)
+    made = make_qdq(tasks, quantised.floats, quantised.integers, origin)
+    outputs = {task.task.name: task.task.output for task in tasks}
+    kept = split(list(images.values()))[1][:CHECK_IMAGES]
+    return made, measure_distances(made, outputs, quantised.floats, quantised.integers, kept)

@@ -1,0 +1,56 @@
+"""How far a QDQ model in onnxruntime is from the law and from the float model: measured on images, per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.quantize.reference import FLOAT
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Signal to noise in dB of one task's output, pair by pair: the law, the QDQ model and the float model."""
+
+    task: str
+    law_to_float_db: float
+    qdq_to_float_db: float
+    qdq_to_law_db: float
+
+
+def measure_distances(
+    model: onnx.ModelProto,
+    outputs: Mapping[str, str],
+    floats: Mapping[str, Sequence[Step]],
+    integers: Mapping[str, IntegerTask],
+    images: Sequence[Array],
+) -> tuple[Distance, ...]:
+    """Run all three on the images; ``outputs`` names the model's output of each task."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    runs = [session.run(list(outputs.values()), {name: image}) for image in images]
+    found = []
+    for position, task in enumerate(outputs):
+        exact = [run_steps(floats[task], FLOAT, image) for image in images]
+        law = [run_steps(integers[task].steps, INTEGER, image) for image in images]
+        qdq = [np.asarray(run[position]).reshape(-1) for run in runs]
+        found.append(Distance(task, decibel(exact, law), decibel(exact, qdq), decibel(law, qdq)))
+    return tuple(found)
+
+
+def decibel(expected: Sequence[Array], found: Sequence[Array]) -> float:
+    """The power of what is expected, each image's mean left out, over that of the difference."""
+    pairs = [(e.astype(np.float64), f) for e, f in zip(expected, found, strict=True)]
+    signal = sum(float(((e - e.mean()) ** 2).sum()) for e, _ in pairs)
+    noise = sum(float(((e - f) ** 2).sum()) for e, f in pairs)
+    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else float("-inf")

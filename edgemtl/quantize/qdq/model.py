@@ -1,0 +1,97 @@
+"""All tasks of a quantised model as one QDQ ONNX: one input, one output a task, what tasks share stored once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+import edgemtl
+from edgemtl.errors import UnsupportedError
+from edgemtl.frontend import InputSpec, Task
+from edgemtl.frontend.metadata import SCHEMA_VERSION
+from edgemtl.frontend.model import METADATA
+from edgemtl.frontend.moe_node import DOMAIN, VERSION
+from edgemtl.lowering.graph import shape_of
+from edgemtl.lowering.ir import OUTPUT, Step
+from edgemtl.partition import TaskModel
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.qdq.graph import GraphBuilder, Value
+from edgemtl.quantize.qdq.mixture import OPSET
+from edgemtl.quantize.qdq.steps import write_task
+from edgemtl.quantize.qdq.task import start
+
+QUANTISED = "edgemtl.quantised"
+"""Model metadata: JSON of `Origin`."""
+IR_VERSION = 10
+"""The first whose functions have overloads."""
+MOST_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a QDQ model was made from: file and SHA-256 of the float model, pathway, method and number of images."""
+
+    model: str
+    sha256: str
+    pathway: str
+    method: str
+    images: int
+
+
+def make_qdq(
+    tasks: Sequence[TaskModel],
+    floats: Mapping[str, Sequence[Step]],
+    integers: Mapping[str, IntegerTask],
+    origin: Origin,
+) -> onnx.ModelProto:
+    """The model; ``floats`` and ``integers`` are the steps of the same tasks. Raises UnsupportedError beyond 2 GiB."""
+    spec = tasks[0].input
+    graph = GraphBuilder({spec.name, *(task.task.output for task in tasks)})
+    outputs = [_write(graph, task, floats[task.task.name], integers[task.task.name]) for task in tasks]
+    _check_size(graph, origin)
+    image = helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape)
+    made = helper.make_graph(graph.nodes, "quantised", [image], outputs, graph.initializers)
+    imports = [helper.make_opsetid("", OPSET)]
+    if graph.functions:
+        imports.append(helper.make_opsetid(DOMAIN, VERSION))
+    model = helper.make_model(
+        made, opset_imports=imports, functions=list(graph.functions.values()), ir_version=IR_VERSION
+    )
+    model.producer_name, model.producer_version = "edgemtl", edgemtl.__version__
+    described = _describe([task.task for task in tasks], spec)
+    helper.set_model_props(model, {METADATA: described, QUANTISED: _compact(asdict(origin))})
+    return model
+
+
+def _write(graph: GraphBuilder, task: TaskModel, floats: Sequence[Step], integer: IntegerTask) -> onnx.ValueInfoProto:
+    """One task's nodes; what its output is."""
+    writer = start(graph, Value(task.input.name, task.input.shape), floats, integer)
+    write_task(writer)
+    shape = shape_of(task.ir.graph.outputs[0])
+    result = graph.real(graph.reshape(writer.values[OUTPUT], shape))
+    name = graph.unused(f"{task.task.name}/output")
+    graph.nodes.append(helper.make_node("Identity", [result.name], [task.task.output], name))
+    return helper.make_tensor_value_info(task.task.output, TensorProto.FLOAT, shape)
+
+
+def _check_size(graph: GraphBuilder, origin: Origin) -> None:
+    """protobuf's own limit, with what little there is besides weights."""
+    size = sum(len(tensor.raw_data) for tensor in graph.initializers)
+    if size > MOST_BYTES:
+        reason = f"the weights of a QDQ model must stay below {MOST_BYTES} bytes, not {size}"
+        raise UnsupportedError(origin.model, reason, "quantise fewer tasks at a time (--task)")
+
+
+def _describe(tasks: Sequence[Task], spec: InputSpec) -> str:
+    """What the exporter writes too, so that a reader knows tasks and normalisation."""
+    image = {"name": spec.name, "mean": spec.mean, "std": spec.std}
+    return _compact({"schema_version": SCHEMA_VERSION, "tasks": [asdict(task) for task in tasks], "input": image})
+
+
+def _compact(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))

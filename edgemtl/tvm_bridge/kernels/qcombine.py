@@ -1,0 +1,49 @@
+"""Every token gathers the int16 results of its k experts, weighted with 15 fraction bits, in int32."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.hw.law import GATE_BITS
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
+from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, saturate, spread, store
+from edgemtl.tvm_bridge.specs_int8 import QCombineSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@cache
+def build(spec: QCombineSpec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, weights, slots[, residual], y."""
+    shape = (spec.tokens, spec.dim)
+    operands = [
+        Operand("x", (spec.tokens * spec.top_k, spec.dim), "int16", "input"),
+        Operand("weights", (spec.tokens, spec.top_k), "int32", "input"),
+        Operand("slots", (spec.tokens, spec.top_k), "int32", "input"),
+        *([Operand("residual", shape, "int16", "input")] if spec.residual else []),
+        Operand("y", shape, "int16", "output"),
+    ]
+
+    def body(x: Buffer, weights: Buffer, slots: Buffer, *rest: Buffer) -> None:
+        def row(token: Expr) -> None:
+            chosen = [(T.bind(weights[token, k]), T.bind(slots[token, k])) for k in range(spec.top_k)]
+
+            def columns(lanes: int, first: Expr) -> None:
+                wide, total = f"int32x{lanes}", constant(1 << GATE_BITS - 1, "int32", lanes)
+                for weight, slot in chosen:
+                    total = total + spread(weight, lanes) * load(x, (slot, first), lanes).astype(wide)
+                value = saturate(total >> constant(GATE_BITS, "int32", lanes), "int16", lanes)
+                if spec.residual:
+                    added = value.astype(wide) + load(rest[0], (token, first), lanes).astype(wide)
+                    value = saturate(added, "int16", lanes)
+                store(rest[-1], (token, first), lanes, value)
+
+            for_vectors(spec.dim, 2 * target.lanes, columns)
+
+        each_row(spec.tokens, target, row)
+
+    suffix = "_residual" if spec.residual else ""
+    symbol = f"qcombine_{spec.tokens}x{spec.top_k}x{spec.dim}{suffix}"
+    return define(symbol, operands, body, spec.tokens * spec.top_k * spec.dim)

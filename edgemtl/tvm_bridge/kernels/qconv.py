@@ -1,0 +1,245 @@
+"""Convolution of bytes, channels-last: blocks of padded rows, then register tiles of pixels by output channels.
+
+A block of the rows that some output rows read is copied with its padding, so that no product tests a border; of the
+copy, the bytes under one row of the window lie side by side and are one long sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import qlinear
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    Lane,
+    define,
+    for_columns,
+    guarded,
+    panels,
+    parallel,
+    tile_rows,
+    vector_store,
+)
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_tiles import (
+    WORD,
+    Sums,
+    accumulate,
+    first_word,
+    pack_bias,
+    pack_scale,
+    pack_weight,
+    packed_words,
+    span,
+    start_sums,
+)
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
+from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QLinearSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+# Output pixels that share one reading of a panel's weights, at least.
+BLOCK_PIXELS = 128
+
+
+def _as_linear(spec: QConv2dSpec) -> QLinearSpec | None:
+    """The same as a matrix product, where every output pixel reads one pixel of its own."""
+    if (spec.kernel, spec.stride, spec.pad) != ((1, 1), (1, 1), (0, 0, 0, 0)):
+        return None
+    return QLinearSpec(spec.height * spec.width, spec.cin, spec.cout, spec.how, spec.table)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Sizes of a block: its output rows, and the rows, columns and channels of its padded copy."""
+
+    rows: int
+    lines: int
+    columns: int
+    channels: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the copy."""
+        return self.lines * self.columns * self.channels
+
+
+def cut(spec: QConv2dSpec) -> Cut:
+    """How a convolution is cut into blocks."""
+    rows = min(-(-BLOCK_PIXELS // spec.out_width), spec.out_height)
+    lines, columns = (
+        (count - 1) * stride + (size - 1) * step + 1
+        for count, stride, size, step in zip(
+            (rows, spec.out_width), spec.stride, spec.kernel, spec.dilation, strict=True
+        )
+    )
+    return Cut(rows, lines, columns, -(-spec.cin // WORD) * WORD)
+
+
+def pack(
+    spec: QConv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Weight int8 [cout, cin, kh, kw], in panels over (kh, kw, channel); b int32 [cout], scale words and table."""
+    linear = _as_linear(spec)
+    if linear:
+        return qlinear.pack(linear, target, weight.reshape(spec.cout, spec.cin).T, bias, scale, *table)
+    padded = np.zeros((*spec.kernel, cut(spec).channels, spec.cout), np.int8)
+    padded[:, :, : spec.cin] = weight.transpose(2, 3, 1, 0)
+    rows = padded.reshape(-1, spec.cout)
+    return pack_weight(rows, target), pack_bias(rows, bias, target), pack_scale(scale, target), *table
+
+
+@cache
+def build(spec: QConv2dSpec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, lines (workspace)], y."""
+    linear = _as_linear(spec)
+    if linear:
+        return qlinear.build(linear, target)
+    plan, taps = cut(spec), spec.kernel[0] * spec.kernel[1]
+    columns, pixels = padded_width(spec.cout, target), spec.out_height * spec.out_width
+    operands = [
+        Operand("x", (spec.height * spec.width, spec.cin), "int8", "input"),
+        Operand("weight", (packed_words(taps * plan.channels, spec.cout, target),), "int32", "weight"),
+        Operand("bias", (columns,), "int32", "weight"),
+        Operand("scale", (columns,), "float32", "weight"),
+        *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        Operand("lines", (target.threads, plan.size), "int8", "workspace"),
+        Operand("y", (pixels, spec.cout), spec.how.dtype, "output"),
+    ]
+
+    def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
+        flat = T.decl_buffer((spec.height * spec.width * spec.cin,), "int8", data=x.data)
+        output = Output(target, spec.how, rest[-1], rest[0] if spec.table else None)
+        _Emission(spec, target, plan, flat, weight, bias, scale, rest[-2], output).emit()
+
+    return define(_symbol(spec), operands, body, pixels * spec.cout * spec.cin * taps)
+
+
+def _symbol(spec: QConv2dSpec) -> str:
+    sizes = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad, *spec.dilation)
+    words = (*sizes, spec.zero, spec.how.dtype, spec.how.zero, spec.how.low, *(["table"] if spec.table else []))
+    return "qconv_" + "_".join(map(str, words))
+
+
+@dataclass(frozen=True)
+class _Emission:
+    """Emits one convolution; holds what every tile needs."""
+
+    spec: QConv2dSpec
+    target: CpuTarget
+    cut: Cut
+    x: Buffer
+    weight: Buffer
+    bias: Buffer
+    scale: Buffer
+    lines: Buffer
+    output: Output
+
+    def emit(self) -> None:
+        """Shares of the output's rows, block by block."""
+        spec, threads, rows = self.spec, self.target.threads, self.cut.rows
+        with parallel(threads) as part, guarded(part < threads):
+            first = T.bind(part * spec.out_height // threads)
+            count = T.bind((part + 1) * spec.out_height // threads - first)
+            with T.serial((count + rows - 1) // rows) as block:
+                row = T.bind(first + block * rows)
+                self._copy(part, row * spec.stride[0] - spec.pad[0])
+                self._multiply(part, row, tirx.min(count - block * rows, rows))
+
+    def _copy(self, part: Expr, top: Expr) -> None:
+        """The lines from ``top`` of the image on, with padding around them."""
+        spec, plan = self.spec, self.cut
+        left = min(spec.pad[1], plan.columns)
+        inside = min(spec.width, plan.columns - left)
+        with T.serial(plan.lines) as index:
+            line = T.bind(top + index)
+            with T.If(tirx.all(line >= 0, line < spec.height)):
+                with T.Then():
+                    self._pad(part, index, 0, left)
+                    self._copy_line(part, index, line, left, inside)
+                    self._pad(part, index, left + inside, plan.columns - left - inside)
+                with T.Else():
+                    self._pad(part, index, 0, plan.columns)
+
+    def _pad(self, part: Expr, index: Expr, column: int, count: int) -> None:
+        if count:
+            start = (index * self.cut.columns + column) * self.cut.channels
+            self._fill(part, start, count * self.cut.channels, lambda at: tirx.const(self.spec.zero, "int8"))
+
+    def _copy_line(self, part: Expr, index: Expr, line: Expr, left: int, count: int) -> None:
+        """Pixels side by side at once where they keep their channels, else one by one."""
+        spec, plan = self.spec, self.cut
+        pixels = count if plan.channels == spec.cin else 1
+        with T.serial(count // pixels) as pixel:
+            start = T.bind((index * plan.columns + left + pixel) * plan.channels)
+            source = T.bind((line * spec.width + pixel) * spec.cin)
+            self._fill(part, start, pixels * spec.cin, lambda at: self.x[source + at])
+
+    def _fill(self, part: Expr, start: Expr, count: int, value: Lane) -> None:
+        """``count`` bytes of the copy from ``start`` on."""
+
+        def piece(width: int, first: Expr) -> None:
+            vector_store(self.lines, width, lambda lane: value(first + lane), lambda lane: (part, start + first + lane))
+
+        for_columns(count, self.target, piece)
+
+    def _multiply(self, part: Expr, row: Expr, rows: Expr) -> None:
+        """All panels of ``rows`` output rows from ``row`` on."""
+        column = 0
+        for (width, valid), equal in groupby(panels(self.spec.cout, self.target)):
+            count = len(list(equal))
+            with T.serial(count) as panel, T.serial(rows) as index:
+                for first, height, tiles in even_tiles(self.spec.out_width, tile_rows(width, self.target)):
+                    with T.serial(tiles) as tile:
+                        left = T.bind(first + tile * height)
+                        self._tile(part, (index, row), left, height, (column + panel * width, width, valid))
+            column += count * width
+
+    def _tile(self, part: Expr, rows: tuple[Expr, Expr], left: Expr, height: int, panel: tuple[Expr, int, int]) -> None:
+        """``height`` pixels from ``left`` on of an output row, given as a row of the block and of the image."""
+        (index, row), (column, width, valid), target, spec = rows, panel, self.target, self.spec
+        sums = start_sums(height, width, target, lambda at: lambda lane: self.bias[column + at + lane])
+        self._accumulate(sums, width, part, index, left, column)
+        pixel = T.bind((row + index) * spec.out_width + left)
+        self.output.store(
+            sums,
+            valid,
+            lambda at: self.scale[span(column + at, target.lanes)],
+            lambda row, at: (pixel + row, column + at),
+        )
+
+    def _accumulate(self, sums: Sums, width: int, part: Expr, index: Expr, left: Expr, column: Expr) -> None:
+        """Add the window's products; without gaps between its columns each of its rows is one run of bytes."""
+        spec, plan = self.spec, self.cut
+        joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
+        run = joined * plan.channels
+        base = first_word(spec.kernel[0] * spec.kernel[1] * plan.channels, column, self.target)
+        with T.grid(spec.kernel[0], spec.kernel[1] // joined) as (ky, kx):
+            line = index * spec.stride[0] + ky * spec.dilation[0]
+            start = (line * plan.columns + left * spec.stride[1] + kx * spec.dilation[1]) * plan.channels
+            word = base + (ky * (spec.kernel[1] // joined) + kx) * (run * width // WORD)
+            step = spec.stride[1] * plan.channels
+            accumulate(
+                sums,
+                run,
+                self.target,
+                lambda pixel, at, count: self.lines[part, span(start + pixel * step + at, count)],
+                lambda at, count: self.weight[span(word + at, count)],
+            )
+
+
+def even_tiles(pixels: int, tall: int) -> Iterator[tuple[int, int, int]]:
+    """(first, height, count) of tiles at most ``tall`` high over ``pixels``, heights one apart at most."""
+    tiles = -(-pixels // tall)
+    height, higher = divmod(pixels, tiles)
+    if higher:
+        yield 0, height + 1, higher
+    yield higher * (height + 1), height, tiles - higher

@@ -1,0 +1,96 @@
+"""Between number formats, value by value: float32 to integers and back, int16 to int8."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, f32, guarded
+from edgemtl.tvm_bridge.kernels.vectors import (
+    clip,
+    constant,
+    each_row,
+    f64,
+    for_vectors,
+    load,
+    requantised,
+    saturate,
+    spread,
+    store,
+)
+from edgemtl.tvm_bridge.specs_int8 import ConvertSpec, DequantiseSpec, QuantiseSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+# Values that one thread takes at a time.
+BLOCK = 1024
+
+Spec = QuantiseSpec | DequantiseSpec | ConvertSpec
+
+
+def quantised(value: Expr, inverse_scale: float, zero: int, dtype: str, lanes: int) -> Expr:
+    """`law.quantise` of a float32 vector; the rounding between keeps product and sum apart."""
+    nearest = tirx.nearbyint(value * spread(f32(inverse_scale), lanes)) + spread(f32(zero), lanes)
+    low, high = (spread(f32(end), lanes) for end in (INT8 if dtype == "int8" else INT16))
+    return clip(nearest, low, high).astype(f"int32x{lanes}").astype(f"{dtype}x{lanes}")
+
+
+def dequantised(value: Expr, scale: float, zero: int, lanes: int) -> Expr:
+    """`law.dequantise` of an int32 vector."""
+    return (value - constant(zero, "int32", lanes)).astype(f"float32x{lanes}") * spread(f32(scale), lanes)
+
+
+def _converted(value: Expr, spec: ConvertSpec, lanes: int) -> Expr:
+    factor = spread(f64(spec.mul * 2.0**-spec.shift), lanes)
+    return saturate(requantised(value, factor, lanes) + constant(spec.zero, "int32", lanes), "int8", lanes)
+
+
+def _describe(spec: Spec) -> tuple[str, str, str]:
+    """The name of a spec's kernel, and its dtypes."""
+    match spec:
+        case QuantiseSpec(size, dtype, scale, zero):
+            return f"quantise_{dtype}_{size}_{scale:.9g}_{zero}", "float32", dtype
+        case DequantiseSpec(size, dtype, scale, zero):
+            return f"dequantise_{dtype}_{size}_{scale:.9g}_{zero}", dtype, "float32"
+        case ConvertSpec(size, mul, shift, zero):
+            return f"convert_{size}_{mul}_{shift}_{zero}", "int16", "int8"
+
+
+def _changed(spec: Spec, value: Expr, lanes: int) -> Expr:
+    """What becomes of a vector."""
+    if isinstance(spec, QuantiseSpec):
+        return quantised(value, spec.inverse_scale, spec.zero, spec.dtype, lanes)
+    wide = value.astype(f"int32x{lanes}")
+    if isinstance(spec, DequantiseSpec):
+        return dequantised(wide, spec.scale, spec.zero, lanes)
+    return _converted(wide, spec, lanes)
+
+
+@cache
+def build(spec: Spec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, y."""
+    symbol, source, result = _describe(spec)
+    operands = [Operand("x", (spec.size,), source, "input"), Operand("y", (spec.size,), result, "output")]
+    whole, rest = divmod(spec.size, BLOCK)
+
+    def body(x: Buffer, y: Buffer) -> None:
+        def values(start: Expr, count: int) -> None:
+            def vector(lanes: int, first: Expr) -> None:
+                store(y, (start + first,), lanes, _changed(spec, load(x, (start + first,), lanes), lanes))
+
+            for_vectors(count, 2 * target.lanes, vector)
+
+        def block(index: Expr) -> None:
+            if whole:
+                with guarded(index < whole):
+                    values(T.bind(index * BLOCK), BLOCK)
+            if rest:
+                with guarded(index == whole):
+                    values(T.bind(index * BLOCK), rest)
+
+        each_row(whole + bool(rest), target, block)
+
+    return define(symbol, operands, body)

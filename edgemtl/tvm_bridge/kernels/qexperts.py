@@ -1,0 +1,124 @@
+"""One linear layer of bytes of all experts over their own tokens, with bounds read from the router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, local, parallel, tile_rows
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_tiles import (
+    accumulate,
+    first_word,
+    pack_bias,
+    pack_scale,
+    pack_weight,
+    span,
+    start_sums,
+)
+from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, padded_width, split_panels
+from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+def pack_expert(spec: QExpertSpec, target: CpuTarget, weight: np.ndarray) -> np.ndarray:
+    """One expert's tensor, W int8 [k, n] in panels: tasks share it whatever their scales are."""
+    return pack_weight(weight, target)
+
+
+def pack_params(
+    spec: QExpertSpec,
+    target: CpuTarget,
+    weights: Sequence[np.ndarray],
+    biases: Sequence[np.ndarray],
+    scales: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Biases and float32 scales of all experts, int32 [slots, 2, padded n]; biases depend on the weights."""
+    rows = [
+        (pack_bias(weight, bias, target), pack_scale(scale, target).view(np.int32))
+        for weight, bias, scale in zip(weights, biases, scales, strict=True)
+    ]
+    return np.array(rows, np.int32)
+
+
+@cache
+def build(spec: QExpertSpec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), params[, lookup], y.
+
+    ``table`` [slots] holds the offset of each expert's tensor in the weights section, in words of four bytes.
+    """
+    rows = spec.tokens * spec.top_k
+    operands = [
+        Operand("x", (spec.tokens if spec.gather else rows, spec.k), "int8", "input"),
+        Operand("tokens", (rows,), "int32", "input"),
+        Operand("offsets", (spec.slots + 1,), "int32", "input"),
+        Operand("table", (spec.slots,), "int32", "weight"),
+        Operand("weights", (0,), "int32", "weights_space"),
+        Operand("params", (spec.slots, 2, padded_width(spec.n, target)), "int32", "weight"),
+        *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        Operand("y", (rows, spec.n), spec.how.dtype, "output"),
+    ]
+
+    def body(*buffers: Buffer) -> None:
+        lookup = buffers[6] if spec.table else None
+        _emit(spec, target, Output(target, spec.how, buffers[-1], lookup), *buffers[:6])
+
+    symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
+    symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
+    symbol += f"{'_table' if spec.table else ''}{'_gather' if spec.gather else ''}"
+    return define(symbol, operands, body, rows * spec.k * spec.n)
+
+
+def _opaque(value: Expr) -> Expr:
+    """A number TVM does not look into: simplifying a share of some tiles, times their height, it leaves int32."""
+    held = local(1, "int32")
+    T.buffer_store(held, value, [0])
+    return held[0]
+
+
+def _emit(
+    spec: QExpertSpec,
+    target: CpuTarget,
+    output: Output,
+    x: Buffer,
+    tokens: Buffer,
+    offsets: Buffer,
+    table: Buffer,
+    weights: Buffer,
+    params: Buffer,
+) -> None:
+    """Parts split the columns of every expert, so all are busy however popular one expert is."""
+
+    def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
+        base, start = table[expert] + first_word(spec.k, column, target), offsets[expert]
+
+        def tile(rows: int, first: Expr) -> None:
+            sums = start_sums(rows, width, target, lambda at: lambda lane: params[expert, 0, column + at + lane])
+            place = _opaque(start + first)
+            sources = [tokens[place + row] if spec.gather else place + row for row in range(rows)]
+            accumulate(
+                sums,
+                spec.k,
+                target,
+                lambda row, at, count: x[sources[row], span(at, count)],
+                lambda at, count: weights[span(base + at, count)],
+            )
+            output.store(
+                sums,
+                valid,
+                lambda at: tirx.reinterpret(
+                    f"float32x{target.lanes}", params[expert, 1, span(column + at, target.lanes)]
+                ),
+                lambda row, at: (place + row, column + at),
+            )
+
+        dynamic_tiles(offsets[expert + 1] - start, tile_rows(width, target), share, tile)
+
+    with parallel(target.threads) as part, guarded(part < target.threads):
+        with T.serial(spec.slots) as expert:
+            split_panels(spec.n, target, part, partial(panel, expert))

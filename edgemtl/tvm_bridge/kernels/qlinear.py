@@ -1,0 +1,83 @@
+"""Matrix product of bytes with bias, requantisation, table and residual."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_tiles import (
+    accumulate,
+    first_word,
+    pack_bias,
+    pack_scale,
+    pack_weight,
+    packed_words,
+    span,
+    start_sums,
+)
+from edgemtl.tvm_bridge.kernels.tiles import Share, padded_width, row_tiles, split_panels
+from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+def pack(
+    spec: QLinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """W int8 [k, n], b int32 [n], scale words [n] and the table as the kernel's weight operands."""
+    return pack_weight(weight, target), pack_bias(weight, bias, target), pack_scale(scale, target), *table
+
+
+@cache
+def build(spec: QLinearSpec, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, residual], y."""
+    width = padded_width(spec.n, target)
+    operands = [
+        Operand("x", (spec.rows, spec.k), "int8", "input"),
+        Operand("weight", (packed_words(spec.k, spec.n, target),), "int32", "weight"),
+        Operand("bias", (width,), "int32", "weight"),
+        Operand("scale", (width,), "float32", "weight"),
+        *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        *([Operand("residual", (spec.rows, spec.n), "int16", "input")] if spec.residual else []),
+        Operand("y", (spec.rows, spec.n), spec.how.dtype, "output"),
+    ]
+    symbol = f"qlinear_{spec.rows}x{spec.k}x{spec.n}_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
+    symbol += f"{'_table' if spec.table else ''}{'_residual' if spec.residual else ''}"
+
+    def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
+        lookup = rest[0] if spec.table else None
+        residual = rest[-2] if spec.residual else None
+        _emit(spec, target, x, weight, bias, scale, Output(target, spec.how, rest[-1], lookup, residual))
+
+    return define(symbol, operands, body, spec.rows * spec.k * spec.n)
+
+
+def _emit(
+    spec: QLinearSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, output: Output
+) -> None:
+    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
+        base = first_word(spec.k, column, target)
+
+        def tile(rows: int, first: Expr) -> None:
+            sums = start_sums(rows, width, target, lambda at: lambda lane: bias[column + at + lane])
+            accumulate(
+                sums,
+                spec.k,
+                target,
+                lambda row, at, count: x[first + row, span(at, count)],
+                lambda at, count: weight[span(base + at, count)],
+            )
+            output.store(
+                sums,
+                valid,
+                lambda at: scale[span(column + at, target.lanes)],
+                lambda row, at: (first + row, column + at),
+            )
+
+        row_tiles(spec.rows, tile_rows(width, target), share, tile)
+
+    with parallel(target.threads) as part, guarded(part < target.threads):
+        split_panels(spec.n, target, part, panel)

@@ -1,0 +1,50 @@
+"""Integer kernels on arrays: several compiled at once, on every target this machine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
+from edgemtl.tvm_bridge.build import compile_entries
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call, targets
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def host_targets(threads: int = 2) -> list[CpuTarget]:
+    """The integer targets, and the plain code that a Cortex-A53 is given, compiled for this machine."""
+    plain = replace(resolve("cpu-a53", threads), name="plain", triple="x86_64-linux-gnu", mcpu="x86-64-v2", mattr=())
+    return [*targets(threads, INTEGER_TARGETS), plain]
+
+
+def run_all(target: CpuTarget, work: Sequence[tuple[Any, Arrays]], *constants: np.ndarray) -> list[dict[str, Any]]:
+    """The outputs of the kernels of (spec, inputs); tables are packed here, and so are ``constants``."""
+    arenas = []
+    for spec, arrays in work:
+        kernel, module = build_kernel(spec, target), FAMILIES[type(spec)]
+        weights = [o.name for o in kernel.operands if o.role == "weight"]
+        packed = module.pack(spec, target, *constants) if weights else ()
+        arenas.append(Arena(kernel, {**arrays, **dict(zip(weights, packed, strict=True))}))
+    entries = [replace(arena.entry(), name=f"main{index}") for index, arena in enumerate(arenas)]
+    program = compile_entries(entries, target)
+    for entry, arena in zip(entries, arenas, strict=True):
+        call(program[entry.name], arena)
+    return [arena.outputs() for arena in arenas]
+
+
+def integers(dtype: str, *shape: int, low: int | None = None, high: int | None = None) -> np.ndarray:
+    """Uniform integers of the whole range of ``dtype``, or from ``low`` to ``high``."""
+    range_ = np.iinfo(dtype)
+    first, last = range_.min if low is None else low, range_.max if high is None else high
+    return np.random.default_rng([*shape, last - first]).integers(first, last + 1, shape).astype(dtype)
+
+
+def same(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Assert that two arrays have the same type and bits."""
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected.reshape(actual.shape), strict=True)

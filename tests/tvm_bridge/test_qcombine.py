@@ -1,0 +1,40 @@
+"""Combination of integer expert outputs against the law."""
+
+import numpy as np
+import pytest
+
+from edgemtl.hw import law
+from edgemtl.tvm_bridge.specs_int8 import QCombineSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+
+SPECS = [QCombineSpec(9, 3, 100, True), QCombineSpec(9, 1, 7, False), QCombineSpec(5, 8, 192, True)]
+
+
+def operands(spec: QCombineSpec) -> dict[str, np.ndarray]:
+    slots = spec.tokens * spec.top_k
+    x = integers("int16", slots, spec.dim)
+    x[:: spec.top_k + 1] = -(2**15)
+    weights = integers("int32", spec.tokens, spec.top_k, low=0, high=2**15 // spec.top_k)
+    # All of a token on one expert, as far as rounding lets a weight go.
+    weights[0] = 0
+    weights[0, 0] = 2**15
+    order = np.random.default_rng(0).permutation(slots).astype(np.int32).reshape(spec.tokens, spec.top_k)
+    arrays = {"x": x, "weights": weights, "slots": order}
+    return arrays | ({"residual": integers("int16", spec.tokens, spec.dim)} if spec.residual else {})
+
+
+def check(target: CpuTarget) -> None:
+    work = [(spec, operands(spec)) for spec in SPECS]
+    for (_, arrays), outputs in zip(work, run_all(target, work), strict=True):
+        same(outputs["y"], law.combine(arrays["x"], arrays["weights"], arrays["slots"], arrays.get("residual")))
+
+
+@pytest.mark.parametrize("target", host_targets(), ids=lambda t: t.name)
+def test_any_size(target: CpuTarget) -> None:
+    check(target)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_no_bit(threads: int) -> None:
+    check(host_targets(threads)[0])

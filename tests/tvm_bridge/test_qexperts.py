@@ -1,0 +1,85 @@
+"""The integer expert kernel against the law, expert by expert, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgemtl.codegen.cpu.families import pack
+from edgemtl.codegen.cpu.weights import WeightStore
+from edgemtl.hw import law
+from edgemtl.hw.law import Finish
+from edgemtl.lowering.ir import Constant
+from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.tvm_bridge.kernels import qexperts
+from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
+
+GAP = 12  # words between experts: they need not lie side by side
+FIRST = QExpertSpec(14, 1, 3, 20, 96, True, Finish("int8", 3, -127), table=True)
+SECOND = QExpertSpec(7, 2, 3, 97, 13, False, Finish("int16"))
+CASES = [
+    *((FIRST, counts) for counts in ([0, 14, 0], [14, 0, 0], [1, 1, 12], [7, 0, 7])),
+    *((SECOND, counts) for counts in ([0, 0, 14], [5, 8, 1])),
+]
+
+
+def place(spec: QExpertSpec, target: CpuTarget, held: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
+    """A weights section that holds the experts in reverse order, and the table of their places."""
+    tensors = [qexperts.pack_expert(spec, target, expert.weight) for expert in held]
+    step = tensors[0].size + GAP
+    section = np.full(step * spec.slots, -1, np.int32)
+    table = np.arange(spec.slots, dtype=np.int32)[::-1] * step
+    for start, tensor in zip(table, tensors, strict=True):
+        section[start : start + tensor.size] = tensor
+    return section, np.ascontiguousarray(table)
+
+
+def case(
+    spec: QExpertSpec, counts: list[int], target: CpuTarget
+) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
+    kernel, rows = qexperts.build(spec, target), spec.tokens * spec.top_k
+    held = [layer(spec.k, spec.n, seed) for seed in range(spec.slots)]
+    x = random_bytes(spec.tokens if spec.gather else rows, spec.k)
+    tokens = np.random.default_rng(0).permutation(np.arange(rows, dtype=np.int32) // spec.top_k)
+    section, table = place(spec, target, held)
+    weights, biases, scales, tables = zip(*(expert.constants(table=True) for expert in held), strict=True)
+    params = qexperts.pack_params(spec, target, weights, biases, scales)
+    packed = [table, params, *(tables[:1] if spec.table else [])]
+    offsets = np.cumsum([0, *counts]).astype(np.int32)
+    arrays = {"x": x, "tokens": tokens, "offsets": offsets, "weights": section} | weights_of(kernel, packed)
+    source = np.split(x[tokens] if spec.gather else x, offsets[1:-1])
+    lookup = tables[0] if spec.table else None
+    answers = [
+        law.linear(x, e.weight, e.bias, e.mul, e.shift, spec.how, lookup) for x, e in zip(source, held, strict=True)
+    ]
+    return (kernel, arrays), np.concatenate(answers)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+def test_the_law_holds(target: CpuTarget) -> None:
+    held, expected = zip(*(case(spec, counts, target) for spec, counts in CASES), strict=True)
+    for actual, wanted in zip(run_all(held, target), expected, strict=True):
+        equal(actual, wanted)
+
+
+def step_constants(bias: int) -> list[Constant]:
+    """Constants of a step: the same weights whatever the bias."""
+    held = [layer(FIRST.k, FIRST.n, seed) for seed in range(FIRST.slots)]
+    triples = [(e.weight, e.bias + np.int32(bias), e.words) for e in held]
+    flat = [array for triple in triples for array in triple]
+    return [Constant(f"c{i}", array) for i, array in enumerate([*flat, held[0].table])]
+
+
+def test_tasks_share_weights_whatever_their_biases() -> None:
+    target, store = resolve("cpu-avx512-vnni"), WeightStore()
+    first = list(pack(FIRST, target, step_constants(0), store))
+    count = len(store.tensors)
+    assert count == FIRST.slots + 3
+    second = list(pack(FIRST, target, step_constants(1), store))
+    assert len(store.tensors) == count + 1
+    assert [a == b for a, b in zip(first, second, strict=True)] == [True, False, True]
+    roles = [operand for operand in qexperts.build(FIRST, target).operands if operand.role == "weight"]
+    sizes = {tensor.offset: tensor.array.nbytes for tensor in store.tensors}
+    assert [operand.bytes for operand in roles] == [sizes[offset] for offset in first]

@@ -1,0 +1,144 @@
+"""Integer images, conversions between formats and copies against the law."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgemtl.codegen.cpu.families import build_kernel
+from edgemtl.hw import law
+from edgemtl.tvm_bridge.build import compile_entries
+from edgemtl.tvm_bridge.specs_int8 import (
+    ConvertSpec,
+    DequantiseImageSpec,
+    DequantiseSpec,
+    QAttentionSpec,
+    QBilinearSpec,
+    QCombineSpec,
+    QCopySpec,
+    QLayerNormSpec,
+    QRouterSpec,
+    QuantiseImageSpec,
+    QuantiseSpec,
+)
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.tvm_bridge.harness import Arena, normal
+from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+
+SIZES = (1, 70, 3000)
+IMAGES = [(1, 1, 40), (3, 33, 3), (8, 32, 1)]
+BILINEAR = [QBilinearSpec(*sizes) for sizes in [(3, 5, 70), (1, 1, 1), (8, 4, 3)]]
+QUANTISED = [
+    QuantiseImageSpec(3, 32, 50, 16, 37.3, -5),
+    QuantiseImageSpec(3, 7, 37, 0, 37.3, -5),
+    QuantiseImageSpec(1, 9, 8, 3, 0.9, 127),
+    QuantiseImageSpec(1, 2, 19, 0, 2.0, 0),
+    QuantiseImageSpec(5, 2, 19, 0, 2.0, 0),
+]
+DEQUANTISED = [
+    DequantiseImageSpec(*sizes, enlarge, dtype, 0.037, zero)
+    for sizes in IMAGES
+    for enlarge, dtype, zero in [(False, "int8", 3), (True, "int8", -48), (True, "int16", 0)]
+]
+COPIES = [
+    QCopySpec(1, (5, 7, 33), (231, 33, 1), (1, 165, 5)),
+    QCopySpec(2, (70, 6), (6, 1), (6, 1)),
+    QCopySpec(2, (9, 40), (1, 9), (40, 1)),
+    QCopySpec(1, (4, 6), (12, 2), (6, 1)),
+    QCopySpec(1, (3, 50, 2), (100, 1, 50), (100, 2, 1)),
+]
+TARGETS = pytest.mark.parametrize(
+    "target", [*host_targets(1), host_targets(3)[0]], ids=lambda t: f"{t.name}-{t.threads}"
+)
+
+
+def check(target: CpuTarget, work: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:
+    found = run_all(target, [(spec, {"x": x}) for spec, x, _ in work])
+    for (_, _, expected), outputs in zip(work, found, strict=True):
+        same(outputs["y"], expected)
+
+
+def hard_floats(*shape: int) -> np.ndarray:
+    """Values with halves, infinities and ones out of range among them."""
+    x = normal(*shape) * np.float32(3)
+    values = np.array([0.5, 1.5, -2.5, np.inf, -np.inf, 1e30], np.float32)
+    x.reshape(-1)[: values.size] = values[: x.size]
+    return x
+
+
+@TARGETS
+def test_quantise_image(target: CpuTarget) -> None:
+    def expected(spec: QuantiseImageSpec, x: np.ndarray) -> np.ndarray:
+        whole = law.quantise_image(x[0], spec.inverse_scale, spec.zero)
+        if not spec.patch:
+            return np.ascontiguousarray(whole.transpose(1, 2, 0))
+        height, width = (size - size % spec.patch for size in whole.shape[1:])
+        return law.cut_patches(whole[:, :height, :width], spec.patch)
+
+    images = [hard_floats(1, spec.channels, spec.height, spec.width) for spec in QUANTISED]
+    check(target, [(spec, x, expected(spec, x)) for spec, x in zip(QUANTISED, images, strict=True)])
+
+
+@TARGETS
+def test_dequantise_image(target: CpuTarget) -> None:
+    def one(spec: DequantiseImageSpec) -> tuple[Any, np.ndarray, np.ndarray]:
+        x = integers(spec.dtype, spec.height * spec.width, spec.channels)
+        image = x.reshape(spec.height, spec.width, spec.channels)
+        values = law.dequantise(law.enlarge(image) if spec.enlarge else image, spec.scale, spec.zero)
+        return spec, x, values.transpose(2, 0, 1)
+
+    check(target, [one(spec) for spec in DEQUANTISED])
+
+
+@TARGETS
+def test_bilinear(target: CpuTarget) -> None:
+    images = [integers("int8", spec.height, spec.width, spec.channels) for spec in BILINEAR]
+    work = zip(BILINEAR, images, strict=True)
+    check(target, [(spec, x.reshape(-1, spec.channels), law.bilinear(x)) for spec, x in work])
+
+
+@TARGETS
+def test_value_by_value(target: CpuTarget) -> None:
+    work: list[tuple[Any, np.ndarray, np.ndarray]] = []
+    for size in SIZES:
+        x, stream, small = hard_floats(size), integers("int16", size), integers("int8", size)
+        work += [
+            (QuantiseSpec(size, "int8", 1.0, 3), x, law.quantise(x, 1.0, 3, "int8")),
+            (QuantiseSpec(size, "int16", 700.3, 0), x, law.quantise(x, 700.3, 0, "int16")),
+            (DequantiseSpec(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
+            (DequantiseSpec(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
+            (ConvertSpec(size, 100000, 22, 3), stream, law.convert(stream, 100000, 22, 3)),
+            (ConvertSpec(size, 131071, 16, -128), stream, law.convert(stream, 131071, 16, -128)),
+        ]
+    check(target, work)
+
+
+@TARGETS
+def test_copies(target: CpuTarget) -> None:
+    """Between strided views."""
+    sources = [build_kernel(spec, target).operands[0] for spec in COPIES]
+    arrays = [integers(source.dtype, *source.shape) for source in sources]
+    found = run_all(target, [(spec, {"x": x}) for spec, x in zip(COPIES, arrays, strict=True)])
+    for spec, x, outputs in zip(COPIES, arrays, found, strict=True):
+        read, written = (
+            np.lib.stride_tricks.as_strided(array, spec.shape, [spec.itemsize * stride for stride in strides])
+            for array, strides in ((x, spec.source_strides), (outputs["y"], spec.target_strides))
+        )
+        same(written, read)
+
+
+def test_all_of_them_compile_for_the_cortex_a53() -> None:
+    target = resolve("cpu-a53")
+    specs = [
+        QAttentionSpec(37, 2, 20, 6, 90000, 16),
+        QLayerNormSpec(9, 70, 1, 100000, 12),
+        QRouterSpec(9, 6, 2, (1, 2, 4, 5), True, 700),
+        QCombineSpec(9, 2, 70, True),
+        *(kind[0] for kind in (BILINEAR, QUANTISED, DEQUANTISED, COPIES)),
+        QuantiseSpec(70, "int8", 1.0, 3),
+        DequantiseSpec(70, "int16", 0.3, 0),
+        ConvertSpec(70, 100000, 22, 3),
+    ]
+    entries = [Arena(build_kernel(spec, target), {}).entry() for spec in specs]
+    compile_entries([replace(entry, name=entry.calls[0].kernel.symbol + "_main") for entry in entries], target)

@@ -1,0 +1,111 @@
+"""The integer linear kernel against the law, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgemtl.hw import law
+from edgemtl.hw.law import Finish
+from edgemtl.tvm_bridge.build import compile_entries
+from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.tvm_bridge.kernels import qlinear
+from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.tvm_bridge.harness import Arena, call, with_threads
+from tests.tvm_bridge.int8_cases import (
+    TARGETS,
+    Layer,
+    equal,
+    extreme,
+    just_below,
+    layer,
+    random_bytes,
+    random_shorts,
+    run_all,
+    weights_of,
+)
+
+BYTES, SHIFTED, RELU, SHORTS = Finish("int8"), Finish("int8", 3, -127), Finish("int8", -128), Finish("int16")
+SPECS = [
+    QLinearSpec(1, 1, 1, BYTES),
+    QLinearSpec(2, 3, 8, SHIFTED, table=True),
+    QLinearSpec(7, 5, 13, SHORTS, residual=True),
+    QLinearSpec(33, 97, 96, RELU),
+    QLinearSpec(7, 96, 96, BYTES, table=True),
+    QLinearSpec(2, 97, 13, SHORTS),
+    QLinearSpec(33, 5, 8, SHORTS, residual=True),
+    QLinearSpec(13, 64, 221, SHIFTED, table=True),
+    QLinearSpec(7, 12, 200, SHORTS, residual=True),
+    QLinearSpec(33, 7, 150, SHIFTED),
+]
+
+Case = tuple[Kernel, dict[str, np.ndarray]]
+
+
+def case(spec: QLinearSpec, target: CpuTarget, x: np.ndarray, held: Layer) -> tuple[Case, np.ndarray]:
+    """A kernel with its arrays, and the law's answer."""
+    kernel = qlinear.build(spec, target)
+    residual = random_shorts(spec.rows, spec.n) if spec.residual else None
+    arrays = {"x": x} | weights_of(kernel, qlinear.pack(spec, target, *held.constants(spec.table)))
+    if residual is not None:
+        arrays["residual"] = residual
+    table = held.table if spec.table else None
+    expected = law.linear(x, held.weight, held.bias, held.mul, held.shift, spec.how, table, residual)
+    return (kernel, arrays), expected
+
+
+def cases(target: CpuTarget) -> list[tuple[Case, np.ndarray]]:
+    """Every spec with random numbers, with extreme ones, and with the largest sums there are."""
+    found = []
+    for spec in SPECS:
+        x = random_bytes(spec.rows, spec.k)
+        ends, least = np.where(x < 0, -128, 127).astype(np.int8), np.full_like(x, -128)
+        found += [case(spec, target, x, layer(spec.k, spec.n))]
+        found += [case(spec, target, held, extreme(held, spec.n)) for held in (ends, least)]
+    held = just_below(4)
+    below = [QLinearSpec(1, 4, held.bias.size, how) for how in (SHIFTED, SHORTS)]
+    return found + [case(spec, target, random_bytes(1, 4), held) for spec in below]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+def test_the_law_holds(target: CpuTarget) -> None:
+    held, expected = zip(*cases(target), strict=True)
+    for actual, wanted in zip(run_all(held, target), expected, strict=True):
+        equal(actual, wanted)
+
+
+def test_the_same_bits_for_one_thread_and_two() -> None:
+    spec, target = QLinearSpec(13, 64, 221, SHIFTED, table=True), resolve("cpu-avx2", 3)
+    (kernel, arrays), expected = case(spec, target, random_bytes(13, 64), layer(64, 221))
+    function = compile_entries([Arena(kernel, arrays).entry()], target)["main"]
+
+    def work() -> np.ndarray:
+        arena = Arena(kernel, arrays)
+        call(function, arena)
+        return arena.outputs()["y"]
+
+    for threads in (1, 2):
+        equal(with_threads(threads, work), expected)
+
+
+def test_extremes_reach_both_ends() -> None:
+    x = np.full((2, 64), -128, np.int8)
+    held = extreme(x, 96)
+    sums = x.astype(np.int64) @ held.weight.astype(np.int64) + held.bias
+    assert (sums.min(), sums.max()) == (-(2**31), 2**31 - 1)
+    answers = law.linear(x, held.weight, held.bias, held.mul, held.shift, BYTES)
+    assert (answers.min(), answers.max()) == (-128, 127)
+
+
+def test_weights_take_little_more_than_their_bytes() -> None:
+    spec = QLinearSpec(1, 97, 96, BYTES)
+    for target in TARGETS:
+        size = sum(array.nbytes for array in qlinear.pack(spec, target, *layer(97, 96).constants()))
+        assert size <= 100 * 96 + 8 * 96
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiles_for_a_board(threads: int) -> None:
+    target = resolve("cpu-a53", threads)
+    compile_entries([Arena(qlinear.build(SPECS[4], target), {}).entry()], target)

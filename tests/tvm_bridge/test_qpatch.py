@@ -1,0 +1,30 @@
+"""The integer patch embedding against the law, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgemtl.hw import law
+from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.tvm_bridge.kernels import qpatch
+from edgemtl.tvm_bridge.specs_int8 import QPatchEmbedSpec
+from edgemtl.tvm_bridge.target import CpuTarget
+from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, random_shorts, run_all, weights_of
+
+SPECS = [QPatchEmbedSpec(33, 48, 96, 1), QPatchEmbedSpec(1, 3, 13, 0), QPatchEmbedSpec(7, 97, 8, 2)]
+
+
+def case(spec: QPatchEmbedSpec, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
+    kernel, held = qpatch.build(spec, target), layer(spec.k, spec.n)
+    x, table = random_bytes(spec.patches, spec.k), random_shorts(spec.leading + spec.patches, spec.n)
+    arrays = {"x": x} | weights_of(kernel, qpatch.pack(spec, target, *held.constants(), table))
+    wanted = law.patch_embed(x, held.weight, held.bias, held.mul, held.shift, table, spec.leading)
+    return (kernel, arrays), wanted
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+def test_the_law_holds(target: CpuTarget) -> None:
+    held, expected = zip(*(case(spec, target) for spec in SPECS), strict=True)
+    for actual, wanted in zip(run_all(held, target), expected, strict=True):
+        equal(actual, wanted)
