@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out/demo
 
-.PHONY: setup demo test test-full lint train-demo train-baseline bench clean
+.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 clean
 
 setup: $(VENV)/ready
 
@@ -35,9 +35,17 @@ train-demo: setup
 train-baseline: setup
 	$(BIN)/python -m examples.rooms.train --dense
 
+# What int8 and smaller pathways cost in accuracy; writes docs/accuracy.md.
+accuracy: setup
+	$(BIN)/python -m examples.rooms.accuracy
+
 bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.cpu_peers --table out/benchmarks.md
+
+bench-int8: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks.int8_peers --table out/int8.md
 
 clean:
 	rm -rf $(VENV) out build

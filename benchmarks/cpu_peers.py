@@ -24,19 +24,18 @@ from benchmarks.peers import Candidate, Row, prepare, rows
 
 @dataclass(frozen=True)
 class Timing:
-    """One backend's figures in one row, milliseconds; ``max_abs_error`` against torch."""
+    """One backend's figures in one row, milliseconds; ``max_abs_error`` against the row's reference."""
 
     backend: str
     median_ms: float
     p10_ms: float
     p90_ms: float
     max_abs_error: float
-    peer: bool
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row: every backend's timing and the ratio of the strongest peer's median to ours."""
+    """One row: every backend's timing, ours first, and the ratio of the strongest peer's median to ours."""
 
     row: str
     threads: int
@@ -46,8 +45,11 @@ class Result:
     @property
     def ratio(self) -> float:
         """Median of the strongest peer over our median: above 1 we are faster."""
-        ours = next(t.median_ms for t in self.timings if not t.peer)
-        return min(t.median_ms for t in self.timings if t.peer) / ours
+        return self.ratio_to([t.backend for t in self.timings[1:]])
+
+    def ratio_to(self, backends: Sequence[str]) -> float:
+        """Median of the fastest of these over our median."""
+        return min(t.median_ms for t in self.timings if t.backend in backends) / self.timings[0].median_ms
 
 
 @contextmanager
@@ -80,8 +82,10 @@ def _ask(process: subprocess.Popen[str], runs: int) -> list[float]:
     return [float(value) for value in _read(process).split()]
 
 
-def measure(row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path) -> Result:
-    """Run every candidate of ``row`` in turn for ``rounds`` rounds of ``runs`` runs."""
+def measure(
+    row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path, reference: str = "torch"
+) -> Result:
+    """Run every candidate of ``row`` in turn for ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
     source = work / f"{row.name}_input.npy"
     targets = {c.name: work / f"{row.name}_{c.name}_{row.threads}.npy" for c in candidates}
     times: dict[str, list[float]] = {c.name: [] for c in candidates}
@@ -90,15 +94,15 @@ def measure(row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, w
         for _ in range(rounds):
             for name, process in workers.items():
                 times[name] += _ask(process, runs)
-    reference = np.load(targets["torch"])
-    timings = (_timing(c, times[c.name], np.load(targets[c.name]), reference) for c in candidates)
+    truth = np.load(targets[reference])
+    timings = (_timing(c, times[c.name], np.load(targets[c.name]), truth) for c in candidates)
     return Result(row.name, row.threads, row.bar, tuple(timings))
 
 
 def _timing(candidate: Candidate, times: list[float], output: np.ndarray, reference: np.ndarray) -> Timing:
     p10, median, p90 = (float(v) for v in np.percentile(times, (10, 50, 90)))
     error = float(np.abs(output.reshape(reference.shape) - reference).max())
-    return Timing(candidate.name, median, p10, p90, error, candidate.name != "edgemtl")
+    return Timing(candidate.name, median, p10, p90, error)
 
 
 def _verdict(result: Result) -> str:

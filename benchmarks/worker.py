@@ -27,13 +27,13 @@ def _onnxruntime(model: str, threads: int, image: np.ndarray) -> Run:
     return lambda: session.run(None, {name: image})[0]
 
 
-def _openvino(model: str, threads: int, image: np.ndarray) -> Run:
+def _openvino(model: str, threads: int, image: np.ndarray, precision: str = "f32") -> Run:
     import openvino as ov
 
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
     }
     request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
@@ -74,6 +74,7 @@ BACKENDS: dict[str, Callable[[str, int, np.ndarray], Run]] = {
     "edgemtl": _edgemtl,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
+    "openvino-bf16": lambda model, threads, image: _openvino(model, threads, image, "bf16"),
     "torch": _torch,
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from edgemtl import quantize
+from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.lowering.ir import Array, Step
 from edgemtl.lowering.task import group_task, lower_task
@@ -59,9 +60,14 @@ def quantise(
 
 
 def from_parameters(model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path) -> Quantised:
-    """The integer tasks a file of parameters stands for. Raises what `quantize.read_parameters` raises."""
+    """The integer tasks a file of parameters stands for.
+
+    Raises what `quantize.read_parameters` raises, and UsageError for a file made with another pathway.
+    """
     floats = float_steps(tasks, target)
     parameters = quantize.read_parameters(path, model.sha256, floats)
+    if (pathway := parameters.pathway) != tasks[0].pathway:
+        raise UsageError(f"--pathway must be {pathway}, which {path} was made with, not {tasks[0].pathway}")
     return Quantised(floats, quantize.apply(floats, parameters), parameters)
 
 

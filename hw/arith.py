@@ -22,7 +22,8 @@ INT8: Final = (-128, 127)
 INT16: Final = (-(2**15), 2**15 - 1)
 MULTIPLIER_BITS: Final = 17
 """Bits of an unsigned multiplier: the narrow operand of a DSP48E2, its sign bit left out."""
-SHIFT_RANGE: Final = (16, 47)
+SHIFT_RANGE: Final = (12, 43)
+"""Shifts of a requantisation: 32 of them, 5 bits."""
 EXP2_FRACTION_BITS: Final = 6
 """Fraction bits of an exponent: a table of 64 entries is one LUT6 a bit."""
 
@@ -41,15 +42,15 @@ def saturate(value: Ints, low: int, high: int) -> Wide:
 
 
 def encode_scale(scale: float, what: str = "a scale") -> tuple[int, int]:
-    """(mul, shift) with mul * 2^-shift nearest to ``scale``: mul < 2^17, shift 16..47; a scale of 0 gives mul 0.
+    """(mul, shift) with mul * 2^-shift nearest to ``scale``: mul < 2^17, shift 12..43; a scale of 0 gives mul 0.
 
-    Between 2^-31 and 2 the relative error is at most 2^-17; smaller scales lose bits, and vanish below 2^-48. Raises
-    UnsupportedError for a scale outside [0, 2 - 2^-17): from there on the nearest multiplier would be 2.
+    Between 2^-27 and 32 the relative error is at most 2^-17; smaller scales lose bits, and vanish below 2^-44. Raises
+    UnsupportedError for a scale outside [0, 32 - 2^-13): from there on the nearest multiplier would be 32.
     """
-    if not 0 <= scale < 2 - 2.0**-17:
+    if not 0 <= scale < 32 - 2.0**-13:
         hint = "calibrate on images like those the model is used on, or keep the layer in float (--keep-float)"
         raise UnsupportedError(
-            what, f"the scale of a requantisation must be at least 0 and below 2, not {scale:g}", hint
+            what, f"the scale of a requantisation must be at least 0 and below 32, not {scale:g}", hint
         )
     low, high = SHIFT_RANGE
     shift = min(high, MULTIPLIER_BITS - math.frexp(scale)[1]) if scale else low

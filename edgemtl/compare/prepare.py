@@ -72,10 +72,4 @@ def make_integers(
         return None
     if options.parameters is None:
         return quantise(model, tasks, target, images, replace(options.quantise, least_sqnr_db=float("-inf")))
-    made = from_parameters(model, tasks, target, options.parameters)
-    pathway = made.parameters.pathway
-    if pathway != options.pathway:
-        raise UsageError(
-            f"--pathway must be {pathway}, which {options.parameters} was made with, not {options.pathway}"
-        )
-    return made
+    return from_parameters(model, tasks, target, options.parameters)

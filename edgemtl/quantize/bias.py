@@ -57,7 +57,7 @@ def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[A
 
 def _channel_mean(rows: Array) -> Array:
     """The mean over all but the last axis."""
-    return rows.reshape(-1, rows.shape[-1]).mean(0, dtype=np.float64)
+    return np.asarray(rows.reshape(-1, rows.shape[-1]).mean(0, dtype=np.float64))
 
 
 class _State:
@@ -87,7 +87,7 @@ class _State:
         tensor = self.task.tensors[view.buffer]
         means = [_channel_mean(memory.read(view)) for memory in self.memories]
         mean = np.mean(means, axis=0) - tensor.zero
-        return mean * (tensor.scale if tensor.parts is None else np.repeat(tensor.parts, len(mean) // 3))
+        return np.asarray(mean * (tensor.scale if tensor.parts is None else np.repeat(tensor.parts, len(mean) // 3)))
 
     def correct(self, index: int, error: Array) -> None:
         """Add ``error`` [n] to a layer's bias and run it again, with whatever follows it in the same float step."""

@@ -14,7 +14,7 @@ from edgemtl.quantize.layers import write_conv, write_experts, write_linear, wri
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import Norm, plan_norm, readers
 from edgemtl.quantize.observe import Observation
-from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
+from edgemtl.quantize.tensors import Tensor, wide
 from edgemtl.quantize.units import (
     write_attention,
     write_combine,
@@ -81,10 +81,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], keep_float: Seq
 
 def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
     if kept:
-        inputs = tuple(writer.float_view(view) for view in step.inputs)
-        for view in step.outputs:
-            writer.define(view.buffer, FLOAT_TENSOR)
-        writer.step(step.spec, inputs, step.outputs, step.constants)
+        writer.keep(step)
     elif norm is not None:
         assert isinstance(step.spec, specs.LayerNormSpec)
         write_layer_norm(writer, step.spec, norm)

@@ -60,8 +60,11 @@ def _combine(spec: q.QCombineSpec, inputs: Sequence[Array], constants: Sequence[
 def _conv(spec: q.QConv2dSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:
     weight, bias, scale, *table = constants
     image = inputs[0].reshape(spec.height, spec.width, spec.cin)
-    geometry = spec.zero, spec.stride, spec.pad, spec.dilation
-    return (law.conv2d(image, weight, bias, *unpack_scale(scale), spec.how, *geometry, _table(table)),)
+    mul, shift = unpack_scale(scale)
+    y = law.conv2d(
+        image, weight, bias, mul, shift, spec.how, spec.zero, spec.stride, spec.pad, spec.dilation, _table(table)
+    )
+    return (y,)
 
 
 def _bilinear(spec: q.QBilinearSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Array, Constant, dense
+from edgemtl.lowering.ir import Array, Constant, Step, dense
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.reference import activate
 from edgemtl.quantize.tensors import Tensor, affine
@@ -58,7 +58,7 @@ def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
     """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result."""
     x = (np.arange(-128, 128) - sums.zero) * sums.scale
     steps = np.floor(activate(x, activation) / result.scale + 0.5) + result.zero
-    return np.clip(steps, *INT8).astype(np.int8)
+    return np.asarray(np.clip(steps, *INT8), np.int8)
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
@@ -116,8 +116,8 @@ def plan_qkv(writer: Writer) -> Ending:
     return Ending(result, result, (), low=-127)
 
 
-def _reads(step: object) -> set[str]:
-    assert hasattr(step, "spec") and hasattr(step, "inputs")
+def _reads(step: Step) -> set[str]:
+    """The buffers an attention step reads; none of another step."""
     return {v.buffer for v in step.inputs} if isinstance(step.spec, specs.AttentionSpec) else set()
 
 

@@ -59,4 +59,5 @@ def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset
 
 
 def _all(step: Step, kept: bool) -> tuple[Need, ...]:
-    return ("float",) * len(step.inputs) if kept else operand_needs(step.spec)
+    kept_needs: tuple[Need, ...] = ("float",) * len(step.inputs)
+    return kept_needs if kept else operand_needs(step.spec)

@@ -35,7 +35,9 @@ def calibrate(
     """
     used, kept = split(images)
     observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
-    plain = build_integer(tasks, _shared(tasks, observed, options), options.keep_float)
+    if not options.quieten:
+        observed = {task: _levelled(seen) for task, seen in observed.items()}
+    plain = build_integer(tasks, share_ranges(tasks, observed), options.keep_float)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
     sqnr = {task: measure_sqnr(tasks[task], integers[task], kept[:CHECK_IMAGES]) for task in tasks}
     for task, found in sqnr.items():
@@ -57,11 +59,6 @@ def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
     observed = {task: parameters.tasks[task].seen for task in tasks}
     plain = build_integer(tasks, share_ranges(tasks, observed), parameters.keep_float)
     return {task: _corrected(made, parameters.tasks[task].corrections) for task, made in plain.items()}
-
-
-def _shared(tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, Observation]:
-    shared = share_ranges(tasks, observed)
-    return shared if options.quieten else {task: _levelled(seen) for task, seen in shared.items()}
 
 
 def _levelled(seen: Observation) -> Observation:

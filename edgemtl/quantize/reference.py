@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _REACH = 10.0
 
 def gelu(x: Array) -> Array:
     """GELU by the error function, in float64."""
-    return 0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2.0)))
+    return np.asarray(0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2.0))))
 
 
 def gelu_tanh(x: Array) -> Array:
@@ -115,7 +116,7 @@ def expert_sums(spec: specs.ExpertSpec, inputs: Sequence[Array], constants: Sequ
     x, token, first = inputs
     rows = x[token] if spec.gather else x
     y = np.empty((len(rows), spec.n), np.float32)
-    for expert, (begin, end) in enumerate(zip(first[:-1], first[1:], strict=True)):
+    for expert, (begin, end) in enumerate(pairwise(first)):
         y[begin:end] = rows[begin:end] @ constants[2 * expert] + constants[2 * expert + 1]
     return y
 
@@ -158,7 +159,7 @@ def _weights(size: int, out: int) -> Array:
     """Bilinear weights [out, size] of one axis: half-pixel centres, edges clamped."""
     centre = np.clip((np.arange(out) + 0.5) * size / out - 0.5, 0, size - 1)
     near = np.abs(centre[:, None] - np.arange(size)[None])
-    return np.maximum(0, 1 - near).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - near), np.float32)
 
 
 def _resize(spec: specs_conv.ResizeSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:

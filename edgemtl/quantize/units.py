@@ -79,12 +79,18 @@ def write_combine(writer: Writer, spec: specs.CombineSpec) -> None:
 
 
 def write_resize(writer: Writer, spec: specs_conv.ResizeSpec) -> None:
-    """Enlargement by 2; the last one goes to float32 planes and rounds nothing. Raises UnsupportedError for others."""
+    """Enlargement by 2; the last one goes to float32 planes and rounds nothing, and one of float32 stays what it is.
+
+    Raises UnsupportedError for others.
+    """
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
     if ratio not in ((1, 1), (2, 2)) or (ratio == (1, 1) and not spec.planar):
         reason = f"a resize has an integer form for a factor of 2, not {ratio[0]:g} x {ratio[1]:g}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source.inputs[0]
+    if writer.tensors[source.buffer].dtype == "float32":
+        writer.keep(writer.source)
+        return
     if not spec.planar:
         view, tensor = writer.byte_view(source)
         with writer.output(tensor) as out:

@@ -1,4 +1,4 @@
-"""Writing the integer steps of one task: where each value lies now, and conversions where a reader needs another type."""
+"""Writing the integer steps of one task: where each value lies now, and conversions where a reader needs another."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ class Writer:
         """Append an integer step that stands for the float step in turn."""
         aligned = [self._aligned(view) for view in inputs]
         self._append(Step(spec, tuple(aligned), tuple(outputs), tuple(constants), self.source.origin))
+
+    def keep(self, step: Step) -> None:
+        """Append a float step as it is, its inputs in float32."""
+        for view in step.outputs:
+            self.define(view.buffer, FLOAT_TENSOR)
+        self.step(step.spec, [self.float_view(view) for view in step.inputs], step.outputs, step.constants)
 
     def copy(self, source: View, target: View) -> None:
         """Append a copy between two views of one shape and type."""
@@ -189,7 +195,9 @@ class Writer:
 
     def _dequantise(self, buffer: str, target: str) -> None:
         tensor = self.tensors[buffer]
-        assert tensor.dtype != "float32" and tensor.fold is None and tensor.parts is None
+        assert tensor.dtype != "float32"
+        assert tensor.fold is None
+        assert tensor.parts is None
         spec = q.DequantiseSpec(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
         self.step(spec, (self._whole(buffer),), (dense(target, (self._sizes[buffer],)),))
 

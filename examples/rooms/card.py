@@ -98,10 +98,10 @@ bfloat16 autocast. AdamW at {o["rate"]} (betas 0.9, 0.98; weight decay {o["weigh
 positions, norms and biases), gradients clipped to norm 1; {o["warmup"]} steps of warm-up, a cosine laid out
 for {o["horizon"]:,} steps, cooled down to 1% in a straight line over the last {o["cooldown"]}.
 Losses: cross-entropy weighted by frequency^-1/2; depth L1 plus half the L1 of its slopes; 2 x (1 - cosine)
-for normals; cross-entropy for edges with positives weighted 4; gate balance (importance and load) weighted
-{o["balance"]}; gate noise of deviation 1/8. The weights kept are an exponential average ({o["ema"]}) over
-the steps. The M3ViT run was interrupted and
-resumed on the way; `make train-demo` repeats the recipe, not the bits.
+for normals; cross-entropy for edges with positives weighted 4. Gates: balance (importance and load, over all
+tasks together) weighted {o["balance"]}, missing information {o["information"]}, missing margin {o["margin"]}, size of
+logits {o["size"]} (docs/adr/0005); noise of deviation 1/8. The weights kept are an exponential average
+({o["ema"]}) over the steps.
 """
 
 
@@ -122,7 +122,19 @@ def _experts(results: Results) -> str:
         parts.append(_table([f"block {block}, share in %", *(f"expert {e}" for e in experts)], rows))
         parts.append(_pairs("Total variation between tasks", layer, _distances(list(layer.values()))))
         parts.append(_pairs("Experts a token's tasks have in common", layer, overlap))
+        counts = ", ".join(f"{task} {_experts_for(shares)}" for task, shares in layer.items())
+        parts.append(f"Experts that hold 95% of the choices: {counts}.\n")
     return "\n".join(parts)
+
+
+def _experts_for(shares: Sequence[float], wanted: float = 0.95) -> int:
+    """The fewest experts that together hold the ``wanted`` share."""
+    held = 0.0
+    for count, share in enumerate(sorted(shares, reverse=True), 1):
+        held += share
+        if held >= wanted:
+            return count
+    return len(shares)
 
 
 def _distances(shares: list[list[float]]) -> list[list[float]]:
@@ -164,10 +176,10 @@ Training times are of two cores, rendering apart. The wall clock was shared with
 are the training's own over both threads, and the fastest 50 steps come closest to what free cores do.
 """
 _EXPERTS_NOTE: Final = """
-The share of a task's routed tokens that each expert gets on the held-out scenes; 12.5% is even. Every task
-uses every expert about evenly, because the balance loss is taken task by task: experts specialise by what a
-token shows more than by task, and no expert can be dropped from a task's pathway for free. The second line
-under a table says which part of its two experts a token has in common in two tasks, 0.25 being chance.
+The share of a task's routed tokens that each expert gets on the held-out scenes; 12.5% would be even. Training asks
+the gates to use experts evenly over all tasks together, and each task to be told from its experts, so that tasks settle
+on experts of their own and share others. The second line under a table says which part of its two experts a token has
+in common in two tasks, 0.25 being chance; the third, how many experts hold 95% of a task's choices.
 """
 _TAIL: Final = """## Limits
 

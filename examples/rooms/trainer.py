@@ -45,7 +45,7 @@ class Options:
     weight_decay: float = 0.05
     warmup: int = 200
     balance: float = 0.01
-    information: float = 0.03
+    information: float = 0.1
     margin: float = 0.02
     size: float = 0.001
     ema: float = 0.995

@@ -16,9 +16,9 @@ from edgemtl.exporters.models.routing import (
     balance,
     columns,
     logits_size,
-    missing_information,
     missing_margin,
     route,
+    wrong_information,
 )
 
 WANTED_NATS = math.log(2)
@@ -186,7 +186,7 @@ class MoE(nn.Module):
             together = torch.cat(logits)
             return GateLosses(
                 balance(together, torch.cat(noisy), k, std),
-                missing_information(logits, k, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
+                wrong_information(logits, k, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
                 missing_margin(together, k, WANTED_MARGIN),
                 logits_size(together),
             )

@@ -37,7 +37,7 @@ class GateLosses(NamedTuple):
     """What training asks of the gates beside the tasks themselves; scalars, summed over layers by the model.
 
     balance: experts are used evenly over all tasks together (see `balance`).
-    information: nats that an expert's use does not yet tell about the task (see `missing_information`).
+    information: nats by which what an expert's use tells about the task is off (see `wrong_information`).
     margin: how far the k-th logit is from a clear lead over the next (see `missing_margin`).
     size: mean squared log-sum-exp of the logits, which keeps them from drifting (ST-MoE, arXiv 2202.08906).
     """
@@ -60,15 +60,15 @@ def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
     return 0.5 * (_cv_squared(logits.softmax(-1).sum(0)) + _cv_squared(load.sum(0)))
 
 
-def missing_information(logits: Sequence[Tensor], k: int, wanted_nats: float) -> Tensor:
-    """How much the mutual information of task and expert falls short of ``wanted_nats``; 0 where it does not.
+def wrong_information(logits: Sequence[Tensor], k: int, wanted_nats: float) -> Tensor:
+    """How far the mutual information of task and expert lies from ``wanted_nats``, on either side.
 
     logits: gate logits [T, E] of each task, tasks equally likely; an expert is used as much as its probability says
     where it is among a token's k. log 2 nats are what tasks have that use a half of the experts each, every expert
     being used alike. The measure is Mod-Squad's (arXiv 2212.08066, section 3.3).
     """
     use = torch.stack([_use(z.float(), k) for z in logits])
-    return (wanted_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).clamp(min=0)
+    return (wanted_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).abs()
 
 
 def missing_margin(logits: Tensor, k: int, wanted: float) -> Tensor:
@@ -96,7 +96,8 @@ def _use(logits: Tensor, k: int) -> Tensor:
 
 def _entropy(probabilities: Tensor) -> Tensor:
     # The slope of -p log p is infinite at 0.
-    return torch.special.entr(probabilities.clamp(min=1e-6)).sum(-1)
+    entropy: Tensor = torch.special.entr(probabilities.clamp(min=1e-6))
+    return entropy.sum(-1)
 
 
 def _cv_squared(x: Tensor) -> Tensor:

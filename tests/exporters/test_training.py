@@ -11,8 +11,8 @@ from edgemtl.exporters.models.routing import (
     GateLosses,
     balance,
     logits_size,
-    missing_information,
     missing_margin,
+    wrong_information,
 )
 from tests.exporters.numpy_model import choose, softmax
 from tests.exporters.small import images, small_model
@@ -65,15 +65,15 @@ def test_balance_is_over_all_tasks_together_or_within_each_window_and_summed_ove
 def test_information_is_that_of_task_and_expert_among_the_chosen():
     """Two tasks with experts of their own know log 2 nats; two that choose alike know nothing."""
     apart = [torch.tensor([[5.0, 4.0, 0.0, -1.0]] * 6), torch.tensor([[-1.0, 0.0, 4.0, 5.0]] * 6)]
-    assert float(missing_information(apart, 2, 1.0)) == pytest.approx(1 - math.log(2), abs=1e-4)
-    assert float(missing_information(apart, 2, 0.5)) == 0
-    assert float(missing_information([apart[0], apart[0]], 2, 1.0)) == pytest.approx(1.0, abs=1e-4)
+    assert float(wrong_information(apart, 2, 1.0)) == pytest.approx(1 - math.log(2), abs=1e-4)
+    assert float(wrong_information(apart, 2, 0.5)) == pytest.approx(math.log(2) - 0.5, abs=1e-4)
+    assert float(wrong_information([apart[0], apart[0]], 2, 1.0)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_information_pulls_apart_tasks_that_choose_alike_and_never_gives_nan():
     logits = [torch.full((5, 4), -200.0), torch.randn(5, 4)]
     leaves = [z.requires_grad_() for z in logits]
-    missing_information(leaves, 2, 1.0).backward()
+    wrong_information(leaves, 2, 1.0).backward()
     assert all(bool(leaf.grad.isfinite().all()) for leaf in leaves)
     assert bool(leaves[1].grad.any())
 
@@ -98,9 +98,9 @@ def test_the_losses_of_a_pass_are_those_of_its_logits(monkeypatch):
         assert (len(logits), k, nats) == (3, 2, WANTED_NATS)
         together = torch.cat(list(logits))
         wanted.append((missing_margin(together, k, WANTED_MARGIN), logits_size(together)))
-        return missing_information(logits, k, nats)
+        return wrong_information(logits, k, nats)
 
-    monkeypatch.setattr("edgemtl.exporters.models.moe.missing_information", spy)
+    monkeypatch.setattr("edgemtl.exporters.models.moe.wrong_information", spy)
     model.forward_all(images(model.config, 4))
     losses = model.gate_losses()
     assert float(losses.margin) == pytest.approx(sum(float(margin) for margin, _ in wanted), rel=1e-5)

@@ -18,7 +18,7 @@ from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call, targets
 PLAIN = CpuTarget("plain", "x86_64-linux-gnu", "x86-64-v2", (), 128, 16)
 TARGETS = [*targets(3, INTEGER_TARGETS), *targets(1, INTEGER_TARGETS[:1]), PLAIN]
 LIMIT = 2**31
-SCALES = [(1, 16), (1, 47), (2**17 - 1, 16), (2**17 - 1, 47), (0, 16), (3, 17), (2**16, 31), encode_scale(1e-9)]
+SCALES = [(1, 12), (1, 43), (2**17 - 1, 12), (2**17 - 1, 43), (0, 12), (3, 17), (2**16, 31), encode_scale(1e-9)]
 # Sums, multipliers and shifts that miss the next larger result by the smallest step there is.
 JUST_BELOW = [
     (32767, 65537, 16), (589823, 65537, 20), (134283263, 65537, 28), (1073807359, 65537, 31), (65535, 65537, 33),

@@ -110,7 +110,7 @@ class TaskWriter:
         wide = np.array([sums.scale]) if sums.parts is None else np.repeat(sums.parts, len(bias) // 3)
         unit = mul * 2.0**-shift * wide
         total = weight.astype(np.int64).sum(tuple(range(1, 4)) if weight.ndim == 4 else 0)
-        return RealLayer(weight, unit, ((bias + x.zero * total) * unit).astype(np.float32))
+        return RealLayer(weight, unit / x.scale, ((bias + x.zero * total) * unit).astype(np.float32))
 
     def weight(self, layer: RealLayer, axis: int) -> Value:
         """A layer's weight, with n on ``axis``."""
