@@ -85,7 +85,7 @@ def _ask(process: subprocess.Popen[str], runs: int) -> list[float]:
 def measure(
     row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path, reference: str = "torch"
 ) -> Result:
-    """Run every candidate of ``row`` in turn for ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
+    """Run every candidate of ``row`` in turn, ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
     source = work / f"{row.name}_input.npy"
     targets = {c.name: work / f"{row.name}_{c.name}_{row.threads}.npy" for c in candidates}
     times: dict[str, list[float]] = {c.name: [] for c in candidates}

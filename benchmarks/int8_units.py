@@ -49,7 +49,6 @@ PAIRS: list[tuple[Any, Any]] = [
     (DequantiseImageSpec(64, 128, 40, True, "int16", 0.01, 0), ResizeSpec(64, 128, 40, 128, 256, True)),
     (DequantiseImageSpec(128, 256, 40, False, "int8", 0.01, 0), None),
     (QuantiseImageSpec(3, 128, 256, 16, 40.0, 3), None),
-    (QuantiseImageSpec(3, 128, 256, 0, 40.0, 3), None),
     (QCopySpec(1, (64, 2048), (1, 64), (2048, 1)), CopySpec((64, 2048), (1, 64), (2048, 1))),
     (QuantiseSpec(129 * 192, "int8", 40.0, 3), None),
     (DequantiseSpec(129 * 192, "int16", 0.1, 0), None),

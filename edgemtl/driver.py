@@ -21,8 +21,8 @@ from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
-from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
+from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.quantize import qdq

@@ -52,7 +52,7 @@ def make_golden(
 def make_integer_golden(
     quantised: Quantised, model: MultiTaskModel, first_image: Array | None, seed: int
 ) -> tuple[tuple[GoldenEntry, ...], dict[str, bytes], tuple[str, ...]]:
-    """A golden pair per integer task: what the law answers, exactly, to ``first_image`` or an input drawn from ``seed``.
+    """A golden pair per integer task: what the law answers to ``first_image`` or an input drawn from ``seed``.
 
     Layers kept in float give the fp32 tolerance, and a rounding may then fall the other way: a note says so.
     """

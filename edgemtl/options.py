@@ -51,11 +51,11 @@ class CompileOptions:
     """Behaviour of one compilation.
 
     ``tasks`` empty means every task of the model. ``memory_budget`` is in bytes and bounds what the runtime
-    allocates: arena, kernel workspaces and transformed weights. ``calibration`` is a folder of images, needed
-    by the calibrated pathway and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where
-    given. ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of parts the kernels
-    are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task, kind) fill in
-    what a model does not record about its input and its tasks.
+    allocates: arena, kernel workspaces and transformed weights. ``calibration`` is a folder of images, needed by the
+    calibrated pathway and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where given;
+    ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of
+    parts the kernels are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task,
+    kind) fill in what a model does not record about its input and its tasks.
 
     Raises UsageError for a value outside its choices.
     """

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
+from edgemtl.lowering.ir import Array
 
 LEAST_IMAGES = 8
 """Below this a few odd images decide every range."""

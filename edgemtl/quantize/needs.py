@@ -12,6 +12,9 @@ from edgemtl.tvm_bridge import specs, specs_conv
 Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
 
 
+_FLOAT: Need = "float"
+
+
 def operand_needs(spec: object) -> tuple[Need, ...]:
     """What a float step's integer form wants of each of its inputs; float for steps without one."""
     match spec:
@@ -59,5 +62,4 @@ def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset
 
 
 def _all(step: Step, kept: bool) -> tuple[Need, ...]:
-    kept_needs: tuple[Need, ...] = ("float",) * len(step.inputs)
-    return kept_needs if kept else operand_needs(step.spec)
+    return tuple(_FLOAT for _ in step.inputs) if kept else operand_needs(step.spec)

@@ -47,8 +47,7 @@ def calibrate(
                 "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
             )
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
-    found = Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr)
-    return found, integers
+    return Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr), integers
 
 
 def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:

@@ -14,10 +14,7 @@ from edgemtl.hw.law import Finish
 
 @dataclass(frozen=True)
 class QuantiseImageSpec:
-    """`law.quantise_image` and `law.cut_patches`: float32 [1, C, H, W] to patches int8 [P, C * patch * patch].
-
-    ``patch`` 0 leaves the image whole: channels-last int8 [H, W, C].
-    """
+    """`law.quantise_image` and `law.cut_patches`: float32 [1, C, H, W] to patches int8 [P, C * patch * patch]."""
 
     channels: int
     height: int

@@ -58,9 +58,7 @@ def bundles(model: Path, folder: Path, calibration: Path) -> dict[str, Path]:
         "fp32, calibrated pathway": CompileOptions(pathway="calibrated", calibration=calibration),
         "int8, naive minmax": CompileOptions(precision="int8", calibration=calibration, quantise=NAIVE),
         "int8": CompileOptions(precision="int8", calibration=calibration),
-        "int8, calibrated pathway": CompileOptions(
-            precision="int8", pathway="calibrated", calibration=calibration
-        ),
+        "int8, calibrated pathway": CompileOptions(precision="int8", pathway="calibrated", calibration=calibration),
     }
     made = {}
     for index, (title, options) in enumerate(exact.items()):
@@ -88,7 +86,9 @@ def measure_bundle(title: str, bundle: Path, views: Sequence[View]) -> Column:
     return Column(title, {task: meter.result() for task, meter in meters.items()}, held)
 
 
-def measure_routers(model: Path, calibration: Mapping[str, np.ndarray], images: Sequence[np.ndarray]) -> dict[str, list[RouterFigures]]:
+def measure_routers(
+    model: Path, calibration: Mapping[str, np.ndarray], images: Sequence[np.ndarray]
+) -> dict[str, list[RouterFigures]]:
     """Per task, how often each router of the int8 program chooses as the float model does in onnxruntime."""
     held, target = read_model(model), resolve("cpu")
     tasks = partition(held, [task.name for task in held.tasks], "exact")

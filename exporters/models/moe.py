@@ -177,9 +177,7 @@ class MoE(nn.Module):
         self.losses = self._gate_losses(logits, noisy, tasks, std)
         return noisy
 
-    def _gate_losses(
-        self, logits: list[Tensor], noisy: list[Tensor], tasks: Sequence[int], std: float
-    ) -> GateLosses:
+    def _gate_losses(self, logits: list[Tensor], noisy: list[Tensor], tasks: Sequence[int], std: float) -> GateLosses:
         """Balance over all tasks, or within each task's window: windows say themselves which task uses what."""
         k = self.config.top_k
         if self.config.routing != "window":

@@ -48,7 +48,21 @@ def test_budget_too_small(capsys, model_file, in_folder):
     [
         (["--target", "z80"], "--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'z80'"),
         (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
-        (["--precision", "int3"], "--precision must be one of fp32, not 'int3'"),
+        (["--precision", "int3"], "--precision must be one of fp32, int8, not 'int3'"),
+        (["--precision", "int8"], "--precision int8 must come with --calibration FOLDER, from whose images scales are"),
+        (
+            ["--parameters", "p.json"],
+            "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8",
+        ),
+        (
+            ["--method", "entropy"],
+            "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8",
+        ),
+        (["--method", "best"], "--method must be one of minmax, percentile, entropy, not 'best'"),
+        (
+            ["--precision", "int8", "--parameters", "p.json", "--keep-float", "*"],
+            "--parameters must come without --method, --keep-float and --min-sqnr: the file says them",
+        ),
         (["--threads", "0"], "--threads must be between 1 and 64, not 0"),
         (["--pathway", "calibrated"], "--pathway calibrated must come with --calibration FOLDER"),
         (["--pathway", "window"], "the window pathway must have a layer that fixes its experts per task"),

@@ -162,11 +162,6 @@ def test_random_models_match_onnxruntime(
     assert_matches(tasks, resolve("cpu", threads), seed)
 
 
-def test_an_unknown_precision_is_refused(demo: tuple[TaskModel, ...]) -> None:
-    with pytest.raises(UsageError, match=r"precision of a CPU program must be one of fp32, not 'int8'"):
-        compile_cpu(demo, resolve("cpu"), memory_budget=None, precision="int8")
-
-
 def test_no_task_is_refused() -> None:
     with pytest.raises(UsageError, match=r"a program must have at least one task, not none; name one with --task"):
         compile_cpu((), resolve("cpu"), memory_budget=None)

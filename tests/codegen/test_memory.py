@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgemtl.codegen.cpu import compile_cpu
-from edgemtl.lowering.task import group_task
 from edgemtl.codegen.cpu.memory import Layout, fit, lay_out
 from edgemtl.errors import BudgetError
 from edgemtl.exporters.models import preset
 from edgemtl.frontend import read_model
+from edgemtl.lowering.task import group_task
 from edgemtl.partition import TaskModel, partition
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen import oracle

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, dense
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, dense
 
 
 def chain(*specs: str, origin: str = "", last: str = "") -> tuple[Step, ...]:

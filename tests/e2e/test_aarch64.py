@@ -13,7 +13,8 @@ from edgemtl.driver import compile_model
 from edgemtl.options import CompileOptions
 from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import native, programs
-from tests.support.models import SMALL, build_and_export
+from tests.support.models import SMALL, build_and_export, small_config
+from tests.support.scenes import smooth_images
 
 COMPILER, EMULATOR, SYSTEM = "aarch64-linux-gnu-g++", "qemu-aarch64", Path("/usr/aarch64-linux-gnu")
 LIBRARIES = native.ROOT / "third_party" / "aarch64"
@@ -61,3 +62,21 @@ def test_m3vit(runner: list[str], tmp_path: Path) -> None:
             found = native.run(runner, program, golden.input, tmp_path, [task.name])[task.name]
             kept = found.reshape(-1)[:: golden.output_stride]
             np.testing.assert_allclose(kept, golden.output, rtol=0, atol=golden.tolerance)
+
+
+def test_m3vit_in_int8(runner: list[str], tmp_path: Path) -> None:
+    """Every task in integers gives the law's bits: the golden outputs are its, and their tolerance is 0."""
+    _, model = build_and_export(small_config(head_channels=(12, 8, 6)), 0, tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    for index, image in enumerate(smooth_images((1, 3, *SMALL.image), 8)):
+        np.save(images / f"{index}.npy", image)
+    options = CompileOptions(target="cpu-a53", precision="int8", calibration=images)
+    compile_model(model, options, tmp_path / "a.edgemtl")
+    program = native.extract(tmp_path / "a.edgemtl", tmp_path / "program")
+    with open_bundle(tmp_path / "a.edgemtl") as bundle:
+        for task in bundle.manifest.tasks:
+            golden = bundle.golden(task.name)
+            assert golden.tolerance == 0
+            found = native.run(runner, program, golden.input, tmp_path, [task.name])[task.name]
+            np.testing.assert_array_equal(found.reshape(-1)[:: golden.output_stride], golden.output)

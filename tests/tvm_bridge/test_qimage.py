@@ -31,10 +31,7 @@ IMAGES = [(1, 1, 40), (3, 33, 3), (8, 32, 1)]
 BILINEAR = [QBilinearSpec(*sizes) for sizes in [(3, 5, 70), (1, 1, 1), (8, 4, 3)]]
 QUANTISED = [
     QuantiseImageSpec(3, 32, 50, 16, 37.3, -5),
-    QuantiseImageSpec(3, 7, 37, 0, 37.3, -5),
     QuantiseImageSpec(1, 9, 8, 3, 0.9, 127),
-    QuantiseImageSpec(1, 2, 19, 0, 2.0, 0),
-    QuantiseImageSpec(5, 2, 19, 0, 2.0, 0),
 ]
 DEQUANTISED = [
     DequantiseImageSpec(*sizes, enlarge, dtype, 0.037, zero)
@@ -71,8 +68,6 @@ def hard_floats(*shape: int) -> np.ndarray:
 def test_quantise_image(target: CpuTarget) -> None:
     def expected(spec: QuantiseImageSpec, x: np.ndarray) -> np.ndarray:
         whole = law.quantise_image(x[0], spec.inverse_scale, spec.zero)
-        if not spec.patch:
-            return np.ascontiguousarray(whole.transpose(1, 2, 0))
         height, width = (size - size % spec.patch for size in whole.shape[1:])
         return law.cut_patches(whole[:, :height, :width], spec.patch)
 

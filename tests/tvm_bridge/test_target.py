@@ -18,7 +18,11 @@ def test_a_target_by_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "name"),
-    [("fma avx2 avx512f avx512dq avx512bw avx512vl", "cpu-avx512"), ("avx2 fma avx512f", "cpu-avx2")],
+    [
+        ("fma avx2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx512vbmi", "cpu-avx512-vnni"),
+        ("fma avx2 avx512f avx512dq avx512bw avx512vl avx512_vnni", "cpu-avx512"),
+        ("avx2 fma avx512f", "cpu-avx2"),
+    ],
 )
 def test_this_machine(flags: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
@@ -36,5 +40,7 @@ def test_a_machine_too_old(text: str | None, tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(UsageError, match="--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'gpu'"):
+    with pytest.raises(
+        UsageError, match="--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'gpu'"
+    ):
         resolve("gpu")

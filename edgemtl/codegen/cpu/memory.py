@@ -44,7 +44,7 @@ HINT = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
 
 
 def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> Layout:
-    """The layout of integer steps, which have one algorithm each; raises BudgetError where ``budget`` cannot hold it."""
+    """The layout of integer steps, one algorithm each; raises BudgetError where ``budget`` cannot hold it."""
     layout = _lay_out_steps(tasks, target, (), budget)
     if budget is not None and layout.required_bytes > budget:
         raise BudgetError("the int8 program", layout.required_bytes, budget, HINT)

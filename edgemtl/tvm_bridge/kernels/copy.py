@@ -30,17 +30,17 @@ class Axis:
 def build(spec: CopySpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x and y, each as long as its strides reach."""
     operands = [
-        Operand("x", (_reach(spec.shape, spec.source_strides),), "float32", "input"),
-        Operand("y", (_reach(spec.shape, spec.target_strides),), "float32", "output"),
+        Operand("x", (reach(spec.shape, spec.source_strides),), "float32", "input"),
+        Operand("y", (reach(spec.shape, spec.target_strides),), "float32", "output"),
     ]
     axes = merged_axes(spec)
 
     def body(x: Buffer, y: Buffer) -> None:
         inner, contiguous = axes[-1], next((axis for axis in axes if axis.source == 1), None)
         if inner.target != 1 or contiguous is None:
-            _values(axes, target, x, y)
+            copy_values(axes, target, x, y)
         elif inner is contiguous:
-            _rows(axes, target, x, y)
+            copy_rows(axes, target, x, y)
         else:
             _tiles(axes, contiguous, target, x, y)
 
@@ -62,7 +62,7 @@ def merged_axes(spec: CopySpec) -> list[Axis]:
     return merged or [Axis(1, 1, 1)]
 
 
-def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+def reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
@@ -75,22 +75,22 @@ def _each(total: int, target: CpuTarget, emit: Callable[[Expr], None]) -> None:
             emit(piece)
 
 
-def _values(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def copy_values(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Value by value, the last axis in a loop."""
 
     def row(piece: Expr) -> None:
-        source, goal = _offsets(axes[:-1], piece)
+        source, goal = offsets(axes[:-1], piece)
         with T.serial(axes[-1].size) as index:
             T.buffer_store(y, x[source + index * axes[-1].source], [goal + index * axes[-1].target])
 
     _each(math.prod(axis.size for axis in axes[:-1]), target, row)
 
 
-def _rows(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def copy_rows(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Contiguous rows in vectors."""
 
     def row(piece: Expr) -> None:
-        source, goal = _offsets(axes[:-1], piece)
+        source, goal = offsets(axes[:-1], piece)
 
         def copy(width: int, first: Expr) -> None:
             vector_store(y, width, lambda lane: x[source + first + lane], lambda lane: (goal + first + lane,))
@@ -107,7 +107,7 @@ def _tiles(axes: list[Axis], contiguous: Axis, target: CpuTarget, x: Buffer, y: 
     counts = [-(-axis.size // side) for axis, side in zip((contiguous, inner), sides, strict=True)]
 
     def tile(piece: Expr) -> None:
-        source, goal = _offsets(outer, tirx.floordiv(piece, counts[0] * counts[1]))
+        source, goal = offsets(outer, tirx.floordiv(piece, counts[0] * counts[1]))
         across = tirx.floormod(tirx.floordiv(piece, counts[1]), counts[0]) * sides[0]
         along = tirx.floormod(piece, counts[1]) * sides[1]
         across = T.bind(tirx.min(across, contiguous.size - sides[0]))
@@ -125,7 +125,7 @@ def _tiles(axes: list[Axis], contiguous: Axis, target: CpuTarget, x: Buffer, y: 
     _each(math.prod((*counts, *(axis.size for axis in outer))), target, tile)
 
 
-def _offsets(axes: list[Axis], place: Expr) -> tuple[Expr, Expr]:
+def offsets(axes: list[Axis], place: Expr) -> tuple[Expr, Expr]:
     """Where the ``place``-th combination of indices lies in the source and in the target."""
     source: Expr = place * 0
     goal: Expr = place * 0

@@ -22,17 +22,17 @@ def build(spec: QCopySpec, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x and y, each as long as its strides reach."""
     dtype = f"int{8 * spec.itemsize}"
     operands = [
-        Operand("x", (copy._reach(spec.shape, spec.source_strides),), dtype, "input"),
-        Operand("y", (copy._reach(spec.shape, spec.target_strides),), dtype, "output"),
+        Operand("x", (copy.reach(spec.shape, spec.source_strides),), dtype, "input"),
+        Operand("y", (copy.reach(spec.shape, spec.target_strides),), dtype, "output"),
     ]
     axes = copy.merged_axes(CopySpec(spec.shape, spec.source_strides, spec.target_strides))
 
     def body(x: Buffer, y: Buffer) -> None:
         inner, contiguous = axes[-1], next((axis for axis in axes if axis.source == 1), None)
         if inner.target != 1 or contiguous is None:
-            copy._values(axes, target, x, y)
+            copy.copy_values(axes, target, x, y)
         elif inner is contiguous:
-            copy._rows(axes, target, x, y)
+            copy.copy_rows(axes, target, x, y)
         else:
             _tiles(axes, contiguous, target, x, y)
 
@@ -48,7 +48,7 @@ def _tiles(axes: list[copy.Axis], contiguous: copy.Axis, target: CpuTarget, x: B
     rows, columns = -(-inner.size // along), -(-contiguous.size // across)
 
     def tile(piece: Expr) -> None:
-        source, goal = copy._offsets(outer, tirx.floordiv(piece, i32(rows * columns)))
+        source, goal = copy.offsets(outer, tirx.floordiv(piece, i32(rows * columns)))
         column = tirx.floormod(tirx.floordiv(piece, i32(rows)), i32(columns)) * across
         column = T.bind(tirx.min(column, i32(contiguous.size - across)))
         row = T.bind(tirx.min(tirx.floormod(piece, i32(rows)) * along, i32(inner.size - along)))

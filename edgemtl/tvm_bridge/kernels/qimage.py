@@ -25,12 +25,11 @@ def build(spec: QuantiseImageSpec | DequantiseImageSpec, target: CpuTarget) -> K
 
 def _quantise(spec: QuantiseImageSpec, target: CpuTarget) -> Kernel:
     c, h, w, patch = spec.channels, spec.height, spec.width, spec.patch
-    shape: tuple[int, ...] = (h // patch * (w // patch), c * patch**2) if patch else (h, w, c)
+    shape = h // patch * (w // patch), c * patch**2
     operands = [Operand("x", (1, c, h, w), "float32", "input"), Operand("y", shape, "int8", "output")]
 
     def body(x: Buffer, y: Buffer) -> None:
-        emit, rows = (_patch_row, h // patch * patch) if patch else (_pixel_row, h)
-        each_row(rows, target, lambda row: emit(spec, target, x, y, row))
+        each_row(h // patch * patch, target, lambda row: _patch_row(spec, target, x, y, row))
 
     symbol = f"quantise_image_{c}x{h}x{w}_p{patch}_{spec.inverse_scale:.9g}_{spec.zero}"
     return define(symbol, operands, body)
@@ -51,18 +50,6 @@ def _patch_row(spec: QuantiseImageSpec, target: CpuTarget, x: Buffer, y: Buffer,
             store(y, place, lanes, _bytes(spec, x, (channel, row, at * patch + first), lanes))
 
         for_vectors(patch, 2 * target.lanes, pixels)
-
-
-def _pixel_row(spec: QuantiseImageSpec, target: CpuTarget, x: Buffer, y: Buffer, row: Expr) -> None:
-    """A row of the image, the channels of each pixel side by side."""
-
-    def pixels(lanes: int, first: Expr) -> None:
-        planes = [_bytes(spec, x, (i32(c), row, first), lanes) for c in range(spec.channels)]
-        order = [channel * lanes + pixel for pixel in range(lanes) for channel in range(spec.channels)]
-        value = tirx.Shuffle(planes, [i32(lane) for lane in order]) if len(order) > 1 else planes[0]
-        store(y, (row, first, i32(0)), len(order), value)
-
-    for_vectors(spec.width, target.lanes, pixels)
 
 
 def _dequantise(spec: DequantiseImageSpec, target: CpuTarget) -> Kernel:
