@@ -296,7 +296,7 @@ def _result(
     output: Path, size: int, tasks: Sequence[TaskModel], program: CpuProgram, notes: tuple[str, ...]
 ) -> CompileResult:
     summaries = tuple(
-        TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, partition.cost_of(task.ir).weight_bytes)
+        TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, made.constant_bytes)
         for task, made in zip(tasks, program.tasks, strict=True)
     )
     return CompileResult(

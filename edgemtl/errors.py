@@ -5,6 +5,8 @@ A message reads "X must be Y, not Z; do W": it names the thing, what it must be,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class EdgemtlError(Exception):
     """The thing asked for failed; the base of every error this project raises on purpose."""
@@ -61,6 +63,17 @@ class BudgetError(EdgemtlError):
         super().__init__(
             f"{what} needs {required} bytes, the budget is {available} bytes, {self.missing} bytes are missing; {hint}"
         )
+
+
+class ResourceError(EdgemtlError):
+    """A design that needs more of a part than the part has. ``missing``: how many of each resource."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, missing: Mapping[str, float], sums: Sequence[str]) -> None:
+        self.missing = dict(missing)
+        short = ", ".join(f"{amount:g} {name}" for name, amount in missing.items())
+        super().__init__(f"{what} does not fit, {short} are missing: {'; '.join(sums)}; take less of the largest terms")
 
 
 class IntegrityError(EdgemtlError):

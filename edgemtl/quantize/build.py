@@ -13,7 +13,7 @@ from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import Norm, plan_norm, readers
-from edgemtl.quantize.observe import Observation
+from edgemtl.quantize.observe import ALL, Observation
 from edgemtl.quantize.tensors import Tensor, wide
 from edgemtl.quantize.units import (
     write_attention,
@@ -126,7 +126,7 @@ def stream_scale(
         for index, step in enumerate(steps):
             wanted = needs[task].get(step.outputs[0].buffer, frozenset()) if step.outputs else frozenset()
             if "stream" in wanted or isinstance(step.spec, always):
-                reach = max(reach, seen[task].ranges[str(index)].reach)
+                reach = max(reach, seen[task].ranges[f"{index}{ALL}"].reach)
     return wide(reach, "the residual stream").scale if reach else 1.0
 
 

@@ -17,6 +17,7 @@ from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.reference import FLOAT, conv_sums, expert_sums, linear_sums, normalised
 from edgemtl.tvm_bridge import specs, specs_conv
 
+ALL = ".all"
 PERCENTILE = 99.99
 BINS = 2048
 
@@ -42,7 +43,8 @@ class Range:
 class Observation:
     """One task on the calibration images.
 
-    ranges: by name, "image" or step and part ("12", "12.pre" in front of an activation, "12.q", "12.k", "12.v").
+    ranges: by name, "image" or step and part ("12", "12.pre" in front of an activation, "12.q", "12.k", "12.v"; "12.all"
+    is all that was seen, which tensors of 16 bits hold whatever the method).
     channels: per LayerNorm step, the largest magnitude [dim] of each channel of the normalised rows.
     """
 
@@ -54,7 +56,7 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     """Run float steps on the images and take ranges by ``method``.
 
     minmax keeps everything seen, percentile cuts 0.005% off each end, entropy is onnxruntime's: the range that changes
-    the distribution least. The residual stream, gate logits and outputs have 16 bits and always take minmax.
+    the distribution least.
     Raises InputError where a value is infinite or not a number.
     """
     watcher = _Watcher(steps, method)
@@ -89,6 +91,7 @@ class _Watcher:
         step = self.steps[index]
         constants = [c.array for c in step.constants]
         self.add(str(index), outputs[0])
+        self.extremes[f"{index}{ALL}"] = self.extremes[str(index)]
         match step.spec:
             case specs.LinearSpec() if step.spec.activation:
                 self.add(f"{index}.pre", linear_sums(step.spec, inputs, constants))
@@ -123,8 +126,5 @@ class _Watcher:
         with contextlib.redirect_stdout(io.StringIO()):
             found = self.histograms.compute_collection_result()
         cut = {name: Range(min(0.0, float(r[0])), max(0.0, float(r[1]))) for name, r in found.items()}
-        return {name: self._keep(name, held, cut[name]) for name, held in self.extremes.items()}
-
-    def _keep(self, name: str, seen: Range, cut: Range) -> Range:
-        """A range that was cut, but never down to nothing."""
-        return cut if cut.reach > 0 else seen
+        # A range is never cut down to nothing.
+        return self.extremes | {name: of for name, of in cut.items() if of.reach > 0}

@@ -124,7 +124,7 @@ class Writer:
         if "stream" in wanted:
             return Tensor("int16", self.stream)
         if "final" in wanted or (wanted == {"float"} and not activation):
-            return wide(self.range().reach, self.name)
+            return wide(self.range("all").reach, self.name)
         return affine(self.range(), self.name)
 
     def stream_view(self, view: View) -> View:

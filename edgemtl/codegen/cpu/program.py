@@ -50,6 +50,11 @@ class TaskProgram:
         """Multiply-accumulates of one run."""
         return sum(layer.macs for layer in self.layers)
 
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of the weights and parameters it reads, not yet packed, each content once."""
+        return sum(c.array.nbytes for c in {c.key: c for step in self.steps for c in step.constants}.values())
+
 
 @dataclass(frozen=True)
 class CpuProgram:

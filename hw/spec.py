@@ -1,0 +1,251 @@
+"""What an accelerator is built from: a board with its part, memory and CPU, and the engine's parameters on it.
+
+A specification is data, read from a TOML file with a source beside every number; what a user decides about a
+compilation is `edgemtl.options`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from edgemtl.errors import ConfigError, UsageError
+from edgemtl.hw.fields import flag, leaves, names, one_of, read_table, shown, text, whole
+from edgemtl.hw.resources import Row, check_sum, resource_sum
+
+__all__ = [
+    "BOARDS",
+    "AcceleratorSpec",
+    "Board",
+    "Buffer",
+    "Buffers",
+    "Cpu",
+    "Engine",
+    "Memory",
+    "Part",
+    "Ports",
+    "Row",
+    "check_spec",
+    "is_board",
+    "read_spec",
+    "resource_sum",
+]
+
+BOARDS: Final = ("zcu104", "zcu102", "kv260", "ultra96v2")
+"""Boards that come with a file in hw/boards; the first is the default."""
+FOLDER: Final = Path(__file__).parent / "boards"
+MOST_FILE_BYTES: Final = 2**20
+SEGMENT_ROWS: Final = 8
+"""Rows of one chain of DSP blocks: eight products of int8 keep below the 18 bits that two of them share a block in."""
+COUNT: Final = 10**7
+"""More of anything than a part has; a number beyond is a slip of the pen."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The programmable logic: six-input tables, flip-flops, DSP48E2, BRAM of 36 Kib, UltraRAM of 288 Kib."""
+
+    name: str = text(40)
+    lut: int = whole(1, COUNT)
+    ff: int = whole(1, COUNT)
+    dsp: int = whole(1, COUNT)
+    bram36: int = whole(0, COUNT)
+    uram288: int = whole(0, COUNT)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of the processing system, that weights and activations come from.
+
+    ``sustained_bytes_per_s`` is what a design gets of it over a long run, both directions together.
+    """
+
+    kind: str = text(40)
+    data_bits: int = one_of(16, 32, 64, 128)
+    transfers_per_s: int = whole(10**6, 10**11)
+    sustained_bytes_per_s: int = whole(10**6, 10**13)
+    capacity_bytes: int = whole(2**20, 2**44)
+
+    @property
+    def peak_bytes_per_s(self) -> int:
+        """What the pins carry."""
+        return self.data_bits // 8 * self.transfers_per_s
+
+
+@dataclass(frozen=True)
+class Ports:
+    """AXI ports from the logic to memory: ``hp`` past the CPU's caches, ``hpc`` through them."""
+
+    hp: int = whole(0, 64)
+    hpc: int = whole(0, 64)
+    data_bits: int = one_of(32, 64, 128)
+    most_clock_mhz: int = whole(1, 2000)
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The processors beside the logic."""
+
+    name: str = text(40)
+    cores: int = whole(1, 256)
+    clock_mhz: int = whole(1, 10_000)
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is bought: nothing here is a choice of ours."""
+
+    title: str = text(80)
+    part: Part
+    memory: Memory
+    ports: Ports
+    cpu: Cpu
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle, in BRAM or UltraRAM."""
+
+    bytes: int = whole(8, 2**32)
+    width_bytes: int = whole(8, 4096)
+    copies: int = whole(1, 8)
+    memory: str = one_of("bram36", "uram288")
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Where activations live; the compiler fits a network into these or says what is missing.
+
+    ``residual`` the int16 stream between layers; ``hidden`` keys and values, the MLP's hidden rows, sums of experts, and
+    the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` attention of one block of queries;
+    ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
+    """
+
+    residual: Buffer
+    hidden: Buffer
+    input: Buffer
+    scores: Buffer
+    side: Buffer
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The accelerator's parameters. ``clock_mhz`` is a target: only place and route on the part can confirm it.
+
+    array_rows x array_columns is K x N of one weight tile; ``accumulator_rows`` the tokens of one block;
+    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_tokens_per_cycle`` top-k in parallel.
+    """
+
+    # The segments that the adder tree has sums for: 1, 2, 4, 8 and 12 chains.
+    array_rows: int = one_of(8, 16, 32, 64, 96)
+    array_columns: int = whole(2, 1024)
+    accumulator_rows: int = whole(1, 65_536)
+    weight_load_bytes_per_cycle: int = whole(8, 4096)
+    weight_ring_bytes: int = whole(1024, 2**32)
+    weight_ring_memory: str = one_of("bram36", "uram288")
+    softmax_lanes: int = whole(1, 4096)
+    vector_lanes: int = whole(1, 4096)
+    router_tokens_per_cycle: int = whole(1, 64)
+    dma_ports: int = whole(1, 64)
+    clock_mhz: int = whole(1, 2000)
+    buffers: Buffers
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-adds of a full array."""
+        return self.array_rows * self.array_columns
+
+    @property
+    def segments(self) -> int:
+        """Chains of DSP blocks in a column."""
+        return self.array_rows // SEGMENT_ROWS
+
+
+@dataclass(frozen=True)
+class AcceleratorSpec:
+    """An engine on a board. ``hypothetical``: no such board was ever made, and every report must say so.
+
+    ``estimated`` names fields of the board, as "board.memory.sustained_bytes_per_s", that nobody published.
+    """
+
+    name: str = text(40)
+    board: Board
+    engine: Engine
+    hypothetical: bool = flag()
+    estimated: tuple[str, ...] = names()
+
+    @property
+    def sustained_bytes_per_cycle(self) -> float:
+        """What the engine gets of the memory: the memory's share or the ports', whichever is less."""
+        ports = self.engine.dma_ports * self.board.ports.data_bits / 8
+        return min(ports, self.board.memory.sustained_bytes_per_s / (self.engine.clock_mhz * 1e6))
+
+
+def is_board(name: str) -> bool:
+    """Whether ``name`` means a board: one of ours or a path of a TOML file."""
+    return name in BOARDS or name.endswith(".toml")
+
+
+def read_spec(source: str | Path) -> AcceleratorSpec:
+    """The specification of a board of ours by name, or in a TOML file by path.
+
+    Raises UsageError for a name that is neither, ConfigError for a file that breaks a rule, and ResourceError where
+    the engine needs more than the part has.
+    """
+    name = str(source)
+    if not is_board(name):
+        raise UsageError(f"a board must be one of {', '.join(BOARDS)} or a path that ends in .toml, not {name!r}")
+    path = FOLDER / f"{name}.toml" if name in BOARDS else Path(name)
+    spec = read_table(AcceleratorSpec, _parse(path), path.name)
+    check_spec(spec, path.name)
+    return spec
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_FILE_BYTES + 1)
+        if len(content) > MOST_FILE_BYTES:
+            raise ConfigError(f"{path}: a board file must have at most {MOST_FILE_BYTES} bytes; it has more")
+        return tomllib.loads(content.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: a board must be a readable TOML file; {error}") from error
+
+
+def check_spec(spec: AcceleratorSpec, origin: str | None = None) -> None:
+    """Raise ConfigError where numbers contradict each other, ResourceError where the part has too little.
+
+    ``origin`` is what messages call the specification: its file, else its name.
+    """
+    origin = origin or spec.name
+    for holds, key, rule, value in _rules(spec):
+        if not holds:
+            raise ConfigError(f"{origin}: {key} must be {rule}, not {shown(value)}")
+    check_sum(spec, origin)
+
+
+def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
+    """What single numbers cannot say: (does it hold, the key, what it must be, what it is)."""
+    engine, memory, ports = spec.engine, spec.board.memory, spec.board.ports
+    columns, load = engine.array_columns, engine.weight_load_bytes_per_cycle
+    sustained, tile = memory.sustained_bytes_per_s, engine.macs_per_cycle
+    peak = f"at most the peak, {memory.peak_bytes_per_s}"
+    yield sustained <= memory.peak_bytes_per_s, "board.memory.sustained_bytes_per_s", peak, sustained
+    yield columns % 2 == 0, "engine.array_columns", "even, since two columns share a DSP block", columns
+    whole_rows = f"whole rows of the array, {columns} bytes each, that divide its {engine.array_rows} rows"
+    divides = load % columns == 0 and engine.array_rows % (load // columns or 1) == 0
+    yield divides, "engine.weight_load_bytes_per_cycle", whole_rows, load
+    ring = engine.weight_ring_bytes
+    yield ring >= 2 * tile, "engine.weight_ring_bytes", f"at least two weight tiles, {2 * tile} bytes", ring
+    yield engine.dma_ports <= ports.hp, "engine.dma_ports", f"at most board.ports.hp, {ports.hp}", engine.dma_ports
+    limit = f"at most board.ports.most_clock_mhz, {ports.most_clock_mhz}"
+    yield engine.clock_mhz <= ports.most_clock_mhz, "engine.clock_mhz", limit, engine.clock_mhz
+    for item in fields(engine.buffers):
+        width = getattr(engine.buffers, item.name).width_bytes
+        yield width % 8 == 0, f"engine.buffers.{item.name}.width_bytes", "a multiple of 8, the width of a block", width
+    known = [f"board.{key}" for key, _ in leaves(spec.board)]
+    for key in spec.estimated:
+        yield key in known, "estimated", f"made of keys of the board: {', '.join(known)}", key

@@ -1,0 +1,81 @@
+"""Ranges: what each method keeps of what it saw, and what is refused."""
+
+import numpy as np
+import pytest
+
+from edgemtl.errors import InputError
+from edgemtl.lowering.ir import Constant, Step, dense
+from edgemtl.quantize.observe import Range, observe
+from edgemtl.tvm_bridge import specs
+
+ROWS, DIM = 64, 32
+
+
+def network(activation=""):
+    """A LayerNorm of the image's rows, then a linear layer to the output."""
+    image, inner, output = dense("image", (ROWS, DIM)), dense("v0", (ROWS, DIM)), dense("output", (ROWS, 2))
+    ones, zeros = np.ones(DIM, np.float32), np.zeros(DIM, np.float32)
+    weight = np.zeros((DIM, 2), np.float32)
+    weight[0], weight[1] = (2.0, 0.0), (0.0, -1.0)
+    norm = Step(specs.LayerNormSpec(ROWS, DIM, 1e-6), (image,), (inner,), (Constant("g", ones), Constant("b", zeros)))
+    spec = specs.LinearSpec(ROWS, DIM, 2, activation, False)
+    constants = (Constant("w", weight), Constant("c", np.zeros(2, np.float32)))
+    return [norm, Step(spec, (inner,), (output,), constants, ("fc",))]
+
+
+def images(count=3):
+    return [np.random.default_rng(i).standard_normal((ROWS, DIM)).astype(np.float32) for i in range(count)]
+
+
+def normalised(image):
+    wide = image.astype(np.float64)
+    return (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True)
+
+
+def test_minmax_is_the_range_of_all_images_with_zero_in_it():
+    found = observe(network(), images(), "minmax")
+    rows = np.concatenate([normalised(image) for image in images()])
+    y = np.stack([2 * rows[:, 0], -rows[:, 1]])
+    assert found.ranges["1"].low == pytest.approx(y.min(), rel=1e-4)
+    assert found.ranges["1"].high == pytest.approx(y.max(), rel=1e-4)
+    assert found.ranges["1.all"] == found.ranges["1"]
+    assert found.ranges["image"].low == pytest.approx(min(float(image.min()) for image in images()))
+    np.testing.assert_allclose(found.channels[0], np.abs(rows).max(0), rtol=1e-4)
+
+
+def test_an_activation_shows_what_stands_in_front_of_it():
+    found = observe(network("relu"), images(), "minmax")
+    assert found.ranges["1"].low == 0
+    assert found.ranges["1.pre"].low < -1
+    assert found.ranges["1.pre"].high == found.ranges["1"].high
+
+
+def test_percentile_cuts_an_outlier_and_16_bits_still_hold_it():
+    seen = images()
+    seen[1][5, 0] = 1e4
+    found = observe(network(), seen, "percentile")
+    assert found.ranges["image"].high < 100
+    assert observe(network(), seen, "minmax").ranges["image"].high == 1e4
+    assert found.ranges["1.all"].high > found.ranges["1"].high
+
+
+def test_entropy_stays_within_what_was_seen():
+    everything, found = (observe(network(), images(), method).ranges for method in ("minmax", "entropy"))
+    assert everything["1"].low <= found["1"].low < 0 < found["1"].high <= everything["1"].high
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+def test_a_method_gives_the_same_ranges_again(method):
+    assert observe(network(), images(), method).ranges == observe(network(), images(), method).ranges
+
+
+def test_a_value_that_is_not_finite_is_refused_by_its_layer():
+    steps = network()
+    steps[1].constants[0].array[0, 0] = np.inf
+    with pytest.raises(InputError, match=r"fc must be finite on every calibration image, not .* leave out the image"):
+        observe(steps, images(), "minmax")
+
+
+def test_a_range_reaches_as_far_as_its_further_end():
+    assert Range(-3, 2).reach == 3
+    assert Range(-1, 2).union(Range(-4, 1)) == Range(-4, 2)
