@@ -21,6 +21,8 @@ from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
+from edgemtl.hw.datasheet import Datasheet, describe_spec
+from edgemtl.hw.spec import BOARDS, AcceleratorSpec, read_spec
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CompareOptions, CompileOptions
@@ -178,6 +180,16 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
 def known_targets() -> tuple[CpuTarget, ...]:
     """Every target with a fixed processor."""
     return tuple(TARGETS.values())
+
+
+def known_boards() -> tuple[AcceleratorSpec, ...]:
+    """Every board that comes with a file."""
+    return tuple(read_spec(name) for name in BOARDS)
+
+
+def describe_board(name: str) -> Datasheet:
+    """The data sheet of a board, by name or by the path of its file. Raises what `read_spec` raises."""
+    return describe_spec(read_spec(name))
 
 
 def resolve_target(name: str) -> CpuTarget:

@@ -72,7 +72,7 @@ class ResourceError(EdgemtlError):
 
     def __init__(self, what: str, missing: Mapping[str, float], sums: Sequence[str]) -> None:
         self.missing = dict(missing)
-        short = ", ".join(f"{amount:g} {name}" for name, amount in missing.items())
+        short = ", ".join(f"{amount:,.1f}".removesuffix(".0") + f" {name}" for name, amount in missing.items())
         super().__init__(f"{what} does not fit, {short} are missing: {'; '.join(sums)}; take less of the largest terms")
 
 

@@ -52,9 +52,7 @@ def flag() -> Any:
 
 def names() -> Any:
     """A field that is a list of texts, none where it is not given."""
-    rule = Rule(
-        "a list of texts", lambda value: type(value) is list and all(type(item) is str for item in value)
-    )
+    rule = Rule("a list of texts", lambda value: type(value) is list and all(type(item) is str for item in value))
     return field(default=(), metadata={"rule": rule})
 
 
@@ -68,7 +66,9 @@ def read_table(kind: type[T], table: object, file: str, prefix: str = "") -> T:
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]  # T is a dataclass, which has no name
     for key in table:
         if key not in known:
-            raise ConfigError(f"{file}: keys of [{prefix.rstrip('.')}] must be among {', '.join(known)}, not {shown(key)}")
+            raise ConfigError(
+                f"{file}: keys of [{prefix.rstrip('.')}] must be among {', '.join(known)}, not {shown(key)}"
+            )
     hints = get_type_hints(kind)
     return kind(**{name: _value(item, hints[name], table, file, prefix) for name, item in known.items()})
 

@@ -60,13 +60,20 @@ def check_sum(spec: AcceleratorSpec, origin: str) -> None:
     rows, has = resource_sum(spec), available(spec.board.part)
     missing = {name: need - has[name] for name, need in totals(rows).items() if need > has[name]}
     if missing:
-        sums = [f"{name} {_terms(rows, name)}, {spec.board.part.name} has {has[name]}" for name in missing]
+        sums = [f"{name} {_terms(rows, name)}, {spec.board.part.name} has {count(has[name])}" for name in missing]
         raise ResourceError(f"{origin}: the engine", missing, sums)
 
 
 def _terms(rows: Iterable[Row], resource: Resource) -> str:
     parts = [row for row in rows if row.resource == resource]
-    return f"{' + '.join(f'{row.unit} {row.amount:g}' for row in parts)} = {sum(row.amount for row in parts):g}"
+    return (
+        f"{' + '.join(f'{row.unit} {count(row.amount)}' for row in parts)} = {count(sum(row.amount for row in parts))}"
+    )
+
+
+def count(amount: float) -> str:
+    """A number of blocks as people read it; halves are of BRAM."""
+    return f"{amount:,.1f}".removesuffix(".0")
 
 
 def _array(engine: Engine) -> Iterator[Row]:
@@ -81,12 +88,16 @@ def _array(engine: Engine) -> Iterator[Row]:
     deep = _blocks(engine.accumulator_rows, 512)
     yield Row("array", "dsp", p * q // 2 + q, f"{p} * {q} / 2 + {q}", "prototype")
     yield Row("array", "bram36", _blocks(q * 32, 36) * deep / 2, f"ceil({q} * 32 / 36) * {deep} / 2", "prototype")
-    yield Row("array", "lut", q * (220 + 22 * s) + 10 * (w - 1), f"{q} * (220 + 22 * {s}) + 10 * ({w} - 1)", "estimated")
-    yield Row("array", "ff", round(q * (112 + 45.5 * s + 8.5 * w)), f"{q} * (112 + 45.5 * {s} + 8.5 * {w})", "estimated")
+    yield Row(
+        "array", "lut", q * (220 + 22 * s) + 10 * (w - 1), f"{q} * (220 + 22 * {s}) + 10 * ({w} - 1)", "estimated"
+    )
+    yield Row(
+        "array", "ff", round(q * (112 + 45.5 * s + 8.5 * w)), f"{q} * (112 + 45.5 * {s} + 8.5 * {w})", "estimated"
+    )
 
 
 def _softmax(engine: Engine) -> Iterator[Row]:
-    """Softmax: a DSP block a lane and two a unit, LUT in proportion; the prototype of 16 lanes has 4,147 LUT, 18 DSP."""
+    """Softmax: a DSP block a lane and two a unit, LUT in proportion; the prototype's 16 lanes have 4,147 LUT, 18 DSP."""
     lanes = engine.softmax_lanes
     yield Row("softmax", "dsp", lanes + 2, f"{lanes} + 2", "estimated")
     yield from _logic("softmax", _blocks(4147 * lanes, 16), f"4147 / 16 * {lanes}")
@@ -103,23 +114,28 @@ def _vector(engine: Engine) -> Iterator[Row]:
 
 
 def _attention(engine: Engine) -> Iterator[Row]:
-    """Attention of several heads at once: lanes that shift and clamp for every group of 32 rows but the first, 47 LUT
-    each, and a transposer of 32 x 32 bytes a group, 1,333 LUT each (the study's guesses of 3,000 and 4,000 at 96x32)."""
+    """Attention of several heads at once: lanes that shift and clamp, 47 LUT each, a transposer of 32 x 32 bytes, 1,333.
+
+    A group of 32 rows has a transposer, and every group but the first a lane a column. The study guesses 3,000 and 4,000
+    LUT at 96x32.
+    """
     groups = _blocks(engine.array_rows, 32)
     lanes = (groups - 1) * engine.array_columns
     yield from _logic("attention", 47 * lanes + 1333 * groups, f"47 * {lanes} + 1333 * {groups}")
 
 
 def _router(engine: Engine) -> Iterator[Row]:
-    """Top-k, queues and counts: the prototype's 470 + 133 LUT and 3 BRAM, and the study's 500 LUT a token in a cycle."""
+    """Top-k, queues, counts: the prototype's 470 + 133 LUT and 3 BRAM, and the study's 500 LUT for a token a cycle."""
     tokens = engine.router_tokens_per_cycle
     yield Row("router", "bram36", 3, "3", "estimated")
     yield from _logic("router", 603 + 500 * tokens, f"470 + 133 + 500 * {tokens}")
 
 
 def _movers(engine: Engine) -> Iterator[Row]:
-    """DMA and sequencer, of which there is no prototype: 16 bytes x 512 words a direction of a port and for instructions
-    fetched ahead; an allowance of 1,500 LUT a port and 3,000 for the sequencer."""
+    """DMA and sequencer, of which there is no prototype: an allowance of 1,500 LUT a port and 3,000 for the sequencer.
+
+    BRAM: 16 bytes x 512 words a direction of a port, and as much for instructions fetched ahead.
+    """
     ports = engine.dma_ports
     yield Row("dma", "bram36", 4 * ports, f"2 * 2 * {ports}", "estimated")
     yield from _logic("dma", 1500 * ports, f"1500 * {ports}")

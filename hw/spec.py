@@ -119,9 +119,9 @@ class Buffer:
 class Buffers:
     """Where activations live; the compiler fits a network into these or says what is missing.
 
-    ``residual`` the int16 stream between layers; ``hidden`` keys and values, the MLP's hidden rows, sums of experts, and
-    the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` attention of one block of queries;
-    ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
+    ``residual`` the int16 stream between layers; ``hidden`` keys and values, the MLP's hidden rows, sums of experts,
+    and the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` attention of one block of
+    queries; ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
     """
 
     residual: Buffer

@@ -3,38 +3,96 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgemtl.cli.console import emit, table
 from edgemtl.cli.flags import Json
+from edgemtl.hw.resources import count
+from edgemtl.hw.spec import is_board
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemtl.hw.datasheet import Datasheet
+    from edgemtl.hw.spec import AcceleratorSpec
+    from edgemtl.tvm_bridge.target import CpuTarget
 
 targets_app = typer.Typer(no_args_is_help=True, help="What can be compiled for.", rich_markup_mode=None)
 
 
 @targets_app.command("list")
 def list_targets(json: Json = False) -> None:
-    """List the targets."""
-    from edgemtl.driver import known_targets
+    """List the processors that are compiled for, and the boards whose accelerator is described."""
+    from edgemtl.driver import known_boards, known_targets
 
-    rows = known_targets()
+    targets, boards = known_targets(), known_boards()
     emit(
-        {"targets": [asdict(t) for t in rows]},
+        {"targets": [asdict(t) for t in targets], "boards": [_board_entry(b) for b in boards]},
         json,
-        lambda c: c.print(
-            table("", ("target", "processor", "vector bits"), [(t.name, t.mcpu, t.vector_bits) for t in rows])
-        ),
+        lambda console: _print_list(console, targets, boards),
     )
 
 
-@targets_app.command("show")
-def show_target(name: Annotated[str, typer.Argument(help="Target name.")], json: Json = False) -> None:
-    """Show one target's parameters."""
-    from edgemtl.driver import resolve_target
+def _board_entry(spec: AcceleratorSpec) -> dict[str, object]:
+    engine = spec.engine
+    return {
+        "name": spec.name,
+        "part": spec.board.part.name,
+        "array": [engine.array_rows, engine.array_columns],
+        "clock_mhz": engine.clock_mhz,
+        "hypothetical": spec.hypothetical,
+        "compiles": False,
+    }
 
-    fields = asdict(resolve_target(name))
-    emit({"target": fields}, json, lambda c: c.print(table(name, ("parameter", "value"), list(fields.items()))))
+
+def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[AcceleratorSpec, ...]) -> None:
+    rows = [(t.name, t.mcpu, t.vector_bits) for t in targets]
+    console.print(table("", ("target", "processor", "vector bits"), rows))
+    sizes = [(b.name, b.board.part.name, f"{b.engine.array_rows}x{b.engine.array_columns}") for b in boards]
+    clocks = [(b.engine.clock_mhz, "described only") for b in boards]
+    console.print()
+    entries = [size + clock for size, clock in zip(sizes, clocks, strict=True)]
+    console.print(table("", ("board", "part", "array", "target MHz", "state"), entries))
+
+
+@targets_app.command("show")
+def show_target(
+    name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.")], json: Json = False
+) -> None:
+    """Show a target's parameters, or a board with its engine and what that needs of the part."""
+    from edgemtl.driver import describe_board, resolve_target
+
+    if is_board(name):
+        sheet = describe_board(name)
+        emit({"board": sheet.to_json()}, json, lambda console: _print_sheet(console, sheet))
+    else:
+        fields = asdict(resolve_target(name))
+        emit({"target": fields}, json, lambda c: c.print(table(name, ("parameter", "value"), list(fields.items()))))
+
+
+def _print_sheet(console: Console, sheet: Datasheet) -> None:
+    if sheet.hypothetical:
+        console.print("HYPOTHETICAL BOARD: it was never made; nothing about it was published or measured.\n")
+    figures = [
+        (f.name, f"{f.value:,}" if isinstance(f.value, int | float) else f.value, f.basis) for f in sheet.figures
+    ]
+    console.print(table(f"{sheet.name}: {sheet.title}", ("figure", "value", "basis"), figures))
+    has = {total.resource: total.has for total in sheet.totals}
+    rows = [
+        (r.unit, r.resource, count(r.amount), _share(r.amount, has[r.resource]), r.basis, r.formula) for r in sheet.rows
+    ]
+    console.print(
+        table("\nWhat the engine needs, unit by unit", ("unit", "of", "needs", "share", "basis", "sum"), rows)
+    )
+    sums = [(t.resource, count(t.needs), f"{t.has:,}", _share(t.needs, t.has)) for t in sheet.totals]
+    console.print(table("\nAgainst the part", ("resource", "needs", "part has", "share"), sums))
+    console.print("\nNothing is placed or routed: the clock is a target, and estimated rows are no synthesis.")
+
+
+def _share(needs: float, has: int) -> str:
+    return f"{needs / has:.1%}" if has else "-"
 
 
 def doctor(json: Json = False) -> int:

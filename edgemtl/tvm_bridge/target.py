@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.hw.spec import is_board
 
 if TYPE_CHECKING:
     import tvm
@@ -61,7 +62,11 @@ TARGETS = {
 
 
 def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
-    """The target called ``name``; "cpu" is this machine's. Raises UsageError, or UnsupportedError for an old CPU."""
+    """The target called ``name``; "cpu" is this machine's. Raises UsageError, or UnsupportedError for an old CPU and for
+    a board."""
+    if is_board(name):
+        reason = "the FPGA target does not compile yet"
+        raise UnsupportedError(f"target {name}", reason, f"name one of cpu, {', '.join(TARGETS)}")
     if name == "cpu":
         name = _native()
     if name not in TARGETS:

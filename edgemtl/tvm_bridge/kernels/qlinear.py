@@ -50,22 +50,33 @@ def build(spec: QLinearSpec, target: CpuTarget) -> Kernel:
     def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
         lookup = rest[0] if spec.table else None
         residual = rest[-2] if spec.residual else None
-        _emit(spec, target, x, weight, bias, scale, Output(target, spec.how, rest[-1], lookup, residual))
+        output = Output(target, spec.how, rest[-1], lookup, residual)
+        emit_product((spec.rows, spec.k, spec.n), target, (x, weight, bias, scale), output)
 
     return define(symbol, operands, body, spec.rows * spec.k * spec.n)
 
 
-def _emit(
-    spec: QLinearSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, output: Output
+def emit_product(
+    size: tuple[int, int, int],
+    target: CpuTarget,
+    operands: tuple[Buffer, Buffer, Buffer, Buffer],
+    output: Output,
+    leading: int = 0,
 ) -> None:
-    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
-        base = first_word(spec.k, column, target)
+    """Rows of x times W, finished into ``output`` behind its ``leading`` rows.
 
-        def tile(rows: int, first: Expr) -> None:
-            sums = start_sums(rows, width, target, lambda at: lambda lane: bias[column + at + lane])
+    size: rows, k, n; operands: x, weight, bias and scale as `build` has them.
+    """
+    (rows, k, n), (x, weight, bias, scale) = size, operands
+
+    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
+        base = first_word(k, column, target)
+
+        def tile(tall: int, first: Expr) -> None:
+            sums = start_sums(tall, width, target, lambda at: lambda lane: bias[column + at + lane])
             accumulate(
                 sums,
-                spec.k,
+                k,
                 target,
                 lambda row, at, count: x[first + row, span(at, count)],
                 lambda at, count: weight[span(base + at, count)],
@@ -74,10 +85,10 @@ def _emit(
                 sums,
                 valid,
                 lambda at: scale[span(column + at, target.lanes)],
-                lambda row, at: (first + row, column + at),
+                lambda row, at: (leading + first + row, column + at),
             )
 
-        row_tiles(spec.rows, tile_rows(width, target), share, tile)
+        row_tiles(rows, tile_rows(width, target), share, tile)
 
     with parallel(target.threads) as part, guarded(part < target.threads):
-        split_panels(spec.n, target, part, panel)
+        split_panels(n, target, part, panel)

@@ -9,19 +9,11 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.law import Finish
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
+from edgemtl.tvm_bridge.kernels.emit import Buffer, define
 from edgemtl.tvm_bridge.kernels.int8_finish import Output
-from edgemtl.tvm_bridge.kernels.int8_tiles import (
-    accumulate,
-    first_word,
-    pack_bias,
-    pack_scale,
-    pack_weight,
-    packed_words,
-    span,
-    start_sums,
-)
-from edgemtl.tvm_bridge.kernels.tiles import Share, padded_width, row_tiles, split_panels
+from edgemtl.tvm_bridge.kernels.int8_tiles import pack_bias, pack_scale, pack_weight, packed_words
+from edgemtl.tvm_bridge.kernels.qlinear import emit_product
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.specs_int8 import QPatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -51,48 +43,12 @@ def build(spec: QPatchEmbedSpec, target: CpuTarget) -> Kernel:
         Operand("y", (tokens, spec.n), "int16", "output"),
     ]
 
-    def body(*buffers: Buffer) -> None:
-        _emit(spec, target, *buffers)
+    def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, table: Buffer, y: Buffer) -> None:
+        if spec.leading:
+            with T.grid(spec.leading, spec.n) as (row, column):
+                T.buffer_store(y, table[row, column], [row, column])
+        output = Output(target, Finish("int16"), y, residual=table)
+        emit_product((spec.patches, spec.k, spec.n), target, (x, weight, bias, scale), output, spec.leading)
 
     symbol = f"qpatch_{spec.patches}x{spec.k}x{spec.n}_{spec.leading}"
     return define(symbol, operands, body, spec.patches * spec.k * spec.n)
-
-
-def _emit(
-    spec: QPatchEmbedSpec,
-    target: CpuTarget,
-    x: Buffer,
-    weight: Buffer,
-    bias: Buffer,
-    scale: Buffer,
-    table: Buffer,
-    y: Buffer,
-) -> None:
-    output = Output(target, Finish("int16"), y, residual=table)
-
-    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
-        base = first_word(spec.k, column, target)
-
-        def tile(rows: int, first: Expr) -> None:
-            sums = start_sums(rows, width, target, lambda at: lambda lane: bias[column + at + lane])
-            accumulate(
-                sums,
-                spec.k,
-                target,
-                lambda row, at, count: x[first + row, span(at, count)],
-                lambda at, count: weight[span(base + at, count)],
-            )
-            output.store(
-                sums,
-                valid,
-                lambda at: scale[span(column + at, target.lanes)],
-                lambda row, at: (spec.leading + first + row, column + at),
-            )
-
-        row_tiles(spec.patches, tile_rows(width, target), share, tile)
-
-    with parallel(target.threads) as part, guarded(part < target.threads):
-        if spec.leading:
-            with guarded(part == 0), T.grid(spec.leading, spec.n) as (row, column):
-                T.buffer_store(y, table[row, column], [row, column])
-        split_panels(spec.n, target, part, panel)
