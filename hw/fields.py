@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, TypeVar, get_type_hints
 
 from edgemtl.errors import ConfigError
@@ -22,71 +22,62 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-def whole(low: int, high: int) -> Any:
-    """A field that is a whole number from ``low`` to ``high``."""
+FLAG: Final = Rule("true or false", lambda value: type(value) is bool)
+TEXTS: Final = Rule("a list of texts", lambda value: type(value) is list and {type(item) for item in value} <= {str})
+
+
+def whole(low: int, high: int) -> Rule:
+    """A whole number from ``low`` to ``high``."""
     # A bool is an int to isinstance, and true is no number of anything.
-    rule = Rule(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
-    return field(metadata={"rule": rule})
+    return Rule(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
-def one_of(*values: int | str) -> Any:
-    """A field that is one of ``values``."""
+def one_of(*values: int | str) -> Rule:
+    """One of ``values``."""
     kinds = {type(value) for value in values}
-    rule = Rule(f"one of {', '.join(map(str, values))}", lambda value: type(value) in kinds and value in values)
-    return field(metadata={"rule": rule})
+    return Rule(f"one of {', '.join(map(str, values))}", lambda value: type(value) in kinds and value in values)
 
 
-def text(longest: int) -> Any:
-    """A field that is a line of printable text of at most ``longest`` characters."""
-    rule = Rule(
+def text(longest: int) -> Rule:
+    """A line of printable text of at most ``longest`` characters."""
+    return Rule(
         f"a line of 1 to {longest} printable characters",
         lambda value: type(value) is str and 0 < len(value) <= longest and value.isprintable(),
     )
-    return field(metadata={"rule": rule})
-
-
-def flag() -> Any:
-    """A field that is true or false, false where it is not given."""
-    return field(default=False, metadata={"rule": Rule("true or false", lambda value: type(value) is bool)})
-
-
-def names() -> Any:
-    """A field that is a list of texts, none where it is not given."""
-    rule = Rule("a list of texts", lambda value: type(value) is list and all(type(item) is str for item in value))
-    return field(default=(), metadata={"rule": rule})
 
 
 def read_table(kind: type[T], table: object, file: str, prefix: str = "") -> T:
-    """``table`` of ``file`` as a ``kind``; fields that are dataclasses are tables of their own.
+    """``table`` of ``file`` as a ``kind``, whose fields are annotated with rules or are dataclasses, so tables again.
 
     Raises ConfigError with the file, the key, what it must be and what it is.
     """
+    where = prefix.rstrip(".")
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{file}: {prefix.rstrip('.')} must be a table, not {shown(table)}")
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]  # T is a dataclass, which has no name
+        raise ConfigError(f"{file}: {where} must be a table, not {shown(table)}")
+    hints = get_type_hints(kind, include_extras=True)
     for key in table:
-        if key not in known:
-            raise ConfigError(
-                f"{file}: keys of [{prefix.rstrip('.')}] must be among {', '.join(known)}, not {shown(key)}"
-            )
-    hints = get_type_hints(kind)
-    return kind(**{name: _value(item, hints[name], table, file, prefix) for name, item in known.items()})
+        if key not in hints:
+            keys = f"keys of [{where}]" if where else "the keys"
+            raise ConfigError(f"{file}: {keys} must be among {', '.join(hints)}, not {shown(key)}")
+    given = {
+        name: _value(hint, table, name, file, prefix) for name, hint in hints.items() if _is_needed(kind, name, table)
+    }
+    return kind(**given)
 
 
-def _value(item: Field[Any], kind: Any, table: Mapping[str, Any], file: str, prefix: str) -> Any:
-    key = prefix + item.name
-    if is_dataclass(kind):
-        if item.name not in table:
-            raise ConfigError(f"{file}: {key} must be a table; it is missing")
-        return read_table(kind, table[item.name], file, f"{key}.")  # type: ignore[arg-type]  # a class, not a value
-    rule: Rule = item.metadata["rule"]
-    if item.name not in table:
-        if item.default is MISSING:
-            raise ConfigError(f"{file}: {key} must be {rule.text}; it is missing")
-        return item.default
-    value = table[item.name]
+def _is_needed(kind: type, name: str, table: Mapping[str, Any]) -> bool:
+    return name in table or not hasattr(kind, name)  # the default of a dataclass's field is an attribute of the class
+
+
+def _value(hint: Any, table: Mapping[str, Any], name: str, file: str, prefix: str) -> Any:
+    rule: Rule | None = next(iter(getattr(hint, "__metadata__", ())), None)
+    if name not in table:
+        raise ConfigError(f"{file}: {prefix}{name} must be {rule.text if rule else 'a table'}; it is missing")
+    value = table[name]
+    if rule is None:
+        return read_table(hint, value, file, f"{prefix}{name}.")
     if not rule.holds(value):
-        raise ConfigError(f"{file}: {key} must be {rule.text}, not {shown(value)}")
+        raise ConfigError(f"{file}: {prefix}{name} must be {rule.text}, not {shown(value)}")
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -96,7 +87,7 @@ def shown(value: object) -> str:
         words = repr(value)
     except (ValueError, RecursionError):
         # Python refuses to write out whole numbers of more than 4300 digits.
-        words = f"a {type(value).__name__} too long to show"
+        words = f"{type(value).__name__} too long to show"
     return words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 3]}..."
 
 

@@ -20,7 +20,7 @@ Basis = Literal["prototype", "calculated", "estimated"]
 
 RESOURCES: Final[tuple[Resource, ...]] = get_args(Resource)
 MEMORY_WORDS: Final = {"bram36": 512, "uram288": 4096}
-"""Words of a block at its full width of 72 bits (UG573): 4 KiB and 32 KiB of data. The eight parity bits are not used."""
+"""Words of a block at its full width of 72 bits (UG573), of which 64 are used: 4 KiB and 32 KiB of data."""
 WORD_BYTES: Final = 8
 FF_PER_LUT: Final = 1.5
 """Of units whose flip-flops nobody counted; the synthesised arrays have 1.2 to 1.4."""
@@ -38,7 +38,7 @@ class Row:
 
 
 def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
-    """Every unit of the engine with what it needs; amounts count blocks, BRAM in halves, since a half is an 18 Kib block."""
+    """Every unit of the engine with what it needs. Amounts count blocks; half a BRAM is a block of 18 Kib."""
     engine = spec.engine
     units = (_array, _softmax, _vector, _attention, _router, _movers, _memories)
     return tuple(row for unit in units for row in unit(engine) if row.amount)
@@ -58,9 +58,9 @@ def available(part: Part) -> dict[Resource, int]:
 def check_sum(spec: AcceleratorSpec, origin: str) -> None:
     """Raise ResourceError, with the sum of every resource the part has too little of; ``origin`` names the file."""
     rows, has = resource_sum(spec), available(spec.board.part)
-    missing = {name: need - has[name] for name, need in totals(rows).items() if need > has[name]}
+    missing: dict[str, float] = {name: need - has[name] for name, need in totals(rows).items() if need > has[name]}
     if missing:
-        sums = [f"{name} {_terms(rows, name)}, {spec.board.part.name} has {count(has[name])}" for name in missing]
+        sums = [f"{n} {_terms(rows, n)}, {spec.board.part.name} has {count(has[n])}" for n in RESOURCES if n in missing]
         raise ResourceError(f"{origin}: the engine", missing, sums)
 
 
@@ -97,7 +97,7 @@ def _array(engine: Engine) -> Iterator[Row]:
 
 
 def _softmax(engine: Engine) -> Iterator[Row]:
-    """Softmax: a DSP block a lane and two a unit, LUT in proportion; the prototype's 16 lanes have 4,147 LUT, 18 DSP."""
+    """Softmax: a DSP block a lane and two a unit, LUT in proportion; the prototype, 16 lanes, has 4,147 LUT, 18 DSP."""
     lanes = engine.softmax_lanes
     yield Row("softmax", "dsp", lanes + 2, f"{lanes} + 2", "estimated")
     yield from _logic("softmax", _blocks(4147 * lanes, 16), f"4147 / 16 * {lanes}")
@@ -114,10 +114,10 @@ def _vector(engine: Engine) -> Iterator[Row]:
 
 
 def _attention(engine: Engine) -> Iterator[Row]:
-    """Attention of several heads at once: lanes that shift and clamp, 47 LUT each, a transposer of 32 x 32 bytes, 1,333.
+    """Attention of several heads at once: lanes that shift and clamp, 47 LUT each, and transposers, 1,333 LUT each.
 
-    A group of 32 rows has a transposer, and every group but the first a lane a column. The study guesses 3,000 and 4,000
-    LUT at 96x32.
+    A group of 32 rows has a transposer of 32 x 32 bytes, and every group but the first a lane a column. The study
+    guesses 3,000 and 4,000 LUT for all of both at 96x32.
     """
     groups = _blocks(engine.array_rows, 32)
     lanes = (groups - 1) * engine.array_columns

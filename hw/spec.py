@@ -1,7 +1,6 @@
 """What an accelerator is built from: a board with its part, memory and CPU, and the engine's parameters on it.
 
-A specification is data, read from a TOML file with a source beside every number; what a user decides about a
-compilation is `edgemtl.options`.
+It is data, read from a TOML file; what a user decides about a compilation is `edgemtl.options`.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.hw.fields import flag, leaves, names, one_of, read_table, shown, text, whole
+from edgemtl.hw.fields import FLAG, TEXTS, leaves, one_of, read_table, shown, text, whole
 from edgemtl.hw.resources import Row, check_sum, resource_sum
 
 __all__ = [
@@ -39,7 +38,7 @@ BOARDS: Final = ("zcu104", "zcu102", "kv260", "ultra96v2")
 FOLDER: Final = Path(__file__).parent / "boards"
 MOST_FILE_BYTES: Final = 2**20
 SEGMENT_ROWS: Final = 8
-"""Rows of one chain of DSP blocks: eight products of int8 keep below the 18 bits that two of them share a block in."""
+"""Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
 COUNT: Final = 10**7
 """More of anything than a part has; a number beyond is a slip of the pen."""
 
@@ -48,12 +47,12 @@ COUNT: Final = 10**7
 class Part:
     """The programmable logic: six-input tables, flip-flops, DSP48E2, BRAM of 36 Kib, UltraRAM of 288 Kib."""
 
-    name: str = text(40)
-    lut: int = whole(1, COUNT)
-    ff: int = whole(1, COUNT)
-    dsp: int = whole(1, COUNT)
-    bram36: int = whole(0, COUNT)
-    uram288: int = whole(0, COUNT)
+    name: Annotated[str, text(40)]
+    lut: Annotated[int, whole(1, COUNT)]
+    ff: Annotated[int, whole(1, COUNT)]
+    dsp: Annotated[int, whole(1, COUNT)]
+    bram36: Annotated[int, whole(0, COUNT)]
+    uram288: Annotated[int, whole(0, COUNT)]
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ class Memory:
     ``sustained_bytes_per_s`` is what a design gets of it over a long run, both directions together.
     """
 
-    kind: str = text(40)
-    data_bits: int = one_of(16, 32, 64, 128)
-    transfers_per_s: int = whole(10**6, 10**11)
-    sustained_bytes_per_s: int = whole(10**6, 10**13)
-    capacity_bytes: int = whole(2**20, 2**44)
+    kind: Annotated[str, text(40)]
+    data_bits: Annotated[int, one_of(16, 32, 64, 128)]
+    transfers_per_s: Annotated[int, whole(10**6, 10**11)]
+    sustained_bytes_per_s: Annotated[int, whole(10**6, 10**13)]
+    capacity_bytes: Annotated[int, whole(2**20, 2**44)]
 
     @property
     def peak_bytes_per_s(self) -> int:
@@ -79,26 +78,26 @@ class Memory:
 class Ports:
     """AXI ports from the logic to memory: ``hp`` past the CPU's caches, ``hpc`` through them."""
 
-    hp: int = whole(0, 64)
-    hpc: int = whole(0, 64)
-    data_bits: int = one_of(32, 64, 128)
-    most_clock_mhz: int = whole(1, 2000)
+    hp: Annotated[int, whole(0, 64)]
+    hpc: Annotated[int, whole(0, 64)]
+    data_bits: Annotated[int, one_of(32, 64, 128)]
+    most_clock_mhz: Annotated[int, whole(1, 2000)]
 
 
 @dataclass(frozen=True)
 class Cpu:
     """The processors beside the logic."""
 
-    name: str = text(40)
-    cores: int = whole(1, 256)
-    clock_mhz: int = whole(1, 10_000)
+    name: Annotated[str, text(40)]
+    cores: Annotated[int, whole(1, 256)]
+    clock_mhz: Annotated[int, whole(1, 10_000)]
 
 
 @dataclass(frozen=True)
 class Board:
     """What is bought: nothing here is a choice of ours."""
 
-    title: str = text(80)
+    title: Annotated[str, text(80)]
     part: Part
     memory: Memory
     ports: Ports
@@ -109,10 +108,10 @@ class Board:
 class Buffer:
     """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle, in BRAM or UltraRAM."""
 
-    bytes: int = whole(8, 2**32)
-    width_bytes: int = whole(8, 4096)
-    copies: int = whole(1, 8)
-    memory: str = one_of("bram36", "uram288")
+    bytes: Annotated[int, whole(8, 2**32)]
+    width_bytes: Annotated[int, whole(8, 4096)]
+    copies: Annotated[int, whole(1, 8)]
+    memory: Annotated[str, one_of("bram36", "uram288")]
 
 
 @dataclass(frozen=True)
@@ -140,17 +139,17 @@ class Engine:
     """
 
     # The segments that the adder tree has sums for: 1, 2, 4, 8 and 12 chains.
-    array_rows: int = one_of(8, 16, 32, 64, 96)
-    array_columns: int = whole(2, 1024)
-    accumulator_rows: int = whole(1, 65_536)
-    weight_load_bytes_per_cycle: int = whole(8, 4096)
-    weight_ring_bytes: int = whole(1024, 2**32)
-    weight_ring_memory: str = one_of("bram36", "uram288")
-    softmax_lanes: int = whole(1, 4096)
-    vector_lanes: int = whole(1, 4096)
-    router_tokens_per_cycle: int = whole(1, 64)
-    dma_ports: int = whole(1, 64)
-    clock_mhz: int = whole(1, 2000)
+    array_rows: Annotated[int, one_of(8, 16, 32, 64, 96)]
+    array_columns: Annotated[int, whole(2, 1024)]
+    accumulator_rows: Annotated[int, whole(1, 65_536)]
+    weight_load_bytes_per_cycle: Annotated[int, whole(8, 4096)]
+    weight_ring_bytes: Annotated[int, whole(1024, 2**32)]
+    weight_ring_memory: Annotated[str, one_of("bram36", "uram288")]
+    softmax_lanes: Annotated[int, whole(1, 4096)]
+    vector_lanes: Annotated[int, whole(1, 4096)]
+    router_tokens_per_cycle: Annotated[int, whole(1, 64)]
+    dma_ports: Annotated[int, whole(1, 64)]
+    clock_mhz: Annotated[int, whole(1, 2000)]
     buffers: Buffers
 
     @property
@@ -171,11 +170,11 @@ class AcceleratorSpec:
     ``estimated`` names fields of the board, as "board.memory.sustained_bytes_per_s", that nobody published.
     """
 
-    name: str = text(40)
+    name: Annotated[str, text(40)]
     board: Board
     engine: Engine
-    hypothetical: bool = flag()
-    estimated: tuple[str, ...] = names()
+    hypothetical: Annotated[bool, FLAG] = False
+    estimated: Annotated[tuple[str, ...], TEXTS] = ()
 
     @property
     def sustained_bytes_per_cycle(self) -> float:
@@ -199,8 +198,8 @@ def read_spec(source: str | Path) -> AcceleratorSpec:
     if not is_board(name):
         raise UsageError(f"a board must be one of {', '.join(BOARDS)} or a path that ends in .toml, not {name!r}")
     path = FOLDER / f"{name}.toml" if name in BOARDS else Path(name)
-    spec = read_table(AcceleratorSpec, _parse(path), path.name)
-    check_spec(spec, path.name)
+    spec = read_table(AcceleratorSpec, _parse(path), str(path))
+    check_spec(spec, str(path))
     return spec
 
 

@@ -66,6 +66,14 @@ class View:
         """Row-major without gaps, from an aligned address: what kernels read and write."""
         return self._ghost().flags.c_contiguous and self.offset_bytes % ALIGNMENT == 0
 
+    def sees_as(self, other: View) -> bool:
+        """Whether both see the same elements in the same order; strides of axes of one element do not matter."""
+        ours, theirs = (
+            (v.buffer, v.dtype, v.shape, v.offset, [t for n, t in zip(v.shape, v.strides, strict=True) if n > 1])
+            for v in (self, other)
+        )
+        return ours == theirs
+
     def _ghost(self) -> Array:
         """An array of this shape and these strides; it owns no memory and must not be read."""
         strides = tuple(s * self.itemsize for s in self.strides)

@@ -43,8 +43,8 @@ class Range:
 class Observation:
     """One task on the calibration images.
 
-    ranges: by name, "image" or step and part ("12", "12.pre" in front of an activation, "12.q", "12.k", "12.v"; "12.all"
-    is all that was seen, which tensors of 16 bits hold whatever the method).
+    ranges: by name, "image" or step and part ("12"; "12.pre" in front of an activation; "12.q", "12.k", "12.v";
+    "12.all" is all that was seen, which tensors of 16 bits hold whatever the method).
     channels: per LayerNorm step, the largest magnitude [dim] of each channel of the normalised rows.
     """
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgemtl.errors import ConfigError, UsageError
 from edgemtl.lowering.ir import IMAGE, Array, Step
-from edgemtl.quantize.observe import Observation, Range, parts_of
+from edgemtl.quantize.observe import ALL, Observation, Range, parts_of
 from edgemtl.tvm_bridge import specs
 
 SCHEMA_VERSION = 1
@@ -102,7 +102,7 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
 
 def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
     """Whether an observation holds what `observe` sees of these steps."""
-    names = {IMAGE, *map(str, range(len(steps)))}
+    names = {IMAGE, *(f"{index}{part}" for index in range(len(steps)) for part in ("", ALL))}
     names |= {f"{index}.{part}" for index, step in enumerate(steps) for part in parts_of(step.spec)}
     widths = {index: step.spec.dim for index, step in enumerate(steps) if isinstance(step.spec, specs.LayerNormSpec)}
     good = all(np.isfinite(array).all() and (array >= 0).all() for array in seen.channels.values())

@@ -62,8 +62,10 @@ TARGETS = {
 
 
 def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
-    """The target called ``name``; "cpu" is this machine's. Raises UsageError, or UnsupportedError for an old CPU and for
-    a board."""
+    """The target called ``name``; "cpu" is this machine's.
+
+    Raises UsageError for an unknown name, UnsupportedError for an old CPU and for a board.
+    """
     if is_board(name):
         reason = "the FPGA target does not compile yet"
         raise UnsupportedError(f"target {name}", reason, f"name one of cpu, {', '.join(TARGETS)}")

@@ -100,8 +100,8 @@ for {o["horizon"]:,} steps, cooled down to 1% in a straight line over the last {
 Losses: cross-entropy weighted by frequency^-1/2; depth L1 plus half the L1 of its slopes; 2 x (1 - cosine)
 for normals; cross-entropy for edges with positives weighted 4. Gates: balance (importance and load, over all
 tasks together) weighted {o["balance"]}, distance of information from log 2 {o["information"]}, missing margin
-{o["margin"]}, size of logits {o["size"]} (docs/adr/0005); noise of deviation 1/8. The weights kept are an exponential average
-({o["ema"]}) over the steps.
+{o["margin"]}, size of logits {o["size"]} (docs/adr/0005); noise of deviation 1/8. The weights kept are an
+exponential average ({o["ema"]}) over the steps.
 """
 
 

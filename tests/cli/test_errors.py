@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from edgemtl.cli.app import main
+from edgemtl.hw import spec
 
 
 def assert_fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *arguments: object) -> None:
@@ -76,6 +77,24 @@ def test_budget_too_small(capsys, model_file, in_folder):
 )
 def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
     assert_fails(capsys, 2, text, "compile", model_file, "-o", "x.edgemtl", *options)
+
+
+def test_boards_do_not_compile_yet(capsys, model_file, in_folder):
+    text = "target zcu104: the FPGA target does not compile yet; name one of cpu, cpu-avx512-vnni"
+    assert_fails(capsys, 3, text, "compile", model_file, "--target", "zcu104", "-o", "x.edgemtl")
+    assert_fails(capsys, 3, "target my.toml: the FPGA target", "check", model_file, "--target", "my.toml")
+    assert list(Path().iterdir()) == []
+
+
+def test_boards_that_cannot_be(capsys, in_folder):
+    assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
+    text = (spec.FOLDER / "zcu104.toml").read_text()
+    Path("wide.toml").write_text(text.replace("array_columns = 32", "array_columns = 64"))
+    sums = "dsp array 3,136 + softmax 66 + vector 65 = 3,267, XCZU7EV has 1,728"
+    assert_fails(capsys, 4, sums, "targets", "show", "wide.toml")
+    Path("odd.toml").write_text(text.replace("softmax_lanes = 64", "softmax_lanes = 0"))
+    wrong = "odd.toml: engine.softmax_lanes must be a whole number from 1 to 4096, not 0"
+    assert_fails(capsys, 1, wrong, "targets", "show", "odd.toml")
 
 
 def test_export_needs_one_source_of_weights(capsys, in_folder):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edgemtl.cli.app import main
+from edgemtl.hw import spec
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
@@ -100,10 +101,43 @@ def test_info_tells_memory_and_notes(capsys, bundle_file):
 
 
 def test_targets_and_doctor(capsys):
-    names = [target["name"] for target in run_json(capsys, "targets", "list")["targets"]]
-    assert names == ["cpu-avx512-vnni", "cpu-avx512", "cpu-avx2", "cpu-a53"]
+    listed = run_json(capsys, "targets", "list")
+    assert [target["name"] for target in listed["targets"]] == ["cpu-avx512-vnni", "cpu-avx512", "cpu-avx2", "cpu-a53"]
+    assert [board["name"] for board in listed["boards"]] == ["zcu104", "zcu102", "kv260", "ultra96v2"]
+    assert not any(board["compiles"] or board["hypothetical"] for board in listed["boards"])
     assert run_json(capsys, "targets", "show", "cpu-a53")["target"]["vector_bits"] == 128
     assert {"numpy", "g++"} <= {finding["what"] for finding in run_json(capsys, "doctor")["findings"]}
+
+
+def test_boards_are_shown_with_the_sum_of_their_engine(capsys):
+    board = run_json(capsys, "targets", "show", "zcu104")["board"]
+    shown = {figure["name"]: (figure["value"], figure["basis"]) for figure in board["figures"]}
+    assert shown["board.part.dsp"] == (1728, "published")
+    assert shown["board.memory.sustained_bytes_per_s"] == (12_800_000_000, "estimated")
+    assert (shown["peak_macs_per_cycle"][0], shown["peak_gmac_per_s"][0]) == (3072, 921.6)
+    sums = {total["resource"]: (total["needs"], total["has"]) for total in board["totals"]}
+    assert sums["dsp"] == (1699, 1728)
+    assert {row["basis"] for row in board["rows"]} == {"prototype", "calculated", "estimated"}
+    assert not board["hypothetical"]
+
+
+def test_boards_print_as_tables(capsys):
+    assert main(["targets", "show", "zcu102"]) == 0
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("XCZU9EG", "921.6", "96 * 32 / 2 + 32", "62.2%", "42.67", "85.0%"))
+    assert "HYPOTHETICAL" not in printed
+    assert main(["targets", "list"]) == 0
+    assert "ultra96v2 " in capsys.readouterr().out
+
+
+def test_a_hypothetical_board_says_so_first(capsys, in_folder):
+    text = (spec.FOLDER / "kv260.toml").read_text().replace('name = "kv260"', 'name = "dream"\nhypothetical = true')
+    Path("my.toml").write_text(text)
+    assert main(["targets", "show", "./my.toml"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("HYPOTHETICAL BOARD")
+    assert "published" not in printed.split("figure", 1)[1]
+    assert run_json(capsys, "targets", "show", "my.toml")["board"]["hypothetical"]
 
 
 def test_export_and_compile_by_hand(capsys, in_folder):

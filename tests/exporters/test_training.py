@@ -97,14 +97,14 @@ def test_the_losses_of_a_pass_are_those_of_its_logits(monkeypatch):
     def spy(logits, k, nats):
         assert (len(logits), k, nats) == (3, 2, WANTED_NATS)
         together = torch.cat(list(logits))
-        wanted.append((missing_margin(together, k, WANTED_MARGIN), logits_size(together)))
+        wanted.append((missing_margin(together, k, WANTED_MARGIN).item(), logits_size(together).item()))
         return wrong_information(logits, k, nats)
 
     monkeypatch.setattr("edgemtl.exporters.models.moe.wrong_information", spy)
     model.forward_all(images(model.config, 4))
     losses = model.gate_losses()
-    assert float(losses.margin) == pytest.approx(sum(float(margin) for margin, _ in wanted), rel=1e-5)
-    assert float(losses.size) == pytest.approx(sum(float(size) for _, size in wanted), rel=1e-5)
+    assert losses.margin.item() == pytest.approx(sum(margin for margin, _ in wanted), rel=1e-5)
+    assert losses.size.item() == pytest.approx(sum(size for _, size in wanted), rel=1e-5)
 
 
 def test_gate_losses_of_a_dense_model_and_before_any_pass():

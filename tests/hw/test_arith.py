@@ -125,9 +125,9 @@ class TestScales:
         with pytest.raises(UnsupportedError, match=f"^{re.escape(text)}$"):
             arith.encode_scale(scale, "block 3 fc1")
 
-    def test_the_first_scale_that_would_round_to_two_is_refused(self):
+    def test_the_first_scale_that_would_round_to_32_is_refused(self):
         with pytest.raises(UnsupportedError, match=r"^a scale: the scale of a requantisation must be at least 0"):
-            arith.encode_scale(2 - 2.0**-17)
+            arith.encode_scale(32 - 2.0**-13)
 
     def test_words_hold_every_multiplier_and_shift(self):
         mul, shift = (a.ravel() for a in np.meshgrid(MULTIPLIERS, SHIFTS))

@@ -112,7 +112,9 @@ def test_random_models_give_the_bits_of_the_law(config: ModelConfig, data: st.Da
 
 
 def test_a_calibrated_pathway_in_integers(tmp_path: Path) -> None:
-    tasks, quantised, images = prepared(small_config(head_channels=HEADS, experts=9), tmp_path, mode="calibrated")
+    """Random routers decide some tokens by a hair: how near the floats it comes is not asked here."""
+    config, options = small_config(head_channels=HEADS, experts=9), QuantiseOptions(least_sqnr_db=-99)
+    tasks, quantised, images = prepared(config, tmp_path, options, "calibrated")
     program = compile_cpu(tasks, resolve("cpu"), memory_budget=None, integers=quantised.integers)
     assert_law(program, quantised, images)
 
@@ -127,7 +129,9 @@ def test_integers_are_near_the_float_network_and_naive_ones_are_not_nearer(tmp_p
         assert ours > theirs - 3
 
 
-@pytest.mark.parametrize("kept", ["*Gelu", "*norm1*", "*MoE", "*qkv*", "*attn/*", "*conv_1*", "*patch_embed*", "*"])
+@pytest.mark.parametrize(
+    "kept", ["*Gelu", "*norm1*", "*MoE", "*qkv*", "*attn/*", "*syncbn_fc_1*", "*patch_embed*", "*"]
+)
 def test_layers_kept_in_float_compile_and_bring_the_network_no_further_away(kept: str, tmp_path: Path) -> None:
     config = small_config(head_channels=HEADS)
     if kept == "*qkv*":

@@ -41,7 +41,7 @@ def rebuilt(planned, rows):
 @pytest.mark.parametrize("reader", [linear, conv], ids=["linear", "padded convolution"])
 def test_fold_shift_and_offset_make_gamma_and_beta(reader):
     gamma, beta = RNG.uniform(0.5, 2, DIM), RNG.standard_normal(DIM)
-    rows, extremes = RNG.standard_normal((3, DIM)), np.array([1.0, 1, 1, 9, 1, 1])
+    rows, extremes = RNG.standard_normal((3, DIM)), np.array([1.0, 1, 1, 60, 1, 1])
     steps = [norm(gamma, beta), reader()]
     planned = plan_norm(steps, 0, extremes, steps[1:])
     np.testing.assert_allclose(rebuilt(planned, rows), rows * gamma + beta, rtol=1e-12)

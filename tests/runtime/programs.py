@@ -151,6 +151,7 @@ def manifest(target: CpuTarget, steps: int = 4) -> Manifest:
         notes=("a small program",),
         program=Program(
             device="cpu",
+            precision="fp32",
             target=Target(target.name, target.triple, target.mcpu, target.vector_bits, target.threads),
             library="program/cpu.so",
             arena_bytes=ARENA,

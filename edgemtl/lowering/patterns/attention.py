@@ -150,7 +150,7 @@ def _packed(em: Emitter, parts: tuple[View, View, View], found: _Attention) -> V
     heads, tokens, width = found.shape
     dim = heads * width
     whole = dense(parts[0].buffer, (tokens, 3 * dim))
-    if all(part == _part(whole, i, found) for i, part in enumerate(parts)):
+    if all(part.sees_as(_part(whole, i, found)) for i, part in enumerate(parts)):
         return whole
     fresh = em.new((tokens, 3 * dim))
     for i, part in enumerate(parts):

@@ -1,0 +1,399 @@
+"""Boards and engines: the files, the sums and every refusal of a file or of an engine that cannot be."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgemtl.errors import ConfigError, EdgemtlError, ResourceError, UsageError
+from edgemtl.hw import resources, spec
+from edgemtl.hw.datasheet import describe_spec
+from edgemtl.hw.fields import leaves, shown
+from edgemtl.hw.spec import BOARDS, check_spec, read_spec, resource_sum
+
+TEXT = {name: (spec.FOLDER / f"{name}.toml").read_text() for name in BOARDS}
+MISSING = object()
+
+
+def needs(made: spec.AcceleratorSpec) -> dict:
+    return resources.totals(resource_sum(made))
+
+
+def with_engine(made: spec.AcceleratorSpec, **changes) -> spec.AcceleratorSpec:
+    return replace(made, engine=replace(made.engine, **changes))
+
+
+def unit_sums(made: spec.AcceleratorSpec, resource: str) -> dict:
+    return {row.unit: row.amount for row in resource_sum(made) if row.resource == resource}
+
+
+def write(value) -> str:
+    """A TOML value; tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {write(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(write, value)) + "]"
+    return json.dumps(value) if isinstance(value, bool | str) else str(value)
+
+
+def changed(key: str, value, board: str = "zcu104") -> str:
+    """The file of ``board`` with one dotted key set, or taken out."""
+    document = tomllib.loads(TEXT[board])
+    *path, last = key.split(".")
+    table = document
+    for part in path:
+        table = table[part]
+    if value is MISSING:
+        del table[last]
+    else:
+        table[last] = value
+    return "".join(f"{json.dumps(name)} = {write(item)}\n" for name, item in document.items())
+
+
+def read_text(folder: Path, text: str | bytes) -> spec.AcceleratorSpec:
+    path = folder / "my.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_spec(path)
+
+
+def test_boards_are_the_files():
+    assert set(BOARDS) == {path.stem for path in spec.FOLDER.glob("*.toml")}
+    assert BOARDS[0] == "zcu104"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_board_fits_with_its_name_and_a_whole_table(board):
+    made = read_spec(board)
+    assert made.name == board
+    assert not made.hypothetical
+    has = resources.available(made.board.part)
+    assert all(need <= has[name] for name, need in needs(made).items())
+    assert all(row.amount > 0 and row.formula for row in resource_sum(made))
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_number_of_a_file_has_its_source_in_a_comment(board):
+    table = ""
+    for line in TEXT[board].splitlines():
+        table = line.strip("[]") if line.startswith("[") else table
+        if table in ("board.part", "board.memory", "board.ports", "board.cpu") and "=" in line:
+            assert "  # " in line, f"{board}: {line}"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_formulas_say_what_amounts_are(board):
+    for row in resource_sum(read_spec(board)):
+        value = eval(row.formula, {"ceil": lambda x: -int(-x // 1)})
+        assert abs(value - row.amount) < 1, row
+
+
+@pytest.mark.parametrize(
+    ("board", "part", "array", "dsp", "bram36", "uram288"),
+    [
+        ("zcu104", (230_400, 460_800, 1_728, 312, 96), (96, 32), 1_699, 167.5, 92),
+        ("zcu102", (274_080, 548_160, 2_520, 912, 0), (96, 32), 1_699, 775.5, 0),
+        ("kv260", (117_120, 234_240, 1_248, 144, 64), (64, 32), 1_187, 91.5, 56),
+        ("ultra96v2", (70_560, 141_120, 360, 216, 0), (32, 16), 323, 160.5, 0),
+    ],
+)
+def test_parts_and_sums(board, part, array, dsp, bram36, uram288):
+    made = read_spec(board)
+    assert tuple(resources.available(made.board.part).values()) == part
+    assert (made.engine.array_rows, made.engine.array_columns) == array
+    sums = needs(made)
+    assert (sums["dsp"], sums["bram36"], sums["uram288"]) == (dsp, bram36, uram288)
+
+
+def test_zcu104_is_the_machine_of_the_study():
+    made = read_spec("zcu104")
+    engine = made.engine
+    assert (engine.weight_load_bytes_per_cycle, engine.softmax_lanes, engine.vector_lanes) == (128, 64, 32)
+    assert (engine.weight_ring_bytes, engine.router_tokens_per_cycle, engine.clock_mhz) == (2**20, 1, 300)
+    # The study's sum, term by term: 1,568 + 66 + 65 = 1,699 of 1,728.
+    assert unit_sums(made, "dsp") == {"array": 1568, "softmax": 66, "vector": 65}
+    # The study's 92 UltraRAM: 24 + 24 + 12 + 32.
+    uram = {"weight ring": 32, "residual": 24, "hidden": 24, "input": 12}
+    assert unit_sums(made, "uram288") == uram
+    # The study has 152 BRAM without the movers' 18: scores, accumulators, queues, side row, and 2.5 it does not name.
+    bram = unit_sums(made, "bram36")
+    assert sum(bram.values()) - bram["dma"] - bram["sequencer"] == 149.5
+    assert engine.macs_per_cycle == 3072
+    assert made.sustained_bytes_per_cycle == pytest.approx(42.667, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "load", "dsp", "bram36", "lut", "ff"),
+    [
+        (96, 32, 128, 1568, 14.5, 15_507, 22_132),
+        (96, 32, 32, 1568, 14.5, 15_476, 21_316),
+        (64, 48, 48, 1584, 21.5, 18_997, 23_242),
+    ],
+)
+def test_the_array_is_what_was_synthesised(rows, columns, load, dsp, bram36, lut, ff):
+    made = with_engine(read_spec("zcu104"), array_rows=rows, array_columns=columns, weight_load_bytes_per_cycle=load)
+    amounts = {row.resource: row.amount for row in resource_sum(made) if row.unit == "array"}
+    assert (amounts["dsp"], amounts["bram36"]) == (dsp, bram36)
+    assert amounts["lut"] == pytest.approx(lut, rel=2e-3)
+    assert amounts["ff"] == pytest.approx(ff, rel=2e-3)
+
+
+def test_one_token_more_doubles_every_uram():
+    made = read_spec("zcu104")
+    wider = replace(made.engine.buffers.input, bytes=made.engine.buffers.input.bytes + 384)
+    made = with_engine(made, buffers=replace(made.engine.buffers, input=wider))
+    assert unit_sums(made, "uram288")["input"] == 24
+
+
+@pytest.mark.parametrize(
+    ("board", "changes", "missing", "texts"),
+    [
+        (
+            "zcu104",
+            {"array_columns": 64},
+            {"dsp": 1539},
+            ["dsp array 3,136 + softmax 66 + vector 65 = 3,267, XCZU7EV has 1,728", "1,539 dsp are missing"],
+        ),
+        (
+            "zcu104",
+            {"weight_ring_bytes": 2**21},
+            {"uram288": 28},
+            ["uram288 weight ring 64 + residual 24 + hidden 24 + input 12 = 124, XCZU7EV has 96"],
+        ),
+        (
+            "zcu104",
+            {"vector_lanes": 64},
+            {"dsp": 35},
+            ["dsp array 1,568 + softmax 66 + vector 129 = 1,763, XCZU7EV has 1,728"],
+        ),
+        (
+            "zcu102",
+            {"weight_ring_bytes": 2**21},
+            {"bram36": 247.5},
+            ["247.5 bram36 are missing", "weight ring 512", "= 1,159.5, XCZU9EG has 912"],
+        ),
+        (
+            "ultra96v2",
+            {"weight_ring_memory": "uram288"},
+            {"uram288": 4},
+            ["uram288 weight ring 4 = 4, XCZU3EG has 0"],
+        ),
+        (
+            "kv260",
+            {"softmax_lanes": 512, "vector_lanes": 512},
+            {"dsp": 1347, "lut": None, "ff": None},
+            ["dsp array 1,056 + softmax 514 + vector 1,025 = 2,595, XCK26 has 1,248", "XCK26 has 117,120; ff "],
+        ),
+    ],
+)
+def test_what_the_part_cannot_hold_is_refused_with_the_sum(board, changes, missing, texts):
+    made = with_engine(read_spec(board), **changes)
+    with pytest.raises(ResourceError) as caught:
+        check_spec(made)
+    assert caught.value.exit_code == 4
+    assert set(caught.value.missing) == set(missing)
+    assert all(count in (None, caught.value.missing[name]) for name, count in missing.items())
+    assert str(caught.value).startswith(f"{board}: the engine does not fit, ")
+    assert str(caught.value).endswith("; take less of the largest terms")
+    for text in texts:
+        assert text in str(caught.value)
+
+
+def test_a_file_over_the_part_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ResourceError, match=r"/my\.toml: the engine does not fit, 35 dsp are missing: dsp array 1,568"):
+        read_text(tmp_path, changed("engine.vector_lanes", 64))
+
+
+WRONG = [
+    ("engine.array_rows", 48, "engine.array_rows must be one of 8, 16, 32, 64, 96, not 48"),
+    ("engine.array_rows", True, "engine.array_rows must be one of 8, 16, 32, 64, 96, not True"),
+    ("engine.array_columns", 33, "engine.array_columns must be even, since two columns share a DSP block, not 33"),
+    ("engine.array_columns", 0, "engine.array_columns must be a whole number from 2 to 1024, not 0"),
+    ("engine.clock_mhz", "fast", "engine.clock_mhz must be a whole number from 1 to 2000, not 'fast'"),
+    ("engine.clock_mhz", 300.5, "engine.clock_mhz must be a whole number from 1 to 2000, not 300.5"),
+    ("engine.clock_mhz", 400, "engine.clock_mhz must be at most board.ports.most_clock_mhz, 333, not 400"),
+    ("engine.softmax_lanes", MISSING, "engine.softmax_lanes must be a whole number from 1 to 4096; it is missing"),
+    ("engine.dma_ports", 5, "engine.dma_ports must be at most board.ports.hp, 4, not 5"),
+    (
+        "engine.weight_ring_bytes",
+        4096,
+        "engine.weight_ring_bytes must be at least two weight tiles, 6144 bytes, not 4096",
+    ),
+    ("engine.weight_ring_memory", "lutram", "engine.weight_ring_memory must be one of bram36, uram288, not 'lutram'"),
+    (
+        "engine.weight_load_bytes_per_cycle",
+        100,
+        "weight_load_bytes_per_cycle must be whole rows of the array, 32 bytes each, that divide its 96 rows, not 100",
+    ),
+    ("engine.weight_load_bytes_per_cycle", 16, "that divide its 96 rows, not 16"),
+    ("engine.weight_load_bytes_per_cycle", 160, "that divide its 96 rows, not 160"),
+    (
+        "engine.buffers.scores.width_bytes",
+        100,
+        "engine.buffers.scores.width_bytes must be a multiple of 8, the width of a block, not 100",
+    ),
+    ("engine.buffers.scores", MISSING, "engine.buffers.scores must be a table; it is missing"),
+    ("engine.buffers.scores", 3, "engine.buffers.scores must be a table, not 3"),
+    (
+        "engine.buffers.spare",
+        {},
+        "keys of [engine.buffers] must be among residual, hidden, input, scores, side, not 'spare'",
+    ),
+    ("board", [], "board must be a table, not []"),
+    ("board.part.lut", -1, "board.part.lut must be a whole number from 1 to 10000000, not -1"),
+    ("board.part.luts", 5, "keys of [board.part] must be among name, lut, ff, dsp, bram36, uram288, not 'luts'"),
+    ("board.part.name", "", "board.part.name must be a line of 1 to 40 printable characters, not ''"),
+    ("board.title", "two\nlines", "board.title must be a line of 1 to 80 printable characters, not 'two\\nlines'"),
+    ("board.memory.data_bits", 48, "board.memory.data_bits must be one of 16, 32, 64, 128, not 48"),
+    (
+        "board.memory.sustained_bytes_per_s",
+        17_066_666_665,
+        "board.memory.sustained_bytes_per_s must be at most the peak, 17066666664, not 17066666665",
+    ),
+    ("hypothetical", 1, "hypothetical must be true or false, not 1"),
+    ("estimated", "all", "estimated must be a list of texts, not 'all'"),
+    ("estimated", [1], "estimated must be a list of texts, not [1]"),
+    ("estimated", ["board.part.luts"], "estimated must be made of keys of the board: board.title, board.part.name,"),
+    ("nmae", "x", "the keys must be among name, board, engine, hypothetical, estimated, not 'nmae'"),
+    ("name", MISSING, "name must be a line of 1 to 40 printable characters; it is missing"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "text"), WRONG)
+def test_wrong_files_are_refused_with_key_rule_and_value(tmp_path, key, value, text):
+    with pytest.raises(ConfigError) as caught:
+        read_text(tmp_path, changed(key, value))
+    assert str(caught.value).startswith(f"{tmp_path / 'my.toml'}: ")
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"name = ", "my.toml: a board must be a readable TOML file; Invalid value"),
+        (b"\xff", "my.toml: a board must be a readable TOML file; 'utf-8' codec"),
+        (b"a = " + b"[" * 9000, "my.toml: a board must be a readable TOML file; "),
+        (b"a = " + b"9" * 5000, "my.toml: a board must be a readable TOML file; Exceeds the limit"),
+        (b" " * (2**20 + 1), "my.toml: a board file must have at most 1048576 bytes; it has more"),
+        (b"", "my.toml: name must be a line of 1 to 40 printable characters; it is missing"),
+    ],
+    ids=["no value", "no text", "nested", "long", "large", "empty"],
+)
+def test_files_that_are_no_toml(tmp_path, content, text):
+    with pytest.raises(ConfigError) as caught:
+        read_text(tmp_path, content)
+    assert text in str(caught.value)
+
+
+def test_paths_that_are_no_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.toml: a board must be a readable TOML file; .*No such file"):
+        read_spec(tmp_path / "no.toml")
+    (tmp_path / "dir.toml").mkdir()
+    with pytest.raises(ConfigError, match="a board must be a readable TOML file"):
+        read_spec(tmp_path / "dir.toml")
+    with pytest.raises(UsageError, match=r"a board must be one of zcu104, .* or a path that ends in \.toml, not 'z80'"):
+        read_spec("z80")
+
+
+def test_numbers_too_long_to_show_are_described(tmp_path):
+    huge = TEXT["zcu104"].replace("dsp = 1_728", "dsp = 0x1" + "0" * 5000)
+    with pytest.raises(ConfigError, match=r"board\.part\.dsp must be a whole number .*, not int too long to show"):
+        read_text(tmp_path, huge)
+    assert shown("a" * 100) == "'" + "a" * 56 + "..."
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_file_as_written_again_means_the_same(tmp_path, board):
+    assert read_text(tmp_path, changed("name", board, board)) == read_spec(board)
+
+
+def test_a_hypothetical_board_says_so_in_every_figure_of_it(tmp_path):
+    made = read_text(tmp_path, changed("hypothetical", True))
+    sheet = describe_spec(made)
+    assert sheet.hypothetical
+    assert {f.basis for f in sheet.figures if f.name.startswith("board.")} == {"hypothetical"}
+    assert sheet.to_json()["hypothetical"] is True
+
+
+def test_the_data_sheet_says_where_figures_come_from():
+    sheet = describe_spec(read_spec("zcu104"))
+    basis = {figure.name: figure.basis for figure in sheet.figures}
+    assert basis["board.part.dsp"] == "published"
+    assert basis["board.memory.sustained_bytes_per_s"] == "estimated"
+    assert (basis["engine.array_rows"], basis["engine.clock_mhz"]) == ("chosen", "target")
+    value = {figure.name: figure.value for figure in sheet.figures}
+    assert (value["peak_macs_per_cycle"], value["peak_gmac_per_s"]) == (3072, 921.6)
+    assert value["memory_sustained_bytes_per_cycle"] == 42.67
+    assert [(row.resource, row.basis) for row in sheet.rows if row.unit == "array"][:2] == [
+        ("dsp", "prototype"),
+        ("bram36", "prototype"),
+    ]
+    document = json.loads(json.dumps(sheet.to_json()))
+    shares = {total["resource"]: total["share"] for total in document["totals"]}
+    assert shares["dsp"] == pytest.approx(1699 / 1728)
+    assert describe_spec(read_spec("zcu102")).to_json()["totals"][-1]["share"] is None
+
+
+KEYS = [
+    *("name", "hypothetical", "estimated", "board", "engine", "engine.buffers", "engine.extra", "board.part"),
+    *(f"{table}.{key}" for table in ("board", "engine") for key, _ in leaves(getattr(read_spec("zcu104"), table))),
+]
+SCALARS = st.one_of(
+    st.booleans(), st.text(max_size=8), st.integers(-(2**70), 2**70), st.integers(0, 300), st.floats(width=32)
+)
+VALUES = st.one_of(
+    st.just(MISSING),
+    SCALARS,
+    st.lists(SCALARS, max_size=2),
+    st.dictionaries(st.text(max_size=4), SCALARS, max_size=2),
+)
+PLENTY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@PLENTY
+@given(st.sampled_from([key for key in KEYS if key != "engine.extra"]), VALUES)
+def test_any_value_is_read_or_refused_with_our_errors(tmp_path, key, value):
+    try:
+        made = read_text(tmp_path, changed(key, value))
+    except EdgemtlError:
+        return
+    check_spec(made)
+    describe_spec(made)
+
+
+@PLENTY
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
+def test_any_file_is_refused_with_our_errors(tmp_path, content):
+    with pytest.raises(ConfigError):
+        read_text(tmp_path, content)
+
+
+@PLENTY
+@given(
+    st.sampled_from([8, 16, 32, 64, 96]),
+    st.integers(1, 64).map(lambda half: 2 * half),
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.integers(16, 22),
+)
+def test_a_sum_within_the_part_is_taken_and_none_beyond(rows, columns, softmax, vector, ring):
+    made = with_engine(
+        read_spec("zcu104"),
+        array_rows=rows,
+        array_columns=columns,
+        weight_load_bytes_per_cycle=4 * columns,
+        softmax_lanes=softmax,
+        vector_lanes=vector,
+        weight_ring_bytes=2**ring,
+    )
+    has = resources.available(made.board.part)
+    over = {name for name, need in needs(made).items() if need > has[name]}
+    if not over:
+        check_spec(made)
+        return
+    with pytest.raises(ResourceError) as caught:
+        check_spec(made)
+    assert set(caught.value.missing) == over
