@@ -144,9 +144,10 @@ _HEAD: Final = """# Accuracy
 `make accuracy` writes this page. All figures are measured: M3ViT-demo on {scenes} held-out rendered scenes, in brackets
 the change against torch, relative, plus being better. Integer programs are calibrated on {calibration} scenes of the
 training set. *naive minmax* takes ranges and rounds, nothing else: it is there to show what halved channels and bias
-correction buy on top of the law's 16-bit residual stream and zero points. The *calibrated pathway* leaves out the experts
-that the calibration scenes never pick: all tasks together still use every expert, one task alone about half of them. See
-[quantisation](quantisation.md) and [the law](integer_law.md) for what int8 means here.
+correction buy on top of the law's 16-bit residual stream and zero points. The *calibrated pathway* leaves out the
+experts that the calibration scenes never pick: all tasks together still use every expert, one task alone needs fewer
+(the last column is of the task that needs most). See [quantisation](quantisation.md) and [the law](integer_law.md) for
+what int8 means here.
 """
 _ROUTERS: Final = """
 Routers of the int8 program against the float model in onnxruntime, over the same scenes: the share of (token, expert)

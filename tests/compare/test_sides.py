@@ -124,8 +124,8 @@ def test_parameters_from_a_file_give_the_same_integers(lab, sides, tmp_path):
     made = make_integers(lab.model, lab.tasks, lab.target, options, {})
     side = make_side("functional", lab.task, lab.target, made.integers[TASK], None)
     assert {layer.sqnr_db for layer in lab.compare(sides["functional"], side).layers} == {math.inf}
+    elsewhere = tuple(replace(task, pathway="window") for task in lab.tasks)
     with pytest.raises(UsageError, match=r"--pathway must be exact, which .* was made with, not window"):
-        elsewhere = tuple(replace(task, pathway="window") for task in lab.tasks)
         make_integers(lab.model, elsewhere, lab.target, options, {})
     with pytest.raises(UsageError, match=r"--task must be one of semseg, depth in .*, not 'normals'"):
         tasks_needed(replace(options, task="normals"))
