@@ -27,7 +27,7 @@ from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
-from edgemtl.quantize import qdq
+from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.qdq import Distance
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
@@ -251,7 +251,10 @@ def _quantised(
         return None
     if options.parameters is not None:
         with progress(f"reading {options.parameters}"):
-            return from_parameters(model, tasks, target, options.parameters)
+            chosen = [task.task.name for task in tasks]
+            together = choose_tasks(model, tasks_with(options.parameters, chosen))
+            everyone = specialise(model, together, options.pathway, images)
+            return from_parameters(model, everyone, target, options.parameters).only(chosen)
     with progress(f"calibrating on {len(images)} images"):
         return quantise(model, tasks, target, images, options.quantise)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -29,6 +29,10 @@ class Quantised:
     floats: Mapping[str, Sequence[Step]]
     integers: Mapping[str, IntegerTask]
     parameters: Parameters
+
+    def only(self, tasks: Sequence[str]) -> Quantised:
+        """The same for some of its tasks; the integers of each stay what they are beside the others."""
+        return replace(self, integers={task: self.integers[task] for task in tasks})
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgemtl.errors import InputError, UsageError
+from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.images import list_images
 from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.lowering.ir import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
+from edgemtl.quantize import tasks_with
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -43,18 +43,7 @@ def tasks_needed(options: CompareOptions) -> tuple[str, ...]:
         return (options.task,)
     if options.parameters is None:
         return ()
-    held = _tasks_of(options.parameters)
-    if held and options.task not in held:
-        raise UsageError(f"--task must be one of {', '.join(held)} in {options.parameters}, not {options.task!r}")
-    return held
-
-
-def _tasks_of(path: Path) -> tuple[str, ...]:
-    """The tasks a file of parameters names; none where it cannot be read, which its reader will say better."""
-    try:
-        return tuple(map(str, json.loads(path.read_text())["tasks"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return ()
+    return tasks_with(options.parameters, [options.task])
 
 
 def make_integers(

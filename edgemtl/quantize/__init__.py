@@ -2,7 +2,7 @@
 
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.images import check_images
-from edgemtl.quantize.parameters import Parameters, read_parameters, write_parameters
+from edgemtl.quantize.parameters import Parameters, read_parameters, tasks_with, write_parameters
 from edgemtl.quantize.quantise import apply, calibrate
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "calibrate",
     "check_images",
     "read_parameters",
+    "tasks_with",
     "write_parameters",
 ]

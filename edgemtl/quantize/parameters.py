@@ -92,11 +92,29 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
         raise ConfigError(f"{path}: schema_version must be {SCHEMA_VERSION}, not {version!r}; make the file again")
     if held.model != model:
         raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {str(held.model)[:12]}...")
+    if set(layers) != set(steps):
+        raise UsageError(f"{path}: must hold tasks {', '.join(steps)}, not {', '.join(layers)}; quantise again")
     for task, lowered in steps.items():
         if layers.get(task) != [step.origin[0] for step in lowered]:
             raise UsageError(f"{path}: must hold task {task} with these layers; quantise again with the same options")
         if not _is_complete(held.tasks[task].seen, lowered) or task not in held.sqnr_db:
             raise ConfigError(f"{path}: must say what was observed of every layer of task {task}; make the file again")
+    return held
+
+
+def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
+    """Every task a file of parameters holds: their scales were chosen together, so they are made together.
+
+    Raises UsageError where one of ``asked`` is not among them. A file that cannot be read has none: its reader says it
+    better.
+    """
+    try:
+        held = tuple(map(str, json.loads(path.read_text())["tasks"]))
+    except DAMAGE:
+        return ()
+    for task in asked:
+        if task not in held:
+            raise UsageError(f"--task must be one of {', '.join(held)} in {path}, not {task!r}")
     return held
 
 

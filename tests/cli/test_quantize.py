@@ -16,6 +16,7 @@ from edgemtl.errors import ConfigError, EdgemtlError, UsageError
 from edgemtl.frontend import read_model
 from edgemtl.integers import from_parameters, quantise
 from edgemtl.options import QuantiseOptions
+from edgemtl.runtime import Session
 from edgemtl.tvm_bridge.target import resolve
 from tests.cli.test_errors import assert_fails
 from tests.cli.test_verbs import run_json
@@ -95,6 +96,25 @@ def test_parameters_stand_for_the_integers_calibration_made(model, tmp_path):
     for name, task in made.integers.items():
         assert found.integers[name].steps == task.steps
         assert found.integers[name].sources == task.sources
+
+
+def test_one_task_of_a_file_gives_the_bits_it_gives_beside_the_others(capsys, model, quantised, in_folder):
+    """Its scales were chosen together with the others', so they are made together and the rest is left out."""
+    arguments = ("--precision", "int8", "--parameters", quantised.with_suffix(".json"))
+    run_json(capsys, "compile", model, *arguments, "-o", "all.edgemtl")
+    run_json(capsys, "compile", model, *arguments, "--task", "depth", "-o", "one.edgemtl")
+    image = smooth_images(SHAPE, 1, seed=4)[0]
+    with Session.open("all.edgemtl") as both, Session.open("one.edgemtl") as alone:
+        assert alone.tasks == ("depth",)
+        np.testing.assert_array_equal(alone.run("depth", image), both.run("depth", image))
+
+
+def test_a_task_the_file_does_not_hold_is_refused(capsys, model, pictures, in_folder):
+    run_json(capsys, "quantize", model, "--calibration", pictures, "--task", "depth", "-o", "m.int8.onnx")
+    text = "--task must be one of depth in m.int8.json, not 'semseg'"
+    arguments = ("--precision", "int8", "--parameters", "m.int8.json", "-o", "a.edgemtl")
+    assert_fails(capsys, 2, text, "compile", model, *arguments)
+    assert not Path("a.edgemtl").exists()
 
 
 def test_a_failed_check_leaves_a_good_model_alone(capsys, model, pictures, quantised, in_folder):
@@ -182,7 +202,7 @@ def change(document: dict, path: str, value: object) -> None:
         ("tasks/depth/channels/1", [float("nan")] * 24, ConfigError, "must say what was observed of every layer"),
         ("sqnr_db", {}, ConfigError, "must say what was observed of every layer of task semseg"),
         ("tasks", [], ConfigError, "must be a file of integer parameters"),
-        ("tasks", {}, UsageError, "must hold task semseg with these layers"),
+        ("tasks", {}, UsageError, "must hold tasks semseg, depth, not"),
         ("keep_float", 3, ConfigError, "must be a file of integer parameters"),
         ("keep_float", ["gone*"], UsageError, "--keep-float must match a layer"),
     ],
