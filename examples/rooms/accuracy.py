@@ -29,7 +29,6 @@ from examples.rooms.evaluate import Scores, label_of, make_meters, measure, rend
 from examples.rooms.render import View
 
 CALIBRATION_SCENES: Final = 64
-ROUTER_SCENES: Final = 200
 NAIVE: Final = QuantiseOptions(least_sqnr_db=-99, quieten=False, correct=False)
 """Ranges by minmax and rounding, nothing else; whatever comes out is shown."""
 
@@ -171,7 +170,7 @@ def main() -> None:
     made = bundles(model_file, options.out, calibration)
     columns += [measure_bundle(title, way, views) for title, way in made.items()]
     with Session.open(made["int8"].bundle) as session:
-        images = inputs_of(session, views[:ROUTER_SCENES])
+        images = inputs_of(session, views)
         seen = inputs_of(session, render_views(TRAIN_SEED, CALIBRATION_SCENES))
     routers = measure_routers(model_file, {f"{i:03}.png": image for i, image in enumerate(seen)}, images)
     options.page.write_text(render(columns, routers, options.scenes))

@@ -172,8 +172,9 @@ in quality over the dense model.
 _COST_NOTE: Final = """
 Multiply-accumulates are those of the task with the most (semseg), counting the experts a token uses. The
 dense baseline runs its trunk once for all four tasks, in training too, so that equal steps cost it less.
-Training times are of two cores, rendering apart. The wall clock was shared with other work; the CPU minutes
-are the training's own over both threads, and the fastest 50 steps come closest to what free cores do.
+Training times are of two cores, rendering apart, on different machines. The dense run shared its wall clock with
+other work; the CPU minutes are the training's own over both threads, and the fastest 50 steps come closest to what
+free cores do.
 """
 _EXPERTS_NOTE: Final = """
 The share of a task's routed tokens that each expert gets on the held-out scenes; 12.5% would be even. Training asks
