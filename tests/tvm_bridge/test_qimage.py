@@ -136,4 +136,6 @@ def test_all_of_them_compile_for_the_cortex_a53() -> None:
         ConvertSpec(70, 100000, 22, 3),
     ]
     entries = [Arena(build_kernel(spec, target), {}).entry() for spec in specs]
-    compile_entries([replace(entry, name=entry.calls[0].kernel.symbol + "_main") for entry in entries], target)
+    entries = [replace(entry, name=entry.calls[0].kernel.symbol + "_main") for entry in entries]
+    code = compile_entries(entries, target).mod.inspect_source("asm")
+    assert all(f"__tvm_ffi_{entry.name}:" in code for entry in entries)

@@ -108,4 +108,5 @@ def test_weights_take_little_more_than_their_bytes() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_compiles_for_a_board(threads: int) -> None:
     target = resolve("cpu-a53", threads)
-    compile_entries([Arena(qlinear.build(SPECS[4], target), {}).entry()], target)
+    made = compile_entries([Arena(qlinear.build(SPECS[4], target), {}).entry()], target)
+    assert "smlal" in made.mod.inspect_source("asm")  # NEON's widening multiply-add of 16-bit values
