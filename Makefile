@@ -11,7 +11,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compile,export,report,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compile,export,report,hw,dev]'
 	touch $@
 
 demo: setup

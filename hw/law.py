@@ -227,14 +227,23 @@ def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool
 
 
 def combine(y: Ints, weight: Ints, slot: Ints, residual: Ints | None) -> npt.NDArray[np.int16]:
-    """Tokens int16 [T, D] of expert outputs int16 [T k, D]: round_shift(sum of weight * y[slot], 15) plus residual.
+    """Tokens int16 [T, D] of expert outputs: saturate(round_shift(residual * 2^15 + sum of weight * y[slot], 15)).
 
-    Weights of a token sum to at most 2^15 + k / 2, so the sum keeps within int32.
+    y int16 [T k, D]; weight [T, k] with 15 fraction bits and slot [T, k] as of `route`; residual int16 [T, D], 0 where
+    there is none. Weights of a token are at most 2^15 and sum to at most 2^15 + k / 2, so the sum of products keeps
+    within int32.
+    Any order of the experts gives the same bits, also in a sum of 32 bits that begins as residual * 2^15 + 2^14 and
+    saturates with every addition, for k <= 2^16. It begins within 2^30 - 2^14 of zero, and a weight moves it by at most
+    2^15 a unit: when it leaves int32, weights of at least 2^15 + 1/2 are in it, and at most (k - 1) / 2 is to come.
+    That moves it by at most (k - 1) * 2^14 < 2^30: it ends at 2^30 or beyond on that side, as the exact sum does, and
+    both saturate to the same 16 bits.
+    Against real numbers: half a step, and what saturates.
     """
     picked = y.astype(np.int64)[slot]
-    total = saturate(round_shift((weight.astype(np.int64)[:, :, None] * picked).sum(1), GATE_BITS), *INT16)
-    added = total if residual is None else saturate(total + residual.astype(np.int64), *INT16)
-    return added.astype(np.int16)
+    total = (weight.astype(np.int64)[:, :, None] * picked).sum(1)
+    if residual is not None:
+        total = total + (residual.astype(np.int64) << GATE_BITS)
+    return saturate(round_shift(total, GATE_BITS), *INT16).astype(np.int16)
 
 
 def conv2d(

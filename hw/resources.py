@@ -125,21 +125,24 @@ def _attention(engine: Engine) -> Iterator[Row]:
 
 
 def _router(engine: Engine) -> Iterator[Row]:
-    """Top-k, queues, counts: the prototype's 470 + 133 LUT and 3 BRAM, and the study's 500 LUT for a token a cycle."""
-    tokens = engine.router_tokens_per_cycle
-    yield Row("router", "bram36", 3, "3", "estimated")
+    """Top-k, queues, counts: the prototype's 470 + 133 LUT, and the study's 500 LUT for a token a cycle.
+
+    BRAM: 4 bytes an entry, 8 an expert; the most experts, 256, take a block.
+    """
+    tokens, entries = engine.router_tokens_per_cycle, engine.routing_entries
+    yield Row("router", "bram36", _blocks(entries * 4, 4096) + 1, f"ceil({entries} * 4 / 4096) + 1", "calculated")
     yield from _logic("router", 603 + 500 * tokens, f"470 + 133 + 500 * {tokens}")
 
 
 def _movers(engine: Engine) -> Iterator[Row]:
     """DMA and sequencer, of which there is no prototype: an allowance of 1,500 LUT a port and 3,000 for the sequencer.
 
-    BRAM: 16 bytes x 512 words a direction of a port, and as much for instructions fetched ahead.
+    BRAM: 16 bytes x 512 words a direction of a port; a queue of 128 instructions for each of six units.
     """
     ports = engine.dma_ports
     yield Row("dma", "bram36", 4 * ports, f"2 * 2 * {ports}", "estimated")
     yield from _logic("dma", 1500 * ports, f"1500 * {ports}")
-    yield Row("sequencer", "bram36", 2, "2", "estimated")
+    yield Row("sequencer", "bram36", 6, "6 * 128 * 32 / 4096", "estimated")
     yield from _logic("sequencer", 3000, "3000")
 
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
 from edgemtl.hw.fields import FLAG, TEXTS, leaves, one_of, read_table, shown, text, whole
+from edgemtl.hw.isa import BY_NAME, LINE_BYTES
+from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
 
 __all__ = [
@@ -41,6 +43,12 @@ SEGMENT_ROWS: Final = 8
 """Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
 COUNT: Final = 10**7
 """More of anything than a part has; a number beyond is a slip of the pen."""
+MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
+"""That an address of a region tells apart."""
+MOST_ROWS: Final = BY_NAME["LINEAR"].places["rows"][0].high
+"""That an instruction of the matrix unit names."""
+MOST_LINES: Final = BY_NAME["HEAD"].places["ring"][0].high
+"""That a stream's weight ring has."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +127,18 @@ class Buffers:
     """Where activations live; the compiler fits a network into these or says what is missing.
 
     ``residual`` the int16 stream between layers; ``hidden`` keys and values, the MLP's hidden rows, sums of experts,
-    and the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` attention of one block of
-    queries; ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
+    and the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` the int16 scores of one block
+    of queries, written ``array_columns`` of each head at once; ``queries`` such a block's queries and what attention
+    makes of them, and the router's logits; ``constants`` small parameters, of LayerNorm and routers;
+    ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
     """
 
     residual: Buffer
     hidden: Buffer
     input: Buffer
     scores: Buffer
+    queries: Buffer
+    constants: Buffer
     side: Buffer
 
 
@@ -135,7 +147,8 @@ class Engine:
     """The accelerator's parameters. ``clock_mhz`` is a target: only place and route on the part can confirm it.
 
     array_rows x array_columns is K x N of one weight tile; ``accumulator_rows`` the tokens of one block;
-    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_tokens_per_cycle`` top-k in parallel.
+    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_tokens_per_cycle`` top-k in parallel;
+    ``routing_entries`` the (token, expert) pairs that the router's queues hold, tokens times k.
     """
 
     # The segments that the adder tree has sums for: 1, 2, 4, 8 and 12 chains.
@@ -148,6 +161,8 @@ class Engine:
     softmax_lanes: Annotated[int, whole(1, 4096)]
     vector_lanes: Annotated[int, whole(1, 4096)]
     router_tokens_per_cycle: Annotated[int, whole(1, 64)]
+    # A link of a queue has 16 bits.
+    routing_entries: Annotated[int, whole(1, 65_536)]
     dma_ports: Annotated[int, whole(1, 64)]
     clock_mhz: Annotated[int, whole(1, 2000)]
     buffers: Buffers
@@ -234,17 +249,37 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     peak = f"at most the peak, {memory.peak_bytes_per_s}"
     yield sustained <= memory.peak_bytes_per_s, "board.memory.sustained_bytes_per_s", peak, sustained
     yield columns % 2 == 0, "engine.array_columns", "even, since two columns share a DSP block", columns
+    tiles = f"whole granules of engine.array_columns, {columns}, since a row's bytes are read in tiles of as many"
+    yield engine.array_rows % columns == 0, "engine.array_rows", tiles, engine.array_rows
+    rows = engine.accumulator_rows
+    yield rows <= MOST_ROWS, "engine.accumulator_rows", f"at most {MOST_ROWS}, the rows of an instruction", rows
     whole_rows = f"whole rows of the array, {columns} bytes each, that divide its {engine.array_rows} rows"
     divides = load % columns == 0 and engine.array_rows % (load // columns or 1) == 0
     yield divides, "engine.weight_load_bytes_per_cycle", whole_rows, load
     ring = engine.weight_ring_bytes
     yield ring >= 2 * tile, "engine.weight_ring_bytes", f"at least two weight tiles, {2 * tile} bytes", ring
+    yield ring % LINE_BYTES == 0, "engine.weight_ring_bytes", f"a multiple of {LINE_BYTES}, the bytes of a line", ring
+    most = MOST_LINES * LINE_BYTES
+    yield ring <= most, "engine.weight_ring_bytes", f"at most {MOST_LINES} lines of {LINE_BYTES} bytes, {most}", ring
     yield engine.dma_ports <= ports.hp, "engine.dma_ports", f"at most board.ports.hp, {ports.hp}", engine.dma_ports
     limit = f"at most board.ports.most_clock_mhz, {ports.most_clock_mhz}"
     yield engine.clock_mhz <= ports.most_clock_mhz, "engine.clock_mhz", limit, engine.clock_mhz
-    for item in fields(engine.buffers):
-        width = getattr(engine.buffers, item.name).width_bytes
-        yield width % 8 == 0, f"engine.buffers.{item.name}.width_bytes", "a multiple of 8, the width of a block", width
+    yield from _buffer_rules(engine)
     known = [f"board.{key}" for key, _ in leaves(spec.board)]
     for key in spec.estimated:
         yield key in known, "estimated", f"made of keys of the board: {', '.join(known)}", key
+
+
+def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
+    """The same for the memories that instructions address."""
+    columns = engine.array_columns
+    for item in fields(engine.buffers):
+        key, held = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
+        yield held.width_bytes % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", held.width_bytes
+        yield held.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", held.bytes
+    copies = engine.buffers.scores.copies
+    yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies
+    reach = f"at most {MOST_GRANULES} granules of {columns} bytes, the reach of an address"
+    for region, size in capacities(engine).items():
+        granules = size // columns
+        yield granules <= MOST_GRANULES, f"the region {region} of engine.buffers", reach, granules

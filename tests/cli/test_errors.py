@@ -89,8 +89,8 @@ def test_boards_do_not_compile_yet(capsys, model_file, in_folder):
 def test_boards_that_cannot_be(capsys, in_folder):
     assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
     text = (spec.FOLDER / "zcu104.toml").read_text()
-    Path("wide.toml").write_text(text.replace("array_columns = 32", "array_columns = 64"))
-    sums = "dsp array 3,136 + softmax 66 + vector 65 = 3,267, XCZU7EV has 1,728"
+    Path("wide.toml").write_text(text.replace("vector_lanes = 32", "vector_lanes = 64"))
+    sums = "dsp array 1,568 + softmax 66 + vector 129 = 1,763, XCZU7EV has 1,728"
     assert_fails(capsys, 4, sums, "targets", "show", "wide.toml")
     Path("odd.toml").write_text(text.replace("softmax_lanes = 64", "softmax_lanes = 0"))
     wrong = "odd.toml: engine.softmax_lanes must be a whole number from 1 to 4096, not 0"

@@ -91,6 +91,19 @@ def route(
     return [(place, 0 if weight < threshold else weight) for place, weight in zip(chosen, weights, strict=True)]
 
 
+def combine(residual: int, terms: list[tuple[int, int]]) -> int:
+    """One value of a token: the residual and (weight, result) of each of its experts."""
+    return clamp(nearest(residual + sum(Fraction(weight * y, 2**15) for weight, y in terms)), 16)
+
+
+def sum_one_by_one(residual: int, terms: list[tuple[int, int]]) -> int:
+    """32 bits whose upper 17, saturated, are `combine`: experts added in this order, each addition saturated."""
+    total = residual * 2**15 + 2**14
+    for weight, y in terms:
+        total = clamp(total + weight * y, 32)
+    return total
+
+
 def enlarged(line: list[int]) -> list[Fraction]:
     """One line at twice the size: half-pixel centres, the position clamped to the line, linear in between."""
     out = []

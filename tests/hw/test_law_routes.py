@@ -1,8 +1,12 @@
 """Router and combine of the law against loops, and their worst errors against a real softmax."""
 
+import math
+from fractions import Fraction
+from itertools import pairwise, permutations
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.hw import law
@@ -129,6 +133,34 @@ class TestRoute:
         assert 0.009 < found / real - 1 < 0.011
 
 
+def combined(residual: int, terms: list[tuple[int, int]]) -> int:
+    """One value of one token by the law."""
+    weight, y = (np.array(column) for column in zip(*terms, strict=True))
+    slot = np.arange(len(terms))[None]
+    return int(law.combine(y[:, None].astype(np.int16), weight[None], slot, np.array([[residual]], np.int16))[0, 0])
+
+
+def largest_weights(top_k: int) -> list[int]:
+    """As much as rounding lets the weights of a token sum to: 2^15 + k / 2, nearly all of it one weight."""
+    return [ONE, *[1] * (top_k // 2), *[0] * top_k][:top_k]
+
+
+@st.composite
+def extremes(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
+    """A residual and (weight, result) of up to 6 experts, most of them at or near one end of int16.
+
+    Weights sum to 2^15 + k / 2, or a little less where one would pass 2^15.
+    """
+    top_k, end = draw(st.integers(1, 6)), draw(st.sampled_from([-32768, 32767]))
+    most = ONE + top_k // 2
+    cut = st.integers(0, most) | st.sampled_from([0, 1, ONE, ONE + 1]) | st.integers(ONE, most)
+    cuts = [0, *sorted(draw(st.tuples(*[cut] * (top_k - 1)))), most]
+    near = st.integers(min(end, 32764), max(end, -32765))
+    value = st.just(end) | st.just(end) | near | st.just(-1 - end) | st.integers(-32768, 32767)
+    terms = [(min(ONE, after - before), draw(value)) for before, after in pairwise(cuts)]
+    return draw(st.just(end) | near | value), terms
+
+
 class TestCombine:
     @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.integers(0, 2**32 - 1))
     def test_any_tokens(self, tokens, top_k, dim, with_residual, seed):
@@ -141,21 +173,56 @@ class TestCombine:
         assert got.dtype == np.int16
         for t in range(tokens):
             for c in range(dim):
-                summed = sum(int(weight[t, k]) * int(y[slot[t, k], c]) for k in range(top_k))
-                expected = oracle.clamp(oracle.requantise(summed, 1, law.GATE_BITS), 16)
-                if residual is not None:
-                    expected = oracle.clamp(expected + int(residual[t, c]), 16)
-                assert got[t, c] == expected
+                terms = [(int(weight[t, k]), int(y[slot[t, k], c])) for k in range(top_k)]
+                assert got[t, c] == oracle.combine(0 if residual is None else int(residual[t, c]), terms)
 
     @pytest.mark.parametrize("top_k", [1, 2, 8, 256])
     @pytest.mark.parametrize("value", [-32768, 32767])
     def test_the_largest_sum_fits_int32_and_saturates(self, top_k, value):
-        weight = np.full((1, top_k), ONE // top_k + 1)
-        assert weight.sum() == ONE + top_k
-        summed = int(weight.sum()) * value
-        assert -(2**31) <= summed < 2**31
+        weight = np.array([largest_weights(top_k)])
+        assert weight.sum() == ONE + top_k // 2
+        assert -(2**31) <= int(weight.sum()) * value + 2**14 < 2**31
         got = law.combine(np.full((top_k, 1), value, np.int16), weight, np.arange(top_k)[None], None)
-        assert got.tolist() == [[oracle.clamp(oracle.requantise(summed, 1, 15), 16)]] == [[value]]
+        assert got.tolist() == [[value]]
+
+    def test_saturates_once_at_the_end(self):
+        """The sum of the experts alone lies 4 beyond 16 bits; the residual brings it back."""
+        terms = [(weight, -32768) for weight in largest_weights(8)]
+        assert [combined(residual, terms) for residual in (0, 4, 7, 32767)] == [-32768, -32768, -32765, -5]
+
+    @settings(max_examples=200)
+    @given(extremes())
+    def test_every_order_of_saturating_additions_is_the_law(self, drawn):
+        residual, terms = drawn
+        expected = oracle.combine(residual, terms)
+        assert combined(residual, terms) == expected
+        sums = {oracle.sum_one_by_one(residual, list(order)) for order in permutations(terms)}
+        assert {oracle.clamp(total >> 15, 16) for total in sums} == {expected}
+
+    @pytest.mark.parametrize("top_k", [6, 8, 256])
+    @pytest.mark.parametrize(("end", "other"), [(-32768, 32767), (32767, -32768)])
+    def test_sums_differ_by_order_where_16_bits_saturate(self, top_k, end, other):
+        """Most weights drive a sum out of int32, one drives it back: where it ends depends on order, the value not."""
+        ones = top_k // 2
+        terms = [(ONE, end), *[(1, end)] * (ones - 1), (1, other), *[(0, other)] * ones][:top_k]
+        for order in (terms, terms[::-1], sorted(terms), terms[1:] + terms[:1]):
+            assert oracle.clamp(oracle.sum_one_by_one(end, order) >> 15, 16) == combined(end, order) == end
+        assert oracle.sum_one_by_one(end, terms) != oracle.sum_one_by_one(end, terms[::-1])
+
+    @pytest.mark.parametrize("top_k", [1, 2, 3, 8, 256, 2**16])
+    def test_the_bounds_of_the_proof(self, top_k):
+        """Sums keep within 2^31 + (k - 1) 2^14, and what has left int32 comes back by less than 2^30."""
+        weight = sum(largest_weights(top_k))
+        reach = 2**31 + (top_k - 1) * 2**14
+        low, high = (end * 2**15 + 2**14 + weight * end for end in (-32768, 32767))
+        assert -reach <= low < high <= reach
+        assert (low == -reach) == (top_k % 2 == 0)
+        # The least weight, 2^15 + 1/2 rounded up, that leads out of int32, and what the rest of the weights can undo.
+        spent = math.ceil(Fraction(2**31 - (32767 * 2**15 + 2**14), 2**15))
+        undone = max(weight - spent, 0) * 2**15
+        assert undone <= (top_k - 1) * 2**14 < 2**30
+        assert (2**31 - 1 - undone) >> 15 >= 32767
+        assert (undone - 2**31) >> 15 <= -32768
 
     def test_routes_bring_every_token_its_own_outputs(self):
         """Experts that return their input: combine gives the token back, but for the sum of its weights."""

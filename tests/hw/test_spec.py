@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgemtl.errors import ConfigError, EdgemtlError, ResourceError, UsageError
-from edgemtl.hw import resources, spec
+from edgemtl.hw import isa, resources, spec
 from edgemtl.hw.datasheet import describe_spec
 from edgemtl.hw.fields import leaves, shown
+from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import BOARDS, check_spec, read_spec, resource_sum
 
 TEXT = {name: (spec.FOLDER / f"{name}.toml").read_text() for name in BOARDS}
@@ -94,10 +95,10 @@ def test_formulas_say_what_amounts_are(board):
 @pytest.mark.parametrize(
     ("board", "part", "array", "dsp", "bram36", "uram288"),
     [
-        ("zcu104", (230_400, 460_800, 1_728, 312, 96), (96, 32), 1_699, 167.5, 92),
-        ("zcu102", (274_080, 548_160, 2_520, 912, 0), (96, 32), 1_699, 775.5, 0),
-        ("kv260", (117_120, 234_240, 1_248, 144, 64), (64, 32), 1_187, 91.5, 56),
-        ("ultra96v2", (70_560, 141_120, 360, 216, 0), (32, 16), 323, 160.5, 0),
+        ("zcu104", (230_400, 460_800, 1_728, 312, 96), (96, 32), 1_699, 229.5, 92),
+        ("zcu102", (274_080, 548_160, 2_520, 912, 0), (96, 32), 1_699, 837.5, 0),
+        ("kv260", (117_120, 234_240, 1_248, 144, 64), (64, 32), 1_187, 131.5, 56),
+        ("ultra96v2", (70_560, 141_120, 360, 216, 0), (32, 16), 323, 177.5, 0),
     ],
 )
 def test_parts_and_sums(board, part, array, dsp, bram36, uram288):
@@ -118,9 +119,9 @@ def test_zcu104_is_the_machine_of_the_study():
     # The study's 92 UltraRAM: 24 + 24 + 12 + 32.
     uram = {"weight ring": 32, "residual": 24, "hidden": 24, "input": 12}
     assert unit_sums(made, "uram288") == uram
-    # The study has 152 BRAM without the movers' 18: scores, accumulators, queues, side row, and 2.5 it does not name.
-    bram = unit_sums(made, "bram36")
-    assert sum(bram.values()) - bram["dma"] - bram["sequencer"] == 149.5
+    # BRAM is not the study's, whose scores had 8 bits: two copies, 24 blocks across for 192 bytes, 3 deep for 1,536.
+    bram = {"scores": 2 * 24 * 3, "queries": 12 * 2, "constants": 4, "side": 12, "router": 8 + 1, "sequencer": 6}
+    assert unit_sums(made, "bram36") == bram | {"array": 14.5, "dma": 16}
     assert engine.macs_per_cycle == 3072
     assert made.sustained_bytes_per_cycle == pytest.approx(42.667, abs=1e-3)
 
@@ -148,14 +149,64 @@ def test_one_token_more_doubles_every_uram():
     assert unit_sums(made, "uram288")["input"] == 24
 
 
+def test_what_addresses_and_rows_reach_is_taken():
+    made = read_spec("zcu104")
+    queries = replace(made.engine.buffers.queries, bytes=32 * 2**17, width_bytes=4096, memory="uram288")
+    large = {"weight_ring_bytes": 64 * (2**17 - 1), "accumulator_rows": 2047}
+    made = with_engine(made, buffers=replace(made.engine.buffers, queries=queries), **large)
+    # Every rule holds: only the part has too little.
+    with pytest.raises(ResourceError):
+        check_spec(made)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_regions_are_those_that_instructions_name_in_whole_granules(board):
+    engine = read_spec(board).engine
+    sizes = capacities(engine)
+    assert set(sizes) == set(isa.REGIONS)
+    assert not any(size % engine.array_columns for size in sizes.values())
+
+
+def test_side_extends_the_rows_of_tokens_by_one():
+    # One token more of 384 channels: 16 bits in residual, keys and values in hidden, bytes in input.
+    assert capacities(read_spec("zcu104").engine) == {
+        "residual": 1025 * 384 * 2,
+        "hidden": 1025 * 2 * 384,
+        "input": 1025 * 384,
+        "scores0": 4608 * 64,
+        "scores1": 4608 * 64,
+        "queries": 1536 * 64,
+        "constants": 16 * 1024,
+    }
+
+
+@pytest.mark.parametrize(
+    ("board", "heads", "queries", "keys"),
+    [("zcu104", 3, 46, 1025), ("zcu102", 3, 46, 1025), ("kv260", 2, 46, 683), ("ultra96v2", 1, 93, 171)],
+)
+def test_scores_hold_the_block_that_the_file_says(board, heads, queries, keys):
+    engine = read_spec(board).engine
+    columns, scores = engine.array_columns, engine.buffers.scores
+    row = -(-keys // columns) * columns * 2
+    assert heads * queries * row <= scores.bytes < heads * (queries + 1) * row
+    assert scores.width_bytes == heads * columns * 2
+
+
+def test_entries_of_the_router_are_four_bytes_in_whole_blocks():
+    made = read_spec("ultra96v2")
+    assert [
+        unit_sums(with_engine(made, routing_entries=entries), "bram36")["router"] for entries in (1, 1024, 1025, 65_536)
+    ] == [2, 2, 3, 65]
+
+
 @pytest.mark.parametrize(
     ("board", "changes", "missing", "texts"),
     [
         (
             "zcu104",
-            {"array_columns": 64},
-            {"dsp": 1539},
-            ["dsp array 3,136 + softmax 66 + vector 65 = 3,267, XCZU7EV has 1,728", "1,539 dsp are missing"],
+            {"array_columns": 48, "weight_load_bytes_per_cycle": 96},
+            {"dsp": 755},
+            ["dsp array 2,352 + softmax 66 + vector 65 = 2,483, XCZU7EV has 1,728", "755 dsp are missing"],
         ),
         (
             "zcu104",
@@ -172,8 +223,8 @@ def test_one_token_more_doubles_every_uram():
         (
             "zcu102",
             {"weight_ring_bytes": 2**21},
-            {"bram36": 247.5},
-            ["247.5 bram36 are missing", "weight ring 512", "= 1,159.5, XCZU9EG has 912"],
+            {"bram36": 309.5},
+            ["309.5 bram36 are missing", "weight ring 512", "= 1,221.5, XCZU9EG has 912"],
         ),
         (
             "ultra96v2",
@@ -211,6 +262,14 @@ WRONG = [
     ("engine.array_rows", 48, "engine.array_rows must be one of 8, 16, 32, 64, 96, not 48"),
     ("engine.array_rows", True, "engine.array_rows must be one of 8, 16, 32, 64, 96, not True"),
     ("engine.array_columns", 33, "engine.array_columns must be even, since two columns share a DSP block, not 33"),
+    (
+        "engine.array_columns",
+        64,
+        "engine.array_rows must be whole granules of engine.array_columns, 64, since a row's bytes are read in tiles",
+    ),
+    ("engine.accumulator_rows", 2048, "engine.accumulator_rows must be at most 2047, the rows of an instruction, not"),
+    ("engine.routing_entries", 65_537, "engine.routing_entries must be a whole number from 1 to 65536, not 65537"),
+    ("engine.routing_entries", 0, "engine.routing_entries must be a whole number from 1 to 65536, not 0"),
     ("engine.array_columns", 0, "engine.array_columns must be a whole number from 2 to 1024, not 0"),
     ("engine.clock_mhz", "fast", "engine.clock_mhz must be a whole number from 1 to 2000, not 'fast'"),
     ("engine.clock_mhz", 300.5, "engine.clock_mhz must be a whole number from 1 to 2000, not 300.5"),
@@ -221,6 +280,16 @@ WRONG = [
         "engine.weight_ring_bytes",
         4096,
         "engine.weight_ring_bytes must be at least two weight tiles, 6144 bytes, not 4096",
+    ),
+    (
+        "engine.weight_ring_bytes",
+        6208 - 32,
+        "engine.weight_ring_bytes must be a multiple of 64, the bytes of a line, not 6176",
+    ),
+    (
+        "engine.weight_ring_bytes",
+        64 * 2**17,
+        "engine.weight_ring_bytes must be at most 131071 lines of 64 bytes, 8388544, not 8388608",
     ),
     ("engine.weight_ring_memory", "lutram", "engine.weight_ring_memory must be one of bram36, uram288, not 'lutram'"),
     (
@@ -235,12 +304,32 @@ WRONG = [
         100,
         "engine.buffers.scores.width_bytes must be a multiple of 8, the width of a block, not 100",
     ),
+    (
+        "engine.buffers.scores.copies",
+        1,
+        "engine.buffers.scores.copies must be 2: softmax works on one while the array fills the other, not 1",
+    ),
+    ("engine.buffers.scores.copies", 3, "engine.buffers.scores.copies must be 2: softmax"),
+    ("engine.buffers.side.bytes", 24, "engine.buffers.side.bytes must be at least one granule, 32 bytes, not 24"),
+    ("engine.buffers.constants.bytes", 31, "engine.buffers.constants.bytes must be at least one granule, 32 bytes"),
+    ("engine.buffers.queries", MISSING, "engine.buffers.queries must be a table; it is missing"),
+    (
+        "engine.buffers.queries.bytes",
+        32 * (2**17 + 1),
+        "the region queries of engine.buffers must be at most 131072 granules of 32 bytes, the reach of an address, "
+        "not 131073",
+    ),
+    (
+        "engine.buffers.input.bytes",
+        32 * 2**17,
+        "the region input of engine.buffers must be at most 131072 granules of 32 bytes, the reach of an address, not",
+    ),
     ("engine.buffers.scores", MISSING, "engine.buffers.scores must be a table; it is missing"),
     ("engine.buffers.scores", 3, "engine.buffers.scores must be a table, not 3"),
     (
         "engine.buffers.spare",
         {},
-        "keys of [engine.buffers] must be among residual, hidden, input, scores, side, not 'spare'",
+        "keys of [engine.buffers] must be among residual, hidden, input, scores, queries, constants, side, not 'spare'",
     ),
     ("board", [], "board must be a table, not []"),
     ("board.part.lut", -1, "board.part.lut must be a whole number from 1 to 10000000, not -1"),
@@ -373,13 +462,13 @@ def test_any_file_is_refused_with_our_errors(tmp_path, content):
 
 @PLENTY
 @given(
-    st.sampled_from([8, 16, 32, 64, 96]),
-    st.integers(1, 64).map(lambda half: 2 * half),
+    st.sampled_from([(8, 8), (16, 8), (16, 16), (32, 8), (32, 32), (64, 16), (64, 64), (96, 24), (96, 48), (96, 96)]),
     st.integers(1, 400),
     st.integers(1, 400),
     st.integers(16, 22),
 )
-def test_a_sum_within_the_part_is_taken_and_none_beyond(rows, columns, softmax, vector, ring):
+def test_a_sum_within_the_part_is_taken_and_none_beyond(shape, softmax, vector, ring):
+    rows, columns = shape
     made = with_engine(
         read_spec("zcu104"),
         array_rows=rows,

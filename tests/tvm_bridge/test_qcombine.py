@@ -16,12 +16,18 @@ def operands(spec: QCombineSpec) -> dict[str, np.ndarray]:
     x = integers("int16", slots, spec.dim)
     x[:: spec.top_k + 1] = -(2**15)
     weights = integers("int32", spec.tokens, spec.top_k, low=0, high=2**15 // spec.top_k)
-    # All of a token on one expert, as far as rounding lets a weight go.
-    weights[0] = 0
-    weights[0, 0] = 2**15
     order = np.random.default_rng(0).permutation(slots).astype(np.int32).reshape(spec.tokens, spec.top_k)
+    # The largest weights that rounding leaves and results at both ends: a residual brings sums back into 16 bits.
+    weights[:4] = 0
+    weights[:4, 0] = 2**15
+    weights[:4, 1 : 1 + spec.top_k // 2] = 1
+    x[order[:2]], x[order[2:4]] = -(2**15), 2**15 - 1
     arrays = {"x": x, "weights": weights, "slots": order}
-    return arrays | ({"residual": integers("int16", spec.tokens, spec.dim)} if spec.residual else {})
+    if not spec.residual:
+        return arrays
+    residual = integers("int16", spec.tokens, spec.dim)
+    residual[1], residual[3] = -(2**15), 2**15 - 1
+    return arrays | {"residual": residual}
 
 
 def check(target: CpuTarget) -> None:

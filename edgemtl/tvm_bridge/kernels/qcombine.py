@@ -1,4 +1,8 @@
-"""Every token gathers the int16 results of its k experts, weighted with 15 fraction bits, in int32."""
+"""Every token gathers the int16 results of its k experts, weighted with 15 fraction bits, in int32.
+
+The residual comes after the shift: round_shift(residual * 2^15 + sum, 15) is residual + round_shift(sum, 15), exactly,
+and only the former could leave int32.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +38,10 @@ def build(spec: QCombineSpec, target: CpuTarget) -> Kernel:
                 wide, total = f"int32x{lanes}", constant(1 << GATE_BITS - 1, "int32", lanes)
                 for weight, slot in chosen:
                     total = total + spread(weight, lanes) * load(x, (slot, first), lanes).astype(wide)
-                value = saturate(total >> constant(GATE_BITS, "int32", lanes), "int16", lanes)
+                total = total >> constant(GATE_BITS, "int32", lanes)
                 if spec.residual:
-                    added = value.astype(wide) + load(rest[0], (token, first), lanes).astype(wide)
-                    value = saturate(added, "int16", lanes)
-                store(rest[-1], (token, first), lanes, value)
+                    total = total + load(rest[0], (token, first), lanes).astype(wide)
+                store(rest[-1], (token, first), lanes, saturate(total, "int16", lanes))
 
             for_vectors(spec.dim, 2 * target.lanes, columns)
 

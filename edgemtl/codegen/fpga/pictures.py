@@ -1,0 +1,281 @@
+"""Convolutions of a head as words: rows of pixels come from memory, are enlarged on chip, and go back as soon as made.
+
+Nothing of an image is whole on chip but the first one, which LayerNorm leaves there: a block of output rows needs the rows
+around it, in a ring of rows, while the rows of the next block are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgemtl.codegen.fpga import emit, networks
+from edgemtl.codegen.fpga.emit import Tensor, make_tensor
+from edgemtl.codegen.fpga.layers import Weights, arrays, fits_ring
+from edgemtl.codegen.fpga.site import Site, Stored
+from edgemtl.codegen.fpga.weights import conv_weights, linear_weights
+from edgemtl.codegen.fpga.words import At, Buffer
+from edgemtl.errors import BudgetError
+from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QLinearSpec
+
+MOST_BLOCK_ROWS = 62
+"""Rows of a block: 6 bits count them and the row behind them, which is enlarged with the first block."""
+
+
+@dataclass(frozen=True)
+class Rowed:
+    """Rows of an image on chip: row y is row y modulo ``wrap``; ``stride`` granules a pixel, ``width`` pixels."""
+
+    at: At
+    wrap: int
+    width: int
+    stride: int
+
+    @property
+    def row(self) -> int:
+        """Granules of a row."""
+        return self.width * self.stride
+
+    def pieces(self, first: int, last: int) -> list[Tensor]:
+        """Rows ``first`` to ``last``, the latter excluded, as one piece or two."""
+        made, y = [], first
+        while y < last:
+            count = min(last - y, self.wrap - y % self.wrap)
+            made.append(Tensor(self.at.on(y % self.wrap * self.row), count, self.row, 1, self.row))
+            y += count
+        return made
+
+    def touched(self, first: int, last: int) -> tuple[emit.Rows, ...]:
+        """The same as what a word reads or writes."""
+        return tuple(emit.rows_of(piece) for piece in self.pieces(first, last))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one layer over an image, in granules where a pixel is meant; ``block`` rows at once."""
+
+    conv: QConv2dSpec
+    pixels: QLinearSpec | None
+    enlarge: bool
+    source: int
+    made: int
+    logits: int
+    block: int
+
+    @property
+    def low_wrap(self) -> int:
+        """Rows of the smaller image that two blocks need."""
+        return min(self.block + 4, self.conv.height // 2)
+
+    @property
+    def high_wrap(self) -> int:
+        """Rows that a block reads, and those made meanwhile for the next one."""
+        return min(2 * self.block + 2, self.conv.height)
+
+
+def emit_picture(site: Site, group: networks.Picture, on_chip: bool) -> None:
+    """All words of one layer over an image; ``on_chip``: its source lies there whole."""
+    shape = _shape(site, group, on_chip)
+    high, low = _sources(site, group, shape, on_chip)
+    conv = Weights(site, conv_weights(site.listing.engine, arrays(group.conv)))
+    pixels = None
+    if group.pixels is not None:
+        pixels = Weights(site, linear_weights(site.listing.engine, arrays(group.pixels)))
+    writer = _Writer(site, group, shape, high, low, conv, pixels)
+    writer.write()
+
+
+def _shape(site: Site, group: networks.Picture, on_chip: bool) -> Shape:
+    """The most rows at once that every memory holds. Raises BudgetError where not even one row fits."""
+    listing, conv = site.listing, group.conv.spec
+    pixels = None if group.pixels is None else group.pixels.spec
+    source, made = emit.granules(listing, conv.cin), _granules(site, conv.cout, conv.how.dtype)
+    logits = 0 if pixels is None else _granules(site, pixels.n, pixels.how.dtype)
+    fixed = (conv, pixels, group.enlarge is not None, source, made, logits)
+    most = min(site.limits.accumulator_rows // conv.width, MOST_BLOCK_ROWS, conv.height)
+    for rows in range(most, 0, -1):
+        shape = Shape(*fixed, rows)
+        if not _missing(site, shape, on_chip):
+            return shape
+    what, needed, there = _missing(site, Shape(*fixed, 1), on_chip)
+    hint = "allow more memory on chip, or take a board with more"
+    raise BudgetError(f"{group.conv.origin[0]}: {what} of one row", needed, there, hint)
+
+
+def _granules(site: Site, channels: int, dtype: str) -> int:
+    return emit.granules(site.listing, channels) * (2 if dtype == "int16" else 1)
+
+
+def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | tuple[()]:
+    """What does not fit, with the bytes it needs and those there are; nothing where all does."""
+    q, width = site.listing.engine.array_columns, shape.conv.width
+    needs = [("results", 2 * shape.block * width * (shape.made + shape.logits) * q, site.limits.pictures)]
+    if not on_chip or shape.enlarge:
+        needs.append(("rows", shape.high_wrap * width * shape.source * q, site.limits.hidden))
+    if shape.enlarge:
+        needs.append(("rows to enlarge", shape.low_wrap * width // 2 * shape.source * q, site.limits.pictures // 2))
+    return next((need for need in needs if need[1] > need[2]), ())
+
+
+def _sources(site: Site, group: networks.Picture, shape: Shape, on_chip: bool) -> tuple[Rowed, Rowed | None]:
+    """Where a block's rows lie, and where the rows to enlarge do."""
+    listing, conv = site.listing, shape.conv
+    first = group.conv if group.enlarge is None else group.enlarge
+    whole = None
+    if on_chip:
+        home = site.homes[first.inputs[0].buffer]
+        spec = first.spec
+        whole = Rowed(home.at, spec.height, spec.width, home.stride)
+        if not shape.enlarge:
+            return whole, None
+    size = shape.high_wrap * conv.width * shape.source
+    high = Rowed(At(listing.buffer("rows", "hidden", size)), shape.high_wrap, conv.width, shape.source)
+    if not shape.enlarge:
+        return high, None
+    size = shape.low_wrap * conv.width // 2 * shape.source
+    low = Rowed(At(listing.buffer("low rows", "input", size)), shape.low_wrap, conv.width // 2, shape.source)
+    return high, whole or low
+
+
+class _Writer:
+    """One layer over an image while it is written."""
+
+    def __init__(
+        self,
+        site: Site,
+        group: networks.Picture,
+        shape: Shape,
+        high: Rowed,
+        low: Rowed | None,
+        conv: Weights,
+        pixels: Weights | None,
+    ) -> None:
+        self.site, self.group, self.shape, self.high, self.low = site, group, shape, high, low
+        self.conv, self.pixels = conv, pixels
+        self.held = fits_ring(site, conv, *(() if pixels is None else (pixels,)))
+        first = group.conv if group.enlarge is None else group.enlarge
+        self.source = site.stored.get(first.inputs[0].buffer) if first.inputs[0].buffer not in site.homes else None
+        self.loaded = self.made = 0
+        self.height = shape.conv.height
+        self.blocks = range(0, self.height, shape.block)
+        self.buffers = self._buffers()
+        self.target = self._target()
+
+    def _buffers(self) -> list[tuple[Buffer, Buffer | None]]:
+        size = self.shape.block * self.shape.conv.width
+        make = self.site.listing.buffer
+        return [
+            (
+                make("pixels", "residual", size * self.shape.made),
+                make("logits", "residual", size * self.shape.logits) if self.shape.logits else None,
+            )
+            for _ in self.blocks[:2]
+        ]
+
+    def _target(self) -> Stored:
+        """Where results go: the last step's buffer, in memory."""
+        step = self.group.conv if self.group.pixels is None else self.group.pixels
+        view, shape = step.outputs[0], self.shape
+        size = (shape.logits or shape.made) * self.site.listing.engine.array_columns
+        window = "output" if view.buffer in self.site.outgoing else "scratch"
+        pixels = self.height * shape.conv.width
+        return self.site.reserve(view.buffer, window, pixels, view.shape[-1], view.dtype, size)
+
+    def write(self) -> None:
+        """Block after block: rows of the next are fetched and made before this one is computed."""
+        # Rows that are enlarged are fetched a block earlier than rows that are convolved as they are.
+        ahead = 1 if self.low is None else 2
+        for index in range(ahead):
+            self._fetch(index)
+        self._enlarge(0)
+        for index, first in enumerate(self.blocks):
+            self._enlarge(index + 1)
+            self._fetch(index + ahead)
+            rows = min(self.shape.block, self.height - first)
+            self._compute(index, first, rows)
+
+    def _reach(self, index: int) -> int:
+        """Rows of the image that block ``index`` and those before it read."""
+        return min((index + 1) * self.shape.block + 1, self.height)
+
+    def _fetch(self, index: int) -> None:
+        """Rows of the source that block ``index`` needs beside those fetched already."""
+        if self.source is None:
+            return
+        rowed = self.high if self.low is None else self.low
+        reach = self._reach(index)
+        needed = reach if self.low is None else min(reach // 2 + 1, self.height // 2)
+        line_row = rowed.row * self.site.listing.engine.array_columns // LINE_BYTES
+        y = self.loaded
+        for piece in rowed.pieces(y, needed):
+            line = self.source.line + y * line_row
+            emit.load(self.site.listing, self.source.window, line, line_row, piece, (self.source.buffer,))
+            y += piece.rows
+        self.loaded = max(self.loaded, needed)
+
+    def _enlarge(self, index: int) -> None:
+        """Rows of the enlarged image that block ``index`` reads beside those made already."""
+        if self.low is None:
+            return
+        reach = self._reach(index)
+        if reach <= self.made:
+            return
+        first, low, high = self.made, self.low, self.high
+        reads = low.touched(max((first - 1) // 2, 0), min(reach // 2 + 1, self.height // 2))
+        self.site.listing.word(
+            "ENLARGE",
+            {"src": low.at, "dst": high.at},
+            reads,
+            high.touched(first, reach),
+            src_wrap=low.wrap,
+            width=low.width,
+            height=self.height // 2,
+            stride=low.stride,
+            first=first,
+            rows=reach - first,
+            dst_wrap=high.wrap,
+        )
+        self.made = reach
+
+    def _compute(self, index: int, first: int, rows: int) -> None:
+        last = index == len(self.blocks) - 1
+        pixels, logits = self.buffers[index % 2]
+        made = self._convolve(At(pixels), first, rows, last)
+        if self.pixels is not None and logits is not None and self.group.pixels is not None:
+            spec = self.group.pixels.spec
+            size = 2 if spec.how.dtype == "int16" else 1
+            y = Tensor(At(logits), made.rows, spec.n, size, self.shape.logits)
+            emit.linear(self.site.listing, made, y, self.pixels.use(self.held, last), spec.how, spec.table)
+            made = y
+        self._store(made, first, rows)
+
+    def _convolve(self, at: At, first: int, rows: int, last: bool) -> Tensor:
+        conv, shape = self.shape.conv, self.shape
+        y = Tensor(at, rows * conv.width, conv.cout, 2 if conv.how.dtype == "int16" else 1, shape.made)
+        self.site.listing.word(
+            "CONV",
+            {"src": self.high.at, "dst": at},
+            self.high.touched(max(first - 1, 0), min(first + rows + 1, self.height)),
+            (emit.rows_of(y),),
+            wrap=self.high.wrap,
+            width=conv.width,
+            height=conv.height,
+            first=first,
+            rows=rows,
+            k=conv.cin,
+            n=conv.cout,
+            src_stride=self.high.stride,
+            dst_stride=shape.made,
+            pad=conv.zero,
+            **self.conv.use(self.held, last),
+            **emit.finish_operands(conv.how, conv.table),
+        )
+        return y
+
+    def _store(self, made: Tensor, first: int, rows: int) -> None:
+        width = self.shape.conv.width
+        row = width * made.stride
+        whole = Tensor(made.at, rows, row, 1, row)
+        line_row = row * self.site.listing.engine.array_columns // LINE_BYTES
+        line = self.target.line + first * line_row
+        emit.store(self.site.listing, self.target.window, line, line_row, whole, (self.target.buffer,))

@@ -1,0 +1,67 @@
+"""A compiled FPGA program: segments for the overlay, and the steps that stay on the CPU beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.lowering.ir import Step
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """A step of the CPU's program that the overlay does: the segment's place in `FpgaTask.segments`."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class LeftStep:
+    """A step that stays on the CPU, and why."""
+
+    origin: tuple[str, ...]
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FpgaTask:
+    """One task. ``steps``: what the CPU does, a `SegmentSpec` step in the place of each segment."""
+
+    task: str
+    steps: tuple[Step, ...] = field(repr=False)
+    segments: tuple[Segment, ...]
+    left: tuple[LeftStep, ...]
+
+
+@dataclass(frozen=True)
+class FpgaProgram:
+    """Every task compiled for one board; ``parameters`` are the window of that name, shared by all segments.
+
+    ``share`` of the memory on chip that blocks may take: 1 where no budget asked for less.
+    """
+
+    spec: AcceleratorSpec
+    tasks: tuple[FpgaTask, ...]
+    parameters: bytes = field(repr=False)
+    share: float
+
+    @property
+    def on_chip(self) -> dict[str, int]:
+        """Bytes by memory: the most that any segment takes of each."""
+        return most(segment for task in self.tasks for segment in task.segments)
+
+
+def most(segments: Iterable[Segment]) -> dict[str, int]:
+    """Bytes by memory: the most that any of the segments takes of each."""
+    found: dict[str, int] = {}
+    for segment in segments:
+        for name, size in segment.on_chip.items():
+            found[name] = max(found.get(name, 0), size)
+    return found
+
+
+Early = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""By task, then by the buffer of a gate's output: the experts fetched before the gate has decided."""

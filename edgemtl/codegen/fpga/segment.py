@@ -1,0 +1,190 @@
+"""One segment: neighbouring groups of steps as one instruction stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgemtl.codegen.fpga import emit, networks
+from edgemtl.codegen.fpga.attention import emit_attention
+from edgemtl.codegen.fpga.emit import Tensor
+from edgemtl.codegen.fpga.experts import emit_experts, load_route_constants
+from edgemtl.codegen.fpga.layers import emit_mlp, emit_norm, emit_patch, load_norm_constants
+from edgemtl.codegen.fpga.pictures import emit_picture
+from edgemtl.codegen.fpga.place import Placement, place
+from edgemtl.codegen.fpga.site import Site, Stored
+from edgemtl.codegen.fpga.tokens import Tokens, synchronise
+from edgemtl.codegen.fpga.words import Listing, Parameters, Word
+from edgemtl.hw.isa import LINE_BYTES, Instruction, encode_stream
+from edgemtl.hw.regions import capacities
+from edgemtl.hw.spec import Engine
+from edgemtl.lowering.ir import Step, View
+from edgemtl.schedule.tiling import Limits
+
+
+@dataclass(frozen=True)
+class SegmentLayer:
+    """A group as a user reads it: what it is, the nodes it stands for, and its products without padding."""
+
+    name: str
+    origin: tuple[str, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stream and what must lie in the board's memory when it runs; sizes in bytes.
+
+    layer: for each instruction, the index of its layer. inputs and outputs: rows in the windows of those names.
+    """
+
+    stream: bytes = field(repr=False)
+    layers: tuple[SegmentLayer, ...]
+    layer: tuple[int, ...] = field(repr=False)
+    inputs: tuple[Stored, ...]
+    outputs: tuple[Stored, ...]
+    windows: Mapping[str, int]
+    placement: Placement
+    ring_bytes: int
+    steps: tuple[Step, ...] = field(repr=False)
+    early: tuple[tuple[int, ...], ...] = ()
+    routing: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def on_chip(self) -> dict[str, int]:
+        """Bytes by memory: regions as planned, the ring, and the routing table."""
+        used = {region: plan.arena_bytes for region, plan in self.placement.plans.items()}
+        table = max((4 * tokens * k + 8 * experts for tokens, k, experts in self.routing), default=0)
+        return used | {"ring": self.ring_bytes, "routing": table}
+
+
+def write_segment(
+    groups: Sequence[networks.Group],
+    engine: Engine,
+    limits: Limits,
+    parameters: Parameters,
+    incoming: Sequence[View],
+    outgoing: frozenset[str],
+    early: Mapping[str, tuple[int, ...]],
+    what: str,
+) -> Segment:
+    """The stream of ``groups``. Raises BudgetError where memory on chip is too small, ConfigError where a counter is."""
+    listing = Listing(engine, limits.ring_lines, parameters)
+    site = Site(listing, limits, early, outgoing)
+    inputs = [_reserve_input(site, view) for view in incoming]
+    _emit_groups(site, groups)
+    words = listing.words
+    placement = place(words, capacities(engine), engine.array_columns, what)
+    sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
+    tokens = synchronise(words, sizes, placement.addresses)
+    stream = encode_stream(_instructions(words, placement, tokens), engine, limits.ring_lines)
+    experts = [group for group in groups if isinstance(group, networks.Experts)]
+    return Segment(
+        stream=stream,
+        layers=tuple(describe(group) for group in groups),
+        layer=tuple(word.layer for word in words),
+        inputs=tuple(inputs),
+        outputs=tuple(held for held in site.stored.values() if held.window == "output"),
+        windows=dict(site.sizes),
+        placement=placement,
+        ring_bytes=limits.ring_lines * LINE_BYTES,
+        steps=tuple(step for group in groups for step in networks.steps_of(group)),
+        early=tuple(early.get(group.gate.outputs[0].buffer, ()) for group in experts),
+        routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in experts),
+    )
+
+
+def _reserve_input(site: Site, view: View) -> Stored:
+    width = view.shape[-1]
+    itemsize = view.itemsize
+    row = emit.granules(site.listing, width) * site.listing.engine.array_columns * itemsize
+    return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, -(-row // LINE_BYTES) * LINE_BYTES)
+
+
+def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
+    """Every group's words, with the constants of the next one fetched before: they are there when it begins."""
+    constants = _load_constants(site, groups[0])
+    for index, group in enumerate(groups):
+        following = None
+        if index + 1 < len(groups):
+            site.listing.layer = index + 1
+            following = _load_constants(site, groups[index + 1])
+        site.listing.layer = index
+        _emit_group(site, group, constants)
+        _keep_outgoing(site, group)
+        constants = following
+
+
+def _load_constants(site: Site, group: networks.Group) -> Tensor | None:
+    if isinstance(group, networks.Norm):
+        return load_norm_constants(site, group)
+    if isinstance(group, networks.Experts):
+        return load_route_constants(site, group, early_of(site, group))
+    return None
+
+
+def early_of(site: Site, group: networks.Experts) -> tuple[int, ...]:
+    """The experts fetched before the gate of ``group`` has decided."""
+    return site.early.get(group.gate.outputs[0].buffer, ())
+
+
+def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> None:
+    match group:
+        case networks.Patch():
+            emit_patch(site, group)
+        case networks.Norm():
+            emit_norm(site, group, constants)
+        case networks.Attention():
+            emit_attention(site, group)
+        case networks.Mlp():
+            emit_mlp(site, group)
+        case networks.Experts():
+            assert constants is not None
+            emit_experts(site, group, early_of(site, group), constants)
+        case networks.Picture():
+            first = group.conv if group.enlarge is None else group.enlarge
+            emit_picture(site, group, first.inputs[0].buffer in site.homes)
+
+
+def _keep_outgoing(site: Site, group: networks.Group) -> None:
+    for step in networks.steps_of(group):
+        for view in step.outputs:
+            if view.buffer in site.outgoing and view.buffer not in site.stored:
+                site.keep(view)
+
+
+def _instructions(words: Sequence[Word], placement: Placement, tokens: Tokens) -> list[Instruction]:
+    made = []
+    for word, waits, signals in zip(words, tokens.waits, tokens.signals, strict=True):
+        operands = dict(word.operands)
+        for name, at in word.places.items():
+            address = placement.addresses[at.buffer.name] + at.granule
+            operands |= emit.place_operands(name, at.buffer.region, address)
+        made.append(Instruction(word.name, operands, waits, signals))
+    return made
+
+
+def describe(group: networks.Group) -> SegmentLayer:
+    """A group as a layer of a report."""
+    steps = networks.steps_of(group)
+    origin = tuple(dict.fromkeys(node for step in steps for node in step.origin))
+    return SegmentLayer(type(group).__name__.lower(), origin, sum(macs_of(step) for step in steps))
+
+
+def macs_of(step: Step) -> int:
+    """Products of one step; experts count every (token, k), as the model does."""
+    spec = step.spec
+    match type(spec).__name__:
+        case "QPatchEmbedSpec":
+            return int(spec.patches * spec.k * spec.n)  # type: ignore[attr-defined]
+        case "QLinearSpec":
+            return int(spec.rows * spec.k * spec.n)  # type: ignore[attr-defined]
+        case "QAttentionSpec":
+            return int(2 * spec.heads * spec.tokens**2 * spec.head_dim)  # type: ignore[attr-defined]
+        case "QExpertSpec":
+            return int(spec.tokens * spec.top_k * spec.k * spec.n)  # type: ignore[attr-defined]
+        case "QConv2dSpec":
+            taps = spec.kernel[0] * spec.kernel[1]  # type: ignore[attr-defined]
+            return int(spec.out_height * spec.out_width * taps * spec.cin * spec.cout)  # type: ignore[attr-defined]
+        case _:
+            return 0

@@ -1,0 +1,91 @@
+"""Weights as the matrix unit reads them from its ring, and constants as the vector unit reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgemtl.hw.arith import SHIFT_RANGE, pack_scale
+from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.spec import Engine
+from edgemtl.lowering.ir import Array
+
+EMPTY_SCALE = int(pack_scale(0, SHIFT_RANGE[0]))
+"""The scale word of a column that is padding: its results are 0."""
+
+
+def linear_weights(engine: Engine, layer: tuple[Array, ...], columns: slice = slice(None)) -> bytes:
+    """weight int8 [k, n], bias and scale int32 [n], and a table where there is one; the chosen columns, whole lines."""
+    weight, bias, scale, *table = layer
+    tiles = [slice(at, at + engine.array_rows) for at in range(0, weight.shape[0], engine.array_rows)]
+    kernel = [weight[tile][:, columns] for tile in tiles]
+    return _stacked(engine, kernel, bias[columns], scale[columns], table)
+
+
+def conv_weights(engine: Engine, layer: tuple[Array, ...]) -> bytes:
+    """weight int8 [n, k, 3, 3], bias and scale int32 [n], and a table where there is one, as whole lines."""
+    weight, bias, scale, *table = layer
+    return _stacked(engine, list(_conv_tiles(engine, weight)), bias, scale, table)
+
+
+def taps(engine: Engine) -> int:
+    """Horizontal taps that one tile of a convolution holds."""
+    third = engine.array_rows // 3
+    return 3 if engine.array_rows % 3 == 0 and third >= engine.array_columns else 1
+
+
+def _conv_tiles(engine: Engine, weight: Array) -> Iterator[Array]:
+    """[rows, n] of every tile: vertical tap, then horizontal where tiles hold one, then group of channels."""
+    side = taps(engine)
+    group = engine.array_rows // side
+    for dy in range(3):
+        for dx in range(0, 3, side):
+            for at in range(0, weight.shape[1], group):
+                part = weight[:, at : at + group, dy, dx : dx + side]
+                yield part.transpose(2, 1, 0).reshape(-1, weight.shape[0])
+
+
+def _stacked(engine: Engine, kernel: list[Array], bias: Array, scale: Array, table: list[Array]) -> bytes:
+    q, n = engine.array_columns, len(bias)
+    pieces = [part.astype(np.int8).tobytes() for part in table]
+    for at in range(0, n, q):
+        columns = slice(at, at + q)
+        pieces.append(_padded(bias[columns].astype(np.int32), q, 0).tobytes())
+        pieces.append(_padded(scale[columns].astype(np.int32), q, EMPTY_SCALE).tobytes())
+        pieces += [_padded(tile[:, columns].astype(np.int8), q, 0).tobytes() for tile in kernel]
+    return whole_lines(b"".join(pieces))
+
+
+def _padded(values: Array, columns: int, fill: int) -> Array:
+    missing = columns - values.shape[-1]
+    widths = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
+    return np.pad(values, widths, constant_values=fill)
+
+
+def norm_constants(engine: Engine, halvings: Array, offset: Array) -> bytes:
+    """Halvings and offsets int8 [width], each from a granule on."""
+    return b"".join(_padded(part.astype(np.int8), pitch(engine, len(part)), 0).tobytes() for part in (halvings, offset))
+
+
+def route_constants(experts: int, candidates: tuple[int, ...], early: tuple[int, ...]) -> bytes:
+    """A bit for each of 256 logits, then the early candidates' numbers, a byte each."""
+    mask = sum(1 << expert for expert in candidates)
+    return mask.to_bytes(32, "little") + bytes(early)
+
+
+def rows_constants(engine: Engine, rows: Array) -> bytes:
+    """Rows int16 [rows, width], each from a line on and in whole granules."""
+    wide = 2 * pitch(engine, rows.shape[1])
+    line = -(-wide // LINE_BYTES) * LINE_BYTES
+    return b"".join(row.astype("<i2").tobytes().ljust(line, b"\0") for row in rows)
+
+
+def pitch(engine: Engine, width: int) -> int:
+    """Bytes of a row of ``width`` bytes in whole granules."""
+    return -(-width // engine.array_columns) * engine.array_columns
+
+
+def whole_lines(content: bytes) -> bytes:
+    """The same with zeros up to a whole line."""
+    return content.ljust(-(-len(content) // LINE_BYTES) * LINE_BYTES, b"\0")

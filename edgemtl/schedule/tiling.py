@@ -1,0 +1,48 @@
+"""How much of each memory on chip a stream may use, and the blocks that work is cut into to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.regions import capacities
+from edgemtl.hw.spec import Engine
+
+BLOCK_ROWS = 128
+"""Rows of a block whose weights stay in the ring: long beside the time a tile of weights takes to load, and short
+beside a network, since a block's first layer starts when its LayerNorm has ended."""
+HELD_SHARE = 0.6
+"""Of the ring, what weights may take that stay for several blocks: the rest fetches ahead."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes that blocks may take: of the ring, of each score buffer, of queries, and of hidden rows."""
+
+    ring_lines: int
+    scores: int
+    queries: int
+    hidden: int
+    pictures: int
+    accumulator_rows: int
+
+    @property
+    def held_lines(self) -> int:
+        """Lines of weights that may stay in the ring."""
+        return int(self.ring_lines * HELD_SHARE)
+
+
+def limits(engine: Engine, share: float) -> Limits:
+    """The limits at a ``share`` of everything that can be smaller; 1 is all there is."""
+    sizes = capacities(engine)
+    tile_lines = -(-engine.macs_per_cycle // LINE_BYTES)
+    ring = max(int(engine.weight_ring_bytes * share) // LINE_BYTES, 2 * tile_lines)
+    parts = (int(sizes[name] * share) for name in ("scores0", "queries", "hidden"))
+    return Limits(ring, *parts, int(sizes["residual"] * share), engine.accumulator_rows)
+
+
+def blocks(rows: int, most: int) -> list[tuple[int, int]]:
+    """(first, rows) of the fewest blocks of at most ``most`` rows, as equal as can be."""
+    count = -(-rows // max(most, 1))
+    ends = [rows * i // count for i in range(count + 1)]
+    return [(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]

@@ -1,0 +1,199 @@
+"""What is written from the instruction set's table: its page in the docs and a SystemVerilog package.
+
+``python -m edgemtl.hw.isa_documents`` writes both files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from edgemtl.hw.isa import (
+    BY_NAME,
+    CODE_BITS,
+    LINE_BYTES,
+    MAGIC,
+    MASK_BITS,
+    OPERAND_BIT,
+    OPERATIONS,
+    REGIONS,
+    SEQUENCER,
+    UNITS,
+    VERSION,
+    WINDOWS,
+    WORD_BYTES,
+    Field,
+    Operation,
+)
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs" / "isa.md"
+PACKAGE: Final = ROOT / "hw" / "rtl" / "edgemtl_isa_pkg.sv"
+COMMAND: Final = "python -m edgemtl.hw.isa_documents"
+
+WORD_BITS: Final = 8 * WORD_BYTES
+WAITS_BIT: Final = CODE_BITS
+SIGNALS_BIT: Final = CODE_BITS + MASK_BITS
+REGION_BITS: Final = BY_NAME["LOAD"].places["dst_region"][0].bits
+WINDOW_BITS: Final = BY_NAME["LOAD"].places["window"][0].bits
+KEYWORDS: Final = frozenset(("begin", "end", "release", "table"))
+"""Names of operands that SystemVerilog has taken; members of a struct get an underscore behind them."""
+
+
+def isa_page() -> str:
+    """docs/isa.md."""
+    lines = [*_page_head(), *_summary(), *(line for operation in OPERATIONS for line in _section(operation))]
+    return "\n".join(lines) + "\n"
+
+
+def _page_head() -> Iterator[str]:
+    code, waits, signals = _range(0, CODE_BITS), _range(WAITS_BIT, MASK_BITS), _range(SIGNALS_BIT, MASK_BITS)
+    yield from (
+        f"<!-- `{COMMAND}` writes this page from hw/isa.py; change that table, not the page. -->",
+        "",
+        "# The instruction set",
+        "",
+        f"Version {VERSION}. [The accelerator](accelerator.md) says what the words do; here is where their bits are.",
+        "",
+        "## A word",
+        "",
+        f"A word has {WORD_BITS} bits, little-endian: bit 0 is the lowest bit of byte 0.",
+        "",
+        "| bits | name | meaning |",
+        "|---|---|---|",
+        f"| {code} | `code` | which operation |",
+        f"| {waits} | `waits` | the units it takes a token of before it begins, a bit each |",
+        f"| {signals} | `signals` | the units it gives a token to when it has ended, a bit each |",
+        f"| {_range(OPERAND_BIT, WORD_BITS - OPERAND_BIT)} | | operands, then zeros |",
+        "",
+        f"Bits of `waits` and `signals`: {_numbered(UNITS)}. HEAD and END have neither: the {SEQUENCER} takes them.",
+        "",
+        "A stream is HEAD, instructions, END. A word is refused whose code is none of those below, that has a bit set",
+        "behind its operands, or that is HEAD or END and waits or signals. A stream is refused unless its magic,",
+        "version, length and CRC are right, it is made for this engine, and HEAD and END stand at its ends only. The",
+        "CRC covers every word, HEAD with 0 in the CRC's place.",
+        "",
+        "Signed operands are two's complement. A place on chip is a region and a granule of it, `array_columns` bytes;",
+        "strides on chip count granules. Addresses and steps in memory and offsets in the weight ring count lines of",
+        f"{LINE_BYTES} bytes.",
+        "",
+        f"- Regions: {_numbered(REGIONS)}.",
+        f"- Windows: {_numbered(WINDOWS)}.",
+        "",
+    )
+
+
+def _summary() -> Iterator[str]:
+    yield from ("## Operations", "", "| code | operation | unit | bits in use | |", "|---|---|---|---|---|")
+    for made in OPERATIONS:
+        yield f"| {made.code} | [{made.name}](#{made.name.lower()}) | {made.unit} | {made.bits} | {made.what} |"
+
+
+def _section(operation: Operation) -> Iterator[str]:
+    yield from ("", f"## {operation.name}", "", f"Code {operation.code}, {operation.unit}: {operation.what}.", "")
+    if not operation.fields:
+        yield "No operands."
+        return
+    yield from ("| bits | name | signed | meaning |", "|---|---|---|---|")
+    for field, bit in operation.places.values():
+        signed = "yes" if field.signed else "no"
+        yield f"| {_range(bit, field.bits)} | `{field.name}` | {signed} | {field.what} |"
+
+
+def _range(bit: int, bits: int) -> str:
+    return f"[{bit + bits - 1}:{bit}]" if bits > 1 else f"[{bit}]"
+
+
+def _numbered(names: Iterable[str]) -> str:
+    return ", ".join(f"{number} `{name}`" for number, name in enumerate(names))
+
+
+def isa_package() -> str:
+    """hw/rtl/edgemtl_isa_pkg.sv: enums, the place of every operand, and a packed struct for every operation."""
+    return "\n".join([*_package_head(), *(line for made in OPERATIONS for line in _operation(made)), *_package_foot()])
+
+
+def _package_head() -> Iterator[str]:
+    yield from (
+        f"// `{COMMAND}` writes this file from hw/isa.py; change that table, not the file.",
+        "//",
+        "// An operand is word[OPERATION_FIELD_LOW +: OPERATION_FIELD_WIDTH], without a sign, or a member of",
+        "// operation_t'(word), which has its sign.",
+        "package edgemtl_isa_pkg;",
+        "  // No design uses all of them.",
+        "  /* verilator lint_off UNUSEDPARAM */",
+    )
+    numbers = {
+        "WORD_BITS": WORD_BITS,
+        "WORD_BYTES": WORD_BYTES,
+        "LINE_BYTES": LINE_BYTES,
+        "VERSION": VERSION,
+        "UNITS": len(UNITS),
+        "CODE_LOW": 0,
+        "CODE_WIDTH": CODE_BITS,
+        "WAITS_LOW": WAITS_BIT,
+        "WAITS_WIDTH": MASK_BITS,
+        "SIGNALS_LOW": SIGNALS_BIT,
+        "SIGNALS_WIDTH": MASK_BITS,
+        "OPERANDS_LOW": OPERAND_BIT,
+    }
+    yield from (_number(name, value) for name, value in numbers.items())
+    yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
+    yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
+    yield from _enum("code", "OP", CODE_BITS, {made.name: made.code for made in OPERATIONS})
+    yield from _enum("unit", "UNIT", (len(UNITS) - 1).bit_length(), _by_number(UNITS))
+    yield from _enum("region", "REGION", REGION_BITS, _by_number(REGIONS))
+    yield from _enum("window", "WINDOW", WINDOW_BITS, _by_number(WINDOWS))
+
+
+def _package_foot() -> Iterator[str]:
+    yield from ("  /* verilator lint_on UNUSEDPARAM */", "endpackage", "")
+
+
+def _number(name: str, value: int) -> str:
+    return f"  localparam int unsigned {name} = {value};"
+
+
+def _by_number(names: Iterable[str]) -> dict[str, int]:
+    return {name.upper(): number for number, name in enumerate(names)}
+
+
+def _enum(name: str, prefix: str, bits: int, values: dict[str, int]) -> Iterator[str]:
+    members = [f"    {prefix}_{key} = {bits}'d{value}" for key, value in values.items()]
+    yield f"  typedef enum logic [{bits - 1}:0] {{"
+    yield from (f"{member}," for member in members[:-1])
+    yield from (members[-1], f"  }} {name}_e;", "")
+
+
+def _operation(operation: Operation) -> Iterator[str]:
+    yield f"  // {operation.name}, {operation.unit}: {operation.what}."
+    for field, bit in operation.places.values():
+        yield _number(f"{operation.name}_{field.name.upper()}_LOW", bit)
+        yield _number(f"{operation.name}_{field.name.upper()}_WIDTH", field.bits)
+    yield "  typedef struct packed {"
+    if operation.bits < WORD_BITS:
+        yield f"    {_logic(WORD_BITS - operation.bits)} zeros;"
+    yield from (f"    {_member(field)}" for field in reversed(operation.fields))
+    yield from (f"    {_logic(MASK_BITS)} signals;", f"    {_logic(MASK_BITS)} waits;", "    code_e code;")
+    yield from (f"  }} {operation.name.lower()}_t;", "")
+
+
+def _member(field: Field) -> str:
+    name = f"{field.name}_" if field.name in KEYWORDS else field.name
+    return f"{_logic(field.bits, field.signed)} {name};"
+
+
+def _logic(bits: int, signed: bool = False) -> str:
+    return f"logic{' signed' if signed else ''}{f' [{bits - 1}:0]' if bits > 1 else ''}"
+
+
+def main() -> None:
+    """Write both files."""
+    PACKAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(isa_page(), encoding="utf-8")
+    PACKAGE.write_text(isa_package(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

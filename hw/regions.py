@@ -1,0 +1,22 @@
+"""How large each memory on chip is, as instructions see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from edgemtl.hw.spec import Engine
+
+EXTENDED: Final = ("residual", "hidden", "input")
+"""Regions that the side memory extends."""
+
+
+def capacities(engine: Engine) -> dict[str, int]:
+    """Bytes of every region by the names of `isa.REGIONS`, whole granules of ``array_columns`` bytes."""
+    held = engine.buffers
+    main = {name: getattr(held, name).bytes for name in EXTENDED}
+    total = sum(main.values())
+    sizes = {name: size + held.side.bytes * size // total for name, size in main.items()}
+    sizes |= {f"scores{copy}": held.scores.bytes for copy in range(held.scores.copies)}
+    sizes |= {"queries": held.queries.bytes, "constants": held.constants.bytes}
+    return {name: size - size % engine.array_columns for name, size in sizes.items()}

@@ -1,0 +1,717 @@
+// `python -m edgemtl.hw.isa_documents` writes this file from hw/isa.py; change that table, not the file.
+//
+// An operand is word[OPERATION_FIELD_LOW +: OPERATION_FIELD_WIDTH], without a sign, or a member of
+// operation_t'(word), which has its sign.
+package edgemtl_isa_pkg;
+  // No design uses all of them.
+  /* verilator lint_off UNUSEDPARAM */
+  localparam int unsigned WORD_BITS = 256;
+  localparam int unsigned WORD_BYTES = 32;
+  localparam int unsigned LINE_BYTES = 64;
+  localparam int unsigned VERSION = 1;
+  localparam int unsigned UNITS = 6;
+  localparam int unsigned CODE_LOW = 0;
+  localparam int unsigned CODE_WIDTH = 6;
+  localparam int unsigned WAITS_LOW = 6;
+  localparam int unsigned WAITS_WIDTH = 6;
+  localparam int unsigned SIGNALS_LOW = 12;
+  localparam int unsigned SIGNALS_WIDTH = 6;
+  localparam int unsigned OPERANDS_LOW = 18;
+  localparam logic [31:0] MAGIC = 32'h4c544d45;
+
+  typedef logic [255:0] word_t;
+
+  typedef enum logic [5:0] {
+    OP_HEAD = 6'd1,
+    OP_END = 6'd2,
+    OP_STREAM = 6'd3,
+    OP_LOAD = 6'd4,
+    OP_STORE = 6'd5,
+    OP_LINEAR = 6'd6,
+    OP_CONV = 6'd7,
+    OP_SCORES = 6'd8,
+    OP_MIX = 6'd9,
+    OP_SOFTMAX = 6'd10,
+    OP_NORM = 6'd11,
+    OP_OPEN = 6'd12,
+    OP_COMBINE = 6'd13,
+    OP_SETTLE = 6'd14,
+    OP_ENLARGE = 6'd15,
+    OP_ROUTE = 6'd16
+  } code_e;
+
+  typedef enum logic [2:0] {
+    UNIT_WEIGHTS = 3'd0,
+    UNIT_DATA = 3'd1,
+    UNIT_MATRIX = 3'd2,
+    UNIT_SOFTMAX = 3'd3,
+    UNIT_VECTOR = 3'd4,
+    UNIT_ROUTER = 3'd5
+  } unit_e;
+
+  typedef enum logic [2:0] {
+    REGION_RESIDUAL = 3'd0,
+    REGION_HIDDEN = 3'd1,
+    REGION_INPUT = 3'd2,
+    REGION_SCORES0 = 3'd3,
+    REGION_SCORES1 = 3'd4,
+    REGION_QUERIES = 3'd5,
+    REGION_CONSTANTS = 3'd6
+  } region_e;
+
+  typedef enum logic [1:0] {
+    WINDOW_PARAMETERS = 2'd0,
+    WINDOW_INPUT = 2'd1,
+    WINDOW_OUTPUT = 2'd2,
+    WINDOW_SCRATCH = 2'd3
+  } window_e;
+
+  // HEAD, sequencer: begins a stream and says what it is.
+  localparam int unsigned HEAD_MAGIC_LOW = 18;
+  localparam int unsigned HEAD_MAGIC_WIDTH = 32;
+  localparam int unsigned HEAD_VERSION_LOW = 50;
+  localparam int unsigned HEAD_VERSION_WIDTH = 8;
+  localparam int unsigned HEAD_WORDS_LOW = 58;
+  localparam int unsigned HEAD_WORDS_WIDTH = 24;
+  localparam int unsigned HEAD_CRC_LOW = 82;
+  localparam int unsigned HEAD_CRC_WIDTH = 32;
+  localparam int unsigned HEAD_RING_LOW = 114;
+  localparam int unsigned HEAD_RING_WIDTH = 17;
+  localparam int unsigned HEAD_ENGINE_LOW = 131;
+  localparam int unsigned HEAD_ENGINE_WIDTH = 64;
+  typedef struct packed {
+    logic [60:0] zeros;
+    logic [63:0] engine;
+    logic [16:0] ring;
+    logic [31:0] crc;
+    logic [23:0] words;
+    logic [7:0] version;
+    logic [31:0] magic;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } head_t;
+
+  // END, sequencer: ends a stream: the task is done when every unit is.
+  typedef struct packed {
+    logic [237:0] zeros;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } end_t;
+
+  // STREAM, weights: reads weights from memory into the ring; of the expert a slot names, or nothing where it names none.
+  localparam int unsigned STREAM_ADDRESS_LOW = 18;
+  localparam int unsigned STREAM_ADDRESS_WIDTH = 32;
+  localparam int unsigned STREAM_LINES_LOW = 50;
+  localparam int unsigned STREAM_LINES_WIDTH = 20;
+  localparam int unsigned STREAM_SLOT_LOW = 70;
+  localparam int unsigned STREAM_SLOT_WIDTH = 14;
+  localparam int unsigned STREAM_STRIDE_LOW = 84;
+  localparam int unsigned STREAM_STRIDE_WIDTH = 20;
+  localparam int unsigned STREAM_CACHED_LOW = 104;
+  localparam int unsigned STREAM_CACHED_WIDTH = 1;
+  typedef struct packed {
+    logic [150:0] zeros;
+    logic cached;
+    logic [19:0] stride;
+    logic [13:0] slot;
+    logic [19:0] lines;
+    logic [31:0] address;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } stream_t;
+
+  // LOAD, data: copies rows from memory.
+  localparam int unsigned LOAD_WINDOW_LOW = 18;
+  localparam int unsigned LOAD_WINDOW_WIDTH = 2;
+  localparam int unsigned LOAD_ADDRESS_LOW = 20;
+  localparam int unsigned LOAD_ADDRESS_WIDTH = 32;
+  localparam int unsigned LOAD_STEP_LOW = 52;
+  localparam int unsigned LOAD_STEP_WIDTH = 20;
+  localparam int unsigned LOAD_DST_REGION_LOW = 72;
+  localparam int unsigned LOAD_DST_REGION_WIDTH = 3;
+  localparam int unsigned LOAD_DST_LOW = 75;
+  localparam int unsigned LOAD_DST_WIDTH = 17;
+  localparam int unsigned LOAD_STRIDE_LOW = 92;
+  localparam int unsigned LOAD_STRIDE_WIDTH = 12;
+  localparam int unsigned LOAD_ROWS_LOW = 104;
+  localparam int unsigned LOAD_ROWS_WIDTH = 11;
+  localparam int unsigned LOAD_SIZE_LOW = 115;
+  localparam int unsigned LOAD_SIZE_WIDTH = 14;
+  typedef struct packed {
+    logic [126:0] zeros;
+    logic [13:0] size;
+    logic [10:0] rows;
+    logic [11:0] stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [19:0] step;
+    logic [31:0] address;
+    logic [1:0] window;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } load_t;
+
+  // STORE, data: copies rows to memory.
+  localparam int unsigned STORE_WINDOW_LOW = 18;
+  localparam int unsigned STORE_WINDOW_WIDTH = 2;
+  localparam int unsigned STORE_ADDRESS_LOW = 20;
+  localparam int unsigned STORE_ADDRESS_WIDTH = 32;
+  localparam int unsigned STORE_STEP_LOW = 52;
+  localparam int unsigned STORE_STEP_WIDTH = 20;
+  localparam int unsigned STORE_SRC_REGION_LOW = 72;
+  localparam int unsigned STORE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned STORE_SRC_LOW = 75;
+  localparam int unsigned STORE_SRC_WIDTH = 17;
+  localparam int unsigned STORE_STRIDE_LOW = 92;
+  localparam int unsigned STORE_STRIDE_WIDTH = 12;
+  localparam int unsigned STORE_ROWS_LOW = 104;
+  localparam int unsigned STORE_ROWS_WIDTH = 11;
+  localparam int unsigned STORE_SIZE_LOW = 115;
+  localparam int unsigned STORE_SIZE_WIDTH = 14;
+  typedef struct packed {
+    logic [126:0] zeros;
+    logic [13:0] size;
+    logic [10:0] rows;
+    logic [11:0] stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [19:0] step;
+    logic [31:0] address;
+    logic [1:0] window;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } store_t;
+
+  // LINEAR, matrix: rows times weights of the ring, finished; with a slot, rows of that expert's queue.
+  localparam int unsigned LINEAR_SRC_REGION_LOW = 18;
+  localparam int unsigned LINEAR_SRC_REGION_WIDTH = 3;
+  localparam int unsigned LINEAR_SRC_LOW = 21;
+  localparam int unsigned LINEAR_SRC_WIDTH = 17;
+  localparam int unsigned LINEAR_SRC_STRIDE_LOW = 38;
+  localparam int unsigned LINEAR_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned LINEAR_ROWS_LOW = 50;
+  localparam int unsigned LINEAR_ROWS_WIDTH = 11;
+  localparam int unsigned LINEAR_K_LOW = 61;
+  localparam int unsigned LINEAR_K_WIDTH = 13;
+  localparam int unsigned LINEAR_N_LOW = 74;
+  localparam int unsigned LINEAR_N_WIDTH = 13;
+  localparam int unsigned LINEAR_DST_REGION_LOW = 87;
+  localparam int unsigned LINEAR_DST_REGION_WIDTH = 3;
+  localparam int unsigned LINEAR_DST_LOW = 90;
+  localparam int unsigned LINEAR_DST_WIDTH = 17;
+  localparam int unsigned LINEAR_DST_STRIDE_LOW = 107;
+  localparam int unsigned LINEAR_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned LINEAR_DST_TILE_LOW = 119;
+  localparam int unsigned LINEAR_DST_TILE_WIDTH = 17;
+  localparam int unsigned LINEAR_OFFSET_LOW = 136;
+  localparam int unsigned LINEAR_OFFSET_WIDTH = 17;
+  localparam int unsigned LINEAR_RELEASE_LOW = 153;
+  localparam int unsigned LINEAR_RELEASE_WIDTH = 17;
+  localparam int unsigned LINEAR_WIDE_LOW = 170;
+  localparam int unsigned LINEAR_WIDE_WIDTH = 1;
+  localparam int unsigned LINEAR_TABLE_LOW = 171;
+  localparam int unsigned LINEAR_TABLE_WIDTH = 1;
+  localparam int unsigned LINEAR_ZERO_LOW = 172;
+  localparam int unsigned LINEAR_ZERO_WIDTH = 8;
+  localparam int unsigned LINEAR_LOW_LOW = 180;
+  localparam int unsigned LINEAR_LOW_WIDTH = 8;
+  localparam int unsigned LINEAR_RESIDUAL_LOW = 188;
+  localparam int unsigned LINEAR_RESIDUAL_WIDTH = 1;
+  localparam int unsigned LINEAR_ADD_REGION_LOW = 189;
+  localparam int unsigned LINEAR_ADD_REGION_WIDTH = 3;
+  localparam int unsigned LINEAR_ADD_LOW = 192;
+  localparam int unsigned LINEAR_ADD_WIDTH = 17;
+  localparam int unsigned LINEAR_SLOT_LOW = 209;
+  localparam int unsigned LINEAR_SLOT_WIDTH = 14;
+  localparam int unsigned LINEAR_CACHED_LOW = 223;
+  localparam int unsigned LINEAR_CACHED_WIDTH = 1;
+  localparam int unsigned LINEAR_BLOCK_LOW = 224;
+  localparam int unsigned LINEAR_BLOCK_WIDTH = 6;
+  localparam int unsigned LINEAR_GATHER_LOW = 230;
+  localparam int unsigned LINEAR_GATHER_WIDTH = 1;
+  typedef struct packed {
+    logic [24:0] zeros;
+    logic gather;
+    logic [5:0] block;
+    logic cached;
+    logic [13:0] slot;
+    logic [16:0] add;
+    logic [2:0] add_region;
+    logic residual;
+    logic signed [7:0] low;
+    logic signed [7:0] zero;
+    logic table_;
+    logic wide;
+    logic [16:0] release_;
+    logic [16:0] offset;
+    logic [16:0] dst_tile;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [12:0] n;
+    logic [12:0] k;
+    logic [10:0] rows;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } linear_t;
+
+  // CONV, matrix: a 3 x 3 convolution of stride 1 that pads by 1, over whole rows of an image, finished.
+  localparam int unsigned CONV_SRC_REGION_LOW = 18;
+  localparam int unsigned CONV_SRC_REGION_WIDTH = 3;
+  localparam int unsigned CONV_SRC_LOW = 21;
+  localparam int unsigned CONV_SRC_WIDTH = 17;
+  localparam int unsigned CONV_WRAP_LOW = 38;
+  localparam int unsigned CONV_WRAP_WIDTH = 11;
+  localparam int unsigned CONV_WIDTH_LOW = 49;
+  localparam int unsigned CONV_WIDTH_WIDTH = 11;
+  localparam int unsigned CONV_HEIGHT_LOW = 60;
+  localparam int unsigned CONV_HEIGHT_WIDTH = 11;
+  localparam int unsigned CONV_FIRST_LOW = 71;
+  localparam int unsigned CONV_FIRST_WIDTH = 11;
+  localparam int unsigned CONV_ROWS_LOW = 82;
+  localparam int unsigned CONV_ROWS_WIDTH = 6;
+  localparam int unsigned CONV_K_LOW = 88;
+  localparam int unsigned CONV_K_WIDTH = 13;
+  localparam int unsigned CONV_N_LOW = 101;
+  localparam int unsigned CONV_N_WIDTH = 13;
+  localparam int unsigned CONV_SRC_STRIDE_LOW = 114;
+  localparam int unsigned CONV_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned CONV_DST_REGION_LOW = 126;
+  localparam int unsigned CONV_DST_REGION_WIDTH = 3;
+  localparam int unsigned CONV_DST_LOW = 129;
+  localparam int unsigned CONV_DST_WIDTH = 17;
+  localparam int unsigned CONV_DST_STRIDE_LOW = 146;
+  localparam int unsigned CONV_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned CONV_PAD_LOW = 158;
+  localparam int unsigned CONV_PAD_WIDTH = 8;
+  localparam int unsigned CONV_OFFSET_LOW = 166;
+  localparam int unsigned CONV_OFFSET_WIDTH = 17;
+  localparam int unsigned CONV_RELEASE_LOW = 183;
+  localparam int unsigned CONV_RELEASE_WIDTH = 17;
+  localparam int unsigned CONV_WIDE_LOW = 200;
+  localparam int unsigned CONV_WIDE_WIDTH = 1;
+  localparam int unsigned CONV_TABLE_LOW = 201;
+  localparam int unsigned CONV_TABLE_WIDTH = 1;
+  localparam int unsigned CONV_ZERO_LOW = 202;
+  localparam int unsigned CONV_ZERO_WIDTH = 8;
+  localparam int unsigned CONV_LOW_LOW = 210;
+  localparam int unsigned CONV_LOW_WIDTH = 8;
+  typedef struct packed {
+    logic [37:0] zeros;
+    logic signed [7:0] low;
+    logic signed [7:0] zero;
+    logic table_;
+    logic wide;
+    logic [16:0] release_;
+    logic [16:0] offset;
+    logic signed [7:0] pad;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [11:0] src_stride;
+    logic [12:0] n;
+    logic [12:0] k;
+    logic [5:0] rows;
+    logic [10:0] first;
+    logic [10:0] height;
+    logic [10:0] width;
+    logic [10:0] wrap;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } conv_t;
+
+  // SCORES, matrix: queries times keys: 16-bit scores of each of `heads` heads, and the largest of each row.
+  localparam int unsigned SCORES_SRC_REGION_LOW = 18;
+  localparam int unsigned SCORES_SRC_REGION_WIDTH = 3;
+  localparam int unsigned SCORES_SRC_LOW = 21;
+  localparam int unsigned SCORES_SRC_WIDTH = 17;
+  localparam int unsigned SCORES_SRC_STRIDE_LOW = 38;
+  localparam int unsigned SCORES_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned SCORES_ROWS_LOW = 50;
+  localparam int unsigned SCORES_ROWS_WIDTH = 11;
+  localparam int unsigned SCORES_K_LOW = 61;
+  localparam int unsigned SCORES_K_WIDTH = 13;
+  localparam int unsigned SCORES_HEADS_LOW = 74;
+  localparam int unsigned SCORES_HEADS_WIDTH = 2;
+  localparam int unsigned SCORES_KEYS_REGION_LOW = 76;
+  localparam int unsigned SCORES_KEYS_REGION_WIDTH = 3;
+  localparam int unsigned SCORES_KEYS_LOW = 79;
+  localparam int unsigned SCORES_KEYS_WIDTH = 17;
+  localparam int unsigned SCORES_KEYS_STRIDE_LOW = 96;
+  localparam int unsigned SCORES_KEYS_STRIDE_WIDTH = 12;
+  localparam int unsigned SCORES_COUNT_LOW = 108;
+  localparam int unsigned SCORES_COUNT_WIDTH = 14;
+  localparam int unsigned SCORES_DST_REGION_LOW = 122;
+  localparam int unsigned SCORES_DST_REGION_WIDTH = 3;
+  localparam int unsigned SCORES_DST_LOW = 125;
+  localparam int unsigned SCORES_DST_WIDTH = 17;
+  localparam int unsigned SCORES_DST_STRIDE_LOW = 142;
+  localparam int unsigned SCORES_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned SCORES_SHIFT_LOW = 154;
+  localparam int unsigned SCORES_SHIFT_WIDTH = 6;
+  typedef struct packed {
+    logic [95:0] zeros;
+    logic [5:0] shift;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [13:0] count;
+    logic [11:0] keys_stride;
+    logic [16:0] keys;
+    logic [2:0] keys_region;
+    logic [1:0] heads;
+    logic [12:0] k;
+    logic [10:0] rows;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } scores_t;
+
+  // MIX, matrix: weights of attention times values, divided by the sum of the weights.
+  localparam int unsigned MIX_SRC_REGION_LOW = 18;
+  localparam int unsigned MIX_SRC_REGION_WIDTH = 3;
+  localparam int unsigned MIX_SRC_LOW = 21;
+  localparam int unsigned MIX_SRC_WIDTH = 17;
+  localparam int unsigned MIX_SRC_STRIDE_LOW = 38;
+  localparam int unsigned MIX_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned MIX_HEADS_LOW = 50;
+  localparam int unsigned MIX_HEADS_WIDTH = 2;
+  localparam int unsigned MIX_HEAD_LOW = 52;
+  localparam int unsigned MIX_HEAD_WIDTH = 2;
+  localparam int unsigned MIX_ROWS_LOW = 54;
+  localparam int unsigned MIX_ROWS_WIDTH = 11;
+  localparam int unsigned MIX_VALUES_REGION_LOW = 65;
+  localparam int unsigned MIX_VALUES_REGION_WIDTH = 3;
+  localparam int unsigned MIX_VALUES_LOW = 68;
+  localparam int unsigned MIX_VALUES_WIDTH = 17;
+  localparam int unsigned MIX_VALUES_STRIDE_LOW = 85;
+  localparam int unsigned MIX_VALUES_STRIDE_WIDTH = 12;
+  localparam int unsigned MIX_VALUES_TILE_LOW = 97;
+  localparam int unsigned MIX_VALUES_TILE_WIDTH = 17;
+  localparam int unsigned MIX_COUNT_LOW = 114;
+  localparam int unsigned MIX_COUNT_WIDTH = 14;
+  localparam int unsigned MIX_N_LOW = 128;
+  localparam int unsigned MIX_N_WIDTH = 13;
+  localparam int unsigned MIX_DST_REGION_LOW = 141;
+  localparam int unsigned MIX_DST_REGION_WIDTH = 3;
+  localparam int unsigned MIX_DST_LOW = 144;
+  localparam int unsigned MIX_DST_WIDTH = 17;
+  localparam int unsigned MIX_DST_STRIDE_LOW = 161;
+  localparam int unsigned MIX_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned MIX_MUL_LOW = 173;
+  localparam int unsigned MIX_MUL_WIDTH = 17;
+  localparam int unsigned MIX_SHIFT_LOW = 190;
+  localparam int unsigned MIX_SHIFT_WIDTH = 6;
+  typedef struct packed {
+    logic [59:0] zeros;
+    logic [5:0] shift;
+    logic [16:0] mul;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [12:0] n;
+    logic [13:0] count;
+    logic [16:0] values_tile;
+    logic [11:0] values_stride;
+    logic [16:0] values;
+    logic [2:0] values_region;
+    logic [10:0] rows;
+    logic [1:0] head;
+    logic [1:0] heads;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } mix_t;
+
+  // SOFTMAX, softmax: scores to weights in place: 16 bits to 8, and the reciprocal of each row's sum.
+  localparam int unsigned SOFTMAX_SRC_REGION_LOW = 18;
+  localparam int unsigned SOFTMAX_SRC_REGION_WIDTH = 3;
+  localparam int unsigned SOFTMAX_SRC_LOW = 21;
+  localparam int unsigned SOFTMAX_SRC_WIDTH = 17;
+  localparam int unsigned SOFTMAX_STRIDE_LOW = 38;
+  localparam int unsigned SOFTMAX_STRIDE_WIDTH = 12;
+  localparam int unsigned SOFTMAX_ROWS_LOW = 50;
+  localparam int unsigned SOFTMAX_ROWS_WIDTH = 13;
+  localparam int unsigned SOFTMAX_COUNT_LOW = 63;
+  localparam int unsigned SOFTMAX_COUNT_WIDTH = 14;
+  typedef struct packed {
+    logic [178:0] zeros;
+    logic [13:0] count;
+    logic [12:0] rows;
+    logic [11:0] stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } softmax_t;
+
+  // NORM, vector: LayerNorm of 16-bit rows to bytes.
+  localparam int unsigned NORM_SRC_REGION_LOW = 18;
+  localparam int unsigned NORM_SRC_REGION_WIDTH = 3;
+  localparam int unsigned NORM_SRC_LOW = 21;
+  localparam int unsigned NORM_SRC_WIDTH = 17;
+  localparam int unsigned NORM_SRC_STRIDE_LOW = 38;
+  localparam int unsigned NORM_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned NORM_DST_REGION_LOW = 50;
+  localparam int unsigned NORM_DST_REGION_WIDTH = 3;
+  localparam int unsigned NORM_DST_LOW = 53;
+  localparam int unsigned NORM_DST_WIDTH = 17;
+  localparam int unsigned NORM_DST_STRIDE_LOW = 70;
+  localparam int unsigned NORM_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned NORM_ROWS_LOW = 82;
+  localparam int unsigned NORM_ROWS_WIDTH = 11;
+  localparam int unsigned NORM_WIDTH_LOW = 93;
+  localparam int unsigned NORM_WIDTH_WIDTH = 11;
+  localparam int unsigned NORM_EPSILON_LOW = 104;
+  localparam int unsigned NORM_EPSILON_WIDTH = 48;
+  localparam int unsigned NORM_MUL_LOW = 152;
+  localparam int unsigned NORM_MUL_WIDTH = 17;
+  localparam int unsigned NORM_SHIFT_LOW = 169;
+  localparam int unsigned NORM_SHIFT_WIDTH = 6;
+  localparam int unsigned NORM_PARAMETERS_LOW = 175;
+  localparam int unsigned NORM_PARAMETERS_WIDTH = 1;
+  localparam int unsigned NORM_FROM_REGION_LOW = 176;
+  localparam int unsigned NORM_FROM_REGION_WIDTH = 3;
+  localparam int unsigned NORM_FROM_LOW = 179;
+  localparam int unsigned NORM_FROM_WIDTH = 17;
+  typedef struct packed {
+    logic [59:0] zeros;
+    logic [16:0] from;
+    logic [2:0] from_region;
+    logic parameters;
+    logic [5:0] shift;
+    logic [16:0] mul;
+    logic [47:0] epsilon;
+    logic [10:0] width;
+    logic [10:0] rows;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } norm_t;
+
+  // OPEN, vector: makes 16-bit rows sums of 32 bits: value * 2^15 + 2^14, upper half in place, lower half apart.
+  localparam int unsigned OPEN_HIGH_REGION_LOW = 18;
+  localparam int unsigned OPEN_HIGH_REGION_WIDTH = 3;
+  localparam int unsigned OPEN_HIGH_LOW = 21;
+  localparam int unsigned OPEN_HIGH_WIDTH = 17;
+  localparam int unsigned OPEN_LOW_REGION_LOW = 38;
+  localparam int unsigned OPEN_LOW_REGION_WIDTH = 3;
+  localparam int unsigned OPEN_LOW_LOW = 41;
+  localparam int unsigned OPEN_LOW_WIDTH = 17;
+  localparam int unsigned OPEN_STRIDE_LOW = 58;
+  localparam int unsigned OPEN_STRIDE_WIDTH = 12;
+  localparam int unsigned OPEN_ROWS_LOW = 70;
+  localparam int unsigned OPEN_ROWS_WIDTH = 11;
+  localparam int unsigned OPEN_WIDTH_LOW = 81;
+  localparam int unsigned OPEN_WIDTH_WIDTH = 13;
+  typedef struct packed {
+    logic [161:0] zeros;
+    logic [12:0] width;
+    logic [10:0] rows;
+    logic [11:0] stride;
+    logic [16:0] low;
+    logic [2:0] low_region;
+    logic [16:0] high;
+    logic [2:0] high_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } open_t;
+
+  // COMBINE, vector: adds an expert's rows, each times its weight, to the sums of their tokens.
+  localparam int unsigned COMBINE_SRC_REGION_LOW = 18;
+  localparam int unsigned COMBINE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned COMBINE_SRC_LOW = 21;
+  localparam int unsigned COMBINE_SRC_WIDTH = 17;
+  localparam int unsigned COMBINE_SRC_STRIDE_LOW = 38;
+  localparam int unsigned COMBINE_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned COMBINE_ROWS_LOW = 50;
+  localparam int unsigned COMBINE_ROWS_WIDTH = 11;
+  localparam int unsigned COMBINE_SLOT_LOW = 61;
+  localparam int unsigned COMBINE_SLOT_WIDTH = 14;
+  localparam int unsigned COMBINE_BLOCK_LOW = 75;
+  localparam int unsigned COMBINE_BLOCK_WIDTH = 6;
+  localparam int unsigned COMBINE_WIDTH_LOW = 81;
+  localparam int unsigned COMBINE_WIDTH_WIDTH = 13;
+  localparam int unsigned COMBINE_HIGH_REGION_LOW = 94;
+  localparam int unsigned COMBINE_HIGH_REGION_WIDTH = 3;
+  localparam int unsigned COMBINE_HIGH_LOW = 97;
+  localparam int unsigned COMBINE_HIGH_WIDTH = 17;
+  localparam int unsigned COMBINE_LOW_REGION_LOW = 114;
+  localparam int unsigned COMBINE_LOW_REGION_WIDTH = 3;
+  localparam int unsigned COMBINE_LOW_LOW = 117;
+  localparam int unsigned COMBINE_LOW_WIDTH = 17;
+  localparam int unsigned COMBINE_STRIDE_LOW = 134;
+  localparam int unsigned COMBINE_STRIDE_WIDTH = 12;
+  typedef struct packed {
+    logic [109:0] zeros;
+    logic [11:0] stride;
+    logic [16:0] low;
+    logic [2:0] low_region;
+    logic [16:0] high;
+    logic [2:0] high_region;
+    logic [12:0] width;
+    logic [5:0] block;
+    logic [13:0] slot;
+    logic [10:0] rows;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } combine_t;
+
+  // SETTLE, vector: makes sums of 32 bits rows of 16: sum / 2^15, floored and saturated.
+  localparam int unsigned SETTLE_HIGH_REGION_LOW = 18;
+  localparam int unsigned SETTLE_HIGH_REGION_WIDTH = 3;
+  localparam int unsigned SETTLE_HIGH_LOW = 21;
+  localparam int unsigned SETTLE_HIGH_WIDTH = 17;
+  localparam int unsigned SETTLE_LOW_REGION_LOW = 38;
+  localparam int unsigned SETTLE_LOW_REGION_WIDTH = 3;
+  localparam int unsigned SETTLE_LOW_LOW = 41;
+  localparam int unsigned SETTLE_LOW_WIDTH = 17;
+  localparam int unsigned SETTLE_STRIDE_LOW = 58;
+  localparam int unsigned SETTLE_STRIDE_WIDTH = 12;
+  localparam int unsigned SETTLE_ROWS_LOW = 70;
+  localparam int unsigned SETTLE_ROWS_WIDTH = 11;
+  localparam int unsigned SETTLE_WIDTH_LOW = 81;
+  localparam int unsigned SETTLE_WIDTH_WIDTH = 13;
+  typedef struct packed {
+    logic [161:0] zeros;
+    logic [12:0] width;
+    logic [10:0] rows;
+    logic [11:0] stride;
+    logic [16:0] low;
+    logic [2:0] low_region;
+    logic [16:0] high;
+    logic [2:0] high_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } settle_t;
+
+  // ENLARGE, vector: rows of an image of twice the size, bilinear.
+  localparam int unsigned ENLARGE_SRC_REGION_LOW = 18;
+  localparam int unsigned ENLARGE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned ENLARGE_SRC_LOW = 21;
+  localparam int unsigned ENLARGE_SRC_WIDTH = 17;
+  localparam int unsigned ENLARGE_SRC_WRAP_LOW = 38;
+  localparam int unsigned ENLARGE_SRC_WRAP_WIDTH = 11;
+  localparam int unsigned ENLARGE_WIDTH_LOW = 49;
+  localparam int unsigned ENLARGE_WIDTH_WIDTH = 11;
+  localparam int unsigned ENLARGE_HEIGHT_LOW = 60;
+  localparam int unsigned ENLARGE_HEIGHT_WIDTH = 11;
+  localparam int unsigned ENLARGE_STRIDE_LOW = 71;
+  localparam int unsigned ENLARGE_STRIDE_WIDTH = 12;
+  localparam int unsigned ENLARGE_FIRST_LOW = 83;
+  localparam int unsigned ENLARGE_FIRST_WIDTH = 11;
+  localparam int unsigned ENLARGE_ROWS_LOW = 94;
+  localparam int unsigned ENLARGE_ROWS_WIDTH = 6;
+  localparam int unsigned ENLARGE_DST_REGION_LOW = 100;
+  localparam int unsigned ENLARGE_DST_REGION_WIDTH = 3;
+  localparam int unsigned ENLARGE_DST_LOW = 103;
+  localparam int unsigned ENLARGE_DST_WIDTH = 17;
+  localparam int unsigned ENLARGE_DST_WRAP_LOW = 120;
+  localparam int unsigned ENLARGE_DST_WRAP_WIDTH = 11;
+  typedef struct packed {
+    logic [124:0] zeros;
+    logic [10:0] dst_wrap;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [5:0] rows;
+    logic [10:0] first;
+    logic [11:0] stride;
+    logic [10:0] height;
+    logic [10:0] width;
+    logic [10:0] src_wrap;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } enlarge_t;
+
+  // ROUTE, router: the k experts of each token, their weights, and the queues of the experts.
+  localparam int unsigned ROUTE_SRC_REGION_LOW = 18;
+  localparam int unsigned ROUTE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned ROUTE_SRC_LOW = 21;
+  localparam int unsigned ROUTE_SRC_WIDTH = 17;
+  localparam int unsigned ROUTE_SRC_STRIDE_LOW = 38;
+  localparam int unsigned ROUTE_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned ROUTE_TOKEN_LOW = 50;
+  localparam int unsigned ROUTE_TOKEN_WIDTH = 13;
+  localparam int unsigned ROUTE_ROWS_LOW = 63;
+  localparam int unsigned ROUTE_ROWS_WIDTH = 11;
+  localparam int unsigned ROUTE_EXPERTS_LOW = 74;
+  localparam int unsigned ROUTE_EXPERTS_WIDTH = 9;
+  localparam int unsigned ROUTE_K_LOW = 83;
+  localparam int unsigned ROUTE_K_WIDTH = 4;
+  localparam int unsigned ROUTE_NORMALIZE_LOW = 87;
+  localparam int unsigned ROUTE_NORMALIZE_WIDTH = 1;
+  localparam int unsigned ROUTE_THRESHOLD_LOW = 88;
+  localparam int unsigned ROUTE_THRESHOLD_WIDTH = 16;
+  localparam int unsigned ROUTE_FROM_REGION_LOW = 104;
+  localparam int unsigned ROUTE_FROM_REGION_WIDTH = 3;
+  localparam int unsigned ROUTE_FROM_LOW = 107;
+  localparam int unsigned ROUTE_FROM_WIDTH = 17;
+  localparam int unsigned ROUTE_CACHE_LOW = 124;
+  localparam int unsigned ROUTE_CACHE_WIDTH = 9;
+  localparam int unsigned ROUTE_LINES_LOW = 133;
+  localparam int unsigned ROUTE_LINES_WIDTH = 17;
+  localparam int unsigned ROUTE_EARLY_LOW = 150;
+  localparam int unsigned ROUTE_EARLY_WIDTH = 9;
+  localparam int unsigned ROUTE_BEGIN_LOW = 159;
+  localparam int unsigned ROUTE_BEGIN_WIDTH = 1;
+  localparam int unsigned ROUTE_END_LOW = 160;
+  localparam int unsigned ROUTE_END_WIDTH = 1;
+  typedef struct packed {
+    logic [94:0] zeros;
+    logic end_;
+    logic begin_;
+    logic [8:0] early;
+    logic [16:0] lines;
+    logic [8:0] cache;
+    logic [16:0] from;
+    logic [2:0] from_region;
+    logic [15:0] threshold;
+    logic normalize;
+    logic [3:0] k;
+    logic [8:0] experts;
+    logic [10:0] rows;
+    logic [12:0] token;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } route_t;
+
+  /* verilator lint_on UNUSEDPARAM */
+endpackage

@@ -1,0 +1,1 @@
+"""Simulators of the accelerator: `functional` for the bits, `cycle` for the time."""

@@ -1,0 +1,69 @@
+"""Tiles of a word of the matrix unit: cycles to load each, and the bytes of the ring it needs first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+TABLE_BYTES: Final = 256
+COLUMN_BYTES: Final = 8
+"""Bias and scale of one column, int32 each."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles in the order of the array.
+
+    loads: cycles each takes to come into the array. needs: bytes from the word's place in the ring that must have
+    come for it, () for weights of a region. loaded: bytes that enter the array in all.
+    """
+
+    loads: tuple[int, ...]
+    needs: tuple[int, ...]
+    loaded: int
+
+
+NONE: Final = Tiles((), (), 0)
+"""A word without work."""
+
+
+def up(value: int, unit: int) -> int:
+    """value / unit, rounded up."""
+    return -(-value // unit)
+
+
+def depths(k: int, rows: int) -> tuple[int, ...]:
+    """Rows of the array that each tile of ``k`` bytes fills: all but the last one are full."""
+    return tuple(min(rows, k - first) for first in range(0, k, rows))
+
+
+def conv_taps(rows: int, columns: int) -> int:
+    """Horizontal taps of a convolution that share a tile: 3 where the array has the rows for it, else 1."""
+    return 3 if rows % 3 == 0 and rows // 3 >= columns else 1
+
+
+def conv_depths(channels: int, rows: int, columns: int) -> tuple[int, ...]:
+    """Rows of each tile of a 3 x 3 convolution: dy, then dx where taps are apart, then groups of channels."""
+    taps = conv_taps(rows, columns)
+    return tuple(taps * group for group in depths(channels, rows // taps)) * (9 // taps)
+
+
+@lru_cache(maxsize=1024)
+def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: bool, cached: bool) -> Tiles:
+    """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes."""
+    place, needs = TABLE_BYTES * table, []
+    for _ in range(up(n, columns)):
+        place += COLUMN_BYTES * columns
+        for rows in deep:
+            place += rows * columns
+            needs.append(place)
+    loads = tuple(up(rows * columns, width) for rows in deep) * up(n, columns)
+    return Tiles(loads, () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
+
+
+@lru_cache(maxsize=1024)
+def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int) -> Tiles:
+    """Tiles of weights of a region that is read ``width`` bytes a cycle."""
+    count = up(n, columns)
+    return Tiles(tuple(up(rows * columns, width) for rows in deep) * count, (), sum(deep) * columns * count)

@@ -1,0 +1,74 @@
+"""Words as the units execute them: when the data is known, a word is a number of cycles, of tiles or of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgemtl.hw.sim.cycle.tiles import Tiles
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Work of the softmax, vector and router units: ``cycles``, 0 for none, of ``rows`` rows."""
+
+    cycles: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """Work of the matrix unit: ``rows`` through each tile, weights from byte ``base`` of all that entered the ring.
+
+    ``release``: bytes that leave the ring's head at the end.
+    """
+
+    rows: int
+    tiles: Tiles
+    base: int
+    release: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Work of the weights and data units: ``size`` bytes of one ``kind`` of traffic, into a ring of ``ring`` bytes.
+
+    ``ring`` is 0 for what does not enter the ring.
+    """
+
+    kind: str
+    size: int
+    ring: int
+
+
+Work = Timed | Tiled | Moved
+
+
+@dataclass(frozen=True)
+class Word:
+    """One instruction of one frame: its place, its unit, what it waits for and signals, and what it costs.
+
+    ``ahead``: it may start before its frame has begun.
+    """
+
+    frame: int
+    place: int
+    name: str
+    unit: str
+    waits: tuple[str, ...]
+    signals: tuple[str, ...]
+    work: Work
+    ahead: bool
+
+    def __str__(self) -> str:
+        return f"word {self.place} of frame {self.frame} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One frame ready to run. macs and on_chip as in `Timing`; traffic without the instructions themselves."""
+
+    words: tuple[Word, ...]
+    macs: int
+    on_chip: Mapping[str, int]
+    traffic: Mapping[str, int]

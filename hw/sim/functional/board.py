@@ -1,0 +1,68 @@
+"""The board's memory: four windows of bytes, addressed in lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl.errors import UsageError
+from edgemtl.hw.isa import LINE_BYTES, WINDOWS
+from edgemtl.hw.sim.functional.faults import Fault
+from edgemtl.hw.sim.functional.memory import Bytes, Mask
+
+WRITABLE: Final = ("output", "scratch")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The board's memory by window, uint8 [bytes] each. A stream fills ``output`` and ``scratch`` in place."""
+
+    parameters: npt.NDArray[np.uint8]
+    input: npt.NDArray[np.uint8]
+    output: npt.NDArray[np.uint8]
+    scratch: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        for name in WINDOWS:
+            held = getattr(self, name)
+            if held.dtype != np.uint8 or held.ndim != 1:
+                raise UsageError(f"window {name} must be uint8 of one axis, not {held.dtype} of shape {held.shape}")
+            if name in WRITABLE and not held.flags.writeable:
+                raise UsageError(f"window {name} must be writable, and is not; copy it")
+
+
+class Board:
+    """Windows with a note of which bytes of output and scratch were written in this frame.
+
+    Only the data unit touches what can be written, one instruction after the other: nothing here can race.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._held: dict[str, Bytes] = {name: getattr(windows, name) for name in WINDOWS}
+        self._written = {name: np.full(len(self._held[name]), name not in WRITABLE) for name in WINDOWS}
+
+    def read(self, window: str, address: int, step: int, rows: int, size: int) -> tuple[Bytes, Mask]:
+        """Rows of ``size`` bytes, ``step`` lines apart, and which bytes were written: [rows, size] each."""
+        at = self._places(window, address, step, rows, size)
+        return self._held[window][at], self._written[window][at]
+
+    def write(self, window: str, address: int, step: int, values: Bytes, written: Mask) -> None:
+        """Write rows [rows, size] where ``written``. Raises Fault for a window that is read only, and outside it."""
+        if window not in WRITABLE:
+            raise Fault(f"a window written must be one of {', '.join(WRITABLE)}, not {window}")
+        at = self._places(window, address, step, *values.shape)
+        self._held[window][at[written]] = values[written]
+        self._written[window][at] = written
+
+    def _places(self, window: str, address: int, step: int, rows: int, size: int) -> npt.NDArray[np.int64]:
+        starts = (address + np.arange(rows, dtype=np.int64) * step) * LINE_BYTES
+        end, held = int(starts.max()) + size, len(self._held[window])
+        if end > held:
+            last = f"lines {address}..{int(starts.max()) // LINE_BYTES}"
+            raise Fault(
+                f"memory must lie in the {held} bytes of window {window}, and rows from {last} end at byte {end}"
+            )
+        return np.asarray(starts[:, None] + np.arange(size))

@@ -1,0 +1,62 @@
+"""The state of an engine: regions, row state, weight memory, router and the board's windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemtl.errors import IntegrityError
+from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
+from edgemtl.hw.regions import capacities
+from edgemtl.hw.sim.functional.board import Board, Windows
+from edgemtl.hw.sim.functional.faults import Fault
+from edgemtl.hw.sim.functional.hazards import Timeline
+from edgemtl.hw.sim.functional.memory import Bytes, Memory
+from edgemtl.hw.sim.functional.ring import Ring
+from edgemtl.hw.sim.functional.routing import Router
+from edgemtl.hw.sim.functional.rowstate import RowState
+from edgemtl.hw.spec import Engine
+
+
+class Chip:
+    """Everything instructions work on. ``columns`` is Q, and the bytes of a granule; ``rows`` is P."""
+
+    def __init__(self, engine: Engine, ring_lines: int, windows: Windows, timeline: Timeline | None) -> None:
+        lines = engine.weight_ring_bytes // LINE_BYTES
+        if ring_lines > lines:
+            raise IntegrityError(
+                f"the ring of the stream must have at most the {lines} lines of the weight memory, not {ring_lines}; "
+                "compile the stream again"
+            )
+        self.engine, self.rows, self.columns = engine, engine.array_rows, engine.array_columns
+        self._regions = {
+            name: Memory(name, self.columns, size // self.columns, timeline)
+            for name, size in capacities(engine).items()
+        }
+        copies = [name for name in self._regions if name.startswith("scores")]
+        self._states = {name: RowState(name, 3 * engine.accumulator_rows, timeline) for name in copies}
+        self.ring = Ring(ring_lines)
+        self.cache = Memory("cache", LINE_BYTES, lines - ring_lines, timeline)
+        self.router = Router(engine.routing_entries, timeline)
+        self.board = Board(windows)
+
+    def region(self, instruction: Instruction, operand: str) -> Memory:
+        """The region an operand lies in. Raises Fault for a number that names none."""
+        number = instruction[f"{operand}_region"]
+        name = REGIONS[number] if number < len(REGIONS) else None
+        if name not in self._regions:
+            known = ", ".join(f"{i} {held}" for i, held in enumerate(REGIONS) if held in self._regions)
+            raise Fault(f"{operand}_region must be one of {known}, not {number}")
+        return self._regions[name]
+
+    def state(self, instruction: Instruction, operand: str) -> RowState:
+        """The row state of the scores that an operand names. Raises Fault for a region that has none."""
+        name = self.region(instruction, operand).name
+        if name not in self._states:
+            raise Fault(f"{operand} must lie in {' or '.join(self._states)}, not in {name}")
+        return self._states[name]
+
+    def constants(self, instruction: Instruction, operand: str, size: int) -> Bytes:
+        """``size`` bytes from an operand's place on, uint8 [size]."""
+        memory = self.region(instruction, operand)
+        at = instruction[operand] + np.arange(memory.span(size))
+        return np.asarray(memory.read(at[None], size)[0])

@@ -1,0 +1,78 @@
+"""CONV: a 3 x 3 convolution over whole rows of an image."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from edgemtl.hw.arith import Ints, Wide
+from edgemtl.hw.isa import Instruction
+from edgemtl.hw.sim.functional.chip import Chip
+from edgemtl.hw.sim.functional.faults import Fault, set_to_something
+from edgemtl.hw.sim.functional.memory import rows_at
+from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, weight_lines
+
+TAPS: Final = 9
+
+
+def conv(chip: Chip, word: Instruction) -> None:
+    """Execute a CONV. Raises Fault for operands the machine cannot follow."""
+    set_to_something(word, "wrap", "width", "rows", "k", "n")
+    _check(chip, word)
+    lines = weight_lines(chip.columns, TAPS * word["k"], word["n"], word["table"])
+    data = chip.ring.read(word["offset"], lines)
+    held = unpack_weights(data, chip.columns, TAPS * word["k"], word["n"], word["table"])
+    made = finish(product(_windows(chip, word), held.w), held, word)
+    pixels, target = word["rows"] * word["width"], chip.region(word, "dst")
+    at = rows_at(word["dst"], pixels, word["dst_stride"], made.shape[1] // chip.columns)
+    target.write(at, made, apart=True)
+    chip.ring.release(word["release"])
+
+
+def _check(chip: Chip, word: Instruction) -> None:
+    pixels, most, end = word["rows"] * word["width"], chip.engine.accumulator_rows, word["first"] + word["rows"]
+    if pixels > most:
+        raise Fault(f"rows * width must be at most the accumulator's {most} rows, not {pixels}")
+    if end > word["height"]:
+        raise Fault(f"rows made must lie in the {word['height']} of the image, not end at {end}")
+    if word["wide"] and word["table"]:
+        raise Fault("table must be 0 where results are 16 bits, not 1")
+
+
+def tap_order(array_rows: int, columns: int, k: int) -> Wide:
+    """Where each row of weights looks, int64 [9 k, 3]: (dy, dx, channel), in the order of the array's tiles."""
+    together = 3 if array_rows % 3 == 0 and array_rows // 3 >= columns else 1
+    size = array_rows // together
+    groups = [np.arange(first, min(first + size, k)) for first in range(0, k, size)]
+    rows = [
+        (dy, dx, channel)
+        for dy in range(3)
+        for taps in ([range(3)] if together == 3 else [(0,), (1,), (2,)])
+        for group in groups
+        for dx in taps
+        for channel in group
+    ]
+    return np.array(rows, np.int64)
+
+
+def _windows(chip: Chip, word: Instruction) -> Ints:
+    """What the array sees of each pixel, int8 [rows * width, 9 k]."""
+    rows, width, order = word["rows"], word["width"], tap_order(chip.rows, chip.columns, word["k"])
+    image = np.full((rows + 2, width + 2, word["k"]), word["pad"], np.int8)
+    first, last = max(word["first"] - 1, 0), min(word["first"] + rows + 1, word["height"])
+    source = chip.region(word, "src")
+    lines = np.arange(first, last) % word["wrap"]
+    pixels = (lines[:, None] * width + np.arange(width)).reshape(-1)
+    at = rows_at(word["src"], pixels, word["src_stride"], source.span(word["k"]))
+    seen = source.read(at, word["k"]).view(np.int8).reshape(last - first, width, -1)
+    top = first - (word["first"] - 1)
+    image[top : top + last - first, 1:-1] = seen
+    return _taps(image, order, rows, width)
+
+
+def _taps(image: Ints, order: Wide, rows: int, width: int) -> Ints:
+    """The padded image [rows + 2, width + 2, k], shifted nine times, in the order of the weights' rows."""
+    shifted = [image[dy : dy + rows, dx : dx + width].reshape(rows * width, -1) for dy in range(3) for dx in range(3)]
+    side_by_side = np.concatenate(shifted, 1)
+    return side_by_side[:, (order[:, 0] * 3 + order[:, 1]) * image.shape[2] + order[:, 2]]

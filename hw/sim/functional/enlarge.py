@@ -1,0 +1,44 @@
+"""ENLARGE: rows of an image of twice the size, bilinear."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemtl.hw.arith import Wide, round_shift
+from edgemtl.hw.isa import Instruction
+from edgemtl.hw.sim.functional.chip import Chip
+from edgemtl.hw.sim.functional.faults import Fault, set_to_something
+from edgemtl.hw.sim.functional.memory import Mask, as_bytes, rows_at
+
+
+def enlarge(chip: Chip, word: Instruction) -> None:
+    """Execute an ENLARGE: rows of the image of twice the size, edges clamped. Padding of a pixel stays padding."""
+    set_to_something(word, "width", "height", "rows", "stride", "src_wrap", "dst_wrap")
+    end, height = word["first"] + word["rows"], word["height"]
+    if end > 2 * height:
+        raise Fault(f"rows made must lie in the {2 * height} of the image, not end at {end}")
+    made = np.arange(word["first"], end)
+    near = made // 2
+    far = np.clip(near + np.where(made % 2, 1, -1), 0, height - 1)
+    lines = np.arange(min(near.min(), far.min()), max(near.max(), far.max()) + 1)
+    image, known = _source_rows(chip, word, lines)
+    tall = 3 * image[near - lines[0]] + image[far - lines[0]]
+    columns = np.arange(2 * word["width"])
+    beside = np.clip(columns // 2 + np.where(columns % 2, 1, -1), 0, word["width"] - 1)
+    large = round_shift(3 * tall[:, columns // 2] + tall[:, beside], 4).astype(np.int8)
+    target, pixels = chip.region(word, "dst"), (made % word["dst_wrap"])[:, None] * len(columns) + columns
+    at = rows_at(word["dst"], pixels.reshape(-1), word["stride"], word["stride"])
+    values = as_bytes(large).reshape(len(at), -1)
+    target.write(at, values, np.broadcast_to(known, values.shape), apart=True)
+
+
+def _source_rows(chip: Chip, word: Instruction, lines: Wide) -> tuple[Wide, Mask]:
+    """Source rows int64 [lines, width, bytes of a pixel], and which bytes of a pixel are more than padding."""
+    source, width = chip.region(word, "src"), word["width"]
+    pixels = ((lines % word["src_wrap"])[:, None] * width + np.arange(width)).reshape(-1)
+    at = rows_at(word["src"], pixels, word["stride"], word["stride"])
+    data, written = source.read_loose(at)
+    known: Mask = np.asarray(written.any(0))
+    source.check_written(at, written | ~known, written.shape[1])
+    source.check_written(at, written, 1)
+    return data.view(np.int8).reshape(len(lines), width, -1).astype(np.int64), known

@@ -1,0 +1,123 @@
+"""CONV and ENLARGE against the law: edges, rows that wrap, arrays that take three taps at once."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgemtl.hw import law
+from tests.hw.sim.functional.rig import SPEC, Rig, layer, spec_of
+
+SEED = st.integers(0, 2**32 - 1)
+
+
+def in_tiles(w: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Weights [n, k, 3, 3] as rows [9 k, n] in the order of the array's tiles, loop by loop."""
+    together = 3 if rows % 3 == 0 and rows // 3 >= columns else 1
+    size, made = rows // together, []
+    for dy in range(3):
+        for outer in range(3 // together):
+            for first in range(0, w.shape[1], size):
+                for inner in range(together):
+                    dx = inner if together == 3 else outer
+                    made += [w[:, channel, dy, dx] for channel in range(first, min(first + size, w.shape[1]))]
+    return np.array(made)
+
+
+@pytest.mark.parametrize("spec", [SPEC, spec_of(96, 32), spec_of(96, 16)], ids=["32x16", "96x32", "96x16"])
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.booleans(), SEED)
+def test_conv(spec, height, width, k, n, wide, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-128, 128, (height, width, k)).astype(np.int8)
+    w = rng.integers(-127, 128, (n, k, 3, 3)).astype(np.int8)
+    bias, mul = rng.integers(-(2**18), 2**18, n), rng.integers(0, 2**17, n)
+    shift, pad, table = rng.integers(18, 28, n), int(rng.integers(-128, 128)), rng.integers(-128, 128, 256)
+    table = None if wide or seed % 2 else table
+    rig = Rig(spec, ring=1024)
+    size = rig.granule
+    stride = rig.put("hidden", 5, x.reshape(height * width, k))
+    out_stride = -(-n // size) * (1 + wide)
+    lines = rig.weights(layer(size, in_tiles(w, spec.engine.array_rows, size), bias, mul, shift, table))
+    blocks, first = [], 0
+    while first < height:
+        rows = min(int(rng.integers(1, height + 1)), height - first, 64 // width)
+        blocks.append((first, rows))
+        first += rows
+    for first, rows in blocks:
+        rig.add(
+            "CONV",
+            **{"src": ("hidden", 5), "src_stride": stride, "wrap": height, "width": width, "height": height, "k": k},
+            **{"first": first, "rows": rows, "n": n, "pad": pad, "wide": wide, "table": table is not None, "low": -128},
+            **{"dst": ("input", 3 + first * width * out_stride), "dst_stride": out_stride},
+            release=lines if first + rows == height else 0,
+        )
+    pixels, row_bytes = height * width, n * (1 + wide)
+    out = rig.get("input", 3, pixels, out_stride, row_bytes)
+    got = rig.run().rows_of(out, pixels, row_bytes, "i2" if wide else "i1")
+    how = law.Finish("int16" if wide else "int8")
+    wanted = law.conv2d(x, w, bias, mul, shift, how, pad, pad=(1, 1, 1, 1), table=table)
+    np.testing.assert_array_equal(got, wanted.reshape(pixels, n))
+
+
+def test_rows_that_wrap():
+    """A source of four rows that new ones come into, row y at y modulo 4."""
+    rng = np.random.default_rng(5)
+    height, width, k, n = 9, 5, 16, 16
+    x, w = (rng.integers(-127, 128, shape).astype(np.int8) for shape in ((height, width, k), (n, k, 3, 3)))
+    scale = np.zeros(n, int), np.full(n, 2**16), np.full(n, 24)
+    rig = Rig()
+    lines = rig.weights(layer(16, in_tiles(w, 32, 16), *scale))
+    for y in range(3):
+        rig.put("hidden", y * width, x[y])
+    for y in range(height):
+        rig.add(
+            "CONV",
+            **{"src": ("hidden", 0), "src_stride": 1, "wrap": 4, "width": width, "height": height, "k": k, "n": n},
+            **{"first": y, "rows": 1, "dst": ("input", y * width), "dst_stride": 1, "low": -128, "pad": 3},
+            release=lines if y == height - 1 else 0,
+        )
+        if y + 3 < height:
+            rig.put("hidden", (y + 3) % 4 * width, x[y + 3])
+    out = rig.get("input", 0, height * width, 1, n)
+    got = rig.run().rows_of(out, height * width, n)
+    wanted = law.conv2d(x, w, *scale, law.Finish("int8"), 3, pad=(1, 1, 1, 1))
+    np.testing.assert_array_equal(got, wanted.reshape(-1, n))
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 40), st.data())
+def test_enlarge(height, width, channels, data):
+    rng = np.random.default_rng(data.draw(SEED))
+    x = rng.integers(-128, 128, (height, width, channels)).astype(np.int8)
+    rig = Rig()
+    stride, first = rig.put("hidden", 2, x.reshape(-1, channels)), 0
+    while first < 2 * height:
+        rows = min(int(rng.integers(1, 5)), 2 * height - first)
+        rig.add(
+            "ENLARGE",
+            **{"src": ("hidden", 2), "src_wrap": height, "width": width, "height": height, "stride": stride},
+            **{"first": first, "rows": rows, "dst": ("input", 1), "dst_wrap": 2 * height},
+        )
+        first += rows
+    out = rig.get("input", 1, 4 * height * width, stride, channels)
+    got = rig.run().rows_of(out, 4 * height * width, channels)
+    np.testing.assert_array_equal(got, law.bilinear(x).reshape(-1, channels))
+
+
+def test_enlarged_rows_that_wrap():
+    rng = np.random.default_rng(6)
+    x = rng.integers(-128, 128, (4, 3, 16)).astype(np.int8)
+    rig, outs = Rig(), []
+    for y in range(2):
+        rig.put("hidden", y * 3, x[y])
+    for y in range(4):
+        rig.add(
+            "ENLARGE",
+            **{"src": ("hidden", 0), "src_wrap": 3, "width": 3, "height": 4, "stride": 1},
+            **{"first": 2 * y, "rows": 2, "dst": ("input", 0), "dst_wrap": 2},
+        )
+        outs.append(rig.get("input", 0, 12, 1, 16))
+        if y + 2 < 4:
+            rig.put("hidden", (y + 2) % 3 * 3, x[y + 2])
+    rig.run()
+    got = np.concatenate([rig.rows_of(out, 12, 16) for out in outs])
+    np.testing.assert_array_equal(got, law.bilinear(x).reshape(-1, 16))

@@ -1,0 +1,150 @@
+"""LINEAR against the law: bytes, tables, 16 bits and residuals, tiles that are not whole, queues of experts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgemtl.hw import law
+from tests.hw.sim.functional.rig import SPEC, Rig, layer, spec_of
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 90), st.integers(1, 50))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Random integers of a layer."""
+
+    x: np.ndarray
+    w: np.ndarray
+    bias: np.ndarray
+    mul: np.ndarray
+    shift: np.ndarray
+    table: np.ndarray
+    residual: np.ndarray
+
+    def packed(self, columns: int, table: bool = False) -> bytes:
+        return layer(columns, self.w, self.bias, self.mul, self.shift, self.table if table else None)
+
+
+def draw(rng: np.random.Generator, rows: int, k: int, n: int, wide: bool = False) -> Layer:
+    def ints(low: int, high: int, *shape: int) -> np.ndarray:
+        return rng.integers(low, high, shape, endpoint=True)
+
+    shift = (12, 20) if wide else (20, 28)
+    return Layer(
+        ints(-128, 127, rows, k).astype(np.int8),
+        ints(-127, 127, k, n).astype(np.int8),
+        ints(-(2**18), 2**18, n),
+        ints(0, 2**17 - 1, n),
+        ints(*shift, n),
+        ints(-128, 127, 256).astype(np.int8),
+        ints(-(2**15), 2**15 - 1, rows, n).astype("<i2"),
+    )
+
+
+@pytest.mark.parametrize("spec", [SPEC, spec_of(16, 16), spec_of(96, 32)], ids=["32x16", "16x16", "96x32"])
+@given(SIZES, st.booleans(), st.integers(-128, 127), st.integers(-128, 127), st.integers(0, 2**32 - 1))
+def test_bytes(spec, sizes, table, zero, low, seed):
+    rows, k, n = sizes
+    held = draw(np.random.default_rng(seed), rows, k, n)
+    rig = Rig(spec)
+    stride = rig.put("input", 7, held.x)
+    lines, tiles = rig.weights(held.packed(rig.granule, table)), -(-n // rig.granule)
+    rig.add(
+        "LINEAR",
+        **{"src": ("input", 7), "src_stride": stride, "rows": rows, "k": k, "n": n, "release": lines},
+        **{"dst": ("hidden", 3), "dst_stride": tiles, "dst_tile": 1, "table": table, "zero": zero, "low": low},
+    )
+    out = rig.get("hidden", 3, rows, tiles, n)
+    got = rig.run().rows_of(out, rows, n)
+    how = law.Finish("int8", zero, low)
+    wanted = law.linear(held.x, held.w, held.bias, held.mul, held.shift, how, held.table if table else None)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@given(SIZES, st.sampled_from(["none", "in place", "apart"]), st.integers(0, 2**32 - 1))
+def test_sixteen_bits(sizes, residual, seed):
+    """Tiles far from each other; the residual lies as the results do, its padding never written."""
+    rows, k, n = sizes
+    held = draw(np.random.default_rng(seed), rows, k, n, wide=True)
+    rig = Rig()
+    columns, tiles = rig.granule, -(-n // rig.granule)
+    stride, apart, add = rig.put("input", 0, held.x), 2 * rows + 1, ("residual", 11 if residual == "in place" else 2000)
+    for tile in range(tiles if residual != "none" else 0):
+        part = np.ascontiguousarray(held.residual[:, tile * columns : (tile + 1) * columns])
+        rig.put("residual", add[1] + tile * apart, part, stride=2)
+    lines = rig.weights(held.packed(columns))
+    rig.add(
+        "LINEAR",
+        **{"src": ("input", 0), "src_stride": stride, "rows": rows, "k": k, "n": n, "release": lines, "wide": 1},
+        **{"dst": ("residual", 11), "dst_stride": 2, "dst_tile": apart, "residual": residual != "none", "add": add},
+    )
+    outs = [
+        rig.get("residual", 11 + tile * apart, rows, 2, 2 * min(columns, n - tile * columns)) for tile in range(tiles)
+    ]
+    rig.run()
+    got = [rig.rows_of(out, rows, 2 * min(columns, n - i * columns), "i2") for i, out in enumerate(outs)]
+    wanted = law.linear(
+        *(held.x, held.w, held.bias, held.mul, held.shift, law.Finish("int16")),
+        residual=None if residual == "none" else held.residual,
+    )
+    np.testing.assert_array_equal(np.hstack(got), wanted)
+
+
+def test_a_tile_is_written_whole():
+    """Columns beyond n hold what zeros finish to."""
+    held = draw(np.random.default_rng(1), 2, 5, 3)
+    rig = Rig()
+    rig.put("input", 0, held.x)
+    lines = rig.weights(held.packed(16, table=True))
+    rig.add(
+        "LINEAR",
+        **{"src": ("input", 0), "src_stride": 1, "rows": 2, "k": 5, "n": 3, "release": lines, "table": 1},
+        **{"dst": ("hidden", 0), "dst_stride": 1, "dst_tile": 1, "zero": 9, "low": -128},
+    )
+    out = rig.get("hidden", 0, 2, 1, 16)
+    assert (rig.run().rows_of(out, 2, 16)[:, 3:] == held.table[9 + 128]).all()
+
+
+def test_weights_stay_until_one_releases_them():
+    """Two layers in the ring, read in turn at offsets, in a ring whose lines wrap around."""
+    rng = np.random.default_rng(2)
+    first, second = draw(rng, 3, 20, 16), draw(rng, 3, 20, 16)
+    rig = Rig(ring=17)
+    stride, outs = rig.put("input", 0, first.x), []
+    for turn in range(5):
+        lines = [rig.weights(held.packed(16)) for held in (first, second)]
+        for place, (offset, release) in enumerate([(lines[0], 0), (0, lines[0]), (0, lines[1])]):
+            at = (turn * 3 + place) * 3
+            rig.add(
+                "LINEAR",
+                **{"src": ("input", 0), "src_stride": stride, "rows": 3, "k": 20, "n": 16, "low": -128},
+                **{"dst": ("hidden", at), "dst_stride": 1, "dst_tile": 1, "offset": offset, "release": release},
+            )
+            outs.append(rig.get("hidden", at, 3, 1, 16))
+    rig.run()
+    how = law.Finish("int8")
+    wanted = [law.linear(first.x, h.w, h.bias, h.mul, h.shift, how) for h in (second, first, second)] * 5
+    for out, rows in zip(outs, wanted, strict=True):
+        np.testing.assert_array_equal(rig.rows_of(out, 3, 16), rows)
+
+
+def test_large_sums_are_exact():
+    """k above what float32 sums hold."""
+    rig = Rig(spec_of(weight_ring_bytes=256 * 1024), ring=2000)
+    held = draw(np.random.default_rng(3), 2, 3000, 5, wide=True)
+    x = np.full_like(held.x, -128)
+    stride = rig.put("input", 0, x)
+    weights = layer(16, np.full_like(held.w, -127), held.bias, held.mul, held.shift + 6)
+    lines = rig.weights(weights)
+    rig.add(
+        "LINEAR",
+        **{"src": ("input", 0), "src_stride": stride, "rows": 2, "k": 3000, "n": 5, "release": lines, "wide": 1},
+        **{"dst": ("residual", 0), "dst_stride": 2, "dst_tile": 2},
+    )
+    out = rig.get("residual", 0, 2, 2, 10)
+    wanted = law.linear(x, np.full_like(held.w, -127), held.bias, held.mul, held.shift + 6, law.Finish("int16"))
+    np.testing.assert_array_equal(rig.run().rows_of(out, 2, 10, "i2"), wanted)

@@ -1,0 +1,50 @@
+"""Small streams for the simulators' tests: words by name with what matters, all else 0, through encoder and decoder."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgemtl.hw import isa
+from edgemtl.hw.sim.cycle import Frame
+from edgemtl.hw.spec import AcceleratorSpec, read_spec
+
+MEGAHERTZ = 300
+
+
+def make_spec(rate: float = 64, **changes) -> AcceleratorSpec:
+    """The default board with a memory of ``rate`` bytes a cycle, 32 bytes of weights a cycle into the array."""
+    made = read_spec("zcu104")
+    memory = replace(made.board.memory, sustained_bytes_per_s=round(rate * MEGAHERTZ * 1e6))
+    ports = replace(made.board.ports, data_bits=128)
+    changes = {"clock_mhz": MEGAHERTZ, "dma_ports": 4, "weight_load_bytes_per_cycle": 32} | changes
+    board = replace(made.board, memory=memory, ports=ports)
+    return replace(made, board=board, engine=replace(made.engine, **changes))
+
+
+def word(name: str, waits: str = "", signals: str = "", **operands: int) -> isa.Instruction:
+    """A word; units are named apart by spaces."""
+    zeros = dict.fromkeys(isa.BY_NAME[name].places, 0)
+    return isa.Instruction(name, zeros | operands, frozenset(waits.split()), frozenset(signals.split()))
+
+
+def make_frame(words, spec: AcceleratorSpec, ring: int = 0, routes=(), early=()) -> Frame:
+    """A frame of those words, as they come out of the decoder; the ring as large as the engine's if not given."""
+    lines = ring or spec.engine.weight_ring_bytes // isa.LINE_BYTES
+    stream = isa.decode_stream(isa.encode_stream(list(words), spec.engine, lines), spec.engine)
+    return Frame(stream, tuple(np.array(route, np.int32) for route in routes), tuple(early))
+
+
+def lines_of(k: int, n: int, spec: AcceleratorSpec, table: int = 0) -> int:
+    """Lines that the weights of a LINEAR fill."""
+    columns = -(-n // spec.engine.array_columns)
+    size = 256 * table + columns * spec.engine.array_columns * (8 + k)
+    return -(-size // isa.LINE_BYTES)
+
+
+def layer(spec: AcceleratorSpec, waits: str = "", signals: str = "", **operands: int) -> list[isa.Instruction]:
+    """STREAM and LINEAR, which releases what it read."""
+    shape = {"rows": 129, "k": 192, "n": 192} | operands
+    lines = lines_of(shape["k"], shape["n"], spec, shape.get("table", 0))
+    slot = {name: shape[name] for name in ("slot", "cached") if name in shape}
+    stream = word("STREAM", lines=lines, **slot)
+    return [stream, word("LINEAR", waits, signals, **{"release": lines} | shape)]
