@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.regions import capacities
@@ -17,7 +18,7 @@ HELD_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes that blocks may take: of the ring, of each score buffer, of queries, and of hidden rows."""
+    """What blocks may take, in bytes: of each score buffer, of queries, of hidden rows, of pictures' rows."""
 
     ring_lines: int
     scores: int
@@ -37,12 +38,12 @@ def limits(engine: Engine, share: float) -> Limits:
     sizes = capacities(engine)
     tile_lines = -(-engine.macs_per_cycle // LINE_BYTES)
     ring = max(int(engine.weight_ring_bytes * share) // LINE_BYTES, 2 * tile_lines)
-    parts = (int(sizes[name] * share) for name in ("scores0", "queries", "hidden"))
-    return Limits(ring, *parts, int(sizes["residual"] * share), engine.accumulator_rows)
+    scores, queries, hidden, pictures = (int(sizes[n] * share) for n in ("scores0", "queries", "hidden", "residual"))
+    return Limits(ring, scores, queries, hidden, pictures, engine.accumulator_rows)
 
 
 def blocks(rows: int, most: int) -> list[tuple[int, int]]:
     """(first, rows) of the fewest blocks of at most ``most`` rows, as equal as can be."""
     count = -(-rows // max(most, 1))
     ends = [rows * i // count for i in range(count + 1)]
-    return [(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]
+    return [(a, b - a) for a, b in pairwise(ends)]

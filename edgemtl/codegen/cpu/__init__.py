@@ -2,7 +2,7 @@
 
 from edgemtl.codegen.cpu.check import NodeReport, check
 from edgemtl.codegen.cpu.compile import compile_cpu
-from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram, WeightTensor, to_manifest
+from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram, WeightTensor, to_manifest, weights_section
 
 __all__ = [
     "CpuProgram",
@@ -13,4 +13,5 @@ __all__ = [
     "check",
     "compile_cpu",
     "to_manifest",
+    "weights_section",
 ]

@@ -83,6 +83,14 @@ def to_manifest(program: CpuProgram) -> dict[str, Any]:
     return {"program": _program_entry(program), "weights": [_weight_entry(w) for w in program.weights]}
 
 
+def weights_section(program: CpuProgram) -> bytes:
+    """The section of weights, zeros between tensors."""
+    section = bytearray(program.weights_bytes)
+    for tensor in program.weights:
+        section[tensor.offset : tensor.offset + tensor.array.nbytes] = tensor.array.tobytes()
+    return bytes(section)
+
+
 def _program_entry(program: CpuProgram) -> dict[str, Any]:
     target = program.target
     return {

@@ -1,7 +1,7 @@
 """Attention as words: keys and values of all tokens first, then queries block by block, one unit of work behind.
 
-A unit is a block of queries and the heads computed at once. While the softmax unit works on one unit's scores, the matrix
-unit makes the next one's and then mixes the values of the last: it never waits for a softmax it has just begun.
+A unit is a block of queries and the heads computed at once. While the softmax unit works on one unit's scores, the
+matrix unit makes the next one's and then mixes the values of the last: it never waits for a softmax just begun.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Tensor, make_tensor
-from edgemtl.codegen.fpga.layers import Weights, arrays, fits_ring
+from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site
-from edgemtl.codegen.fpga.weights import linear_weights
-from edgemtl.codegen.fpga.words import At
+from edgemtl.codegen.fpga.words import At, Rows
+from edgemtl.hw.law import Finish
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Array
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
@@ -67,22 +67,21 @@ def emit_attention(site: Site, group: networks.Attention) -> None:
     qkv, spec, out = group.qkv, group.attention.spec, group.out
     x, stream = site.tensor(qkv.inputs[0]), site.tensor(out.inputs[1])
     site.settle_all(stream)
-    work = _prepare(site, spec, x, arrays(qkv), arrays(out))
-    _keys_and_values(work, arrays(qkv), qkv.spec.how)
+    work = _prepare(site, spec, x, qkv.arrays, out.arrays)
+    _keys_and_values(work, qkv.arrays, qkv.spec.how)
     _queries(work, stream, group)
-    site.homes[out.outputs[0].buffer] = stream
+    site.homes[out.output.buffer] = stream
 
 
-def _prepare(
-    site: Site, spec: QAttentionSpec, x: Tensor, qkv: tuple[Array, ...], out: tuple[Array, ...]
-) -> Attending:
+def _prepare(site: Site, spec: QAttentionSpec, x: Tensor, qkv: tuple[Array, ...], out: tuple[Array, ...]) -> Attending:
     listing, engine = site.listing, site.listing.engine
     together = heads_together(engine, spec)
     width, groups = together * spec.head_dim, spec.heads // together
     keys = [make_tensor(listing, "keys", "hidden", spec.tokens, width) for _ in range(groups)]
     values = [make_tensor(listing, "values", "hidden", *_value_shape(listing.engine, spec)) for _ in range(spec.heads)]
-    queries = [Weights(site, linear_weights(engine, qkv, _columns(spec, 0, g * together, together))) for g in range(groups)]
-    return Attending(site, spec, x, together, keys, values, queries, Weights(site, linear_weights(engine, out)))
+    columns = [_columns(spec, 0, g * together, together) for g in range(groups)]
+    queries = [linear_layer(site, qkv, part) for part in columns]
+    return Attending(site, spec, x, together, keys, values, queries, linear_layer(site, out))
 
 
 def _value_shape(engine: Engine, spec: QAttentionSpec) -> tuple[int, int]:
@@ -97,22 +96,23 @@ def _columns(spec: QAttentionSpec, part: int, head: int, heads: int) -> slice:
     return slice(first, first + heads * spec.head_dim)
 
 
-def _keys_and_values(work: Attending, qkv: tuple[Array, ...], how: object) -> None:
+def _keys_and_values(work: Attending, qkv: tuple[Array, ...], how: Finish) -> None:
     site, spec, listing = work.site, work.spec, work.site.listing
     made = [
         *((k, _columns(spec, 1, g * work.together, work.together), None) for g, k in enumerate(work.keys)),
         *((v, _columns(spec, 2, h, 1), spec.tokens) for h, v in enumerate(work.values)),
     ]
-    weights = [Weights(site, linear_weights(listing.engine, qkv, columns)) for _, columns, _ in made]
+    weights = [linear_layer(site, qkv, columns) for _, columns, _ in made]
     held = fits_ring(site, *weights)
     parts = blocks(spec.tokens, BLOCK_ROWS if held else site.limits.accumulator_rows)
     for i, (first, rows) in enumerate(parts):
         for (target, columns, tile), part in zip(made, weights, strict=True):
-            ring = part.use(held, i == len(parts) - 1)
-            y = target.part(first, rows)
-            width = columns.stop - columns.start
-            whole = Tensor(y.at, rows, width, 1, y.stride)
-            emit.linear(listing, work.x.part(first, rows), whole, ring, how, False, tile=tile)  # type: ignore[arg-type]
+            rows_made = target.part(first, rows)
+            y = Tensor(rows_made.at, rows, columns.stop - columns.start, 1, rows_made.stride)
+            for piece, ring in part.uses(held, i == len(parts) - 1):
+                at = y.at.on(piece.start // listing.engine.array_columns * (tile or 1))
+                sub = Tensor(at, rows, piece.stop - piece.start, 1, y.stride)
+                emit.linear(listing, work.x.part(first, rows), sub, ring, how, False, tile=tile)
 
 
 def _score_stride(work: Attending) -> int:
@@ -158,29 +158,35 @@ def _scores(
     listing = work.site.listing
     x, keys = work.x.part(unit.first, unit.rows), work.keys[unit.group]
     y = q.part(0, unit.rows)
-    emit.linear(listing, x, y, work.queries[unit.group].use(held, last), group.qkv.spec.how, False)
+    apply(work.site, work.queries[unit.group], x, y, group.qkv.spec, (held, last))
     stride = _score_stride(work)
     listing.word(
         "SCORES",
         {"src": y.at, "keys": keys.at, "dst": scores},
         (emit.rows_of(y), emit.rows_of(keys)),
-        (emit.Rows(scores, unit.rows * work.together, stride, stride),),
-        src_stride=y.stride,
-        rows=unit.rows,
-        k=y.width,
-        heads=work.together,
-        keys_stride=keys.stride,
-        count=work.spec.tokens,
-        dst_stride=stride,
-        shift=work.spec.score_shift,
+        (Rows(scores, unit.rows * work.together, stride, stride),),
+        operands=dict(
+            src_stride=y.stride,
+            rows=unit.rows,
+            k=y.width,
+            heads=work.together,
+            keys_stride=keys.stride,
+            count=work.spec.tokens,
+            dst_stride=stride,
+            shift=work.spec.score_shift,
+        ),
     )
 
 
 def _softmax(work: Attending, unit: Unit, scores: At) -> None:
     stride, rows = _score_stride(work), unit.rows * work.together
-    touched = emit.Rows(scores, rows, stride, stride)
+    touched = Rows(scores, rows, stride, stride)
     work.site.listing.word(
-        "SOFTMAX", {"src": scores}, (touched,), (touched,), stride=stride, rows=rows, count=work.spec.tokens
+        "SOFTMAX",
+        {"src": scores},
+        (touched,),
+        (touched,),
+        operands=dict(stride=stride, rows=rows, count=work.spec.tokens),
     )
 
 
@@ -202,10 +208,9 @@ def _mix(
         spec, target = group.out.spec, stream.part(unit.first, unit.rows)
         for first, rows in blocks(unit.rows, BLOCK_ROWS):
             last = unit.block == final and first + rows == unit.rows
-            part = target.part(first, rows)
-            stays = held or unit.rows > BLOCK_ROWS
-            ring = work.out.use(stays, last if held else first + rows == unit.rows)
-            emit.linear(work.site.listing, y.part(first, rows), part, ring, spec.how, spec.table, add=part)
+            ends = last if held else first + rows == unit.rows
+            stays = (held or unit.rows > BLOCK_ROWS, ends)
+            apply(work.site, work.out, y.part(first, rows), target.part(first, rows), spec, stays, add=True)
 
 
 def _mix_head(work: Attending, unit: Unit, scores: At, y: Tensor, head: int) -> None:
@@ -220,19 +225,21 @@ def _mix_head(work: Attending, unit: Unit, scores: At, y: Tensor, head: int) -> 
         "MIX",
         {"src": src, "values": values.at, "dst": dst},
         (
-            emit.Rows(src, unit.rows, work.together * stride, emit.granules(listing, tokens)),
+            Rows(src, unit.rows, work.together * stride, emit.granules(listing, tokens)),
             emit.rows_of(values),
         ),
-        (emit.Rows(dst, unit.rows, y.stride, width),),
-        src_stride=work.together * stride,
-        heads=work.together,
-        head=head,
-        rows=unit.rows,
-        values_stride=values.stride,
-        values_tile=tokens,
-        count=tokens,
-        n=spec.head_dim,
-        dst_stride=y.stride,
-        mul=spec.mul,
-        shift=spec.shift,
+        (Rows(dst, unit.rows, y.stride, width),),
+        operands=dict(
+            src_stride=work.together * stride,
+            heads=work.together,
+            head=head,
+            rows=unit.rows,
+            values_stride=values.stride,
+            values_tile=tokens,
+            count=tokens,
+            n=spec.head_dim,
+            dst_stride=y.stride,
+            mul=spec.mul,
+            shift=spec.shift,
+        ),
     )

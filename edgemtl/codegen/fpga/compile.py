@@ -24,8 +24,8 @@ def compile_segments(
 ) -> FpgaProgram:
     """Segments of every task whose memories on chip take at most ``budget`` bytes together (None: all there is).
 
-    The same input gives the same bytes. Raises BudgetError with the least that was achieved where the budget or a memory
-    of the board cannot hold, ConfigError for a layer too large for an operand of an instruction.
+    The same input gives the same bytes. Raises BudgetError with the least that was achieved where the budget or a
+    memory of the board cannot hold, ConfigError for a layer too large for an operand of an instruction.
     """
     least: BudgetError | None = None
     for share in SHARES:

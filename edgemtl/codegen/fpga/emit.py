@@ -39,6 +39,13 @@ def make_tensor(listing: Listing, what: str, region: str, rows: int, width: int,
     return Tensor(At(listing.buffer(what, region, rows * stride)), rows, width, itemsize, stride)
 
 
+def columns_of(listing: Listing, tensor: Tensor, columns: slice) -> Tensor:
+    """Some tiles of columns of all rows."""
+    tile = columns.start // listing.engine.array_columns
+    at = tensor.at.on(tile * tensor.itemsize)
+    return Tensor(at, tensor.rows, columns.stop - columns.start, tensor.itemsize, tensor.stride)
+
+
 def rows_of(tensor: Tensor, size: int | None = None) -> Rows:
     """What a word touches that goes over all rows; ``size`` granules of each, else all."""
     return Rows(tensor.at, tensor.rows, tensor.stride, tensor.stride if size is None else size)
@@ -87,20 +94,22 @@ def linear(
         places,
         (rows_of(x, granules(listing, x.width)), *added),
         written,
-        states,
-        src_stride=x.stride,
-        rows=y.rows,
-        k=x.width,
-        n=y.width,
-        dst_stride=y.stride,
-        dst_tile=size if tile is None else tile,
-        residual=int(add is not None),
-        slot=0 if slot is None else slot.entry + 1,
-        block=0 if slot is None else slot.block,
-        gather=int(slot is not None and slot.gather),
-        cached=int(slot is not None and slot.cached),
-        **ring,
-        **finish_operands(how, table),
+        operands=dict(
+            src_stride=x.stride,
+            rows=y.rows,
+            k=x.width,
+            n=y.width,
+            dst_stride=y.stride,
+            dst_tile=size if tile is None else tile,
+            residual=int(add is not None),
+            slot=0 if slot is None else slot.entry + 1,
+            block=0 if slot is None else slot.block,
+            gather=int(slot is not None and slot.gather),
+            cached=int(slot is not None and slot.cached),
+            **ring,
+            **finish_operands(how, table),
+        ),
+        states=states,
     )
 
 
@@ -120,13 +129,15 @@ def load(listing: Listing, window: str, line: int, step: int, y: Tensor, states:
             {"dst": part.at},
             (),
             (rows_of(part),),
-            (states, ()),
-            window=WINDOWS.index(window),
-            address=line + at * step,
-            step=step,
-            stride=min(part.stride, MOST_STRIDE),
-            rows=part.rows,
-            size=part.stride,
+            operands=dict(
+                window=WINDOWS.index(window),
+                address=line + at * step,
+                step=step,
+                stride=min(part.stride, MOST_STRIDE),
+                rows=part.rows,
+                size=part.stride,
+            ),
+            states=(states, ()),
         )
 
 
@@ -138,13 +149,15 @@ def store(listing: Listing, window: str, line: int, step: int, x: Tensor, states
             {"src": part.at},
             (rows_of(part),),
             (),
-            ((), states),
-            window=WINDOWS.index(window),
-            address=line + at * step,
-            step=step,
-            stride=min(part.stride, MOST_STRIDE),
-            rows=part.rows,
-            size=part.stride,
+            operands=dict(
+                window=WINDOWS.index(window),
+                address=line + at * step,
+                step=step,
+                stride=min(part.stride, MOST_STRIDE),
+                rows=part.rows,
+                size=part.stride,
+            ),
+            states=((), states),
         )
 
 
@@ -164,4 +177,3 @@ def lines_of(listing: Listing, tensor: Tensor) -> int:
 def place_operands(place: str, region: str, granule: int) -> dict[str, int]:
     """The two operands of a place."""
     return {f"{place}_region": REGIONS.index(region), place: granule}
-

@@ -1,7 +1,7 @@
 """Experts as words: the gate and the router block by block, then every expert over its whole queue.
 
-An expert's hidden rows and its results share one of the two score buffers, in turn. Experts of the early list are fetched
-whether they get tokens or not, and before the router knows; all others when it does.
+An expert's hidden rows and its results share one of the two score buffers, in turn. Experts of the early list are
+fetched whether they get tokens or not, and before the router knows; all others when it does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Slot, Tensor, make_tensor
-from edgemtl.codegen.fpga.layers import Weights, arrays, load_constants
+from edgemtl.codegen.fpga.layers import apply, linear_layer, load_constants
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights, route_constants
 from edgemtl.codegen.fpga.words import ROUTES, At
@@ -45,7 +45,7 @@ def emit_experts(site: Site, group: networks.Experts, early: tuple[int, ...], co
         _bring(site, bank, entry, early)
         _entry(site, group, bank, entry, x, pairs[entry % 2], (stream, low))
     site.open[stream.at.buffer] = low
-    site.homes[group.combine.outputs[0].buffer] = stream
+    site.homes[group.combine.output.buffer] = stream
 
 
 def load_route_constants(site: Site, group: networks.Experts, early: tuple[int, ...]) -> Tensor:
@@ -62,12 +62,11 @@ def _route(site: Site, group: networks.Experts, x: Tensor, early: int, constants
     room = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // q
     rows = min(room // stride, BLOCK_ROWS)
     at = At(listing.buffer("logits", "queries", room))
-    weights = Weights(site, linear_weights(listing.engine, arrays(gate)))
+    weights = linear_layer(site, gate.arrays)
     parts, turns = blocks(x.rows, rows), max(room // (stride * rows), 1)
     for i, (first, count) in enumerate(parts):
         y = Tensor(at.on(i % turns * rows * stride), count, gate.spec.n, 2, stride)
-        ring = weights.use(True, i == len(parts) - 1)
-        emit.linear(listing, x.part(first, count), y, ring, gate.spec.how, gate.spec.table)
+        apply(site, weights, x.part(first, count), y, gate.spec, (True, i == len(parts) - 1))
         _route_block(site, group, y, first, (i == 0, i == len(parts) - 1), early, constants)
 
 
@@ -86,19 +85,21 @@ def _route_block(
         {"src": logits.at, "from": constants.at},
         (emit.rows_of(logits), emit.rows_of(constants)),
         (),
-        ((), (ROUTES,)),
-        src_stride=logits.stride,
-        token=first,
-        rows=logits.rows,
-        experts=spec.experts,
-        k=spec.top_k,
-        normalize=int(spec.normalize),
-        threshold=spec.threshold,
-        cache=0,
-        lines=0,
-        early=early,
-        begin=int(ends[0]),
-        end=int(ends[1]),
+        operands=dict(
+            src_stride=logits.stride,
+            token=first,
+            rows=logits.rows,
+            experts=spec.experts,
+            k=spec.top_k,
+            normalize=int(spec.normalize),
+            threshold=spec.threshold,
+            cache=0,
+            lines=0,
+            early=early,
+            begin=int(ends[0]),
+            end=int(ends[1]),
+        ),
+        states=((), (ROUTES,)),
     )
 
 
@@ -107,7 +108,7 @@ def _bank(site: Site, group: networks.Experts) -> Bank:
     engine = site.listing.engine
     parts = []
     for step in (group.first, group.second):
-        held = arrays(step)
+        held = step.arrays
         slots = step.spec.slots
         table = held[3 * slots :]
         parts.append([linear_weights(engine, (*held[3 * s : 3 * s + 3], *table)) for s in range(slots)])
@@ -134,11 +135,13 @@ def _bring(site: Site, bank: Bank, entry: int, early: tuple[int, ...]) -> None:
     """The weights of an entry of the list: those of the early list by name, others when the router has made it."""
     if entry < len(early):
         site.listing.word(
-            "STREAM", {}, address=bank.line + early[entry] * bank.lines, lines=bank.lines, slot=0, stride=0, cached=0
+            "STREAM",
+            {},
+            operands=dict(address=bank.line + early[entry] * bank.lines, lines=bank.lines, slot=0, stride=0, cached=0),
         )
         return
     operands = {"address": bank.line, "lines": bank.lines, "slot": entry + 1, "stride": bank.lines, "cached": 0}
-    site.listing.word("STREAM", {}, (), (), ((ROUTES,), ()), **operands)
+    site.listing.word("STREAM", {}, (), (), operands=dict(**operands), states=((ROUTES,), ()))
 
 
 def _entry(
@@ -176,11 +179,8 @@ def combine(site: Site, y: Tensor, slot: Slot, target: tuple[Tensor, Tensor]) ->
         {"src": y.at, "high": high.at, "low": low.at},
         (emit.rows_of(y), *touched),
         touched,
-        ((ROUTES,), ()),
-        src_stride=y.stride,
-        rows=y.rows,
-        slot=slot.entry + 1,
-        block=slot.block,
-        width=y.width,
-        stride=high.stride,
+        operands=dict(
+            src_stride=y.stride, rows=y.rows, slot=slot.entry + 1, block=slot.block, width=y.width, stride=high.stride
+        ),
+        states=((ROUTES,), ()),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Tensor, make_tensor
 from edgemtl.codegen.fpga.site import Site
@@ -9,34 +11,65 @@ from edgemtl.codegen.fpga.weights import linear_weights, norm_constants, rows_co
 from edgemtl.codegen.fpga.words import At, Piece
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.ir import Array, View
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
+from edgemtl.tvm_bridge import specs_int8 as q
 
-STREAM_FINISH = Finish("int16")
+RING_PARTS = 8
+"""Weights of a word take at most this part of the ring."""
 
 
 class Weights:
-    """The weights of one layer in the parameters, brought into the ring for each use or once for all."""
+    """The weights of one layer in the parameters, brought into the ring for each use or once for all.
 
-    def __init__(self, site: Site, content: bytes) -> None:
+    They are cut by columns: a word holds its part of the ring until it ends, and what follows is fetched meanwhile.
+    """
+
+    def __init__(self, site: Site, pack: Callable[[slice], bytes], width: int) -> None:
         self._site = site
-        self.line = site.listing.parameters.add(content)
-        self.lines = len(content) // LINE_BYTES
-        self._piece: Piece | None = None
+        whole = pack(slice(0, width))
+        wide = site.listing.engine.array_columns
+        tiles = -(-width // wide)
+        count = max(-(-len(whole) // (site.limits.ring_lines * LINE_BYTES // RING_PARTS)), 1)
+        self.columns = [slice(a * wide, min((a + n) * wide, width)) for a, n in blocks(tiles, max(tiles // count, 1))]
+        contents = [pack(part) for part in self.columns] if len(self.columns) > 1 else [whole]
+        self._lines = [(site.listing.parameters.add(c), len(c) // LINE_BYTES) for c in contents]
+        self._pieces: list[Piece] = []
 
-    def use(self, held: bool, last: bool) -> dict[str, int]:
-        """The ring's operands of a word; with ``held`` the weights stay until the ``last`` use."""
-        if self._piece is None:
-            self._piece = self._site.listing.stream(self.line, self.lines)
-        piece, ends = self._piece, last or not held
-        if ends:
-            self._piece = None
-        return self._site.listing.use(piece, ends)
+    @property
+    def lines(self) -> int:
+        """Lines of the ring that all of it takes."""
+        return sum(lines for _, lines in self._lines)
+
+    def uses(self, held: bool, last: bool) -> Iterator[tuple[slice, dict[str, int]]]:
+        """The columns of each word and its ring operands; with ``held`` all weights stay until the ``last`` use."""
+        listing = self._site.listing
+        if held and not self._pieces:
+            self._pieces = [listing.stream(*part) for part in self._lines]
+        for index, (columns, part) in enumerate(zip(self.columns, self._lines, strict=True)):
+            piece = self._pieces[index] if held else listing.stream(*part)
+            yield columns, listing.use(piece, last or not held)
+        if last:
+            self._pieces = []
 
 
-def arrays(step: Step) -> tuple[Array, ...]:
-    """The constants of a step."""
-    return tuple(constant.array for constant in step.constants)
+def linear_layer(site: Site, layer: tuple[Array, ...], part: slice | None = None) -> Weights:
+    """The weights of a LINEAR layer, or of some of its columns."""
+    first, last = (0, layer[0].shape[1]) if part is None else (part.start, part.stop)
+
+    def pack(columns: slice) -> bytes:
+        return linear_weights(site.listing.engine, layer, slice(first + columns.start, first + columns.stop))
+
+    return Weights(site, pack, last - first)
+
+
+def apply(
+    site: Site, weights: Weights, x: Tensor, y: Tensor, spec: q.QLinearSpec, stays: tuple[bool, bool], add: bool = False
+) -> None:
+    """LINEAR of rows, ``stays``: whether the weights are held and whether this is their last use."""
+    for columns, ring in weights.uses(*stays):
+        part = emit.columns_of(site.listing, y, columns)
+        emit.linear(site.listing, x, part, ring, spec.how, spec.table, add=part if add else None)
 
 
 def fits_ring(site: Site, *weights: Weights) -> bool:
@@ -48,24 +81,24 @@ def emit_patch(site: Site, group: networks.Patch) -> None:
     """Positions first, onto which the patches' products are added."""
     listing, step = site.listing, group.embed
     spec, engine = step.spec, site.listing.engine
-    weight, bias, scale, table = arrays(step)
+    weight, bias, scale, table = step.arrays
     stream = make_tensor(listing, "stream", "residual", spec.leading + spec.patches, spec.n, 2)
     content = rows_constants(engine, table)
     emit.load(listing, "parameters", listing.parameters.add(content), emit.lines_of(listing, stream), stream)
-    patches = _patches(site, step)
-    weights = Weights(site, linear_weights(engine, (weight, bias, scale)))
+    patches = _patches(site, step.inputs[0])
+    weights = linear_layer(site, (weight, bias, scale))
     parts = blocks(spec.patches, BLOCK_ROWS)
     held = fits_ring(site, weights)
+    as_linear = q.QLinearSpec(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
     for i, (first, rows) in enumerate(parts):
         y = stream.part(spec.leading + first, rows)
-        ring = weights.use(held, i == len(parts) - 1)
-        emit.linear(listing, patches.part(first, rows), y, ring, STREAM_FINISH, False, add=y)
-    site.homes[step.outputs[0].buffer] = stream
+        apply(site, weights, patches.part(first, rows), y, as_linear, (held, i == len(parts) - 1), add=True)
+    site.homes[step.output.buffer] = stream
 
 
-def _patches(site: Site, step: Step) -> Tensor:
+def _patches(site: Site, view: View) -> Tensor:
     """The patches from memory, in the hidden region: nothing else is there yet."""
-    listing, held = site.listing, site.stored[step.inputs[0].buffer]
+    listing, held = site.listing, site.stored[view.buffer]
     patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
     lines = held.pitch // LINE_BYTES
     for first, rows in blocks(held.rows, BLOCK_ROWS):
@@ -87,22 +120,24 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
             {"src": source.at, "dst": target.at, "from": target.at if constants is None else constants.at},
             (emit.rows_of(source), *read),
             (emit.rows_of(target),),
-            src_stride=source.stride,
-            dst_stride=target.stride,
-            rows=rows,
-            width=spec.dim,
-            epsilon=spec.epsilon,
-            mul=spec.mul,
-            shift=spec.shift,
-            parameters=int(constants is not None),
+            operands=dict(
+                src_stride=source.stride,
+                dst_stride=target.stride,
+                rows=rows,
+                width=spec.dim,
+                epsilon=spec.epsilon,
+                mul=spec.mul,
+                shift=spec.shift,
+                parameters=int(constants is not None),
+            ),
         )
     site.open.pop(x.at.buffer, None)
-    site.homes[step.outputs[0].buffer] = y
+    site.homes[step.output.buffer] = y
 
 
 def load_norm_constants(site: Site, group: networks.Norm) -> Tensor | None:
     """Halvings and offsets on chip; None where all are 0."""
-    held = arrays(group.norm)
+    held = group.norm.arrays
     if not any(part.any() for part in held):
         return None
     return load_constants(site, norm_constants(site.listing.engine, *held))
@@ -122,8 +157,7 @@ def emit_mlp(site: Site, group: networks.Mlp) -> None:
     listing, first, second = site.listing, group.first, group.second
     x, stream = site.tensor(first.inputs[0]), site.tensor(second.inputs[1])
     site.settle_all(stream)
-    up = Weights(site, linear_weights(listing.engine, arrays(first)))
-    down = Weights(site, linear_weights(listing.engine, arrays(second)))
+    up, down = linear_layer(site, first.arrays), linear_layer(site, second.arrays)
     held = fits_ring(site, up, down)
     row = emit.granules(listing, first.spec.n) * listing.engine.array_columns
     most = min(site.limits.accumulator_rows, site.limits.hidden // (2 * row))
@@ -131,8 +165,6 @@ def emit_mlp(site: Site, group: networks.Mlp) -> None:
     pair = [make_tensor(listing, "mlp", "hidden", parts[0][1] + 1, first.spec.n) for _ in parts[:2]]
     for i, (at, rows) in enumerate(parts):
         last, hidden = i == len(parts) - 1, pair[i % 2].part(0, rows)
-        ring = up.use(held, last)
-        emit.linear(listing, x.part(at, rows), hidden, ring, first.spec.how, first.spec.table)
-        y = stream.part(at, rows)
-        emit.linear(listing, hidden, y, down.use(held, last), second.spec.how, second.spec.table, add=y)
-    site.homes[second.outputs[0].buffer] = stream
+        apply(site, up, x.part(at, rows), hidden, first.spec, (held, last))
+        apply(site, down, hidden, stream.part(at, rows), second.spec, (held, last), add=True)
+    site.homes[second.output.buffer] = stream

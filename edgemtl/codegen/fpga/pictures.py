@@ -1,7 +1,7 @@
 """Convolutions of a head as words: rows of pixels come from memory, are enlarged on chip, and go back as soon as made.
 
-Nothing of an image is whole on chip but the first one, which LayerNorm leaves there: a block of output rows needs the rows
-around it, in a ring of rows, while the rows of the next block are made.
+Nothing of an image is whole on chip but the first one, which LayerNorm leaves there: a block of output rows needs the
+rows around it, in a ring of rows, while the rows of the next block are made.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
-from edgemtl.codegen.fpga.emit import Tensor, make_tensor
-from edgemtl.codegen.fpga.layers import Weights, arrays, fits_ring
+from edgemtl.codegen.fpga.emit import Tensor
+from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site, Stored
-from edgemtl.codegen.fpga.weights import conv_weights, linear_weights
-from edgemtl.codegen.fpga.words import At, Buffer
+from edgemtl.codegen.fpga.weights import conv_weights
+from edgemtl.codegen.fpga.words import At, Buffer, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.lowering.ir import Array
 from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QLinearSpec
 
 MOST_BLOCK_ROWS = 62
@@ -45,7 +46,7 @@ class Rowed:
             y += count
         return made
 
-    def touched(self, first: int, last: int) -> tuple[emit.Rows, ...]:
+    def touched(self, first: int, last: int) -> tuple[Rows, ...]:
         """The same as what a word reads or writes."""
         return tuple(emit.rows_of(piece) for piece in self.pieces(first, last))
 
@@ -77,12 +78,19 @@ def emit_picture(site: Site, group: networks.Picture, on_chip: bool) -> None:
     """All words of one layer over an image; ``on_chip``: its source lies there whole."""
     shape = _shape(site, group, on_chip)
     high, low = _sources(site, group, shape, on_chip)
-    conv = Weights(site, conv_weights(site.listing.engine, arrays(group.conv)))
-    pixels = None
-    if group.pixels is not None:
-        pixels = Weights(site, linear_weights(site.listing.engine, arrays(group.pixels)))
+    conv = _conv_layer(site, group.conv.arrays)
+    pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays)
     writer = _Writer(site, group, shape, high, low, conv, pixels)
     writer.write()
+
+
+def _conv_layer(site: Site, layer: tuple[Array, ...]) -> Weights:
+    kernel, *rest = layer
+
+    def pack(columns: slice) -> bytes:
+        return conv_weights(site.listing.engine, (kernel[columns], rest[0][columns], rest[1][columns], *rest[2:]))
+
+    return Weights(site, pack, len(kernel))
 
 
 def _shape(site: Site, group: networks.Picture, on_chip: bool) -> Shape:
@@ -93,20 +101,23 @@ def _shape(site: Site, group: networks.Picture, on_chip: bool) -> Shape:
     logits = 0 if pixels is None else _granules(site, pixels.n, pixels.how.dtype)
     fixed = (conv, pixels, group.enlarge is not None, source, made, logits)
     most = min(site.limits.accumulator_rows // conv.width, MOST_BLOCK_ROWS, conv.height)
+    missing = None
     for rows in range(most, 0, -1):
         shape = Shape(*fixed, rows)
-        if not _missing(site, shape, on_chip):
+        missing = _missing(site, shape, on_chip)
+        if missing is None:
             return shape
-    what, needed, there = _missing(site, Shape(*fixed, 1), on_chip)
+    assert missing is not None
+    what, needed, there = missing
     hint = "allow more memory on chip, or take a board with more"
-    raise BudgetError(f"{group.conv.origin[0]}: {what} of one row", needed, there, hint)
+    raise BudgetError(f"{group.conv.step.origin[0]}: {what} of one row", needed, there, hint)
 
 
 def _granules(site: Site, channels: int, dtype: str) -> int:
     return emit.granules(site.listing, channels) * (2 if dtype == "int16" else 1)
 
 
-def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | tuple[()]:
+def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | None:
     """What does not fit, with the bytes it needs and those there are; nothing where all does."""
     q, width = site.listing.engine.array_columns, shape.conv.width
     needs = [("results", 2 * shape.block * width * (shape.made + shape.logits) * q, site.limits.pictures)]
@@ -114,17 +125,16 @@ def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | 
         needs.append(("rows", shape.high_wrap * width * shape.source * q, site.limits.hidden))
     if shape.enlarge:
         needs.append(("rows to enlarge", shape.low_wrap * width // 2 * shape.source * q, site.limits.pictures // 2))
-    return next((need for need in needs if need[1] > need[2]), ())
+    return next((need for need in needs if need[1] > need[2]), None)
 
 
 def _sources(site: Site, group: networks.Picture, shape: Shape, on_chip: bool) -> tuple[Rowed, Rowed | None]:
     """Where a block's rows lie, and where the rows to enlarge do."""
     listing, conv = site.listing, shape.conv
-    first = group.conv if group.enlarge is None else group.enlarge
     whole = None
     if on_chip:
-        home = site.homes[first.inputs[0].buffer]
-        spec = first.spec
+        home = site.homes[group.source.buffer]
+        spec = (group.conv if group.enlarge is None else group.enlarge).spec
         whole = Rowed(home.at, spec.height, spec.width, home.stride)
         if not shape.enlarge:
             return whole, None
@@ -153,8 +163,8 @@ class _Writer:
         self.site, self.group, self.shape, self.high, self.low = site, group, shape, high, low
         self.conv, self.pixels = conv, pixels
         self.held = fits_ring(site, conv, *(() if pixels is None else (pixels,)))
-        first = group.conv if group.enlarge is None else group.enlarge
-        self.source = site.stored.get(first.inputs[0].buffer) if first.inputs[0].buffer not in site.homes else None
+        name = group.source.buffer
+        self.source = None if name in site.homes else site.stored[name]
         self.loaded = self.made = 0
         self.height = shape.conv.height
         self.blocks = range(0, self.height, shape.block)
@@ -175,7 +185,7 @@ class _Writer:
     def _target(self) -> Stored:
         """Where results go: the last step's buffer, in memory."""
         step = self.group.conv if self.group.pixels is None else self.group.pixels
-        view, shape = step.outputs[0], self.shape
+        view, shape = step.output, self.shape
         size = (shape.logits or shape.made) * self.site.listing.engine.array_columns
         window = "output" if view.buffer in self.site.outgoing else "scratch"
         pixels = self.height * shape.conv.width
@@ -227,13 +237,15 @@ class _Writer:
             {"src": low.at, "dst": high.at},
             reads,
             high.touched(first, reach),
-            src_wrap=low.wrap,
-            width=low.width,
-            height=self.height // 2,
-            stride=low.stride,
-            first=first,
-            rows=reach - first,
-            dst_wrap=high.wrap,
+            operands=dict(
+                src_wrap=low.wrap,
+                width=low.width,
+                height=self.height // 2,
+                stride=low.stride,
+                first=first,
+                rows=reach - first,
+                dst_wrap=high.wrap,
+            ),
         )
         self.made = reach
 
@@ -245,32 +257,41 @@ class _Writer:
             spec = self.group.pixels.spec
             size = 2 if spec.how.dtype == "int16" else 1
             y = Tensor(At(logits), made.rows, spec.n, size, self.shape.logits)
-            emit.linear(self.site.listing, made, y, self.pixels.use(self.held, last), spec.how, spec.table)
+            apply(self.site, self.pixels, made, y, spec, (self.held, last))
             made = y
         self._store(made, first, rows)
 
     def _convolve(self, at: At, first: int, rows: int, last: bool) -> Tensor:
         conv, shape = self.shape.conv, self.shape
         y = Tensor(at, rows * conv.width, conv.cout, 2 if conv.how.dtype == "int16" else 1, shape.made)
+        for columns, ring in self.conv.uses(self.held, last):
+            part = emit.columns_of(self.site.listing, y, columns)
+            self._convolve_part(part, first, rows, ring)
+        return y
+
+    def _convolve_part(self, y: Tensor, first: int, rows: int, ring: dict[str, int]) -> None:
+        conv = self.shape.conv
+        tiles = emit.granules(self.site.listing, y.width) * y.itemsize
         self.site.listing.word(
             "CONV",
-            {"src": self.high.at, "dst": at},
+            {"src": self.high.at, "dst": y.at},
             self.high.touched(max(first - 1, 0), min(first + rows + 1, self.height)),
-            (emit.rows_of(y),),
-            wrap=self.high.wrap,
-            width=conv.width,
-            height=conv.height,
-            first=first,
-            rows=rows,
-            k=conv.cin,
-            n=conv.cout,
-            src_stride=self.high.stride,
-            dst_stride=shape.made,
-            pad=conv.zero,
-            **self.conv.use(self.held, last),
-            **emit.finish_operands(conv.how, conv.table),
+            (emit.rows_of(y, tiles),),
+            operands=dict(
+                wrap=self.high.wrap,
+                width=conv.width,
+                height=conv.height,
+                first=first,
+                rows=rows,
+                k=conv.cin,
+                n=y.width,
+                src_stride=self.high.stride,
+                dst_stride=y.stride,
+                pad=conv.zero,
+                **ring,
+                **emit.finish_operands(conv.how, conv.table),
+            ),
         )
-        return y
 
     def _store(self, made: Tensor, first: int, rows: int) -> None:
         width = self.shape.conv.width

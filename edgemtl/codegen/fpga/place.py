@@ -34,7 +34,9 @@ def place(words: Sequence[Word], capacities: Mapping[str, int], granule: int, wh
             held = rows.at.buffer
             found[held.name] = held
             lives[held.name] = (lives.get(held.name, (index, 0))[0], index)
-    plans = {region: _plan(words, [b for b in found.values() if b.region == region], granule, lives) for region in REGIONS}
+    plans = {
+        region: _plan(words, [b for b in found.values() if b.region == region], granule, lives) for region in REGIONS
+    }
     for region, made in plans.items():
         if made.arena_bytes > capacities[region]:
             hint = "take a board with larger buffers, or a smaller model"
@@ -43,9 +45,7 @@ def place(words: Sequence[Word], capacities: Mapping[str, int], granule: int, wh
     return Placement(addresses, plans, lives, tuple(found.values()))
 
 
-def _plan(
-    words: Sequence[Word], buffers: Sequence[Buffer], granule: int, lives: Mapping[str, tuple[int, int]]
-) -> Plan:
+def _plan(words: Sequence[Word], buffers: Sequence[Buffer], granule: int, lives: Mapping[str, tuple[int, int]]) -> Plan:
     sizes = [schedule.Buffer(held.name, held.granules * granule) for held in buffers]
     timeline = {held.name: schedule.Lifetime(*lives[held.name]) for held in buffers}
     plan = schedule.plan(sizes, [timeline])

@@ -20,6 +20,7 @@ from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View
 from edgemtl.schedule.tiling import Limits
+from edgemtl.tvm_bridge import specs_int8 as q
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ def write_segment(
     early: Mapping[str, tuple[int, ...]],
     what: str,
 ) -> Segment:
-    """The stream of ``groups``. Raises BudgetError where memory on chip is too small, ConfigError where a counter is."""
+    """The stream of ``groups``.
+
+    Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
+    """
     listing = Listing(engine, limits.ring_lines, parameters)
     site = Site(listing, limits, early, outgoing)
     inputs = [_reserve_input(site, view) for view in incoming]
@@ -89,7 +93,7 @@ def write_segment(
         placement=placement,
         ring_bytes=limits.ring_lines * LINE_BYTES,
         steps=tuple(step for group in groups for step in networks.steps_of(group)),
-        early=tuple(early.get(group.gate.outputs[0].buffer, ()) for group in experts),
+        early=tuple(early.get(group.gate.output.buffer, ()) for group in experts),
         routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in experts),
     )
 
@@ -125,7 +129,7 @@ def _load_constants(site: Site, group: networks.Group) -> Tensor | None:
 
 def early_of(site: Site, group: networks.Experts) -> tuple[int, ...]:
     """The experts fetched before the gate of ``group`` has decided."""
-    return site.early.get(group.gate.outputs[0].buffer, ())
+    return site.early.get(group.gate.output.buffer, ())
 
 
 def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> None:
@@ -142,8 +146,7 @@ def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> 
             assert constants is not None
             emit_experts(site, group, early_of(site, group), constants)
         case networks.Picture():
-            first = group.conv if group.enlarge is None else group.enlarge
-            emit_picture(site, group, first.inputs[0].buffer in site.homes)
+            emit_picture(site, group, group.source.buffer in site.homes)
 
 
 def _keep_outgoing(site: Site, group: networks.Group) -> None:
@@ -173,18 +176,16 @@ def describe(group: networks.Group) -> SegmentLayer:
 
 def macs_of(step: Step) -> int:
     """Products of one step; experts count every (token, k), as the model does."""
-    spec = step.spec
-    match type(spec).__name__:
-        case "QPatchEmbedSpec":
-            return int(spec.patches * spec.k * spec.n)  # type: ignore[attr-defined]
-        case "QLinearSpec":
-            return int(spec.rows * spec.k * spec.n)  # type: ignore[attr-defined]
-        case "QAttentionSpec":
-            return int(2 * spec.heads * spec.tokens**2 * spec.head_dim)  # type: ignore[attr-defined]
-        case "QExpertSpec":
-            return int(spec.tokens * spec.top_k * spec.k * spec.n)  # type: ignore[attr-defined]
-        case "QConv2dSpec":
-            taps = spec.kernel[0] * spec.kernel[1]  # type: ignore[attr-defined]
-            return int(spec.out_height * spec.out_width * taps * spec.cin * spec.cout)  # type: ignore[attr-defined]
+    match step.spec:
+        case q.QPatchEmbedSpec() as spec:
+            return spec.patches * spec.k * spec.n
+        case q.QLinearSpec() as spec:
+            return spec.rows * spec.k * spec.n
+        case q.QAttentionSpec() as spec:
+            return 2 * spec.heads * spec.tokens**2 * spec.head_dim
+        case q.QExpertSpec() as spec:
+            return spec.tokens * spec.top_k * spec.k * spec.n
+        case q.QConv2dSpec() as spec:
+            return spec.out_height * spec.out_width * spec.kernel[0] * spec.kernel[1] * spec.cin * spec.cout
         case _:
             return 0

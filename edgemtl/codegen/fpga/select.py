@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgemtl.codegen.fpga import networks as nets
+from edgemtl.codegen.fpga.networks import of
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
 from edgemtl.tvm_bridge import specs_int8 as q
 
-MOST_K = 8191
 MOST_EXPERTS = 256
+MOST_CHOICES = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Uses:
 
 def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     """The steps in order, as groups and as what is left."""
-    uses, made, at = Uses(steps), [], 0
+    uses, at = Uses(steps), 0
+    made: list[nets.Group | Left] = []
     while at < len(steps):
         found = next((group for match in MATCHERS if (group := match(steps, at, engine, uses))), None)
         if found is None:
@@ -50,13 +53,16 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
 
 
-def _specs(steps: Sequence[Step], at: int, *kinds: type) -> tuple[Step, ...] | None:
-    """The next steps where they are of these kinds and each one reads what the one before wrote."""
+def _take(steps: Sequence[Step], at: int, *kinds: type) -> tuple[Step, ...] | None:
+    """The next steps, where they are of these kinds."""
     part = tuple(steps[at : at + len(kinds)])
-    if len(part) < len(kinds) or not all(isinstance(s.spec, kind) for s, kind in zip(part, kinds, strict=True)):
-        return None
-    chained = all(a.outputs[0].buffer in {v.buffer for v in b.inputs} for a, b in zip(part, part[1:], strict=False))
-    return part if chained else None
+    fits = len(part) == len(kinds) and all(isinstance(s.spec, kind) for s, kind in zip(part, kinds, strict=True))
+    return part if fits else None
+
+
+def _chained(part: Sequence[Step]) -> bool:
+    """Whether each step reads first what the one before wrote."""
+    return all(a.outputs[0].buffer == b.inputs[0].buffer for a, b in pairwise(part))
 
 
 def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
@@ -73,64 +79,66 @@ def _in_place(step: Step, at: int, uses: Uses) -> bool:
 
 def match_patch(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Patches that come as bytes."""
-    part = _specs(steps, at, q.QPatchEmbedSpec)
-    return nets.Patch(*part) if part and part[0].spec.k <= MOST_K else None
+    part = _take(steps, at, q.QPatchEmbedSpec)
+    return nets.Patch(of(part[0], q.QPatchEmbedSpec)) if part else None
 
 
 def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """Rows as wide as LayerNorm takes."""
-    part = _specs(steps, at, q.QLayerNormSpec)
-    return nets.Norm(*part) if part else None
+    """LayerNorm."""
+    part = _take(steps, at, q.QLayerNormSpec)
+    return nets.Norm(of(part[0], q.QLayerNormSpec)) if part else None
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """qkv, attention, and the layer that adds to the residual."""
-    part = _specs(steps, at, q.QLinearSpec, q.QAttentionSpec, q.QLinearSpec)
-    if not part or not _inner(part, at, uses):
+    part = _take(steps, at, q.QLinearSpec, q.QAttentionSpec, q.QLinearSpec)
+    if not part or not _chained(part) or not _inner(part, at, uses):
         return None
-    qkv, attention, out = part
+    qkv, out = of(part[0], q.QLinearSpec), of(part[2], q.QLinearSpec)
     plain = not qkv.spec.table and not qkv.spec.residual and qkv.spec.how.dtype == "int8" and out.spec.residual
-    return nets.Attention(*part) if plain and _in_place(out, at + 2, uses) else None
+    fits = plain and _in_place(out.step, at + 2, uses)
+    return nets.Attention(qkv, of(part[1], q.QAttentionSpec), out) if fits else None
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Two layers, the second of which adds to the residual."""
-    part = _specs(steps, at, q.QLinearSpec, q.QLinearSpec)
-    if not part or not _inner(part, at, uses):
+    part = _take(steps, at, q.QLinearSpec, q.QLinearSpec)
+    if not part or not _chained(part) or not _inner(part, at, uses):
         return None
-    first, second = part
+    first, second = of(part[0], q.QLinearSpec), of(part[1], q.QLinearSpec)
     fits = first.spec.how.dtype == "int8" and not first.spec.residual and second.spec.residual
-    return nets.Mlp(*part) if fits and _in_place(second, at + 1, uses) else None
+    return nets.Mlp(first, second) if fits and _in_place(second.step, at + 1, uses) else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Gate, router, experts of two layers, combined with the residual."""
-    kinds = (q.QLinearSpec, q.QRouterSpec, q.QExpertSpec, q.QExpertSpec, q.QCombineSpec)
-    part = tuple(steps[at : at + len(kinds)])
-    if len(part) < len(kinds) or not all(isinstance(s.spec, kind) for s, kind in zip(part, kinds, strict=True)):
+    part = _take(steps, at, q.QLinearSpec, q.QRouterSpec, q.QExpertSpec, q.QExpertSpec, q.QCombineSpec)
+    if not part or not _inner(part, at, uses):
         return None
-    gate, router, first, second, combine = part
-    right = gate.inputs[0].sees_as(first.inputs[0]) and first.spec.gather and not second.spec.gather
-    fits = right and combine.spec.residual and router.spec.experts <= MOST_EXPERTS and _inner(part, at, uses)
-    return nets.Experts(*part) if fits and _in_place(combine, at + 4, uses) else None
+    gate, router, combine = of(part[0], q.QLinearSpec), of(part[1], q.QRouterSpec), of(part[4], q.QCombineSpec)
+    first, second = of(part[2], q.QExpertSpec), of(part[3], q.QExpertSpec)
+    chained = gate.output.buffer == router.inputs[0].buffer and first.output.buffer == second.inputs[0].buffer
+    right = chained and gate.inputs[0].sees_as(first.inputs[0]) and first.spec.gather and not second.spec.gather
+    small = router.spec.experts <= MOST_EXPERTS and router.spec.top_k <= MOST_CHOICES
+    fits = right and small and combine.spec.residual and _in_place(combine.step, at + 4, uses)
+    return nets.Experts(gate, router, first, second, combine) if fits else None
 
 
 def match_picture(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Perhaps an enlargement, a convolution, perhaps a layer of its pixels."""
-    enlarge = steps[at] if isinstance(steps[at].spec, q.QBilinearSpec) else None
+    enlarge = of(steps[at], q.QBilinearSpec) if isinstance(steps[at].spec, q.QBilinearSpec) else None
     start = at + (enlarge is not None)
-    if start >= len(steps) or not _conv_fits(steps[start], engine):
+    part = _take(steps, start, q.QConv2dSpec)
+    if not part or conv_reason(of(part[0], q.QConv2dSpec).spec, engine):
         return None
-    conv, pixels = steps[start], None
-    behind = steps[start + 1] if start + 1 < len(steps) else None
-    if behind is not None and isinstance(behind.spec, q.QLinearSpec) and behind.inputs[0].buffer == conv.outputs[0].buffer:
-        pixels = behind if not behind.spec.residual and _inner((conv, behind), start, uses) else None
-    group = nets.Picture(enlarge, conv, pixels)
-    return group if _inner(nets.steps_of(group), at, uses) else None
-
-
-def _conv_fits(step: Step, engine: Engine) -> bool:
-    return isinstance(step.spec, q.QConv2dSpec) and not conv_reason(step.spec, engine)
+    pixels = None
+    pair = _take(steps, start, q.QConv2dSpec, q.QLinearSpec)
+    if pair and _chained(pair) and _inner(pair, start, uses):
+        behind = of(pair[1], q.QLinearSpec)
+        pixels = None if behind.spec.residual else behind
+    group = nets.Picture(enlarge, of(part[0], q.QConv2dSpec), pixels)
+    inside = nets.steps_of(group)
+    return group if _chained(inside) and _inner(inside, at, uses) else None
 
 
 MATCHERS: tuple[Matcher, ...] = (

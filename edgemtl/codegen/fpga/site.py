@@ -37,9 +37,10 @@ class Stored:
 
 @dataclass
 class Site:
-    """``homes``: rows on chip by buffer of the steps. ``stored``: rows in memory. ``open``: lower halves of sums whose
-    upper halves are a home. ``early``: by a gate's output, the experts that are fetched before it has decided. ``outgoing``: buffers that somebody outside
-    the segment reads.
+    """``homes``: rows on chip by buffer of the steps. ``stored``: rows in memory.
+
+    ``open``: lower halves of sums whose upper halves are a home. ``early``: by a gate's output, the experts that are
+    fetched before it has decided. ``outgoing``: buffers that somebody outside the segment reads.
     """
 
     listing: Listing
@@ -106,4 +107,4 @@ def sums(listing: Listing, name: str, high: Tensor, low: Tensor) -> None:
     reads = touched[:1] if name == "OPEN" else touched
     writes = touched if name == "OPEN" else touched[:1]
     places = {"high": high.at, "low": low.at}
-    listing.word(name, places, reads, writes, stride=high.stride, rows=high.rows, width=high.width)
+    listing.word(name, places, reads, writes, operands=dict(stride=high.stride, rows=high.rows, width=high.width))

@@ -1,8 +1,8 @@
 """Which words wait for which: from what each reads and writes, to the fewest tokens that keep program order's meaning.
 
-A word must not run before another one ends that writes what it reads, or reads or writes what it writes. Words of one unit
-keep their order anyway, except that the matrix unit begins a word while results of the one before are still on their way.
-For each pair of units only the last word waited for counts, and only where no other token says as much already.
+A word must not run before another one ends that writes what it reads, or reads or writes what it writes. Words of one
+unit keep their order anyway, except that the matrix unit begins a word while results of the one before are still on
+their way. For each pair of units only the last word waited for counts, and only where no other token says as much.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A stream while it is written: words whose places are buffers, what they read and write, and the weight ring's content.
+"""A stream while it is written: words whose places are buffers, what they read and write, and what the ring holds.
 
-Words are in program order: executed one after the other in that order they give the right answer. Where buffers lie and
-which tokens make units keep to it is decided afterwards, from what each word reads and writes.
+Words are in program order: executed one after the other in that order they give the right answer. Where buffers lie
+and which tokens make units keep to it is decided afterwards, from what each word reads and writes.
 """
 
 from __future__ import annotations
@@ -119,15 +119,16 @@ class Listing:
         places: Mapping[str, At],
         reads: tuple[Rows, ...] = (),
         writes: tuple[Rows, ...] = (),
+        *,
+        operands: Mapping[str, int],
         states: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
-        **operands: int,
     ) -> None:
         """Append a word; ``states`` are those it reads and those it writes."""
         self.words.append(Word(name, self.layer, operands, places, reads, writes, *states))
 
     def stream(self, line: int, lines: int) -> Piece:
         """Weights into the ring."""
-        self.word("STREAM", {}, address=line, lines=lines, slot=0, stride=0, cached=0)
+        self.word("STREAM", {}, operands=dict(address=line, lines=lines, slot=0, stride=0, cached=0))
         return self.take(line, lines)
 
     def take(self, line: int, lines: int) -> Piece:

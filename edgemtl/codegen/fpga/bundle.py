@@ -1,0 +1,112 @@
+"""A compiled FPGA program as a bundle's manifest entries and members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from edgemtl.codegen import cpu
+from edgemtl.codegen.fpga.host import HostProgram
+from edgemtl.codegen.fpga.place import Placement
+from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask
+from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.codegen.fpga.site import Stored
+from edgemtl.codegen.fpga.words import Buffer
+from edgemtl.hw.isa import engine_digest
+
+
+def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, Any]:
+    """The "program" and "weights" entries of a bundle's manifest."""
+    made = {task.task: task for task in hosts[0].cpu.tasks}
+    granule = program.spec.engine.array_columns
+    entry = {
+        "device": "fpga",
+        "precision": "int8",
+        "board": asdict(program.spec),
+        "engine": f"{engine_digest(program.spec.engine):016x}",
+        "share": program.share,
+        "on_chip": program.on_chip,
+        "parameters_bytes": len(program.parameters),
+        "hosts": [_host_entry(host) for host in hosts],
+        "tasks": {task.task: _task_entry(task, made[task.task], granule) for task in program.tasks},
+    }
+    return {"program": entry, "weights": []}
+
+
+def sections(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
+    """The bundle's members that hold the program, by name."""
+    made = {"weights.bin": program.parameters}
+    for host in hosts:
+        made |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
+    for task in program.tasks:
+        for index, segment in enumerate(task.segments):
+            path = _path(task.task, index)
+            made[f"{path}.stream"] = segment.stream
+            made[f"{path}.layers"] = np.asarray(segment.layer, "<u2").tobytes()
+    return made
+
+
+def _path(task: str, index: int) -> str:
+    return f"streams/{task}/{index}"
+
+
+def _library(host: HostProgram) -> str:
+    return f"program/host_{host.name}.so"
+
+
+def _weights(host: HostProgram) -> str:
+    return f"program/host_{host.name}.bin"
+
+
+def _host_entry(host: HostProgram) -> dict[str, Any]:
+    described = cpu.to_manifest(host.cpu)
+    return {
+        "name": host.name,
+        "cpu": described["program"] | {"library": _library(host)},
+        "weights": _weights(host),
+        "tensors": described["weights"],
+        "handovers": {task: [asdict(item) for item in held] for task, held in host.handovers.items()},
+    }
+
+
+def _task_entry(task: FpgaTask, made: cpu.TaskProgram, granule: int) -> dict[str, Any]:
+    return {
+        "steps": len(made.steps),
+        "output": {"shape": list(made.output_shape), "dtype": made.output_dtype},
+        "segments": [_segment_entry(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)],
+        "left": [asdict(step) for step in task.left],
+    }
+
+
+def _segment_entry(segment: Segment, path: str, granule: int) -> dict[str, Any]:
+    return {
+        "stream": f"{path}.stream",
+        "layer_index": f"{path}.layers",
+        "layers": [asdict(layer) for layer in segment.layers],
+        "inputs": [_rows_entry(held) for held in segment.inputs],
+        "outputs": [_rows_entry(held) for held in segment.outputs],
+        "windows": dict(segment.windows),
+        "early": [list(experts) for experts in segment.early],
+        "routing": [dict(zip(("tokens", "top_k", "experts"), held, strict=True)) for held in segment.routing],
+        "regions": [_region_entry(segment.placement, region, granule) for region in segment.placement.plans],
+    }
+
+
+def _rows_entry(held: Stored) -> Mapping[str, Any]:
+    return {name: getattr(held, name) for name in ("buffer", "line", "rows", "width", "dtype", "pitch")}
+
+
+def _region_entry(placement: Placement, region: str, granule: int) -> dict[str, Any]:
+    plan = placement.plans[region]
+    buffers = [_buffer_entry(placement, buffer, granule) for buffer in placement.buffers if buffer.region == region]
+    sizes = {"arena_bytes": plan.arena_bytes, "lower_bound_bytes": plan.lower_bound_bytes}
+    return {"name": region, **sizes, "buffers": buffers}
+
+
+def _buffer_entry(placement: Placement, buffer: Buffer, granule: int) -> dict[str, Any]:
+    first, last = placement.lives[buffer.name]
+    sizes = {"offset": placement.plans[buffer.region].offsets[buffer.name], "bytes": buffer.granules * granule}
+    return {"name": buffer.name, **sizes, "first": first, "last": last}
