@@ -77,17 +77,15 @@ def _prepare(site: Site, spec: QAttentionSpec, x: Tensor, qkv: tuple[Array, ...]
     listing, engine = site.listing, site.listing.engine
     together = heads_together(engine, spec)
     width, groups = together * spec.head_dim, spec.heads // together
-    keys = [make_tensor(listing, "keys", "hidden", spec.tokens, width) for _ in range(groups)]
-    values = [make_tensor(listing, "values", "hidden", *_value_shape(listing.engine, spec)) for _ in range(spec.heads)]
+    tiles = -(-spec.head_dim // engine.array_columns)
+    # A tile of values is then one piece of memory, and those of all heads one buffer without gaps.
+    columns_of_values = make_tensor(listing, "values", "hidden", spec.heads * tiles * spec.tokens, engine.array_columns)
+    values = [columns_of_values.part(head * tiles * spec.tokens, tiles * spec.tokens) for head in range(spec.heads)]
+    all_keys = make_tensor(listing, "keys", "hidden", groups * spec.tokens, width)
+    keys = [all_keys.part(index * spec.tokens, spec.tokens) for index in range(groups)]
     columns = [_columns(spec, 0, g * together, together) for g in range(groups)]
     queries = [linear_layer(site, qkv, part) for part in columns]
     return Attending(site, spec, x, together, keys, values, queries, linear_layer(site, out))
-
-
-def _value_shape(engine: Engine, spec: QAttentionSpec) -> tuple[int, int]:
-    """Rows of one tile of columns each: a tile of values is then one piece of memory."""
-    tiles = -(-spec.head_dim // engine.array_columns)
-    return spec.tokens * tiles, engine.array_columns
 
 
 def _columns(spec: QAttentionSpec, part: int, head: int, heads: int) -> slice:

@@ -1,0 +1,67 @@
+"""What runs where on a board, node by node: a segment of the overlay, or the CPU beside it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from edgemtl.codegen.cpu import NodeReport, check
+from edgemtl.codegen.fpga import networks
+from edgemtl.codegen.fpga.host import HOSTS
+from edgemtl.codegen.fpga.select import Left, runs, select
+from edgemtl.hw.spec import Engine
+from edgemtl.lowering.ir import Step
+from edgemtl.partition import TaskModel
+from edgemtl.tvm_bridge.target import resolve
+
+CPU = HOSTS["a53"]
+NO_INTEGERS = ("relax", "unsupported")
+"""Nodes that run so on a CPU have no integer form, and a board runs integers alone."""
+
+
+def find_without_integers(tasks: Sequence[TaskModel]) -> list[NodeReport]:
+    """Reports of the nodes for which a board has nothing at all."""
+    reports = (report for report in check(tasks, resolve(CPU)) if report.how in NO_INTEGERS)
+    return [_without_integers(report) for report in reports]
+
+
+def _without_integers(report: NodeReport) -> NodeReport:
+    reason = report.reason if report.how == "unsupported" else f"it has no integer form: {report.reason}"
+    return replace(report, how="unsupported", reason=reason)
+
+
+def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]], engine: Engine) -> list[NodeReport]:
+    """A report for every node of the tasks, whose integer steps are ``steps``; those of several tasks are one.
+
+    ``how``: "segment N" of the overlay, "cpu-a53" where ``reason`` says why, both where parts of a node run on each,
+    or "view" for no work.
+    """
+    found: dict[NodeReport, list[str]] = {}
+    for task in tasks:
+        name = task.task.name
+        places = _places(steps[name], engine)
+        for report in check([task], resolve(CPU)):
+            found.setdefault(replace(_placed(report, places), tasks=()), []).append(name)
+    return [replace(report, tasks=tuple(names)) for report, names in found.items()]
+
+
+def _placed(report: NodeReport, places: Mapping[str, dict[str, str]]) -> NodeReport:
+    at = places.get(report.node)
+    if at is None:
+        return replace(report, how="view", reason=report.reason if report.how == "view" else "", hint="")
+    return replace(report, how=" + ".join(at), reason="; ".join(filter(None, at.values())), hint="")
+
+
+def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
+    """By node: where its parts run, each with the reason."""
+    found: dict[str, dict[str, str]] = {}
+    segment = 0
+    for run in runs(select(steps, engine)):
+        if isinstance(run, Left):
+            where, why, inside = CPU, run.reason, (run.step,)
+        else:
+            where, why, inside = f"segment {segment}", "", tuple(s for g in run for s in networks.steps_of(g))
+            segment += 1
+        for node in (node for step in inside for node in step.origin):
+            found.setdefault(node, {}).setdefault(where, why)
+    return found
