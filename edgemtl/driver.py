@@ -16,44 +16,45 @@ import edgemtl
 from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
-from edgemtl.codegen.cpu import CpuProgram, NodeReport
+from edgemtl.codegen.cpu import NodeReport
+from edgemtl.codegen.fpga.check import check_board, find_without_integers
+from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
+from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.datasheet import Datasheet, describe_spec
-from edgemtl.hw.spec import BOARDS, AcceleratorSpec, read_spec
+from edgemtl.hw.spec import BOARDS, AcceleratorSpec, is_board, read_spec
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
-from edgemtl.options import CompareOptions, CompileOptions
+from edgemtl.options import CheckOptions, CompareOptions, CompileOptions, QuantiseOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.quantize import qdq, tasks_with
+from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
 
-
-@dataclass(frozen=True)
-class TaskSummary:
-    """What was compiled for one task; ``macs`` of one run, bytes of the weights it reads."""
-
-    task: str
-    pathway: str
-    steps: int
-    macs: int
-    weight_bytes: int
+BESIDE = HOSTS["a53"]
+"""The CPU beside a board's logic."""
+STRUCTURE_ONLY = QuantiseOptions(least_sqnr_db=-math.inf, correct=False)
 
 
 @dataclass(frozen=True)
 class CompileResult:
-    """What a compilation left; sizes in bytes. ``notes``: every default taken and everything left out."""
+    """What a compilation left; sizes in bytes. ``notes``: every default taken and everything left out.
+
+    on_chip: of a board, by memory.
+    """
 
     bundle: str
     bundle_bytes: int
     arena_bytes: int
     prepared_bytes: int
     weights_bytes: int
+    on_chip: Mapping[str, int]
     tasks: tuple[TaskSummary, ...]
     notes: tuple[str, ...]
 
@@ -79,6 +80,14 @@ class QuantiseResult:
         return {**asdict(self), "tasks": finite}
 
 
+@dataclass(frozen=True)
+class CheckResult:
+    """A report for every node, and what it rests on."""
+
+    nodes: tuple[NodeReport, ...]
+    notes: tuple[str, ...]
+
+
 def quiet(title: str) -> AbstractContextManager[None]:
     """Progress that says nothing."""
     return nullcontext()
@@ -89,7 +98,8 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
 
     Raises the typed errors of every stage; ``output`` is written whole or not at all.
     """
-    target = resolve(options.target, options.threads)
+    board = read_spec(options.target) if is_board(options.target) else None
+    target = resolve(BESIDE if board else options.target, options.threads)
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options)
         names = choose_tasks(model, options.tasks)
@@ -97,22 +107,34 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
         tasks = specialise(model, names, options.pathway, images)
     quantised = _quantised(model, tasks, target, options, images, progress)
-    with progress(f"compiling for {target.name}"):
-        integers = quantised.integers if quantised else None
-        program = cpu.compile_cpu(tasks, target, memory_budget=options.memory_budget, integers=integers)
+    with progress(f"compiling for {board.name if board else target.name}"):
+        made = _compile(tasks, board or target, quantised, options, list(images.values()))
     with progress("making golden inputs and outputs"):
         first = next(iter(images.values()), None)
         if quantised:
             golden, sections, doubts = make_integer_golden(quantised, model, first, options.seed)
         else:
             golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
-    made = (*program.notes, *(quantised.notes if quantised else ()), *doubts)
-    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *made)
+    said = (*made.notes, *(quantised.notes if quantised else ()), *doubts)
+    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
     with progress(f"writing {output}"):
-        manifest = _manifest(path, model, tasks, program, golden, notes)
-        content = {program_section(program): program.library, "weights.bin": _weights(program), **sections}
-        size = bundle.write_bundle(output, manifest, content)
-    return _result(output, size, tasks, program, notes)
+        manifest = _manifest(path, model, tasks, made, golden, notes)
+        size = bundle.write_bundle(output, manifest, {**made.sections, **sections})
+    sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
+    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, notes)
+
+
+def _compile(
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget | AcceleratorSpec,
+    quantised: Quantised | None,
+    options: CompileOptions,
+    images: list[np.ndarray],
+) -> Compiled:
+    if isinstance(target, CpuTarget):
+        return compile_for_cpu(tasks, target, quantised, options.memory_budget)
+    assert quantised is not None, "the options ask for int8 with a board"
+    return compile_for_board(tasks, target, quantised, options, images)
 
 
 def inspect_model(path: Path) -> Inspection:
@@ -120,11 +142,37 @@ def inspect_model(path: Path) -> Inspection:
     return partition.inspect_model(frontend.read_model(path))
 
 
-def check_model(path: Path, target: str, names: Sequence[str]) -> list[NodeReport]:
-    """How every node of the chosen tasks (all where empty) would run on ``target``."""
-    model = frontend.read_model(path)
-    tasks = partition.partition(model, choose_tasks(model, names), "exact")
-    return cpu.check(tasks, resolve(target))
+def check_model(path: Path, options: CheckOptions) -> CheckResult:
+    """How every node of the chosen tasks (all where empty) would run on ``options.target``.
+
+    A board needs integer steps: those of ``options.parameters``, of ``options.calibration``, or, where neither is
+    given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
+    """
+    model = describe(frontend.read_model(path), options.model)
+    tasks = partition.partition(model, choose_tasks(model, options.tasks), "exact")
+    if not is_board(options.target):
+        return CheckResult(tuple(cpu.check(tasks, resolve(options.target))), ())
+    spec = read_spec(options.target)
+    if refused := find_without_integers(tasks):
+        note = "the other nodes are not placed: integer steps cannot be made while these have none"
+        return CheckResult(tuple(refused), (note,))
+    quantised, notes = _structure(model, tasks, options)
+    steps = {name: made.steps for name, made in quantised.integers.items()}
+    return CheckResult(tuple(check_board(tasks, steps, spec.engine)), notes)
+
+
+def _structure(
+    model: MultiTaskModel, tasks: tuple[TaskModel, ...], options: CheckOptions
+) -> tuple[Quantised, tuple[str, ...]]:
+    target = resolve(BESIDE)
+    if (asked := options.integers) is not None:
+        made = _quantised(model, tasks, target, asked, _calibration_images(model, asked), quiet)
+        assert made is not None
+        return made, ()
+    generator = np.random.default_rng(0)
+    images = {str(i): generator.standard_normal(model.input.shape, np.float32) for i in range(LEAST_IMAGES)}
+    note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
+    return quantise(model, tasks, target, images, STRUCTURE_ONLY), (note,)
 
 
 def compare_model(
@@ -268,23 +316,11 @@ def load_input(model: MultiTaskModel, path: Path) -> np.ndarray:
     return normalise(resize_rgb(read_rgb(path), *model.input.shape[2:]), model.input.mean, model.input.std)
 
 
-def program_section(program: CpuProgram) -> str:
-    """The bundle member that holds the program's library."""
-    return str(cpu.to_manifest(program)["program"]["library"])
-
-
-def _weights(program: CpuProgram) -> bytes:
-    section = bytearray(program.weights_bytes)
-    for tensor in program.weights:
-        section[tensor.offset : tensor.offset + tensor.array.nbytes] = tensor.array.tobytes()
-    return bytes(section)
-
-
 def _manifest(
     path: Path,
     model: MultiTaskModel,
     tasks: Sequence[TaskModel],
-    program: CpuProgram,
+    made: Compiled,
     golden: tuple[bundle.GoldenEntry, ...],
     notes: tuple[str, ...],
 ) -> Manifest:
@@ -297,7 +333,7 @@ def _manifest(
         "notes": notes,
         "golden": [asdict(entry) for entry in golden],
         "sections": [],
-        **cpu.to_manifest(program),
+        **made.entries,
     }
     return bundle.parse_manifest(json.loads(json.dumps(document)))
 
@@ -305,21 +341,3 @@ def _manifest(
 def _task_entry(task: TaskModel) -> dict[str, Any]:
     meaning = {"name": task.task.name, "kind": task.task.kind, "channels": task.task.channels}
     return {**meaning, "pathway": task.pathway, "moe": [asdict(m) for m in task.moe], "notes": task.notes}
-
-
-def _result(
-    output: Path, size: int, tasks: Sequence[TaskModel], program: CpuProgram, notes: tuple[str, ...]
-) -> CompileResult:
-    summaries = tuple(
-        TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, made.constant_bytes)
-        for task, made in zip(tasks, program.tasks, strict=True)
-    )
-    return CompileResult(
-        str(output),
-        size,
-        program.arena_bytes,
-        program.prepared_bytes,
-        program.weights_bytes,
-        summaries,
-        notes,
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from edgemtl.errors import UsageError
+from edgemtl.hw.spec import is_board
 
 Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
@@ -51,8 +53,9 @@ class CompileOptions:
     """Behaviour of one compilation.
 
     ``tasks`` empty means every task of the model. ``memory_budget`` is in bytes and bounds what the runtime
-    allocates: arena, kernel workspaces and transformed weights. ``calibration`` is a folder of images, needed by the
-    calibrated pathway and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where given;
+    allocates: arena, kernel workspaces and transformed weights; for a board, the memory on chip. ``calibration`` is a
+    folder of images, needed by the calibrated pathway and by int8, which takes ``parameters`` (a file of
+    `edgemtl quantize`) instead where given;
     ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of
     parts the kernels are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task,
     kind) fill in what a model does not record about its input and its tasks.
@@ -88,6 +91,11 @@ class CompileOptions:
         self._check_precision()
 
     def _check_precision(self) -> None:
+        if is_board(self.target) and self.precision != "int8":
+            raise UsageError(
+                f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
+                "computes in integers; add --calibration FOLDER, or --parameters FILE from `edgemtl quantize`"
+            )
         if self.precision == "int8" and self.calibration is None and self.parameters is None:
             raise UsageError(
                 "--precision int8 must come with --calibration FOLDER, from whose images scales are taken, "
@@ -97,6 +105,42 @@ class CompileOptions:
             raise UsageError("--parameters, --method, --keep-float and --min-sqnr must come with --precision int8")
         if self.parameters is not None and self.quantise != QuantiseOptions():
             raise UsageError("--parameters must come without --method, --keep-float and --min-sqnr: the file says them")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to check for. A board's integers come of ``calibration`` or ``parameters``, or have their structure alone.
+
+    ``mean`` and ``std`` as of CompileOptions. Raises UsageError for integers without a board, and for two sources.
+    """
+
+    target: str = "cpu"
+    tasks: tuple[str, ...] = ()
+    calibration: Path | None = None
+    parameters: Path | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.calibration is not None, self.parameters is not None
+        if any(given) and not is_board(self.target):
+            raise UsageError(f"--calibration and --parameters must come with a board, not with --target {self.target}")
+        if all(given):
+            raise UsageError("--calibration and --parameters must not both be given: each says the scales")
+
+    @property
+    def integers(self) -> CompileOptions | None:
+        """How the integers are made; None where nothing says."""
+        if self.calibration is None and self.parameters is None:
+            return None
+        lenient = QuantiseOptions() if self.calibration is None else QuantiseOptions(least_sqnr_db=-math.inf)
+        held = replace(self.model, calibration=self.calibration)
+        return replace(held, precision="int8", parameters=self.parameters, quantise=lenient)
+
+    @property
+    def model(self) -> CompileOptions:
+        """What is said about the model."""
+        return CompileOptions(tasks=self.tasks, mean=self.mean, std=self.std)
 
 
 @dataclass(frozen=True)

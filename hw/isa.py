@@ -99,7 +99,7 @@ def _stride(name: str, what: str) -> Field:
 _ROWS: Final = Field("rows", 11, "rows")
 _SLOT: Final = Field("slot", 14, "0, or 1 + the entry of the router's list that this belongs to")
 _CACHED: Final = Field("cached", 1, "the entry's place in the cache is meant, not the ring")
-_BLOCK: Final = Field("block", 6, "which block of `rows` rows of the expert's queue")
+_SKIP: Final = Field("skip", 13, "places of the expert's queue before the first one taken")
 _RING: Final = (
     Field("offset", 17, "lines from the head of the weight ring to the first one read"),
     Field("release", 17, "lines that leave the head of the ring when this ends"),
@@ -195,7 +195,7 @@ OPERATIONS: Final = (
             *_place("add", "the residual, laid out as the rows written"),
             _SLOT,
             _CACHED,
-            _BLOCK,
+            _SKIP,
             Field("gather", 1, "rows are read through the queue: row t of `src` for token t"),
         ),
     ),
@@ -316,7 +316,7 @@ OPERATIONS: Final = (
             _stride("src_stride", "row"),
             _ROWS,
             _SLOT,
-            _BLOCK,
+            _SKIP,
             Field("width", 13, "channels"),
             *_place("high", "the sums' upper halves, of token 0"),
             *_place("low", "the sums' lower halves"),

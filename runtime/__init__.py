@@ -3,7 +3,7 @@
 numpy and tvm_ffi only; neither torch nor TVM's compiler is imported.
 """
 
-from edgemtl.runtime.records import Memory, SelftestResult, StepTime, TaskInfo
+from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
 from edgemtl.runtime.session import Session
 
-__all__ = ["Memory", "SelftestResult", "Session", "StepTime", "TaskInfo"]
+__all__ = ["Memory", "SegmentRun", "SelftestResult", "Session", "StepTime", "TaskInfo"]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl.bundle import Segment
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,30 @@ class SelftestResult:
 
 @dataclass(frozen=True)
 class StepTime:
-    """One step of a task: its number, its kernel, the nodes it stands for, and the time it took."""
+    """One step of a task: its number, its kernel, the nodes it stands for, and the time it took by the clock here.
+
+    basis: "measured" on the device that runs; "simulator" where it is how long this machine simulated, which says
+    nothing about the board.
+    """
 
     step: int
     kernel: str
     origin: tuple[str, ...]
     seconds: float
+    basis: str = "measured"
+
+
+@dataclass(frozen=True)
+class SegmentRun:
+    """One segment of a frame, as a cycle simulator asks for it.
+
+    routes: for each router, int32 [tokens, k]: the experts chosen, by their place among the candidates, the largest
+    logit first. early: for each router, the experts fetched before it decided. layer: for each instruction, the place
+    of its layer in ``segment.layers``, uint16.
+    """
+
+    stream: bytes = field(repr=False)
+    routes: tuple[npt.NDArray[np.int32], ...] = field(repr=False)
+    early: tuple[tuple[int, ...], ...]
+    segment: Segment = field(repr=False)
+    layer: npt.NDArray[np.uint16] = field(repr=False)

@@ -10,11 +10,11 @@ from typing import overload
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, Golden, InputEntry, open_bundle
+from edgemtl.bundle import Bundle, FpgaProgram, Golden, InputEntry, Program, open_bundle
 from edgemtl.errors import UsageError
 from edgemtl.runtime.devices import Device, open_device
 from edgemtl.runtime.images import FloatArray, check_batch, check_finite, output_for, outputs_for
-from edgemtl.runtime.records import Memory, SelftestResult, StepTime, TaskInfo
+from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
 from edgemtl.runtime.worker import Worker
 
 MAX_THREADS = 256
@@ -35,15 +35,17 @@ class Session:
         self._tasks = {
             task.name: TaskInfo(task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps)
             for task in bundle.manifest.tasks
-            for program in (bundle.manifest.program.tasks[task.name],)
+            for program in (device.program.tasks[task.name],)
         }
 
     @classmethod
     def open(cls, path: str | Path, device: str = "cpu", threads: int = 2, check_arena: bool = False) -> Session:
         """Open a bundle: check every byte of it, load its program, prepare its weights.
 
+        device: "cpu", or "sim" for a board's program in simulation on this machine.
         threads: at most that many compute, the caller's own not counted among them.
-        check_arena: fill working memory with NaN before each run and look for writes outside it afterwards.
+        check_arena: fill working memory with NaN before each run and look for writes outside it afterwards; in
+        simulation also for accesses whose order is left open.
         Raises InputError, IntegrityError or ConfigError for the file, UnsupportedError for a program this
         machine or device cannot run, BudgetError where memory is missing, UsageError for the arguments.
         """
@@ -52,7 +54,7 @@ class Session:
         bundle = open_bundle(path)
         worker = Worker()
         try:
-            session = cls(bundle, open_device(device, bundle, threads), worker, check_arena)
+            session = cls(bundle, open_device(device, bundle, threads, check_arena), worker, check_arena)
             worker.call(session._device.start)
         except BaseException:
             worker.close()
@@ -89,6 +91,11 @@ class Session:
     def memory(self) -> Memory:
         """Bytes held."""
         return self._device.memory()
+
+    @property
+    def program(self) -> Program | FpgaProgram:
+        """What the bundle says about its program."""
+        return self._bundle.manifest.program
 
     def task_info(self, task: str) -> TaskInfo:
         """What a task is. Raises UsageError for a name that is not one of ``tasks``."""
@@ -136,6 +143,14 @@ class Session:
         self.task_info(task)
         return self._worker.call(self._profile, task, check_batch(image, self.input.shape))
 
+    def simulate(self, task: str, image: FloatArray) -> tuple[SegmentRun, ...]:
+        """Run a task on the first frame of ``image`` and tell what each segment did, for a cycle simulator.
+
+        Raises UnsupportedError on devices that have no segments.
+        """
+        self.task_info(task)
+        return self._worker.call(self._simulate, task, check_batch(image, self.input.shape))
+
     def selftest(self) -> tuple[SelftestResult, ...]:
         """Run every task's golden input and compare with its golden output."""
         return tuple(self._compare(self._bundle.golden(task)) for task in self._tasks)
@@ -155,7 +170,7 @@ class Session:
             for name in names:
                 self._device.run(name, begin, self._tasks[name].steps)
                 np.copyto(outputs[name][index], self._device.outputs[name][0])
-                begin = self._bundle.manifest.program.common_prefix_steps
+                begin = self._device.program.common_prefix_steps
             self._finish()
 
     def _stage(self, frame: FloatArray) -> None:
@@ -168,13 +183,20 @@ class Session:
         if self._check_arena:
             self._device.check_guards()
 
+    def _simulate(self, task: str, batch: FloatArray) -> tuple[SegmentRun, ...]:
+        self._stage(batch[0])
+        runs = self._device.trace(task)
+        self._finish()
+        return runs
+
     def _profile(self, task: str, batch: FloatArray) -> tuple[StepTime, ...]:
         self._stage(batch[0])
         times = []
-        for layer in self._bundle.manifest.program.tasks[task].layers:
+        for layer in self._device.program.tasks[task].layers:
             start = time.perf_counter()
             self._device.run(task, layer.step, layer.step + 1)
-            times.append(StepTime(layer.step, layer.kernel, layer.origin, time.perf_counter() - start))
+            seconds = time.perf_counter() - start
+            times.append(StepTime(layer.step, layer.kernel, layer.origin, seconds, self._device.basis))
         self._finish()
         return tuple(times)
 

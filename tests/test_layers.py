@@ -25,6 +25,8 @@ ORDER = [
     "quantize",
     "codegen",
     "integers",
+    "popularity",
+    "compiled",
     "compare",
     "report",
     "evaluate",

@@ -4,33 +4,34 @@ Standard library and numpy only, so that a device can read it.
 """
 
 from edgemtl.bundle.extract import extract_program
+from edgemtl.bundle.fpga import FpgaProgram, FpgaTask, Handover, Host
 from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
 from edgemtl.bundle.manifest import (
     SCHEMA_VERSION,
     GoldenEntry,
     InputEntry,
-    Layer,
     Manifest,
     ModelEntry,
     MoEEntry,
-    Output,
-    Program,
     Section,
-    Target,
     TaskEntry,
-    TaskProgram,
     Tool,
-    WeightEntry,
 )
 from edgemtl.bundle.parse import parse_manifest
+from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
 from edgemtl.bundle.reader import Bundle, open_bundle
+from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
 from edgemtl.bundle.writer import write_bundle
 
 __all__ = [
     "SCHEMA_VERSION",
     "Bundle",
+    "FpgaProgram",
+    "FpgaTask",
     "Golden",
     "GoldenEntry",
+    "Handover",
+    "Host",
     "InputEntry",
     "Layer",
     "Manifest",
@@ -38,7 +39,10 @@ __all__ = [
     "ModelEntry",
     "Output",
     "Program",
+    "Rows",
     "Section",
+    "Segment",
+    "SegmentLayer",
     "Target",
     "TaskEntry",
     "TaskProgram",

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from edgemtl.bundle.checks import check_manifest
 from edgemtl.bundle.fields import Field
+from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import (
     KINDS,
     PATHWAYS,
     SCHEMA_VERSION,
     GoldenEntry,
     InputEntry,
-    Layer,
     Manifest,
     ModelEntry,
     MoEEntry,
-    Output,
-    Program,
     Section,
-    Target,
     TaskEntry,
-    TaskProgram,
     Tool,
-    WeightEntry,
 )
+from edgemtl.bundle.parse_fpga import read_fpga_program
+from edgemtl.bundle.parse_program import read_program, read_weight
+from edgemtl.bundle.program import Program
+from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_VALUE, read_floats, read_shape, read_texts
 from edgemtl.errors import ConfigError
-
-# Offsets are below 4 GiB: the container has no 64-bit sizes.
-MAX_BYTES = (1 << 32) - 1
-MAX_COUNT = (1 << 31) - 1
-MAX_MACS = 1 << 53
-MAX_RANK = 8
-MAX_VALUE = 1e30
-TRIPLES = ("x86_64-linux-gnu", "aarch64-linux-gnu")
-WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
 
 
 def parse_manifest(document: object) -> Manifest:
@@ -61,9 +51,9 @@ def parse_manifest(document: object) -> Manifest:
         model=_model(model),
         input=_input(image),
         tasks=tuple(_task(item) for item in tasks.items()),
-        notes=_texts(notes),
+        notes=read_texts(notes),
         program=_program(program),
-        weights=tuple(_weight(item) for item in weights.items()),
+        weights=tuple(read_weight(item) for item in weights.items()),
         golden=tuple(_golden(item) for item in golden.items()),
         sections=tuple(_section(item) for item in sections.items()),
     )
@@ -81,6 +71,13 @@ def _check_version(root: Field) -> None:
         )
 
 
+def _program(field: Field) -> Program | FpgaProgram:
+    device = field.entries().get("device")
+    if device is not None and device.choice("cpu", "fpga") == "fpga":
+        return read_fpga_program(field)
+    return read_program(field)
+
+
 def _tool(field: Field) -> Tool:
     name, version = field.members("name", "version")
     return Tool(name.text(), version.text())
@@ -93,7 +90,7 @@ def _model(field: Field) -> ModelEntry:
 
 def _input(field: Field) -> InputEntry:
     name, shape, mean, std = field.members("name", "shape", "mean", "std")
-    return InputEntry(name.text(), _shape(shape), _floats(mean), _floats(std))
+    return InputEntry(name.text(), read_shape(shape), read_floats(mean), read_floats(std))
 
 
 def _task(field: Field) -> TaskEntry:
@@ -104,7 +101,7 @@ def _task(field: Field) -> TaskEntry:
         channels.integer(1, MAX_COUNT),
         pathway.choice(*PATHWAYS),
         tuple(_moe(item) for item in moe.items()),
-        _texts(notes),
+        read_texts(notes),
     )
 
 
@@ -117,80 +114,13 @@ def _moe(field: Field) -> MoEEntry:
     return MoEEntry(node.text(), layer.integer(0, MAX_COUNT), ids, count, top_k.integer(1, len(ids)))
 
 
-def _program(field: Field) -> Program:
-    device, precision, target, library, arena, prepared, weights, prefix, tasks = field.members(
-        "device",
-        "precision",
-        "target",
-        "library",
-        "arena_bytes",
-        "prepared_bytes",
-        "weights_bytes",
-        "common_prefix_steps",
-        "tasks",
-    )
-    return Program(
-        device.choice("cpu"),
-        precision.choice("fp32", "int8"),
-        _target(target),
-        library.choice("program/cpu.so"),
-        arena.integer(0, MAX_BYTES),
-        prepared.integer(0, MAX_BYTES),
-        weights.integer(0, MAX_BYTES),
-        prefix.integer(0, MAX_COUNT),
-        {name: _task_program(item) for name, item in tasks.entries().items()},
-    )
-
-
-def _target(field: Field) -> Target:
-    name, triple, mcpu, vector_bits, threads = field.members("name", "triple", "mcpu", "vector_bits", "threads")
-    bits = vector_bits.integer(128, 512)
-    if bits not in (128, 256, 512):
-        vector_bits.fail("128, 256 or 512")
-    return Target(name.name(), triple.choice(*TRIPLES), mcpu.name(), bits, threads.integer(1, 1024))
-
-
-def _task_program(field: Field) -> TaskProgram:
-    entry, prepare, steps, output, layers = field.members("entry", "prepare", "steps", "output", "layers")
-    shape, dtype = output.members("shape", "dtype")
-    return TaskProgram(
-        entry.name(),
-        None if prepare.value is None else prepare.name(),
-        steps.integer(1, MAX_COUNT),
-        Output(_shape(shape), dtype.choice("float32")),
-        tuple(_layer(item) for item in layers.items()),
-    )
-
-
-def _layer(field: Field) -> Layer:
-    step, kernel, origin, macs, size = field.members("step", "kernel", "origin", "macs", "bytes")
-    return Layer(
-        step.integer(0, MAX_COUNT),
-        kernel.text(),
-        _texts(origin),
-        macs.integer(0, MAX_MACS),
-        size.integer(0, MAX_MACS),
-    )
-
-
-def _weight(field: Field) -> WeightEntry:
-    name, offset, size, shape, dtype = field.members("name", "offset", "bytes", "shape", "dtype")
-    return WeightEntry(
-        name.text(),
-        offset.integer(0, MAX_BYTES),
-        size.integer(0, MAX_BYTES),
-        _shape(shape, rank=0),
-        dtype.choice(*WEIGHT_DTYPES),
-    )
-
-
 def _golden(field: Field) -> GoldenEntry:
     task, shape, stride, elements, tolerance = field.members(
         "task", "input_shape", "output_stride", "output_elements", "tolerance"
     )
     return GoldenEntry(
         task.name(),
-        _shape(shape),
+        read_shape(shape),
         stride.integer(1, MAX_COUNT),
         elements.integer(1, MAX_COUNT),
         tolerance.number(0, MAX_VALUE),
@@ -200,18 +130,3 @@ def _golden(field: Field) -> GoldenEntry:
 def _section(field: Field) -> Section:
     name, size, sha256 = field.members("name", "bytes", "sha256")
     return Section(name.text(), size.integer(0, MAX_BYTES), sha256.sha256())
-
-
-def _shape(field: Field, rank: int = 2) -> tuple[int, ...]:
-    shape = tuple(item.integer(1, MAX_COUNT) for item in field.items())
-    if not rank <= len(shape) <= MAX_RANK:
-        field.fail(f"{rank} to {MAX_RANK} dimensions")
-    return shape
-
-
-def _floats(field: Field) -> tuple[float, ...] | None:
-    return None if field.value is None else tuple(item.number(-MAX_VALUE, MAX_VALUE) for item in field.items())
-
-
-def _texts(field: Field) -> tuple[str, ...]:
-    return tuple(item.text() for item in field.items())

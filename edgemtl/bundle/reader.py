@@ -15,6 +15,7 @@ import numpy as np
 from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
 from edgemtl.bundle.checks import check_sections
 from edgemtl.bundle.fields import parse_json
+from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
 from edgemtl.bundle.manifest import (
     MANIFEST,
@@ -27,6 +28,7 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.npy import FloatArray, read_npy
 from edgemtl.bundle.parse import parse_manifest
+from edgemtl.bundle.segment import Segment
 from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
 
 MAX_MANIFEST = 8 << 20
@@ -59,16 +61,16 @@ class Bundle:
             raise UsageError(f"{self.path}: the bundle must be open and hold {name!r}, and does not; see bundle info")
         return self._sections[name]
 
-    def weights(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """The weights section as uint8 [weights_bytes], aligned to a page, private to this process."""
-        return np.frombuffer(self.section(WEIGHTS), dtype=np.uint8)
+    def weights(self, name: str = WEIGHTS) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """A section of weights as uint8 [its bytes, or one], aligned to a page, private to this process."""
+        section = self.section(name)
+        return np.frombuffer(section, dtype=np.uint8) if len(section) else np.zeros(1, np.uint8)
 
-    def library(self) -> bytes:
-        """A copy of the program's library, hashed after the copy: no later change of the file can reach it.
+    def member(self, name: str) -> bytes:
+        """A copy of a section, hashed after the copy: no later change of the file can reach it.
 
-        Raises IntegrityError where the file has changed since it was opened.
+        Raises UsageError as `section` does, IntegrityError where the file has changed since it was opened.
         """
-        name = self.manifest.program.library
         data = bytes(self.section(name))
         _check_section(next(section for section in self.manifest.sections if section.name == name), data)
         return data
@@ -135,6 +137,10 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
         check_crc(data, item)
     for entry in manifest.golden:
         _read_golden(entry, members.__getitem__)
+    if isinstance(manifest.program, FpgaProgram):
+        for task in manifest.program.tasks.values():
+            for segment in task.segments:
+                read_layer_index(segment, members[segment.layer_index])
     return manifest, members
 
 
@@ -162,3 +168,15 @@ def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tu
     first, second = golden_paths(entry.task)
     stored = read_npy(section(first), entry.input_shape, first)
     return stored, read_npy(section(second), (entry.output_elements,), second)
+
+
+def read_layer_index(segment: Segment, data: bytes | memoryview) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+    """For each instruction of a segment, the place of its layer in ``segment.layers``, uint16 [instructions].
+
+    Raises IntegrityError for a place that is none.
+    """
+    index = np.frombuffer(data, "<u2").astype(np.uint16)
+    if index.size and int(index.max()) >= len(segment.layers):
+        last = len(segment.layers) - 1
+        raise IntegrityError(f"{segment.layer_index} must hold layers from 0 to {last}, not {index.max()}; {AGAIN}")
+    return index

@@ -35,7 +35,8 @@ def compile_(
     pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or int8.")] = "fp32",
     memory_budget: Annotated[
-        str | None, typer.Option("--memory-budget", help="Most the runtime may allocate, e.g. 8MiB.")
+        str | None,
+        typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
     ] = None,
     calibration: Annotated[
         Path | None,

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads, chosen_tasks
+from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads, chosen_tasks
 from edgemtl.units import format_bytes
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
@@ -24,13 +24,14 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
     task: TaskList = None,
     threads: Threads = 2,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
     from edgemtl.evaluate.predict import predict_files
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, threads=threads) as session:
+    with Session.open(bundle, device, threads) as session:
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
     rows = [(item["image"], item["task"], item["array"], item["picture"]) for item in written]
@@ -44,24 +45,25 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Folder with images/ and one folder of labels per task.")],
     task: TaskList = None,
     threads: Threads = 2,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Measure the tasks' accuracy on a folder of images and labels."""
     from edgemtl.evaluate.folder import evaluate_folder
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, threads=threads) as session, step(f"evaluating {data}"):
+    with Session.open(bundle, device, threads) as session, step(f"evaluating {data}"):
         scores = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
     document = {"tasks": [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]}
     rows = [(s.task, s.images, "  ".join(f"{k} {v:.4g}" for k, v in s.metrics.items())) for s in scores]
     emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
 
 
-def selftest(bundle: BundleFile, threads: Threads = 2, json: Json = False) -> int:
-    """Run every task's golden input and compare with the output onnxruntime gave when the bundle was made."""
+def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", json: Json = False) -> int:
+    """Run every task's golden input and compare with the output kept when the bundle was made."""
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, threads=threads) as session:
+    with Session.open(bundle, device, threads) as session:
         results = session.selftest()
     rows = [(r.task, "ok" if r.passed else "FAILED", f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}") for r in results]
     emit(
@@ -101,9 +103,7 @@ def info(bundle: BundleFile, json: Json = False) -> None:
 
 def _draw_info(console: Console, document: dict[str, Any]) -> None:
     program = document["program"]
-    console.print(
-        f"model {document['model']['name']}  target {program['target']['name']} ({program['target']['mcpu']})"
-    )
+    console.print(f"model {document['model']['name']}  target {_target(program)}")
     rows = [
         (
             t["name"],
@@ -115,8 +115,7 @@ def _draw_info(console: Console, document: dict[str, Any]) -> None:
         for t in document["tasks"]
     ]
     console.print(table("", ("task", "kind", "pathway", "output", "steps"), rows))
-    memory = [(name, format_bytes(program[f"{name}_bytes"])) for name in ("arena", "prepared", "weights")]
-    console.print(table("memory", ("region", "size"), memory))
+    console.print(table("memory", ("region", "size"), [(name, format_bytes(size)) for name, size in _memory(program)]))
     console.print(
         table(
             "sections",
@@ -126,6 +125,22 @@ def _draw_info(console: Console, document: dict[str, Any]) -> None:
     )
     for text in document["notes"]:
         console.print(f"note: {text}", markup=False)
+
+
+def _target(program: dict[str, Any]) -> str:
+    if program["device"] == "fpga":
+        board = program["board"]
+        unreal = ", HYPOTHETICAL" if board["hypothetical"] else ""
+        return f"{board['name']} ({board['board']['part']['name']}{unreal}), engine {program['engine']}"
+    return f"{program['target']['name']} ({program['target']['mcpu']})"
+
+
+def _memory(program: dict[str, Any]) -> list[tuple[str, int]]:
+    if program["device"] != "fpga":
+        return [(name, program[f"{name}_bytes"]) for name in ("arena", "prepared", "weights")]
+    hosts = [(f"arena of host {host['name']}", host["cpu"]["arena_bytes"]) for host in program["hosts"]]
+    chip = [(f"on chip, {name}", size) for name, size in program["on_chip"].items()]
+    return [("parameters", program["parameters_bytes"]), *hosts, *chip]
 
 
 def register(app: typer.Typer) -> None:

@@ -16,6 +16,9 @@ BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="AP
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document with schema_version.")]
 TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task name; repeatable; default: every task.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads to run with.")]
+Device = Annotated[
+    str, typer.Option("--device", help="cpu, or sim: a board's program in simulation, which takes its time.")
+]
 Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
 
 Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: minmax, percentile or entropy.")]

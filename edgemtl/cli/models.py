@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import Json, ModelFile, Target, TaskList
+from edgemtl.cli.flags import Json, Mean, ModelFile, Std, Target, TaskList, numbers
+from edgemtl.options import CheckOptions
 from edgemtl.units import format_bytes
 
 if TYPE_CHECKING:
@@ -83,20 +84,32 @@ def check(
     model: ModelFile,
     target: Target = "cpu",
     task: TaskList = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="For a board, folder of images that scales are taken from.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", help="For a board, a file of `edgemtl quantize` instead of images.")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
     from edgemtl.driver import check_model
 
-    reports = check_model(model, target, tuple(task or ()))
-    refused = [r for r in reports if r.how == "unsupported"]
-    rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in reports]
+    normalisation = numbers("--mean", mean), numbers("--std", std)
+    options = CheckOptions(target, tuple(task or ()), calibration, parameters, *normalisation)
+    found = check_model(model, options)
+    for text in found.notes:
+        note(f"note: {text}")
+    refused = [r for r in found.nodes if r.how == "unsupported"]
+    rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in found.nodes]
     emit(
-        {"supported": not refused, "nodes": [asdict(r) for r in reports]},
+        {"supported": not refused, "nodes": [asdict(r) for r in found.nodes], "notes": list(found.notes)},
         json,
         lambda c: c.print(table("", ("node", "op", "runs as", "why"), rows)),
     )
-    note(f"{len(reports) - len(refused)} of {len(reports)} nodes compile for {target}")
+    note(f"{len(found.nodes) - len(refused)} of {len(found.nodes)} nodes compile for {target}")
     return 3 if refused else 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-_POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """What a page may load: nothing but what it holds."""
 
-_STYLE: Final = """
+STYLE: Final = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1d2126; background: #fff; margin: 0 auto; padding: 20px 28px 48px;
   max-width: 1240px; }
 h1 { font-size: 24px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 30px 0 8px; }
@@ -32,9 +32,9 @@ ul { columns: 2; font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
 COMPARISON_PAGE: Final = (
     f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{{{ found.b }}}} against {{{{ found.a }}}}: {{{{ found.task }}}}</title><style>{_STYLE}</style></head><body>
+<title>{{{{ found.b }}}} against {{{{ found.a }}}}: {{{{ found.task }}}}</title><style>{STYLE}</style></head><body>
 """
     + """<h1>{{ found.b }} against {{ found.a }}, task {{ found.task }}</h1>
 <p class="lead">{{ found.layers|length }} layers on {{ found.images }} image{{ "s" if found.images != 1 }}. SQNR is the

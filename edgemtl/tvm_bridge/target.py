@@ -67,7 +67,7 @@ def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
     Raises UsageError for an unknown name, UnsupportedError for an old CPU and for a board.
     """
     if is_board(name):
-        reason = "the FPGA target does not compile yet"
+        reason = "it is a board, which `edgemtl compile` and `edgemtl check` alone take"
         raise UnsupportedError(f"target {name}", reason, f"name one of cpu, {', '.join(TARGETS)}")
     if name == "cpu":
         name = _native()

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgemtl.bundle import Bundle
+from edgemtl.bundle import Bundle, FpgaProgram, Program
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.runtime.images import FloatArray
-from edgemtl.runtime.records import Memory
+from edgemtl.runtime.records import Memory, SegmentRun
 
 DEVICES = ("cpu", "sim", "rtl", "zcu104")
+SIMULATOR = "sim"
 
 
 class Device(Protocol):
     """A program in its memory, driven from one thread.
 
     ``image`` float32 [1, C, H, W] is what a run reads, ``outputs[task]`` what it writes; both stay where they
-    are.
+    are. ``basis``: what times taken here are, "measured" or of a "simulator".
     """
 
     image: FloatArray
     outputs: dict[str, FloatArray]
+    basis: str
+
+    @property
+    def program(self) -> Program:
+        """The steps of every task."""
 
     def start(self) -> None:
         """Make what is made once: threads, prepared weights."""
 
     def run(self, task: str, begin: int, end: int) -> None:
         """Run steps ``begin <= i < end`` of a task."""
+
+    def trace(self, task: str) -> tuple[SegmentRun, ...]:
+        """Run a whole task and tell what each segment did. Raises UnsupportedError where there are none."""
 
     def poison(self) -> None:
         """Fill the working memory with NaN."""
@@ -41,16 +50,34 @@ class Device(Protocol):
         """Let go of everything; may be called twice."""
 
 
-def open_device(name: str, bundle: Bundle, threads: int) -> Device:
-    """The device ``name`` with the bundle's program.
+def open_device(name: str, bundle: Bundle, threads: int, check_arena: bool = False) -> Device:
+    """The device ``name`` with the bundle's program; ``check_arena``: a simulator looks for hazards too.
 
-    Raises UsageError, or UnsupportedError where it has none for it.
+    Raises UsageError, or UnsupportedError where the bundle has no program for it or nothing drives it yet.
     """
     if name not in DEVICES:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
-    if name != bundle.manifest.program.device:
-        reason = f"this bundle holds no program for it, only one for {bundle.manifest.program.device}"
-        raise UnsupportedError(f"device {name}", reason, f"open it with device={bundle.manifest.program.device!r}")
+    program = bundle.manifest.program
+    if isinstance(program, FpgaProgram):
+        return _open_fpga(name, bundle, program, threads, check_arena)
+    if name != "cpu":
+        raise _no_program(name, "cpu", "cpu")
     from edgemtl.runtime.devices.cpu import CpuDevice
 
-    return CpuDevice(bundle, threads)
+    library, weights = bundle.member(program.library), bundle.weights()
+    return CpuDevice(program, library, weights, bundle.manifest.input.shape, threads)
+
+
+def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, threads: int, check_arena: bool) -> Device:
+    if name == "cpu":
+        raise _no_program(name, f"the FPGA of {program.board.name}", SIMULATOR)
+    if name != SIMULATOR:
+        raise UnsupportedError(f"device {name}", "there is no driver for it yet", f"open it with device={SIMULATOR!r}")
+    from edgemtl.runtime.devices.sim import SimDevice
+
+    return SimDevice(bundle, program, threads, check_arena)
+
+
+def _no_program(name: str, held: str, device: str) -> UnsupportedError:
+    reason = f"this bundle holds no program for it, only one for {held}"
+    return UnsupportedError(f"device {name}", reason, f"open it with device={device!r}")

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, TaskProgram
-from edgemtl.errors import EdgemtlError
-from edgemtl.runtime.buffers import Buffer
+from edgemtl.bundle import Program, TaskProgram
+from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.runtime.buffers import Buffer, Bytes
 from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.library import Library, load_ffi
 from edgemtl.runtime.machine import check_memory, check_this_machine, peak_resident_bytes
-from edgemtl.runtime.records import Memory
+from edgemtl.runtime.records import Memory, SegmentRun
 from edgemtl.runtime.threads import configure_pool
 
 ALL_STEPS = 2**31 - 1
@@ -22,33 +22,38 @@ FLOAT_BYTES = 4
 
 
 class CpuDevice:
-    """A bundle's CPU program.
+    """A CPU program: its library and weights, and the image's shape (1, C, H, W).
 
     Raises UnsupportedError where this machine cannot run it, BudgetError for its memory.
     """
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        program, shape = bundle.manifest.program, bundle.manifest.input.shape
+    basis = "measured"
+
+    def __init__(self, program: Program, library: bytes, weights: Bytes, shape: tuple[int, ...], threads: int) -> None:
         check_this_machine(program.target)
         staging = FLOAT_BYTES * prod(shape) + sum(_output_bytes(task) for task in program.tasks.values())
         check_memory(program.arena_bytes + program.prepared_bytes + staging)
-        self._program, self._threads, self._staging_bytes = program, threads, staging
+        self.program, self._threads, self._staging_bytes = program, threads, staging
         self._image = Buffer("image", FLOAT_BYTES * prod(shape))
         self._arena = Buffer("arena", program.arena_bytes)
         self._prepared = Buffer("prepared memory", program.prepared_bytes)
         self._outputs = {name: Buffer(f"output of {name}", _output_bytes(task)) for name, task in program.tasks.items()}
         self.image = _as_floats(self._image, shape)
         self.outputs = {name: _as_floats(self._outputs[name], t.output.shape) for name, t in program.tasks.items()}
-        weights = bundle.weights() if program.weights_bytes else np.zeros(1, np.uint8)
         spaces = [_tensor(a) for a in (self._arena.array, weights, self._prepared.array, self._image.array)]
         self._spaces = {name: (*spaces, _tensor(buffer.array)) for name, buffer in self._outputs.items()}
-        self._library = Library(bundle.library())
+        self._library = Library(library)
         self._entries = {name: self._library.function(task.entry) for name, task in program.tasks.items()}
+
+    @property
+    def arena(self) -> Bytes:
+        """The working memory, uint8 [arena_bytes]."""
+        return self._arena.array
 
     def start(self) -> None:
         """Make this thread's pool and the prepared weights."""
         configure_pool(self._threads)
-        for name, task in self._program.tasks.items():
+        for name, task in self.program.tasks.items():
             if task.prepare:
                 self._call(name, self._library.function(task.prepare), 0, ALL_STEPS)
 
@@ -58,6 +63,11 @@ class CpuDevice:
         Raises EdgemtlError where the program reports a failure.
         """
         self._call(task, self._entries[task], begin, end)
+
+    def trace(self, task: str) -> tuple[SegmentRun, ...]:
+        """Raise UnsupportedError: a CPU has no segments."""
+        reason = "its program has no instruction streams to simulate"
+        raise UnsupportedError("device cpu", reason, "compile the model for a board and open it with device='sim'")
 
     def _call(self, task: str, entry: Callable[..., Any], begin: int, end: int) -> None:
         try:
@@ -77,7 +87,7 @@ class CpuDevice:
 
     def memory(self) -> Memory:
         """Bytes held."""
-        program = self._program
+        program = self.program
         sizes = (program.arena_bytes, program.prepared_bytes, self._staging_bytes, program.weights_bytes)
         return Memory(*sizes, peak_resident_bytes())
 
@@ -97,6 +107,6 @@ def _as_floats(buffer: Buffer, shape: tuple[int, ...]) -> FloatArray:
     return buffer.array.view(np.float32).reshape(shape)
 
 
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> object:
+def _tensor(array: Bytes) -> object:
     """The array as the library takes it, without a copy."""
     return load_ffi().from_dlpack(array)

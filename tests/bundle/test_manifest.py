@@ -70,7 +70,8 @@ CASES = [
     ("tasks.0.moe.0.experts", [0, 4], r"experts\[1\] must be an integer from 0 to 3, not 4"),
     ("tasks.0.moe.0.top_k", 4, r"top_k must be an integer from 1 to 3, not 4"),
     ("notes", [1], r"manifest.notes\[0\] must be a text"),
-    ("program.device", "fpga", r"manifest.program.device must be one of cpu, not 'fpga'"),
+    ("program.device", "gpu", r"manifest.program.device must be one of cpu, fpga, not 'gpu'"),
+    ("program.device", "fpga", r"manifest.program must not have the field 'arena_bytes'"),
     ("program.library", "../cpu.so", r"manifest.program.library must be one of program/cpu.so"),
     (
         "program.arena_bytes",

@@ -30,7 +30,7 @@ def test_manifest_survives(tmp_path: Path) -> None:
 def test_sections_survive(tmp_path: Path) -> None:
     with open_bundle(samples.write(tmp_path / "a.edgemtl")) as bundle:
         assert {name: bytes(bundle.section(name)) for name in samples.SECTIONS} == samples.sections()
-        assert bundle.library() == samples.LIBRARY
+        assert bundle.member("program/cpu.so") == samples.LIBRARY
         np.testing.assert_array_equal(bundle.weights(), samples.weights())
         golden = bundle.golden("semseg")
         np.testing.assert_array_equal(golden.input, samples.image())
@@ -91,7 +91,7 @@ def test_library_is_hashed_again_after_the_copy(tmp_path: Path) -> None:
     with open_bundle(samples.write(tmp_path / "a.edgemtl")) as bundle:
         bundle.section("program/cpu.so")[5] ^= 1
         with pytest.raises(IntegrityError, match=r"program/cpu.so must have the SHA-256 [0-9a-f]{64}, not"):
-            bundle.library()
+            bundle.member("program/cpu.so")
 
 
 def test_use_after_close(tmp_path: Path) -> None:

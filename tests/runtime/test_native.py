@@ -20,7 +20,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_extracted_files(bundle: Path, tmp_path: Path) -> None:
     with open_bundle(bundle) as opened:
         extract_program(opened, tmp_path / "a" / "b")
-        assert (tmp_path / "a" / "b" / "cpu.so").read_bytes() == opened.library()
+        assert (tmp_path / "a" / "b" / "cpu.so").read_bytes() == opened.member("program/cpu.so")
         assert (tmp_path / "a" / "b" / "weights.bin").read_bytes() == opened.weights().tobytes()
     assert (tmp_path / "a" / "b" / "program.txt").read_text().splitlines() == [
         "arena 18432",

@@ -23,9 +23,9 @@ def compile_or_blame(tasks: Tasks, spec: AcceleratorSpec, budget: int | None, ea
     try:
         return compile_segments(tasks, spec, budget=budget, early=early)
     except ConfigError as error:
-        names = " and ".join(_culprits(tasks, spec, str(error))) or "a layer"
+        names = ", ".join(_culprits(tasks, spec, str(error))) or "a layer"
         hint = "make the layer smaller, or compile for a CPU"
-        raise ConfigError(f"{names}: too large for the accelerator of {spec.name}; {error}; {hint}") from error
+        raise ConfigError(f"{names}: no instruction of {spec.name} can hold it; {error}; {hint}") from error
 
 
 def _culprits(tasks: Tasks, spec: AcceleratorSpec, message: str) -> Iterator[str]:

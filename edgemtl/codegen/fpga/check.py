@@ -57,11 +57,16 @@ def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     segment = 0
     for run in runs(select(steps, engine)):
-        if isinstance(run, Left):
-            where, why, inside = CPU, run.reason, (run.step,)
-        else:
-            where, why, inside = f"segment {segment}", "", tuple(s for g in run for s in networks.steps_of(g))
-            segment += 1
-        for node in (node for step in inside for node in step.origin):
+        where, why = (CPU, _why(run)) if isinstance(run, Left) else (f"segment {segment}", "")
+        segment += not isinstance(run, Left)
+        for node in (node for step in _steps(run) for node in step.origin):
             found.setdefault(node, {}).setdefault(where, why)
     return found
+
+
+def _why(left: Left) -> str:
+    return f"{type(left.step.spec).__name__.removesuffix('Spec')}: {left.reason}"
+
+
+def _steps(run: tuple[networks.Group, ...] | Left) -> tuple[Step, ...]:
+    return (run.step,) if isinstance(run, Left) else tuple(s for group in run for s in networks.steps_of(group))

@@ -8,6 +8,7 @@ from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentSpec
 from edgemtl.codegen.fpga.segment import Segment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
+from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError
 from edgemtl.hw.spec import AcceleratorSpec
@@ -20,9 +21,17 @@ HINT = "allow more, or compile fewer tasks (--task)"
 
 
 def compile_segments(
-    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, *, budget: int | None = None, early: Early | None = None
+    tasks: Mapping[str, Sequence[Step]],
+    spec: AcceleratorSpec,
+    *,
+    budget: int | None = None,
+    early: Early | None = None,
+    cache: int = 0,
 ) -> FpgaProgram:
     """Segments of every task whose memories on chip take at most ``budget`` bytes together (None: all there is).
+
+    ``early``: experts fetched before their gates have decided. ``cache``: 0 for experts in order; else tokens in order
+    with a cache of so many experts, for comparison.
 
     The same input gives the same bytes. Raises BudgetError with the least that was achieved where the budget or a
     memory of the board cannot hold, ConfigError for a layer too large for an operand of an instruction.
@@ -30,7 +39,7 @@ def compile_segments(
     least: BudgetError | None = None
     for share in SHARES:
         try:
-            program = _compile(tasks, spec, share, early or {})
+            program = _compile(tasks, spec, share, early or {}, cache)
         except BudgetError as error:
             least = least or error
             break
@@ -42,10 +51,13 @@ def compile_segments(
     raise least
 
 
-def _compile(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early) -> FpgaProgram:
+def _compile(
+    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, cache: int
+) -> FpgaProgram:
     parameters, allowed = Parameters(), limits(spec.engine, share)
     made = tuple(
-        compile_task(name, steps, spec, allowed, parameters, early.get(name, {})) for name, steps in tasks.items()
+        compile_task(name, steps, spec, allowed, parameters, ExpertOrder(early.get(name, {}), cache))
+        for name, steps in tasks.items()
     )
     return FpgaProgram(spec, made, bytes(parameters.content), share)
 
@@ -56,7 +68,7 @@ def compile_task(
     spec: AcceleratorSpec,
     allowed: Limits,
     parameters: Parameters,
-    early: Mapping[str, tuple[int, ...]],
+    experts: ExpertOrder,
 ) -> FpgaTask:
     """One task's segments, and its steps with each segment as one."""
     host: list[Step] = []
@@ -71,7 +83,7 @@ def compile_task(
         incoming, outgoing = boundary(inside, steps)
         what = f"{name}, segment {len(segments)}"
         names = frozenset(view.buffer for view in outgoing)
-        segment = write_segment(run, spec.engine, allowed, parameters, incoming, names, early, what)
+        segment = write_segment(run, spec.engine, allowed, parameters, incoming, names, experts, what)
         origin = tuple(dict.fromkeys(node for step in inside for node in step.origin))
         host.append(Step(SegmentSpec(len(segments)), tuple(incoming), tuple(outgoing), (), origin))
         segments.append(segment)

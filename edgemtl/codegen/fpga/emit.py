@@ -59,10 +59,10 @@ def finish_operands(how: Finish, table: bool) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Slot:
-    """Which part of the router's work a word does: entry, block of so many rows, and whether rows are gathered."""
+    """Which part of the router's work a word does: entry, places of its queue before, and whether rows are gathered."""
 
     entry: int
-    block: int = 0
+    skip: int = 0
     gather: bool = False
     cached: bool = False
 
@@ -103,7 +103,7 @@ def linear(
             dst_tile=size if tile is None else tile,
             residual=int(add is not None),
             slot=0 if slot is None else slot.entry + 1,
-            block=0 if slot is None else slot.block,
+            skip=0 if slot is None else slot.skip,
             gather=int(slot is not None and slot.gather),
             cached=int(slot is not None and slot.cached),
             **ring,

@@ -11,7 +11,7 @@ from edgemtl.codegen.fpga.weights import linear_weights, norm_constants, rows_co
 from edgemtl.codegen.fpga.words import At, Piece
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Array, View
+from edgemtl.lowering.ir import Array
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
 from edgemtl.tvm_bridge import specs_int8 as q
 
@@ -83,27 +83,29 @@ def emit_patch(site: Site, group: networks.Patch) -> None:
     spec, engine = step.spec, site.listing.engine
     weight, bias, scale, table = step.arrays
     stream = make_tensor(listing, "stream", "residual", spec.leading + spec.patches, spec.n, 2)
-    content = rows_constants(engine, table)
-    emit.load(listing, "parameters", listing.parameters.add(content), emit.lines_of(listing, stream), stream)
-    patches = _patches(site, step.inputs[0])
+    line, lines = listing.parameters.add(rows_constants(engine, table)), emit.lines_of(listing, stream)
+    held = site.stored[step.inputs[0].buffer]
+    # In the hidden region: nothing else is there yet.
+    patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
+    _load_table(site, line, lines, stream.part(0, spec.leading))
+    for first, rows in blocks(held.rows, BLOCK_ROWS):
+        _load_table(site, line + (spec.leading + first) * lines, lines, stream.part(spec.leading + first, rows))
+        step_lines = held.pitch // LINE_BYTES
+        at = held.line + first * step_lines
+        emit.load(listing, held.window, at, step_lines, patches.part(first, rows))
     weights = linear_layer(site, (weight, bias, scale))
     parts = blocks(spec.patches, BLOCK_ROWS)
-    held = fits_ring(site, weights)
+    stays = fits_ring(site, weights)
     as_linear = q.QLinearSpec(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
     for i, (first, rows) in enumerate(parts):
         y = stream.part(spec.leading + first, rows)
-        apply(site, weights, patches.part(first, rows), y, as_linear, (held, i == len(parts) - 1), add=True)
+        apply(site, weights, patches.part(first, rows), y, as_linear, (stays, i == len(parts) - 1), add=True)
     site.homes[step.output.buffer] = stream
 
 
-def _patches(site: Site, view: View) -> Tensor:
-    """The patches from memory, in the hidden region: nothing else is there yet."""
-    listing, held = site.listing, site.stored[view.buffer]
-    patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
-    lines = held.pitch // LINE_BYTES
-    for first, rows in blocks(held.rows, BLOCK_ROWS):
-        emit.load(listing, held.window, held.line + first * lines, lines, patches.part(first, rows))
-    return patches
+def _load_table(site: Site, line: int, lines: int, rows: Tensor) -> None:
+    if rows.rows:
+        emit.load(site.listing, "parameters", line, lines, rows)
 
 
 def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.emit import Tensor
-from edgemtl.codegen.fpga.experts import emit_experts, load_route_constants
+from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.layers import emit_mlp, emit_norm, emit_patch, load_norm_constants
 from edgemtl.codegen.fpga.pictures import emit_picture
 from edgemtl.codegen.fpga.place import Placement, place
-from edgemtl.codegen.fpga.site import Site, Stored
+from edgemtl.codegen.fpga.routing import load_route_constants
+from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.codegen.fpga.tokens import Tokens, synchronise
 from edgemtl.codegen.fpga.words import Listing, Parameters, Word
 from edgemtl.hw.isa import LINE_BYTES, Instruction, encode_stream
@@ -66,7 +67,7 @@ def write_segment(
     parameters: Parameters,
     incoming: Sequence[View],
     outgoing: frozenset[str],
-    early: Mapping[str, tuple[int, ...]],
+    experts: ExpertOrder,
     what: str,
 ) -> Segment:
     """The stream of ``groups``.
@@ -74,7 +75,7 @@ def write_segment(
     Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
     """
     listing = Listing(engine, limits.ring_lines, parameters)
-    site = Site(listing, limits, early, outgoing)
+    site = Site(listing, limits, experts, outgoing)
     inputs = [_reserve_input(site, view) for view in incoming]
     _emit_groups(site, groups)
     words = listing.words
@@ -82,7 +83,7 @@ def write_segment(
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
     tokens = synchronise(words, sizes, placement.addresses)
     stream = encode_stream(_instructions(words, placement, tokens), engine, limits.ring_lines)
-    experts = [group for group in groups if isinstance(group, networks.Experts)]
+    mixtures = [group for group in groups if isinstance(group, networks.Experts)]
     return Segment(
         stream=stream,
         layers=tuple(describe(group) for group in groups),
@@ -93,8 +94,8 @@ def write_segment(
         placement=placement,
         ring_bytes=limits.ring_lines * LINE_BYTES,
         steps=tuple(step for group in groups for step in networks.steps_of(group)),
-        early=tuple(early.get(group.gate.output.buffer, ()) for group in experts),
-        routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in experts),
+        early=tuple(experts.early_of(group.gate.output.buffer) for group in mixtures),
+        routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in mixtures),
     )
 
 
@@ -123,13 +124,8 @@ def _load_constants(site: Site, group: networks.Group) -> Tensor | None:
     if isinstance(group, networks.Norm):
         return load_norm_constants(site, group)
     if isinstance(group, networks.Experts):
-        return load_route_constants(site, group, early_of(site, group))
+        return load_route_constants(site, group)
     return None
-
-
-def early_of(site: Site, group: networks.Experts) -> tuple[int, ...]:
-    """The experts fetched before the gate of ``group`` has decided."""
-    return site.early.get(group.gate.output.buffer, ())
 
 
 def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> None:
@@ -144,7 +140,7 @@ def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> 
             emit_mlp(site, group)
         case networks.Experts():
             assert constants is not None
-            emit_experts(site, group, early_of(site, group), constants)
+            emit_experts(site, group, constants)
         case networks.Picture():
             emit_picture(site, group, group.source.buffer in site.homes)
 

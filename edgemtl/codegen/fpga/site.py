@@ -35,17 +35,33 @@ class Stored:
         return -(-self.rows * self.pitch // LINE_BYTES) * LINE_BYTES
 
 
+@dataclass(frozen=True)
+class ExpertOrder:
+    """How experts come onto the chip. ``early``: by a gate's output, those fetched before it has decided.
+
+    ``cache``: 0 for one expert after the other; else tokens in order, and so many experts held, the least recently used
+    one replaced.
+    """
+
+    early: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    cache: int = 0
+
+    def early_of(self, gate: str) -> tuple[int, ...]:
+        """The early experts of the gate whose output is ``gate``; none in token order."""
+        return () if self.cache else self.early.get(gate, ())
+
+
 @dataclass
 class Site:
     """``homes``: rows on chip by buffer of the steps. ``stored``: rows in memory.
 
-    ``open``: lower halves of sums whose upper halves are a home. ``early``: by a gate's output, the experts that are
-    fetched before it has decided. ``outgoing``: buffers that somebody outside the segment reads.
+    ``open``: lower halves of sums whose upper halves are a home. ``outgoing``: buffers that somebody outside the
+    segment reads.
     """
 
     listing: Listing
     limits: Limits
-    early: Mapping[str, tuple[int, ...]]
+    experts: ExpertOrder
     outgoing: frozenset[str]
     homes: dict[str, Tensor] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)

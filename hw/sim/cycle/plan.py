@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.cycle.frames import Frame, early_lists, routers
 from edgemtl.hw.sim.cycle.lists import Entry, by_expert, by_token
@@ -18,7 +19,10 @@ Lists = Sequence[tuple[int, tuple[Entry, ...]]]
 
 
 def plan(frames: Sequence[Frame], engine: Engine) -> list[Program]:
-    """Every frame as a program. Raises what `early_lists` raises, and IntegrityError for a region that is none."""
+    """Every frame as a program.
+
+    Raises what `early_lists` raises, and IntegrityError for a region that is none and for a slot before every list.
+    """
     made, head, ring = [], 0, None
     for number, frame in enumerate(frames):
         size = frame.stream.ring_lines
@@ -59,11 +63,12 @@ def _lists(frame: Frame) -> Lists:
 
 
 def _place(made: Instruction, at: int, lists: Lists, head: int, ring: int) -> Place:
-    """The list is that of the last ROUTE before the word in the stream, of the first one for words before all."""
+    """The list a slot means is that of the last ROUTE with `end` before the word in the stream."""
     slot = made.operands.get("slot", 0)
     if not slot:
         return Place(True, None, head, ring)
-    before = [entries for place, entries in lists if place < at] or [entries for _, entries in lists[:1]]
-    entries = before[-1] if before else ()
-    entry = entries[slot - 1] if slot <= len(entries) else None
+    before = [entries for place, entries in lists if place < at]
+    if not before:
+        raise IntegrityError(f"word {at} ({made.name}) has slot {slot} and must stand behind a ROUTE with end")
+    entry = before[-1][slot - 1] if slot <= len(before[-1]) else None
     return Place(entry is not None, entry, head, ring)

@@ -45,13 +45,13 @@ def width(engine: Engine, name: str) -> int:
 
 
 def rows_of(instruction: Instruction, place: Place) -> int:
-    """Rows that a word has when the router has decided: those of its block of the entry's queue."""
+    """Rows that a word has when the router has decided: those of the entry's queue from `skip` on."""
     if not place.present:
         return 0
     rows = instruction["rows"]
     if place.entry is None:
         return rows
-    return min(max(place.entry.tokens - instruction["block"] * rows, 0), rows)
+    return min(max(place.entry.tokens - instruction["skip"], 0), rows)
 
 
 def work_of(instruction: Instruction, engine: Engine, place: Place) -> Work:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from edgemtl.errors import UsageError
 from edgemtl.hw.isa import UNITS, Instruction, Stream, decode_stream
 from edgemtl.hw.sim.functional.attention import mix, scores, softmax
 from edgemtl.hw.sim.functional.board import Windows
@@ -77,7 +78,12 @@ def execute(
     """
     machine = Machine(decode_stream(program, spec.engine), spec, windows, check_hazards)
     while machine.busy:
-        machine.step(pick(machine.ready()))
+        ready = machine.ready()
+        if (unit := pick(ready)) not in ready:
+            raise UsageError(
+                f"pick must return one of {', '.join(ready)}, not {unit}; let it choose among its argument"
+            )
+        machine.step(unit)
     machine.check_end()
     return Result(machine.chip.router.routes)
 
@@ -139,7 +145,4 @@ class Machine:
         instruction = self._program[place]
         if missing := self._tokens.missing(instruction):
             return f"tokens of {', '.join(missing)}"
-        try:
-            return lacking(self.chip, instruction)
-        except Fault as fault:
-            raise blame(place, instruction, fault) from fault
+        return lacking(self.chip, instruction)

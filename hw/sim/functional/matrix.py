@@ -30,17 +30,17 @@ def rows_made(word: Instruction, entry: Entry | None) -> int:
     """Rows of a block: what the queue has left of it, or all where there is no entry."""
     if entry is None:
         return word["rows"]
-    return min(max(len(entry.tokens) - word["block"] * word["rows"], 0), word["rows"])
+    return min(max(len(entry.tokens) - word["skip"], 0), word["rows"])
 
 
 def block_of(word: Instruction, entry: Entry, rows: int) -> slice:
     """The places of the block's rows in the queue."""
-    first = word["block"] * word["rows"]
+    first = word["skip"]
     return slice(first, first + rows)
 
 
 def _check_flags(word: Instruction) -> None:
-    for name in ("gather", "cached", "block"):
+    for name in ("gather", "cached", "skip"):
         if word[name] and not word["slot"]:
             raise Fault(f"{name} must be 0 without a slot, not {word[name]}")
     if word["cached"] and word["release"]:

@@ -11,7 +11,12 @@ from edgemtl.hw.sim.functional.transfers import lines_to_ring
 
 
 def lacking(chip: Chip, word: Instruction) -> str:
-    """What an instruction that has its tokens still waits for: room in the ring, or lines in it."""
+    """What an instruction that has its tokens still waits for: room in the ring, or lines in it.
+
+    One with a slot that ran before there is any list is a hazard of its tokens, found when ROUTE runs.
+    """
+    if word.operands.get("slot") and not chip.router.has_list:
+        return "the list of a ROUTE"
     if word.name == "STREAM":
         wanted = lines_to_ring(chip, word)
         return f"room for {wanted} lines in the ring, which has {chip.ring.room}" if wanted > chip.ring.room else ""

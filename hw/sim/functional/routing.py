@@ -49,6 +49,11 @@ class Router:
         """Choices int32 [tokens, k] of every list made, the largest logit first."""
         return tuple(self._routes)
 
+    @property
+    def has_list(self) -> bool:
+        """Whether a ROUTE has made a list yet."""
+        return self._list is not None
+
     def append(self, begin: bool, token: int, choices: Wide, weights: Wide) -> None:
         """Queue tokens from ``token`` on with their choices and weights, int64 [rows, k] each."""
         if self._queued is not None:
@@ -79,7 +84,7 @@ class Router:
     def entry(self, slot: int, queue: bool = True) -> Entry | None:
         """The entry of an operand ``slot``, which counts from 1; None where the list has none.
 
-        ``queue``: its queue is read too. Raises Fault before there is a list, and for what `Watch.read` says.
+        ``queue``: its queue is read too. Raises Fault for what `Watch.read` says.
         """
         if self._listed is not None and self._queued is not None:
             self._listed.read(_ONLY)
@@ -89,8 +94,7 @@ class Router:
 
     def peek(self, slot: int) -> Entry | None:
         """`entry`, unwatched: what a unit looks at to know whether it can go on."""
-        if self._list is None:
-            raise Fault("a slot must belong to the list of a ROUTE that has run, and none has")
+        assert self._list is not None, "words with a slot wait for a list"
         return self._list[slot - 1] if slot <= len(self._list) else None
 
 

@@ -46,13 +46,13 @@ def stream(chip: Chip, word: Instruction, place: int) -> None:
     if (word["slot"] and entry is None) or (word["cached"] and not _loads(word, entry)):
         return
     address = word["address"] + (0 if entry is None else entry.expert * word["stride"])
-    data = chip.board.read("parameters", address, 0, 1, word["lines"] * LINE_BYTES)[0]
-    if not word["cached"] or entry is None or entry.line is None:
-        chip.ring.push(data[0], place)
-        return
-    if word["lines"] > entry.lines:
+    if word["cached"] and entry is not None and word["lines"] > entry.lines:
         raise Fault(f"lines must be at most those of a place in the cache, {entry.lines}, not {word['lines']}")
-    chip.cache.write(np.arange(word["lines"])[None] + entry.line, data)
+    data = chip.board.read("parameters", address, 0, 1, word["lines"] * LINE_BYTES)[0]
+    if word["cached"] and entry is not None and entry.line is not None:
+        chip.cache.write(np.arange(word["lines"])[None] + entry.line, data)
+    else:
+        chip.ring.push(data[0], place)
 
 
 def _loads(word: Instruction, entry: Entry | None) -> bool:

@@ -1,6 +1,7 @@
 """Small streams for the simulators' tests: words by name with what matters, all else 0, through encoder and decoder."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -11,9 +12,15 @@ from edgemtl.hw.spec import AcceleratorSpec, read_spec
 MEGAHERTZ = 300
 
 
+@cache
+def default_board() -> AcceleratorSpec:
+    """The default board."""
+    return read_spec("zcu104")
+
+
 def make_spec(rate: float = 64, **changes) -> AcceleratorSpec:
     """The default board with a memory of ``rate`` bytes a cycle, 32 bytes of weights a cycle into the array."""
-    made = read_spec("zcu104")
+    made = default_board()
     memory = replace(made.board.memory, sustained_bytes_per_s=round(rate * MEGAHERTZ * 1e6))
     ports = replace(made.board.ports, data_bits=128)
     changes = {"clock_mhz": MEGAHERTZ, "dma_ports": 4, "weight_load_bytes_per_cycle": 32} | changes

@@ -188,6 +188,57 @@ def test_what_waits_for_what_never_comes_is_named():
         run(full, spec)
 
 
+PLACES = {"src_region": 2, "dst_region": 1}
+SUMS = {"rows": 7, "width": 100, "high_region": 0, "low_region": 1}
+
+
+@pytest.mark.parametrize(
+    ("made", "moved"),
+    [
+        # Rows pass once for each of two tiles of columns; 64 columns are written, 40 of them meant.
+        (
+            word("LINEAR", rows=5, k=100, n=40, table=1, **PLACES),
+            {"input": 5 * 100 * 2, "hidden": 5 * 64, "array": 64 * 100, "ring": 64 * 108 + 256},
+        ),
+        (
+            word("LINEAR", rows=5, k=100, n=40, wide=1, residual=1, **PLACES),
+            {"input": 5 * 100 * 2, "hidden": 5 * 128, "residual": 5 * 128, "array": 64 * 100, "ring": 64 * 108},
+        ),
+        # Three taps share a read.
+        (
+            word("CONV", rows=2, width=8, height=2, wrap=2, k=32, n=32, **PLACES),
+            {"input": 16 * 32 * 3, "hidden": 16 * 32, "array": 9 * 32 * 32, "ring": 9 * 32 * 32 + 256},
+        ),
+        (
+            word("SCORES", rows=5, k=96, heads=3, count=40, src_region=5, keys_region=1, dst_region=3),
+            {"queries": 5 * 96 * 2, "hidden": 96 * 64, "array": 96 * 64, "scores0": 15 * 40 * 2},
+        ),
+        (
+            word("MIX", rows=5, count=40, n=64, src_region=4, values_region=1, dst_region=5),
+            {"scores1": 5 * 40 * 2, "hidden": 40 * 64, "array": 40 * 64, "queries": 5 * 64},
+        ),
+        (word("SOFTMAX", rows=5, count=40, src_region=3), {"scores0": 5 * 40 * 3}),
+        (
+            word("NORM", rows=5, width=100, parameters=1, from_region=6, dst_region=2),
+            {"residual": 1000, "input": 500, "constants": 200},
+        ),
+        (word("OPEN", **SUMS), {"residual": 2 * 1400, "hidden": 1400}),
+        (word("SETTLE", **SUMS), {"residual": 2 * 1400, "hidden": 1400}),
+        (word("COMBINE", src_region=2, **SUMS), {"residual": 2 * 1400, "hidden": 2 * 1400, "input": 1400}),
+        (word("ENLARGE", rows=2, width=4, stride=1, src_region=1), {"hidden": 512, "residual": 512}),
+        (word("ROUTE", rows=5, experts=16, src_region=5, from_region=6), {"queries": 160, "constants": 32}),
+    ],
+)
+def test_bytes_on_chip(made, moved):
+    spec = make_spec()
+    if "ring" not in moved:
+        assert run([made], spec).on_chip == moved
+        return
+    lines = -(-moved["ring"] // 64)
+    found = run([word("STREAM", lines=lines), made], spec).on_chip
+    assert found == moved | {"ring": moved["ring"] + lines * 64}
+
+
 def test_routes_must_be_those_of_the_stream():
     spec = make_spec()
     route = word("ROUTE", rows=4, k=1, experts=4, begin=1, end=1)
@@ -197,5 +248,7 @@ def test_routes_must_be_those_of_the_stream():
         run([route], spec, routes=[[[0]] * 4], early=[(2,)])
     with pytest.raises(InputError, match=r"routes\[0\] must be candidates from 0 on"):
         run([route], spec, routes=[[[-1]] * 4])
+    with pytest.raises(IntegrityError, match=r"word 0 \(STREAM\) has slot 1 and must stand behind a ROUTE with end"):
+        run([word("STREAM", lines=1, slot=1)], spec)
     with pytest.raises(IntegrityError, match=r"LOAD.dst_region must be below 7, not 7"):
         run([word("LOAD", dst_region=7, rows=1, size=2)], spec)

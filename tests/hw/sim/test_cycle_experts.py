@@ -1,4 +1,4 @@
-"""Words whose rows the router decides: lists, empty slots, blocks, double buffers and the cache."""
+"""Words whose rows the router decides: lists, empty slots, shared queues, double buffers and the cache."""
 
 import numpy as np
 import pytest
@@ -53,32 +53,33 @@ def test_an_entry_that_is_not_there_costs_nothing_and_keeps_the_ring():
     for slot in range(3):
         words += expert(slot)
     timing = run(words, routes=[[[1]] * 20 + [[6]] * 20])
-    assert [span.busy for span in timing.spans[2::2]] == [20 + 0, 20, 0]
+    assert [span.busy for span in timing.spans[2::2]] == [20, 20, 0]
     assert timing.traffic["weights"] == 2 * LINES * 64
     assert timing.macs == 40 * 96 * 32
     assert timing.ring[-1][1] == 0
 
 
 def test_an_early_expert_without_tokens_is_fetched_and_released():
-    words = [route(early=1), *expert(0), *expert(1)]
+    _, linear = expert(0)
+    words = [route(early=1), word("STREAM", lines=LINES), linear, *expert(1)]
     timing = run(words, routes=[[[1]] * 40], early=[(4,)])
-    assert [span.busy for span in timing.spans[2::2]] == [0, 32]  # 40 tokens, of which the block holds 32
+    assert [span.busy for span in timing.spans[2::2]] == [0, 32]  # 40 tokens, of which a word holds 32
     assert timing.traffic["weights"] == 2 * LINES * 64
     assert timing.ring[-1][1] == 0
 
 
-def test_blocks_share_a_queue():
+def test_words_share_a_queue():
     stream, _ = expert(0)
-    blocks = [expert(0, block=block, release=LINES * (block == 2))[1] for block in range(3)]
+    blocks = [expert(0, skip=32 * block, release=LINES * (block == 2))[1] for block in range(3)]
     timing = run([route(), stream, *blocks], routes=[[[1]] * 40])
     assert [span.busy for span in timing.spans[2:]] == [32, 8, 0]
-    combine = [word("COMBINE", rows=32, slot=1, block=block, width=32) for block in range(3)]
+    combine = [word("COMBINE", rows=32, slot=1, skip=32 * block, width=32) for block in range(3)]
     timing = run([route(), *combine], routes=[[[1]] * 40])
     assert [span.busy for span in timing.spans[1:]] == [32 * 2 + 12, 8 * 2 + 12, 0]
 
 
 def test_a_stream_for_a_list_waits_until_it_is_made():
-    stream, linear = expert(0)
+    _, linear = expert(0)
     words = [route(), word("STREAM", waits="router", lines=LINES, slot=1), linear]
     spans = run(words, routes=[[[1]] * 40]).spans
     assert spans[0].end - spans[0].start == 40 + 1 + 12 + 8

@@ -88,11 +88,11 @@ class Layer:
         self.rig.add(
             "LINEAR",
             **{"src": ("input", 0), "src_stride": 2, "rows": rows, "k": WIDTH, "n": WIDTH, "wide": 1, "gather": 1},
-            **{"dst": ("scores0", 0), "dst_stride": 4, "dst_tile": 2, "slot": slot, "block": block, **more},
+            **{"dst": ("scores0", 0), "dst_stride": 4, "dst_tile": 2, "slot": slot, "skip": block * rows, **more},
         )
         self.rig.add(
             "COMBINE",
-            **{"src": ("scores0", 0), "src_stride": 4, "rows": rows, "slot": slot, "block": block, "width": WIDTH},
+            **{"src": ("scores0", 0), "src_stride": 4, "rows": rows, "slot": slot, "skip": block * rows, "width": WIDTH},
             **{"high": ("residual", 0), "low": ("hidden", 0), "stride": 3},
         )
 

@@ -1,0 +1,128 @@
+"""What must hold between the fields of an FPGA's program; one small function per rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from edgemtl.bundle.checks_program import check_program, check_tensors, fail
+from edgemtl.bundle.fpga import FpgaProgram, Host
+from edgemtl.bundle.parse_fpga import HOSTS
+from edgemtl.bundle.segment import Rows, Segment
+from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES, engine_digest
+from edgemtl.hw.regions import capacities
+
+HEAD_AND_END = 2
+INDEX_BYTES = 2
+
+
+def check_fpga(program: FpgaProgram) -> None:
+    """Raise ConfigError where two parts of the program contradict each other."""
+    digest = f"{engine_digest(program.board.engine):016x}"
+    if program.engine != digest:
+        fail("program.engine", f"{digest}, the digest of the board's engine", program.engine)
+    if (names := [host.name for host in program.hosts]) != list(HOSTS):
+        fail("program.hosts", f"the hosts {', '.join(HOSTS)} in this order", names)
+    for index, host in enumerate(program.hosts):
+        _check_host(program, host, f"program.hosts[{index}]")
+    for name, task in program.tasks.items():
+        for index, segment in enumerate(task.segments):
+            _check_segment(program, segment, f"program.tasks.{name}.segments[{index}]")
+
+
+def _check_host(program: FpgaProgram, host: Host, place: str) -> None:
+    check_program(host.cpu, f"{place}.cpu")
+    check_tensors(host.tensors, host.cpu.weights_bytes, f"{place}.tensors")
+    for what, held in (("cpu.tasks", host.cpu.tasks), ("handovers", host.handovers)):
+        if set(held) != set(program.tasks):
+            fail(f"{place}.{what}", f"the tasks {sorted(program.tasks)}", sorted(held))
+    for name, task in program.tasks.items():
+        made = host.cpu.tasks[name]
+        for what, given, wanted in (("steps", made.steps, task.steps), ("output", made.output, task.output)):
+            if given != wanted:
+                fail(f"{place}.cpu.tasks.{name}.{what}", f"those of the task, {wanted}", given)
+        _check_handovers(host, name, task.segments, f"{place}.handovers.{name}")
+
+
+def _check_handovers(host: Host, task: str, segments: Sequence[Segment], place: str) -> None:
+    handovers, steps = host.handovers[task], host.cpu.tasks[task].steps
+    if len(handovers) != len(segments):
+        fail(place, f"one for each of {len(segments)} segments", f"{len(handovers)}")
+    if len({held.step for held in handovers} & set(range(steps))) != len(handovers):
+        fail(place, f"at steps of their own below {steps}", [held.step for held in handovers])
+    for index, (held, segment) in enumerate(zip(handovers, segments, strict=True)):
+        for what, offsets, rows in (
+            ("inputs", held.inputs, segment.inputs),
+            ("outputs", held.outputs, segment.outputs),
+        ):
+            if len(offsets) != len(rows):
+                fail(f"{place}[{index}].{what}", f"one for each of {len(rows)} of the segment", f"{len(offsets)}")
+            for offset, part in zip(offsets, rows, strict=True):
+                if offset + part.rows * part.row_bytes > host.cpu.arena_bytes:
+                    fail(f"{place}[{index}].{what}", f"inside the arena of {host.cpu.arena_bytes} bytes", offset)
+
+
+def _check_segment(program: FpgaProgram, segment: Segment, place: str) -> None:
+    if not segment.layers:
+        fail(f"{place}.layers", "at least one layer", "none")
+    if len(segment.early) != len(segment.routing):
+        fail(f"{place}.early", f"one list for each of {len(segment.routing)} routers", f"{len(segment.early)}")
+    for index, (early, routing) in enumerate(zip(segment.early, segment.routing, strict=True)):
+        if len(set(early)) != len(early) or any(expert >= routing.experts for expert in early):
+            fail(f"{place}.early[{index}]", f"different ones of {routing.experts} experts", list(early))
+    _check_rows(segment.inputs, segment.windows.input, f"{place}.inputs")
+    _check_rows(segment.outputs, segment.windows.output, f"{place}.outputs")
+    _check_regions(program, segment, place)
+
+
+def _check_rows(held: Sequence[Rows], window: int, place: str) -> None:
+    for index, rows in enumerate(held):
+        if rows.pitch < rows.row_bytes:
+            fail(f"{place}[{index}].pitch", f"at least the {rows.row_bytes} bytes of a row", rows.pitch)
+        if (end := rows.line * LINE_BYTES + rows.rows * rows.pitch) > window:
+            fail(f"{place}[{index}]", f"inside its window of {window} bytes", f"{end} bytes long")
+
+
+def _check_regions(program: FpgaProgram, segment: Segment, place: str) -> None:
+    sizes = capacities(program.board.engine)
+    if len({region.name for region in segment.regions}) != len(segment.regions):
+        fail(f"{place}.regions", "each region once", [region.name for region in segment.regions])
+    for region in segment.regions:
+        where = f"{place}.regions: {region.name}"
+        if not region.lower_bound_bytes <= region.arena_bytes <= sizes[region.name]:
+            bounds = (
+                f"from its lower bound, {region.lower_bound_bytes}, to the {sizes[region.name]} bytes of the region"
+            )
+            fail(where, bounds, region.arena_bytes)
+        for buffer in region.buffers:
+            if buffer.offset + buffer.bytes > region.arena_bytes or buffer.first > buffer.last:
+                fail(
+                    where, f"made of buffers inside its {region.arena_bytes} bytes with a first and a last use", buffer
+                )
+
+
+def fpga_members(program: FpgaProgram) -> Iterator[str]:
+    """The names of the program's members but the parameters."""
+    for host in program.hosts:
+        yield from (host.cpu.library, host.weights)
+    for task in program.tasks.values():
+        for segment in task.segments:
+            yield from (segment.stream, segment.layer_index)
+
+
+def check_fpga_sizes(program: FpgaProgram, sizes: Mapping[str, int]) -> None:
+    """Raise ConfigError where members by name do not have the bytes that the program says or needs."""
+    for host in program.hosts:
+        if sizes[host.weights] != host.cpu.weights_bytes:
+            fail(f"sections: {host.weights}", f"{host.cpu.weights_bytes} bytes", f"{sizes[host.weights]} bytes")
+    for task in program.tasks.values():
+        for segment in task.segments:
+            words, rest = divmod(sizes[segment.stream], WORD_BYTES)
+            if rest or words < HEAD_AND_END:
+                fail(
+                    f"sections: {segment.stream}",
+                    f"whole words of {WORD_BYTES} bytes",
+                    f"{sizes[segment.stream]} bytes",
+                )
+            if sizes[segment.layer_index] != (wanted := INDEX_BYTES * (words - HEAD_AND_END)):
+                found = f"{sizes[segment.layer_index]} bytes"
+                fail(f"sections: {segment.layer_index}", f"{wanted} bytes, {INDEX_BYTES} an instruction", found)

@@ -1,0 +1,49 @@
+"""What must hold between the fields of a CPU's program and its weights; one small function per rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NoReturn
+
+from edgemtl.bundle.program import Program, WeightEntry
+from edgemtl.errors import ConfigError
+
+WEIGHT_ALIGNMENT = 64
+ITEM_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
+
+
+def fail(place: str, must: str, found: object) -> NoReturn:
+    """Raise ConfigError: the place in the manifest, what it must be, what it is."""
+    raise ConfigError(f"manifest.{place} must be {must}, not {found}; compile the bundle again")
+
+
+def check_program(program: Program, place: str = "program") -> None:
+    """Raise ConfigError where entries, steps and layers of the program at ``place`` contradict each other."""
+    entries = [name for task in program.tasks.values() for name in (task.entry, task.prepare) if name]
+    if len(set(entries)) != len(entries):
+        fail(f"{place}.tasks", "tasks with entries of their own", entries)
+    for name, task in program.tasks.items():
+        if program.common_prefix_steps > task.steps:
+            must = f"at most {task.steps}, the steps of {name}"
+            fail(f"{place}.common_prefix_steps", must, program.common_prefix_steps)
+        steps = [layer.step for layer in task.layers]
+        if steps != list(range(task.steps)):
+            must = f"one for each of {task.steps} steps, in order"
+            fail(f"{place}.tasks.{name}.layers", must, f"{len(steps)} layers")
+
+
+def check_tensors(tensors: Sequence[WeightEntry], section_bytes: int, place: str = "weights") -> None:
+    """Raise ConfigError where the tensors at ``place`` overlap or leave their section."""
+    end = 0
+    for index, entry in enumerate(tensors):
+        where = f"{place}[{index}]"
+        if entry.offset % WEIGHT_ALIGNMENT:
+            fail(f"{where}.offset", f"a multiple of {WEIGHT_ALIGNMENT}", entry.offset)
+        if entry.offset < end:
+            fail(f"{where}.offset", f"at least {end}, the end of the tensor before", entry.offset)
+        if entry.bytes != (size := prod(entry.shape) * ITEM_BYTES[entry.dtype]):
+            fail(f"{where}.bytes", f"{size}, what its shape and dtype take", entry.bytes)
+        end = entry.offset + entry.bytes
+    if end > section_bytes:
+        fail(place, f"inside the section of {section_bytes} bytes", f"{end} bytes long")

@@ -1,0 +1,85 @@
+"""The program of a CPU from JSON."""
+
+from __future__ import annotations
+
+from edgemtl.bundle.fields import Field
+from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
+from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_MACS, read_shape, read_texts
+
+TRIPLES = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
+CPU_LIBRARY = "program/cpu.so"
+
+
+def read_program(field: Field, library_name: str = CPU_LIBRARY) -> Program:
+    """The program of a CPU, whose library must be the member ``library_name``."""
+    device, precision, target, library, arena, prepared, weights, prefix, tasks = field.members(
+        "device",
+        "precision",
+        "target",
+        "library",
+        "arena_bytes",
+        "prepared_bytes",
+        "weights_bytes",
+        "common_prefix_steps",
+        "tasks",
+    )
+    return Program(
+        device.choice("cpu"),
+        precision.choice("fp32", "int8"),
+        _target(target),
+        library.choice(library_name),
+        arena.integer(0, MAX_BYTES),
+        prepared.integer(0, MAX_BYTES),
+        weights.integer(0, MAX_BYTES),
+        prefix.integer(0, MAX_COUNT),
+        {name: _task_program(item) for name, item in tasks.entries().items()},
+    )
+
+
+def _target(field: Field) -> Target:
+    name, triple, mcpu, vector_bits, threads = field.members("name", "triple", "mcpu", "vector_bits", "threads")
+    bits = vector_bits.integer(128, 512)
+    if bits not in (128, 256, 512):
+        vector_bits.fail("128, 256 or 512")
+    return Target(name.name(), triple.choice(*TRIPLES), mcpu.name(), bits, threads.integer(1, 1024))
+
+
+def _task_program(field: Field) -> TaskProgram:
+    entry, prepare, steps, output, layers = field.members("entry", "prepare", "steps", "output", "layers")
+    return TaskProgram(
+        entry.name(),
+        None if prepare.value is None else prepare.name(),
+        steps.integer(1, MAX_COUNT),
+        read_output(output),
+        tuple(_layer(item) for item in layers.items()),
+    )
+
+
+def read_output(field: Field) -> Output:
+    """A task's output."""
+    shape, dtype = field.members("shape", "dtype")
+    return Output(read_shape(shape), dtype.choice("float32"))
+
+
+def _layer(field: Field) -> Layer:
+    step, kernel, origin, macs, size = field.members("step", "kernel", "origin", "macs", "bytes")
+    return Layer(
+        step.integer(0, MAX_COUNT),
+        kernel.text(),
+        read_texts(origin),
+        macs.integer(0, MAX_MACS),
+        size.integer(0, MAX_MACS),
+    )
+
+
+def read_weight(field: Field) -> WeightEntry:
+    """One tensor of a section of weights."""
+    name, offset, size, shape, dtype = field.members("name", "offset", "bytes", "shape", "dtype")
+    return WeightEntry(
+        name.text(),
+        offset.integer(0, MAX_BYTES),
+        size.integer(0, MAX_BYTES),
+        read_shape(shape, rank=0),
+        dtype.choice(*WEIGHT_DTYPES),
+    )

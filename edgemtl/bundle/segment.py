@@ -1,0 +1,97 @@
+"""What a bundle says about one segment: its stream, its rows in memory, its plan on chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROW_DTYPES = {"int8": 1, "int16": 2}
+"""What rows that cross between CPU and overlay are made of, with its bytes."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in a window: from line ``line`` of 64 bytes on, ``width`` values each, ``pitch`` bytes apart."""
+
+    buffer: str
+    line: int
+    rows: int
+    width: int
+    dtype: str
+    pitch: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row without what pads it."""
+        return self.width * ROW_DTYPES[self.dtype]
+
+
+@dataclass(frozen=True)
+class SegmentLayer:
+    """A group of steps as a user reads it: what it is, its ONNX nodes, its multiply-accumulates without padding."""
+
+    name: str
+    origin: tuple[str, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Bytes of the board's memory that a segment works in, beside the parameters that all share."""
+
+    input: int
+    output: int
+    scratch: int
+
+
+@dataclass(frozen=True)
+class Routing:
+    """One router: its tokens, the experts each picks, and the experts that have a logit."""
+
+    tokens: int
+    top_k: int
+    experts: int
+
+
+@dataclass(frozen=True)
+class ChipBuffer:
+    """A buffer on chip: its bytes from ``offset`` in its region, in use from instruction ``first`` to ``last``."""
+
+    name: str
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """The plan of one region in bytes; no plan of the same instructions can be below ``lower_bound_bytes``."""
+
+    name: str
+    arena_bytes: int
+    lower_bound_bytes: int
+    buffers: tuple[ChipBuffer, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring layers as one instruction stream.
+
+    stream, layer_index: members; the second holds the place in ``layers`` of each instruction, uint16, little-endian.
+    early: for each router, the experts fetched before it decides, by their place among the candidates.
+    """
+
+    stream: str
+    layer_index: str
+    layers: tuple[SegmentLayer, ...]
+    inputs: tuple[Rows, ...]
+    outputs: tuple[Rows, ...]
+    windows: Windows
+    early: tuple[tuple[int, ...], ...]
+    routing: tuple[Routing, ...]
+    regions: tuple[Region, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return sum(layer.macs for layer in self.layers)

@@ -1,0 +1,75 @@
+"""Gates and routers as words: logits of a block of tokens, then their routes, in memory that no expert adds to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgemtl.codegen.fpga import emit, networks
+from edgemtl.codegen.fpga.emit import Tensor
+from edgemtl.codegen.fpga.layers import apply, linear_layer, load_constants
+from edgemtl.codegen.fpga.site import Site
+from edgemtl.codegen.fpga.weights import route_constants
+from edgemtl.codegen.fpga.words import ROUTES, At
+from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
+
+LOGIT_BYTES = 64
+"""Bytes for the logits of a token: of what is there for all, so that more experts only make smaller blocks."""
+
+
+def load_route_constants(site: Site, group: networks.Experts) -> Tensor:
+    """Which logits are candidates, and which of the candidates are fetched early."""
+    spec = group.router.spec
+    early = site.experts.early_of(group.gate.output.buffer)
+    return load_constants(site, route_constants(spec.experts, spec.candidates, early))
+
+
+def emit_route(site: Site, group: networks.Experts, x: Tensor, constants: Tensor, expert_lines: int) -> None:
+    """The gate and the router; an expert's weights are so many lines."""
+    listing, gate = site.listing, group.gate
+    stride = 2 * emit.granules(listing, gate.spec.n)
+    room = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // listing.engine.array_columns
+    rows = min(room // stride, BLOCK_ROWS)
+    at = At(listing.buffer("logits", "queries", room))
+    weights = linear_layer(site, gate.arrays)
+    parts, turns = blocks(x.rows, rows), max(room // (stride * rows), 1)
+    for index, (first, count) in enumerate(parts):
+        y = Tensor(at.on(index % turns * rows * stride), count, gate.spec.n, 2, stride)
+        ends = index == 0, index == len(parts) - 1
+        apply(site, weights, x.part(first, count), y, gate.spec, (True, ends[1]))
+        _route_block(site, group, y, constants, _when(first, ends, site, group, expert_lines))
+
+
+def _when(
+    first: int, ends: tuple[bool, bool], site: Site, group: networks.Experts, expert_lines: int
+) -> dict[str, int]:
+    """The operands that say which tokens these are and what list is made in the end."""
+    cache = site.experts.cache
+    return {
+        "token": first,
+        "begin": int(ends[0]),
+        "end": int(ends[1]),
+        "cache": cache,
+        "lines": expert_lines if cache else 0,
+        "early": len(site.experts.early_of(group.gate.output.buffer)),
+    }
+
+
+def _route_block(
+    site: Site, group: networks.Experts, logits: Tensor, constants: Tensor, when: Mapping[str, int]
+) -> None:
+    spec = group.router.spec
+    site.listing.word(
+        "ROUTE",
+        {"src": logits.at, "from": constants.at},
+        (emit.rows_of(logits), emit.rows_of(constants)),
+        operands=dict(
+            src_stride=logits.stride,
+            rows=logits.rows,
+            experts=spec.experts,
+            k=spec.top_k,
+            normalize=int(spec.normalize),
+            threshold=spec.threshold,
+            **when,
+        ),
+        states=((), (ROUTES,)),
+    )

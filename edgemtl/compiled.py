@@ -1,0 +1,129 @@
+"""A compiled program of a CPU or a board, as a bundle holds it and as a user reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgemtl.codegen import cpu
+from edgemtl.codegen.cpu import CpuProgram
+from edgemtl.codegen.fpga import bundle as fpga_bundle
+from edgemtl.codegen.fpga.blame import compile_or_blame
+from edgemtl.codegen.fpga.host import HOSTS, HostProgram, compile_hosts
+from edgemtl.codegen.fpga.program import Early, FpgaProgram
+from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.integers import Quantised
+from edgemtl.lowering.ir import Array
+from edgemtl.options import CompileOptions
+from edgemtl.partition import TaskModel
+from edgemtl.popularity import popular_experts
+from edgemtl.tvm_bridge.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """What was compiled for one task; ``macs`` of one run, bytes of the weights it reads."""
+
+    task: str
+    pathway: str
+    steps: int
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program; sizes in bytes.
+
+    entries: the manifest's "program" and "weights". sections: members by name. on_chip: of a board, by memory. arena
+    and prepared are the CPU's, on a board the one's beside the logic.
+    """
+
+    entries: Mapping[str, Any] = field(repr=False)
+    sections: Mapping[str, bytes] = field(repr=False)
+    tasks: tuple[TaskSummary, ...]
+    notes: tuple[str, ...]
+    arena_bytes: int
+    prepared_bytes: int
+    weights_bytes: int
+    on_chip: Mapping[str, int] = field(default_factory=dict)
+
+
+def compile_for_cpu(
+    tasks: tuple[TaskModel, ...], target: CpuTarget, quantised: Quantised | None, budget: int | None
+) -> Compiled:
+    """A program for a CPU. Raises what `cpu.compile_cpu` raises."""
+    integers = quantised.integers if quantised else None
+    program = cpu.compile_cpu(tasks, target, memory_budget=budget, integers=integers)
+    entries = cpu.to_manifest(program)
+    held = {str(entries["program"]["library"]): program.library, "weights.bin": cpu.weights_section(program)}
+    summaries = tuple(
+        _summary(task, made, made.constant_bytes) for task, made in zip(tasks, program.tasks, strict=True)
+    )
+    return Compiled(
+        entries, held, summaries, program.notes, program.arena_bytes, program.prepared_bytes, program.weights_bytes
+    )
+
+
+def compile_for_board(
+    tasks: tuple[TaskModel, ...],
+    spec: AcceleratorSpec,
+    quantised: Quantised,
+    options: CompileOptions,
+    images: Sequence[Array],
+) -> Compiled:
+    """A program for a board: segments for the overlay, and libraries for the CPUs beside it.
+
+    Raises what `compile_or_blame` and `compile_hosts` raise.
+    """
+    early = popular_experts(quantised.integers, images, spec.engine)
+    steps = {task.task.name: quantised.integers[task.task.name].steps for task in tasks}
+    program = compile_or_blame(steps, spec, options.memory_budget, early)
+    hosts = compile_hosts(tasks, program, quantised.integers, options.threads)
+    beside = hosts[0].cpu
+    return Compiled(
+        fpga_bundle.to_manifest(program, hosts),
+        fpga_bundle.sections(program, hosts),
+        tuple(_board_summaries(tasks, quantised, beside)),
+        tuple(_notes(program, early, images, hosts)),
+        beside.arena_bytes,
+        beside.prepared_bytes,
+        len(program.parameters),
+        program.on_chip,
+    )
+
+
+def _summary(task: TaskModel, made: cpu.TaskProgram, weight_bytes: int) -> TaskSummary:
+    return TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, weight_bytes)
+
+
+def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: CpuProgram) -> Iterator[TaskSummary]:
+    for task, made in zip(tasks, beside.tasks, strict=True):
+        steps = quantised.integers[task.task.name].steps
+        held = {constant.key: constant.array.nbytes for step in steps for constant in step.constants}
+        yield _summary(task, made, sum(held.values()))
+
+
+def _notes(program: FpgaProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram]) -> Iterator[str]:
+    """What was decided for the user: memory, experts fetched early, what the overlay does not run."""
+    spec = program.spec
+    if spec.hypothetical:
+        yield f"{spec.name} is a hypothetical board: it was never made"
+    used = ", ".join(f"{name} {size}" for name, size in program.on_chip.items())
+    yield f"{sum(program.on_chip.values())} bytes on chip ({used}), blocks at {program.share:.1%} of what there is"
+    if any(segment.routing for task in program.tasks for segment in task.segments):
+        yield _early_note(early, images)
+    for task in program.tasks:
+        yield f"{task.task}: {len(task.segments)} segments on the overlay of {spec.name}"
+        yield from (
+            f"{task.task}: {step.origin[-1]}, {step.kind}, on {HOSTS['a53']}: {step.reason}" for step in task.left
+        )
+    yield f"in simulation the CPU's steps run compiled for {hosts[-1].cpu.target.name}"
+
+
+def _early_note(early: Early, images: Sequence[Array]) -> str:
+    if not images:
+        return "no experts are fetched before a gate decides: that needs images, --calibration beside --parameters"
+    counts = ", ".join(f"{task} {'+'.join(str(len(e)) for e in held.values()) or 0}" for task, held in early.items())
+    return f"experts fetched before a gate decides, by their use on {len(images)} images: {counts}"

@@ -1,0 +1,70 @@
+"""Which experts are worth fetching before a gate has decided: those that calibration images use most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl.hw.spec import Engine
+from edgemtl.lowering.ir import Array, Step
+from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.tvm_bridge.specs_int8 import QExpertSpec, QRouterSpec
+
+MOST_IMAGES = 32
+LEAST_SHARE = 0.5
+"""Of the images, that an early expert must be used in: below, fetching it is more often in vain than not."""
+
+Counts = npt.NDArray[np.int64]
+
+
+def popular_experts(
+    tasks: Mapping[str, IntegerTask], images: Sequence[Array], engine: Engine
+) -> dict[str, dict[str, tuple[int, ...]]]:
+    """By task, then by the buffer of a gate's output: the experts to fetch early, by place among the candidates.
+
+    They are used in at least half of the images (at most 32 are run, by the integer law), those with most tokens first,
+    and fill the weight ring but for the room of one expert. Without images there are none.
+    """
+    return {name: _popular(task.steps, images[:MOST_IMAGES], engine) for name, task in tasks.items()}
+
+
+def _popular(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> dict[str, tuple[int, ...]]:
+    counts = _count(steps, images)
+    return {
+        steps[at].inputs[0].buffer: choose(np.array(counts[at]), most_early(steps, at, engine))
+        for at, step in enumerate(steps)
+        if isinstance(step.spec, QRouterSpec) and counts[at]
+    }
+
+
+def _count(steps: Sequence[Step], images: Sequence[Array]) -> dict[int, list[Counts]]:
+    """For each router's step, per image the tokens of every candidate."""
+    found: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.spec, QRouterSpec)}
+
+    def watch(index: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        if index in found:
+            first = outputs[3].astype(np.int64)
+            found[index].append(first[1:] - first[:-1])
+
+    for image in images if found else ():
+        run_steps(steps, INTEGER, image, watch)
+    return found
+
+
+def choose(tokens: Counts, most: int) -> tuple[int, ...]:
+    """At most ``most`` candidates of tokens [images, candidates]: used in half of the images, most tokens first."""
+    used, mean = (tokens > 0).mean(axis=0), tokens.mean(axis=0)
+    ranked = sorted(np.nonzero(used >= LEAST_SHARE)[0].tolist(), key=lambda expert: (-mean[expert], expert))
+    return tuple(ranked[:most])
+
+
+def most_early(steps: Sequence[Step], router: int, engine: Engine) -> int:
+    """How many experts of the router's step the weight ring holds beside one more."""
+    first = steps[router].outputs[3].buffer
+    readers = [s for s in steps if isinstance(s.spec, QExpertSpec) and any(v.buffer == first for v in s.inputs)]
+    expert = sum(constant.array.nbytes for step in readers for constant in step.constants[:3])
+    return max(engine.weight_ring_bytes // expert - 1, 0) if expert else 0

@@ -1,0 +1,45 @@
+"""What `edgemtl profile` reports: a profile as data, its builders, and the files made of it."""
+
+from edgemtl.report.profile.build import FrameTimings, switch_cost, task_profile
+from edgemtl.report.profile.cpu import KernelFacts, cpu_task_profile
+from edgemtl.report.profile.document import profile_from_json, profile_to_json
+from edgemtl.report.profile.facts import (
+    BufferFacts,
+    LayerFacts,
+    MemoryFacts,
+    RouterFacts,
+    SegmentFacts,
+    WordFacts,
+    facts_of,
+    words_of,
+)
+from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTarget, CpuTaskProfile, Profile, Switches, TaskProfile
+from edgemtl.report.profile.parts import Coefficient, EnergyPart
+from edgemtl.report.profile.write import write_profile
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BufferFacts",
+    "Coefficient",
+    "CpuTarget",
+    "CpuTaskProfile",
+    "EnergyPart",
+    "FrameTimings",
+    "KernelFacts",
+    "LayerFacts",
+    "MemoryFacts",
+    "Profile",
+    "RouterFacts",
+    "SegmentFacts",
+    "Switches",
+    "TaskProfile",
+    "WordFacts",
+    "cpu_task_profile",
+    "facts_of",
+    "profile_from_json",
+    "profile_to_json",
+    "switch_cost",
+    "task_profile",
+    "words_of",
+    "write_profile",
+]

@@ -1,0 +1,1 @@
+"""The pictures of a profile, one function each, that returns a plotly figure."""

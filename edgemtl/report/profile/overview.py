@@ -1,0 +1,125 @@
+"""What stands above and around the tasks: headline figures, all tasks side by side, switching, the board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from edgemtl.hw.datasheet import describe_spec
+from edgemtl.hw.resources import count as blocks
+from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.report.profile.blocks import Card, Group, Section, Table, columns, count, embed, short
+from edgemtl.report.profile.charts.bars import draw_switches
+from edgemtl.report.profile.model import Profile, Switches, TaskProfile
+from edgemtl.report.profile.parts import Coefficient
+from edgemtl.report.profile.task_tables import show_energy
+
+TOTAL_NAMES: Final = ("resource", "#needs", "#there is", "#share")
+UNIT_NAMES: Final = ("unit", "resource", "#amount", "formula", "basis")
+BASES: Final = "prototype: synthesised; calculated: from bytes and widths; estimated: the rest."
+
+
+def cards(profile: Profile) -> Iterator[Card]:
+    """Of the slowest task, and of all together."""
+    slow = max(profile.tasks, key=lambda task: task.latency.steady_cycles)
+    latency, basis = slow.latency, profile.figures
+    of = f"task {slow.task}" + (", the slowest" if len(profile.tasks) > 1 else "")
+    yield Card(
+        "steady frame",
+        f"{latency.steady_ms:.3f} ms",
+        f"{of}; {1e3 / max(latency.steady_ms, 1e-9):,.0f} a second",
+        basis,
+    )
+    yield Card("first frame", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis)
+    yield Card(
+        "array's products", f"{slow.utilisation.get('array', 0):.1%}", f"{of}; of the most the array can make", basis
+    )
+    yield Card("memory busy", f"{slow.utilisation.get('memory', 0):.1%}", f"{of}; of the frame", basis)
+    if slow.energy:
+        text = show_energy(slow)
+        yield Card("energy of a frame", f"{text.split(' (')[0]} mJ", f"{of}; {text} mJ", "estimated")
+    if profile.switches and len(profile.switches.extra) > 1:
+        most = max(profile.switches.extra[1:])
+        yield Card("task switch, at most", f"{count(most)} cycles", "above a frame in a row of its task", basis)
+
+
+def tasks_section(profile: Profile) -> Section:
+    """All tasks side by side."""
+    rows = tuple(_task_row(task) for task in profile.tasks)
+    names = (
+        "task",
+        "#steady, ms",
+        "#first, ms",
+        "#steady, cycles",
+        "#GMAC",
+        "#array",
+        "#matrix",
+        "#memory",
+        "#moved, MiB",
+        "#energy, mJ",
+    )
+    how = (
+        "Steady: a frame of a row of the same task. First: on an accelerator that stood idle. Array: products over "
+        "what the array could have made in the frame. Matrix, memory: share of the frame's cycles they were busy."
+    )
+    return Section("All tasks", profile.figures, how, tables=(Table(columns(*names), rows),))
+
+
+def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
+    latency, use = task.latency, task.utilisation
+    return (
+        task.task,
+        f"{latency.steady_ms:.3f}",
+        f"{latency.first_ms:.3f}",
+        count(latency.steady_cycles),
+        f"{task.macs / 1e9:.3f}",
+        *(use.get(unit, 0.0) for unit in ("array", "matrix", "memory")),
+        f"{sum(task.traffic.values()) / 2**20:,.2f}",
+        show_energy(task),
+    )
+
+
+def switch_group(switches: Switches, clock_mhz: int, basis: str) -> Group:
+    """The task-switch experiment."""
+    rows = tuple(
+        (f"{index}. {task}", count(cycles), count(switches.steady[task]), f"{extra:+,}", f"{extra / clock_mhz:+,.2f}")
+        for index, (task, cycles, extra) in enumerate(
+            zip(switches.order, switches.cycles, switches.extra, strict=True), 1
+        )
+    )
+    names = ("frame", "#cycles", "#in a row of its task", "#extra cycles", "#extra, µs")
+    how = (
+        "Frames of changing tasks, one behind the other. A switch is another pointer to instructions: what it costs is "
+        "the difference to a frame in a row of the same task. The first frame has nothing fetched ahead."
+    )
+    chart = embed(draw_switches(switches, clock_mhz), "switches")
+    return Group(
+        "switching",
+        "Task switching",
+        (Section("Alternating tasks", basis, how, chart, (Table(columns(*names), rows),)),),
+    )
+
+
+def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) -> Group:
+    """What the engine needs of the part, and what energy was calculated with."""
+    sheet = describe_spec(spec)
+    totals = tuple(
+        (t.resource, blocks(t.needs), blocks(t.has), "" if t.share is None else t.share) for t in sheet.totals
+    )
+    rows = tuple((row.unit, row.resource, blocks(row.amount), row.formula, row.basis) for row in sheet.rows)
+    how = f"What the engine needs of {spec.board.part.name}; nothing was placed or routed."
+    sections = [
+        Section("Resources", "estimated", how, tables=(Table(columns(*TOTAL_NAMES), totals),)),
+        Section("Resources by unit", "estimated", BASES, tables=(Table(columns(*UNIT_NAMES), rows),)),
+    ]
+    if coefficients:
+        sections.append(_coefficients(coefficients))
+    return Group("board", "Board", tuple(sections))
+
+
+def _coefficients(coefficients: tuple[Coefficient, ...]) -> Section:
+    rows = tuple((c.name, short(c.low), short(c.typical), short(c.high), c.unit, c.source) for c in coefficients)
+    names = ("coefficient", "#low", "#typical", "#high", "unit", "source")
+    return Section(
+        "Energy coefficients", "estimated", "What each event is taken to cost.", tables=(Table(columns(*names), rows),)
+    )

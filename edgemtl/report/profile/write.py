@@ -1,0 +1,68 @@
+"""Puts the files of a report into a folder: all of them or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgemtl.errors import EdgemtlError
+from edgemtl.report.profile.document import profile_to_json
+from edgemtl.report.profile.html import render_profile
+from edgemtl.report.profile.model import Profile
+from edgemtl.report.profile.tables import layers_csv
+from edgemtl.report.profile.trace import trace_json
+
+
+def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
+    """Write report.html, report.json, layers.csv and trace.json into ``folder``, which is made where it is not there.
+
+    Returns their paths. Raises EdgemtlError where that fails; what was there before is left as it was.
+    """
+    texts = {
+        "report.html": render_profile(profile),
+        "report.json": _dump(profile_to_json(profile)),
+        "layers.csv": layers_csv(profile),
+        "trace.json": _dump(trace_json(profile)),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".profile.", dir=folder) as aside:
+            _write_all(texts, folder, Path(aside))
+    except OSError as error:
+        raise EdgemtlError(
+            f"{folder} must be a folder that can be written; its reports were left alone; {error}"
+        ) from error
+    return tuple(folder / name for name in texts)
+
+
+def _dump(document: object) -> str:
+    return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _write_all(texts: Mapping[str, str], folder: Path, aside: Path) -> None:
+    kept = aside / "kept"
+    kept.mkdir()
+    for name, text in texts.items():
+        (aside / name).write_text(text, encoding="utf-8")
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, kept / name)
+    placed: list[str] = []
+    try:
+        for name in texts:
+            os.replace(aside / name, folder / name)
+            placed.append(name)
+    except OSError:
+        _put_back(placed, folder, kept)
+        raise
+
+
+def _put_back(placed: list[str], folder: Path, kept: Path) -> None:
+    for name in placed:
+        if (kept / name).exists():
+            os.replace(kept / name, folder / name)
+        else:
+            (folder / name).unlink()

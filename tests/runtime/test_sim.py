@@ -1,0 +1,182 @@
+"""A board's program in simulation gives the bits of the CPU's int8 program, through the same session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, write_bundle
+from edgemtl.bundle.extract import extract_program
+from edgemtl.errors import IntegrityError, UnsupportedError, UsageError
+from edgemtl.hw.isa import engine_digest
+from edgemtl.hw.spec import read_spec
+from edgemtl.options import QuantiseOptions
+from edgemtl.runtime import Session
+from tests.support.boards import CONFIG, compile_to, export, needs_linker
+from tests.support.models import small_config
+from tests.support.scenes import smooth_images
+
+pytestmark = needs_linker
+IMAGES = smooth_images((1, 3, *CONFIG.image), 5, seed=7)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def bundle(model: Path) -> Path:
+    compile_to(model, model.parent / "board.edgemtl", "zcu104")
+    return model.parent / "board.edgemtl"
+
+
+@pytest.fixture(scope="module")
+def wanted(model: Path) -> dict[str, list[np.ndarray]]:
+    """What the CPU's int8 program answers."""
+    compile_to(model, model.parent / "cpu.edgemtl", "cpu")
+    with Session.open(model.parent / "cpu.edgemtl") as session:
+        return {task: [session.run(task, image) for image in IMAGES] for task in session.tasks}
+
+
+@pytest.fixture
+def session(bundle: Path) -> Iterator[Session]:
+    with Session.open(bundle, "sim", check_arena=True) as opened:
+        yield opened
+
+
+def test_every_task_alone_and_in_turn(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
+    for index, image in enumerate(IMAGES):
+        for task in session.tasks if index % 2 else reversed(session.tasks):
+            np.testing.assert_array_equal(session.run(task, image), wanted[task][index])
+
+
+def test_several_tasks_and_batches(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
+    found = session.run(session.tasks[::-1], np.concatenate(IMAGES[:2]))
+    for task in session.tasks:
+        np.testing.assert_array_equal(found[task], np.concatenate(wanted[task][:2]))
+    session.switch("depth")
+    out = np.empty_like(wanted["depth"][0])
+    assert session.run("depth", IMAGES[3], out=out) is out
+    np.testing.assert_array_equal(out, wanted["depth"][3])
+
+
+def test_selftest_has_no_tolerance(session: Session) -> None:
+    assert [(r.task, r.passed, r.max_abs_error, r.tolerance) for r in session.selftest()] == [
+        (task, True, 0.0, 0.0) for task in session.tasks
+    ]
+
+
+def test_times_are_not_the_boards(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
+    times = session.profile("semseg", IMAGES[0])
+    assert [time.step for time in times] == [0, 1, 2]
+    assert {time.basis for time in times} == {"simulator"}
+    assert times[1].kernel.startswith("segment0_")
+    np.testing.assert_array_equal(session._device.outputs["semseg"], wanted["semseg"][0])
+
+
+def test_memory_counts_windows_and_parameters(session: Session) -> None:
+    program = session.program
+    assert isinstance(program, FpgaProgram)
+    host, memory = program.host("x86"), session.memory
+    assert memory.arena_bytes == host.cpu.arena_bytes
+    assert memory.weights_bytes == program.parameters_bytes + host.cpu.weights_bytes
+    assert memory.staging_bytes > 4 * 3 * 32 * 48
+
+
+def test_simulate_tells_what_a_cycle_simulator_asks(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
+    from edgemtl.hw.isa import decode_stream
+    from edgemtl.hw.sim.cycle import Frame, simulate
+
+    (run,) = session.simulate("depth", IMAGES[1])
+    program = session.program
+    assert isinstance(program, FpgaProgram)
+    stream = decode_stream(run.stream, program.board.engine)
+    assert len(run.layer) == len(stream.instructions)
+    assert run.segment.layers[run.layer.max()].name == "picture"
+    assert [routes.shape for routes in run.routes] == [(24, 2)]
+    assert run.early == program.tasks["depth"].segments[0].early
+    (timing,) = simulate([Frame(stream, run.routes, run.early)], program.board)
+    assert timing.cycles > 0
+    np.testing.assert_array_equal(session._device.outputs["depth"], wanted["depth"][1])
+
+
+def test_layers_in_float_lie_between_two_segments(tmp_path: Path) -> None:
+    """The first segment is all tasks' own work, so it runs once; rows of 16 bits cross over and back."""
+    config = small_config(dim=64, mlp_hidden=80, image=(32, 48), head_channels=(12, 8, 6), class_token=True)
+    model = export(tmp_path, config)
+    kept = QuantiseOptions(keep_float=("*blocks.0.mlp*",), least_sqnr_db=-200)
+    for target in ("zcu104", "cpu-avx2"):
+        compile_to(model, tmp_path / target, target, kept)
+    with Session.open(tmp_path / "zcu104", "sim", check_arena=True) as found:
+        assert isinstance(found.program, FpgaProgram)
+        assert [len(task.segments) for task in found.program.tasks.values()] == [2, 2]
+        assert found._device.program.common_prefix_steps > 1
+        assert found.program.host("x86").cpu.weights_bytes > 0
+        with Session.open(tmp_path / "cpu-avx2") as expected:
+            answers = expected.run(expected.tasks, IMAGES[0])
+        for task, array in found.run(found.tasks[::-1], IMAGES[0]).items():
+            np.testing.assert_array_equal(array, answers[task])
+        assert all(result.passed for result in found.selftest())
+
+
+def test_the_same_model_gives_the_same_bundle(model: Path, bundle: Path, tmp_path: Path) -> None:
+    compile_to(model, tmp_path / "again", "zcu104")
+    assert (tmp_path / "again").read_bytes() == bundle.read_bytes()
+
+
+def test_devices_that_cannot_run_it(bundle: Path, wanted: dict[str, list[np.ndarray]], model: Path) -> None:
+    held = "device cpu: this bundle holds no program for it, only one for the FPGA of zcu104; open it with device='sim'"
+    with pytest.raises(UnsupportedError, match=held):
+        Session.open(bundle)
+    for device in ("zcu104", "rtl"):
+        with pytest.raises(UnsupportedError, match=f"device {device}: there is no driver for it yet; open it with"):
+            Session.open(bundle, device)
+    with pytest.raises(UnsupportedError, match="device sim: this bundle holds no program for it, only one for cpu"):
+        Session.open(model.parent / "cpu.edgemtl", "sim")
+    with (
+        Session.open(model.parent / "cpu.edgemtl") as session,
+        pytest.raises(UnsupportedError, match="device cpu: its program has no instruction streams to simulate"),
+    ):
+        session.simulate("depth", IMAGES[0])
+
+
+def test_the_native_runner_refuses_it(bundle: Path, tmp_path: Path) -> None:
+    with open_bundle(bundle) as opened, pytest.raises(UnsupportedError, match="the native runner drives CPUs only"):
+        extract_program(opened, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def rewritten(bundle: Path, path: Path, change: dict[str, bytes], **fields: Any) -> Path:
+    """The bundle with other members and other fields of its program, signed as it should be."""
+    with open_bundle(bundle) as opened:
+        manifest: Manifest = opened.manifest
+        held = {section.name: bytes(opened.section(section.name)) for section in manifest.sections}
+    assert isinstance(manifest.program, FpgaProgram)
+    described = replace(manifest, program=replace(manifest.program, **fields), sections=())
+    write_bundle(path, described, held | change)
+    return path
+
+
+def test_a_stream_for_another_board(bundle: Path, tmp_path: Path) -> None:
+    other = read_spec("ultra96v2")
+    path = rewritten(bundle, tmp_path / "a", {}, board=other, engine=f"{engine_digest(other.engine):016x}")
+    with pytest.raises(UsageError, match="the stream must be for this engine, .*; compile it for this board"):
+        Session.open(path, "sim")
+
+
+def test_streams_that_are_not_whole(bundle: Path, tmp_path: Path) -> None:
+    name = "streams/depth/0.stream"
+    with open_bundle(bundle) as opened:
+        stream = bytes(opened.section(name))
+    flipped = bytearray(stream)
+    flipped[70] ^= 1
+    with pytest.raises(IntegrityError, match="byte 0: crc of the stream must be"):
+        Session.open(rewritten(bundle, tmp_path / "a", {name: bytes(flipped)}), "sim")
+    with pytest.raises(IntegrityError, match="byte 0: a stream must begin with HEAD, not "):
+        Session.open(rewritten(bundle, tmp_path / "b", {name: stream[32:64] + stream[32:]}), "sim")
