@@ -26,6 +26,7 @@ class Limits:
     hidden: int
     pictures: int
     accumulator_rows: int
+    cache_lines: int = 0
 
     @property
     def held_lines(self) -> int:

@@ -9,6 +9,7 @@ from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.program import Early, FpgaProgram
 from edgemtl.codegen.fpga.segment import write_segment
 from edgemtl.codegen.fpga.select import Left, select
+from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError, ConfigError
 from edgemtl.hw.spec import AcceleratorSpec
@@ -42,7 +43,7 @@ def _fails(group: networks.Group, steps: Sequence[Step], spec: AcceleratorSpec, 
     names = frozenset(view.buffer for view in outgoing)
     allowed = limits(spec.engine, 1.0)
     try:
-        write_segment([group], spec.engine, allowed, Parameters(), incoming, names, {}, "a group")
+        write_segment([group], spec.engine, allowed, Parameters(), incoming, names, ExpertOrder(), "a group")
     except ConfigError as error:
         return str(error) == message
     except BudgetError:

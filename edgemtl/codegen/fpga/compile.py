@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentSpec
 from edgemtl.codegen.fpga.segment import Segment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
+from edgemtl.codegen.fpga.weights import expert_lines
 from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError
-from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.spec import AcceleratorSpec, Engine
 from edgemtl.lowering.ir import Step, View
 from edgemtl.schedule.tiling import Limits, limits
+from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)
 """Of the memory that blocks and the weight ring may take: tried in this order until the budget holds."""
+BY_EXPERT = ExpertOrder()
 HINT = "allow more, or compile fewer tasks (--task)"
 
 
@@ -26,12 +32,11 @@ def compile_segments(
     *,
     budget: int | None = None,
     early: Early | None = None,
-    cache: int = 0,
+    order: ExpertOrder = BY_EXPERT,
 ) -> FpgaProgram:
     """Segments of every task whose memories on chip take at most ``budget`` bytes together (None: all there is).
 
-    ``early``: experts fetched before their gates have decided. ``cache``: 0 for experts in order; else tokens in order
-    with a cache of so many experts, for comparison.
+    ``early``: experts fetched before their gates have decided; ``order``: how experts come onto the chip besides.
 
     The same input gives the same bytes. Raises BudgetError with the least that was achieved where the budget or a
     memory of the board cannot hold, ConfigError for a layer too large for an operand of an instruction.
@@ -39,7 +44,7 @@ def compile_segments(
     least: BudgetError | None = None
     for share in SHARES:
         try:
-            program = _compile(tasks, spec, share, early or {}, cache)
+            program = _compile(tasks, spec, share, early or {}, order)
         except BudgetError as error:
             least = least or error
             break
@@ -52,14 +57,38 @@ def compile_segments(
 
 
 def _compile(
-    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, cache: int
+    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, order: ExpertOrder
 ) -> FpgaProgram:
-    parameters, allowed = Parameters(), limits(spec.engine, share)
+    parameters, allowed = Parameters(), _limits(tasks, spec, share, order)
     made = tuple(
-        compile_task(name, steps, spec, allowed, parameters, ExpertOrder(early.get(name, {}), cache))
+        compile_task(name, steps, spec, allowed, parameters, replace(order, early=early.get(name, {})))
         for name, steps in tasks.items()
     )
     return FpgaProgram(spec, made, bytes(parameters.content), share)
+
+
+def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder) -> Limits:
+    """In token order the weight memory is a cache of experts and a ring behind it, or one expert's buffer alone."""
+    allowed = limits(spec.engine, share)
+    if not order.by_token:
+        return allowed
+    expert = max((_expert_lines(steps, spec.engine) for steps in tasks.values()), default=0)
+    if not order.cache:
+        return replace(allowed, ring_lines=expert)
+    rest = spec.engine.weight_ring_bytes // LINE_BYTES - order.cache * expert
+    least = limits(spec.engine, 0).ring_lines
+    if rest < least:
+        needed = (order.cache * expert + least) * LINE_BYTES
+        what = f"a cache of {order.cache} experts beside the smallest weight ring"
+        raise BudgetError(what, needed, spec.engine.weight_ring_bytes, "hold fewer experts, or take a larger ring")
+    return replace(allowed, ring_lines=min(allowed.ring_lines, rest), cache_lines=order.cache * expert)
+
+
+def _expert_lines(steps: Sequence[Step], engine: Engine) -> int:
+    """Lines of the largest expert."""
+    layers = [step.spec for step in steps if isinstance(step.spec, QExpertSpec)]
+    pairs = [(a, b) for a, b in pairwise(layers) if a.gather]
+    return max((expert_lines(engine, a.k, a.n, b.n, (a.table, b.table)) for a, b in pairs), default=0)
 
 
 def compile_task(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Slot, Tensor, make_tensor
-from edgemtl.codegen.fpga.routing import emit_route
+from edgemtl.codegen.fpga.routing import early_of, emit_route
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights
 from edgemtl.codegen.fpga.words import ROUTES
@@ -65,7 +65,7 @@ def emit_experts(site: Site, group: networks.Experts, constants: Tensor) -> None
     for first, rows in blocks(stream.rows, BLOCK_ROWS):
         sums(site.listing, "OPEN", stream.part(first, rows), low.part(first, rows))
     made = Mixture(site, group, bank, x, (stream, low))
-    if site.experts.cache:
+    if site.experts.by_token:
         _in_token_order(made)
     else:
         _in_expert_order(made)
@@ -88,12 +88,16 @@ def _in_expert_order(made: Mixture) -> None:
     """Every entry of the list; two experts are in the ring at once where it holds them."""
     site, bank = made.site, made.bank
     spaces, overflow = _spaces(made)
-    early = site.experts.early_of(made.group.gate.output.buffer)
+    early = early_of(site, made.group)
     ahead = int(2 * bank.lines <= site.listing.ring_lines)
     entries = len(made.group.router.spec.candidates)
+    if site.experts.resident:
+        for entry in range(entries):
+            _bring(made, entry, early)
     for entry in range(entries + ahead):
         if entry < entries:
-            _bring(made, entry, early)
+            if not site.experts.resident:
+                _bring(made, entry, early)
             offset = bank.lines if ahead and entry else 0
             _first(made, Slot(entry, gather=True), spaces[entry % 2], offset)
         if entry >= ahead:
@@ -187,8 +191,15 @@ def _in_token_order(made: Mixture) -> None:
     space = [_space(made, f"scores{copy}", 1) for copy in range(2)]
     for visit in range(made.x.rows * made.group.router.spec.top_k):
         # The place that a visit may fill was used last so many visits ago, or before.
-        cache = f"cache {visit % places}"
-        operands = {"address": bank.line, "lines": bank.lines, "slot": visit + 1, "stride": bank.lines, "cached": 1}
-        site.listing.word("STREAM", {}, operands=operands, states=((ROUTES,), (cache,)))
-        _first(made, Slot(visit, gather=True, cached=True), space[visit % 2], 0, cache)
-        _second(made, Slot(visit, cached=True), space[visit % 2], 0, cache)
+        cache = f"cache {visit % places}" if places else None
+        operands = {"address": bank.line, "lines": bank.lines, "slot": visit + 1, "stride": bank.lines}
+        written = () if cache is None else (cache,)
+        operands["cached"] = int(cache is not None)
+        site.listing.word("STREAM", {}, operands=operands, states=((ROUTES,), written))
+        if cache is None:
+            site.listing.take(bank.line, bank.lines)
+        _first(made, Slot(visit, gather=True, cached=cache is not None), space[visit % 2], 0, cache)
+        release = bank.lines if cache is None else 0
+        _second(made, Slot(visit, cached=cache is not None), space[visit % 2], release, cache)
+        if cache is None:
+            site.listing.ring.pop(0)

@@ -19,8 +19,12 @@ LOGIT_BYTES = 64
 def load_route_constants(site: Site, group: networks.Experts) -> Tensor:
     """Which logits are candidates, and which of the candidates are fetched early."""
     spec = group.router.spec
-    early = site.experts.early_of(group.gate.output.buffer)
-    return load_constants(site, route_constants(spec.experts, spec.candidates, early))
+    return load_constants(site, route_constants(spec.experts, spec.candidates, early_of(site, group)))
+
+
+def early_of(site: Site, group: networks.Experts) -> tuple[int, ...]:
+    """The candidates that are fetched before the router has decided."""
+    return site.experts.early_of(group.gate.output.buffer, len(group.router.spec.candidates))
 
 
 def emit_route(site: Site, group: networks.Experts, x: Tensor, constants: Tensor, expert_lines: int) -> None:
@@ -43,14 +47,15 @@ def _when(
     first: int, ends: tuple[bool, bool], site: Site, group: networks.Experts, expert_lines: int
 ) -> dict[str, int]:
     """The operands that say which tokens these are and what list is made in the end."""
-    cache = site.experts.cache
+    # One at least makes a list in order of tokens.
+    cache = max(site.experts.cache, 1) if site.experts.by_token else 0
     return {
         "token": first,
         "begin": int(ends[0]),
         "end": int(ends[1]),
         "cache": cache,
         "lines": expert_lines if cache else 0,
-        "early": len(site.experts.early_of(group.gate.output.buffer)),
+        "early": len(early_of(site, group)),
     }
 
 

@@ -12,7 +12,7 @@ from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.layers import emit_mlp, emit_norm, emit_patch, load_norm_constants
 from edgemtl.codegen.fpga.pictures import emit_picture
 from edgemtl.codegen.fpga.place import Placement, place
-from edgemtl.codegen.fpga.routing import load_route_constants
+from edgemtl.codegen.fpga.routing import early_of, load_route_constants
 from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.codegen.fpga.tokens import Tokens, synchronise
 from edgemtl.codegen.fpga.words import Listing, Parameters, Word
@@ -92,9 +92,9 @@ def write_segment(
         outputs=tuple(held for held in site.stored.values() if held.window == "output"),
         windows=dict(site.sizes),
         placement=placement,
-        ring_bytes=limits.ring_lines * LINE_BYTES,
+        ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
         steps=tuple(step for group in groups for step in networks.steps_of(group)),
-        early=tuple(experts.early_of(group.gate.output.buffer) for group in mixtures),
+        early=tuple(early_of(site, group) for group in mixtures),
         routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in mixtures),
     )
 

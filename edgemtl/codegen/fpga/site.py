@@ -39,16 +39,21 @@ class Stored:
 class ExpertOrder:
     """How experts come onto the chip. ``early``: by a gate's output, those fetched before it has decided.
 
-    ``cache``: 0 for one expert after the other; else tokens in order, and so many experts held, the least recently used
-    one replaced.
+    ``by_token``: an expert comes when a token needs it, for comparison; ``cache`` experts are held then and the least
+    recently used one is replaced, 0 fetches one at every visit. ``resident``: all experts of a layer are on chip at
+    once, for comparison.
     """
 
     early: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_token: bool = False
     cache: int = 0
+    resident: bool = False
 
-    def early_of(self, gate: str) -> tuple[int, ...]:
-        """The early experts of the gate whose output is ``gate``; none in token order."""
-        return () if self.cache else self.early.get(gate, ())
+    def early_of(self, gate: str, candidates: int) -> tuple[int, ...]:
+        """The early ones of ``candidates`` experts, of the gate whose output is ``gate``; none in token order."""
+        if self.resident:
+            return tuple(range(candidates))
+        return () if self.by_token else self.early.get(gate, ())
 
 
 @dataclass

@@ -11,6 +11,9 @@ from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Array
 
+TABLE_BYTES = 256
+BYTES_OF_COLUMN = 8
+"""Bias and scale."""
 EMPTY_SCALE = int(pack_scale(0, SHIFT_RANGE[0]))
 """The scale word of a column that is padding: its results are 0."""
 
@@ -21,6 +24,16 @@ def linear_weights(engine: Engine, layer: tuple[Array, ...], columns: slice = sl
     tiles = [slice(at, at + engine.array_rows) for at in range(0, weight.shape[0], engine.array_rows)]
     kernel = [weight[tile][:, columns] for tile in tiles]
     return _stacked(engine, kernel, bias[columns], scale[columns], table)
+
+
+def expert_lines(engine: Engine, k: int, hidden: int, n: int, tables: tuple[bool, bool]) -> int:
+    """Lines of an expert whose layers take ``k`` to ``hidden`` to ``n`` channels."""
+    return sum(_layer_lines(engine, *shape) for shape in ((k, hidden, tables[0]), (hidden, n, tables[1])))
+
+
+def _layer_lines(engine: Engine, k: int, n: int, table: bool) -> int:
+    tile = engine.array_columns * (k + BYTES_OF_COLUMN)
+    return -(-(-(-n // engine.array_columns) * tile + table * TABLE_BYTES) // LINE_BYTES)
 
 
 def conv_weights(engine: Engine, layer: tuple[Array, ...]) -> bytes:
