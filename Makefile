@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out/demo
 
-.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 clean
+.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit clean
 
 setup: $(VENV)/ready
 
@@ -46,6 +46,14 @@ bench: setup
 bench-int8: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.int8_peers --table out/int8.md
+
+# What the accelerator reaches on the ZCU104, simulated.
+bench-fpga: setup
+	$(BIN)/python -m benchmarks.fpga_targets
+
+# The hardware table of the M3ViT paper, simulated; docs/reproduction.md.
+reproduce-m3vit: setup
+	$(BIN)/python -m benchmarks.reproduce_m3vit
 
 clean:
 	rm -rf $(VENV) out build

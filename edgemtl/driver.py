@@ -17,18 +17,18 @@ from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
-from edgemtl.codegen.fpga.check import check_board, find_without_integers
+from edgemtl.codegen.fpga.check import check_board, find_without_integers, report_refusal
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
-from edgemtl.errors import UsageError
+from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.datasheet import Datasheet, describe_spec
 from edgemtl.hw.spec import BOARDS, AcceleratorSpec, is_board, read_spec
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
-from edgemtl.options import CheckOptions, CompareOptions, CompileOptions, QuantiseOptions
+from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
@@ -39,7 +39,9 @@ Progress = Callable[[str], AbstractContextManager[None]]
 
 BESIDE = HOSTS["a53"]
 """The CPU beside a board's logic."""
-STRUCTURE_ONLY = QuantiseOptions(least_sqnr_db=-math.inf, correct=False)
+NOT_PLACED = (
+    "the other nodes are not placed: that takes integer steps, and there are none while a node has no such form"
+)
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,11 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
         return CheckResult(tuple(cpu.check(tasks, resolve(options.target))), ())
     spec = read_spec(options.target)
     if refused := find_without_integers(tasks):
-        note = "the other nodes are not placed: integer steps cannot be made while these have none"
-        return CheckResult(tuple(refused), (note,))
-    quantised, notes = _structure(model, tasks, options)
+        return CheckResult(tuple(refused), (NOT_PLACED,))
+    try:
+        quantised, notes = _structure(model, tasks, options)
+    except UnsupportedError as error:
+        return CheckResult((report_refusal(tasks, error),), (NOT_PLACED,))
     steps = {name: made.steps for name, made in quantised.integers.items()}
     return CheckResult(tuple(check_board(tasks, steps, spec.engine)), notes)
 
@@ -172,7 +176,7 @@ def _structure(
     generator = np.random.default_rng(0)
     images = {str(i): generator.standard_normal(model.input.shape, np.float32) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
-    return quantise(model, tasks, target, images, STRUCTURE_ONLY), (note,)
+    return quantise(model, tasks, target, images, options.structure), (note,)
 
 
 def compare_model(

@@ -111,31 +111,39 @@ class CompileOptions:
 class CheckOptions:
     """What to check for. A board's integers come of ``calibration`` or ``parameters``, or have their structure alone.
 
-    ``mean`` and ``std`` as of CompileOptions. Raises UsageError for integers without a board, and for two sources.
+    ``keep_float`` as of QuantiseOptions; ``mean`` and ``std`` as of CompileOptions. Raises UsageError for integers
+    without a board, and for more than one thing that says them.
     """
 
     target: str = "cpu"
     tasks: tuple[str, ...] = ()
     calibration: Path | None = None
     parameters: Path | None = None
+    keep_float: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         given = self.calibration is not None, self.parameters is not None
-        if any(given) and not is_board(self.target):
-            raise UsageError(f"--calibration and --parameters must come with a board, not with --target {self.target}")
-        if all(given):
-            raise UsageError("--calibration and --parameters must not both be given: each says the scales")
+        if (any(given) or self.keep_float) and not is_board(self.target):
+            flags = "--calibration, --parameters and --keep-float"
+            raise UsageError(f"{flags} must come with a board, not with --target {self.target}")
+        if self.parameters is not None and (given[0] or self.keep_float):
+            raise UsageError("--parameters must come without --calibration and --keep-float: the file says them")
 
     @property
     def integers(self) -> CompileOptions | None:
         """How the integers are made; None where nothing says."""
         if self.calibration is None and self.parameters is None:
             return None
-        lenient = QuantiseOptions() if self.calibration is None else QuantiseOptions(least_sqnr_db=-math.inf)
+        how = QuantiseOptions() if self.calibration is None else self.structure
         held = replace(self.model, calibration=self.calibration)
-        return replace(held, precision="int8", parameters=self.parameters, quantise=lenient)
+        return replace(held, precision="int8", parameters=self.parameters, quantise=how)
+
+    @property
+    def structure(self) -> QuantiseOptions:
+        """How integer steps are made whose numbers do not matter."""
+        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False)
 
     @property
     def model(self) -> CompileOptions:

@@ -123,7 +123,7 @@ HEAD: Final = Operation(
         Field("version", 8, f"version of this table, {VERSION}"),
         Field("words", 24, "words of the stream, HEAD and END included"),
         Field("crc", 32, "CRC-32 (IEEE 802.3) of the whole stream with 0 in this place"),
-        Field("ring", 17, "lines of the weight ring; what is left of its memory is the cache of experts"),
+        Field("ring", 17, "lines of the weight ring, at least 1; the rest of its memory is the cache of experts"),
         Field("engine", 64, "digest of the engine the stream is for"),
     ),
 )
@@ -468,7 +468,13 @@ def _extract(word: int, field: Field, bit: int) -> int:
 
 
 def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_lines: int) -> bytes:
-    """HEAD, ``instructions`` and END. Raises what `encode` raises."""
+    """HEAD, ``instructions`` and END.
+
+    Raises what `encode` raises, and ConfigError for a ring of no lines or of more than the weight memory has.
+    """
+    most = _memory_lines(engine)
+    if not 1 <= ring_lines <= most:
+        raise ConfigError(f"HEAD.ring must be in 1..{most}, lines of the weight memory, not {ring_lines}")
     body = b"".join(map(encode, (*instructions, Instruction("END", {}))))
     head = {
         "magic": MAGIC,
@@ -479,6 +485,11 @@ def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_line
         "engine": engine_digest(engine),
     }
     return encode(Instruction("HEAD", head | {"crc": _checksum(head, body)})) + body
+
+
+def _memory_lines(engine: Engine) -> int:
+    """Lines of the weight memory, the most that a ring has."""
+    return engine.weight_ring_bytes // LINE_BYTES
 
 
 def _checksum(head: Mapping[str, int], body: bytes) -> int:
@@ -497,8 +508,8 @@ class Stream:
 def decode_stream(stream: bytes, engine: Engine) -> Stream:
     """The stream that ``stream`` holds.
 
-    Raises IntegrityError for a stream that is not whole or holds an illegal word, with the byte, and UsageError for
-    one made for another engine.
+    Raises IntegrityError for a stream that is not whole, holds an illegal word or has a ring that the weight memory
+    does not hold, with the byte, and UsageError for one made for another engine.
     """
     head = decode(stream[:WORD_BYTES])
     if head.name != "HEAD":
@@ -515,6 +526,10 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
             f"the stream must be for this engine, {engine_digest(engine):016x}, not {head['engine']:016x}; "
             "compile it for this board"
         )
+    most = _memory_lines(engine)
+    if not 1 <= head["ring"] <= most:
+        why = f"must be in 1..{most}, lines of the weight memory, not {head['ring']}"
+        raise IntegrityError(f"byte 0: ring of the stream {why}; compile it again")
     offsets = range(WORD_BYTES, len(stream), WORD_BYTES)
     body = [decode(stream[at : at + WORD_BYTES], at) for at in offsets]
     if not body or body[-1].name != "END":

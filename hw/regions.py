@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 EXTENDED: Final = ("residual", "hidden", "input")
 """Regions that the side memory extends."""
+ROW_STATES: Final = 1536
+"""Rows of scores that the row state of each copy of the scores holds: three heads of 512 queries."""
 
 
 def capacities(engine: Engine) -> dict[str, int]:

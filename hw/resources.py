@@ -11,6 +11,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from edgemtl.errors import ResourceError
+from edgemtl.hw.isa import UNITS
+from edgemtl.hw.isa import WORD_BYTES as INSTRUCTION_BYTES
+from edgemtl.hw.regions import ROW_STATES
 
 if TYPE_CHECKING:
     from edgemtl.hw.spec import AcceleratorSpec, Buffer, Engine, Part
@@ -22,6 +25,11 @@ RESOURCES: Final[tuple[Resource, ...]] = get_args(Resource)
 MEMORY_WORDS: Final = {"bram36": 512, "uram288": 4096}
 """Words of a block at its full width of 72 bits (UG573), of which 64 are used: 4 KiB and 32 KiB of data."""
 WORD_BYTES: Final = 8
+BRAM_BITS: Final = 36 * 1024
+STATE_BITS: Final = 40
+"""Of a row of scores, whole bytes: the largest of them, 16, and the reciprocal of their sum, 17 + 6."""
+FETCHED_WORDS: Final = 256
+"""Instructions fetched ahead of the queues."""
 FF_PER_LUT: Final = 1.5
 """Of units whose flip-flops nobody counted; the synthesised arrays have 1.2 to 1.4."""
 
@@ -40,7 +48,7 @@ class Row:
 def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
     """Every unit of the engine with what it needs. Amounts count blocks; half a BRAM is a block of 18 Kib."""
     engine = spec.engine
-    units = (_array, _softmax, _vector, _attention, _router, _movers, _memories)
+    units = (_array, _softmax, _vector, _attention, _row_state, _router, _dma, _sequencer, _memories)
     return tuple(row for unit in units for row in unit(engine) if row.amount)
 
 
@@ -124,6 +132,16 @@ def _attention(engine: Engine) -> Iterator[Row]:
     yield from _logic("attention", 47 * lanes + 1333 * groups, f"47 * {lanes} + 1333 * {groups}")
 
 
+def _row_state(engine: Engine) -> Iterator[Row]:
+    """What scores remember of each row, a memory a copy.
+
+    Blocks share its width: 36 bits of 1,536 rows take a block and a half, the bits beyond them half a block.
+    """
+    copies, blocks = engine.buffers.scores.copies, _blocks(ROW_STATES * STATE_BITS, BRAM_BITS)
+    formula = f"{copies} * ceil({ROW_STATES} * {STATE_BITS} / {BRAM_BITS})"
+    yield Row("row state", "bram36", copies * blocks, formula, "calculated")
+
+
 def _router(engine: Engine) -> Iterator[Row]:
     """Top-k, queues, counts: the prototype's 470 + 133 LUT, and the study's 500 LUT for a token a cycle.
 
@@ -134,16 +152,22 @@ def _router(engine: Engine) -> Iterator[Row]:
     yield from _logic("router", 603 + 500 * tokens, f"470 + 133 + 500 * {tokens}")
 
 
-def _movers(engine: Engine) -> Iterator[Row]:
-    """DMA and sequencer, of which there is no prototype: an allowance of 1,500 LUT a port and 3,000 for the sequencer.
-
-    BRAM: 16 bytes x 512 words a direction of a port; a queue of 128 instructions for each of six units.
-    """
+def _dma(engine: Engine) -> Iterator[Row]:
+    """DMA, of which there is no prototype: an allowance of 1,500 LUT a port; BRAM 16 bytes x 512 words a direction."""
     ports = engine.dma_ports
     yield Row("dma", "bram36", 4 * ports, f"2 * 2 * {ports}", "estimated")
     yield from _logic("dma", 1500 * ports, f"1500 * {ports}")
-    yield Row("sequencer", "bram36", 6, "6 * 128 * 32 / 4096", "estimated")
-    yield from _logic("sequencer", 3000, "3000")
+
+
+def _sequencer(_engine: Engine) -> Iterator[Row]:
+    """The sequencer, of which there is no prototype: an allowance of 3,000 LUT, and the queues of the units.
+
+    BRAM: instructions fetched ahead. A queue holds 64 in distributed RAM: 8 LUT hold 64 x 7 bits, a RAM64M8 (UG574).
+    """
+    fetched, bits = FETCHED_WORDS * INSTRUCTION_BYTES, 8 * INSTRUCTION_BYTES
+    yield _memory("sequencer", "bram36", fetched, INSTRUCTION_BYTES, 1)
+    queues = len(UNITS) * 8 * _blocks(bits, 7)
+    yield from _logic("sequencer", 3000 + queues, f"3000 + {len(UNITS)} * 8 * ceil({bits} / 7)")
 
 
 def _memories(engine: Engine) -> Iterator[Row]:

@@ -47,18 +47,20 @@ def _check_handovers(host: Host, task: str, segments: Sequence[Segment], place: 
     handovers, steps = host.handovers[task], host.cpu.tasks[task].steps
     if len(handovers) != len(segments):
         fail(place, f"one for each of {len(segments)} segments", f"{len(handovers)}")
-    if len({held.step for held in handovers} & set(range(steps))) != len(handovers):
-        fail(place, f"at steps of their own below {steps}", [held.step for held in handovers])
+    at = [held.step for held in handovers]
+    if len(set(at)) != len(at) or max(at, default=0) >= steps:
+        fail(place, f"at steps of their own below {steps}", at)
     for index, (held, segment) in enumerate(zip(handovers, segments, strict=True)):
-        for what, offsets, rows in (
-            ("inputs", held.inputs, segment.inputs),
-            ("outputs", held.outputs, segment.outputs),
-        ):
-            if len(offsets) != len(rows):
-                fail(f"{place}[{index}].{what}", f"one for each of {len(rows)} of the segment", f"{len(offsets)}")
-            for offset, part in zip(offsets, rows, strict=True):
-                if offset + part.rows * part.row_bytes > host.cpu.arena_bytes:
-                    fail(f"{place}[{index}].{what}", f"inside the arena of {host.cpu.arena_bytes} bytes", offset)
+        _check_places(held.inputs, segment.inputs, host.cpu.arena_bytes, f"{place}[{index}].inputs")
+        _check_places(held.outputs, segment.outputs, host.cpu.arena_bytes, f"{place}[{index}].outputs")
+
+
+def _check_places(offsets: Sequence[int], rows: Sequence[Rows], arena: int, place: str) -> None:
+    if len(offsets) != len(rows):
+        fail(place, f"one for each of {len(rows)} of the segment", f"{len(offsets)}")
+    for offset, part in zip(offsets, rows, strict=True):
+        if offset + part.rows * part.row_bytes > arena:
+            fail(place, f"inside the arena of {arena} bytes", offset)
 
 
 def _check_segment(program: FpgaProgram, segment: Segment, place: str) -> None:
@@ -89,15 +91,11 @@ def _check_regions(program: FpgaProgram, segment: Segment, place: str) -> None:
     for region in segment.regions:
         where = f"{place}.regions: {region.name}"
         if not region.lower_bound_bytes <= region.arena_bytes <= sizes[region.name]:
-            bounds = (
-                f"from its lower bound, {region.lower_bound_bytes}, to the {sizes[region.name]} bytes of the region"
-            )
+            bounds = f"from {region.lower_bound_bytes}, its lower bound, to the {sizes[region.name]} bytes there are"
             fail(where, bounds, region.arena_bytes)
         for buffer in region.buffers:
             if buffer.offset + buffer.bytes > region.arena_bytes or buffer.first > buffer.last:
-                fail(
-                    where, f"made of buffers inside its {region.arena_bytes} bytes with a first and a last use", buffer
-                )
+                fail(where, f"made of buffers in its {region.arena_bytes} bytes, with a first use and a last", buffer)
 
 
 def fpga_members(program: FpgaProgram) -> Iterator[str]:
@@ -118,11 +116,8 @@ def check_fpga_sizes(program: FpgaProgram, sizes: Mapping[str, int]) -> None:
         for segment in task.segments:
             words, rest = divmod(sizes[segment.stream], WORD_BYTES)
             if rest or words < HEAD_AND_END:
-                fail(
-                    f"sections: {segment.stream}",
-                    f"whole words of {WORD_BYTES} bytes",
-                    f"{sizes[segment.stream]} bytes",
-                )
+                must = f"two or more words of {WORD_BYTES} bytes"
+                fail(f"sections: {segment.stream}", must, f"{sizes[segment.stream]} bytes")
             if sizes[segment.layer_index] != (wanted := INDEX_BYTES * (words - HEAD_AND_END)):
                 found = f"{sizes[segment.layer_index]} bytes"
                 fail(f"sections: {segment.layer_index}", f"{wanted} bytes, {INDEX_BYTES} an instruction", found)

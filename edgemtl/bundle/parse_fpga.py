@@ -40,6 +40,7 @@ def _pairs(field: Field) -> list[tuple[Field, Field]]:
 
 
 def _board(field: Field) -> AcceleratorSpec:
+    field.entries()
     spec = read_table(AcceleratorSpec, field.value, field.place)
     check_spec(spec, field.place)
     return spec

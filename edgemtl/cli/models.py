@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import Json, Mean, ModelFile, Std, Target, TaskList, numbers
+from edgemtl.cli.flags import Json, KeepFloat, Mean, ModelFile, Std, Target, TaskList, numbers
 from edgemtl.options import CheckOptions
 from edgemtl.units import format_bytes
 
@@ -90,6 +90,7 @@ def check(
     parameters: Annotated[
         Path | None, typer.Option("--parameters", help="For a board, a file of `edgemtl quantize` instead of images.")
     ] = None,
+    keep_float: KeepFloat = None,
     mean: Mean = None,
     std: Std = None,
     json: Json = False,
@@ -98,7 +99,7 @@ def check(
     from edgemtl.driver import check_model
 
     normalisation = numbers("--mean", mean), numbers("--std", std)
-    options = CheckOptions(target, tuple(task or ()), calibration, parameters, *normalisation)
+    options = CheckOptions(target, tuple(task or ()), calibration, parameters, tuple(keep_float or ()), *normalisation)
     found = check_model(model, options)
     for text in found.notes:
         note(f"note: {text}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from edgemtl.compare import Comparison, LayerFigures
+from edgemtl.report.look import BAD, GOOD, GREY, LINE, group_ticks
 from edgemtl.report.page import COMPARISON_PAGE
-
-LINE, BAD, GOOD, GREY = "#2b5c8a", "#c0392b", "#2e7d4f", "#7a7f85"
-_NUMBERED = re.compile(r"^(?:[^/]*/)?(?P<group>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*\.\d+|[A-Za-z_]\w*\.[A-Za-z_]\w*)[./]")
 
 
 def write_comparison(found: Comparison, path: Path) -> None:
@@ -172,17 +169,6 @@ def _lay_out(figure: go.Figure, found: Comparison, ceiling: float) -> None:
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
         font={"family": "system-ui, sans-serif", "size": 13},
     )  # fmt: skip
-
-
-def group_ticks(names: Sequence[str]) -> list[tuple[int, str]]:
-    """Where a new part of the model begins, counted from 1, and what it is called: "blocks.3", "decoders.depth"."""
-    ticks: list[tuple[int, str]] = []
-    for index, name in enumerate(names, 1):
-        match = _NUMBERED.match(name)
-        group = match["group"].removeprefix("backbone.") if match is not None else ""
-        if group and (not ticks or ticks[-1][1] != group):
-            ticks.append((index, group))
-    return ticks
 
 
 def _cards(found: Comparison) -> list[tuple[str, str, str]]:

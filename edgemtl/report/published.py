@@ -11,7 +11,7 @@ EDGE_MOE: Final = "Edge-MoE, arXiv 2305.18691"
 UBIMOE: Final = "UbiMoE, arXiv 2502.05602"
 COQMOE: Final = "CoQMoE, arXiv 2506.08496"
 OPTIMISTIC: Final = (
-    "latency fits the encoder alone; Edge-MoE calls it an optimistic estimation without an implementation in hardware"
+    "latency fits the encoder alone, energy is 10 W flat; Edge-MoE calls it an optimistic estimation without hardware"
 )
 ENCODER: Final = "the encoder, no task head"
 UNSAID: Final = "not said"

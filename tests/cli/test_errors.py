@@ -79,13 +79,6 @@ def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
     assert_fails(capsys, 2, text, "compile", model_file, "-o", "x.edgemtl", *options)
 
 
-def test_boards_do_not_compile_yet(capsys, model_file, in_folder):
-    text = "target zcu104: the FPGA target does not compile yet; name one of cpu, cpu-avx512-vnni"
-    assert_fails(capsys, 3, text, "compile", model_file, "--target", "zcu104", "-o", "x.edgemtl")
-    assert_fails(capsys, 3, "target my.toml: the FPGA target", "check", model_file, "--target", "my.toml")
-    assert list(Path().iterdir()) == []
-
-
 def test_boards_that_cannot_be(capsys, in_folder):
     assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
     text = (spec.FOLDER / "zcu104.toml").read_text()

@@ -244,10 +244,36 @@ def test_words_with_flipped_bits_are_refused_or_mean_what_they_say():
 def test_streams_come_back_as_they_went(data):
     inner = [made for made in OPERATIONS if made.unit != isa.SEQUENCER]
     body = data.draw(st.lists(st.sampled_from(inner).flatmap(instructions), max_size=8))
-    ring = data.draw(st.integers(0, 2**17 - 1))
+    ring = data.draw(st.sampled_from([1, 16_384]) | st.integers(1, 16_384))
     stream = encode_stream(body, ENGINE, ring)
     assert len(stream) == 32 * (len(body) + 2)
     assert decode_stream(stream, ENGINE) == isa.Stream(ring, tuple(body))
+
+
+# The weight memory of the default board is 1 MiB: 16,384 lines of 64 bytes.
+@pytest.mark.parametrize("ring", [0, 16_385, 2**17 - 1])
+def test_rings_that_the_weight_memory_does_not_hold_are_refused(ring):
+    text = f"HEAD.ring must be in 1..16384, lines of the weight memory, not {ring}"
+    with pytest.raises(ConfigError) as refused:
+        encode_stream(any_stream(2), ENGINE, ring)
+    assert str(refused.value) == text
+    text = f"byte 0: ring of the stream must be in 1..16384, lines of the weight memory, not {ring}; compile it again"
+    with pytest.raises(IntegrityError) as found:
+        decode_stream(stream_by_hand([*any_stream(2), END], ring), ENGINE)
+    assert str(found.value) == text
+
+
+@pytest.mark.parametrize("ring", [-1, 2**17])
+def test_rings_beyond_the_operand_are_not_encoded(ring):
+    with pytest.raises(ConfigError, match=rf"HEAD\.ring must be in 1\.\.16384, .*, not {ring}"):
+        encode_stream([], ENGINE, ring)
+
+
+def test_a_ring_of_a_smaller_weight_memory():
+    small = replace(ENGINE, weight_ring_bytes=8192)
+    assert decode_stream(encode_stream([], small, 128), small).ring_lines == 128
+    with pytest.raises(ConfigError, match=r"HEAD\.ring must be in 1\.\.128, .*, not 129"):
+        encode_stream([], small, 129)
 
 
 def test_every_changed_byte_of_a_stream_is_found():
@@ -292,10 +318,10 @@ def with_head(stream: bytes, **changes: int) -> bytes:
     return encode(Instruction("HEAD", head)) + stream[32:]
 
 
-def stream_by_hand(words: list[Instruction]) -> bytes:
+def stream_by_hand(words: list[Instruction], ring: int = 100) -> bytes:
     """A stream of any words behind a HEAD that is right, whatever they are; its CRC is made here a second time."""
     body = b"".join(map(encode, words))
-    head = (1 | 0x4C544D45 << 18 | 1 << 50 | (len(words) + 1) << 58 | 100 << 114) | isa.engine_digest(ENGINE) << 131
+    head = (1 | 0x4C544D45 << 18 | 1 << 50 | (len(words) + 1) << 58 | ring << 114) | isa.engine_digest(ENGINE) << 131
     crc = zlib.crc32(head.to_bytes(32, "little") + body)
     return (head | crc << 82).to_bytes(32, "little") + body
 

@@ -8,14 +8,13 @@ from itertools import accumulate
 import numpy as np
 
 from edgemtl.hw.isa import UNITS
+from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.sim.trace import Span, Timing
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from edgemtl.report.profile import (
     SCHEMA_VERSION,
     BufferFacts,
-    Coefficient,
     CpuTarget,
-    EnergyPart,
     FrameTimings,
     KernelFacts,
     LayerFacts,
@@ -24,6 +23,7 @@ from edgemtl.report.profile import (
     RouterFacts,
     SegmentFacts,
     WordFacts,
+    coefficients,
     cpu_task_profile,
     switch_cost,
     task_profile,
@@ -173,29 +173,15 @@ def make_profile(
     for index, task in enumerate(tasks):
         facts, timings, routes = make_segment(spec, blocks, instructions, seed=100 * index)
         left = ("head/Resize: bilinear to the image's size stays on the CPU",) if index == 0 else ()
-        made.append(task_profile(task, [facts], [timings], [routes], spec, make_energy(), left))
+        made.append(task_profile(task, [facts], [timings], [routes], spec, [estimate(timings.steady, spec)], left))
     steady = {task.task: task.latency.steady_cycles for task in made}
     order = tuple(tasks) * 3
     switches = switch_cost(order, [steady[task] + 40 * (index + 1) for index, task in enumerate(order)], steady)
     notes = ("Figures of this page are made up for a test.",)
-    coefficients = make_coefficients()
     return Profile(
         SCHEMA_VERSION, "sim", "simulated", model, "model.edgemtl", spec, None, ("street.png",), tuple(made), (),
-        switches, coefficients, notes,
+        switches, coefficients(), notes,
     )  # fmt: skip
-
-
-def make_energy() -> tuple[EnergyPart, ...]:
-    parts = {"array": 2e-3, "on chip": 8e-4, "memory": 1.5e-3, "static": 3e-3}
-    return tuple(EnergyPart(name, 0.5 * joules, joules, 1.8 * joules) for name, joules in parts.items())
-
-
-def make_coefficients() -> tuple[Coefficient, ...]:
-    return (
-        Coefficient("one product", 0.2, 0.5, 1.1, "pJ", "Somebody et al., a conference of 2014"),
-        Coefficient("one byte of DDR4", 60, 100, 160, "pJ", "another source with a rather long name, table 3"),
-        Coefficient("static power", 0.4, 0.7, 1.2, "W", "vendor's estimator"),
-    )
 
 
 def make_cpu_profile() -> Profile:

@@ -166,7 +166,7 @@ def rewritten(bundle: Path, path: Path, change: dict[str, bytes], **fields: Any)
 def test_a_stream_for_another_board(bundle: Path, tmp_path: Path) -> None:
     other = read_spec("ultra96v2")
     path = rewritten(bundle, tmp_path / "a", {}, board=other, engine=f"{engine_digest(other.engine):016x}")
-    with pytest.raises(UsageError, match="the stream must be for this engine, .*; compile it for this board"):
+    with pytest.raises(UsageError, match=r"the stream must be for this engine, .*; compile it for this board"):
         Session.open(path, "sim")
 
 

@@ -44,3 +44,8 @@ def test_an_unknown_name() -> None:
         UsageError, match="--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'gpu'"
     ):
         resolve("gpu")
+
+
+def test_a_board_is_no_processor() -> None:
+    with pytest.raises(UnsupportedError, match="target zcu104: it is a board, which `edgemtl compile` and"):
+        resolve("zcu104")

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgemtl.codegen.fpga import networks
-from edgemtl.codegen.fpga.compile import boundary, compile_segments
+from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.program import Early, FpgaProgram
-from edgemtl.codegen.fpga.segment import write_segment
 from edgemtl.codegen.fpga.select import Left, select
-from edgemtl.codegen.fpga.site import ExpertOrder
-from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError, ConfigError
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.ir import Step
-from edgemtl.schedule.tiling import limits
 
 Tasks = Mapping[str, Sequence[Step]]
 
@@ -33,17 +29,15 @@ def _culprits(tasks: Tasks, spec: AcceleratorSpec, message: str) -> Iterator[str
     """The nodes of the first group that fails alone in the same way."""
     for steps in tasks.values():
         for group in select(steps, spec.engine):
-            if not isinstance(group, Left) and _fails(group, steps, spec, message):
-                yield from dict.fromkeys(step.origin[-1] for step in networks.steps_of(group))
+            inside = () if isinstance(group, Left) else networks.steps_of(group)
+            if inside and _fails(inside, spec, message):
+                yield from dict.fromkeys(step.origin[-1] for step in inside)
                 return
 
 
-def _fails(group: networks.Group, steps: Sequence[Step], spec: AcceleratorSpec, message: str) -> bool:
-    incoming, outgoing = boundary(networks.steps_of(group), steps)
-    names = frozenset(view.buffer for view in outgoing)
-    allowed = limits(spec.engine, 1.0)
+def _fails(steps: Sequence[Step], spec: AcceleratorSpec, message: str) -> bool:
     try:
-        write_segment([group], spec.engine, allowed, Parameters(), incoming, names, ExpertOrder(), "a group")
+        compile_segments({"a group": steps}, spec)
     except ConfigError as error:
         return str(error) == message
     except BudgetError:

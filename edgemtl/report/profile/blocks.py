@@ -78,6 +78,11 @@ def range_of(low: float, typical: float, high: float) -> str:
     return f"{short(typical)} ({short(low)} to {short(high)})"
 
 
+def joules(value: float) -> str:
+    """Joules in pJ where they are few."""
+    return f"{short(value * 1e12)} pJ" if value < 1e-6 else f"{short(value)} J"
+
+
 def short(value: float) -> str:
     """Three digits, never in powers of ten where a person can read it without."""
     if value == 0:

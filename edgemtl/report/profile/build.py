@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgemtl.hw.isa import UNITS
+from edgemtl.hw.sim.energy import Energy
 from edgemtl.hw.sim.trace import Timing
 from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.report.profile.energy import energy_parts
 from edgemtl.report.profile.facts import Routes, SegmentFacts
 from edgemtl.report.profile.layers import make_layers
 from edgemtl.report.profile.memories import make_buffers, make_memories
 from edgemtl.report.profile.model import Switches, TaskProfile
-from edgemtl.report.profile.parts import EnergyPart, ExpertLoads, InstructionSpan, Latency
+from edgemtl.report.profile.parts import ExpertLoads, InstructionSpan, Latency
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ def task_profile(
     timings: Sequence[FrameTimings],
     routes: Sequence[Routes],
     spec: AcceleratorSpec,
-    energy: Sequence[EnergyPart] = (),
+    energy: Sequence[Energy] = (),
     left: Sequence[str] = (),
 ) -> TaskProfile:
-    """The profile of a task; ``timings`` and ``routes`` stand beside its segments.
+    """The profile of a task; ``timings``, ``routes`` and ``energy``, where it was estimated, stand beside its segments.
 
     The task's cycles are those of its segments, one behind the other. Raises ValueError where a segment has no timing
     or no routes, or a span belongs to no word.
@@ -60,7 +62,7 @@ def task_profile(
         buffers=make_buffers(segments, spans),
         ring=tuple(_ring(steady, begins)),
         experts=tuple(_experts(segments, routes, firsts)),
-        energy=tuple(energy),
+        energy=energy_parts(energy),
         utilisation=_utilisation(steady, spec),
         left=tuple(left),
     )

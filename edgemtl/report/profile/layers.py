@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.report.comparison import group_ticks
+from edgemtl.report.look import group_ticks
 from edgemtl.report.profile.facts import LayerFacts, SegmentFacts
 from edgemtl.report.profile.parts import InstructionSpan, LayerProfile
 

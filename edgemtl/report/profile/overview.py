@@ -8,7 +8,7 @@ from typing import Final
 from edgemtl.hw.datasheet import describe_spec
 from edgemtl.hw.resources import count as blocks
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.report.profile.blocks import Card, Group, Section, Table, columns, count, embed, short
+from edgemtl.report.profile.blocks import Card, Group, Section, Table, columns, count, embed, joules
 from edgemtl.report.profile.charts.bars import draw_switches
 from edgemtl.report.profile.model import Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient
@@ -118,8 +118,8 @@ def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) ->
 
 
 def _coefficients(coefficients: tuple[Coefficient, ...]) -> Section:
-    rows = tuple((c.name, short(c.low), short(c.typical), short(c.high), c.unit, c.source) for c in coefficients)
-    names = ("coefficient", "#low", "#typical", "#high", "unit", "source")
+    rows = tuple((c.name, c.unit, joules(c.low), joules(c.typical), joules(c.high), c.source) for c in coefficients)
+    names = ("coefficient", "of a", "#low", "#typical", "#high", "source")
     return Section(
         "Energy coefficients", "estimated", "What each event is taken to cost.", tables=(Table(columns(*names), rows),)
     )

@@ -17,7 +17,7 @@ nav { margin: 6px 0 18px; font-size: 14px; line-height: 1.8; } nav a { color: #2
 .basis.published { background: #efe6f4; color: #643f80; }
 .scroll { overflow-x: auto; } .scroll.tall { max-height: 560px; overflow-y: auto; }
 .scroll th { vertical-align: bottom; } .scroll th.n { white-space: normal; }
-.scroll td:not(.n) { overflow-wrap: anywhere; min-width: 110px; } td.name { min-width: 150px; }
+.scroll td:not(.n) { overflow-wrap: anywhere; min-width: 150px; } td.name { min-width: 150px; }
 .card .basis { float: right; margin: 1px 0 0 6px; }
 .chart { overflow-x: auto; } .chart > div { min-width: 640px; }
 .meter { display: inline-block; width: 56px; height: 9px; background: #eceff1; border-radius: 2px; margin-right: 8px; }

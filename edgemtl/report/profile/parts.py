@@ -110,9 +110,10 @@ class ExpertLoads:
 
 @dataclass(frozen=True)
 class EnergyPart:
-    """Joules a frame of one part: the least, what is typical, the most."""
+    """Joules a frame of one part, ``amount`` of its coefficient: the least, what is typical, the most."""
 
     part: str
+    amount: float
     low: float
     typical: float
     high: float
@@ -120,13 +121,13 @@ class EnergyPart:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """What one event or second is taken to cost, and who says so."""
+    """Joules that one ``unit`` is taken to cost, and who says so; ``name`` is that of its part."""
 
     name: str
+    unit: str
     low: float
     typical: float
     high: float
-    unit: str
     source: str
 
 

@@ -89,8 +89,8 @@ def _rest(index: int, task: TaskProfile) -> Iterator[Section]:
     if task.energy:
         yield Section(
             "Energy of a frame", "estimated",
-            "Counted events times coefficients from elsewhere; the whiskers reach from the least to the most. Nothing "
-            "was measured.",
+            "Counted amounts times coefficients from elsewhere, both in the units of the table of coefficients; the "
+            "whiskers reach from the least to the most. Nothing was measured.",
             embed(draw_energy(task.energy), f"energy-{index}"), (energy_table(task),),
         )  # fmt: skip
     yield Section(

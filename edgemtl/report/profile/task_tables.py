@@ -69,13 +69,24 @@ def show_energy(task: TaskProfile) -> str:
     return range_of(*(1e3 * joules for joules in energy_of(task))) if task.energy else ""
 
 
+def _amount(amount: float) -> str:
+    if not amount:
+        return ""
+    return count(amount) if amount >= 1000 else short(amount)
+
+
 def energy_table(task: TaskProfile) -> Table:
     """Millijoules by part and together."""
-    parts = [*task.energy, EnergyPart("all", *energy_of(task))]
+    parts = [*task.energy, EnergyPart("all", 0, *energy_of(task))]
     rows = tuple(
-        (part.part, *(short(1e3 * joules) for joules in (part.low, part.typical, part.high))) for part in parts
+        (
+            part.part,
+            _amount(part.amount),
+            *(short(1e3 * joules) for joules in (part.low, part.typical, part.high)),
+        )
+        for part in parts
     )
-    return Table(columns("part", "#low, mJ", "#typical, mJ", "#high, mJ"), rows)
+    return Table(columns("part", "#amount", "#low, mJ", "#typical, mJ", "#high, mJ"), rows)
 
 
 LAYER_NAMES = (

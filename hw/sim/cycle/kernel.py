@@ -12,7 +12,7 @@ from typing import Final
 from edgemtl.hw.isa import UNITS
 from edgemtl.hw.sim.cycle.words import Program, Word
 
-QUEUE_WORDS: Final = 128
+QUEUE_WORDS: Final = 64
 """Words of a unit's queue."""
 Wake = Callable[[float], None]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
-from edgemtl.hw.regions import capacities
+from edgemtl.hw.regions import ROW_STATES, capacities
 from edgemtl.hw.sim.functional.board import Board, Windows
 from edgemtl.hw.sim.functional.faults import Fault
 from edgemtl.hw.sim.functional.hazards import Timeline
@@ -21,20 +20,15 @@ class Chip:
     """Everything instructions work on. ``columns`` is Q, and the bytes of a granule; ``rows`` is P."""
 
     def __init__(self, engine: Engine, ring_lines: int, windows: Windows, timeline: Timeline | None) -> None:
-        lines = engine.weight_ring_bytes // LINE_BYTES
-        if ring_lines > lines:
-            raise IntegrityError(
-                f"the ring of the stream must have at most the {lines} lines of the weight memory, not {ring_lines}; "
-                "compile the stream again"
-            )
         self.engine, self.rows, self.columns = engine, engine.array_rows, engine.array_columns
         self._regions = {
             name: Memory(name, self.columns, size // self.columns, timeline)
             for name, size in capacities(engine).items()
         }
         copies = [name for name in self._regions if name.startswith("scores")]
-        self._states = {name: RowState(name, 3 * engine.accumulator_rows, timeline) for name in copies}
+        self._states = {name: RowState(name, ROW_STATES, timeline) for name in copies}
         self.ring = Ring(ring_lines)
+        lines = engine.weight_ring_bytes // LINE_BYTES
         self.cache = Memory("cache", LINE_BYTES, lines - ring_lines, timeline)
         self.router = Router(engine.routing_entries, timeline)
         self.board = Board(windows)

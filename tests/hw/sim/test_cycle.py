@@ -99,8 +99,8 @@ def test_the_sequencer_stands_while_a_queue_is_full():
     norm = word("NORM", rows=1, width=32)  # 1 * (1 + 4) + 12 = 17 cycles
     spans = run([norm] * 200 + [word("SOFTMAX", rows=1, count=64)], spec).spans
     first = spans[0].start
-    # Word 199 enters the queue when word 71 starts; the next word one cycle later.
-    assert spans[200].start == first + 71 * 17 + 1
+    # Word 199 enters the queue when word 135 starts; the next word one cycle later.
+    assert spans[200].start == first + 135 * 17 + 1
     assert spans[199].start == first + 199 * 17
 
 
@@ -183,8 +183,8 @@ def test_what_waits_for_what_never_comes_is_named():
         run(layer(spec), spec, ring=64)
     with pytest.raises(IntegrityError, match=r"LINEAR\) for bytes up to 3328 of the weights, of which 0 have come"):
         run(layer(spec)[1:], spec)
-    full = [word("NORM", waits="data", rows=1, width=8)] * 129 + [word("LOAD", signals="vector", rows=1, size=2)]
-    with pytest.raises(IntegrityError, match=r"word 128 of frame 0 \(NORM\) for room in the queue of vector"):
+    full = [word("NORM", waits="data", rows=1, width=8)] * 65 + [word("LOAD", signals="vector", rows=1, size=2)]
+    with pytest.raises(IntegrityError, match=r"word 64 of frame 0 \(NORM\) for room in the queue of vector"):
         run(full, spec)
 
 

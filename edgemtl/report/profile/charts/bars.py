@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 
 from edgemtl.hw.isa import UNITS
-from edgemtl.report.comparison import GREY, LINE
+from edgemtl.report.look import GREY, LINE
 from edgemtl.report.profile.charts.look import (
     REASON_COLOURS,
     TRAFFIC_COLOURS,
@@ -104,7 +104,7 @@ def draw_energy(parts: Sequence[EnergyPart]) -> go.Figure:
         )
     )  # fmt: skip
     lay_out(figure, 340, "", "energy of a frame, mJ", bargap=0.45)
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", showgrid=False)
     return figure
 
 
@@ -115,12 +115,16 @@ def draw_switches(switches: Switches, clock_mhz: int) -> go.Figure:
     steady = [switches.steady[task] / per_ms for task in switches.order]
     extra = [cycles / per_ms for cycles in switches.extra]
     hover = "%{x}: %{y:.4f} ms<extra></extra>"
+    text = [f"{cycles:+,} cycles" for cycles in switches.extra]
+    label = {"text": text, "textposition": "outside", "textangle": 0, "constraintext": "none", "cliponaxis": False}
+    red = {"color": "#c0392b"}
     figure = go.Figure(
         [
             go.Bar(name="a row of the same task", x=names, y=steady, marker={"color": LINE}, hovertemplate=hover),
-            go.Bar(name="extra when tasks change", x=names, y=extra, marker={"color": "#c0392b"}, hovertemplate=hover),
+            go.Bar(name="extra when tasks change", x=names, y=extra, marker=red, hovertemplate=hover, **label),
         ]
     )
     lay_out(figure, 340, "frame", "time of the frame, ms", barmode="relative", bargap=0.35)
-    figure.update_xaxes(type="category")
+    figure.update_yaxes(range=[min(0, *extra), 1.15 * max(a + max(b, 0) for a, b in zip(steady, extra, strict=True))])
+    figure.update_xaxes(type="category", showgrid=False)
     return figure

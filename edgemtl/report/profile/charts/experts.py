@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from edgemtl.report.comparison import BAD
+from edgemtl.report.look import BAD
 from edgemtl.report.profile.charts.look import lay_out, safe
 from edgemtl.report.profile.model import TaskProfile
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from edgemtl.report.comparison import LINE
+from edgemtl.report.look import LINE
 from edgemtl.report.profile.charts.look import lay_out, safe
 from edgemtl.report.profile.model import CpuTaskProfile
 

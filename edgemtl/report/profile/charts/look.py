@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from edgemtl.report.comparison import GREY
+from edgemtl.report.look import GREY
 from edgemtl.report.profile.parts import LayerProfile
 
 GRID: Final = "#e4e7ea"
@@ -89,8 +89,15 @@ def lay_out(figure: go.Figure, height: int, x: str, y: str, **more: Any) -> go.F
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left", "traceorder": "normal"},
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, ticks="outside", ticklen=5, tickcolor="white")
+    plain = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "automargin": True,
+        "separatethousands": True,
+        "exponentformat": "none",
+    }
+    figure.update_xaxes(**plain)
+    figure.update_yaxes(**plain, ticks="outside", ticklen=5, tickcolor="white")
     figure.update_xaxes(title={"text": x, "standoff": 10}, selector=-1)
     if y:
         figure.update_yaxes(title={"text": y, "standoff": 8})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.report.comparison import GREY
+from edgemtl.report.look import GREY
 from edgemtl.report.profile.charts.look import INK, colour_of, kinds_of, lay_out, safe
 from edgemtl.report.profile.model import TaskProfile
 from edgemtl.report.profile.parts import LayerProfile

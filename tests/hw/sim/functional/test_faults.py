@@ -9,7 +9,7 @@ from edgemtl.errors import IntegrityError, UsageError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Windows, execute
 from tests.hw.sim.functional.flows import FLOWS, attention, experts, layers, linear, random_layer
-from tests.hw.sim.functional.rig import Rig, layer, word
+from tests.hw.sim.functional.rig import Rig, layer, spec_of, word
 
 
 def refused(rig: Rig, text: str, **options: object) -> None:
@@ -79,6 +79,29 @@ class TestMemory:
             rig, "instruction 1 .*granules copied must have been written, and granule 0 of row 2 in hidden never was"
         )
 
+    def norm(self) -> Rig:
+        """Rows of 20 bytes in two granules: the padding of what NORM writes holds nothing."""
+        rig = Rig()
+        rig.put("residual", 0, np.arange(40).reshape(2, 20).astype("<i2"))
+        made = {"src": ("residual", 0), "src_stride": 3, "dst": ("hidden", 0), "dst_stride": 2, "rows": 2, "width": 20}
+        rig.add("NORM", **made, epsilon=1, mul=2**16, shift=12)
+        return rig
+
+    def test_padding_stays_padding_through_memory(self):
+        rig = self.norm()
+        common = {"window": "scratch", "stride": 2, "rows": 2, "size": 2, "step": 1}
+        rig.add("STORE", src=("hidden", 0), **common)
+        rig.add("LOAD", dst=("residual", 0), **common)
+        rig.add("OPEN", high=("residual", 0), low=("hidden", 0), stride=2, rows=2, width=11)
+        refused(rig, "instruction 4 .OPEN .*byte 4 of granule 1 of residual never was")
+
+    def test_padding_stays_padding_in_an_image(self):
+        rig = self.norm()
+        made = {"src": ("hidden", 0), "src_wrap": 1, "width": 2, "height": 1, "stride": 2, "rows": 2}
+        rig.add("ENLARGE", **made, dst=("residual", 0), dst_wrap=2)
+        rig.add("OPEN", high=("residual", 0), low=("hidden", 0), stride=2, rows=2, width=11)
+        refused(rig, "instruction 3 .OPEN .*byte 4 of granule 1 of residual never was")
+
 
 class TestWindows:
     def test_reading_beyond_the_parameters(self):
@@ -145,9 +168,6 @@ class TestRing:
         refused(
             self.make(8, 4), r"instruction 0 \(STREAM .*the ring must be empty at END, and holds 2 lines, the first"
         )
-
-    def test_a_ring_larger_than_its_memory(self):
-        refused(self.make(1025, 6), "the ring of the stream must have at most the 1024 lines of the weight memory, not")
 
     def test_shifts_that_are_none(self):
         rig = Rig()
@@ -332,9 +352,27 @@ def test_scores_that_all_vanished():
 
 def test_more_rows_of_state_than_there_are():
     rig = Rig()
-    rig.put("scores0", 0, np.zeros((193, 8), "<i2"))
-    rig.add("SOFTMAX", src=("scores0", 0), stride=1, rows=193, count=8)
-    refused(rig, "rows must lie in 0..191 of the row state of scores0, not reach 192")
+    rig.put("scores0", 0, np.zeros((1537, 8), "<i2"))
+    rig.add("SOFTMAX", src=("scores0", 0), stride=1, rows=1537, count=8)
+    refused(rig, "rows must lie in 0..1535 of the row state of scores0, not reach 1536")
+
+
+def scores_of_three_heads(rows: int) -> Rig:
+    """One query as often as there are rows, against one key."""
+    rig = Rig(spec_of(96, 32, accumulator_rows=600))
+    for region in ("queries", "input"):
+        rig.put(region, 0, np.ones((1, 96), np.int8))
+    made = {"src": ("queries", 0), "rows": rows, "k": 96, "heads": 3, "keys": ("input", 0), "count": 1}
+    rig.add("SCORES", **made, dst=("scores1", 0), dst_stride=1, shift=1)
+    return rig
+
+
+def test_rows_of_state_are_full_with_three_heads_of_512():
+    rig = scores_of_three_heads(512)
+    rig.add("SOFTMAX", src=("scores1", 0), stride=1, rows=1536, count=1)
+    out = rig.get("scores1", 1535, 1, 1, 1)
+    assert rig.run().rows_of(out, 1, 1, "u1") == 255
+    refused(scores_of_three_heads(513), "SCORES .*rows must lie in 0..1535 of the row state of scores1, not reach 1538")
 
 
 IMAGES = [

@@ -1,12 +1,14 @@
 """Hazards: a stream with every token it needs passes in any order, and each token that is taken away is missed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemtl.errors import IntegrityError
-from tests.hw.sim.functional.flows import FLOWS, linear, random_layer
+from tests.hw.sim.functional.flows import FLOWS, experts, linear, random_layer
 from tests.hw.sim.functional.rig import Rig, tokens_of, without
 
 TOKENS = [(name, token) for name, made in FLOWS.items() for token in tokens_of(made().words)]
@@ -87,3 +89,51 @@ def test_a_word_writes_nothing_that_it_reads():
 def test_rows_lie_apart():
     with pytest.raises(IntegrityError, match="rows written must lie apart, and two hold granule 8 of hidden"):
         two_linears("matrix", dst_stride=0).run(chain=False)
+
+
+def test_two_units_write_one_granule():
+    rig = two_linears("")
+    rig.words = rig.words[:4]
+    rig.put("hidden", 2, np.ones((1, 16), np.int8))
+    rig.words = [*rig.words[:3], rig.words[4], rig.words[3]]
+    with pytest.raises(
+        IntegrityError, match=r"instruction 4 .LINEAR .* it writes granule 2 of hidden .*LOAD .* writes;"
+    ):
+        rig.run(chain=False)
+
+
+def test_rows_of_state_are_shared_by_a_copy_of_the_scores():
+    """A second block beside the first one takes its row state before SOFTMAX is done with it."""
+    rig = FLOWS["attention"]()
+    at = [i for i, made in enumerate(rig.words) if made.name == "SCORES"]
+    first = rig.words[at[0]]
+    second = replace(first, operands={**first.operands, "dst": 64}, waits=frozenset(), signals=frozenset())
+    rig.words.insert(at[0] + 2, second)
+    with pytest.raises(IntegrityError, match=r"it writes granule 0 of the row state of scores0 .*SOFTMAX"):
+        rig.run(chain=False)
+    del rig.words[at[0] + 2]
+    rig.words.insert(at[0] + 1, second)
+    with pytest.raises(
+        IntegrityError, match=r"SOFTMAX .* it reads granule 0 of the row state of scores0 .*SCORES .* writes"
+    ):
+        rig.run(chain=False)
+
+
+def test_queues_are_emptied_while_they_are_read():
+    rig = experts()
+    again = next(made for made in rig.words if made.name == "ROUTE")
+    again = replace(again, operands={**again.operands, "end": 0}, waits=frozenset(), signals=frozenset())
+    rig.words.append(again)
+    with pytest.raises(
+        IntegrityError, match=r"instruction \d+ .ROUTE .* it writes granule 0 of the router's queues .* reads"
+    ):
+        rig.run(chain=False)
+
+
+def test_what_is_in_the_cache_is_not_loaded_again():
+    """With a place for both experts only the first two tokens write to the cache: readers need not be waited for."""
+    rig = experts(cache=2)
+    for token in [t for t in tokens_of(rig.words) if t[2:] == ("matrix", "weights")]:
+        rig.words = without(rig.words, token)
+    wanted = FLOWS["cached"]().run(chain=False)
+    np.testing.assert_array_equal(rig.run(chain=False).windows.output, wanted.windows.output)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgemtl.hw import law
@@ -92,7 +92,14 @@ class Layer:
         )
         self.rig.add(
             "COMBINE",
-            **{"src": ("scores0", 0), "src_stride": 4, "rows": rows, "slot": slot, "skip": block * rows, "width": WIDTH},
+            **{
+                "src": ("scores0", 0),
+                "src_stride": 4,
+                "rows": rows,
+                "slot": slot,
+                "skip": block * rows,
+                "width": WIDTH,
+            },
             **{"high": ("residual", 0), "low": ("hidden", 0), "stride": 3},
         )
 
@@ -148,6 +155,7 @@ def test_tokens_in_order(gate, cache, seed):
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 5))
+@example([0, 1, 0, 2, 0, 1], 2)
 def test_the_cache_replaces_what_was_used_longest_ago(experts, places):
     from edgemtl.hw.sim.functional.routing import by_token
 
@@ -181,6 +189,41 @@ def test_sums_saturate_as_the_law_does(k):
     got = held.end()
     np.testing.assert_array_equal(got, held.wanted())
     assert {32767, -32768} & {*got.reshape(-1).tolist()}
+
+
+@pytest.mark.parametrize("value", [127, -127])
+def test_sums_stop_at_32_bits(value):
+    """Five equal weights round up to 2^15 + 2: with everything at its end the sum would leave 32 bits."""
+    gate = Gate(2, 5, tuple(range(5)), 5, True, 0, np.zeros((2, 5), "<i2"))
+    held = Layer(gate, 1)
+    held.x[:], held.residual[:] = 127, 32767 if value > 0 else -32768
+    held.w[:] = value
+    packed = [layer(16, w, np.zeros(WIDTH, int), np.full(WIDTH, 2**16), np.full(WIDTH, 12)) for w in held.w]
+    held.rig.parameters[:] = b"".join(packed)
+    held.scale = [(np.zeros(WIDTH, int), np.full(WIDTH, 2**16), np.full(WIDTH, 12))] * 5
+    held.begin([])
+    for slot in range(1, 6):
+        held.rig.add("STREAM", address=held.address, lines=held.lines, slot=slot, stride=held.lines)
+        held.expert(slot, 2, 0, release=held.lines)
+    got = held.end()
+    np.testing.assert_array_equal(got, held.wanted())
+    assert {*got.reshape(-1).tolist()} == {32767 if value > 0 else -32768}
+    assert gate.routes.weight.sum() == 2 * (2**15 + 2)
+
+
+def test_early_experts_have_an_entry_without_tokens():
+    """Their weights are in the ring: a block without rows must release them, and one behind it waits for nothing."""
+    logits = np.tile(np.array([9, 0, 0, 5], "<i2"), (3, 1))
+    held = Layer(Gate(3, 4, (0, 1, 3), 2, False, 0, logits), 5)
+    early = [1, 0]
+    for expert in early:
+        held.rig.add("STREAM", address=held.address + expert * held.lines, lines=held.lines)
+    held.begin(early)
+    held.rig.add("STREAM", address=held.address, lines=held.lines, slot=3, stride=held.lines)
+    for slot in (1, 2, 3):
+        held.expert(slot, 3, 0, release=held.lines)
+        held.expert(slot, 3, 1)
+    np.testing.assert_array_equal(held.end(), held.wanted())
 
 
 def test_two_lists_of_one_stream():

@@ -1,0 +1,121 @@
+"""What the accelerator must reach on the ZCU104, and what it does: ``python -m benchmarks.fpga_targets``.
+
+All figures are simulated by the cycle model at 300 MHz, batch 1, INT8, 12.8 GB/s of memory, in the steady state of one
+task frame after frame. Encoders end where the papers' latencies end, behind the last block; the image comes as bytes of
+patches, and the map goes back as integers. The first run exports and quantises the models, which takes a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.accelerator import Simulated, compile_one, frame_of, markdown, popular, simulated
+from benchmarks.m3vit_models import Built, Choices, build, draw_routes, encoder_steps, even_counts, published_counts
+from edgemtl.hw.resources import resource_sum, totals
+from edgemtl.hw.sim.cycle import simulate
+from edgemtl.hw.spec import AcceleratorSpec, read_spec
+from edgemtl.tvm_bridge import specs_int8 as q
+
+TINY, SMALL = "m3vit_tiny_cityscapes", "m3vit_small_pascal_paper"
+LIST = 6
+"""Experts of the early list of M3ViT-tiny."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target: what was published, the limit nothing can beat, what is wanted, and what came out."""
+
+    what: str
+    published: str
+    floor: str
+    target: str
+    value: str
+    reached: bool
+    remark: str = ""
+
+
+def ms_row(what: str, published: str, floor: str, target: float, made: Simulated) -> Row:
+    """A latency, with the three largest reasons why the array stood."""
+    stalls = ", ".join(f"{reason} {share:.1%}" for reason, share in [*made.stalls.items()][:3])
+    remark = f"array {made.utilisation:.1%}; stalls: {stalls}"
+    return Row(what, published, floor, f"<= {target:g} ms", f"{made.ms:.3f} ms", made.ms <= target, remark)
+
+
+def routes_of(built: Built, published: bool) -> list[Choices]:
+    """Every expert the same load, or the published counts in another order for each layer."""
+    routers = [step.spec for step in built.steps if isinstance(step.spec, q.QRouterSpec)]
+    made = []
+    for layer, spec in enumerate(routers):
+        shape = spec.tokens, spec.top_k
+        counts = published_counts(layer, *shape) if published else even_counts(spec.experts, *shape)
+        made.append(draw_routes(counts, *shape))
+    return made
+
+
+def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
+    """Latencies, and what follows from those of the small encoder."""
+    tiny, small = build(TINY, "semseg", folder), build(SMALL, "semseg", folder)
+    live, skewed = routes_of(tiny, False), routes_of(tiny, True)
+    lists = popular(live, 16, LIST)
+    made = simulated(compile_one(encoder_steps(tiny.steps), spec, lists), spec, live)
+    yield ms_row("M3ViT-tiny encoder, every expert live", "6.47 ms (CoQMoE, ZCU102)", "1.39 ms (memory)", 1.5, made)
+    made = simulated(compile_one(encoder_steps(tiny.steps), spec, popular(skewed, 16, LIST)), spec, skewed)
+    yield ms_row("the same, published token counts, list of 6", "-", "1.13 ms (memory)", 1.25, made)
+    made = simulated(compile_one(tiny.steps, spec, lists), spec, live)
+    yield ms_row("M3ViT-tiny + semseg head", "nobody", "7.8 ms (array)", 8.8, made)
+    encoder = simulated(compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, 3)), spec, small.routes)
+    yield ms_row("M3ViT-small encoder 512x512", "69.0 ms (M3ViT, an estimate)", "34.5 ms (array)", 37, encoder)
+    made = simulated(compile_one(small.steps, spec, popular(small.routes, 16, 3)), spec, small.routes)
+    yield ms_row("M3ViT-small + semseg head 512x512", "nobody", "90.9 ms (array)", 98, made)
+    yield from encoder_rows(encoder, spec, folder)
+
+
+def encoder_rows(encoder: Simulated, spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
+    """Utilisation, operations per DSP, and the price of experts."""
+    use = encoder.utilisation
+    yield Row("array utilisation, small encoder", "-", "-", ">= 92%", f"{use:.1%}", use >= 0.92)
+    blocks = totals(resource_sum(spec))["dsp"]
+    gops = 2 * encoder.timing.macs / (encoder.ms / 1e3) / 1e9
+    remark = f"{gops:,.0f} GOPS, {blocks:,.0f} DSP of the whole engine"
+    value = gops / blocks
+    yield Row("GOPS per DSP, small encoder", "0.92 (P2-ViT)", "1.08", ">= 1.0", f"{value:.3f}", value >= 1.0, remark)
+    dense = build(SMALL, "semseg", folder, dense=True)
+    plain = simulated(compile_one(encoder_steps(dense.steps), spec), spec, ())
+    extra = encoder.timing.cycles / plain.timing.cycles - 1
+    remark = f"{encoder.ms:.3f} ms against {plain.ms:.3f} ms"
+    what = "latency of the MoE, reordered, over the dense ViT-S"
+    yield Row(what, "+0.15% (M3ViT)", "0", "<= +1.2%", f"{extra:+.2%}", extra <= 0.012, remark)
+
+
+def switch_row(spec: AcceleratorSpec, folder: Path) -> Row:
+    """Frames of two tasks in turn, against each task alone."""
+    tasks = [build(TINY, name, folder) for name in ("semseg", "depth")]
+    routes = [routes_of(task, False) for task in tasks]
+    segments = [compile_one(t.steps, spec, popular(r, 16, LIST)) for t, r in zip(tasks, routes, strict=True)]
+    frames = [frame_of(s, spec, r) for s, r in zip(segments, routes, strict=True)]
+    alone = [simulate([frame] * 4, spec)[2].cycles for frame in frames]
+    turns = [made.cycles for made in simulate(frames * 4, spec)[2:6]]
+    extra = sum(turns) - 2 * sum(alone)
+    remark = f"semseg, depth, semseg, depth: {turns}; alone {alone[0]} and {alone[1]}"
+    return Row("task switch, M3ViT-tiny", "no step", "0", "0 cycles", f"{extra / 4:+.1f} cycles", extra <= 0, remark)
+
+
+def main() -> None:
+    """Print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("out/m3vit"))
+    args = parser.parse_args()
+    spec = read_spec("zcu104")
+    rows = [*latency_rows(spec, args.work), switch_row(spec, args.work)]
+    header = ("ZCU104, 300 MHz, simulated", "published best", "floor", "target", "reached", "", "remark")
+    cells = [(r.what, r.published, r.floor, r.target, r.value, "yes" if r.reached else "NO", r.remark) for r in rows]
+    print(markdown("Targets", header, cells))
+    (args.work / "targets.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

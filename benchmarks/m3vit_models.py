@@ -1,0 +1,138 @@
+"""M3ViT models as integer steps, for the accelerator: exported, quantised and routed once, then read again.
+
+Weights are random from a seed, since no published checkpoint has heads: times do not depend on them but for the
+routing, which is that of the model's own gates on smooth random pictures, or drawn from published counts. What was made
+is kept in a folder: quantisation of a model at 512 x 512 takes minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl import frontend, partition
+from edgemtl.integers import float_steps, from_parameters, quantise
+from edgemtl.lowering.ir import Step
+from edgemtl.options import QuantiseOptions
+from edgemtl.quantize import write_parameters
+from edgemtl.quantize.execute import Memory, run_step
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.tvm_bridge import specs_int8 as q
+from edgemtl.tvm_bridge.target import resolve
+from tests.support.scenes import smooth_images
+
+Choices = npt.NDArray[np.int32]
+SEED = 1
+CALIBRATION_IMAGES = 8
+NAIVE = QuantiseOptions(least_sqnr_db=-100.0, quieten=False, correct=False)
+"""Ranges and rounding alone: quicker, and accuracy of random weights means nothing."""
+PUBLISHED_COUNTS = (0, 6, 0, 32, 0, 27, 15, 24, 22, 19, 0, 22, 11, 33, 32, 15)
+"""Tokens of each expert on a published trained trunk: M3ViT-tiny of Edge-MoE, block 1, first task, one Cityscapes image
+of 129 tokens, k = 2; experts 0, 2, 4 and 10 get none."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One task's integer steps, and what its routers choose on one picture: [tokens, k] for each layer of experts."""
+
+    name: str
+    steps: tuple[Step, ...]
+    routes: tuple[Choices, ...]
+
+
+def build(preset: str, task: str, folder: Path, dense: bool = False) -> Built:
+    """A preset's task, or that of the same model without experts."""
+    name = f"{preset}{'_dense' if dense else ''}"
+    path = folder / f"{name}_{task}.onnx"
+    if not path.exists():
+        _export(preset, task, path, dense)
+    steps = _integer_steps(path, task)
+    return Built(name, steps, _routes(steps))
+
+
+def _export(preset_name: str, task: str, path: Path, dense: bool) -> None:
+    import torch
+
+    from edgemtl.exporters.models import M3ViT, preset
+    from edgemtl.exporters.to_onnx import export_onnx
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config = preset(preset_name)
+    torch.manual_seed(SEED)
+    export_onnx(M3ViT(replace(config, moe_blocks=()) if dense else config).eval(), path, tasks=[task])
+
+
+def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
+    model, target = frontend.read_model(path), resolve("cpu")
+    tasks = partition.partition(model, [task], "exact")
+    parameters = path.with_suffix(".json")
+    if parameters.exists():
+        return tuple(from_parameters(model, tasks, target, parameters).integers[task].steps)
+    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, CALIBRATION_IMAGES))}
+    made = quantise(model, tasks, target, images, NAIVE)
+    write_parameters(parameters, made.parameters, float_steps(tasks, target))
+    return tuple(made.integers[task].steps)
+
+
+def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:
+    """What the gates choose on one picture the model was not calibrated on, by the law."""
+    found: list[Choices] = []
+    memory = Memory(steps, smooth_images(steps[0].inputs[0].shape, CALIBRATION_IMAGES + 1)[-1])
+    routers = [index for index, step in enumerate(steps) if isinstance(step.spec, q.QRouterSpec)]
+    for index in range(max(routers, default=-1) + 1):
+        run_step(index, steps[index], INTEGER, memory)
+        if index in routers:
+            _, slot, _, first = (memory.read(view) for view in steps[index].outputs)
+            found.append((np.searchsorted(first, slot, side="right") - 1).astype(np.int32))
+    return tuple(found)
+
+
+def encoder_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps up to the end of the last block, whose tokens go to the CPU: what the papers' latencies cover."""
+    end = max(index for index, step in enumerate(steps) if _adds_residual(step))
+    output = steps[end].outputs[0]
+    reader = Step(q.DequantiseSpec(output.size, output.dtype, 1.0, 0), (output,), ())
+    return (*steps[: end + 1], reader)
+
+
+def _adds_residual(step: Step) -> bool:
+    return isinstance(step.spec, q.QCombineSpec | q.QLinearSpec) and step.spec.residual
+
+
+def draw_routes(counts: Sequence[int], tokens: int, top_k: int) -> Choices:
+    """Choices [tokens, k] of which each expert gets its count: a token takes the k with most tokens still to come."""
+    left = np.array(counts)
+    made = np.empty((tokens, top_k), np.int32)
+    for token in range(tokens):
+        made[token] = np.argsort(-left, kind="stable")[:top_k]
+        left[made[token]] -= 1
+    assert not left.any(), "counts must sum to tokens * k, none above the tokens"
+    return made
+
+
+def published_counts(layer: int, tokens: int, top_k: int) -> list[int]:
+    """The published counts in an order of the layer's own, scaled to ``tokens`` * ``top_k``.
+
+    Experts without tokens keep none.
+    """
+    counts = np.random.default_rng(layer).permutation(PUBLISHED_COUNTS)
+    scaled = counts * tokens * top_k // counts.sum()
+    for index in np.argsort(-counts, kind="stable")[: tokens * top_k - scaled.sum()]:
+        scaled[index] += 1
+    return [int(count) for count in scaled]
+
+
+def even_counts(experts: int, tokens: int, top_k: int) -> list[int]:
+    """Every expert the same, or one more."""
+    share, more = divmod(tokens * top_k, experts)
+    return [share + (index < more) for index in range(experts)]
+
+
+def busiest(counts: Sequence[int], most: int) -> tuple[int, ...]:
+    """The experts with most tokens: the list that popularity on calibration images gives where it is right."""
+    order = sorted(range(len(counts)), key=lambda index: (-counts[index], index))
+    return tuple(index for index in order[:most] if counts[index])

@@ -1,0 +1,31 @@
+"""The simulator's estimate of energy as rows of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgemtl.hw.sim.energy import COEFFICIENTS, Energy
+from edgemtl.report.profile.parts import Coefficient, EnergyPart
+
+
+def energy_parts(estimates: Iterable[Energy]) -> tuple[EnergyPart, ...]:
+    """The parts of all estimates added up, where all err the same way."""
+    found: dict[str, EnergyPart] = {}
+    for part in (part for estimate in estimates for part in estimate.parts):
+        before = found.get(part.name, EnergyPart(part.name, 0, 0, 0, 0))
+        found[part.name] = EnergyPart(
+            part.name,
+            before.amount + part.amount,
+            before.low + part.joules.low,
+            before.typical + part.joules.typical,
+            before.high + part.joules.high,
+        )
+    return tuple(found.values())
+
+
+def coefficients() -> tuple[Coefficient, ...]:
+    """What estimates are calculated with."""
+    return tuple(
+        Coefficient(made.name, made.unit, made.joules.low, made.joules.typical, made.joules.high, made.source)
+        for made in COEFFICIENTS
+    )

@@ -1,0 +1,106 @@
+"""Facts of a segment, from what the compiler made or from what a bundle says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from edgemtl.hw.isa import LINE_BYTES, Stream, disassemble
+from edgemtl.hw.sim.cycle import Frame
+from edgemtl.hw.sim.cycle.plan import plan
+from edgemtl.hw.sim.cycle.words import Moved
+from edgemtl.hw.spec import Engine
+from edgemtl.report.profile.facts import (
+    BufferFacts,
+    LayerFacts,
+    MemoryFacts,
+    RouterFacts,
+    Routes,
+    SegmentFacts,
+    WordFacts,
+)
+
+if TYPE_CHECKING:
+    from edgemtl import bundle
+    from edgemtl.codegen.fpga import segment as compiled
+
+Early = tuple[tuple[int, ...], ...]
+
+ENTRY_BYTES: Final = 4
+EXPERT_BYTES: Final = 8
+"""Of the router's table, for a pair of token and expert, and for an expert."""
+
+
+def facts_of_compiled(held: compiled.Segment, stream: Stream, routes: Routes, engine: Engine) -> SegmentFacts:
+    """The facts of a segment just compiled; ``stream`` is its decoded stream. Raises what `words_of` raises."""
+    placed, granule = held.placement, engine.array_columns
+    buffers = tuple(
+        BufferFacts(b.name, b.region, placed.addresses[b.name] * granule, b.granules * granule, *placed.lives[b.name])
+        for b in placed.buffers
+    )
+    bounds = {memory: made.lower_bound_bytes for memory, made in placed.plans.items()}
+    return SegmentFacts(
+        tuple(LayerFacts(layer.name, layer.origin, layer.macs) for layer in held.layers),
+        words_of(stream, held.layer, routes, held.early, engine),
+        buffers,
+        _memories(held.on_chip, bounds),
+        routers_of(stream, held.layer, held.early),
+    )
+
+
+def facts_of_bundle(
+    held: bundle.Segment, stream: Stream, layer: Sequence[int], routes: Routes, engine: Engine
+) -> SegmentFacts:
+    """The facts of a bundle's segment; ``stream`` and ``layer`` are the members it names, decoded.
+
+    Raises what `words_of` raises.
+    """
+    buffers = tuple(
+        BufferFacts(made.name, region.name, made.offset, made.bytes, made.first, made.last)
+        for region in held.regions
+        for made in region.buffers
+    )
+    table = (ENTRY_BYTES * made.tokens * made.top_k + EXPERT_BYTES * made.experts for made in held.routing)
+    sizes = {region.name: region.arena_bytes for region in held.regions}
+    sizes |= {"ring": stream.ring_lines * LINE_BYTES, "routing": max(table, default=0)}
+    return SegmentFacts(
+        tuple(LayerFacts(made.name, made.origin, made.macs) for made in held.layers),
+        words_of(stream, layer, routes, held.early, engine),
+        buffers,
+        _memories(sizes, {region.name: region.lower_bound_bytes for region in held.regions}),
+        routers_of(stream, layer, held.early),
+    )
+
+
+def words_of(
+    stream: Stream, layer: Sequence[int], routes: Routes, early: Early, engine: Engine
+) -> tuple[WordFacts, ...]:
+    """Every word of a stream, with the bytes it moves when the routers decide so; ``layer`` has each one's layer.
+
+    Raises what `hw.sim.cycle.simulate` raises for the frame, and ValueError where ``layer`` has another length.
+    """
+    (program,) = plan([Frame(stream, routes, early)], engine)
+    made = []
+    for word, instruction, place in zip(program.words, stream.instructions, layer, strict=True):
+        moved = word.work if isinstance(word.work, Moved) and word.work.size else Moved("", 0, 0)
+        made.append(WordFacts(disassemble(instruction), int(place), moved.kind, moved.size))
+    return tuple(made)
+
+
+def routers_of(stream: Stream, layer: Sequence[int], early: Early) -> tuple[RouterFacts, ...]:
+    """One for each ROUTE that makes a list. Its candidates are as many as its layer has words for entries."""
+    ends = [at for at, made in enumerate(stream.instructions) if made.name == "ROUTE" and made["end"]]
+    return tuple(
+        RouterFacts(int(layer[at]), max(_slots(stream, layer, int(layer[at])), default=0), first)
+        for at, first in zip(ends, early or ((),) * len(ends), strict=True)
+    )
+
+
+def _slots(stream: Stream, layer: Sequence[int], place: int) -> Iterator[int]:
+    return (
+        made.operands.get("slot", 0) for made, of in zip(stream.instructions, layer, strict=True) if int(of) == place
+    )
+
+
+def _memories(sizes: Mapping[str, int], bounds: Mapping[str, int]) -> tuple[MemoryFacts, ...]:
+    return tuple(MemoryFacts(memory, size, bounds.get(memory)) for memory, size in sizes.items())

@@ -1,0 +1,199 @@
+"""Compiling for a board from the command line: what it writes and says, and what it refuses with which numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgemtl.bundle import FpgaProgram, open_bundle
+from edgemtl.cli.app import main
+from tests.cli.test_errors import assert_fails
+from tests.cli.test_verbs import run_json
+from tests.support.boards import CONFIG, export, needs_linker, write_board
+from tests.support.models import small_config
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(tmp_path_factory.mktemp("model"))
+
+
+def options(model: Path) -> tuple[object, ...]:
+    images = model.parent / "images"
+    return ("--precision", "int8", "--calibration", images, "--min-sqnr", "-200")
+
+
+@pytest.fixture(scope="module")
+def bundle(model: Path) -> Path:
+    path = model.parent / "board.edgemtl"
+    words = ["-q", "compile", model, "--target", "zcu104", *options(model), "-o", path]
+    assert main([str(word) for word in words]) == 0
+    return path
+
+
+@needs_linker
+def test_it_runs_in_simulation(capsys: pytest.CaptureFixture[str], bundle: Path, in_folder: Path) -> None:
+    results = run_json(capsys, "selftest", bundle, "--device", "sim")
+    assert results["passed"]
+    assert {task["tolerance"] for task in results["tasks"]} == {0}
+    assert run_json(capsys, "bundle", "verify", bundle)["verified"]
+    np.save("image.npy", np.load(bundle.parent / "images" / "0.npy"))
+    written = run_json(capsys, "run", bundle, "--device", "sim", "--input", "image.npy", "-o", "out")["written"]
+    assert [item["task"] for item in written] == ["semseg", "depth"]
+
+
+@needs_linker
+def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    arguments = (
+        "compile",
+        model,
+        "--target",
+        "zcu104",
+        *options(model),
+        "--memory-budget",
+        "900KiB",
+        "-o",
+        "a.edgemtl",
+    )
+    result = run_json(capsys, *arguments)
+    assert sum(result["on_chip"].values()) <= 900 * 1024
+    notes = "\n".join(result["notes"])
+    assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
+    assert "depth: 1 segments on the overlay of zcu104" in notes
+    assert "depth/decoders.depth/Resize_2, DequantiseImageSpec, on cpu-a53: it works in float32" in notes
+    with open_bundle("a.edgemtl") as opened:
+        program = opened.manifest.program
+        assert isinstance(program, FpgaProgram)
+        assert program.on_chip == result["on_chip"]
+        assert program.share < 1
+        assert [host.cpu.target.name for host in program.hosts] == ["cpu-a53", "cpu-avx2"]
+        left = program.tasks["depth"].left
+    assert [step.kind for step in left] == ["QuantiseImageSpec", "DequantiseImageSpec"]
+
+
+@needs_linker
+def test_parameters_without_images_fetch_nothing_early(
+    capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path
+) -> None:
+    images = model.parent / "images"
+    made = ("quantize", model, "--calibration", images, "--min-sqnr", "-200", "-o", "m.onnx")
+    run_json(capsys, *made)
+    arguments = ("compile", model, "--target", "zcu104", "--precision", "int8", "--parameters", "m.json")
+    notes = run_json(capsys, *arguments, "-o", "a.edgemtl")["notes"]
+    assert any(text.startswith("no experts are fetched before a gate decides: that needs images") for text in notes)
+    with open_bundle("a.edgemtl") as opened:
+        assert isinstance(opened.manifest.program, FpgaProgram)
+        segments = [segment for task in opened.manifest.program.tasks.values() for segment in task.segments]
+    assert {segment.early for segment in segments} == {((),)}
+
+
+@needs_linker
+def test_info_shows_board_and_memory(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
+    manifest = run_json(capsys, "bundle", "info", bundle)["manifest"]
+    assert manifest["program"]["board"]["name"] == "zcu104"
+    assert main(["bundle", "info", str(bundle)]) == 0
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("target zcu104 (XCZU7EV), engine ", "on chip, ring", "arena of host x86"))
+
+
+@needs_linker
+def test_devices_that_cannot_run_it(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
+    held = "device cpu: this bundle holds no program for it, only one for the FPGA of zcu104; open it with device='sim'"
+    assert_fails(capsys, 3, held, "selftest", bundle)
+    assert_fails(capsys, 3, held, "bench", bundle)
+    assert_fails(capsys, 3, "device zcu104: there is no driver for it yet", "selftest", bundle, "--device", "zcu104")
+
+
+@needs_linker
+def test_your_own_board(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    write_board(Path("my.toml"), ('name = "zcu104"', 'name = "dream"\nhypothetical = true'))
+    result = run_json(capsys, "compile", model, "--target", "my.toml", *options(model), "-o", "a.edgemtl")
+    assert "dream is a hypothetical board: it was never made" in result["notes"]
+    assert main(["bundle", "info", "a.edgemtl"]) == 0
+    assert "target dream (XCZU7EV, HYPOTHETICAL)" in capsys.readouterr().out
+
+
+def test_what_a_board_needs(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    text = "--target zcu104 must come with --precision int8, not fp32: its accelerator computes in integers; add"
+    assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "-o", "x.edgemtl")
+    text = "--precision int8 must come with --calibration FOLDER"
+    assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "--precision", "int8", "-o", "x.edgemtl")
+    text = "no.toml: a board must be a readable TOML file"
+    assert_fails(capsys, 1, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
+    assert list(Path().iterdir()) == []
+
+
+def test_budgets_with_numbers(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    text = "the budget is 4096 bytes"
+    arguments = ("compile", model, *options(model), "-o", "x.edgemtl")
+    assert_fails(capsys, 4, text, *arguments, "--target", "zcu104", "--memory-budget", "4KiB")
+    assert not Path("x.edgemtl").exists()
+
+
+def test_a_part_that_is_too_small(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    small = write_board(Path("small.toml"), ("\ninput = { bytes = 393_216", "\ninput = { bytes = 1_024"))
+    text = "segment 0: memory 'input' needs 3072 bytes, the budget is 1024 bytes, 2048 bytes are missing; take a board"
+    assert_fails(capsys, 4, text, "compile", model, *options(model), "--target", small, "-o", "x.edgemtl")
+    assert not Path("x.edgemtl").exists()
+
+
+def test_a_layer_that_no_instruction_holds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wide = export(
+        tmp_path / "wide", small_config(dim=64, mlp_hidden=8500, image=CONFIG.image, head_channels=(12, 8, 6))
+    )
+    text = "mlp.fc2/MatMul: no instruction of zcu104 can hold it; LINEAR."
+    arguments = ("compile", wide, *options(wide), "--target", "zcu104", "-o", tmp_path / "x.edgemtl")
+    assert_fails(capsys, 1, text, *arguments)
+
+
+def test_check_says_where_every_node_runs(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    document = run_json(capsys, "check", model, "--target", "zcu104")
+    assert document["supported"]
+    (note,) = document["notes"]
+    assert note == "quantised on 8 random inputs, for the structure only: no numbers of it mean anything"
+    nodes = {node["node"]: node for node in document["nodes"]}
+    assert {node["how"] for node in document["nodes"]} == {"segment 0", "cpu-a53", "cpu-a53 + segment 0", "view"}
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "segment 0"
+    resize = nodes["depth/decoders.depth/Resize_2"]
+    assert resize["how"] == "cpu-a53"
+    assert resize["reason"] == "DequantiseImage: it works in float32, which the overlay does not have"
+    assert nodes["backbone.blocks.0.attn/Reshape"]["how"] == "view"
+    assert nodes["backbone.blocks.0.attn/Reshape"]["tasks"] == ["semseg", "depth"]
+
+
+def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    images = model.parent / "images"
+    arguments = ("check", model, "--target", "zcu104", "--calibration", images)
+    document = run_json(capsys, *arguments, "--keep-float", "*blocks.0.mlp*", "--task", "depth")
+    assert document["notes"] == []
+    nodes = {node["node"]: node for node in document["nodes"]}
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "cpu-a53"
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("Linear: it is kept in float32")
+    assert nodes["backbone.blocks.1.attn.qkv/MatMul"]["how"] == "segment 1"
+
+
+def test_check_reports_what_has_no_integers(
+    capsys: pytest.CaptureFixture[str], model_file: Path, in_folder: Path
+) -> None:
+    """The heads of this model enlarge by 4, which the integers do not have."""
+    assert main(["-q", "check", str(model_file), "--target", "zcu104", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert not document["supported"]
+    (node,) = document["nodes"]
+    assert (node["node"], node["how"]) == ("semseg/decoders.semseg/Resize_1", "unsupported")
+    assert "a factor of 2, not 4 x 4" in node["reason"]
+    assert "the other nodes are not placed" in document["notes"][0]
+
+
+def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    text = "--calibration, --parameters and --keep-float must come with a board, not with --target cpu"
+    assert_fails(capsys, 2, text, "check", model, "--calibration", "images")
+    text = "--parameters must come without --calibration and --keep-float: the file says them"
+    both = ("--calibration", "images", "--parameters", "m.json")
+    assert_fails(capsys, 2, text, "check", model, "--target", "zcu104", *both)
+    text = "target zcu104: it is a board, which `edgemtl compile` and `edgemtl check` alone take; name one of cpu,"
+    files = ("--model", model, "--task", "depth", "--input", "a.npy")
+    assert_fails(capsys, 3, text, "compare", "onnx", "fp32", *files, "--target", "zcu104")

@@ -1,0 +1,206 @@
+"""Integer steps of small random networks, written block after block as quantisation leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.hw.law import Finish
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense
+from edgemtl.tvm_bridge import specs_int8 as q
+
+WIDE = Finish("int16")
+UNIT = 5400
+"""What a product of random bytes adds to a sum, about."""
+
+
+class Net:
+    """Steps with random weights. What they begin with is cut from one float32 image that holds whole numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.steps: list[Step] = []
+        self._image: list[np.ndarray] = []
+        self._made = self._given = 0
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{s.spec} of {[v.buffer for v in s.inputs]}" for s in self.steps)
+
+    @property
+    def image(self) -> np.ndarray:
+        """An image for the steps so far."""
+        return np.concatenate(self._image).astype(np.float32)
+
+    def other_image(self, seed: int) -> np.ndarray:
+        """Another one of the same kind: the values in another order."""
+        rng = np.random.default_rng(seed)
+        return np.concatenate([rng.permutation(part) for part in self._image]).astype(np.float32)
+
+    def view(self, rows: int, width: int, dtype: str = "int8") -> View:
+        """A new buffer."""
+        self._made += 1
+        return dense(f"b{self._made}", (rows, width), dtype)
+
+    def add(self, spec: object, inputs: Sequence[View], output: View, *arrays: np.ndarray, node: str = "") -> View:
+        """One step."""
+        name = node or f"/{type(spec).__name__}_{len(self.steps)}"
+        constants = tuple(Constant(f"{name}.{i}", array) for i, array in enumerate(arrays))
+        self.steps.append(Step(spec, tuple(inputs), (output,), constants, (name,)))
+        return output
+
+    def ints(self, low: int, high: int, *shape: int) -> np.ndarray:
+        """Random integers, both ends included."""
+        return self.rng.integers(low, high, shape, endpoint=True)
+
+    def source(self, rows: int, width: int, dtype: str) -> View:
+        """Rows that a layer in float32 hands over."""
+        high = 127 if dtype == "int8" else 32767
+        values = self.rng.normal(0, high / 3, rows * width).round().clip(-high - 1, high)
+        self._image.append(values)
+        size = rows * width
+        seen = View(IMAGE, (rows, width), (width, 1), self._given)
+        self._given += size
+        return self.add(q.QuantiseSpec(size, dtype, 1.0, 0), [seen], self.view(rows, width, dtype))
+
+    def result(self, view: View) -> None:
+        """Rows that a layer in float32 takes."""
+        before = sum(step.outputs[0].size for step in self.steps if step.outputs[0].buffer == OUTPUT)
+        seen = View(OUTPUT, view.shape, view.strides, before)
+        self.add(q.DequantiseSpec(view.size, view.dtype, 1.0, 0), [view], seen)
+
+    def scales(self, n: int, k: int, spread: float) -> np.ndarray:
+        """Scale words that bring sums of ``k`` products to about ``spread``, each column to its own."""
+        wanted = spread / (UNIT * k**0.5) * np.exp(self.rng.uniform(-1, 1, n))
+        return pack_scale(*np.array([encode_scale(float(scale)) for scale in wanted]).T)
+
+    def layer(self, k: int, n: int, how: Finish, table: bool = False) -> tuple[np.ndarray, ...]:
+        """Weight, bias, scale words, and a table."""
+        spread = 4000 if how.dtype == "int16" else 60
+        bias = self.ints(-UNIT, UNIT, n).astype(np.int32)
+        made = self.ints(-127, 127, k, n).astype(np.int8), bias, self.scales(n, k, spread)
+        return (*made, self.table()) if table else made
+
+    def table(self) -> np.ndarray:
+        """A table of bytes."""
+        return self.ints(-128, 127, 256).astype(np.int8)
+
+    def finish(self) -> Finish:
+        """Bytes with a zero point and perhaps a least value."""
+        return Finish("int8", int(self.ints(-40, 40)), int(self.rng.choice([-128, -128, -30])))
+
+    def linear(self, x: View, n: int, how: Finish, table: bool = False, residual: View | None = None) -> View:
+        """A layer of its own."""
+        rows, k = x.shape
+        y = self.view(rows, n, how.dtype)
+        spec = q.QLinearSpec(rows, k, n, how, table, residual is not None)
+        return self.add(spec, [x] if residual is None else [x, residual], y, *self.layer(k, n, how, table))
+
+    def patch(self, patches: int, k: int, n: int, leading: int) -> View:
+        """Patches of an image to tokens."""
+        x = self.source(patches, k, "int8")
+        table = self.ints(-9000, 9000, leading + patches, n).astype(np.int16)
+        spec = q.QPatchEmbedSpec(patches, k, n, leading)
+        return self.add(spec, [x], self.view(leading + patches, n, "int16"), *self.layer(k, n, WIDE), table)
+
+    def norm(self, x: View, first: int = 0, plain: bool = True) -> View:
+        """LayerNorm of the rows from ``first`` on; not ``plain``: with halvings and offsets."""
+        rows, dim = x.shape[0] - first, x.shape[1]
+        seen = View(x.buffer, (rows, dim), x.strides, first * dim, x.dtype)
+        halvings = np.zeros(dim) if plain else self.ints(0, 7, dim)
+        offset = np.zeros(dim) if plain else self.ints(-90, 90, dim)
+        spec = q.QLayerNormSpec(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
+        return self.add(spec, [seen], self.view(rows, dim), halvings.astype(np.int8), offset.astype(np.int8))
+
+    def attention(self, x: View, stream: View, heads: int, head_dim: int) -> View:
+        """q, k and v, attention, and the layer behind it onto the residual."""
+        width, tokens = heads * head_dim, x.shape[0]
+        qkv = self.linear(x, 3 * width, Finish("int8"))
+        shift = int(np.log2(UNIT * head_dim**0.5 / 250))
+        spec = q.QAttentionSpec(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
+        mixed = self.add(spec, [qkv], self.view(tokens, width))
+        return self.linear(mixed, stream.shape[1], WIDE, residual=stream)
+
+    def mlp(self, x: View, stream: View, hidden: int, table: bool) -> View:
+        """Two layers onto the residual."""
+        return self.linear(self.linear(x, hidden, self.finish(), table), stream.shape[1], WIDE, residual=stream)
+
+    def experts(
+        self,
+        x: View,
+        stream: View,
+        experts: int,
+        top_k: int,
+        hidden: int,
+        *,
+        candidates: tuple[int, ...] | None = None,
+        skew: float = 0.0,
+        table: bool = True,
+        normalize: bool = True,
+        threshold: int = 0,
+    ) -> View:
+        """Gate, router and experts onto the residual; ``skew`` of all tokens' logits go to some experts alone."""
+        tokens, width = x.shape
+        weight, bias, scale = self.layer(width, experts, WIDE)
+        # Logits spread over a few powers of two, so that all chosen experts weigh something.
+        bias = bias + (skew * UNIT * width**0.5 * self.rng.permutation(experts)).astype(np.int32)
+        gate = self.view(tokens, experts, "int16")
+        self.add(q.QLinearSpec(tokens, width, experts, WIDE), [x], gate, weight, bias, scale)
+        chosen = tuple(range(experts)) if candidates is None else candidates
+        shapes = ((tokens, top_k), (tokens, top_k), (tokens * top_k,), (len(chosen) + 1,))
+        names = [self.view(1, 1).buffer for _ in shapes]
+        routes = tuple(dense(name, shape, "int32") for name, shape in zip(names, shapes, strict=True))
+        router = q.QRouterSpec(tokens, experts, top_k, chosen, normalize, threshold)
+        self.steps.append(Step(router, (gate,), routes, (), (f"/Router_{len(self.steps)}",)))
+        shared = [self.table()] if table else []
+        first = self._bank(x, routes, hidden, self.finish(), router, shared, gather=True)
+        second = self._bank(first, routes, width, WIDE, router, [], gather=False)
+        spec = q.QCombineSpec(tokens, top_k, width, True)
+        return self.add(spec, [second, routes[0], routes[1], stream], self.view(tokens, width, "int16"))
+
+    def _bank(
+        self,
+        x: View,
+        routes: tuple[View, ...],
+        n: int,
+        how: Finish,
+        router: q.QRouterSpec,
+        table: list[np.ndarray],
+        *,
+        gather: bool,
+    ) -> View:
+        slots, k = len(router.candidates), x.shape[1]
+        arrays = [array for _ in range(slots) for array in self.layer(k, n, how)]
+        spec = q.QExpertSpec(router.tokens, router.top_k, slots, k, n, gather, how, bool(table))
+        y = self.view(router.tokens * router.top_k, n, how.dtype)
+        return self.add(spec, [x, routes[2], routes[3]], y, *arrays, *table)
+
+    def enlarge(self, x: View, height: int, width: int) -> View:
+        """An image of twice the size."""
+        y = self.view(4 * height * width, x.shape[1])
+        return self.add(q.QBilinearSpec(height, width, x.shape[1]), [x], y)
+
+    def conv(
+        self,
+        x: View,
+        height: int,
+        width: int,
+        cout: int,
+        how: Finish,
+        *,
+        table: bool = False,
+        kernel: int = 3,
+        stride: int = 1,
+    ) -> View:
+        """A convolution that pads to keep the size where it has no stride."""
+        cin, pad = x.shape[1], kernel // 2
+        out = [-(-size // stride) for size in (height, width)]
+        weight, *rest = self.layer(cin * kernel * kernel, cout, how, table)
+        square, steps = (kernel, kernel), (stride, stride)
+        zero = int(self.ints(-128, 127))
+        spec = q.QConv2dSpec(
+            height, width, cin, cout, *out, square, steps, (pad,) * 4, (1, 1), zero, how, table
+        )  # fmt: skip
+        y = self.view(out[0] * out[1], cout, how.dtype)
+        return self.add(spec, [x], y, weight.T.reshape(cout, cin, kernel, kernel), *rest)

@@ -1,0 +1,129 @@
+"""Segments of integer steps on the functional simulator, beside what the law says of the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from edgemtl.codegen.fpga.compile import compile_segments
+from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
+from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.codegen.fpga.site import Stored
+from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.sim.functional import Result, Windows, execute
+from edgemtl.hw.spec import AcceleratorSpec, Buffer, read_spec
+from edgemtl.lowering.ir import IMAGE, Step, View
+from edgemtl.quantize.execute import Memory, run_step
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
+
+RUBBISH = 0xA5
+KIB = 1024
+
+
+def small_spec(rows: int, columns: int, sizes: Mapping[str, int] | None = None, **changes: int) -> AcceleratorSpec:
+    """An engine with buffers so small that work is cut into many blocks; ``sizes`` in bytes by memory."""
+    made = read_spec("ultra96v2")
+    held = dict(residual=40 * KIB, hidden=64 * KIB, input=24 * KIB, scores=2 * KIB, queries=8 * KIB)
+    held |= dict(constants=4 * KIB, side=96) | dict(sizes or {})
+    buffers = {name: Buffer(size, 32, 2 if name == "scores" else 1, "bram36") for name, size in held.items()}
+    numbers = dict(array_rows=rows, array_columns=columns, accumulator_rows=24, weight_ring_bytes=16 * KIB)
+    numbers |= dict(weight_load_bytes_per_cycle=columns, routing_entries=1024) | changes
+    return replace(made, engine=replace(made.engine, buffers=replace(made.engine.buffers, **buffers), **numbers))
+
+
+@cache
+def engines() -> dict[str, AcceleratorSpec]:
+    """Two boards, and two engines smaller than any."""
+    boards = {name: read_spec(name) for name in ("zcu104", "ultra96v2")}
+    return boards | {"16 x 16": small_spec(16, 16), "64 x 32": small_spec(64, 32)}
+
+
+ENGINES = ("zcu104", "ultra96v2", "16 x 16", "64 x 32")
+
+
+@dataclass(frozen=True)
+class Law:
+    """What the law makes of steps: every buffer's values, and the choices of every router."""
+
+    values: Mapping[str, np.ndarray]
+    routes: tuple[np.ndarray, ...]
+
+
+def law(steps: Sequence[Step], image: np.ndarray) -> Law:
+    """Run the steps one after the other."""
+    memory, values, routes = Memory(steps, image), {}, []
+    for index, step in enumerate(steps):
+        run_step(index, step, INTEGER, memory)
+        values |= {view.buffer: memory.read(view).copy() for view in step.outputs}
+        if isinstance(step.spec, QRouterSpec):
+            first, slot = memory.read(step.outputs[3]), memory.read(step.outputs[1])
+            routes.append(np.searchsorted(first, slot, side="right") - 1)
+    return Law(values, tuple(routes))
+
+
+def windows(segment: Segment, views: Sequence[View], parameters: bytes, known: Law) -> Windows:
+    """The board's memory before a segment runs that reads ``views``; what no row fills holds rubbish."""
+    held = {name: np.full(max(size, LINE_BYTES), RUBBISH, np.uint8) for name, size in segment.windows.items()}
+    for rows, view in zip(segment.inputs, views, strict=True):
+        assert rows.buffer == view.buffer
+        whole = known.values[view.buffer].reshape(-1)
+        put(held["input"], rows, whole[view.offset : view.offset + view.size])
+    return Windows(np.frombuffer(parameters, np.uint8), held["input"], held["output"], held["scratch"])
+
+
+def put(window: np.ndarray, rows: Stored, values: np.ndarray) -> None:
+    """Write rows where a segment reads them."""
+    data = np.ascontiguousarray(values.reshape(rows.rows, rows.width)).view(np.uint8)
+    _rows(window, rows)[:, : data.shape[1]] = data
+
+
+def get(window: np.ndarray, rows: Stored) -> np.ndarray:
+    """Read rows where a segment left them."""
+    data = _rows(window, rows)[:, : rows.width * np.dtype(rows.dtype).itemsize]
+    return np.ascontiguousarray(data).view(rows.dtype)
+
+
+def _rows(window: np.ndarray, rows: Stored) -> np.ndarray:
+    first = rows.line * LINE_BYTES
+    return window[first : first + rows.rows * rows.pitch].reshape(rows.rows, rows.pitch)
+
+
+def run(
+    segment: Segment, views: Sequence[View], program: FpgaProgram, known: Law
+) -> tuple[dict[str, np.ndarray], Result]:
+    """One frame of a segment that reads ``views`` of the law's values, hazards looked after: what it leaves by buffer."""
+    held = windows(segment, views, program.parameters, known)
+    result = execute(segment.stream, program.spec, held)
+    return {rows.buffer: get(held.output, rows) for rows in segment.outputs}, result
+
+
+def check(program: FpgaProgram, tasks: Mapping[str, Sequence[Step]], image: np.ndarray) -> None:
+    """Every segment of every task gives the law's bits and the law's routes, and all that others read."""
+    for task in program.tasks:
+        known = law(tasks[task.task], image)
+        made, routes = {IMAGE}, []
+        for step in task.steps:
+            assert {view.buffer for view in step.inputs} <= made
+            made |= {view.buffer for view in step.outputs}
+            if not isinstance(step.spec, SegmentSpec):
+                continue
+            segment = task.segments[step.spec.index]
+            found, result = run(segment, step.inputs, program, known)
+            assert list(found) == [rows.buffer for rows in segment.outputs]
+            assert set(found) == {view.buffer for view in step.outputs}
+            for name, values in found.items():
+                np.testing.assert_array_equal(values, known.values[name].reshape(values.shape), err_msg=name)
+            routes += result.routes
+        for ours, theirs in zip(routes, known.routes, strict=True):
+            np.testing.assert_array_equal(np.sort(ours, 1), np.sort(theirs, 1))
+
+
+def compile_and_check(steps: Sequence[Step], image: np.ndarray, spec: AcceleratorSpec, **options: object) -> FpgaProgram:
+    """The program of one task, once it gave the law's bits."""
+    program = compile_segments({"task": steps}, spec, **options)
+    check(program, {"task": steps}, image)
+    return program

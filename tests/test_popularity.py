@@ -1,0 +1,87 @@
+"""Which experts are fetched before their gate has decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgemtl import frontend, partition
+from edgemtl.hw.spec import read_spec
+from edgemtl.integers import Quantised, quantise
+from edgemtl.popularity import MOST_IMAGES, choose, popular_experts
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
+from edgemtl.tvm_bridge.target import resolve
+from tests.support.boards import LENIENT, export
+from tests.support.models import small_config
+from tests.support.scenes import smooth_images
+
+ENGINE = read_spec("zcu104").engine
+CONFIG = small_config(head_channels=(12, 8, 6))
+IMAGES = smooth_images((1, 3, *CONFIG.image), 8)
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Quantised:
+    model = frontend.read_model(export(tmp_path_factory.mktemp("model"), CONFIG))
+    tasks = partition.partition(model, ["semseg", "depth"], "exact")
+    return quantise(model, tasks, resolve("cpu-a53"), {str(i): x for i, x in enumerate(IMAGES)}, LENIENT)
+
+
+def used(quantised: Quantised, task: str) -> tuple[str, np.ndarray]:
+    """The gate's buffer and, counted from the router's logits, tokens of each expert [images, experts]."""
+    steps, counts, gates = quantised.integers[task].steps, [], set()
+    for image in IMAGES:
+
+        def watch(index: int, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+            if isinstance(steps[index].spec, QRouterSpec):
+                gates.add(steps[index].inputs[0].buffer)
+                chosen = np.argsort(-inputs[0].astype(int), axis=1, kind="stable")[:, : steps[index].spec.top_k]
+                counts.append(np.bincount(chosen.reshape(-1), minlength=inputs[0].shape[1]))
+
+        run_steps(steps, INTEGER, image, watch)
+    (gate,) = gates
+    return gate, np.array(counts)
+
+
+def test_experts_used_in_half_of_the_images_the_busiest_first(quantised: Quantised) -> None:
+    found = popular_experts(quantised.integers, IMAGES, ENGINE)
+    for task in ("semseg", "depth"):
+        gate, counts = used(quantised, task)
+        often = [e for e in range(counts.shape[1]) if (counts[:, e] > 0).sum() * 2 >= len(IMAGES)]
+        assert found[task] == {gate: tuple(sorted(often, key=lambda e: (-counts[:, e].sum(), e)))}
+        assert found[task][gate]
+
+
+def test_the_ring_has_room_for_one_more(quantised: Quantised) -> None:
+    weights = 2 * 24 * 20
+    expert = weights + 8 * (20 + 24)
+    for size, most in ((0, 0), (expert, 0), (2 * expert - 1, 0), (2 * expert, 1), (3 * expert, 2)):
+        small = replace(ENGINE, weight_ring_bytes=size)
+        found = popular_experts(quantised.integers, IMAGES, small)
+        assert all(len(experts) <= most for held in found.values() for experts in held.values())
+        assert any(len(experts) == most for held in found.values() for experts in held.values())
+
+
+def test_without_images_there_are_none(quantised: Quantised) -> None:
+    assert popular_experts(quantised.integers, [], ENGINE) == {"semseg": {}, "depth": {}}
+
+
+def test_no_more_images_than_needed(quantised: Quantised, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    monkeypatch.setattr("edgemtl.popularity.run_steps", lambda steps, functions, image, watch: runs.append(image))
+    popular_experts({"semseg": quantised.integers["semseg"]}, IMAGES * 5, ENGINE)
+    assert len(runs) == MOST_IMAGES
+    popular_experts({"none": SimpleNamespace(steps=())}, IMAGES, ENGINE)
+    assert len(runs) == MOST_IMAGES
+
+
+def test_choice() -> None:
+    tokens = np.array([[5, 0, 1, 9], [0, 0, 3, 0], [0, 0, 2, 9], [5, 1, 0, 0]])
+    assert choose(tokens, 4) == (3, 0, 2)
+    assert choose(tokens, 2) == (3, 0)
+    assert choose(tokens, 0) == ()
