@@ -23,7 +23,7 @@ PACKAGES = (
 )
 PROGRAMS = (
     ("g++", "compile for this machine", False, "apt-get install g++"),
-    ("aarch64-linux-gnu-g++", "compile --target cpu-a53", True, "apt-get install g++-aarch64-linux-gnu"),
+    ("aarch64-linux-gnu-g++", "compile --target cpu-a53 and for boards", True, "apt-get install g++-aarch64-linux-gnu"),
     ("qemu-aarch64", "testing aarch64 bundles here", True, "apt-get install qemu-user"),
 )
 

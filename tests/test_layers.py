@@ -30,6 +30,7 @@ ORDER = [
     "compare",
     "report",
     "evaluate",
+    "profiling",
     "golden",
     "driver",
     "doctor",
@@ -38,9 +39,9 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "profiling", "driver", "cli"}
 """Only what runs programs knows the runtime."""
-SIMULATION_USERS = {"report", "driver"}
+SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""
 
 DEVICE = {"numpy", "tvm_ffi"}

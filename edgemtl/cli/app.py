@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import edgemtl
-from edgemtl.cli import build, compare, deploy, measure, models, quantize, setup
+from edgemtl.cli import build, compare, deploy, measure, models, profile, quantize, setup
 from edgemtl.cli.console import VERBOSITY, note
 from edgemtl.errors import EdgemtlError
 
@@ -41,7 +41,7 @@ def options(
     VERBOSITY.debug = debug
 
 
-for room in (models, quantize, build, compare, deploy, measure, setup):
+for room in (models, quantize, build, compare, deploy, measure, profile, setup):
     room.register(app)
 
 

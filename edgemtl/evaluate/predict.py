@@ -56,13 +56,14 @@ def load_image(session: Session, path: Path) -> LoadedImage:
     return LoadedImage(normalise(resized, spec.mean, spec.std), resized=rgb.shape[:2] != (height, width))
 
 
-def _expand(paths: Sequence[Path]) -> tuple[Path, ...]:
+def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Files as they are, folders as the images in them."""
     return tuple(found for path in paths for found in (list_images(path) if path.is_dir() else (path,)))
 
 
 def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
     """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy and NAME_TASK.png into ``output``."""
-    images = _expand(inputs)
+    images = expand(inputs)
     output.mkdir(parents=True, exist_ok=True)
     for path in images:
         loaded = load_image(session, path)

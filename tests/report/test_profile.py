@@ -184,7 +184,8 @@ def test_facts_of_a_bundle():
     region = bundle.segment.Region("hidden", 4096, 2048, (bundle.segment.ChipBuffer("x.1", 64, 256, 0, 2),))
     held = bundle.Segment(
         stream="s", layer_index="l", layers=(bundle.SegmentLayer("patch", ("Conv",), 98304),), inputs=(), outputs=(),
-        windows=bundle.segment.Windows(0, 0, 0), early=((0,),), routing=(bundle.segment.Routing(40, 1, 8),), regions=(region,),
+        windows=bundle.segment.Windows(0, 0, 0), early=((0,),), routing=(bundle.segment.Routing(40, 1, 8),),
+        regions=(region,),
     )  # fmt: skip
     facts = facts_of_bundle(held, frame.stream, np.zeros(len(WORDS), np.uint16), ROUTES, SPEC.engine)
     assert facts.layers == (LayerFacts("patch", ("Conv",), 98304),)
@@ -208,6 +209,18 @@ def test_facts_of_what_was_compiled():
     assert facts.buffers == (BufferFacts("x.1", "hidden", 64, 256, 0, 2),)
     assert {held.memory: held.bytes for held in facts.memories} == {"hidden": 4096, "ring": 2**20, "routing": 224}
     assert facts.routers == (RouterFacts(0, 2, (0,)),)
+
+
+def test_in_order_of_tokens_the_candidates_are_the_logits():
+    listed = [
+        word("ROUTE", begin=1, end=1, rows=40, k=1, experts=8, cache=2, lines=5),
+        word("STREAM", lines=5, slot=40, cached=1),
+    ]
+    frame = make_frame(listed, SPEC, ring=100, routes=ROUTES)
+    assert routers_of(frame.stream, [0, 0], ()) == (RouterFacts(0, 8, ()),)
+    held = bundle.Segment("s", "l", (), (), (), bundle.segment.Windows(0, 0, 0), ((),), (), ())
+    facts = facts_of_bundle(held, frame.stream, [0, 0], ROUTES, SPEC.engine)
+    assert {made.memory: made.bytes for made in facts.memories} == {"ring": 110 * 64, "routing": 0}
 
 
 def test_the_documents_name_every_field():

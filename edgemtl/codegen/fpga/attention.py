@@ -14,6 +14,8 @@ from edgemtl.codegen.fpga.emit import Tensor, make_tensor
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.words import At, Rows
+from edgemtl.errors import BudgetError
+from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
 from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
@@ -95,7 +97,10 @@ def _units(site: Site, group: networks.Attention) -> list[Unit]:
     groups = spec.heads // together
     several = max(-(-spec.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
     row_bytes = _score_stride(site, spec) * together * engine.array_columns
-    parts = blocks(spec.tokens, min(site.limits.scores // row_bytes, site.limits.accumulator_rows, several))
+    most = min(site.limits.scores // row_bytes, site.limits.accumulator_rows, ROW_STATES // together, several)
+    if most < 1:
+        raise BudgetError("scores of one query", row_bytes, site.limits.scores, "take larger score buffers")
+    parts = blocks(spec.tokens, most)
     return [
         Unit(block * groups + g, block, first, rows, g, g == groups - 1, block == len(parts) - 1)
         for block, (first, rows) in enumerate(parts)

@@ -70,18 +70,18 @@ def _compile(
 def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder) -> Limits:
     """In token order the weight memory is a cache of experts and a ring behind it, or one expert's buffer alone."""
     allowed = limits(spec.engine, share)
-    if not order.by_token:
-        return allowed
     expert = max((_expert_lines(steps, spec.engine) for steps in tasks.values()), default=0)
-    if not order.cache:
-        return replace(allowed, ring_lines=expert)
-    rest = spec.engine.weight_ring_bytes // LINE_BYTES - order.cache * expert
-    least = limits(spec.engine, 0).ring_lines
+    if not order.by_token or not expert:
+        return allowed
+    cached = order.cache * expert
+    rest = spec.engine.weight_ring_bytes // LINE_BYTES - cached
+    least = limits(spec.engine, 0).ring_lines if order.cache else expert
     if rest < least:
-        needed = (order.cache * expert + least) * LINE_BYTES
-        what = f"a cache of {order.cache} experts beside the smallest weight ring"
+        what = f"a cache of {order.cache} experts and the smallest weight ring"
+        needed = (cached + least) * LINE_BYTES
         raise BudgetError(what, needed, spec.engine.weight_ring_bytes, "hold fewer experts, or take a larger ring")
-    return replace(allowed, ring_lines=min(allowed.ring_lines, rest), cache_lines=order.cache * expert)
+    ring = min(allowed.ring_lines, rest) if order.cache else expert
+    return replace(allowed, ring_lines=ring, cache_lines=cached)
 
 
 def _expert_lines(steps: Sequence[Step], engine: Engine) -> int:

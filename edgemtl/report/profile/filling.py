@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgemtl.hw.isa import LINE_BYTES, Stream, disassemble
@@ -62,7 +62,7 @@ def facts_of_bundle(
     )
     table = (ENTRY_BYTES * made.tokens * made.top_k + EXPERT_BYTES * made.experts for made in held.routing)
     sizes = {region.name: region.arena_bytes for region in held.regions}
-    sizes |= {"ring": stream.ring_lines * LINE_BYTES, "routing": max(table, default=0)}
+    sizes |= {"ring": _ring_bytes(stream), "routing": max(table, default=0)}
     return SegmentFacts(
         tuple(LayerFacts(made.name, made.origin, made.macs) for made in held.layers),
         words_of(stream, layer, routes, held.early, engine),
@@ -88,18 +88,29 @@ def words_of(
 
 
 def routers_of(stream: Stream, layer: Sequence[int], early: Early) -> tuple[RouterFacts, ...]:
-    """One for each ROUTE that makes a list. Its candidates are as many as its layer has words for entries."""
-    ends = [at for at, made in enumerate(stream.instructions) if made.name == "ROUTE" and made["end"]]
+    """One for each ROUTE that makes a list.
+
+    Its candidates are as many as its layer has words for entries; in order of tokens, where an entry is a visit, as
+    many as there are logits.
+    """
+    ends = [(at, made) for at, made in enumerate(stream.instructions) if made.name == "ROUTE" and made["end"]]
     return tuple(
-        RouterFacts(int(layer[at]), max(_slots(stream, layer, int(layer[at])), default=0), first)
-        for at, first in zip(ends, early or ((),) * len(ends), strict=True)
+        RouterFacts(int(layer[at]), made["experts"] if made["cache"] else _slots(stream, layer, int(layer[at])), first)
+        for (at, made), first in zip(ends, early or ((),) * len(ends), strict=True)
     )
 
 
-def _slots(stream: Stream, layer: Sequence[int], place: int) -> Iterator[int]:
-    return (
-        made.operands.get("slot", 0) for made, of in zip(stream.instructions, layer, strict=True) if int(of) == place
-    )
+def _slots(stream: Stream, layer: Sequence[int], place: int) -> int:
+    own = (made for made, of in zip(stream.instructions, layer, strict=True) if int(of) == place)
+    return max(made.operands.get("slot", 0) for made in own)
+
+
+def _ring_bytes(stream: Stream) -> int:
+    """The ring, and the cache of experts behind it where words use one."""
+    words = stream.instructions
+    cached = any(made.operands.get("cached", 0) for made in words)
+    cache = max((made["cache"] * made["lines"] for made in words if made.name == "ROUTE"), default=0)
+    return (stream.ring_lines + cached * cache) * LINE_BYTES
 
 
 def _memories(sizes: Mapping[str, int], bounds: Mapping[str, int]) -> tuple[MemoryFacts, ...]:

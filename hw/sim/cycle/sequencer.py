@@ -13,7 +13,7 @@ from edgemtl.hw.sim.cycle.memory import LATENCY, Memory
 from edgemtl.hw.sim.cycle.words import Program, Word
 
 AHEAD_WORDS: Final = 256
-"""Words fetched and not yet dispatched: two BRAMs at 256 bits."""
+"""Words fetched and not yet dispatched: four BRAMs at 256 bits."""
 PIECE_WORDS: Final = 16
 """Words of one fetch: 512 bytes."""
 

@@ -1,0 +1,36 @@
+"""A task of a CPU bundle, timed kernel by kernel and as a whole on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+from edgemtl.bundle import FpgaProgram, Manifest
+from edgemtl.errors import UnsupportedError
+from edgemtl.report.profile import CpuTaskProfile, KernelFacts, cpu_task_profile
+from edgemtl.runtime import Session
+from edgemtl.runtime.images import FloatArray
+
+WARMUP = 3
+
+
+def measure_task(
+    session: Session, manifest: Manifest, task: str, images: Sequence[FloatArray], runs: int
+) -> CpuTaskProfile:
+    """Times of ``runs`` runs over the images in turn, after some that do not count."""
+    program = manifest.program
+    if isinstance(program, FpgaProgram):
+        raise UnsupportedError("device cpu", "this bundle holds a program for a board", "profile it with --device sim")
+    layers = program.tasks[task].layers
+    facts = [KernelFacts(layer.kernel, layer.origin, layer.macs, layer.bytes) for layer in layers]
+    kernels, whole = [], []
+    for index, image in enumerate(islice(cycle(images), WARMUP + runs)):
+        start = time.perf_counter()
+        session.run(task, image)
+        took = (time.perf_counter() - start) * 1e3
+        steps = [step.seconds * 1e3 for step in session.profile(task, image)]
+        if index >= WARMUP:
+            whole.append(took)
+            kernels.append(steps)
+    return cpu_task_profile(task, facts, kernels, whole)

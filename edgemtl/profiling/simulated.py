@@ -1,0 +1,121 @@
+"""Frames of a bundle on the cycle simulator: one task in its steady state, and tasks in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import numpy as np
+
+from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.sim.cycle import Frame, simulate
+from edgemtl.hw.sim.energy import estimate
+from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.report.profile import FrameTimings, Switches, TaskProfile, facts_of_bundle, switch_cost, task_profile
+from edgemtl.report.profile.facts import Routes
+from edgemtl.runtime import SegmentRun
+
+STEADY_FRAMES = 4
+STEADY = 2
+"""Of the frames of one task in a row, the one that counts: work ahead has settled before, and a next frame follows."""
+TURNS = 4
+"""How often tasks take turns; the first turn has nothing fetched ahead, the last fetches for none."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the segments of a task did on each image."""
+
+    task: str
+    runs: tuple[tuple[SegmentRun, ...], ...]
+
+
+@dataclass(frozen=True)
+class TaskFrames:
+    """A task's segments as the cycle simulator takes them, on each image, and how long they took."""
+
+    task: str
+    runs: tuple[tuple[SegmentRun, ...], ...]
+    frames: tuple[tuple[Frame, ...], ...]
+    timings: tuple[FrameTimings, ...]
+    image_cycles: tuple[int, ...]
+
+    @property
+    def steady_cycles(self) -> int:
+        """Of a frame of the first image, again and again."""
+        return sum(made.steady.cycles for made in self.timings)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How images differ, and how good the early lists are."""
+        made = [*_hit_notes(self)]
+        if len(self.image_cycles) > 1:
+            low, high = min(self.image_cycles), max(self.image_cycles)
+            made.append(f"{self.task}: frames of {len(self.image_cycles)} images take {low:,} to {high:,} cycles")
+        return tuple(made)
+
+
+def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
+    """Simulate a task on every image: the first in its steady state, then all one behind the other."""
+    frames = tuple(tuple(_frame(run, board) for run in runs) for runs in recorded.runs)
+    first = frames[0]
+    row = simulate(list(first) * STEADY_FRAMES, board)
+    steady = row[STEADY * len(first) : (STEADY + 1) * len(first)]
+    timings = tuple(FrameTimings(cold, kept) for cold, kept in zip(row, steady, strict=False))
+    return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board))
+
+
+def _frame(run: SegmentRun, board: AcceleratorSpec) -> Frame:
+    return Frame(decode_stream(run.stream, board.engine), run.routes, run.early)
+
+
+def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> tuple[int, ...]:
+    """Cycles of a frame of every image, each behind the one before; one image more stands at both ends."""
+    if len(frames) == 1:
+        return ()
+    row = [*frames[-1], *(frame for image in frames for frame in image), *frames[0]]
+    cycles = [made.cycles for made in simulate(row, board)]
+    size = len(frames[0])
+    return tuple(sum(cycles[(i + 1) * size : (i + 2) * size]) for i in range(len(frames)))
+
+
+def simulated_task(held: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
+    """The profile of a task; experts' loads are those of all images together."""
+    runs = held.runs[0]
+    streams = [decode_stream(run.stream, board.engine) for run in runs]
+    facts = [
+        facts_of_bundle(run.segment, stream, run.layer.tolist(), run.routes, board.engine)
+        for run, stream in zip(runs, streams, strict=True)
+    ]
+    routes = [_all_routes([image[index] for image in held.runs]) for index in range(len(runs))]
+    energy = [estimate(made.steady, board) for made in held.timings]
+    return task_profile(held.task, facts, held.timings, routes, board, energy, left)
+
+
+def _all_routes(runs: Sequence[SegmentRun]) -> Routes:
+    return tuple(np.concatenate(chosen) for chosen in zip(*(run.routes for run in runs), strict=True))
+
+
+def simulate_switches(tasks: Sequence[TaskFrames], board: AcceleratorSpec) -> Switches:
+    """Tasks in turn on the first image, against each task alone."""
+    order = list(islice(cycle(tasks), TURNS * len(tasks)))
+    cycles = iter([made.cycles for made in simulate([f for task in order for f in task.frames[0]], board)])
+    took = [sum(islice(cycles, len(task.frames[0]))) for task in order]
+    inner = slice(len(tasks), -len(tasks))
+    steady = {task.task: task.steady_cycles for task in tasks}
+    return switch_cost([task.task for task in order][inner], took[inner], steady)
+
+
+def _hit_notes(held: TaskFrames) -> list[str]:
+    """How many of the experts fetched early got tokens, and how many of those with tokens had been."""
+    early = used = both = 0
+    for image in held.runs:
+        for run in image:
+            for names, chosen in zip(run.early, run.routes, strict=True):
+                busy = set(np.unique(chosen).tolist())
+                early, used, both = early + len(names), used + len(busy), both + len(busy.intersection(names))
+    if not early:
+        return []
+    fetched = f"{both / early:.1%} of the experts fetched early got tokens"
+    return [f"{held.task}: {fetched}, and {both / used:.1%} of those with tokens had been fetched early"]

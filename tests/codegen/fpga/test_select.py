@@ -1,0 +1,239 @@
+"""What stays on the CPU beside the overlay, and why; what crosses between the two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from edgemtl.codegen.fpga.compile import boundary, compile_segments
+from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
+from edgemtl.codegen.fpga.select import Left, runs, select
+from edgemtl.hw.law import Finish
+from edgemtl.lowering.ir import Step, View
+from edgemtl.tvm_bridge import specs_int8 as q
+from tests.codegen.fpga.builder import WIDE, Net
+from tests.codegen.fpga.rig import check, compile_and_check, engines
+
+FLOAT = "it works in float32, which the overlay does not have"
+STRANGE = "its surroundings are none that the overlay runs"
+
+
+def left_of(program: FpgaProgram) -> list[tuple[str, str]]:
+    """Kinds and reasons of what is left, but for the ends of every network."""
+    (task,) = program.tasks
+    return [(step.kind, step.reason) for step in task.left if step.reason != FLOAT]
+
+
+def through_float(net: Net, view: View) -> View:
+    """What a layer kept in float32 does to the steps around it: out of the integers and back in."""
+    size = view.size
+    held = net.view(*view.shape, "float32")
+    net.add(q.DequantiseSpec(size, view.dtype, 0.5, 0), [view], held)
+    return net.add(q.QuantiseSpec(size, view.dtype, 2.0, 0), [held], net.view(*view.shape, view.dtype))
+
+
+@pytest.mark.parametrize("engine", ["zcu104", "16 x 16"])
+def test_a_layer_in_float_lies_between_two_segments(engine: str) -> None:
+    net = Net(1)
+    stream = net.patch(20, 30, 32, 1)
+    stream = net.experts(net.norm(stream), stream, 5, 2, 24)
+    stream = through_float(net, stream)
+    stream = net.mlp(net.norm(stream), stream, 40, True)
+    net.result(net.norm(stream, 1))
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    (task,) = program.tasks
+    kinds = [type(step.spec).__name__ for step in task.steps]
+    middle = ["SegmentSpec", "DequantiseSpec", "QuantiseSpec", "SegmentSpec"]
+    assert kinds == ["QuantiseSpec", *middle, "DequantiseSpec"]
+    assert [step.spec.index for step in task.steps if isinstance(step.spec, SegmentSpec)] == [0, 1]
+    assert [[layer.name for layer in segment.layers] for segment in task.segments] == [
+        ["patch", "norm", "experts"],
+        ["norm", "mlp", "norm"],
+    ]
+    assert {step.reason for step in task.left} == {FLOAT}
+    assert [step.origin for step in task.left] == [step.origin for step in task.steps if step.spec in _specs(net, task)]
+
+
+def _specs(net: Net, task: object) -> list[object]:
+    return [step.spec for step in net.steps if "uantise" in type(step.spec).__name__]
+
+
+def test_a_segment_may_begin_behind_the_class_token() -> None:
+    """The rows before are not read, but they lie in front of those that are."""
+    net = Net(2)
+    stream = net.source(7, 24, "int16")
+    stream = net.mlp(net.norm(stream), stream, 30, False)
+    net.result(net.norm(through_float(net, stream), 1))
+    program = compile_and_check(net.steps, net.image, engines()["ultra96v2"])
+    assert len(program.tasks[0].segments) == 2
+
+
+def test_a_head_may_begin_behind_a_layer_in_float() -> None:
+    net = Net(3)
+    x = through_float(net, net.norm(net.source(4 * 6, 20, "int16")))
+    net.result(net.conv(net.enlarge(x, 4, 6), 8, 12, 9, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["ultra96v2"])
+    assert len(program.tasks[0].segments) == 2
+
+
+CONVOLUTIONS: dict[str, tuple[Callable[[Net, View], View], str]] = {
+    "stride 2": (
+        lambda net, x: net.conv(x, 8, 8, 8, net.finish(), stride=2),
+        "the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not ((3, 3), (2, 2), (1, 1, 1, 1), (1, 1))",
+    ),
+    "5 x 5": (
+        lambda net, x: net.conv(x, 8, 8, 8, net.finish(), kernel=5),
+        "the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not ((5, 5), (1, 1), (2, 2, 2, 2), (1, 1))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_other_convolutions_stay_between_two_segments(name: str) -> None:
+    made, why = CONVOLUTIONS[name]
+    net = Net(4)
+    x = net.conv(net.norm(net.source(64, 16, "int16")), 8, 8, 12, net.finish())
+    x = made(net, x)
+    side = round(x.shape[0] ** 0.5)
+    net.result(net.conv(x, side, side, 8, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert left_of(program) == [("QConv2dSpec", why)]
+    assert len(program.tasks[0].segments) == 2
+
+
+def test_rows_wider_than_the_accumulators_stay() -> None:
+    net = Net(5)
+    net.result(net.conv(net.source(2 * 513, 4, "int8"), 2, 513, 4, net.finish()))
+    program = compile_segments({"task": net.steps}, engines()["zcu104"])
+    assert left_of(program) == [("QConv2dSpec", "a row has 513 pixels, the accumulators hold 512")]
+    assert program.tasks[0].segments == ()
+
+
+def test_an_image_higher_than_the_counters_stays() -> None:
+    net = Net(5)
+    net.result(net.conv(net.source(2048, 1, "int8"), 2048, 1, 1, net.finish()))
+    program = compile_segments({"task": net.steps}, engines()["zcu104"])
+    assert [kind for kind, why in left_of(program) if "2,047" in why] == ["QConv2dSpec"]
+
+
+def read_again(net: Net, kind: str) -> None:
+    """A block whose residual is read once more when it has been added to."""
+    stream = net.source(12, 32, "int16")
+    x = net.norm(stream)
+    if kind == "mlp":
+        made = net.mlp(x, stream, 40, True)
+    elif kind == "attention":
+        made = net.attention(x, stream, 1, 32)
+    else:
+        made = net.experts(x, stream, 4, 2, 16)
+    net.result(made)
+    net.result(net.norm(stream))
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("mlp", 2), ("attention", 3), ("experts", 5)])
+def test_a_residual_that_is_read_again_keeps_its_block_on_the_cpu(kind: str, steps: int) -> None:
+    """The overlay adds in place."""
+    net = Net(6)
+    read_again(net, kind)
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert len(left_of(program)) == steps
+    assert all(why.startswith(STRANGE) for _, why in left_of(program))
+
+
+def test_rows_between_layers_that_others_read_keep_them_on_the_cpu() -> None:
+    net = Net(7)
+    stream = net.source(12, 32, "int16")
+    hidden = net.linear(net.norm(stream), 40, Finish("int8"))
+    made = net.linear(hidden, 32, WIDE, residual=stream)
+    net.result(hidden)
+    net.result(made)
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert [kind for kind, _ in left_of(program)] == ["QLinearSpec", "QLinearSpec"]
+
+
+def test_layers_without_a_residual_stay() -> None:
+    net = Net(8)
+    x = net.norm(net.source(12, 32, "int16"))
+    net.result(net.linear(net.linear(x, 24, Finish("int8")), 8, WIDE))
+    assert [why for _, why in left_of(compile_and_check(net.steps, net.image, engines()["zcu104"]))] == [
+        f"{STRANGE}: it knows attention, MLPs and experts with their residuals"
+    ] * 2
+
+
+def test_more_queues_than_the_router_holds_are_not_compiled_to_a_stream_that_fails() -> None:
+    """300 tokens of 4 experts are more than the 1,024 entries of this board's router."""
+    net = Net(9)
+    stream = net.source(300, 16, "int16")
+    net.result(net.experts(net.norm(stream), stream, 8, 4, 16))
+    compile_and_check(net.steps, net.image, engines()["ultra96v2"])
+
+
+def naive_boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[set[str], set[str]]:
+    """Buffers that cross into the steps inside, and out of them."""
+    into, out = set(), set()
+    for maker in steps:
+        for view in maker.outputs:
+            readers = [step for step in steps if any(seen.buffer == view.buffer for seen in step.inputs)]
+            if maker in inside and any(step not in inside for step in readers):
+                out.add(view.buffer)
+            if maker not in inside and any(step in inside for step in readers):
+                into.add(view.buffer)
+    return into, out
+
+
+def test_boundary_is_what_crosses() -> None:
+    net = Net(10)
+    stream = net.source(12, 32, "int16")
+    x = net.norm(stream)
+    stream = net.experts(x, stream, 4, 2, 16)
+    net.result(x)
+    stream = net.mlp(net.norm(stream), stream, 24, False)
+    net.result(stream)
+    for first in range(len(net.steps)):
+        for last in range(first + 1, len(net.steps) + 1):
+            inside = net.steps[first:last]
+            into, out = boundary(inside, net.steps)
+            held = {view.buffer for view in into} - {"image"}, {view.buffer for view in out}
+            assert held == naive_boundary(inside, net.steps)
+
+
+def test_runs_are_groups_between_what_is_left() -> None:
+    net = Net(11)
+    stream = net.source(12, 32, "int16")
+    stream = net.mlp(net.norm(stream), stream, 24, False)
+    stream = through_float(net, stream)
+    net.result(net.norm(stream))
+    made = list(runs(select(net.steps, engines()["zcu104"].engine)))
+    assert ["left" if isinstance(run, Left) else len(run) for run in made] == ["left", 2, "left", "left", 1, "left"]
+
+
+def test_two_tasks_have_segments_of_their_own_and_share_weights() -> None:
+    net, other = Net(12), Net(12)
+    for made, width in ((net, 24), (other, 24)):
+        stream = made.source(12, 32, "int16")
+        made.result(made.mlp(made.norm(stream), stream, width, False))
+    tasks = {"a": net.steps, "b": other.steps}
+    both, alone = (compile_segments(held, engines()["zcu104"]) for held in (tasks, {"a": net.steps}))
+    assert both.parameters == alone.parameters
+    check(both, tasks, net.image)
+
+
+def test_products_of_layers_leave_padding_out() -> None:
+    net = Net(13)
+    stream = net.patch(10, 30, 33, 1)
+    stream = net.attention(net.norm(stream), stream, 1, 32)
+    stream = net.experts(net.norm(stream), stream, 5, 2, 7)
+    x = net.conv(net.norm(stream, 1), 2, 5, 6, net.finish())
+    net.result(x)
+    (segment,) = compile_segments({"task": net.steps}, engines()["zcu104"]).tasks[0].segments
+    found = {layer.name: layer.macs for layer in segment.layers if layer.macs}
+    assert found == {
+        "patch": 10 * 30 * 33,
+        "attention": 11 * 33 * 96 + 2 * 11 * 11 * 32 + 11 * 32 * 33,
+        "experts": 11 * 33 * 5 + 2 * 11 * 2 * 33 * 7,
+        "picture": 10 * 9 * 33 * 6,
+    }
+    for layer in segment.layers:
+        assert all(re.match(r"/\w+_\d+$", node) for node in layer.origin)
