@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from tests.support.scenes import smooth_images
 Choices = npt.NDArray[np.int32]
 SEED = 1
 CALIBRATION_IMAGES = 8
+BLOCK_PRESET, BLOCK_TOKENS = "m3vit_tiny_cityscapes", 129
 NAIVE = QuantiseOptions(least_sqnr_db=-100.0, quieten=False, correct=False)
 """Ranges and rounding alone: quicker, and accuracy of random weights means nothing."""
 PUBLISHED_COUNTS = (0, 6, 0, 32, 0, 27, 15, 24, 22, 19, 0, 22, 11, 33, 32, 15)
@@ -49,21 +51,28 @@ def build(preset: str, task: str, folder: Path, dense: bool = False) -> Built:
     name = f"{preset}{'_dense' if dense else ''}"
     path = folder / f"{name}_{task}.onnx"
     if not path.exists():
-        _export(preset, task, path, dense)
+        _export(preset, task, path, **({"moe_blocks": ()} if dense else {}))
     steps = _integer_steps(path, task)
     return Built(name, steps, _routes(steps))
 
 
-def _export(preset_name: str, task: str, path: Path, dense: bool) -> None:
+def build_block(experts: int, top_k: int, folder: Path) -> tuple[Step, ...]:
+    """Two blocks of M3ViT-tiny, one with so many experts, without the head."""
+    path = folder / f"block_{experts}_{top_k}.onnx"
+    if not path.exists():
+        _export(BLOCK_PRESET, "depth", path, depth=2, moe_blocks=(1,), experts=experts, top_k=top_k)
+    return encoder_steps(_integer_steps(path, "depth"))
+
+
+def _export(preset_name: str, task: str, path: Path, **changes: Any) -> None:
     import torch
 
     from edgemtl.exporters.models import M3ViT, preset
     from edgemtl.exporters.to_onnx import export_onnx
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    config = preset(preset_name)
     torch.manual_seed(SEED)
-    export_onnx(M3ViT(replace(config, moe_blocks=()) if dense else config).eval(), path, tasks=[task])
+    export_onnx(M3ViT(replace(preset(preset_name), **changes)).eval(), path, tasks=[task])
 
 
 def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:

@@ -1,0 +1,86 @@
+"""How good the list of experts fetched early is: counted on calibration scenes, held against held-out scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgemtl import frontend, partition
+from edgemtl.hw.spec import Engine
+from edgemtl.images import normalise
+from edgemtl.integers import quantise
+from edgemtl.options import QuantiseOptions
+from edgemtl.popularity import popular_experts
+from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
+from edgemtl.tvm_bridge.target import resolve
+from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
+from examples.rooms.demo import export
+from examples.rooms.evaluate import render_views
+
+CALIBRATION_SCENES = 32
+HELD_OUT_SCENES = 100
+
+
+@dataclass(frozen=True)
+class HitRate:
+    """Over all tasks, layers and held-out scenes: experts fetched early, those of them with tokens, all with tokens."""
+
+    fetched: int
+    hits: int
+    used: int
+
+    @property
+    def useful(self) -> float:
+        """Of the experts fetched early, those that got tokens."""
+        return self.hits / self.fetched
+
+    @property
+    def covered(self) -> float:
+        """Of the experts with tokens, those that had been fetched early."""
+        return self.hits / self.used
+
+
+def demo_hit_rate(engine: Engine, folder: Path) -> HitRate:
+    """The trained demo model, all four tasks."""
+    path = folder / "demo.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        export(path)
+    model = frontend.read_model(path)
+    assert model.input.mean is not None
+    assert model.input.std is not None
+
+    def images(first: int, count: int) -> list[np.ndarray]:
+        views = render_views(first, count)
+        return [normalise(view.image, model.input.mean, model.input.std) for view in views]  # type: ignore[arg-type]
+
+    known = images(TRAIN_SEED, CALIBRATION_SCENES)
+    tasks = partition.partition(model, [task.name for task in model.tasks], "exact")
+    named = {str(index): image for index, image in enumerate(known)}
+    integers = quantise(model, tasks, resolve("cpu"), named, QuantiseOptions()).integers
+    lists = popular_experts(integers, known, engine)
+    held_out = images(HELD_OUT_SEED, HELD_OUT_SCENES)
+    parts = [_count(made, lists[name], held_out) for name, made in integers.items()]
+    return HitRate(*(sum(getattr(part, name) for part in parts) for name in ("fetched", "hits", "used")))
+
+
+def _count(made: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np.ndarray]) -> HitRate:
+    fetched = hits = used = 0
+    routers = {i: step for i, step in enumerate(made.steps) if isinstance(step.spec, QRouterSpec)}
+
+    def watch(index: int, inputs: object, outputs: object) -> None:
+        nonlocal fetched, hits, used
+        if index in routers:
+            first = outputs[3]  # type: ignore[index]
+            busy = set(np.flatnonzero(np.diff(first)).tolist())
+            early = lists.get(routers[index].inputs[0].buffer, ())
+            fetched, hits, used = fetched + len(early), hits + len(busy.intersection(early)), used + len(busy)
+
+    for image in images:
+        run_steps(made.steps, INTEGER, image, watch)
+    return HitRate(fetched, hits, used)
