@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from edgemtl.bundle import Bundle, FpgaProgram, Handover, Program, Rows, Segment
 from edgemtl.bundle.reader import read_layer_index
+from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, decode_stream
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.runtime.buffers import Buffer, Bytes
@@ -45,6 +46,7 @@ class SimDevice:
         self._spec, self._check_hazards, self._parameters_bytes = program.board, check_hazards, program.parameters_bytes
         self._segments = {name: _load(bundle, program, name, host.handovers[name]) for name in program.tasks}
         self._bundle = bundle
+        _check_streams([held for task in self._segments.values() for held in task], program)
         sizes = {name: _most(self._segments, name) for name in WINDOWS}
         check_memory(host.cpu.arena_bytes + host.cpu.prepared_bytes + sum(sizes.values()))
         self._windows = {name: Buffer(f"window {name}", size) for name, size in sizes.items()}
@@ -122,12 +124,18 @@ class SimDevice:
 
 
 def _load(bundle: Bundle, program: FpgaProgram, task: str, handovers: Sequence[Handover]) -> tuple[Loaded, ...]:
-    """A task's segments in the order in which they run, their streams checked."""
+    """A task's segments in the order in which they run."""
     segments = program.tasks[task].segments
     made = [Loaded(s, bundle.member(s.stream), held) for s, held in zip(segments, handovers, strict=True)]
-    for loaded in made:
-        decode_stream(loaded.stream, program.board.engine)
     return tuple(sorted(made, key=lambda loaded: loaded.handover.step))
+
+
+def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
+    """Raise what `decode_stream` raises, and IntegrityError where streams do not share one weight ring."""
+    rings = {decode_stream(held.stream, program.board.engine).ring_lines: held.entry.stream for held in segments}
+    if len(rings) > 1:
+        lines, names = ", ".join(map(str, rings)), " and ".join(rings.values())
+        raise IntegrityError(f"{names} must have weight rings of one size, not of {lines} lines; compile them together")
 
 
 def _most(segments: Mapping[str, Sequence[Loaded]], window: str) -> int:

@@ -13,7 +13,8 @@ import pytest
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, write_bundle
 from edgemtl.bundle.extract import extract_program
 from edgemtl.errors import IntegrityError, UnsupportedError, UsageError
-from edgemtl.hw.isa import engine_digest
+from edgemtl.hw.isa import decode_stream, encode_stream, engine_digest
+from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.spec import read_spec
 from edgemtl.options import QuantiseOptions
 from edgemtl.runtime import Session
@@ -22,6 +23,7 @@ from tests.support.models import small_config
 from tests.support.scenes import smooth_images
 
 pytestmark = needs_linker
+SPEC = read_spec("zcu104")
 IMAGES = smooth_images((1, 3, *CONFIG.image), 5, seed=7)
 
 
@@ -90,9 +92,6 @@ def test_memory_counts_windows_and_parameters(session: Session) -> None:
 
 
 def test_simulate_tells_what_a_cycle_simulator_asks(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
-    from edgemtl.hw.isa import decode_stream
-    from edgemtl.hw.sim.cycle import Frame, simulate
-
     (run,) = session.simulate("depth", IMAGES[1])
     program = session.program
     assert isinstance(program, FpgaProgram)
@@ -180,3 +179,13 @@ def test_streams_that_are_not_whole(bundle: Path, tmp_path: Path) -> None:
         Session.open(rewritten(bundle, tmp_path / "a", {name: bytes(flipped)}), "sim")
     with pytest.raises(IntegrityError, match="byte 0: a stream must begin with HEAD, not "):
         Session.open(rewritten(bundle, tmp_path / "b", {name: stream[32:64] + stream[32:]}), "sim")
+
+
+def test_streams_of_different_rings(bundle: Path, tmp_path: Path) -> None:
+    """The next stream's weights come in before the last one's have left: they share one ring."""
+    name = "streams/depth/0.stream"
+    with open_bundle(bundle) as opened:
+        stream = decode_stream(bytes(opened.section(name)), SPEC.engine)
+    other = encode_stream(stream.instructions, SPEC.engine, stream.ring_lines - 1)
+    with pytest.raises(IntegrityError, match="must have weight rings of one size, not of 16384, 16383 lines"):
+        Session.open(rewritten(bundle, tmp_path / "a", {name: other}), "sim")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, heads

@@ -112,7 +112,7 @@ def test_token_order_gives_the_same_bits_and_loads_what_a_cache_misses(cache: in
         assert cache or loads == 2 * TOKENS * TOP_K
 
 
-@given(net=encoders(12), cache=st.integers(0, 3))
+@given(net=encoders(12), cache=st.integers(1, 3))
 def test_token_order_of_any_network(net: Net, cache: int) -> None:
     order = ExpertOrder(by_token=True, cache=cache)
     compile_and_check(net.steps, net.image, small_spec(64, 32, weight_ring_bytes=2**17), order=order)
@@ -121,7 +121,9 @@ def test_token_order_of_any_network(net: Net, cache: int) -> None:
 def test_early_lists_count_for_nothing_in_token_order() -> None:
     net, order = two_layers(), ExpertOrder(by_token=True, cache=2)
     early = {"task": {gate: (1,) for gate, _ in gates(net)}}
-    (a,), (b,) = (compile_segments({"task": net.steps}, engines()["zcu104"], early=e, order=order).tasks for e in ({}, early))
+    (a,), (b,) = (
+        compile_segments({"task": net.steps}, engines()["zcu104"], early=e, order=order).tasks for e in ({}, early)
+    )
     assert a.segments[0].stream == b.segments[0].stream
 
 
@@ -134,7 +136,7 @@ def test_all_experts_at_once_give_the_same_bits() -> None:
 def test_a_cache_that_leaves_no_ring_is_refused() -> None:
     spec = small_spec(16, 16)
     needed = 9 * expert_lines(spec.engine, DIM, HIDDEN, DIM, (True, False)) * LINE_BYTES
-    with pytest.raises(BudgetError, match=r"a cache of 9 experts beside the smallest weight ring needs \d+") as caught:
+    with pytest.raises(BudgetError, match=r"a cache of 9 experts .* smallest weight ring needs \d+") as caught:
         compile_segments({"task": two_layers().steps}, spec, order=ExpertOrder(by_token=True, cache=9))
     assert caught.value.required - needed == 2 * 16 * 16
     assert caught.value.available == spec.engine.weight_ring_bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_no_room_for_a_row_is_a_row_at_once() -> None:
 def test_a_smaller_share_takes_less_and_never_less_than_two_tiles(engine: str) -> None:
     made = engines()[engine].engine
     held = [limits(made, share) for share in SHARES]
-    for larger, smaller in zip(held, held[1:], strict=False):
+    for larger, smaller in pairwise(held):
         for name in ("ring_lines", "scores", "queries", "hidden", "pictures", "held_lines"):
             assert getattr(smaller, name) <= getattr(larger, name)
         assert smaller.hidden < larger.hidden

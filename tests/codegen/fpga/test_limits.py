@@ -1,0 +1,98 @@
+"""Networks too large for an instruction or a memory: refused, with the layer's name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgemtl.codegen.fpga.blame import compile_or_blame
+from edgemtl.codegen.fpga.compile import compile_segments
+from edgemtl.errors import BudgetError, ConfigError
+from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.regions import ROW_STATES
+from edgemtl.hw.spec import AcceleratorSpec, read_spec
+from tests.codegen.fpga.builder import Net
+from tests.codegen.fpga.rig import engines, small_spec
+
+
+def roomy() -> AcceleratorSpec:
+    """A board whose buffers hold what no operand can say."""
+    made = read_spec("zcu104")
+    held = {
+        name: replace(getattr(made.engine.buffers, name), bytes=4 * 2**20) for name in ("residual", "hidden", "input")
+    }
+    return replace(made, engine=replace(made.engine, buffers=replace(made.engine.buffers, **held)))
+
+
+def wide_mlp(hidden: int) -> Net:
+    """An MLP between two small ones."""
+    net = Net(1)
+    stream = net.source(4, 16, "int16")
+    for width in (20, hidden, 20):
+        stream = net.mlp(net.norm(stream), stream, width, False)
+    net.result(stream)
+    return net
+
+
+def test_a_layer_wider_than_a_counter_is_refused_by_name() -> None:
+    """8,191 columns are the most that 13 bits count."""
+    net = wide_mlp(8192)
+    with pytest.raises(ConfigError, match=r"LINEAR.k must be in 0..8191, not 8192"):
+        compile_segments({"task": net.steps}, roomy())
+    first, second = net.steps[5].origin[0], net.steps[6].origin[0]
+    with pytest.raises(
+        ConfigError, match=rf"^{first}, {second}: no instruction of zcu104 can hold it; LINEAR.k"
+    ) as caught:
+        compile_or_blame({"task": net.steps}, roomy(), None, {})
+    assert str(caught.value).endswith("; make the layer smaller, or compile for a CPU")
+    compile_segments({"task": wide_mlp(8191).steps}, roomy())
+
+
+def test_a_row_of_an_image_that_fits_nowhere_is_refused_by_name() -> None:
+    net = Net(1)
+    x = net.norm(net.source(4 * 24, 32, "int16"))
+    net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
+    spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
+    name = next(step.origin[0] for step in net.steps if type(step.spec).__name__ == "QConv2dSpec")
+    with pytest.raises(BudgetError, match=rf"^{name}: results of one row needs 24576 bytes, the budget is") as caught:
+        compile_segments({"task": net.steps}, spec)
+    # Two buffers of 24 pixels of 512 bytes.
+    assert caught.value.required == 2 * 24 * 512
+
+
+def test_the_rows_around_a_row_must_fit_too() -> None:
+    net = Net(1)
+    net.result(net.conv(net.source(8 * 24, 64, "int8"), 8, 24, 16, net.finish()))
+    spec = small_spec(16, 16, {"hidden": 4 * 1024}, accumulator_rows=128)
+    name = net.steps[1].origin[0]
+    with pytest.raises(BudgetError, match=rf"^{name}: rows of one row needs {4 * 24 * 64} bytes"):
+        compile_segments({"task": net.steps}, spec)
+
+
+def test_an_engine_of_few_accumulators_gets_smaller_blocks() -> None:
+    """Every word of the matrix unit keeps to them: this engine has room for 24 rows, where blocks are 128."""
+    net = Net(2)
+    stream = net.patch(100, 20, 32, 1)
+    stream = net.attention(net.norm(stream), stream, 2, 16)
+    stream = net.experts(net.norm(stream), stream, 4, 2, 16)
+    net.result(net.mlp(net.norm(stream), stream, 16, False))
+    spec = engines()["16 x 16"]
+    program = compile_segments({"task": net.steps}, spec)
+    words = decode_stream(program.tasks[0].segments[0].stream, spec.engine).instructions
+    assert max(w["rows"] for w in words if w.unit == "matrix") <= spec.engine.accumulator_rows == 24
+
+
+def test_attention_keeps_to_the_row_state_beside_its_scores() -> None:
+    """Scores, accumulators and queries of this engine would hold 534 queries of three heads."""
+    made = read_spec("zcu104")
+    held = {name: replace(getattr(made.engine.buffers, name), bytes=2**22) for name in ("residual", "hidden", "scores")}
+    held["queries"] = replace(made.engine.buffers.queries, bytes=2**21)
+    engine = replace(made.engine, accumulator_rows=2047, buffers=replace(made.engine.buffers, **held))
+    net = Net(3)
+    stream = net.source(1068, 8, "int16")
+    net.result(net.attention(net.norm(stream), stream, 12, 32))
+    program = compile_segments({"task": net.steps}, replace(made, engine=engine))
+    words = decode_stream(program.tasks[0].segments[0].stream, engine).instructions
+    rows = [word["rows"] for word in words if word.name == "SOFTMAX"]
+    assert ROW_STATES / 2 < max(rows) <= ROW_STATES

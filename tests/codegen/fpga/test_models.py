@@ -1,0 +1,69 @@
+"""Whole models, exported, quantised and compiled: every segment of every task gives the law's bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgemtl.codegen.fpga.compile import compile_segments
+from edgemtl.exporters.checkpoints import load_checkpoint
+from edgemtl.exporters.models.presets import PRESETS
+from edgemtl.exporters.to_onnx import export_onnx
+from edgemtl.frontend import read_model
+from edgemtl.integers import quantise
+from edgemtl.lowering.ir import Step
+from edgemtl.options import QuantiseOptions
+from edgemtl.partition import partition
+from edgemtl.tvm_bridge.target import resolve
+from tests.codegen.fpga.rig import check, engines
+from tests.support.boards import CONFIG
+from tests.support.models import build_and_export, small_config
+from tests.support.scenes import smooth_images
+
+CHECKPOINT = Path(__file__).parents[3] / "examples" / "rooms" / "m3vit_demo.safetensors"
+LENIENT = QuantiseOptions(least_sqnr_db=-200.0)
+HEADS = dict(head_channels=(12, 8, 6))
+ODD = small_config(dim=27, heads=3, class_token=True, routing="window", experts_per_task=3, **HEADS)
+CONFIGS = {
+    "heads of 32 channels": (CONFIG, 1),
+    # Rows behind the class token begin where the CPU's kernels cannot: a copy lies between.
+    "odd sizes, class token, windows": (ODD, 2),
+    "class token": (small_config(dim=64, mlp_hidden=80, class_token=True, top_k=1, **HEADS), 1),
+}
+
+
+def integer_steps(path: Path) -> tuple[dict[str, tuple[Step, ...]], tuple[int, ...]]:
+    """The integer steps of every task of an ONNX file, and the shape of its image."""
+    model = read_model(path)
+    tasks = partition(model, [task.name for task in model.tasks], "exact")
+    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 8))}
+    made = quantise(model, tasks, resolve("cpu-avx2"), images, LENIENT)
+    return {name: task.steps for name, task in made.integers.items()}, model.input.shape
+
+
+def check_on(boards: tuple[str, ...], path: Path, segments: int = 1) -> None:
+    """All tasks of a file as one program of each board, on an image that calibration has not seen."""
+    steps, shape = integer_steps(path)
+    for board in boards:
+        program = compile_segments(steps, engines()[board])
+        assert [len(task.segments) for task in program.tasks] == [segments] * len(steps)
+        check(program, steps, smooth_images(shape, 1, seed=9)[0])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_small_models(name: str, tmp_path: Path) -> None:
+    config, segments = CONFIGS[name]
+    check_on(("zcu104", "ultra96v2"), build_and_export(config, 1, tmp_path)[1], segments)
+
+
+@pytest.mark.slow
+def test_the_demo_model(tmp_path: Path) -> None:
+    export_onnx(load_checkpoint(CHECKPOINT), tmp_path / "demo.onnx")
+    check_on(("zcu104", "ultra96v2"), tmp_path / "demo.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_m3vit_tiny(tmp_path: Path) -> None:
+    check_on(("zcu104",), build_and_export(PRESETS["m3vit_tiny_cityscapes"](), 1, tmp_path)[1])
