@@ -9,9 +9,10 @@ from typing import Any
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import CpuProgram
 from edgemtl.codegen.fpga import bundle as fpga_bundle
-from edgemtl.codegen.fpga.blame import compile_or_blame
+from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HOSTS, HostProgram, compile_hosts
 from edgemtl.codegen.fpga.program import Early, FpgaProgram
+from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.integers import Quantised
 from edgemtl.lowering.ir import Array
@@ -75,18 +76,20 @@ def compile_for_board(
 ) -> Compiled:
     """A program for a board: segments for the overlay, and libraries for the CPUs beside it.
 
-    Raises what `compile_or_blame` and `compile_hosts` raise.
+    Raises what `compile_segments` and `compile_hosts` raise.
     """
-    early = popular_experts(quantised.integers, images, spec.engine)
+    by_token = options.expert_order == "token"
+    early = {} if by_token else popular_experts(quantised.integers, images, spec.engine)
+    order = ExpertOrder(by_token=by_token, cache=options.expert_cache, resident=options.experts_on_chip == "all")
     steps = {task.task.name: quantised.integers[task.task.name].steps for task in tasks}
-    program = compile_or_blame(steps, spec, options.memory_budget, early)
+    program = compile_segments(steps, spec, budget=options.memory_budget, early=early, order=order)
     hosts = compile_hosts(tasks, program, quantised.integers, options.threads)
     beside = hosts[0].cpu
     return Compiled(
         fpga_bundle.to_manifest(program, hosts),
         fpga_bundle.sections(program, hosts),
         tuple(_board_summaries(tasks, quantised, beside)),
-        tuple(_notes(program, early, images, hosts)),
+        tuple(_notes(program, early, images, hosts, options)),
         beside.arena_bytes,
         beside.prepared_bytes,
         len(program.parameters),
@@ -105,7 +108,9 @@ def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: C
         yield _summary(task, made, sum(held.values()))
 
 
-def _notes(program: FpgaProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram]) -> Iterator[str]:
+def _notes(
+    program: FpgaProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
+) -> Iterator[str]:
     """What was decided for the user: memory, experts fetched early, what the overlay does not run."""
     spec = program.spec
     if spec.hypothetical:
@@ -113,7 +118,7 @@ def _notes(program: FpgaProgram, early: Early, images: Sequence[Array], hosts: S
     used = ", ".join(f"{name} {size}" for name, size in program.on_chip.items())
     yield f"{sum(program.on_chip.values())} bytes on chip ({used}), blocks at {program.share:.1%} of what there is"
     if any(segment.routing for task in program.tasks for segment in task.segments):
-        yield _early_note(early, images)
+        yield _early_note(early, images, options)
     for task in program.tasks:
         yield f"{task.task}: {len(task.segments)} segments on the overlay of {spec.name}"
         yield from (
@@ -122,7 +127,12 @@ def _notes(program: FpgaProgram, early: Early, images: Sequence[Array], hosts: S
     yield f"in simulation the CPU's steps run compiled for {hosts[-1].cpu.target.name}"
 
 
-def _early_note(early: Early, images: Sequence[Array]) -> str:
+def _early_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:
+    if options.expert_order == "token":
+        held = f"a cache of {options.expert_cache}" if options.expert_cache else "one buffer, fetched at every visit"
+        return f"experts in token order with {held}, for comparison: slower than in their own order"
+    if options.experts_on_chip == "all":
+        return "all experts of a layer are on chip at once, for comparison"
     if not images:
         return "no experts are fetched before a gate decides: that needs images, --calibration beside --parameters"
     counts = ", ".join(f"{task} {'+'.join(str(len(e)) for e in held.values()) or 0}" for task, held in early.items())

@@ -14,6 +14,11 @@ Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
 Method = Literal["minmax", "percentile", "entropy"]
 
+ExpertOrder = Literal["expert", "token"]
+OnChip = Literal["few", "all"]
+
+EXPERT_ORDERS: tuple[str, ...] = get_args(ExpertOrder)
+ON_CHIP: tuple[str, ...] = get_args(OnChip)
 PATHWAYS: tuple[str, ...] = get_args(Pathway)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
@@ -60,6 +65,9 @@ class CompileOptions:
     parts the kernels are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task,
     kind) fill in what a model does not record about its input and its tasks.
 
+    For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
+    cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
+
     Raises UsageError for a value outside its choices.
     """
 
@@ -76,10 +84,14 @@ class CompileOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     kinds: tuple[tuple[str, str], ...] = ()
+    expert_order: str = "expert"
+    expert_cache: int = 0
+    experts_on_chip: str = "few"
 
     def __post_init__(self) -> None:
         _check_choice("pathway", self.pathway, PATHWAYS)
         _check_choice("precision", self.precision, PRECISIONS)
+        self._check_experts()
         if not 1 <= self.threads <= 64:
             raise UsageError(f"--threads must be between 1 and 64, not {self.threads}")
         if (self.mean is None) != (self.std is None):
@@ -89,6 +101,19 @@ class CompileOptions:
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
             )
         self._check_precision()
+
+    def _check_experts(self) -> None:
+        _check_choice("expert-order", self.expert_order, EXPERT_ORDERS)
+        _check_choice("experts-on-chip", self.experts_on_chip, ON_CHIP)
+        by_token, whole = self.expert_order == "token", self.experts_on_chip == "all"
+        if (by_token or whole) and not is_board(self.target):
+            raise UsageError(f"--expert-order and --experts-on-chip must come with a board, not with {self.target}")
+        if by_token and whole:
+            raise UsageError("--experts-on-chip all must come with --expert-order expert, not with token")
+        if not 0 <= self.expert_cache <= 256:
+            raise UsageError(f"--expert-cache must be between 0 and 256 experts, not {self.expert_cache}")
+        if self.expert_cache and not by_token:
+            raise UsageError("--expert-cache must come with --expert-order token, which alone has a cache")
 
     def _check_precision(self) -> None:
         if is_board(self.target) and self.precision != "int8":

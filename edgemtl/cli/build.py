@@ -52,6 +52,15 @@ def compile_(
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,
+    expert_order: Annotated[
+        str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")
+    ] = "expert",
+    expert_cache: Annotated[
+        int, typer.Option("--expert-cache", help="Experts that a cache holds in token order; 0 holds none.")
+    ] = 0,
+    experts_on_chip: Annotated[
+        str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
+    ] = "few",
     seed: Annotated[int, typer.Option("--seed", help="Draws the golden input.")] = 0,
     json: Json = False,
 ) -> None:
@@ -72,6 +81,9 @@ def compile_(
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
         kinds=tuple(pair("--kind", item) for item in kind or ()),
+        expert_order=expert_order,
+        expert_cache=expert_cache,
+        experts_on_chip=experts_on_chip,
     )
     result = compile_model(model, options, output, step)
     for text in result.notes:

@@ -99,7 +99,9 @@ def _units(site: Site, group: networks.Attention) -> list[Unit]:
     row_bytes = _score_stride(site, spec) * together * engine.array_columns
     most = min(site.limits.scores // row_bytes, site.limits.accumulator_rows, ROW_STATES // together, several)
     if most < 1:
-        raise BudgetError("scores of one query", row_bytes, site.limits.scores, "take larger score buffers")
+        raise BudgetError(
+            "scores of one query", row_bytes, site.limits.scores, "take larger score buffers, memory 'scores0'"
+        )
     parts = blocks(spec.tokens, most)
     return [
         Unit(block * groups + g, block, first, rows, g, g == groups - 1, block == len(parts) - 1)

@@ -123,6 +123,8 @@ def boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[list[View],
     """What the steps inside read of others, and what others read of them: whole buffers, in order."""
     inner = {id(step) for step in inside}
     made = {view.buffer: view for step in inside for view in step.outputs}
-    incoming = {view.buffer: view for step in inside for view in step.inputs if view.buffer not in made}
+    written = {view.buffer: view for step in steps for view in step.outputs}
+    read = {view.buffer: view for step in inside for view in step.inputs if view.buffer not in made}
+    incoming = {name: written.get(name, view) for name, view in read.items()}
     wanted = {view.buffer for step in steps if id(step) not in inner for view in step.inputs}
     return [*incoming.values()], [view for name, view in made.items() if name in wanted]

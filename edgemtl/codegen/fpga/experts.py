@@ -18,6 +18,7 @@ from edgemtl.codegen.fpga.routing import early_of, emit_route
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights
 from edgemtl.codegen.fpga.words import ROUTES
+from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
 
@@ -110,6 +111,8 @@ def _spaces(made: Mixture) -> tuple[list[Space], Space | None]:
     row = _row_bytes(made)
     limits = made.site.limits
     most = min(limits.accumulator_rows, limits.scores // row, tokens)
+    if most < 1:
+        raise BudgetError("one row of an expert", row, limits.scores, "take larger score buffers, memory 'scores0'")
     spaces = [_space(made, f"scores{copy}", most) for copy in range(2)]
     rest = min(limits.queries // row, limits.accumulator_rows, tokens - most)
     return spaces, _space(made, "queries", rest) if rest > 0 else None

@@ -120,11 +120,23 @@ def _granules(site: Site, channels: int, dtype: str) -> int:
 def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | None:
     """What does not fit, with the bytes it needs and those there are; nothing where all does."""
     q, width = site.listing.engine.array_columns, shape.conv.width
-    needs = [("results", 2 * shape.block * width * (shape.made + shape.logits) * q, site.limits.pictures)]
+    needs = [
+        (
+            "results, in memory 'residual',",
+            2 * shape.block * width * (shape.made + shape.logits) * q,
+            site.limits.pictures,
+        )
+    ]
     if not on_chip or shape.enlarge:
-        needs.append(("rows", shape.high_wrap * width * shape.source * q, site.limits.hidden))
+        needs.append(("rows, in memory 'hidden',", shape.high_wrap * width * shape.source * q, site.limits.hidden))
     if shape.enlarge:
-        needs.append(("rows to enlarge", shape.low_wrap * width // 2 * shape.source * q, site.limits.pictures // 2))
+        needs.append(
+            (
+                "rows to enlarge, in memory 'input',",
+                shape.low_wrap * width // 2 * shape.source * q,
+                site.limits.pictures // 2,
+            )
+        )
     return next((need for need in needs if need[1] > need[2]), None)
 
 

@@ -16,7 +16,8 @@ from edgemtl.codegen.fpga.routing import early_of, load_route_constants
 from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.codegen.fpga.tokens import Tokens, synchronise
 from edgemtl.codegen.fpga.words import Listing, Parameters, Word
-from edgemtl.hw.isa import LINE_BYTES, Instruction, encode_stream
+from edgemtl.errors import ConfigError
+from edgemtl.hw.isa import LINE_BYTES, Instruction, encode, encode_stream
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View
@@ -76,17 +77,18 @@ def write_segment(
     """
     listing = Listing(engine, limits.ring_lines, parameters)
     site = Site(listing, limits, experts, outgoing)
-    inputs = [_reserve_input(site, view) for view in incoming]
+    inputs = [_reserve_input(site, view, groups) for view in incoming]
     _emit_groups(site, groups)
     words = listing.words
     placement = place(words, capacities(engine), engine.array_columns, what)
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
     tokens = synchronise(words, sizes, placement.addresses)
-    stream = encode_stream(_instructions(words, placement, tokens), engine, limits.ring_lines)
+    layers = tuple(describe(group) for group in groups)
+    stream = encode_stream(_instructions(words, placement, tokens, layers), engine, limits.ring_lines)
     mixtures = [group for group in groups if isinstance(group, networks.Experts)]
     return Segment(
         stream=stream,
-        layers=tuple(describe(group) for group in groups),
+        layers=layers,
         layer=tuple(word.layer for word in words),
         inputs=tuple(inputs),
         outputs=tuple(held for held in site.stored.values() if held.window == "output"),
@@ -99,11 +101,13 @@ def write_segment(
     )
 
 
-def _reserve_input(site: Site, view: View) -> Stored:
+def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
+    """Rows lie in whole lines each; pixels of an image without gaps, since its rows are whole lines."""
     width = view.shape[-1]
-    itemsize = view.itemsize
-    row = emit.granules(site.listing, width) * site.listing.engine.array_columns * itemsize
-    return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, -(-row // LINE_BYTES) * LINE_BYTES)
+    row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
+    image = any(isinstance(group, networks.Picture) and group.source.buffer == view.buffer for group in groups)
+    lines = row if image else -(-row // LINE_BYTES) * LINE_BYTES
+    return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
 
 
 def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
@@ -152,14 +156,23 @@ def _keep_outgoing(site: Site, group: networks.Group) -> None:
                 site.keep(view)
 
 
-def _instructions(words: Sequence[Word], placement: Placement, tokens: Tokens) -> list[Instruction]:
+def _instructions(
+    words: Sequence[Word], placement: Placement, tokens: Tokens, layers: Sequence[SegmentLayer]
+) -> list[Instruction]:
+    """Raises ConfigError with the layer's node where an operand's bits are too few."""
     made = []
     for word, waits, signals in zip(words, tokens.waits, tokens.signals, strict=True):
         operands = dict(word.operands)
         for name, at in word.places.items():
             address = placement.addresses[at.buffer.name] + at.granule
             operands |= emit.place_operands(name, at.buffer.region, address)
-        made.append(Instruction(word.name, operands, waits, signals))
+        instruction = Instruction(word.name, operands, waits, signals)
+        try:
+            encode(instruction)
+        except ConfigError as error:
+            nodes, hint = ", ".join(layers[word.layer].origin), "make the layer smaller, or compile for a CPU"
+            raise ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}") from error
+        made.append(instruction)
     return made
 
 

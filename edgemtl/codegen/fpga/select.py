@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
 from edgemtl.tvm_bridge import specs_int8 as q
@@ -42,7 +43,7 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     while at < len(steps):
         found = next((group for match in MATCHERS if (group := match(steps, at, engine, uses))), None)
         if found is None:
-            made.append(Left(steps[at], reason(steps[at], engine)))
+            made.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
         else:
             made.append(found)
@@ -95,9 +96,10 @@ def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) 
     if not part or not _chained(part) or not _inner(part, at, uses):
         return None
     qkv, out = of(part[0], q.QLinearSpec), of(part[2], q.QLinearSpec)
+    attention = of(part[1], q.QAttentionSpec)
     plain = not qkv.spec.table and not qkv.spec.residual and qkv.spec.how.dtype == "int8" and out.spec.residual
-    fits = plain and _in_place(out.step, at + 2, uses)
-    return nets.Attention(qkv, of(part[1], q.QAttentionSpec), out) if fits else None
+    fits = plain and _in_place(out.step, at + 2, uses) and not heads_reason(attention.spec, engine)
+    return nets.Attention(qkv, attention, out) if fits else None
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -129,7 +131,7 @@ def match_picture(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     enlarge = of(steps[at], q.QBilinearSpec) if isinstance(steps[at].spec, q.QBilinearSpec) else None
     start = at + (enlarge is not None)
     part = _take(steps, start, q.QConv2dSpec)
-    if not part or conv_reason(of(part[0], q.QConv2dSpec).spec, engine):
+    if not part or picture_reason(steps, start, engine):
         return None
     pixels = None
     pair = _take(steps, start, q.QConv2dSpec, q.QLinearSpec)
@@ -151,6 +153,41 @@ MATCHERS: tuple[Matcher, ...] = (
 )
 
 
+def heads_reason(spec: q.QAttentionSpec, engine: Engine) -> str:
+    """Why the overlay cannot run an attention; empty where it can."""
+    if spec.head_dim % engine.array_columns and spec.heads > 1:
+        return f"heads of {spec.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
+    return ""
+
+
+def picture_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
+    """Why the overlay cannot run the convolution at ``at``; empty where it can.
+
+    Rows of pixels go through memory in whole lines, but for an image that LayerNorm leaves on chip.
+    """
+    conv = of(steps[at], q.QConv2dSpec)
+    refused = conv_reason(conv.spec, engine)
+    rows = [conv.spec.width * _bytes(conv.output.dtype, conv.spec.cout, engine)]
+    source = conv.inputs[0]
+    behind = _take(steps, at, q.QConv2dSpec, q.QLinearSpec)
+    if behind and _chained(behind):
+        rows.append(conv.spec.width * _bytes(behind[1].outputs[0].dtype, behind[1].outputs[0].shape[-1], engine))
+    writer = next((step for step in steps[:at] if step.outputs[0].buffer == source.buffer), None)
+    if writer is not None and isinstance(writer.spec, q.QBilinearSpec):
+        enlarged = writer.inputs[0].buffer
+        rows.append(writer.spec.width * _bytes("int8", conv.spec.cin, engine))
+        writer = next((step for step in steps[:at] if step.outputs[0].buffer == enlarged), None)
+    elif writer is None or not isinstance(writer.spec, q.QLayerNormSpec):
+        rows.append(conv.spec.width * _bytes("int8", conv.spec.cin, engine))
+    broken = [row for row in rows if row % LINE_BYTES]
+    return refused or (f"a row of {broken[0]} bytes is no whole number of {LINE_BYTES}-byte lines" if broken else "")
+
+
+def _bytes(dtype: str, channels: int, engine: Engine) -> int:
+    """Bytes of a pixel on chip and in memory."""
+    return -(-channels // engine.array_columns) * engine.array_columns * (2 if dtype == "int16" else 1)
+
+
 def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
     """Why the overlay cannot run a convolution; empty where it can."""
     shape = (spec.kernel, spec.stride, spec.pad, spec.dilation)
@@ -163,13 +200,15 @@ def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
     return ""
 
 
-def reason(step: Step, engine: Engine) -> str:
-    """Why a step is not part of a segment."""
-    spec = step.spec
+def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
+    """Why the step at ``at`` is not part of a segment."""
+    spec = steps[at].spec
     if isinstance(spec, q.QuantiseImageSpec | q.QuantiseSpec | q.DequantiseImageSpec | q.DequantiseSpec):
         return "it works in float32, which the overlay does not have"
     if isinstance(spec, q.QConv2dSpec):
-        return conv_reason(spec, engine) or "its surroundings are none that the overlay runs"
+        return picture_reason(steps, at, engine) or "its surroundings are none that the overlay runs"
+    if isinstance(spec, q.QAttentionSpec) and heads_reason(spec, engine):
+        return heads_reason(spec, engine)
     if type(spec).__module__ != q.__name__:
         return "it is kept in float32, which the overlay does not have"
     return "its surroundings are none that the overlay runs: it knows attention, MLPs and experts with their residuals"

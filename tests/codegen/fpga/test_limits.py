@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from edgemtl.codegen.fpga.blame import compile_or_blame
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import BudgetError, ConfigError
 from edgemtl.hw.isa import decode_stream
@@ -38,13 +37,11 @@ def wide_mlp(hidden: int) -> Net:
 def test_a_layer_wider_than_a_counter_is_refused_by_name() -> None:
     """8,191 columns are the most that 13 bits count."""
     net = wide_mlp(8192)
-    with pytest.raises(ConfigError, match=r"LINEAR.k must be in 0..8191, not 8192"):
-        compile_segments({"task": net.steps}, roomy())
     first, second = net.steps[5].origin[0], net.steps[6].origin[0]
     with pytest.raises(
-        ConfigError, match=rf"^{first}, {second}: no instruction of zcu104 can hold it; LINEAR.k"
+        ConfigError, match=rf"^{first}, {second}: no instruction can hold it; LINEAR.k must be in 0..8191, not 8192"
     ) as caught:
-        compile_or_blame({"task": net.steps}, roomy(), None, {})
+        compile_segments({"task": net.steps}, roomy())
     assert str(caught.value).endswith("; make the layer smaller, or compile for a CPU")
     compile_segments({"task": wide_mlp(8191).steps}, roomy())
 
@@ -55,7 +52,7 @@ def test_a_row_of_an_image_that_fits_nowhere_is_refused_by_name() -> None:
     net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
     spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
     name = next(step.origin[0] for step in net.steps if type(step.spec).__name__ == "QConv2dSpec")
-    with pytest.raises(BudgetError, match=rf"^{name}: results of one row needs 24576 bytes, the budget is") as caught:
+    with pytest.raises(BudgetError, match=rf"^{name}: results, in memory 'residual', of one row needs 24576 bytes, the budget is") as caught:
         compile_segments({"task": net.steps}, spec)
     # Two buffers of 24 pixels of 512 bytes.
     assert caught.value.required == 2 * 24 * 512
