@@ -19,6 +19,8 @@ from edgemtl.tvm_bridge import specs_int8 as q
 
 FRAMES = 3
 """Frames of one simulation; the second one counts: the first has nothing fetched for it, the last fetches for none."""
+TOKEN_ORDER_FRAMES = 2
+"""In token order frames take long to simulate, and what the next one's weights do under the last layer is nothing."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def frame_of(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices])
 
 def simulated(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Simulated:
     """The segment in its steady state."""
-    return Simulated(segment, simulate([frame_of(segment, spec, routes)] * FRAMES, spec)[1], spec)
+    frames = TOKEN_ORDER_FRAMES if segment.by_token else FRAMES
+    return Simulated(segment, simulate([frame_of(segment, spec, routes)] * frames, spec)[1], spec)
 
 
 def popular(routes: Sequence[Choices], experts: int, most: int) -> list[tuple[int, ...]]:

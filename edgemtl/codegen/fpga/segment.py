@@ -52,6 +52,7 @@ class Segment:
     steps: tuple[Step, ...] = field(repr=False)
     early: tuple[tuple[int, ...], ...] = ()
     routing: tuple[tuple[int, int, int], ...] = ()
+    by_token: bool = False
 
     @property
     def on_chip(self) -> dict[str, int]:
@@ -98,6 +99,7 @@ def write_segment(
         steps=tuple(step for group in groups for step in networks.steps_of(group)),
         early=tuple(early_of(site, group) for group in mixtures),
         routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in mixtures),
+        by_token=experts.by_token,
     )
 
 

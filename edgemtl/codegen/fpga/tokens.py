@@ -20,16 +20,20 @@ Indices = npt.NDArray[np.int64]
 NOBODY = -1
 
 
+Where = Indices | slice
+"""Granules of a region."""
+
+
 @dataclass
 class _Memory:
-    """For each granule of a region: the word that wrote it last, and by unit the word that read it last since."""
+    """For each unit and granule: the word that wrote it, if that was the last to, and the last that read it since."""
 
-    writer: Indices
+    writers: Indices
     readers: Indices
 
     @classmethod
     def of(cls, granules: int) -> _Memory:
-        return cls(np.full(granules, NOBODY), np.full((len(UNITS), granules), NOBODY))
+        return cls(*(np.full((len(UNITS), granules), NOBODY) for _ in range(2)))
 
 
 @dataclass(frozen=True)
@@ -85,45 +89,37 @@ def _dependencies(
     """For each word, the last word of each unit that must end before it begins."""
     memories = {name: _Memory.of(granules[name]) for name in REGIONS}
     states: dict[str, _Memory] = {}
+    one = slice(0, 1)
     for index, (word, me) in enumerate(zip(words, units, strict=True)):
         needed = np.full(len(UNITS), NOBODY)
+        reads: list[tuple[_Memory, Where]]
         reads = [(memories[r.at.buffer.region], places(r, addresses)) for r in word.reads]
+        writes: list[tuple[_Memory, Where]]
         writes = [(memories[r.at.buffer.region], places(r, addresses)) for r in word.writes]
-        one = np.zeros(1, np.int64)
         reads += [(states.setdefault(name, _Memory.of(1)), one) for name in word.read_states]
         writes += [(states.setdefault(name, _Memory.of(1)), one) for name in word.written_states]
         for memory, where in reads:
-            _need(needed, memory.writer[where], units)
+            np.maximum(needed, memory.writers[:, where].max(axis=1, initial=NOBODY), out=needed)
         in_order = UNITS[me] == "matrix"
+        own = needed[me] if in_order else NOBODY
         for memory, where in writes:
-            _need(needed, _others(memory.writer[where], units, me if in_order else None), units)
-            for unit in range(len(UNITS)):
-                if unit != me:
-                    needed[unit] = max(needed[unit], memory.readers[unit, where].max(initial=NOBODY))
-        if not in_order:
-            needed[me] = NOBODY
+            np.maximum(needed, memory.writers[:, where].max(axis=1, initial=NOBODY), out=needed)
+            np.maximum(needed, memory.readers[:, where].max(axis=1, initial=NOBODY), out=needed)
+        # What a unit wrote or read itself before is done in order; results on their way in the matrix unit are not.
+        needed[me] = own
         for memory, where in reads:
             memory.readers[me, where] = index
         for memory, where in writes:
-            memory.writer[where] = index
+            memory.writers[:, where] = NOBODY
+            memory.writers[me, where] = index
             memory.readers[:, where] = NOBODY
         yield needed
 
 
-def _others(writers: Indices, units: Sequence[int], me: int | None) -> Indices:
-    """Writers of other units: the matrix unit writes in order."""
-    found = np.unique(writers)
-    return found if me is None else np.array([w for w in found if w >= 0 and units[w] != me], np.int64)
-
-
-def _need(needed: Indices, writers: Indices, units: Sequence[int]) -> None:
-    for writer in np.unique(writers):
-        if writer >= 0:
-            needed[units[writer]] = max(needed[units[writer]], writer)
-
-
-def places(rows: Rows, addresses: Mapping[str, int]) -> Indices:
+def places(rows: Rows, addresses: Mapping[str, int]) -> Where:
     """The granules of a region that some rows of a buffer take."""
     start = addresses[rows.at.buffer.name] + rows.at.granule
+    if rows.stride == rows.size:
+        return slice(start, start + rows.rows * rows.size)
     first = start + rows.stride * np.arange(rows.rows)
     return np.asarray((first[:, None] + np.arange(rows.size)).reshape(-1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec, QBilinearSpec, QConv2dSpec
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, heads
 from tests.codegen.fpga.rig import ENGINES, compile_and_check, engines
@@ -16,13 +19,35 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 @settings(suppress_health_check=SLOW)
 @given(net=encoders())
 def test_encoders(engine: str, net: Net) -> None:
-    program = compile_and_check(net.steps, net.image, engines()[engine])
-    assert [len(task.segments) for task in program.tasks] == [1]
+    """Only heads that are no whole granules stay on the CPU."""
+    spec = engines()[engine]
+    (task,) = compile_and_check(net.steps, net.image, spec).tasks
+    held = [step.spec for step in net.steps if isinstance(step.spec, QAttentionSpec)]
+    odd = sum(part.heads > 1 and part.head_dim % spec.engine.array_columns > 0 for part in held)
+    left = Counter(step.kind for step in task.left if not step.kind.startswith(("Quantise", "Dequantise")))
+    assert left == Counter({"QAttentionSpec": odd, "QLinearSpec": 2 * odd} if odd else {})
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(suppress_health_check=SLOW)
 @given(net=heads())
 def test_heads(engine: str, net: Net) -> None:
-    program = compile_and_check(net.steps, net.image, engines()[engine])
-    assert [len(task.segments) for task in program.tasks] == [1]
+    """Only layers over rows of pixels that are no whole lines stay on the CPU."""
+    (task,) = compile_and_check(net.steps, net.image, engines()[engine]).tasks
+    left = [step.reason for step in task.left if step.kind == "QConv2dSpec"]
+    assert all("is no whole number of 64-byte lines" in reason for reason in left)
+    widths = [step.spec.width for step in net.steps if isinstance(step.spec, QConv2dSpec | QBilinearSpec)]
+    if all(width % 4 == 0 for width in widths):
+        assert (left, len(task.segments)) == ([], 1)
+
+
+def test_sums_of_experts_end_for_all_who_read_them() -> None:
+    """A LayerNorm of the rows behind the class token makes rows of them; another block reads the class token's too."""
+    net = Net(1)
+    stream = net.source(17, 16, "int16")
+    stream = net.experts(net.norm(stream), stream, 4, 2, 16)
+    head = net.norm(stream, 1)
+    stream = net.mlp(net.norm(stream), stream, 16, False)
+    net.result(stream)
+    net.result(head)
+    compile_and_check(net.steps, net.image, engines()["ultra96v2"])

@@ -52,7 +52,9 @@ def test_a_row_of_an_image_that_fits_nowhere_is_refused_by_name() -> None:
     net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
     spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
     name = next(step.origin[0] for step in net.steps if type(step.spec).__name__ == "QConv2dSpec")
-    with pytest.raises(BudgetError, match=rf"^{name}: results, in memory 'residual', of one row needs 24576 bytes, the budget is") as caught:
+    with pytest.raises(
+        BudgetError, match=rf"^{name}: results, .* of one row needs 24576 bytes, the budget is"
+    ) as caught:
         compile_segments({"task": net.steps}, spec)
     # Two buffers of 24 pixels of 512 bytes.
     assert caught.value.required == 2 * 24 * 512
@@ -63,7 +65,7 @@ def test_the_rows_around_a_row_must_fit_too() -> None:
     net.result(net.conv(net.source(8 * 24, 64, "int8"), 8, 24, 16, net.finish()))
     spec = small_spec(16, 16, {"hidden": 4 * 1024}, accumulator_rows=128)
     name = net.steps[1].origin[0]
-    with pytest.raises(BudgetError, match=rf"^{name}: rows of one row needs {4 * 24 * 64} bytes"):
+    with pytest.raises(BudgetError, match=rf"^{name}: rows, .* of one row needs {4 * 24 * 64} bytes"):
         compile_segments({"task": net.steps}, spec)
 
 

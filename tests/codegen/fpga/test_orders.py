@@ -118,6 +118,18 @@ def test_token_order_of_any_network(net: Net, cache: int) -> None:
     compile_and_check(net.steps, net.image, small_spec(64, 32, weight_ring_bytes=2**17), order=order)
 
 
+def test_an_expert_begins_before_the_one_in_front_ends() -> None:
+    """Where the ring holds two: its first layer does not wait for the second layer's results."""
+    wide, narrow = engines()["zcu104"], small_spec(16, 16, accumulator_rows=128, weight_ring_bytes=4096)
+    for spec, wanted in ((wide, [1, 2, 1, 3, 2, 4, 3, 4]), (narrow, [1, 1, 2, 2, 3, 3, 4, 4])):
+        net = Net(5)
+        stream = net.source(6, 32, "int16")
+        net.result(net.experts(net.norm(stream), stream, 4, 2, 40))
+        program = compile_and_check(net.steps, net.image, spec)
+        words = decode_stream(program.tasks[0].segments[0].stream, spec.engine).instructions
+        assert [w["slot"] for w in words if w.name == "LINEAR" and w["slot"] and not w["skip"]] == wanted
+
+
 def test_early_lists_count_for_nothing_in_token_order() -> None:
     net, order = two_layers(), ExpertOrder(by_token=True, cache=2)
     early = {"task": {gate: (1,) for gate, _ in gates(net)}}

@@ -171,6 +171,29 @@ def test_more_queues_than_the_router_holds_are_not_compiled_to_a_stream_that_fai
     compile_and_check(net.steps, net.image, engines()["ultra96v2"])
 
 
+@pytest.mark.parametrize("again", ["enlarged", "other"])
+def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: str) -> None:
+    """The overlay keeps a few of its rows at a time, for the convolution behind it."""
+    net = Net(14)
+    x = net.norm(net.source(4 * 4, 8, "int16"))
+    other = net.norm(net.source(8 * 8, 8, "int16"))
+    large = net.enlarge(x, 4, 4)
+    net.result(net.conv(large if again == "enlarged" else other, 8, 8, 8, net.finish()))
+    net.result(large)
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert "QBilinearSpec" in [kind for kind, _ in left_of(program)]
+
+
+def test_heads_of_broken_granules_stay() -> None:
+    net = Net(15)
+    stream = net.source(9, 32, "int16")
+    net.result(net.attention(net.norm(stream), stream, 2, 24))
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert dict(left_of(program))["QAttentionSpec"] == (
+        "heads of 24 channels are no whole number of 32, the array's columns"
+    )
+
+
 def naive_boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[set[str], set[str]]:
     """Buffers that cross into the steps inside, and out of them."""
     into, out = set(), set()
@@ -226,7 +249,7 @@ def test_products_of_layers_leave_padding_out() -> None:
     stream = net.patch(10, 30, 33, 1)
     stream = net.attention(net.norm(stream), stream, 1, 32)
     stream = net.experts(net.norm(stream), stream, 5, 2, 7)
-    x = net.conv(net.norm(stream, 1), 2, 5, 6, net.finish())
+    x = net.conv(net.norm(stream, 1), 5, 2, 6, net.finish())
     net.result(x)
     (segment,) = compile_segments({"task": net.steps}, engines()["zcu104"]).tasks[0].segments
     found = {layer.name: layer.macs for layer in segment.layers if layer.macs}
