@@ -12,6 +12,8 @@ from edgemtl.hw.spec import Engine
 BLOCK_ROWS = 128
 """Rows of a block whose weights stay in the ring: long beside the time a tile of weights takes to load, and short
 beside a network, since a block's first layer starts when its LayerNorm has ended."""
+END_ROWS = 32
+"""Rows of the first and of the last block: what waits for the first, or is waited for after the last, is then short."""
 HELD_SHARE = 0.6
 """Of the ring, what weights may take that stay for several blocks: the rest fetches ahead."""
 
@@ -48,3 +50,12 @@ def blocks(rows: int, most: int) -> list[tuple[int, int]]:
     count = -(-rows // max(most, 1))
     ends = [rows * i // count for i in range(count + 1)]
     return [(a, b - a) for a, b in pairwise(ends)]
+
+
+def token_blocks(rows: int) -> list[tuple[int, int]]:
+    """(first, rows) of blocks of at most `BLOCK_ROWS`, a small one at either end."""
+    inner = rows - 2 * END_ROWS
+    if inner < END_ROWS:
+        return blocks(rows, 2 * END_ROWS)
+    middle = [(END_ROWS + first, count) for first, count in blocks(inner, BLOCK_ROWS)]
+    return [(0, END_ROWS), *middle, (rows - END_ROWS, END_ROWS)]

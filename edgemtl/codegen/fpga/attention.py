@@ -17,7 +17,7 @@ from edgemtl.codegen.fpga.words import At, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
+from edgemtl.schedule.tiling import BLOCK_ROWS, blocks, token_blocks
 from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 
 FEWEST_UNITS = 6
@@ -141,7 +141,8 @@ def _project(work: Attending, columns: Sequence[slice], targets: Sequence[Tensor
     q = site.listing.engine.array_columns
     weights = [linear_layer(site, qkv.arrays, part) for part in columns]
     held = fits_ring(site, *weights)
-    parts = blocks(work.spec.tokens, BLOCK_ROWS if held else site.limits.accumulator_rows)
+    tokens = work.spec.tokens
+    parts = token_blocks(tokens) if held else blocks(tokens, site.limits.accumulator_rows)
     for index, (first, rows) in enumerate(parts):
         x = work.x.part(first, rows)
         for target, layer in zip(targets, weights, strict=True):

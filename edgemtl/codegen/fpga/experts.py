@@ -20,7 +20,10 @@ from edgemtl.codegen.fpga.weights import linear_weights
 from edgemtl.codegen.fpga.words import ROUTES
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
+from edgemtl.schedule.tiling import blocks, token_blocks
+
+LEAST_ROWS = 48
+"""Rows of a part of an expert: fewer would take less time than the weights of a tile take to load."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Space:
         """Rows it holds."""
         return self.hidden.rows
 
+    def part(self, first: int, rows: int) -> Space:
+        """Some of its rows."""
+        return Space(self.hidden.part(first, rows), self.results.part(first, rows))
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -63,7 +70,7 @@ def emit_experts(site: Site, group: networks.Experts, constants: Tensor) -> None
     bank = _bank(site, group)
     emit_route(site, group, x, constants, bank.lines)
     low = make_tensor(site.listing, "sums", "hidden", stream.rows, stream.width, 2)
-    for first, rows in blocks(stream.rows, BLOCK_ROWS):
+    for first, rows in token_blocks(stream.rows):
         sums(site.listing, "OPEN", stream.part(first, rows), low.part(first, rows))
     made = Mixture(site, group, bank, x, (stream, low))
     if site.experts.by_token:
@@ -149,7 +156,11 @@ def _finish(made: Mixture, entry: int, space: Space, overflow: Space | None) -> 
         assert overflow is not None
         _first(made, Slot(entry, skip, gather=True), overflow, 0)
         _second(made, Slot(entry, skip), overflow, 0)
-    _second(made, Slot(entry), space, made.bank.lines)
+    # In two parts: the sums of the first are on their way while the second is computed.
+    halves = blocks(space.rows, max(-(-space.rows // 2), LEAST_ROWS))
+    for index, (first, rows) in enumerate(halves):
+        release = made.bank.lines if index == len(halves) - 1 else 0
+        _second(made, Slot(entry, first), space.part(first, rows), release)
     made.site.listing.ring.pop(0)
 
 

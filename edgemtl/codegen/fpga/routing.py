@@ -10,7 +10,7 @@ from edgemtl.codegen.fpga.layers import apply, linear_layer, load_constants
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.weights import route_constants
 from edgemtl.codegen.fpga.words import ROUTES, At
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
+from edgemtl.schedule.tiling import BLOCK_ROWS, blocks, token_blocks
 
 LOGIT_BYTES = 64
 """Bytes for the logits of a token: of what is there for all, so that more experts only make smaller blocks."""
@@ -35,7 +35,8 @@ def emit_route(site: Site, group: networks.Experts, x: Tensor, constants: Tensor
     rows = min(room // stride, BLOCK_ROWS)
     at = At(listing.buffer("logits", "queries", room))
     weights = linear_layer(site, gate.arrays)
-    parts, turns = blocks(x.rows, rows), max(room // (stride * rows), 1)
+    parts = token_blocks(x.rows) if rows == BLOCK_ROWS else blocks(x.rows, rows)
+    turns = max(room // (stride * rows), 1)
     for index, (first, count) in enumerate(parts):
         y = Tensor(at.on(index % turns * rows * stride), count, gate.spec.n, 2, stride)
         ends = index == 0, index == len(parts) - 1

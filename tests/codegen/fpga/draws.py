@@ -71,11 +71,8 @@ def mixtures(draw: st.DrawFn, net: Net, x: View, stream: View) -> View:
 def heads(draw: st.DrawFn) -> Net:
     """Up to three layers over an image that LayerNorm made or that comes from outside; each may be read outside."""
     net = Net(draw(st.integers(0, 2**20)))
-    height, width, channels = (
-        draw(st.integers(1, 7)),
-        draw(st.sampled_from([4, 4, 8, 1, 3, 6])),
-        draw(st.integers(1, 40)),
-    )
+    height, width = draw(st.integers(1, 7)), draw(st.sampled_from([4, 4, 8, 1, 3, 6]))
+    channels = draw(st.integers(1, 40))
     first = draw(st.integers(0, 1))
     if draw(st.booleans()):
         x = net.norm(net.source(height * width + first, channels, "int16"), first, plain=draw(st.booleans()))

@@ -60,6 +60,7 @@ def test_budgets_shrink_blocks_until_nothing_more_can_be_smaller() -> None:
     while refused is None:
         check(program, {"task": net.steps}, net.image)
         sizes.append((program.share, sum(program.on_chip.values())))
+        assert len(sizes) <= len(SHARES)
         try:
             program = compile_segments({"task": net.steps}, spec, budget=sizes[-1][1] - 1)
         except BudgetError as error:
