@@ -42,8 +42,6 @@ def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
         manifest = opened.manifest
     with Session.open(path, options.device, options.threads) as session:
         files = expand(options.inputs)
-        if not files:
-            raise UsageError(f"{options.inputs[0]}: --input must hold at least one image, and holds none")
         images = [load_image(session, file).array for file in files]
         tasks = options.tasks or session.tasks
         names = tuple(file.name for file in files)

@@ -1,0 +1,137 @@
+"""Profiles of real bundles: the figures against the simulators and the model, the files against their promises."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgemtl.bundle import FpgaProgram, open_bundle
+from edgemtl.cli.app import main
+from edgemtl.errors import InputError, UnsupportedError, UsageError
+from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.sim.cycle import Frame, rate
+from edgemtl.profiling import ProfileOptions, profile_bundle
+from edgemtl.report.profile import Profile, profile_from_json
+from edgemtl.runtime import Session
+from tests.report.browser import open_page
+from tests.support.boards import CONFIG, compile_to, export, needs_linker
+from tests.support.scenes import smooth_images
+
+IMAGES = smooth_images((1, 3, *CONFIG.image), 3, seed=11)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("profile")
+    (made / "inputs").mkdir()
+    for index, image in enumerate(IMAGES):
+        np.save(made / "inputs" / f"{index}.npy", image)
+    return made
+
+
+@pytest.fixture(scope="module")
+def board(folder: Path) -> Path:
+    compile_to(export(folder), folder / "board.edgemtl", "zcu104")
+    return folder / "board.edgemtl"
+
+
+@pytest.fixture(scope="module")
+def simulated(board: Path, folder: Path) -> Profile:
+    return profile_bundle(board, ProfileOptions("sim", (folder / "inputs",)))
+
+
+@needs_linker
+def test_cycles_are_the_simulators(simulated: Profile, board: Path) -> None:
+    with Session.open(board, "sim") as session:
+        for made in simulated.tasks:
+            (run,) = session.simulate(made.task, IMAGES[0])
+            assert simulated.board is not None
+            stream = decode_stream(run.stream, simulated.board.engine)
+            steady = rate(stream, run.routes, simulated.board, run.early)
+            assert made.latency.steady_cycles == steady.cycles
+            assert made.latency.steady_ms == pytest.approx(steady.cycles / 300e3)
+            assert sum(made.traffic.values()) == sum(steady.traffic.values())
+            assert len(made.spans) == len(stream.instructions)
+            assert Frame(stream, run.routes, run.early).early == run.early
+
+
+@needs_linker
+def test_macs_are_the_models(simulated: Profile) -> None:
+    """Counted here from the configuration, not from the stream."""
+    tokens, dim = (CONFIG.image[0] // CONFIG.patch) * (CONFIG.image[1] // CONFIG.patch), CONFIG.dim
+    tokens += CONFIG.class_token
+    for made in simulated.tasks:
+        found = {layer.name: 0 for layer in made.layers}
+        for layer in made.layers:
+            found[layer.name] += layer.macs
+        attention = tokens * dim * 4 * dim + 2 * tokens * tokens * dim
+        assert found["attention"] == CONFIG.depth * attention
+        experts = tokens * (dim * CONFIG.experts + CONFIG.top_k * 2 * dim * CONFIG.expert_hidden)
+        assert found["experts"] == len(CONFIG.moe_blocks) * experts
+
+
+@needs_linker
+def test_expert_loads_are_of_all_images(simulated: Profile) -> None:
+    tokens = (CONFIG.image[0] // CONFIG.patch) * (CONFIG.image[1] // CONFIG.patch) + CONFIG.class_token
+    for made in simulated.tasks:
+        assert [sum(load.tokens) for load in made.experts] == [len(IMAGES) * tokens * CONFIG.top_k] * len(made.experts)
+
+
+@needs_linker
+def test_changing_tasks_costs_nothing(simulated: Profile) -> None:
+    assert simulated.switches is not None
+    assert len(simulated.switches.order) == 2 * len(simulated.tasks)
+    # Weights of the next task are fetched under the end of the one before, as those of the same task are.
+    steady = max(simulated.switches.steady.values())
+    assert max(simulated.switches.extra) <= 0.002 * steady
+
+
+@needs_linker
+def test_files_of_the_verb(board: Path, folder: Path, simulated: Profile) -> None:
+    output = folder / "report"
+    arguments = ["-q", "profile", str(board), "--input", str(folder / "inputs"), "-o", str(output)]
+    assert main(arguments) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["layers.csv", "report.html", "report.json", "trace.json"]
+    assert profile_from_json(json.loads((output / "report.json").read_text())) == simulated
+    with (output / "layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(made.layers) for made in simulated.tasks)
+    assert (output / "report.html").stat().st_size < 8_000_000
+    seen = open_page((output / "report.html").read_text(), folder)
+    assert seen.console == ()
+    assert all(chart["marks"] for chart in seen.found["charts"])
+    assert not [text for text in seen.found["texts"] if text["clipped"]]
+
+
+def test_a_cpu_is_measured(folder: Path) -> None:
+    model = folder / "model.onnx"
+    if not model.exists():
+        model = export(folder)
+    compile_to(model, folder / "cpu.edgemtl", "cpu")
+    made = profile_bundle(folder / "cpu.edgemtl", ProfileOptions("cpu", (folder / "inputs",), runs=3, threads=1))
+    with open_bundle(folder / "cpu.edgemtl") as opened:
+        program = opened.manifest.program
+    assert not isinstance(program, FpgaProgram)
+    assert (made.figures, made.board, made.tasks) == ("measured", None, ())
+    for task in made.cpu_tasks:
+        assert [kernel.macs for kernel in task.kernels] == [layer.macs for layer in program.tasks[task.task].layers]
+        assert all(0 < kernel.least_ms <= kernel.median_ms <= kernel.most_ms for kernel in task.kernels)
+
+
+@needs_linker
+def test_refusals(board: Path, folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"--device must be sim or cpu, not 'rtl'"):
+        ProfileOptions("rtl", (folder,))
+    with pytest.raises(UsageError, match=r"at least one --input"):
+        ProfileOptions("sim", ())
+    with pytest.raises(UnsupportedError, match=r"device cpu"):
+        profile_bundle(board, ProfileOptions("cpu", (folder / "inputs",)))
+    (folder / "none").mkdir(exist_ok=True)
+    with pytest.raises(InputError, match=r"must hold PNG, JPEG or .npy images"):
+        profile_bundle(board, ProfileOptions("sim", (folder / "none",)))
+    with pytest.raises(UsageError, match=r"task must be one of"):
+        profile_bundle(board, ProfileOptions("sim", (folder / "inputs",), ("windows",)))
