@@ -35,6 +35,20 @@ class Limits:
         """Lines of weights that may stay in the ring."""
         return int(self.ring_lines * HELD_SHARE)
 
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block whose weights stay in the ring."""
+        return min(BLOCK_ROWS, self.accumulator_rows)
+
+    def token_blocks(self, rows: int) -> list[tuple[int, int]]:
+        """(first, rows) of blocks of at most `block_rows`, a small one at either end."""
+        end = min(END_ROWS, self.block_rows)
+        inner = rows - 2 * end
+        if inner < end:
+            return blocks(rows, min(2 * end, self.block_rows))
+        middle = [(end + first, count) for first, count in blocks(inner, self.block_rows)]
+        return [(0, end), *middle, (rows - end, end)]
+
 
 def limits(engine: Engine, share: float) -> Limits:
     """The limits at a ``share`` of everything that can be smaller; 1 is all there is."""
@@ -50,12 +64,3 @@ def blocks(rows: int, most: int) -> list[tuple[int, int]]:
     count = -(-rows // max(most, 1))
     ends = [rows * i // count for i in range(count + 1)]
     return [(a, b - a) for a, b in pairwise(ends)]
-
-
-def token_blocks(rows: int) -> list[tuple[int, int]]:
-    """(first, rows) of blocks of at most `BLOCK_ROWS`, a small one at either end."""
-    inner = rows - 2 * END_ROWS
-    if inner < END_ROWS:
-        return blocks(rows, 2 * END_ROWS)
-    middle = [(END_ROWS + first, count) for first, count in blocks(inner, BLOCK_ROWS)]
-    return [(0, END_ROWS), *middle, (rows - END_ROWS, END_ROWS)]

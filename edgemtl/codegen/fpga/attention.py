@@ -17,7 +17,7 @@ from edgemtl.codegen.fpga.words import At, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks, token_blocks
+from edgemtl.schedule.tiling import blocks
 from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 
 FEWEST_UNITS = 6
@@ -142,7 +142,7 @@ def _project(work: Attending, columns: Sequence[slice], targets: Sequence[Tensor
     weights = [linear_layer(site, qkv.arrays, part) for part in columns]
     held = fits_ring(site, *weights)
     tokens = work.spec.tokens
-    parts = token_blocks(tokens) if held else blocks(tokens, site.limits.accumulator_rows)
+    parts = site.limits.token_blocks(tokens) if held else blocks(tokens, site.limits.accumulator_rows)
     for index, (first, rows) in enumerate(parts):
         x = work.x.part(first, rows)
         for target, layer in zip(targets, weights, strict=True):
@@ -242,7 +242,7 @@ def _finish(work: Attending, unit: Unit, out: Weights, held: bool) -> None:
     if not unit.last:
         return
     y, target = work.mixed[unit.block % 2].part(0, unit.rows), work.stream.part(unit.first, unit.rows)
-    parts = blocks(unit.rows, BLOCK_ROWS)
+    parts = blocks(unit.rows, work.site.limits.block_rows)
     for index, (first, rows) in enumerate(parts):
         ends = index == len(parts) - 1
         stays = (held or len(parts) > 1, (unit.final if held else True) and ends)

@@ -20,7 +20,7 @@ from edgemtl.codegen.fpga.weights import linear_weights
 from edgemtl.codegen.fpga.words import ROUTES
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.schedule.tiling import blocks, token_blocks
+from edgemtl.schedule.tiling import blocks
 
 LEAST_ROWS = 48
 """Rows of a part of an expert: fewer would take less time than the weights of a tile take to load."""
@@ -70,7 +70,7 @@ def emit_experts(site: Site, group: networks.Experts, constants: Tensor) -> None
     bank = _bank(site, group)
     emit_route(site, group, x, constants, bank.lines)
     low = make_tensor(site.listing, "sums", "hidden", stream.rows, stream.width, 2)
-    for first, rows in token_blocks(stream.rows):
+    for first, rows in site.limits.token_blocks(stream.rows):
         sums(site.listing, "OPEN", stream.part(first, rows), low.part(first, rows))
     made = Mixture(site, group, bank, x, (stream, low))
     if site.experts.by_token:

@@ -12,7 +12,7 @@ from edgemtl.codegen.fpga.words import At, Piece
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Array
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks, token_blocks
+from edgemtl.schedule.tiling import blocks
 from edgemtl.tvm_bridge import specs_int8 as q
 
 RING_PARTS = 8
@@ -88,13 +88,13 @@ def emit_patch(site: Site, group: networks.Patch) -> None:
     # In the hidden region: nothing else is there yet.
     patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
     _load_table(site, line, lines, stream.part(0, spec.leading))
-    for first, rows in token_blocks(held.rows):
+    for first, rows in site.limits.token_blocks(held.rows):
         _load_table(site, line + (spec.leading + first) * lines, lines, stream.part(spec.leading + first, rows))
         step_lines = held.pitch // LINE_BYTES
         at = held.line + first * step_lines
         emit.load(listing, held.window, at, step_lines, patches.part(first, rows))
     weights = linear_layer(site, (weight, bias, scale))
-    parts = token_blocks(spec.patches)
+    parts = site.limits.token_blocks(spec.patches)
     stays = fits_ring(site, weights)
     as_linear = q.QLinearSpec(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
     for i, (first, rows) in enumerate(parts):
@@ -113,7 +113,7 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
     listing, step = site.listing, group.norm
     spec, x = step.spec, site.tensor(step.inputs[0])
     y = make_tensor(listing, "norm", "input", spec.rows, spec.dim)
-    for first, rows in token_blocks(spec.rows):
+    for first, rows in site.limits.token_blocks(spec.rows):
         site.settle(x, first, rows)
         source, target = x.part(first, rows), y.part(first, rows)
         read = () if constants is None else (emit.rows_of(constants),)
@@ -133,8 +133,18 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
                 parameters=int(constants is not None),
             ),
         )
-    site.open.pop(x.at.buffer, None)
+    _settle_others(site, site.homes[step.inputs[0].buffer], x)
     site.homes[step.output.buffer] = y
+
+
+def _settle_others(site: Site, home: Tensor, x: Tensor) -> None:
+    """Sums in rows that a LayerNorm left out are made rows too: somebody may read them."""
+    first = (x.at.granule - home.at.granule) // home.stride
+    behind = first + x.rows
+    for at, rows in ((0, first), (behind, home.rows - behind)):
+        if rows:
+            site.settle(home, at, rows)
+    site.open.pop(home.at.buffer, None)
 
 
 def load_norm_constants(site: Site, group: networks.Norm) -> Tensor | None:
@@ -163,7 +173,7 @@ def emit_mlp(site: Site, group: networks.Mlp) -> None:
     held = fits_ring(site, up, down)
     row = emit.granules(listing, first.spec.n) * listing.engine.array_columns
     most = min(site.limits.accumulator_rows, site.limits.hidden // (2 * row))
-    parts = token_blocks(x.rows) if held and most >= BLOCK_ROWS else blocks(x.rows, most)
+    parts = site.limits.token_blocks(x.rows) if held and most >= site.limits.block_rows else blocks(x.rows, most)
     pair = [make_tensor(listing, "mlp", "hidden", max(rows for _, rows in parts), first.spec.n) for _ in parts[:2]]
     for i, (at, rows) in enumerate(parts):
         last, hidden = i == len(parts) - 1, pair[i % 2].part(0, rows)

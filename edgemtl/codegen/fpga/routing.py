@@ -10,7 +10,7 @@ from edgemtl.codegen.fpga.layers import apply, linear_layer, load_constants
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.weights import route_constants
 from edgemtl.codegen.fpga.words import ROUTES, At
-from edgemtl.schedule.tiling import BLOCK_ROWS, blocks, token_blocks
+from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
 
 LOGIT_BYTES = 64
 """Bytes for the logits of a token: of what is there for all, so that more experts only make smaller blocks."""
@@ -31,11 +31,13 @@ def emit_route(site: Site, group: networks.Experts, x: Tensor, constants: Tensor
     """The gate and the router; an expert's weights are so many lines."""
     listing, gate = site.listing, group.gate
     stride = 2 * emit.granules(listing, gate.spec.n)
-    room = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // listing.engine.array_columns
-    rows = min(room // stride, BLOCK_ROWS)
+    wanted = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // listing.engine.array_columns
+    room = max(wanted, stride)
+    rows = min(room // stride, site.limits.block_rows)
     at = At(listing.buffer("logits", "queries", room))
     weights = linear_layer(site, gate.arrays)
-    parts = token_blocks(x.rows) if rows == BLOCK_ROWS else blocks(x.rows, rows)
+    whole = rows == site.limits.block_rows
+    parts = site.limits.token_blocks(x.rows) if whole else blocks(x.rows, rows)
     turns = max(room // (stride * rows), 1)
     for index, (first, count) in enumerate(parts):
         y = Tensor(at.on(index % turns * rows * stride), count, gate.spec.n, 2, stride)

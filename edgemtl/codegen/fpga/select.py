@@ -122,6 +122,7 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     chained = gate.output.buffer == router.inputs[0].buffer and first.output.buffer == second.inputs[0].buffer
     right = chained and gate.inputs[0].sees_as(first.inputs[0]) and first.spec.gather and not second.spec.gather
     small = router.spec.experts <= MOST_EXPERTS and router.spec.top_k <= MOST_CHOICES
+    small = small and not queue_reason(router.spec, engine)
     fits = right and small and combine.spec.residual and _in_place(combine.step, at + 4, uses)
     return nets.Experts(gate, router, first, second, combine) if fits else None
 
@@ -151,6 +152,12 @@ MATCHERS: tuple[Matcher, ...] = (
     match_mlp,
     match_picture,
 )
+
+
+def queue_reason(spec: q.QRouterSpec, engine: Engine) -> str:
+    """Why the overlay cannot run a router; empty where it can."""
+    needed, there = spec.tokens * spec.top_k, engine.routing_entries
+    return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
 
 
 def heads_reason(spec: q.QAttentionSpec, engine: Engine) -> str:
@@ -209,6 +216,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return picture_reason(steps, at, engine) or "its surroundings are none that the overlay runs"
     if isinstance(spec, q.QAttentionSpec) and heads_reason(spec, engine):
         return heads_reason(spec, engine)
+    if isinstance(spec, q.QRouterSpec) and queue_reason(spec, engine):
+        return queue_reason(spec, engine)
     if type(spec).__module__ != q.__name__:
         return "it is kept in float32, which the overlay does not have"
     return "its surroundings are none that the overlay runs: it knows attention, MLPs and experts with their residuals"

@@ -11,7 +11,7 @@ from edgemtl.codegen.fpga.weights import pitch
 from edgemtl.codegen.fpga.words import Buffer, Listing
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.lowering.ir import View
-from edgemtl.schedule.tiling import Limits, token_blocks
+from edgemtl.schedule.tiling import Limits
 
 REGION_OF = {"int16": "residual", "int8": "input"}
 """Where rows go that come from memory."""
@@ -93,7 +93,7 @@ class Site:
         home = make_tensor(self.listing, held.buffer, REGION_OF[held.dtype], held.rows, held.width, size)
         self.homes[held.buffer] = home
         step = held.pitch // LINE_BYTES
-        for first, rows in token_blocks(held.rows):
+        for first, rows in self.limits.token_blocks(held.rows):
             emit.load(self.listing, held.window, held.line + first * step, step, home.part(first, rows))
 
     def keep(self, view: View) -> None:
@@ -103,7 +103,7 @@ class Site:
         itemsize = home.itemsize
         row = -(-pitch(self.listing.engine, view.shape[-1]) * itemsize // LINE_BYTES) * LINE_BYTES
         held = self.reserve(view.buffer, "output", view.shape[0], view.shape[-1], view.dtype, row)
-        for first, rows in token_blocks(held.rows):
+        for first, rows in self.limits.token_blocks(held.rows):
             step = row // LINE_BYTES
             emit.store(self.listing, held.window, held.line + first * step, step, home.part(first, rows))
 
@@ -117,7 +117,7 @@ class Site:
 
     def settle_all(self, home: Tensor) -> None:
         """`settle` of all rows."""
-        for first, rows in token_blocks(home.rows):
+        for first, rows in self.limits.token_blocks(home.rows):
             self.settle(home, first, rows)
         self.open.pop(home.at.buffer, None)
 
