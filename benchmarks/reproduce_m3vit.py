@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,17 +17,20 @@ from pathlib import Path
 from benchmarks.accelerator import Simulated, compile_one, markdown, popular, simulated
 from benchmarks.m3vit_models import Built, Choices, build, encoder_steps
 from edgemtl.codegen.fpga.site import ExpertOrder
+from edgemtl.codegen.fpga.weights import expert_lines
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import AcceleratorSpec, check_spec, read_spec
 from edgemtl.lowering.ir import Step
 
 NYUD_BOARD = str(Path(__file__).parent / "boards/zcu104_nyud.toml")
-LARGE_RING_BYTES, INVENTED_URAM = 6 * 2**20, 288
-"""A weight memory for 16 experts and a ring, and a part that has it."""
+INVENTED_URAM = 288
+"""UltraRAM of a part that holds a weight memory for every expert of a layer."""
 CACHES = (1, 2, 4, 8, 12, 16)
 EARLY = 3
 """Experts of a layer that are fetched before its router has decided: what the ring holds beside one that computes."""
 MEMORY_BYTES_PER_S = 12.8e9
-PAPER_EXPERT_BYTES = 2 * 384 * 384 + 2 * 384
+DIM = 384
+PAPER_EXPERT_BYTES = 2 * DIM * DIM + 2 * DIM
 """An expert of M3ViT-small with int8 weights and int8 biases."""
 
 
@@ -71,11 +75,14 @@ class Result:
 Compiler = Callable[[Sequence[Step]], Simulated]
 
 
-def large_ring(spec: AcceleratorSpec) -> AcceleratorSpec:
-    """The same board with a weight memory for all experts of a layer, on a part that was never made."""
-    engine = replace(spec.engine, weight_ring_bytes=LARGE_RING_BYTES)
+def with_experts(spec: AcceleratorSpec, experts: int) -> AcceleratorSpec:
+    """The same board with so many experts beside the weight ring, on a part that was never made."""
+    held = experts * LINE_BYTES * expert_lines(spec.engine, DIM, DIM, DIM, (True, False))
+    engine = replace(spec.engine, weight_ring_bytes=spec.engine.weight_ring_bytes + held)
     board = replace(spec.board, part=replace(spec.board.part, uram288=INVENTED_URAM))
-    made = AcceleratorSpec(f"{spec.name}, larger weight memory (hypothetical)", board, engine, hypothetical=True)
+    made = AcceleratorSpec(
+        f"{spec.name} with room for {experts} experts, hypothetical", board, engine, hypothetical=True
+    )
     check_spec(made)
     return made
 
@@ -84,7 +91,6 @@ def ways(
     board: AcceleratorSpec, built: Built, dense: Built, routes: Sequence[Choices]
 ) -> Iterator[tuple[str, str, Built, Compiler, bool]]:
     """(way, key of the paper's row, model, how it is simulated, whether the head is worth simulating again)."""
-    large = large_ring(board)
 
     def run(spec: AcceleratorSpec, order: ExpertOrder, early: int, used: Sequence[Choices]) -> Compiler:
         lists = popular(used, 16, early) if early else []
@@ -96,8 +102,8 @@ def ways(
     yield "token order, one buffer, fetched at every visit", "token order", built, run(board, reload, 0, routes), False
     for places in CACHES:
         order = ExpertOrder(by_token=True, cache=places)
-        yield f"token order, cache of {places}", "", built, run(large, order, 0, routes), False
-    resident = run(large, ExpertOrder(resident=True), 0, routes)
+        yield f"token order, cache of {places}", "", built, run(with_experts(board, places), order, 0, routes), False
+    resident = run(with_experts(board, 16), ExpertOrder(resident=True), 0, routes)
     yield "all experts on chip, in order", "all experts on chip", built, resident, False
 
 
@@ -107,6 +113,7 @@ def results(paper: Published, folder: Path) -> Iterator[Result]:
     rows = {"dense": paper.dense, "token order": paper.cached, "reordered": paper.reordered}
     head_only = None
     for way, key, model, run, whole in ways(read_spec(paper.board), built, dense, built.routes):
+        print(f"{paper.name}: {way}", file=sys.stderr, flush=True)
         encoder = run(encoder_steps(model.steps))
         if whole:
             with_head = run(model.steps).ms

@@ -118,7 +118,7 @@ def _notes(
     used = ", ".join(f"{name} {size}" for name, size in program.on_chip.items())
     yield f"{sum(program.on_chip.values())} bytes on chip ({used}), blocks at {program.share:.1%} of what there is"
     if any(segment.routing for task in program.tasks for segment in task.segments):
-        yield _early_note(early, images, options)
+        yield _experts_note(early, images, options)
     for task in program.tasks:
         yield f"{task.task}: {len(task.segments)} segments on the overlay of {spec.name}"
         yield from (
@@ -127,7 +127,7 @@ def _notes(
     yield f"in simulation the CPU's steps run compiled for {hosts[-1].cpu.target.name}"
 
 
-def _early_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:
+def _experts_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:
     if options.expert_order == "token":
         held = f"a cache of {options.expert_cache}" if options.expert_cache else "one buffer, fetched at every visit"
         return f"experts in token order with {held}, for comparison: slower than in their own order"

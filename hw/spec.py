@@ -128,8 +128,9 @@ class Buffers:
 
     ``residual`` the int16 stream between layers; ``hidden`` keys and values, the MLP's hidden rows, sums of experts,
     and the rows of a convolution; ``input`` the int8 rows that a layer reads; ``scores`` the int16 scores of one block
-    of queries, written ``array_columns`` of each head at once; ``queries`` such a block's queries and what attention
-    makes of them, and the router's logits; ``constants`` small parameters, of LayerNorm and routers;
+    of queries, written ``array_columns`` of each head at once, or rows of an expert; ``queries`` such a block's queries
+    and what attention makes of them, the router's logits, and rows of an expert that ``scores`` has no room for;
+    ``constants`` small parameters, of LayerNorm and routers;
     ``side`` the class token, which would double every UltraRAM at 1,025 tokens.
     """
 

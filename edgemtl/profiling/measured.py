@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from itertools import cycle, islice
 
-from edgemtl.bundle import FpgaProgram, Manifest
-from edgemtl.errors import UnsupportedError
+from edgemtl.bundle import Program
 from edgemtl.report.profile import CpuTaskProfile, KernelFacts, cpu_task_profile
 from edgemtl.runtime import Session
 from edgemtl.runtime.images import FloatArray
@@ -16,12 +15,9 @@ WARMUP = 3
 
 
 def measure_task(
-    session: Session, manifest: Manifest, task: str, images: Sequence[FloatArray], runs: int
+    session: Session, program: Program, task: str, images: Sequence[FloatArray], runs: int
 ) -> CpuTaskProfile:
     """Times of ``runs`` runs over the images in turn, after some that do not count."""
-    program = manifest.program
-    if isinstance(program, FpgaProgram):
-        raise UnsupportedError("device cpu", "this bundle holds a program for a board", "profile it with --device sim")
     layers = program.tasks[task].layers
     facts = [KernelFacts(layer.kernel, layer.origin, layer.macs, layer.bytes) for layer in layers]
     kernels, whole = [], []

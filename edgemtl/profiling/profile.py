@@ -91,8 +91,9 @@ def _measured(
     names: tuple[str, ...],
     options: ProfileOptions,
 ) -> Profile:
-    made = tuple(measure_task(session, manifest, task, images, options.runs) for task in tasks)
-    target = manifest.program.target.name if not isinstance(manifest.program, FpgaProgram) else ""
+    program = manifest.program
+    assert not isinstance(program, FpgaProgram)
+    made = tuple(measure_task(session, program, task, images, options.runs) for task in tasks)
     return Profile(
         schema_version=SCHEMA_VERSION,
         device="cpu",
@@ -100,7 +101,7 @@ def _measured(
         model=manifest.model.name,
         bundle=path.name,
         board=None,
-        cpu=CpuTarget("this machine", target, options.threads),
+        cpu=CpuTarget("this machine", program.target.name, options.threads),
         images=names,
         tasks=(),
         cpu_tasks=made,

@@ -62,7 +62,7 @@ def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
     first = frames[0]
     row = simulate(list(first) * STEADY_FRAMES, board)
     steady = row[STEADY * len(first) : (STEADY + 1) * len(first)]
-    timings = tuple(FrameTimings(cold, kept) for cold, kept in zip(row, steady, strict=False))
+    timings = tuple(FrameTimings(cold, kept) for cold, kept in zip(row[: len(first)], steady, strict=True))
     return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board))
 
 
@@ -83,10 +83,9 @@ def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> 
 def simulated_task(held: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
     """The profile of a task; experts' loads are those of all images together."""
     runs = held.runs[0]
-    streams = [decode_stream(run.stream, board.engine) for run in runs]
     facts = [
-        facts_of_bundle(run.segment, stream, run.layer.tolist(), run.routes, board.engine)
-        for run, stream in zip(runs, streams, strict=True)
+        facts_of_bundle(run.segment, frame.stream, run.layer.tolist(), run.routes, board.engine)
+        for run, frame in zip(runs, held.frames[0], strict=True)
     ]
     routes = [_all_routes([image[index] for image in held.runs]) for index in range(len(runs))]
     energy = [estimate(made.steady, board) for made in held.timings]

@@ -20,13 +20,14 @@ HELD_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Limits:
-    """What blocks may take, in bytes: of each score buffer, of queries, of hidden rows, of pictures' rows."""
+    """What blocks may take, in bytes: of each score buffer, queries, hidden rows, pictures, and source rows."""
 
     ring_lines: int
     scores: int
     queries: int
     hidden: int
     pictures: int
+    rows: int
     accumulator_rows: int
     cache_lines: int = 0
 
@@ -55,8 +56,9 @@ def limits(engine: Engine, share: float) -> Limits:
     sizes = capacities(engine)
     tile_lines = -(-engine.macs_per_cycle // LINE_BYTES)
     ring = max(int(engine.weight_ring_bytes * share) // LINE_BYTES, 2 * tile_lines)
-    scores, queries, hidden, pictures = (int(sizes[n] * share) for n in ("scores0", "queries", "hidden", "residual"))
-    return Limits(ring, scores, queries, hidden, pictures, engine.accumulator_rows)
+    names = ("scores0", "queries", "hidden", "residual", "input")
+    scores, queries, hidden, pictures, rows = (int(sizes[name] * share) for name in names)
+    return Limits(ring, scores, queries, hidden, pictures, rows, engine.accumulator_rows)
 
 
 def blocks(rows: int, most: int) -> list[tuple[int, int]]:

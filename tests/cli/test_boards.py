@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgemtl.bundle import FpgaProgram, open_bundle
 from edgemtl.cli.app import main
+from edgemtl.errors import UsageError
+from edgemtl.options import CompileOptions, QuantiseOptions
+from edgemtl.runtime import Session
 from tests.cli.test_errors import assert_fails
 from tests.cli.test_verbs import run_json
 from tests.support.boards import CONFIG, export, needs_linker, write_board
@@ -90,6 +95,99 @@ def test_parameters_without_images_fetch_nothing_early(
     assert {segment.early for segment in segments} == {((),)}
 
 
+TOKEN_ORDER = "experts in token order with {}, for comparison: slower than in their own order"
+ORDERS = [
+    (("--expert-order", "token", "--expert-cache", 2), TOKEN_ORDER.format("a cache of 2")),
+    (("--experts-on-chip", "all"), "all experts of a layer are on chip at once, for comparison"),
+]
+"""Other ways to run experts, and what a bundle says of each."""
+
+
+def simulated(path: Path, image: np.ndarray) -> tuple[dict[str, np.ndarray], list[bytes]]:
+    """Every task's output on an image, and the streams that gave it."""
+    with Session.open(path, "sim", check_arena=True) as session:
+        outputs = {task: session.run(task, image) for task in session.tasks}
+        return outputs, [run.stream for task in session.tasks for run in session.simulate(task, image)]
+
+
+@needs_linker
+@pytest.mark.parametrize(("words", "note"), ORDERS, ids=["a cache of 2", "all on chip"])
+def test_other_orders_of_experts_give_the_same_bits(
+    capsys: pytest.CaptureFixture[str],
+    model: Path,
+    bundle: Path,
+    in_folder: Path,
+    words: tuple[object, ...],
+    note: str,
+) -> None:
+    arguments = ("compile", model, "--target", "zcu104", *options(model), *words, "-o", "a.edgemtl")
+    assert note in run_json(capsys, *arguments)["notes"]
+    with open_bundle("a.edgemtl") as opened:
+        assert note in opened.manifest.notes
+    image = np.load(model.parent / "images" / "1.npy")
+    (outputs, streams), (wanted, usual) = simulated(Path("a.edgemtl"), image), simulated(bundle, image)
+    assert all(mine != theirs for mine, theirs in zip(streams, usual, strict=True))
+    assert outputs.keys() == wanted.keys()
+    for task, array in outputs.items():
+        np.testing.assert_array_equal(array, wanted[task])
+
+
+INT8 = {"precision": "int8", "calibration": Path("images")}
+BOARD = INT8 | {"target": "zcu104"}
+QUANTISE = {"quantise": QuantiseOptions("entropy")}
+FLAGS_OF_INT8 = "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8"
+NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
+REFUSED = [
+    (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
+    (BOARD | {"experts_on_chip": "some"}, "--experts-on-chip must be one of few, all, not 'some'"),
+    ({"expert_order": "token"}, NOT_A_BOARD),
+    (INT8 | {"experts_on_chip": "all"}, NOT_A_BOARD),
+    (
+        BOARD | {"expert_order": "token", "experts_on_chip": "all"},
+        "--experts-on-chip all must come with --expert-order expert, not with token",
+    ),
+    (BOARD | {"expert_order": "token", "expert_cache": -1}, "--expert-cache must be between 0 and 256 experts, not -1"),
+    (
+        BOARD | {"expert_order": "token", "expert_cache": 257},
+        "--expert-cache must be between 0 and 256 experts, not 257",
+    ),
+    (BOARD | {"expert_cache": 2}, "--expert-cache must come with --expert-order token, which alone has a cache"),
+    ({"expert_cache": 2}, "--expert-cache must come with --expert-order token, which alone has a cache"),
+    (BOARD | {"precision": "fp32"}, "--target zcu104 must come with --precision int8, not fp32: its accelerator"),
+    ({"target": "my.toml"}, "--target my.toml must come with --precision int8, not fp32: its accelerator"),
+    ({"pathway": "fast"}, "--pathway must be one of exact, window, calibrated, not 'fast'"),
+    ({"pathway": "calibrated"}, "--pathway calibrated must come with --calibration FOLDER: it drops the experts"),
+    ({"precision": "int4"}, "--precision must be one of fp32, int8, not 'int4'"),
+    ({"precision": "int8"}, "--precision int8 must come with --calibration FOLDER, from whose images scales are taken"),
+    ({"threads": 0}, "--threads must be between 1 and 64, not 0"),
+    ({"threads": 65}, "--threads must be between 1 and 64, not 65"),
+    ({"mean": (0.5,)}, "--mean and --std must be given together, or neither"),
+    ({"std": (0.5,)}, "--mean and --std must be given together, or neither"),
+    ({"parameters": Path("m.json")}, FLAGS_OF_INT8),
+    (QUANTISE, FLAGS_OF_INT8),
+    (
+        INT8 | QUANTISE | {"parameters": Path("m.json")},
+        "--parameters must come without --method, --keep-float and --min-sqnr: the file says them",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "text"), REFUSED)
+def test_options_that_do_not_fit(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(text)):
+        CompileOptions(**given)
+
+
+def test_orders_of_experts_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
+    """The flags are those that the messages name."""
+    compiling = ("compile", model, *options(model), "-o", "x.edgemtl")
+    assert_fails(capsys, 2, NOT_A_BOARD, *compiling, "--experts-on-chip", "all")
+    text = "--expert-cache must be between 0 and 256 experts, not 300"
+    words = ("--target", "zcu104", "--expert-order", "token", "--expert-cache", "300")
+    assert_fails(capsys, 2, text, *compiling, *words)
+    assert list(Path().iterdir()) == []
+
+
 @needs_linker
 def test_info_shows_board_and_memory(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
     manifest = run_json(capsys, "bundle", "info", bundle)["manifest"]
@@ -144,7 +242,7 @@ def test_a_layer_that_no_instruction_holds(capsys: pytest.CaptureFixture[str], t
     wide = export(
         tmp_path / "wide", small_config(dim=64, mlp_hidden=8500, image=CONFIG.image, head_channels=(12, 8, 6))
     )
-    text = "mlp.fc2/MatMul: no instruction of zcu104 can hold it; LINEAR."
+    text = "mlp.fc2/MatMul: no instruction can hold it; LINEAR.k must be in 0..8191, not 8500; make the layer smaller"
     arguments = ("compile", wide, *options(wide), "--target", "zcu104", "-o", tmp_path / "x.edgemtl")
     assert_fails(capsys, 1, text, *arguments)
 

@@ -245,6 +245,6 @@ def _finish(work: Attending, unit: Unit, out: Weights, held: bool) -> None:
     parts = blocks(unit.rows, work.site.limits.block_rows)
     for index, (first, rows) in enumerate(parts):
         ends = index == len(parts) - 1
-        stays = (held or len(parts) > 1, (unit.final if held else True) and ends)
+        stays = (held or len(parts) > 1, (unit.final or not held) and ends)
         x, made = y.part(first, rows), target.part(first, rows)
         apply(work.site, out, x, made, work.group.out.spec, stays, add=True)

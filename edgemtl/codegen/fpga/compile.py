@@ -11,14 +11,14 @@ from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep,
 from edgemtl.codegen.fpga.segment import Segment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
-from edgemtl.codegen.fpga.weights import expert_lines
+from edgemtl.codegen.fpga.weights import expert_lines, layer_lines
 from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import AcceleratorSpec, Engine
-from edgemtl.lowering.ir import Step, View
+from edgemtl.lowering.ir import Step, View, dense
 from edgemtl.schedule.tiling import Limits, limits
-from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
+from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QExpertSpec, QLinearSpec, QPatchEmbedSpec
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)
 """Of the memory that blocks and the weight ring may take: tried in this order until the budget holds."""
@@ -68,20 +68,32 @@ def _compile(
 
 
 def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder) -> Limits:
-    """In token order the weight memory is a cache of experts and a ring behind it, or one expert's buffer alone."""
+    """In token order the weight memory is a ring and behind it a cache of experts, or one expert's buffer alone."""
     allowed = limits(spec.engine, share)
     expert = max((_expert_lines(steps, spec.engine) for steps in tasks.values()), default=0)
     if not order.by_token or not expert:
         return allowed
     cached = order.cache * expert
     rest = spec.engine.weight_ring_bytes // LINE_BYTES - cached
-    least = limits(spec.engine, 0).ring_lines if order.cache else expert
+    smallest = max((_column_lines(step, spec.engine) for steps in tasks.values() for step in steps), default=0)
+    least = max(limits(spec.engine, 0).ring_lines, smallest) if order.cache else max(expert, smallest)
     if rest < least:
         what = f"a cache of {order.cache} experts and the smallest weight ring"
         needed = (cached + least) * LINE_BYTES
         raise BudgetError(what, needed, spec.engine.weight_ring_bytes, "hold fewer experts, or take a larger ring")
-    ring = min(allowed.ring_lines, rest) if order.cache else expert
+    ring = min(allowed.ring_lines, rest) if order.cache else least
     return replace(allowed, ring_lines=ring, cache_lines=cached)
+
+
+def _column_lines(step: Step, engine: Engine) -> int:
+    """Lines of the weights of one tile of columns, the least that a word of the layer must find in the ring."""
+    match step.spec:
+        case QLinearSpec() | QPatchEmbedSpec() as spec:
+            return layer_lines(engine, spec.k, engine.array_columns, True)
+        case QConv2dSpec() as spec:
+            return layer_lines(engine, 9 * spec.cin, engine.array_columns, True)
+        case _:
+            return 0
 
 
 def _expert_lines(steps: Sequence[Step], engine: Engine) -> int:
@@ -125,6 +137,12 @@ def boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[list[View],
     made = {view.buffer: view for step in inside for view in step.outputs}
     written = {view.buffer: view for step in steps for view in step.outputs}
     read = {view.buffer: view for step in inside for view in step.inputs if view.buffer not in made}
-    incoming = {name: written.get(name, view) for name, view in read.items()}
+    incoming = {name: _whole(view, written.get(name, view)) for name, view in read.items()}
     wanted = {view.buffer for step in steps if id(step) not in inner for view in step.inputs}
     return [*incoming.values()], [view for name, view in made.items() if name in wanted]
+
+
+def _whole(read: View, written: View) -> View:
+    """The whole buffer in rows as wide as its reader's: a step that only converts writes all values as one row."""
+    width = read.shape[-1]
+    return dense(read.buffer, (written.size // width, width), written.dtype)

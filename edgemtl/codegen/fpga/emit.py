@@ -59,7 +59,10 @@ def finish_operands(how: Finish, table: bool) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Slot:
-    """Which part of the router's work a word does: entry, places of its queue before, and whether rows are gathered."""
+    """Which part of the router's work a word does: entry, and places of its queue before.
+
+    gather: rows are read through the queue. cached: weights are read from the entry's place in the cache.
+    """
 
     entry: int
     skip: int = 0
@@ -129,14 +132,7 @@ def load(listing: Listing, window: str, line: int, step: int, y: Tensor, states:
             {"dst": part.at},
             (),
             (rows_of(part),),
-            operands=dict(
-                window=WINDOWS.index(window),
-                address=line + at * step,
-                step=step,
-                stride=min(part.stride, MOST_STRIDE),
-                rows=part.rows,
-                size=part.stride,
-            ),
+            operands=_copied(window, line + at * step, step, part),
             states=(states, ()),
         )
 
@@ -149,16 +145,21 @@ def store(listing: Listing, window: str, line: int, step: int, x: Tensor, states
             {"src": part.at},
             (rows_of(part),),
             (),
-            operands=dict(
-                window=WINDOWS.index(window),
-                address=line + at * step,
-                step=step,
-                stride=min(part.stride, MOST_STRIDE),
-                rows=part.rows,
-                size=part.stride,
-            ),
+            operands=_copied(window, line + at * step, step, part),
             states=((), states),
         )
+
+
+def _copied(window: str, line: int, step: int, rows: Tensor) -> dict[str, int]:
+    """The operands that LOAD and STORE share."""
+    return dict(
+        window=WINDOWS.index(window),
+        address=line,
+        step=step,
+        stride=min(rows.stride, MOST_STRIDE),
+        rows=rows.rows,
+        size=rows.stride,
+    )
 
 
 def _within_stride(tensor: Tensor) -> Iterator[tuple[Tensor, int]]:

@@ -140,7 +140,7 @@ def _space(made: Mixture, region: str, rows: int) -> Space:
 def _bring(made: Mixture, entry: int, early: tuple[int, ...]) -> None:
     """The weights of an entry of the list: those of the early list by name, others when the router has made it."""
     bank, listing = made.bank, made.site.listing
-    listing.take(bank.line, bank.lines)
+    listing.take(bank.lines)
     operands = {"address": bank.line, "lines": bank.lines, "slot": 0, "stride": 0, "cached": 0}
     if entry < len(early):
         operands["address"] += early[entry] * bank.lines
@@ -206,12 +206,11 @@ def _in_token_order(made: Mixture) -> None:
     for visit in range(made.x.rows * made.group.router.spec.top_k):
         # The place that a visit may fill was used last so many visits ago, or before.
         cache = f"cache {visit % places}" if places else None
-        operands = {"address": bank.line, "lines": bank.lines, "slot": visit + 1, "stride": bank.lines}
-        written = () if cache is None else (cache,)
-        operands["cached"] = int(cache is not None)
-        site.listing.word("STREAM", {}, operands=operands, states=((ROUTES,), written))
+        cached = int(cache is not None)
+        operands = dict(address=bank.line, lines=bank.lines, slot=visit + 1, stride=bank.lines, cached=cached)
+        site.listing.word("STREAM", {}, operands=operands, states=((ROUTES,), (cache,) if cache else ()))
         if cache is None:
-            site.listing.take(bank.line, bank.lines)
+            site.listing.take(bank.lines)
         _first(made, Slot(visit, gather=True, cached=cache is not None), space[visit % 2], 0, cache)
         release = bank.lines if cache is None else 0
         _second(made, Slot(visit, cached=cache is not None), space[visit % 2], release, cache)

@@ -134,7 +134,7 @@ def _missing(site: Site, shape: Shape, on_chip: bool) -> tuple[str, int, int] | 
             (
                 "rows to enlarge, in memory 'input',",
                 shape.low_wrap * width // 2 * shape.source * q,
-                site.limits.pictures // 2,
+                site.limits.rows,
             )
         )
     return next((need for need in needs if need[1] > need[2]), None)

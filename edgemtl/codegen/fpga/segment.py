@@ -39,6 +39,7 @@ class Segment:
     """A stream and what must lie in the board's memory when it runs; sizes in bytes.
 
     layer: for each instruction, the index of its layer. inputs and outputs: rows in the windows of those names.
+    early: of each router, the experts fetched before it decides. routing: of each, its tokens, choices and experts.
     """
 
     stream: bytes = field(repr=False)

@@ -15,6 +15,8 @@ from edgemtl.tvm_bridge import specs_int8 as q
 
 MOST_EXPERTS = 256
 MOST_CHOICES = 8
+MOST_ROWS = 2047
+"""Rows of an image that 11 bits count."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Uses:
-    """Which steps read a buffer last, and how many do."""
+    """Which steps read which buffer."""
 
     steps: Sequence[Step]
 
@@ -202,8 +204,8 @@ def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
         return f"the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
     if spec.width > engine.accumulator_rows:
         return f"a row has {spec.width} pixels, the accumulators hold {engine.accumulator_rows}"
-    if spec.width * spec.height > 2**21 or spec.height > 2047:
-        return f"an image of {spec.height} rows is more than the counters hold, 2,047"
+    if spec.height > MOST_ROWS:
+        return f"an image of {spec.height} rows is more than the counters hold, {MOST_ROWS}"
     return ""
 
 

@@ -18,8 +18,6 @@ from edgemtl.hw.isa import BY_NAME, REGIONS, UNITS
 
 Indices = npt.NDArray[np.int64]
 NOBODY = -1
-
-
 Where = Indices | slice
 """Granules of a region."""
 
@@ -100,8 +98,7 @@ def _dependencies(
         writes += [(states.setdefault(name, _Memory.of(1)), one) for name in word.written_states]
         for memory, where in reads:
             np.maximum(needed, memory.writers[:, where].max(axis=1, initial=NOBODY), out=needed)
-        in_order = UNITS[me] == "matrix"
-        own = needed[me] if in_order else NOBODY
+        own = needed[me] if UNITS[me] == "matrix" else NOBODY
         for memory, where in writes:
             np.maximum(needed, memory.writers[:, where].max(axis=1, initial=NOBODY), out=needed)
             np.maximum(needed, memory.readers[:, where].max(axis=1, initial=NOBODY), out=needed)

@@ -28,10 +28,11 @@ def linear_weights(engine: Engine, layer: tuple[Array, ...], columns: slice = sl
 
 def expert_lines(engine: Engine, k: int, hidden: int, n: int, tables: tuple[bool, bool]) -> int:
     """Lines of an expert whose layers take ``k`` to ``hidden`` to ``n`` channels."""
-    return sum(_layer_lines(engine, *shape) for shape in ((k, hidden, tables[0]), (hidden, n, tables[1])))
+    return sum(layer_lines(engine, *shape) for shape in ((k, hidden, tables[0]), (hidden, n, tables[1])))
 
 
-def _layer_lines(engine: Engine, k: int, n: int, table: bool) -> int:
+def layer_lines(engine: Engine, k: int, n: int, table: bool) -> int:
+    """Lines of a layer of ``k`` to ``n`` channels."""
     tile = engine.array_columns * (k + BYTES_OF_COLUMN)
     return -(-(-(-n // engine.array_columns) * tile + table * TABLE_BYTES) // LINE_BYTES)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from edgemtl.codegen.fpga.weights import whole_lines
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
@@ -50,17 +51,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Window:
-    """Lines of the scratch or output window that words share."""
-
-    name: str
-    window: str
-    line: int
-
-
-@dataclass(frozen=True)
 class Word:
-    """An instruction before its buffers have places. ``states``: what it reads and writes beside buffers, by name."""
+    """An instruction before its buffers have places. States are what it reads and writes beside buffers, by name."""
 
     name: str
     layer: int
@@ -74,9 +66,8 @@ class Word:
 
 @dataclass(eq=False)
 class Piece:
-    """Weights in the ring: where they begin in the parameters and how many lines they are."""
+    """Weights in the ring, so many lines."""
 
-    line: int
     lines: int
 
 
@@ -91,7 +82,7 @@ class Parameters:
         """The line where ``content`` begins, whole lines."""
         if content not in self.known:
             self.known[content] = len(self.content) // LINE_BYTES
-            self.content += content.ljust(-(-len(content) // LINE_BYTES) * LINE_BYTES, b"\0")
+            self.content += whole_lines(content)
         return self.known[content]
 
 
@@ -104,7 +95,6 @@ class Listing:
     parameters: Parameters
     words: list[Word] = field(default_factory=list)
     ring: list[Piece] = field(default_factory=list)
-    most_held: int = 0
     layer: int = 0
     _names: int = 0
 
@@ -129,14 +119,13 @@ class Listing:
     def stream(self, line: int, lines: int) -> Piece:
         """Weights into the ring."""
         self.word("STREAM", {}, operands=dict(address=line, lines=lines, slot=0, stride=0, cached=0))
-        return self.take(line, lines)
+        return self.take(lines)
 
-    def take(self, line: int, lines: int) -> Piece:
+    def take(self, lines: int) -> Piece:
         """Count weights that a word brings into the ring. Raises BudgetError where the ring cannot hold them."""
-        piece = Piece(line, lines)
+        piece = Piece(lines)
         self.ring.append(piece)
         held = sum(part.lines for part in self.ring)
-        self.most_held = max(self.most_held, held)
         if held > self.ring_lines:
             needed, there = held * LINE_BYTES, self.ring_lines * LINE_BYTES
             raise BudgetError("weights that are used together", needed, there, "allow a larger weight ring")
