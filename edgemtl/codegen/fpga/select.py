@@ -205,7 +205,7 @@ def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
     if spec.width > engine.accumulator_rows:
         return f"a row has {spec.width} pixels, the accumulators hold {engine.accumulator_rows}"
     if spec.height > MOST_ROWS:
-        return f"an image of {spec.height} rows is more than the counters hold, {MOST_ROWS}"
+        return f"an image of {spec.height} rows is more than the counters hold, {MOST_ROWS:,}"
     return ""
 
 
