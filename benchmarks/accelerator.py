@@ -9,7 +9,7 @@ from benchmarks.m3vit_models import Choices, busiest
 from edgemtl.codegen.fpga.compile import BY_EXPERT, compile_segments
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.codegen.fpga.site import ExpertOrder
-from edgemtl.hw import isa
+from edgemtl.hw import encoding
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.sim.trace import Timing
@@ -78,7 +78,7 @@ def compile_one(
 
 def frame_of(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Frame:
     """A frame of the segment on an image that is routed so."""
-    return Frame(isa.decode_stream(segment.stream, spec.engine), tuple(routes), segment.early)
+    return Frame(encoding.decode_stream(segment.stream, spec.engine), tuple(routes), segment.early)
 
 
 def simulated(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Simulated:

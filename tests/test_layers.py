@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
 LEAVES = {"errors", "units", "options", "images", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
-    f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "isa_documents")
+    f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")
 }
 ORDER = [
     "frontend",

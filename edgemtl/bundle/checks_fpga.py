@@ -8,7 +8,8 @@ from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import FpgaProgram, Host
 from edgemtl.bundle.parse_fpga import HOSTS
 from edgemtl.bundle.segment import Rows, Segment
-from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES, engine_digest
+from edgemtl.hw.encoding import engine_digest
+from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES
 from edgemtl.hw.regions import capacities
 
 HEAD_AND_END = 2

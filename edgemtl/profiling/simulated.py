@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.spec import AcceleratorSpec

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from edgemtl.bundle import Bundle, FpgaProgram, Handover, Program, Rows, Segment
 from edgemtl.bundle.reader import read_layer_index
 from edgemtl.errors import IntegrityError
-from edgemtl.hw.isa import LINE_BYTES, decode_stream
+from edgemtl.hw.encoding import decode_stream
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.runtime.buffers import Buffer, Bytes
 from edgemtl.runtime.devices.cpu import CpuDevice

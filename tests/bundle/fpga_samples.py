@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgemtl.bundle import Manifest, pack_golden, parse_manifest, write_bundle
-from edgemtl.hw.isa import BY_NAME, Instruction, encode_stream, engine_digest
+from edgemtl.hw.encoding import encode_stream, engine_digest
+from edgemtl.hw.isa import BY_NAME, Instruction
 from edgemtl.hw.spec import read_spec
 from tests.bundle import samples
 

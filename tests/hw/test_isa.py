@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemtl.errors import ConfigError, IntegrityError, UsageError
-from edgemtl.hw import isa
-from edgemtl.hw.isa import OPERATIONS, REGIONS, UNITS, Instruction, decode, decode_stream, encode, encode_stream
+from edgemtl.hw import encoding, isa
+from edgemtl.hw.encoding import decode, decode_stream, encode, encode_stream
+from edgemtl.hw.isa import OPERATIONS, REGIONS, UNITS, Instruction
 from edgemtl.hw.spec import read_spec
 
 ENGINE = read_spec("zcu104").engine
@@ -247,7 +248,7 @@ def test_streams_come_back_as_they_went(data):
     ring = data.draw(st.sampled_from([1, 16_384]) | st.integers(1, 16_384))
     stream = encode_stream(body, ENGINE, ring)
     assert len(stream) == 32 * (len(body) + 2)
-    assert decode_stream(stream, ENGINE) == isa.Stream(ring, tuple(body))
+    assert decode_stream(stream, ENGINE) == encoding.Stream(ring, tuple(body))
 
 
 # The weight memory of the default board is 1 MiB: 16,384 lines of 64 bytes.
@@ -321,7 +322,9 @@ def with_head(stream: bytes, **changes: int) -> bytes:
 def stream_by_hand(words: list[Instruction], ring: int = 100) -> bytes:
     """A stream of any words behind a HEAD that is right, whatever they are; its CRC is made here a second time."""
     body = b"".join(map(encode, words))
-    head = (1 | 0x4C544D45 << 18 | 1 << 50 | (len(words) + 1) << 58 | ring << 114) | isa.engine_digest(ENGINE) << 131
+    head = (1 | 0x4C544D45 << 18 | 1 << 50 | (len(words) + 1) << 58 | ring << 114) | encoding.engine_digest(
+        ENGINE
+    ) << 131
     crc = zlib.crc32(head.to_bytes(32, "little") + body)
     return (head | crc << 82).to_bytes(32, "little") + body
 
@@ -356,7 +359,7 @@ def test_a_stream_of_another_engine_is_refused():
     stream = encode_stream(any_stream(), ENGINE, 100)
     other = replace(ENGINE, softmax_lanes=32)
     text = (
-        f"the stream must be for this engine, {isa.engine_digest(other):016x}, not {isa.engine_digest(ENGINE):016x}; "
+        f"the stream must be for this engine, {encoding.engine_digest(other):016x}, not {encoding.engine_digest(ENGINE):016x}; "
         "compile it for this board"
     )
     with pytest.raises(UsageError, match=text):
@@ -367,16 +370,16 @@ def test_a_stream_of_another_engine_is_refused():
 def test_digests_differ_with_every_parameter_but_the_clock():
     buffers = replace(ENGINE.buffers, queries=replace(ENGINE.buffers.queries, bytes=64))
     engines = [ENGINE, replace(ENGINE, routing_entries=64), replace(ENGINE, buffers=buffers)]
-    digests = {isa.engine_digest(engine) for engine in engines}
+    digests = {encoding.engine_digest(engine) for engine in engines}
     assert len(digests) == 3
     assert max(digests) < 2**64
     # ZCU104 and ZCU102 differ in the memories their buffers are made of.
-    assert isa.engine_digest(read_spec("zcu102").engine) not in digests
+    assert encoding.engine_digest(read_spec("zcu102").engine) not in digests
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda made: made.name)
 def test_every_operation_is_printed_with_every_operand(operation):
-    line = isa.disassemble(Instruction(operation.name, zeros(operation)))
+    line = encoding.disassemble(Instruction(operation.name, zeros(operation)))
     assert line.split()[0] == operation.name
     names = [field.name for field in operation.fields if not field.name.endswith("_region")]
     assert [item.split("=")[0] for item in line.split()[1:]] == names
@@ -406,9 +409,9 @@ def test_every_operation_is_printed_with_every_operand(operation):
     ],
 )
 def test_lines_of_the_disassembler(made, line):
-    assert isa.disassemble(made) == line
+    assert encoding.disassemble(made) == line
 
 
 def test_a_region_that_has_no_name_is_printed_as_a_number():
     made = Instruction("SOFTMAX", zeros(isa.BY_NAME["SOFTMAX"]) | {"src_region": 7})
-    assert isa.disassemble(made) == "SOFTMAX src=0 stride=0 rows=0 count=0"
+    assert encoding.disassemble(made) == "SOFTMAX src=0 stride=0 rows=0 count=0"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgemtl.hw import isa, isa_documents
-from edgemtl.hw.isa import OPERATIONS, UNITS, Instruction, encode
+from edgemtl.hw.encoding import encode
+from edgemtl.hw.isa import OPERATIONS, UNITS, Instruction
 
 PACKAGE = isa_documents.PACKAGE
 

@@ -12,7 +12,7 @@ import pytest
 from edgemtl.bundle import FpgaProgram, open_bundle
 from edgemtl.cli.app import main
 from edgemtl.errors import InputError, UnsupportedError, UsageError
-from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.sim.cycle import Frame, rate
 from edgemtl.profiling import ProfileOptions, profile_bundle
 from edgemtl.report.profile import Profile, profile_from_json

@@ -13,7 +13,7 @@ import pytest
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, write_bundle
 from edgemtl.bundle.extract import extract_program
 from edgemtl.errors import IntegrityError, UnsupportedError, UsageError
-from edgemtl.hw.isa import decode_stream, encode_stream, engine_digest
+from edgemtl.hw.encoding import decode_stream, encode_stream, engine_digest
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.spec import read_spec
 from edgemtl.options import QuantiseOptions

@@ -15,7 +15,7 @@ from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.codegen.fpga.site import Stored
 from edgemtl.codegen.fpga.words import Buffer
-from edgemtl.hw.isa import engine_digest
+from edgemtl.hw.encoding import engine_digest
 
 
 def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, Any]:

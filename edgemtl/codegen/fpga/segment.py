@@ -17,7 +17,8 @@ from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.codegen.fpga.tokens import Tokens, synchronise
 from edgemtl.codegen.fpga.words import Listing, Parameters, Word
 from edgemtl.errors import ConfigError
-from edgemtl.hw.isa import LINE_BYTES, Instruction, encode, encode_stream
+from edgemtl.hw.encoding import encode, encode_stream
+from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View

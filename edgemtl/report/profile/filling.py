@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from edgemtl.hw.isa import LINE_BYTES, Stream, disassemble
+from edgemtl.hw.encoding import Stream, disassemble
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame
 from edgemtl.hw.sim.cycle.plan import plan
 from edgemtl.hw.sim.cycle.words import Moved

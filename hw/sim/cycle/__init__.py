@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from edgemtl.hw.isa import Stream
+from edgemtl.hw.encoding import Stream
 from edgemtl.hw.sim.cycle.frames import Frame
 from edgemtl.hw.sim.cycle.machine import Machine
 from edgemtl.hw.sim.cycle.plan import plan

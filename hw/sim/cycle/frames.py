@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl.errors import InputError, UsageError
-from edgemtl.hw.isa import Instruction, Stream
+from edgemtl.hw.encoding import Stream
+from edgemtl.hw.isa import Instruction
 
 
 @dataclass(frozen=True)

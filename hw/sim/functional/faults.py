@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgemtl.errors import IntegrityError
-from edgemtl.hw.isa import Instruction, disassemble
+from edgemtl.hw.encoding import disassemble
+from edgemtl.hw.isa import Instruction
 
 
 class Fault(Exception):

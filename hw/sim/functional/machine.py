@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl.errors import UsageError
-from edgemtl.hw.isa import UNITS, Instruction, Stream, decode_stream
+from edgemtl.hw.encoding import Stream, decode_stream
+from edgemtl.hw.isa import UNITS, Instruction
 from edgemtl.hw.sim.functional.attention import mix, scores, softmax
 from edgemtl.hw.sim.functional.board import Windows
 from edgemtl.hw.sim.functional.chip import Chip
@@ -72,7 +73,7 @@ def execute(
     """Run one frame of a stream; results are left in ``windows.output``.
 
     ``check_hazards``: accesses of two units to the same granule must be ordered by tokens. ``pick`` may be anything:
-    a stream without hazards gives the same bytes. Raises what `isa.decode_stream` raises, and IntegrityError, with the
+    a stream without hazards gives the same bytes. Raises what `decode_stream` raises, and IntegrityError, with the
     instruction, for one that breaks a rule of the machine, for one that can never go on, for a hazard, and for tokens
     or weights that are left at the end.
     """

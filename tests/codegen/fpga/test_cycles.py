@@ -6,7 +6,8 @@ import pytest
 
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.program import FpgaProgram
-from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES, decode_stream
+from edgemtl.hw.encoding import decode_stream
+from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES
 from edgemtl.hw.sim.cycle import Frame, rate, simulate
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.rig import Law, engines, law

@@ -8,7 +8,7 @@ import pytest
 
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import BudgetError, ConfigError
-from edgemtl.hw.isa import decode_stream
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from tests.codegen.fpga.builder import Net

@@ -14,7 +14,8 @@ from edgemtl.codegen.fpga.program import FpgaProgram
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines
 from edgemtl.errors import BudgetError
-from edgemtl.hw.isa import LINE_BYTES, decode_stream
+from edgemtl.hw.encoding import decode_stream
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame, simulate
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, mixtures

@@ -15,7 +15,8 @@ from edgemtl.codegen.fpga.place import Placement, place
 from edgemtl.codegen.fpga.program import FpgaProgram
 from edgemtl.codegen.fpga.words import At, Buffer, Rows, Word
 from edgemtl.errors import BudgetError
-from edgemtl.hw.isa import REGIONS, decode_stream
+from edgemtl.hw.encoding import decode_stream
+from edgemtl.hw.isa import REGIONS
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
 from edgemtl.schedule import ALIGNMENT

@@ -12,7 +12,7 @@ from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.errors import IntegrityError
-from edgemtl.hw.isa import decode_stream, encode_stream
+from edgemtl.hw.encoding import decode_stream, encode_stream
 from edgemtl.hw.sim.functional import execute
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.rig import Law, get, law, small_spec, windows

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from edgemtl.hw import isa
+from edgemtl.hw import encoding, isa
 from edgemtl.hw.sim.cycle import Frame
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 
@@ -37,7 +37,7 @@ def word(name: str, waits: str = "", signals: str = "", **operands: int) -> isa.
 def make_frame(words, spec: AcceleratorSpec, ring: int = 0, routes=(), early=()) -> Frame:
     """A frame of those words, as they come out of the decoder; the ring as large as the engine's if not given."""
     lines = ring or spec.engine.weight_ring_bytes // isa.LINE_BYTES
-    stream = isa.decode_stream(isa.encode_stream(list(words), spec.engine, lines), spec.engine)
+    stream = encoding.decode_stream(encoding.encode_stream(list(words), spec.engine, lines), spec.engine)
     return Frame(stream, tuple(np.array(route, np.int32) for route in routes), tuple(early))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgemtl.hw.arith import pack_scale
-from edgemtl.hw.isa import BY_NAME, LINE_BYTES, REGIONS, UNITS, WINDOWS, Instruction, encode_stream
+from edgemtl.hw.encoding import encode_stream
+from edgemtl.hw.isa import BY_NAME, LINE_BYTES, REGIONS, UNITS, WINDOWS, Instruction
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.hw.spec import AcceleratorSpec, Buffer, Engine, read_spec
 

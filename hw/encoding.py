@@ -1,0 +1,193 @@
+"""Instructions and streams as bytes, and back; what cannot be encoded or decoded is refused with its place.
+
+Streams are read without trust: no word is taken for what it says before its code, its bits and the checksum are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from operator import index
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from edgemtl.errors import ConfigError, IntegrityError, UsageError
+from edgemtl.hw.isa import (
+    BY_CODE,
+    BY_NAME,
+    CODE_BITS,
+    LINE_BYTES,
+    MAGIC,
+    MASK_BITS,
+    REGIONS,
+    SEQUENCER,
+    UNITS,
+    VERSION,
+    WORD_BYTES,
+    Field,
+    Instruction,
+    Operation,
+)
+
+if TYPE_CHECKING:
+    from edgemtl.hw.spec import Engine
+
+
+def engine_digest(engine: Engine) -> int:
+    """64 bits that differ between engines a stream cannot be moved between: of every parameter but the clock."""
+    held = {key: value for key, value in asdict(engine).items() if key != "clock_mhz"}
+    return int.from_bytes(hashlib.sha256(json.dumps(held, sort_keys=True).encode()).digest()[:8], "little")
+
+
+def encode(instruction: Instruction) -> bytes:
+    """The word. Raises ConfigError for an operand out of its range, missing or unknown, and for an unknown name."""
+    operation = BY_NAME.get(instruction.name)
+    if operation is None:
+        raise ConfigError(f"an instruction must be one of {', '.join(BY_NAME)}, not {instruction.name!r}")
+    if instruction.operands.keys() != operation.places.keys():
+        wanted, given = ", ".join(operation.places), ", ".join(instruction.operands)
+        raise ConfigError(f"{operation.name} must have the operands {wanted or 'none'}, not {given or 'none'}")
+    word = operation.code
+    word |= _mask(instruction.waits, operation) << CODE_BITS
+    word |= _mask(instruction.signals, operation) << (CODE_BITS + MASK_BITS)
+    for name, (field, bit) in operation.places.items():
+        # NumPy's integers would wrap where they are shifted.
+        value = index(instruction.operands[name])
+        if not field.low <= value <= field.high:
+            raise ConfigError(f"{operation.name}.{name} must be in {field.low}..{field.high}, not {value}")
+        word |= (value & ((1 << field.bits) - 1)) << bit
+    return word.to_bytes(WORD_BYTES, "little")
+
+
+def _mask(units: frozenset[str], operation: Operation) -> int:
+    if units and operation.unit == SEQUENCER:
+        raise ConfigError(f"{operation.name} must neither wait nor signal: the sequencer takes it")
+    if unknown := sorted(units.difference(UNITS)):
+        raise ConfigError(f"{operation.name} must wait for and signal {', '.join(UNITS)}, not {', '.join(unknown)}")
+    return sum(1 << UNITS.index(unit) for unit in units)
+
+
+def decode(word: bytes, offset: int = 0) -> Instruction:
+    """The instruction of 32 bytes; ``offset`` is where they stand, for the message.
+
+    Raises IntegrityError for a code that is none, for bits that must be 0, and for a sequencer's word with masks.
+    """
+    if len(word) != WORD_BYTES:
+        raise IntegrityError(f"byte {offset}: an instruction must have {WORD_BYTES} bytes, not {len(word)}")
+    value = int.from_bytes(word, "little")
+    operation = BY_CODE.get(value & ((1 << CODE_BITS) - 1))
+    if operation is None:
+        raise IntegrityError(f"byte {offset}: code {value & 63} must be that of an instruction, and is none")
+    if value >> operation.bits:
+        raise IntegrityError(f"byte {offset}: bits from {operation.bits} on of {operation.name} must be 0, and are not")
+    waits = _units(value >> CODE_BITS)
+    signals = _units(value >> (CODE_BITS + MASK_BITS))
+    if operation.unit == SEQUENCER and (waits or signals):
+        raise IntegrityError(f"byte {offset}: {operation.name} must neither wait nor signal")
+    operands = {name: _extract(value, field, bit) for name, (field, bit) in operation.places.items()}
+    return Instruction(operation.name, MappingProxyType(operands), waits, signals)
+
+
+def _units(mask: int) -> frozenset[str]:
+    return frozenset(unit for bit, unit in enumerate(UNITS) if mask >> bit & 1)
+
+
+def _extract(word: int, field: Field, bit: int) -> int:
+    raw = word >> bit & ((1 << field.bits) - 1)
+    return raw - (1 << field.bits) if field.signed and raw > field.high else raw
+
+
+def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_lines: int) -> bytes:
+    """HEAD, ``instructions`` and END.
+
+    Raises what `encode` raises, and ConfigError for a ring of no lines or of more than the weight memory has.
+    """
+    most = _memory_lines(engine)
+    if not 1 <= ring_lines <= most:
+        raise ConfigError(f"HEAD.ring must be in 1..{most}, lines of the weight memory, not {ring_lines}")
+    body = b"".join(map(encode, (*instructions, Instruction("END", {}))))
+    head = {
+        "magic": MAGIC,
+        "version": VERSION,
+        "words": len(body) // WORD_BYTES + 1,
+        "crc": 0,
+        "ring": ring_lines,
+        "engine": engine_digest(engine),
+    }
+    return encode(Instruction("HEAD", head | {"crc": _checksum(head, body)})) + body
+
+
+def _memory_lines(engine: Engine) -> int:
+    """Lines of the weight memory, the most that a ring has."""
+    return engine.weight_ring_bytes // LINE_BYTES
+
+
+def _checksum(head: Mapping[str, int], body: bytes) -> int:
+    """CRC-32 of the stream; the operands of its HEAD count too, but for the CRC itself."""
+    return zlib.crc32(encode(Instruction("HEAD", {**head, "crc": 0})) + body)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A decoded stream: the lines its weight ring has, and the instructions between HEAD and END."""
+
+    ring_lines: int
+    instructions: tuple[Instruction, ...]
+
+
+def decode_stream(stream: bytes, engine: Engine) -> Stream:
+    """The stream that ``stream`` holds.
+
+    Raises IntegrityError for a stream that is not whole, holds an illegal word or has a ring that the weight memory
+    does not hold, with the byte, and UsageError for one made for another engine.
+    """
+    head = decode(stream[:WORD_BYTES])
+    if head.name != "HEAD":
+        raise IntegrityError(f"byte 0: a stream must begin with HEAD, not {head.name}")
+    words, rest = divmod(len(stream), WORD_BYTES)
+    if rest:
+        raise IntegrityError(f"byte {words * WORD_BYTES}: an instruction must have {WORD_BYTES} bytes, not {rest}")
+    crc = _checksum(head.operands, stream[WORD_BYTES:])
+    for name, value in {"magic": MAGIC, "version": VERSION, "words": words, "crc": crc}.items():
+        if head[name] != value:
+            raise IntegrityError(f"byte 0: {name} of the stream must be {value}, not {head[name]}; compile it again")
+    if head["engine"] != engine_digest(engine):
+        raise UsageError(
+            f"the stream must be for this engine, {engine_digest(engine):016x}, not {head['engine']:016x}; "
+            "compile it for this board"
+        )
+    most = _memory_lines(engine)
+    if not 1 <= head["ring"] <= most:
+        why = f"must be in 1..{most}, lines of the weight memory, not {head['ring']}"
+        raise IntegrityError(f"byte 0: ring of the stream {why}; compile it again")
+    offsets = range(WORD_BYTES, len(stream), WORD_BYTES)
+    body = [decode(stream[at : at + WORD_BYTES], at) for at in offsets]
+    if not body or body[-1].name != "END":
+        raise IntegrityError(f"byte {len(stream) - WORD_BYTES}: a stream must end with END")
+    for at, made in zip(offsets[:-1], body[:-1], strict=True):
+        if made.unit == SEQUENCER:
+            raise IntegrityError(f"byte {at}: {made.name} must stand at an end of the stream, not inside")
+    return Stream(head["ring"], tuple(body[:-1]))
+
+
+def disassemble(instruction: Instruction) -> str:
+    """One line: the name, every operand by name, then what it waits for and signals."""
+    operands = " ".join(_shown(instruction))
+    waits = "".join(f" <{unit}" for unit in UNITS if unit in instruction.waits)
+    signals = "".join(f" >{unit}" for unit in UNITS if unit in instruction.signals)
+    return f"{instruction.name:8}{operands}{waits}{signals}".rstrip()
+
+
+def _shown(instruction: Instruction) -> list[str]:
+    """Operands as people read them: an address with its memory's name."""
+    shown = []
+    for name, value in instruction.operands.items():
+        if name.endswith("_region"):
+            continue
+        region = instruction.operands.get(f"{name}_region")
+        named = f"{REGIONS[region]}:" if region is not None and region < len(REGIONS) else ""
+        shown.append(f"{name}={named}{value}")
+    return shown
