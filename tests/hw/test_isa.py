@@ -358,10 +358,8 @@ def test_heads_and_ends_in_wrong_places_are_refused(words, text):
 def test_a_stream_of_another_engine_is_refused():
     stream = encode_stream(any_stream(), ENGINE, 100)
     other = replace(ENGINE, softmax_lanes=32)
-    text = (
-        f"the stream must be for this engine, {encoding.engine_digest(other):016x}, not {encoding.engine_digest(ENGINE):016x}; "
-        "compile it for this board"
-    )
+    digests = f"{encoding.engine_digest(other):016x}, not {encoding.engine_digest(ENGINE):016x}"
+    text = f"the stream must be for this engine, {digests}; compile it for this board"
     with pytest.raises(UsageError, match=text):
         decode_stream(stream, other)
     assert decode_stream(stream, replace(ENGINE, clock_mhz=100)).ring_lines == 100
