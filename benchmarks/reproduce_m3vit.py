@@ -68,8 +68,8 @@ class Result:
     head_ms: float
     joules: tuple[float, float, float]
     on_chip_mib: float
-    expert_loads: int
     paper: tuple[float, float] | None
+    paper_mib: float | None
 
 
 Compiler = Callable[[Sequence[Step]], Simulated]
@@ -122,11 +122,8 @@ def results(paper: Published, folder: Path) -> Iterator[Result]:
             # The head is the same work whatever the encoder did before it.
             assert head_only is not None
             with_head = encoder.ms + head_only
-        loads = round(encoder.timing.traffic["weights"] / PAPER_EXPERT_BYTES)
-        memory = encoder.on_chip_bytes / 2**20
-        yield Result(
-            paper.name, way, encoder.spec.name, encoder.ms, with_head, encoder.joules, memory, loads, rows.get(key)
-        )
+        held, published = encoder.on_chip_bytes / 2**20, (rows.get(key), PAPER_MEMORY_MIB.get(key))
+        yield Result(paper.name, way, encoder.spec.name, encoder.ms, with_head, encoder.joules, held, *published)
 
 
 def identity(paper: Published) -> str:
@@ -140,7 +137,7 @@ def identity(paper: Published) -> str:
 
 def print_tables(found: Sequence[Result]) -> None:
     """Markdown, one table a data set, and the ratios."""
-    header = ("way", "board", "encoder ms", "with head ms", "encoder J", "on chip MiB", "paper ms / J")
+    header = ("way", "board", "encoder ms", "with head ms", "encoder J", "on chip MiB", "paper ms / J", "paper MiB")
     for paper in PAPER:
         rows = [row for row in found if row.data == paper.name]
         print(markdown(f"M3ViT-small, {paper.name}, simulated", header, [_cells(row) for row in rows]))
@@ -152,7 +149,8 @@ def _cells(row: Result) -> list[str]:
     low, typical, high = row.joules
     paper = "-" if row.paper is None else f"{row.paper[0]:.3f} / {row.paper[1]:.3f}"
     energy = f"{typical:.2g} ({low:.2g}..{high:.2g})"
-    return [row.way, row.board, f"{row.encoder_ms:.2f}", f"{row.head_ms:.2f}", energy, f"{row.on_chip_mib:.2f}", paper]
+    ours = [row.way, row.board, f"{row.encoder_ms:.2f}", f"{row.head_ms:.2f}", energy, f"{row.on_chip_mib:.2f}"]
+    return [*ours, paper, "-" if row.paper_mib is None else f"{row.paper_mib:.3f}"]
 
 
 def _ratios(rows: Sequence[Result]) -> str:
