@@ -120,7 +120,8 @@ def _notes(
     if any(segment.routing for task in program.tasks for segment in task.segments):
         yield _experts_note(early, images, options)
     for task in program.tasks:
-        yield f"{task.task}: {len(task.segments)} segments on the overlay of {spec.name}"
+        count = len(task.segments)
+        yield f"{task.task}: {count} segment{'s' if count != 1 else ''} on the overlay of {spec.name}"
         yield from (
             f"{task.task}: {step.origin[-1]}, {step.kind}, on {HOSTS['a53']}: {step.reason}" for step in task.left
         )

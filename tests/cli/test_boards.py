@@ -67,7 +67,7 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
     assert sum(result["on_chip"].values()) <= 900 * 1024
     notes = "\n".join(result["notes"])
     assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
-    assert "depth: 1 segments on the overlay of zcu104" in notes
+    assert "depth: 1 segment on the overlay of zcu104" in notes
     assert "depth/decoders.depth/Resize_2, DequantiseImageSpec, on cpu-a53: it works in float32" in notes
     with open_bundle("a.edgemtl") as opened:
         program = opened.manifest.program
