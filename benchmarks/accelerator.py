@@ -81,9 +81,8 @@ def frame_of(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices])
     return Frame(encoding.decode_stream(segment.stream, spec.engine), tuple(routes), segment.early)
 
 
-def simulated(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Simulated:
+def simulated(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices], frames: int = FRAMES) -> Simulated:
     """The segment in its steady state."""
-    frames = TOKEN_ORDER_FRAMES if segment.by_token else FRAMES
     return Simulated(segment, simulate([frame_of(segment, spec, routes)] * frames, spec)[1], spec)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.accelerator import Simulated, compile_one, markdown, popular, simulated
+from benchmarks.accelerator import FRAMES, TOKEN_ORDER_FRAMES, Simulated, compile_one, markdown, popular, simulated
 from benchmarks.m3vit_models import Built, Choices, build, encoder_steps
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines
@@ -94,7 +94,8 @@ def ways(
 
     def run(spec: AcceleratorSpec, order: ExpertOrder, early: int, used: Sequence[Choices]) -> Compiler:
         lists = popular(used, 16, early) if early else []
-        return lambda steps: simulated(compile_one(steps, spec, lists, order), spec, used)
+        frames = TOKEN_ORDER_FRAMES if order.by_token else FRAMES
+        return lambda steps: simulated(compile_one(steps, spec, lists, order), spec, used, frames)
 
     yield "dense ViT-S", "dense", dense, run(board, ExpertOrder(), 0, ()), True
     yield "experts in order", "reordered", built, run(board, ExpertOrder(), EARLY, routes), True

@@ -14,11 +14,8 @@ Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
 Method = Literal["minmax", "percentile", "entropy"]
 
-ExpertOrder = Literal["expert", "token"]
-OnChip = Literal["few", "all"]
-
-EXPERT_ORDERS: tuple[str, ...] = get_args(ExpertOrder)
-ON_CHIP: tuple[str, ...] = get_args(OnChip)
+EXPERT_ORDERS = ("expert", "token")
+ON_CHIP = ("few", "all")
 PATHWAYS: tuple[str, ...] = get_args(Pathway)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)

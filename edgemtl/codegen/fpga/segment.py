@@ -51,10 +51,8 @@ class Segment:
     windows: Mapping[str, int]
     placement: Placement
     ring_bytes: int
-    steps: tuple[Step, ...] = field(repr=False)
     early: tuple[tuple[int, ...], ...] = ()
     routing: tuple[tuple[int, int, int], ...] = ()
-    by_token: bool = False
 
     @property
     def on_chip(self) -> dict[str, int]:
@@ -98,10 +96,8 @@ def write_segment(
         windows=dict(site.sizes),
         placement=placement,
         ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
-        steps=tuple(step for group in groups for step in networks.steps_of(group)),
         early=tuple(early_of(site, group) for group in mixtures),
         routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in mixtures),
-        by_token=experts.by_token,
     )
 
 
