@@ -203,7 +203,7 @@ def test_facts_of_what_was_compiled():
     held = compiled.Segment(
         stream=b"", layers=(compiled.SegmentLayer("patch", ("Conv",), 98304),), layer=(0,) * len(WORDS), inputs=(),
         outputs=(), windows={}, placement=Placement({"x.1": 2}, plans, {"x.1": (0, 2)}, (buffer,)), ring_bytes=2**20,
-        steps=(), early=((0,),), routing=((40, 1, 8),),
+        early=((0,),), routing=((40, 1, 8),),
     )  # fmt: skip
     facts = facts_of_compiled(held, frame.stream, ROUTES, SPEC.engine)
     assert facts.buffers == (BufferFacts("x.1", "hidden", 64, 256, 0, 2),)
