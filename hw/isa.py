@@ -107,6 +107,20 @@ _FINISH: Final = (
 _MUL: Final = Field("mul", 17, "multiplier")
 _SHIFT: Final = Field("shift", 6, "shift")
 
+
+def _copied(place: str) -> tuple[Field, ...]:
+    """What LOAD and STORE say alike: rows in memory, and on chip at ``place``."""
+    return (
+        Field("window", 2, "part of the memory"),
+        Field("address", 32, "first line in it"),
+        Field("step", 20, "lines from one row to the next in memory"),
+        *_place(place, "the rows"),
+        _stride("stride", "row"),
+        _ROWS,
+        Field("size", 14, "granules of a row"),
+    )
+
+
 HEAD: Final = Operation(
     "HEAD",
     1,
@@ -144,30 +158,14 @@ OPERATIONS: Final = (
         4,
         "data",
         "copies rows from memory",
-        (
-            Field("window", 2, "part of the memory"),
-            Field("address", 32, "first line in it"),
-            Field("step", 20, "lines from one row to the next in memory"),
-            *_place("dst", "the rows"),
-            _stride("stride", "row"),
-            _ROWS,
-            Field("size", 14, "granules of a row"),
-        ),
+        _copied("dst"),
     ),
     Operation(
         "STORE",
         5,
         "data",
         "copies rows to memory",
-        (
-            Field("window", 2, "part of the memory"),
-            Field("address", 32, "first line in it"),
-            Field("step", 20, "lines from one row to the next in memory"),
-            *_place("src", "the rows"),
-            _stride("stride", "row"),
-            _ROWS,
-            Field("size", 14, "granules of a row"),
-        ),
+        _copied("src"),
     ),
     Operation(
         "LINEAR",
