@@ -4,7 +4,7 @@ from edgemtl.lowering.match import Matcher
 from edgemtl.lowering.patterns.attention import match_attention
 from edgemtl.lowering.patterns.conv import match_conv
 from edgemtl.lowering.patterns.embed import match_patch_embed
-from edgemtl.lowering.patterns.fallback import leftover
+from edgemtl.lowering.patterns.generic import leftover
 from edgemtl.lowering.patterns.linear import match_linear
 from edgemtl.lowering.patterns.moe import match_moe
 from edgemtl.lowering.patterns.norm import match_layer_norm

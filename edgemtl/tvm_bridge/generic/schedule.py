@@ -1,4 +1,4 @@
-"""TVM's own functions as kernels: scheduled for a CPU, their memory made operands, taking pointers."""
+"""Expressions of TVM as kernels: scheduled for a CPU, their intermediates made workspaces, taking pointers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def to_kernel(name: str, function: tirx.PrimFunc, roles: Sequence[Role]) -> Kern
     code = [s for s in statements if not isinstance(s, tirx.AllocBuffer)]
     body = _over_pointers([*lowered.params, *scratch], operands, code)
     digest = hashlib.sha256(body.script().encode()).hexdigest()[:8]
-    return Kernel(f"relax_{name}_{digest}", tuple(operands), body)
+    return Kernel(f"generic_{name}_{digest}", tuple(operands), body)
 
 
 def _operand(index: int, buffer: tirx.Buffer, role: Role) -> Operand:

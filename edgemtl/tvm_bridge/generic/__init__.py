@@ -1,0 +1,6 @@
+"""Operators without a tuned kernel: each defined once, as ONNX defines it, and made a kernel of the form all others have."""
+
+from edgemtl.tvm_bridge.generic.call import Array, Call, TensorType
+from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
+
+__all__ = ["Array", "Call", "GenericKernel", "TensorType", "lower_call"]
