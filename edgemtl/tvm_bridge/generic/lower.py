@@ -72,12 +72,12 @@ def _loops(call: Call, loops: Loops) -> GenericKernel:
     computed, weights, arrays = _operands(call)
     given = [(tensor, "input") for tensor in computed] + [(tensor, "weight") for tensor in weights]
     operands = [
-        Operand(f"{role}{i}", tuple(int(n) for n in tensor.shape) or (1,), str(tensor.dtype), role)  # type: ignore[arg-type]
+        Operand(f"{role}{i}", (math.prod(int(n) for n in tensor.shape),), str(tensor.dtype), role)  # type: ignore[arg-type]
         for i, (tensor, role) in enumerate(given)
     ]
     kinds = [("output", kind) for kind in call.outputs] + [("workspace", kind) for kind in loops.workspaces]
     operands += [
-        Operand(f"{role}{i}", kind.shape or (1,), kind.dtype, role)  # type: ignore[arg-type]
+        Operand(f"{role}{i}", (kind.size,), kind.dtype, role)  # type: ignore[arg-type]
         for i, (role, kind) in enumerate(kinds, len(operands))
     ]
     kernel = define("kernel", operands, loops.body)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import elementwise
+from edgemtl.tvm_bridge.generic import elementwise, indexing, products, reduction, sequential
 from edgemtl.tvm_bridge.generic.call import Definition
 
-OPERATORS: dict[str, Definition] = {**elementwise.OPERATORS}
+OPERATORS: dict[str, Definition] = {
+    **elementwise.OPERATORS,
+    **indexing.OPERATORS,
+    **products.OPERATORS,
+    **reduction.OPERATORS,
+    **sequential.OPERATORS,
+}
