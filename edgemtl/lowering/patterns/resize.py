@@ -12,6 +12,7 @@ from edgemtl.lowering.graph import array_of, attribute, dtype_of, input_at, is_o
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.tvm_bridge.specs_conv import ResizeSpec
 
+
 @dataclass(frozen=True)
 class Bilinear:
     """A bilinear Resize of an image [1, C, H, W]: what it reads, and output / input size."""

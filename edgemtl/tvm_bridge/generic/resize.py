@@ -83,6 +83,8 @@ def _check(call: Call, sampling: Sampling, axes: dict[int, Axis]) -> None:
     """Refuses forms that onnxruntime copies where ONNX defines another result, and weights on integers."""
     if any(axis.scale == 1 and axis.roi != (0, 1) for axis in axes.values()):
         raise Refused("a region of interest of Resize must not have the size of the result; crop with Slice")
+    for axis in axes.values():
+        _check_size(axis, has_scales=call.has(SCALES) and call.type_of(SCALES).size > 0)
     still = [axis for axis in axes.values() if axis.input_size == axis.output_size and axis.scale != 1]
     if still and (sampling.antialias or call.type_of(0).shape == call.outputs[0].shape):
         form = f"Resize by {still[0].scale:g} must change the size {still[0].input_size}"
@@ -91,6 +93,14 @@ def _check(call: Call, sampling: Sampling, axes: dict[int, Axis]) -> None:
         raise Refused(f"Resize in mode {sampling.mode} must be of float32, not {call.type_of(0).dtype}")
     if 0 in call.type_of(0).shape or 0 in call.outputs[0].shape:
         raise Refused("Resize must have at least one element before and after")
+
+
+def _check_size(axis: Axis, has_scales: bool) -> None:
+    """Refuses a scale whose output size depends on how the product is rounded, in float32 or in float64."""
+    rounded = int(np.float32(axis.scale) * np.float32(axis.input_size))
+    if has_scales and rounded != axis.output_size:
+        form = f"Resize of {axis.input_size} by {axis.scale:g} may give {axis.output_size} or {rounded}"
+        raise Refused(f"{form}; give sizes instead of scales")
 
 
 def _gathered(call: Call, x: Tensor, axis: int, read: Taps) -> Tensor:
