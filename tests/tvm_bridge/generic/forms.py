@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
+from edgemtl.tvm_bridge.generic import Call, TensorType
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.harness import Machine
 
@@ -119,3 +120,18 @@ def compare(forms: Sequence[Form], images: Sequence[np.ndarray], opset: int = 20
             np.testing.assert_allclose(
                 result.reshape(expected.shape), expected, **bounds, equal_nan=True, err_msg=str(form)
             )
+
+
+def call_of(
+    op: str,
+    attributes: Mapping[str, Any],
+    shape: Sequence[int],
+    constants: Mapping[int, np.ndarray],
+    *outputs: Sequence[int],
+    opset: int = 20,
+) -> Call:
+    """A call of an operator on a float32 tensor and constants by operand, for forms that onnxruntime cannot run."""
+    known = {i: TensorType(a.shape, a.dtype.name) for i, a in constants.items()}
+    inputs = [TensorType(tuple(shape), "float32"), *(known.get(i) for i in range(1, max(known, default=0) + 1))]
+    results = tuple(TensorType(tuple(output), "float32") for output in outputs)
+    return Call(op, opset, dict(attributes), tuple(inputs), dict(constants), results)
