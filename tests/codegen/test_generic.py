@@ -133,7 +133,7 @@ REFUSALS = {
     'y = Conv<auto_pad = "SAME_UPPER">(image, w)': "Conv must have two dimensions and explicit pads, not 2",
     'y = Resize<mode = "nearest">(image, , scales)': "Resize must be linear with half_pixel coordinates, not nearest",
     'y = Resize<mode = "linear">(image, , bent)': "Resize scales must be output size / input size",
-    'y = Resize<mode = "linear">(image, , deep)': "Resize must change height and width of [1, C, H, W], not",
+    'y = Resize<mode = "linear">(image, , deep)': "Resize must change height and width of float32 [1, C, H, W], not",
 }
 
 

@@ -8,11 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import array_of, attribute, input_at, is_op, shape_of
+from edgemtl.lowering.graph import array_of, attribute, dtype_of, input_at, is_op, shape_of
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.tvm_bridge.specs_conv import ResizeSpec
-
-_HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")  # they differ for an output of one pixel alone
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,33 @@ def bilinear(node: ir.Node | None) -> Bilinear | Refusal | None:
     if node is None or not is_op(node, "Resize") or node.inputs[0] is None:
         return None
     before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    if len(before) != 4 or before[:2] != after[:2]:
-        return Refusal(f"Resize must change height and width of [1, C, H, W], not {before} to {after}", "")
+    if len(before) != 4 or before[0] != 1 or before[:2] != after[:2] or dtype_of(node.inputs[0]) != "float32":
+        return Refusal(f"Resize must change height and width of float32 [1, C, H, W], not {before} to {after}", "")
     kind = attribute(node, "mode", "nearest"), attribute(node, "coordinate_transformation_mode", "half_pixel")
-    if kind[0] != "linear" or kind[1] not in _HALF_PIXEL or attribute(node, "antialias", 0):
+    if kind[0] != "linear" or not _is_half_pixel(kind[1], after):
         return Refusal(
             f"Resize must be linear with half_pixel coordinates, not {kind[0]} with {kind[1]}",
             "export with mode='bilinear', align_corners=False",
         )
-    ratio = after[2] / before[2], after[3] / before[3]
-    scales = array_of(input_at(node, 2))
-    if scales is not None and scales.size and not np.allclose(scales[2:], ratio, rtol=1e-6):
+    if attribute(node, "antialias", 0):
+        return Refusal("Resize must be without antialias", "export with antialias=False")
+    if not _scales_are_ratios(node, before, after):
         return Refusal("Resize scales must be output size / input size", "give sizes instead of scales")
-    return Bilinear(node, node.inputs[0], ratio)
+    return Bilinear(node, node.inputs[0], (after[2] / before[2], after[3] / before[3]))
+
+
+def _is_half_pixel(coordinates: str, after: tuple[int, ...]) -> bool:
+    """Whether the coordinates are those of half_pixel; pytorch's differ for an output of one pixel."""
+    return coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and 1 not in after[2:])
+
+
+def _scales_are_ratios(node: ir.Node, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether every axis is scaled by its sizes: not by a scale that leaves a fraction, nor by that of another axis."""
+    scales = input_at(node, 2)
+    if scales is None or shape_of(scales) == (0,):
+        return attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch"
+    given, axes = array_of(scales), attribute(node, "axes", (0, 1, 2, 3))
+    return given is not None and np.allclose(given, [after[a] / before[a] for a in axes], rtol=1e-6, atol=0)
 
 
 def match_resize(node: ir.Node) -> Group | Refusal | None:
