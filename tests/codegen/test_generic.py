@@ -80,7 +80,12 @@ def test_integers_change_their_layout_in_words() -> None:
 def test_booleans_change_their_layout_in_bytes() -> None:
     body = "a = Greater(image, h) \n b = Transpose(a) \n c = Not(b) \n y = Cast<to = 1>(c)"
     program = compare(task_of(f"g ({IMAGE}) => (y) {{{body}}}", h=np.float32(0)))
-    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].layers] == ["generic", "qcopy1", "generic", "generic"]
+    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].layers] == [
+        "generic",
+        "qcopy1",
+        "generic",
+        "generic",
+    ]
 
 
 def test_an_output_that_is_no_float_is_refused() -> None:
@@ -111,7 +116,10 @@ def unknown() -> TaskModel:
 
 
 def test_an_operator_nobody_knows_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"^warp: operator Warp of domain custom is unknown; export the model with standard operators$") as caught:
+    with pytest.raises(
+        UnsupportedError,
+        match=r"^warp: operator Warp of domain custom is unknown; export the model with standard operators$",
+    ) as caught:
         compile_cpu((unknown(),), TARGET, memory_budget=None)
     assert caught.value.node == "warp"
 

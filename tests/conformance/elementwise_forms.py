@@ -122,4 +122,5 @@ def _integers() -> Iterator[Form]:
     for opset in opsets_of("Cast"):
         for source in kinds:
             for target, code in kinds.items():
-                yield Form("Cast", opset, (Computed(SHAPE, source, scale=3.0),), {"to": code}, label=f"{source} to {target}")
+                x = Computed(SHAPE, source, scale=3.0)
+                yield Form("Cast", opset, (x,), {"to": code}, label=f"{source} to {target}")

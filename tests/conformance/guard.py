@@ -1,4 +1,4 @@
-"""A program run in memory that ends at pages nobody may touch: whatever reads or writes beyond a space dies of a signal."""
+"""A program run in memory that ends at forbidden pages: whatever touches more than its space dies of a signal."""
 
 from __future__ import annotations
 

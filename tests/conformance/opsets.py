@@ -11,7 +11,8 @@ OLDEST, NEWEST = 9, onnx.defs.onnx_opset_version()
 
 def opsets_of(op: str) -> Iterator[int]:
     """One opset for each version of an operator from 9 to the newest, the newest last."""
-    versions = sorted(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op and s.domain == "")
+    schemas = onnx.defs.get_all_schemas_with_history()
+    versions = sorted(s.since_version for s in schemas if s.name == op and s.domain == "")
     starts = [v for v in versions if v <= OLDEST][-1:] + [v for v in versions if v > OLDEST]
     chosen = {max(OLDEST, v) for v in starts}
     if not onnx.defs.get_schema(op).deprecated:

@@ -46,7 +46,9 @@ def forms() -> Iterator[Form]:
     yield Form("ReduceSum", 20, (Computed((3, 4), "int64"), np.array([1], np.int64)))
     yield Form("ReduceMean", 20, (Computed((3, 4), "int32"), np.array([1], np.int64)))
     yield Form("ReduceMax", 20, (Computed((1, 1, 512, 512)),), {"keepdims": 0}, label="large, to a scalar")
-    yield Form("ReduceSum", 20, (Computed((1, 1, 512, 512)),), {"keepdims": 0}, label="large, to a scalar")
+    # onnxruntime adds up in float32 and is the one that is off.
+    large = Computed((1, 1, 512, 512))
+    yield Form("ReduceSum", 20, (large,), {"keepdims": 0}, label="large, to a scalar", tolerance=1e-5)
     yield Form("ReduceMean", 20, (Computed((1, 64, 32, 32)), np.array([2, 3], np.int64)), label="global mean")
     yield from _along_an_axis()
 

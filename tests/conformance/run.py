@@ -22,7 +22,7 @@ SEEDS = (1, 2)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a form: "equal", "wrong", "refused" or "none" (there is no oracle); error relative to the largest."""
+    """What became of a form: "equal", "wrong", "refused" or "none" (no oracle); error relative to the largest value."""
 
     form: Form
     verdict: str

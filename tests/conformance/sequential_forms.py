@@ -41,7 +41,8 @@ def _top_k() -> Iterator[Form]:
             for output in (0, 1):
                 operands = (Computed(SHAPE, "int64", bound=3), np.array([3]))
                 attributes = {"axis": 3, "largest": 0}
-                yield Form("TopK", opset, operands, attributes, outputs=2, output=output, label=f"smallest, ties, {output}")
+                label = f"smallest, ties, {output}"
+                yield Form("TopK", opset, operands, attributes, outputs=2, output=output, label=label)
 
 
 def _reductions(opset: int) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Writes docs/operators.md: every generic operator, what was tried of it and how it came out.
 
-    python -m tests.conformance.table
+python -m tests.conformance.table
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ REASONS = (
 )
 HEAD = """# Operators
 
-The patterns of the compiler take linear layers, convolutions, attention, mixtures of experts, normalisations and bilinear
-enlargements into tuned kernels. Every other node runs in a *generic* kernel: correct, not tuned. `edgemtl check MODEL`
-says which node is which.
+Linear layers, convolutions, attention, mixtures of experts, LayerNorm and bilinear upsampling run in tuned kernels.
+Every other node runs in a *generic* kernel: correct, not tuned. `edgemtl check MODEL` says which node is which.
 
-Each generic operator is defined once, in `edgemtl/tvm_bridge/generic/`, by the rules of the newest opset; older models
-are converted first. The table is made by `make conformance`: each form is a model of one node, which is compiled, run on
-two images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own
-reference where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output. A form
-is refused where its answer would not be the oracle's; nothing is approximated.
+Each generic operator is defined once, in `edgemtl/tvm_bridge/generic/`, by the rules of opset 20 and newer; older
+models are converted first. `make conformance` makes this table. Each form is a model of one node: it is compiled, run on two
+images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own reference
+where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output.
 
 | operator | opsets tried | forms | equal | refused | no oracle | largest error |
 |---|---|---|---|---|---|---|
@@ -42,8 +40,8 @@ is refused where its answer would not be the oracle's; nothing is approximated.
 TAIL = """
 ## Refused
 
-An attribute that a definition does not know is refused by name, and so is a result whose shape or type is not the one ONNX
-infers. These operators have no definition: {undefined}.
+An attribute that a definition does not know is refused by name, and so is a result whose shape or type is not the one
+ONNX infers. These operators have no definition: {undefined}.
 """
 
 

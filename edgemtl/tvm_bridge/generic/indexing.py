@@ -1,4 +1,7 @@
-"""Operators that move elements and compute none: gathers, slices, tiles. Indices out of range are clamped, never followed."""
+"""Operators that move elements and compute none: gathers, slices, tiles.
+
+Indices out of range are clamped: no input reads out of bounds.
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from tvm import te
 from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.generic.call import Array, Call, Loops, Refused, Tensor, TensorType
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
-from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import define
 from edgemtl.tvm_bridge.generic.schedule import to_kernel
+from edgemtl.tvm_bridge.kernel import Kernel, Operand, Role
+from edgemtl.tvm_bridge.kernels.emit import define
 
 HINT = "replace the operator in the model, or open an issue with its definition"
 
@@ -60,7 +60,7 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
         known = [*computed, *weights, *copied]
         copied.append(_copy(result) if any(result.same_as(other) for other in known) else result)
     function = te.create_prim_func([*computed, *weights, *copied])
-    roles = ["input"] * len(computed) + ["weight"] * len(weights) + ["output"] * len(results)
+    roles: list[Role] = [*("input" for _ in computed), *("weight" for _ in weights), *("output" for _ in results)]
     return GenericKernel(to_kernel(call.op, function, roles), _computed(call), arrays)
 
 

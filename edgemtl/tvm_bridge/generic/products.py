@@ -52,8 +52,9 @@ def gemm(call: Call) -> Tensor:
     c, shape = call.tensor(2), call.type_of(2).shape
     return te.compute(
         output.shape,
-        lambda i, j: product(i, j) * _scalar(alpha, output.dtype)
-        + c(*_batch((i, j), shape)) * _scalar(beta, output.dtype),
+        lambda i, j: (
+            product(i, j) * _scalar(alpha, output.dtype) + c(*_batch((i, j), shape)) * _scalar(beta, output.dtype)
+        ),
         name="gemm",
     )
 

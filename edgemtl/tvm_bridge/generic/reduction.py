@@ -1,4 +1,7 @@
-"""Reductions over axes, softmax and arg max. Sums of floats are added up in float64, so that long ones keep their digits."""
+"""Reductions over axes, softmax and arg max.
+
+Sums of floats are added up in float64, so that long ones keep their digits.
+"""
 
 from __future__ import annotations
 
