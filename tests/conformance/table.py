@@ -30,9 +30,9 @@ Linear layers, convolutions, attention, mixtures of experts, LayerNorm and bilin
 Every other node runs in a *generic* kernel: correct, not tuned. `edgemtl check MODEL` says which node is which.
 
 Each generic operator is defined once, in `edgemtl/tvm_bridge/generic/`, by the rules of opset 20 and newer; older
-models are converted first. `make conformance` makes this table. Each form is a model of one node: it is compiled, run on two
-images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own reference
-where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output.
+models are converted first. `make conformance` makes this table. Each form is a model of one node: it is compiled, run
+on two images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own
+reference where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output.
 
 | operator | opsets tried | forms | equal | refused | no oracle | largest error |
 |---|---|---|---|---|---|---|

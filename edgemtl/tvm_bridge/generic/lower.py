@@ -60,7 +60,8 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
         known = [*computed, *weights, *copied]
         copied.append(_copy(result) if any(result.same_as(other) for other in known) else result)
     function = te.create_prim_func([*computed, *weights, *copied])
-    roles: list[Role] = [*("input" for _ in computed), *("weight" for _ in weights), *("output" for _ in results)]
+    parts: list[tuple[Role, list[Tensor]]] = [("input", computed), ("weight", weights), ("output", results)]
+    roles = [role for role, tensors in parts for _ in tensors]
     return GenericKernel(to_kernel(call.op, function, roles), _computed(call), arrays)
 
 
