@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import elementwise, pad, resize
+from edgemtl.tvm_bridge.generic import elementwise, pad, pool, resize
 from edgemtl.tvm_bridge.generic.call import Definition
 
-OPERATORS: dict[str, Definition] = {**elementwise.OPERATORS, **pad.OPERATORS, **resize.OPERATORS}
+OPERATORS: dict[str, Definition] = {**elementwise.OPERATORS, **pad.OPERATORS, **pool.OPERATORS, **resize.OPERATORS}

@@ -29,7 +29,7 @@ class Form:
     """One node: its operands by name ("x" is the computed one, others constants), its attributes.
 
     shape: what "x" is cropped or reshaped to; None: the image as it is. outputs: how many the node has, and which one
-    is compared.
+    is compared. before: a node whose outputs "0", "1", .. are operands too.
     """
 
     op: str
@@ -40,6 +40,7 @@ class Form:
     outputs: int = 1
     compared: int = 0
     integer_result: bool = False
+    before: Form | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +80,11 @@ def _nodes(i: int, form: Form) -> tuple[list[onnx.NodeProto], dict[str, np.ndarr
             helper.make_node("Slice", [f"row_{i}", f"zero_{i}", f"end_{i}"], [f"cut_{i}"]),
             helper.make_node("Reshape", [f"cut_{i}", f"shape_{i}"], [source]),
         ]
+    if form.before is not None:
+        results = [f"before{i}_{k}" for k in range(form.before.outputs)]
+        nodes.append(helper.make_node(form.before.op, [source], results, **form.before.attributes))
     known = {"x": source, "": ""} | {name: f"{name}_{i}" for name in form.constants}
+    known |= {str(k): f"before{i}_{k}" for k in range(form.before.outputs if form.before else 0)}
     results = [f"r{i}_{k}" if k != form.compared else f"y{i}" for k in range(form.outputs)]
     if form.integer_result:
         results[form.compared] = f"integers_{i}"
