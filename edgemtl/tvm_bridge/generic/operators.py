@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import elementwise, pad, pool, resize
+from edgemtl.tvm_bridge.generic import blocks, convolution, elementwise, pad, pool, resize, transposed
 from edgemtl.tvm_bridge.generic.call import Definition
 
-OPERATORS: dict[str, Definition] = {**elementwise.OPERATORS, **pad.OPERATORS, **pool.OPERATORS, **resize.OPERATORS}
+OPERATORS: dict[str, Definition] = {
+    **blocks.OPERATORS,
+    **convolution.OPERATORS,
+    **elementwise.OPERATORS,
+    **pad.OPERATORS,
+    **pool.OPERATORS,
+    **resize.OPERATORS,
+    **transposed.OPERATORS,
+}

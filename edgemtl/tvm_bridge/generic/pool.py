@@ -29,11 +29,19 @@ largest = te.comm_reducer(m.maximum, lowest, name="largest")
 smallest_index = te.comm_reducer(lambda a, b: tirx.min(a, b), tirx.max_value, name="smallest_index")
 
 
+def _windows(call: Call) -> Windows:
+    """The windows of a pooling; with ceil_mode ONNX's shapes may have one that onnxruntime does not have."""
+    window, _ = windows(call, call.attribute("kernel_shape", ())), call.attribute("ceil_mode", 0)
+    each = zip(window.outputs, window.strides, window.sizes, window.before, strict=True)
+    if any((n - 1) * stride >= size + before for n, stride, size, before in each):
+        raise Refused(f"the last window of {call.op} must not start in the padding; export with opset 22")
+    return window
+
+
 def max_pool(call: Call) -> Tensor | list[Tensor]:
     """The largest of each window, and where asked for its index in the flat tensor."""
-    call.attribute("ceil_mode", 0)
     is_column_major = bool(call.attribute("storage_order", 0))
-    window, x = windows(call, call.attribute("kernel_shape", ())), call.tensor(0)
+    window, x = _windows(call), call.tensor(0)
     whole, k = padded(x, window, lowest(str(x.dtype))), taps(window.kernel)
     found = te.compute(
         call.outputs[0].shape,
@@ -88,9 +96,8 @@ def _unflat(flat: Expr, sizes: tuple[int, ...]) -> list[Expr]:
 
 def average_pool(call: Call) -> Tensor:
     """The sum of each window over how many elements it has; with count_include_pad those in the padding count too."""
-    call.attribute("ceil_mode", 0)
     counts_padding = bool(call.attribute("count_include_pad", 0))
-    window = windows(call, call.attribute("kernel_shape", ()))
+    window = _windows(call)
     counts = [call.table(_counts(window, axis, counts_padding)) for axis in range(len(window.kernel))]
     total = _sums(call, window, lambda x: x)
 
@@ -122,9 +129,8 @@ def _sums(call: Call, window: Windows, function: Callable[[Expr], Expr]) -> Tens
 
 def lp_pool(call: Call) -> Tensor:
     """The p-norm of each window."""
-    call.attribute("ceil_mode", 0)
     power, root = _norm(call.attribute("p", 2))
-    total = _sums(call, windows(call, call.attribute("kernel_shape", ())), power)
+    total = _sums(call, _windows(call), power)
     return te.compute(total.shape, lambda *i: root(total(*i)), name="norm")
 
 

@@ -121,7 +121,7 @@ def test_maxima_go_back_to_where_they_were(shape: tuple[int, ...] | None) -> Non
     """MaxPool with indices, then MaxUnpool; with output_shape the indices are of that shape, as in onnxruntime."""
     constants = {} if shape is None else {"shape": np.array(shape)}
     pooling = Form("MaxPool", UNPOOL, outputs=2)
-    compare([Form("MaxUnpool", UNPOOL, constants, ("0", "1", *constants), before=pooling)], images(), rtol=0, atol=0)
+    compare([Form("MaxUnpool", UNPOOL, constants, ("0", "1", *constants), before=(pooling,))], images(), rtol=0, atol=0)
 
 
 def test_one_axis_that_rounds_up_and_one_that_rounds_down_and_padding_that_counts_are_refused() -> None:
