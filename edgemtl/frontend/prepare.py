@@ -12,6 +12,7 @@ from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
+from edgemtl.frontend.pooling import drop_late_windows
 from edgemtl.frontend.task_input import specialise_tasks
 
 STANDARD = ("", "ai.onnx")
@@ -33,7 +34,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
         _check_known(body, functions, _opset(proto))
     onnx.checker.check_model(proto)
     proto = convert(_inline(proto), _opset(proto), notes)
-    proto = specialise_tasks(proto, notes)
+    proto = drop_late_windows(specialise_tasks(proto, notes), _opset(proto))
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
     name_nodes(model.graph)

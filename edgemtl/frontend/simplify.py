@@ -21,6 +21,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
+from edgemtl.frontend.pooling import set_unpooled_shapes
 from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
 
 MAX_GROWTH = 1 << 26
@@ -49,6 +50,7 @@ def simplify(model: ir.Model) -> None:
 
 def infer_shapes(model: ir.Model) -> None:
     """Fill in the types and shapes ONNX can infer."""
+    set_unpooled_shapes(model.graph)
     ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
 
 

@@ -97,8 +97,10 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
     weight = array_of(held)
     if source is None or held is None or weight is None or (bias is not None and array_of(bias) is None):
         return Refusal("Conv weights must be constants, not computed", "freeze the weights before exporting")
-    if weight.ndim != 4 or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
-        reason = f"Conv must have two dimensions and explicit pads, not {weight.ndim - 2} and auto_pad"
+    auto_pad, batch = attribute(node, "auto_pad", "NOTSET"), shape_of(source)[0]
+    if weight.ndim != 4 or auto_pad != "NOTSET" or batch != 1:
+        form = f"not {weight.ndim - 2}, auto_pad {auto_pad} and {batch}"
+        reason = f"Conv must have two dimensions, explicit pads and one image, {form}"
         return Refusal(reason, "export with explicit padding")
     shift = array_of(bias)
     width = weight.shape[0]

@@ -99,10 +99,12 @@ def _is_patching(conv: ir.Node) -> bool:
     """
     if not is_op(conv, "Conv") or conv.inputs[0] is None or not conv.inputs[0].is_graph_input():
         return False
-    weight = array_of(conv.inputs[1])
-    if weight is None or weight.ndim != 4:
+    weight, bias = array_of(conv.inputs[1]), input_at(conv, 2)
+    if weight is None or weight.ndim != 4 or (bias is not None and array_of(bias) is None):
         return False
     plain = attribute(conv, "group", 1) == 1 and not any(attribute(conv, "pads", (0, 0, 0, 0)))
+    plain = plain and attribute(conv, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    plain = plain and set(attribute(conv, "dilations", (1, 1))) == {1} and shape_of(conv.inputs[0])[0] == 1
     return (
         plain and tuple(attribute(conv, "strides", (1, 1))) == weight.shape[2:] and weight.shape[2] == weight.shape[3]
     )

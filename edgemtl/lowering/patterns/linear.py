@@ -140,13 +140,14 @@ def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> L
 
 
 def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
-    """A 1x1 convolution of stride 1: a linear layer over the pixels."""
+    """A 1x1 convolution of stride 1 over one image: a linear layer over the pixels."""
     weight, x = node.inputs[1], node.inputs[0]
     array = array_of(weight)
     if x is None or weight is None or array is None or array.shape[2:] != (1, 1) or len(array.shape) != 4:
         return None
     stays = set(attribute(node, "strides", (1, 1))) == {1} and not any(attribute(node, "pads", (0, 0, 0, 0)))
-    if not stays or attribute(node, "group", 1) != 1:
+    is_known = input_at(node, 2) is None or array_of(input_at(node, 2)) is not None
+    if not stays or not is_known or attribute(node, "group", 1) != 1 or shape_of(x)[0] != 1:
         return None
     return _linear(x, weight, array[:, :, 0, 0].T, input_at(node, 2), (*outer, node), pixels=True)
 

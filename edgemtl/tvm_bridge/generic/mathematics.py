@@ -34,6 +34,11 @@ def like(kind: TensorType, value: float) -> Expr:
     return tirx.const(int(value) if kind.dtype.startswith("int") else value, kind.dtype)
 
 
+def double(x: Expr) -> Expr:
+    """x in float64, for sums of many."""
+    return x.astype("float64")
+
+
 def libm(name: str) -> Callable[[Expr], Expr]:
     """A function of libm by its C name."""
     return lambda x: tirx.call_pure_extern("float32", name, x)

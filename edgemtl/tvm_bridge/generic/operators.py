@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import elementwise, indexing, pad, products, reduction, resize, sequential
+from edgemtl.tvm_bridge.generic import (
+    blocks,
+    convolution,
+    elementwise,
+    indexing,
+    pad,
+    pool,
+    products,
+    reduction,
+    resize,
+    sequential,
+    transposed,
+)
 from edgemtl.tvm_bridge.generic.call import Definition
 
 OPERATORS: dict[str, Definition] = {
+    **blocks.OPERATORS,
+    **convolution.OPERATORS,
     **elementwise.OPERATORS,
     **indexing.OPERATORS,
     **pad.OPERATORS,
+    **pool.OPERATORS,
     **products.OPERATORS,
     **reduction.OPERATORS,
     **resize.OPERATORS,
     **sequential.OPERATORS,
+    **transposed.OPERATORS,
 }

@@ -29,7 +29,7 @@ class Form:
     """One node: its operands by name ("x" is the computed one, others constants), its attributes.
 
     shape: what "x" is cropped or reshaped to; None: the image as it is. outputs: how many the node has, and which one
-    is compared.
+    is compared. before: nodes in a chain from "x", whose outputs "0", "1", .. are operands too.
     """
 
     op: str
@@ -40,6 +40,7 @@ class Form:
     outputs: int = 1
     compared: int = 0
     integer_result: bool = False
+    before: tuple[Form, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,19 +68,19 @@ def model_of(forms: Sequence[Form], image: tuple[int, ...], opset: int = 20) -> 
     return model
 
 
-def _nodes(i: int, form: Form) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
-    constants = {f"{name}_{i}": array for name, array in form.constants.items()}
-    nodes, source = [], "scaled"
-    if form.shape is not None:
-        source = f"x_{i}"
-        constants |= {f"flat_{i}": np.array([-1]), f"shape_{i}": np.array(form.shape)}
-        constants |= {f"zero_{i}": np.array([0]), f"end_{i}": np.array([int(np.prod(form.shape))])}
-        nodes += [
-            helper.make_node("Reshape", ["scaled", f"flat_{i}"], [f"row_{i}"]),
-            helper.make_node("Slice", [f"row_{i}", f"zero_{i}", f"end_{i}"], [f"cut_{i}"]),
-            helper.make_node("Reshape", [f"cut_{i}", f"shape_{i}"], [source]),
-        ]
+Nodes = tuple[list[onnx.NodeProto], dict[str, np.ndarray]]
+
+
+def _nodes(i: int, form: Form) -> Nodes:
+    source, nodes, constants = _source(i, form)
     known = {"x": source, "": ""} | {name: f"{name}_{i}" for name in form.constants}
+    constants |= {f"{name}_{i}": array for name, array in form.constants.items()}
+    for step, earlier in enumerate(form.before):
+        results = [f"before{i}_{step}_{k}" for k in range(earlier.outputs)]
+        more = {f"before{i}_{step}_{name}": array for name, array in earlier.constants.items()}
+        nodes.append(helper.make_node(earlier.op, [source, *more], results, **earlier.attributes))
+        constants, source = constants | more, results[0]
+        known |= {str(k): name for k, name in enumerate(results)}
     results = [f"r{i}_{k}" if k != form.compared else f"y{i}" for k in range(form.outputs)]
     if form.integer_result:
         results[form.compared] = f"integers_{i}"
@@ -87,6 +88,20 @@ def _nodes(i: int, form: Form) -> tuple[list[onnx.NodeProto], dict[str, np.ndarr
     if form.integer_result:
         nodes.append(helper.make_node("Cast", [f"integers_{i}"], [f"y{i}"], to=onnx.TensorProto.FLOAT))
     return nodes, constants
+
+
+def _source(i: int, form: Form) -> tuple[str, list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """The name of "x", and what crops the image to its shape."""
+    if form.shape is None:
+        return "scaled", [], {}
+    constants = {f"flat_{i}": np.array([-1]), f"shape_{i}": np.array(form.shape)}
+    constants |= {f"zero_{i}": np.array([0]), f"end_{i}": np.array([int(np.prod(form.shape))])}
+    nodes = [
+        helper.make_node("Reshape", ["scaled", f"flat_{i}"], [f"row_{i}"]),
+        helper.make_node("Slice", [f"row_{i}", f"zero_{i}", f"end_{i}"], [f"cut_{i}"]),
+        helper.make_node("Reshape", [f"cut_{i}", f"shape_{i}"], [f"x_{i}"]),
+    ]
+    return f"x_{i}", nodes, constants
 
 
 def reference(model: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
