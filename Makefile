@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out/demo
 # make test CPU=avx2 (or avx512, avx512-vnni) takes that processor for the machine's; TESTS=tests/quantize runs a part.
-CPU ?=
-TESTS ?=
+CPU :=
+TESTS :=
 PYTEST := $(BIN)/python -m pytest -n 2 $(if $(CPU),--cpu $(CPU))
 
 .PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit clean
