@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT := out/demo
+# make test CPU=avx2 (or avx512, avx512-vnni) takes that processor for the machine's; TESTS=tests/quantize runs a part.
+CPU :=
+TESTS :=
+PYTEST := $(BIN)/python -m pytest -n 2 $(if $(CPU),--cpu $(CPU))
 
 .PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance clean
 
@@ -18,10 +22,10 @@ demo: setup
 	$(BIN)/python -m examples.rooms.demo --out $(OUT)
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(PYTEST) -m 'not slow' $(TESTS)
 
 test-full: setup lint
-	$(BIN)/python -m pytest -n 2 --hypothesis-profile=full
+	$(PYTEST) --hypothesis-profile=full $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.here import processor_line
 from benchmarks.peers import Candidate, Row, prepare, rows
 
 
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    print(processor_line(), flush=True)
     results = []
     for row in rows(options.threads):
         if options.rows and row.name not in options.rows:
@@ -142,7 +144,7 @@ def main() -> None:
         print(_markdown(results[-1:]), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:
-        options.table.write_text(_markdown(results))
+        options.table.write_text(f"{processor_line()}\n\n{_markdown(results)}")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ import torch
 import tvm_ffi
 from onnx import helper, numpy_helper
 
+from benchmarks.here import target_to_measure
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import layernorm, resize, winograd, winograd_weights
 from edgemtl.tvm_bridge.specs import LayerNormSpec
 from edgemtl.tvm_bridge.specs_conv import ResizeSpec, WinogradSpec, WinogradWeightsSpec
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.tvm_bridge.target import CpuTarget
 
 HEIGHT, WIDTH, DIM, CHANNELS, CLASSES, LAYERS = 8, 16, 192, 256, 19, 4
 EPSILON = 1e-6
@@ -203,7 +204,7 @@ def main() -> None:
         weights(),
         np.random.default_rng(1).standard_normal((HEIGHT * WIDTH, DIM)).astype(np.float32),
     )
-    chain = Chain(held, tokens, resolve(options.target, options.threads))
+    chain = Chain(held, tokens, target_to_measure(options.target, options.threads))
     with tempfile.TemporaryDirectory() as folder:
         run, step, prepare = chain.load(Path(folder))
     other, exact = peer(held, tokens, options.threads), reference(held, tokens)

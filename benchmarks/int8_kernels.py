@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 
+from benchmarks.here import target_to_measure
 from benchmarks.kernels import RUNS_PER_TURN, Arrays, Case, load
 from edgemtl.hw.law import Finish
 from edgemtl.runtime.threads import configure_pool
@@ -34,7 +35,7 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import accumulate, group, packed_word
 from edgemtl.tvm_bridge.specs import ExpertSpec, LinearSpec, PatchEmbedSpec
 from edgemtl.tvm_bridge.specs_conv import WinogradSpec
 from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QExpertSpec, QLinearSpec, QPatchEmbedSpec
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.tvm_bridge.target import CpuTarget
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
 RELU = Finish("int8", -128)
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     configure_pool(1)
-    target = resolve(options.target, threads=1)
+    target = target_to_measure(options.target, threads=1)
     shapes = pairs(target)
     cases = [Case(peak(target), {}), *(case for pair in shapes for case in (pair.integer, pair.real))]
     with tempfile.TemporaryDirectory() as folder:

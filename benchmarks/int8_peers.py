@@ -21,6 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.cpu_peers import Result, measure
+from benchmarks.here import processor_line
 from benchmarks.peers import Candidate, Row, prepare, rows
 from edgemtl.driver import compile_model
 from edgemtl.options import CompileOptions, QuantiseOptions
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    print(processor_line(), flush=True)
     results = []
     for row in rows(options.threads):
         if row.name in options.rows:
@@ -133,7 +135,7 @@ def main() -> None:
             print(markdown(results[-1:]), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:
-        options.table.write_text(markdown(results))
+        options.table.write_text(f"{processor_line()}\n\n{markdown(results)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.here import target_to_measure
 from benchmarks.kernels import Arrays, Case, fastest, load
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.tvm_bridge.specs import AttentionSpec, CombineSpec, CopySpec, LayerNormSpec, RouterSpec
@@ -29,7 +30,7 @@ from edgemtl.tvm_bridge.specs_int8 import (
     QuantiseImageSpec,
     QuantiseSpec,
 )
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.tvm_bridge.target import CpuTarget
 
 EXPERTS = tuple(range(16))
 # (integer kernel, float32 kernel of the same shape where there is one): M3ViT tiny at 128x256 and small at 512x512.
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
-    target = resolve(options.target, threads=1)
+    target = target_to_measure(options.target, threads=1)
     specs = [NOTHING, *(spec for pair in PAIRS for spec in pair if spec is not None)]
     with tempfile.TemporaryDirectory() as folder:
         functions = [load(case(spec, target), target, Path(folder)) for spec in specs]

@@ -17,6 +17,7 @@ import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 import tvm_ffi
 
+from benchmarks.here import target_to_measure
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
@@ -39,7 +40,7 @@ from edgemtl.tvm_bridge.specs import (
     PatchEmbedSpec,
     RouterSpec,
 )
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.tvm_bridge.target import CpuTarget
 
 ALIGNMENT = 64
 RUNS_PER_TURN = 10
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
-    target = resolve(options.target, threads=1)
+    target = target_to_measure(options.target, threads=1)
     measured = [Case(peak(target), {}), *cases(target)]
     with tempfile.TemporaryDirectory() as folder:
         functions = [load(case, target, Path(folder)) for case in measured]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 
 from edgemtl.bundle import GoldenEntry, crop_input, expand_input, pack_golden
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
 from edgemtl.integers import Quantised
+from edgemtl.onnx_runtime import open_session
 from edgemtl.partition import TaskModel
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.functional import INTEGER
@@ -86,7 +85,7 @@ def _least_margins(task: TaskModel, images: Sequence[Array]) -> list[float]:
     watched = task.ir.clone()
     nodes = list(moe_nodes(watched))
     watched.graph.outputs.extend(node.inputs[1] for node in nodes)  # type: ignore[misc]
-    session = _session(ir.to_proto(watched).SerializeToString())
+    session = open_session(ir.to_proto(watched).SerializeToString())
     held = [MoEAttributes.from_node(node) for node in nodes]
     runs = (session.run(None, {task.input.name: image})[1:] for image in images)
     return [min((_margin(x, a) for x, a in zip(logits, held, strict=True)), default=np.inf) for logits in runs]
@@ -103,18 +102,12 @@ def _margin(logits: Array, held: MoEAttributes) -> float:
 def _answer(model_file: Path, model: MultiTaskModel, task: TaskModel, image: Array) -> Array:
     """onnxruntime's output: of the user's file where that is exact and takes the image alone, else of the task."""
     if task.pathway != "calibrated":
-        session = _session(str(model_file))
+        session = open_session(model_file)
         names = (
             [value.name for value in session.get_inputs()],
             [value.name for value in session.get_outputs()],
         )
         if names[0] == [model.input.name] and task.task.output in names[1]:
             return np.asarray(session.run([task.task.output], {model.input.name: image})[0])
-    session = _session(ir.to_proto(task.ir).SerializeToString())
+    session = open_session(ir.to_proto(task.ir).SerializeToString())
     return np.asarray(session.run(None, {task.input.name: image})[0])
-
-
-def _session(model: str | bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

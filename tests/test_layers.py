@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
-LEAVES = {"errors", "units", "options", "images", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
+LEAVES = {"errors", "units", "options", "images", "processor", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
     f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")
 }
 ORDER = [
+    "onnx_runtime",
     "frontend",
     "partition",
     "schedule",
@@ -37,7 +38,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend"}}
+BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
 RUNTIME_USERS = {"compare", "evaluate", "profiling", "driver", "cli"}
 """Only what runs programs knows the runtime."""
@@ -187,6 +188,8 @@ def test_every_room_has_a_place():
         ("errors", "driver", False),
         ("runtime", "bundle", True),
         ("runtime", "schedule", False),
+        ("runtime", "onnx_runtime", False),
+        ("exporters", "onnx_runtime", True),
         ("codegen", "runtime", False),
         ("driver", "exporters", False),
         ("cli", "exporters", True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.bundle import Target
 from edgemtl.codegen.cpu import CpuProgram
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, View, space_of
 from edgemtl.runtime.buffers import Buffer
@@ -24,8 +23,7 @@ class CompiledMachine:
 
     def __init__(self, program: CpuProgram) -> None:
         (self._task,) = program.tasks
-        target = program.target
-        check_this_machine(Target(target.name, target.triple, target.mcpu, target.vector_bits, target.threads))
+        check_this_machine(program.target)
         output = int(np.prod(self._task.output_shape)) * np.dtype(self._task.output_dtype).itemsize
         sizes = program.arena_bytes, program.weights_bytes, program.prepared_bytes, program.image_bytes, output
         self._memory = {name: Buffer(name, size) for name, size in zip(SPACES, sizes, strict=True)}

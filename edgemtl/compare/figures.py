@@ -59,8 +59,8 @@ class LayerSums:
         gap = x - y
         self.count += x.size
         self.a += float(x.sum())
-        self.aa, self.bb, self.ab = self.aa + float(x @ x), self.bb + float(y @ y), self.ab + float(x @ y)
-        self.noise += float(gap @ gap)
+        self.aa, self.bb, self.ab = self.aa + _sum(x * x), self.bb + _sum(y * y), self.ab + _sum(x * y)
+        self.noise += _sum(gap * gap)
         self.max_abs = float(np.maximum(self.max_abs, np.abs(gap).max(initial=0.0)))
 
     def figures(self, name: str) -> LayerFigures:
@@ -73,6 +73,10 @@ class LayerSums:
             return 1.0
         length = math.sqrt(self.aa) * math.sqrt(self.bb)
         return self.ab / length if length > 0 else 0.0
+
+
+def _sum(values: Array) -> float:
+    return float(values.sum())
 
 
 def _decibel(signal: float, noise: float) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-import onnxruntime
 
 from edgemtl.compare.reading import Reading, route_logits
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
 from edgemtl.lowering.graph import name_of
 from edgemtl.lowering.ir import Array
+from edgemtl.onnx_runtime import open_session
 from edgemtl.partition import TaskModel
 
 
@@ -22,11 +22,7 @@ class OnnxSide:
         self._layers = {str(node.outputs[0].name): name_of(node) for node in graph}
         self._gates = {name_of(n): (str(n.inputs[1].name), MoEAttributes.from_node(n)) for n in moe_nodes(watched)}  # type: ignore[union-attr]  # a MoE node has logits
         graph.outputs.extend(value for node in graph for value in node.outputs[:1] if value not in known)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        held = ir.to_proto(watched).SerializeToString()
-        self._session = onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(ir.to_proto(watched).SerializeToString())
         self._input = task.input.name
 
     def __call__(self, image: Array) -> Reading:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.onnx_runtime import open_session
 from edgemtl.partition.cut import sweep
 from edgemtl.partition.graphs import Array
 from edgemtl.partition.model import Calibration, MoEPathway
@@ -66,12 +66,7 @@ def _logits(node: ir.Node) -> ir.Value:
 
 def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
     """The graph's outputs for one image after the other."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Waiting threads that spin slow everything down on a machine that has other work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    proto = ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+    session = open_session(ir.to_proto(model).SerializeToString())
     name = session.get_inputs()[0].name
     return (session.run(None, {name: image}) for image in images)
 

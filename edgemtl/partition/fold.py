@@ -6,8 +6,8 @@ import math
 
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
+from edgemtl.onnx_runtime import open_session
 from edgemtl.partition.graphs import Array, add_constant, array_of, shape_of
 
 MAX_GROWTH = 1 << 18
@@ -25,7 +25,7 @@ RANDOM = (
 def fold_constants(model: ir.Model) -> int:
     """Replace nodes that read constants only by their results; how many. In place.
 
-    Computed by onnx's reference code, which has every operator; what is too large stays a node.
+    Computed by onnxruntime; what it cannot run, or is too large, stays a node.
     """
     foldable = [node for node in model.graph if node.domain == "" and node.op_type not in RANDOM]
     return sum(_fold(model, node) for node in foldable)
@@ -40,7 +40,10 @@ def _fold(model: ir.Model, node: ir.Node) -> bool:
         or any(value.is_graph_output() for value in node.outputs)
     ):
         return False
-    for value, array in zip(node.outputs, _evaluate(model, node, inputs), strict=True):
+    results = _evaluate(model, node)
+    if results is None:
+        return False
+    for value, array in zip(node.outputs, results, strict=True):
         constant = add_constant(model.graph, f"{value.name}.folded", array)
         ir.convenience.replace_all_uses_with(value, constant)
     model.graph.remove(node, safe=True)
@@ -57,14 +60,19 @@ def _is_bearable(node: ir.Node, inputs: dict[str, Array]) -> bool:
     return made <= MAX_GROWTH + sum(array.size for array in inputs.values())
 
 
-def _evaluate(model: ir.Model, node: ir.Node, inputs: dict[str, Array]) -> list[Array]:
+def _evaluate(model: ir.Model, node: ir.Node) -> list[Array] | None:
+    """The node's outputs, None where onnxruntime has no such node."""
     helper = onnx.helper
-    fed = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in inputs.items()
-    ]
-    made = [helper.make_tensor_value_info(str(value.name), int(value.dtype or 0), None) for value in node.outputs]
-    graph = helper.make_graph([ir.to_proto(node)], "constant", fed, made)
+    tensors = {str(v.name): v.const_value for v in node.inputs if v is not None and v.const_value is not None}
+    results = [helper.make_tensor_value_info(str(v.name), int(v.dtype or 0), None) for v in node.outputs]
+    constants = [ir.to_proto(tensor) for tensor in tensors.values()]
+    for constant, name in zip(constants, tensors, strict=True):
+        constant.name = name
+    graph = helper.make_graph([ir.to_proto(node)], "constant", [], results, constants)
     opsets = [helper.make_opsetid("", model.opset_imports[""])]
-    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))
-    return [*evaluator.run(None, inputs)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    try:
+        return [*open_session(proto.SerializeToString()).run(None, {})]
+    # onnxruntime's errors share no base class.
+    except Exception:
+        return None

@@ -66,7 +66,7 @@ def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
     wide = weight.astype(np.float64)
     total = bias.astype(np.float64)
     if x.shift is not None:
-        total = total + x.shift @ wide
+        total = total + (x.shift[:, None] * wide).sum(0)
     return (wide if x.fold is None else x.fold[:, None] * wide), total
 
 

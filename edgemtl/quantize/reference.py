@@ -1,4 +1,7 @@
-"""Float steps in numpy, written down as their specs say: what calibration and comparisons take for the truth."""
+"""Float steps as their specs say: what calibration and comparisons take for the truth.
+
+In numpy, but for products of matrices: the same bits whatever the number of threads.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgemtl.lowering.ir import Array
+from edgemtl.onnx_runtime import multiply
 from edgemtl.quantize.execute import Function
 from edgemtl.tvm_bridge import specs, specs_conv
 
@@ -56,7 +60,7 @@ def activate(x: Array, activation: str) -> Array:
 
 def linear_sums(spec: Any, inputs: Sequence[Array], constants: Sequence[Array]) -> Array:
     """The sums of a linear layer in front of its activation."""
-    return np.asarray(inputs[0] @ constants[0] + constants[1])
+    return np.asarray(multiply(inputs[0], constants[0]) + constants[1])
 
 
 def _linear(spec: specs.LinearSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:
@@ -79,9 +83,9 @@ def _layer_norm(spec: specs.LayerNormSpec, inputs: Sequence[Array], constants: S
 def _attention(spec: specs.AttentionSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:
     parts = inputs[0].reshape(spec.tokens, 3, spec.heads, spec.head_dim)
     q, k, v = (parts[:, i].transpose(1, 0, 2) for i in range(3))
-    scores = q @ k.transpose(0, 2, 1) * np.float32(spec.scale)
+    scores = multiply(q, k.transpose(0, 2, 1)) * np.float32(spec.scale)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
-    y = weights @ v / weights.sum(-1, keepdims=True)
+    y = multiply(weights, v) / weights.sum(-1, keepdims=True)
     return (np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(spec.tokens, -1),)
 
 
@@ -89,7 +93,7 @@ def _patch_embed(spec: specs.PatchEmbedSpec, inputs: Sequence[Array], constants:
     weight, table = constants
     p, rows, columns = spec.patch, spec.height // spec.patch, spec.width // spec.patch
     cut = inputs[0].reshape(spec.channels, rows, p, columns, p).transpose(1, 3, 0, 2, 4)
-    y = cut.reshape(rows * columns, -1) @ weight.reshape(spec.dim, -1).T
+    y = multiply(cut.reshape(rows * columns, -1), weight.reshape(spec.dim, -1).T)
     return (np.concatenate([np.zeros((spec.leading, spec.dim), np.float32), y]) + table,)
 
 
@@ -117,7 +121,7 @@ def expert_sums(spec: specs.ExpertSpec, inputs: Sequence[Array], constants: Sequ
     rows = x[token] if spec.gather else x
     y = np.empty((len(rows), spec.n), np.float32)
     for expert, (begin, end) in enumerate(pairwise(first)):
-        y[begin:end] = rows[begin:end] @ constants[2 * expert] + constants[2 * expert + 1]
+        y[begin:end] = multiply(rows[begin:end], constants[2 * expert]) + constants[2 * expert + 1]
     return y
 
 
@@ -145,7 +149,7 @@ def conv_sums(spec: specs_conv.Conv2dSpec, inputs: Sequence[Array], constants: S
                 y, x = row * spec.dilation[0], column * spec.dilation[1]
                 seen = padded[y:, x:][:: spec.stride[0], :: spec.stride[1]][: spec.out_height, :width]
                 part = seen[:, :, group * size : (group + 1) * size].reshape(-1, size)
-                total += part @ kernel[:, :, row, column].T
+                total += multiply(part, kernel[:, :, row, column].T)
         sums.append(total)
     return np.concatenate(sums, -1) + bias
 
@@ -164,8 +168,8 @@ def _weights(size: int, out: int) -> Array:
 
 def _resize(spec: specs_conv.ResizeSpec, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:
     image = inputs[0].reshape(spec.height, spec.width, spec.channels)
-    rows = np.tensordot(_weights(spec.height, spec.out_height), image, 1)
-    y = np.einsum("xw,hwc->hxc", _weights(spec.width, spec.out_width), rows, optimize=True)
+    lines = multiply(_weights(spec.height, spec.out_height), image.reshape(spec.height, -1))
+    y = multiply(_weights(spec.width, spec.out_width), lines.reshape(-1, spec.width, spec.channels))
     return (np.ascontiguousarray(y.transpose(2, 0, 1))[None] if spec.planar else y.reshape(-1, spec.channels),)
 
 

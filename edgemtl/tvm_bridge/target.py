@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.hw.spec import is_board
+from edgemtl.processor import architecture_of, find_obstacle, this_processor
 
 if TYPE_CHECKING:
     import tvm
 
 DEFAULT_THREADS = 2
-CPU_INFO = Path("/proc/cpuinfo")
-AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl"}
-AVX2 = {"avx2", "fma"}
-VNNI = AVX512 | {"avx512_vnni", "avx512vbmi"}
 
 
 @dataclass(frozen=True)
@@ -77,24 +73,17 @@ def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
 
 
 def _native() -> str:
-    flags = _cpu_flags()
-    if flags >= VNNI:
-        return "cpu-avx512-vnni"
-    if flags >= AVX512:
-        return "cpu-avx512"
-    if flags >= AVX2:
-        return "cpu-avx2"
+    """The first target whose code this machine runs; they stand from the fastest to the slowest."""
+    processor = this_processor()
+    obstacles = {target.name: find_obstacle(target, processor) for target in TARGETS.values()}
+    names = [name for name, obstacle in obstacles.items() if not obstacle]
+    if names:
+        return names[0]
+    own = [name for name in TARGETS if architecture_of(TARGETS[name]) == processor.architecture]
+    reason = f"{own[-1]}: {obstacles[own[-1]]}" if own else f"there is none for {processor.architecture}"
     raise UnsupportedError(
-        "this machine's CPU", "it has neither AVX-512 nor AVX2 with FMA", "name a target of another machine"
+        "this machine's CPU", f"it runs the code of no target ({reason})", "name a target of another machine"
     )
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        lines = CPU_INFO.read_text().splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set())
 
 
 def tvm_target(target: CpuTarget) -> tvm.target.Target:

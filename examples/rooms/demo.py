@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from edgemtl.driver import compile_model, inspect_model
+from edgemtl.driver import compile_model, inspect_model, resolve_target
 from edgemtl.evaluate.latency import TaskLatency, measure_latency
 from edgemtl.evaluate.metrics import Meter, make_meter
 from edgemtl.exporters.checkpoints import load_checkpoint
@@ -29,6 +29,7 @@ from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.images import normalise, read_rgb, resize_rgb
 from edgemtl.options import CompileOptions
 from edgemtl.partition import Cost, Inspection
+from edgemtl.processor import this_processor
 from edgemtl.report.pictures import colourise, contact_sheet
 from edgemtl.runtime import Memory, Session
 from edgemtl.units import format_bytes
@@ -128,6 +129,13 @@ def peak_memory_bytes(bundle: Path) -> int:
     return int(answer.stdout)
 
 
+def table_title(scenes: int, threads: int) -> str:
+    """What the figures were taken with and on: the processor, and the target that its code is for."""
+    processor = this_processor()
+    machine = f"{processor.model or processor.architecture}, target {resolve_target('cpu').name}"
+    return f"{scenes} held-out scenes, {threads} threads, all figures measured\n{machine}"
+
+
 def print_table(accuracy: dict[str, Accuracy], latency: Sequence[TaskLatency], costs: Inspection, title: str) -> None:
     """The demo's one table."""
     table = Table(title=title, title_justify="left")
@@ -176,8 +184,7 @@ def main() -> None:
         draw(session, [read_rgb(PHOTO)], options.out / "photo.png")
         latency = measure_latency(session, session.tasks, warmup=10, runs=50, seed=0)
         memory = session.memory
-    title = f"{options.scenes} held-out scenes, {options.threads} threads, all figures measured"
-    print_table(accuracy, latency, inspect_model(model_file), title)
+    print_table(accuracy, latency, inspect_model(model_file), table_title(options.scenes, options.threads))
     print_memory(memory, peak_memory_bytes(bundle))
     print(f"pictures: {options.out}/scenes.png (held-out), {options.out}/photo.png (a photograph, out of domain)")
 

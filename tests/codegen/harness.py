@@ -12,6 +12,7 @@ import tvm  # noqa: F401  # its runtime library must be loaded before a program 
 import tvm_ffi
 
 from edgemtl.codegen.cpu import CpuProgram, TaskProgram
+from tests.support.processors import demand
 
 ALIGNMENT = 64
 ALL_STEPS = 2**31 - 1
@@ -28,6 +29,7 @@ class Machine:
     """A program loaded; ``arena`` is poisoned so that what is read before it is written shows."""
 
     def __init__(self, program: CpuProgram) -> None:
+        demand(program.target)
         self.program = program
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "program.so"

@@ -19,6 +19,7 @@ from tests.codegen import oracle
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine
 from tests.support.models import TASKS, build_and_export, moe_configs, small_config
+from tests.support.processors import on_each
 
 TOLERANCE = 1e-4
 
@@ -145,8 +146,9 @@ def test_other_numbers_of_parts_match_onnxruntime(threads: int, tmp_path: Path) 
     assert_matches(specialised(small_config(), tmp_path), resolve("cpu", threads))
 
 
-def test_the_program_for_avx2_matches_onnxruntime(tmp_path: Path) -> None:
-    assert_matches(specialised(small_config(), tmp_path), resolve("cpu-avx2"))
+@on_each([resolve("cpu-avx2")])
+def test_the_program_for_avx2_matches_onnxruntime(target: CpuTarget, tmp_path: Path) -> None:
+    assert_matches(specialised(small_config(), tmp_path), target)
 
 
 @pytest.mark.timeout(3600)  # test-full draws ten times as many models

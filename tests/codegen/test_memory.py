@@ -32,6 +32,13 @@ def unbounded(tasks: tuple[TaskModel, ...]) -> Layout:
     return fit(tasks, TARGET, None)
 
 
+@pytest.fixture(scope="module")
+def least_bytes(tasks: tuple[TaskModel, ...]) -> int:
+    """What the smallest program needs; it differs between processors."""
+    grouped = [group_task(task.task.name, task.ir) for task in tasks]
+    return lay_out(grouped, TARGET, tuple(lay_out(grouped, TARGET).prepared)).required_bytes
+
+
 def kernels(layout: Layout) -> list[str]:
     return [bound.kernel.symbol for task in layout.tasks for bound in task]
 
@@ -51,11 +58,11 @@ def test_a_budget_that_holds_changes_nothing(tasks: tuple[TaskModel, ...], unbou
     assert kernels(fit(tasks, TARGET, unbounded.required_bytes)) == kernels(unbounded)
 
 
-@pytest.mark.parametrize("share", [0.95, 0.6, 0.25])
+@pytest.mark.parametrize("share", [0.95, 0.5, 0.05])
 def test_a_smaller_budget_is_kept_and_costs_winograd(
-    share: float, tasks: tuple[TaskModel, ...], unbounded: Layout
+    share: float, tasks: tuple[TaskModel, ...], unbounded: Layout, least_bytes: int
 ) -> None:
-    budget = int(unbounded.required_bytes * share)
+    budget = least_bytes + int((unbounded.required_bytes - least_bytes) * share)
     layout = fit(tasks, TARGET, budget)
     assert layout.required_bytes <= budget
     assert sum("winograd" in name for name in kernels(layout)) == 6 - len(layout.slowed) < 6
@@ -82,12 +89,10 @@ def test_while_the_arena_does_not_fit_the_largest_workspaces_go_first(
     assert scratch[layout.slowed[0]] == max(scratch.values())
 
 
-def test_what_cannot_fit_names_the_least_that_would(tasks: tuple[TaskModel, ...]) -> None:
+def test_what_cannot_fit_names_the_least_that_would(tasks: tuple[TaskModel, ...], least_bytes: int) -> None:
     with pytest.raises(BudgetError) as caught:
         fit(tasks, TARGET, 4096)
-    grouped = [group_task(task.task.name, task.ir) for task in tasks]
-    everything = tuple(lay_out(grouped, TARGET).prepared)
-    assert caught.value.required == lay_out(grouped, TARGET, everything).required_bytes
+    assert caught.value.required == least_bytes
     assert caught.value.available == 4096
     assert str(caught.value) == (
         f"the smallest program found needs {caught.value.required} bytes, the budget is 4096 bytes, "
@@ -97,9 +102,9 @@ def test_what_cannot_fit_names_the_least_that_would(tasks: tuple[TaskModel, ...]
     assert fit(tasks, TARGET, caught.value.required).required_bytes == caught.value.required
 
 
-def test_a_program_without_winograd_computes_the_same(tasks: tuple[TaskModel, ...], unbounded: Layout) -> None:
-    program = compile_cpu(tasks, TARGET, memory_budget=unbounded.required_bytes // 5)
-    assert program.prepared_bytes + program.arena_bytes <= unbounded.required_bytes // 5
+def test_a_program_without_winograd_computes_the_same(tasks: tuple[TaskModel, ...], least_bytes: int) -> None:
+    program = compile_cpu(tasks, TARGET, memory_budget=least_bytes)
+    assert program.prepared_bytes + program.arena_bytes == least_bytes
     assert any("without Winograd's algorithm, to fit the memory budget" in note for note in program.notes)
     machine, image = Machine(program), random(*tasks[0].input.shape, seed=5)
     for task in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ from edgemtl.partition import TaskModel, partition
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.quantise import measure_sqnr
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.codegen.harness import Machine
 from tests.support.models import build_and_export, moe_configs, small_config
+from tests.support.processors import on_each, runnable
 from tests.support.scenes import smooth_images
 
-TARGETS = ("cpu-avx512-vnni", "cpu-avx512", "cpu-avx2")
+TARGETS = [resolve(name, 3) for name in ("cpu-avx512-vnni", "cpu-avx512", "cpu-avx2")]
 DEFAULT = QuantiseOptions()
 HEADS = (12, 8, 6)
 """Three enlargements by 2 make up for patches of 8: a head's last resize is one too."""
@@ -56,10 +58,10 @@ def small(tmp_path_factory: pytest.TempPathFactory):
     return prepared(small_config(head_channels=HEADS), tmp_path_factory.mktemp("small"))
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_gives_the_bits_of_the_law(target: str, small) -> None:
+@on_each(TARGETS)
+def test_every_target_gives_the_bits_of_the_law(target: CpuTarget, small) -> None:
     tasks, quantised, images = small
-    program = compile_cpu(tasks, resolve(target, 3), memory_budget=None, integers=quantised.integers)
+    program = compile_cpu(tasks, target, memory_budget=None, integers=quantised.integers)
     assert program.precision == "int8"
     assert_law(program, quantised, images)
 
@@ -103,7 +105,7 @@ def test_other_models_give_the_bits_of_the_law_too(changes: dict, tmp_path: Path
 def test_random_models_give_the_bits_of_the_law(config: ModelConfig, data: st.DataObject) -> None:
     """Heads that do not end in an enlargement by 2 keep their last resize in float: its bits are not the law's."""
     changes = dict(patch=8, image=(16, 8), head_channels=(5, 6, 7))
-    target = resolve(data.draw(st.sampled_from(TARGETS)), data.draw(st.integers(1, 3)))
+    target = replace(data.draw(st.sampled_from(runnable(TARGETS))), threads=data.draw(st.integers(1, 3)))
     with tempfile.TemporaryDirectory() as folder:
         given_ = small_config(**{**vars(config), **changes})
         tasks, quantised, images = prepared(given_, Path(folder), QuantiseOptions(least_sqnr_db=-99))

@@ -245,7 +245,7 @@ def test_bundle_of_another_machine(tmp_path: Path) -> None:
     other = replace(programs.manifest(resolve("cpu")).program.target, triple="aarch64-linux-gnu", vector_bits=128)
     program = replace(programs.manifest(resolve("cpu")).program, target=other)
     programs.write(path, program=program)
-    with pytest.raises(UnsupportedError, match="the bundle is for aarch64, this machine is x86_64"):
+    with pytest.raises(UnsupportedError, match="its code is for aarch64, this machine is x86_64"):
         Session.open(path)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import tvm_ffi
 
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import demand, on_each, runnable
 
 ALIGNMENT = 64
 POISON = 0xFF  # every float32 made of it is not a number
@@ -22,8 +24,13 @@ ALL_TARGETS = (*HOST_TARGETS, "cpu-a53")
 
 
 def targets(threads: int = 2, names: tuple[str, ...] = HOST_TARGETS) -> list[CpuTarget]:
-    """The targets this machine can run."""
-    return [resolve(name, threads) for name in names]
+    """The targets this machine can run, the widest first."""
+    return runnable(resolve(name, threads) for name in names)
+
+
+def on_targets(threads: int = 2, names: tuple[str, ...] = HOST_TARGETS) -> pytest.MarkDecorator:
+    """Run a test on each target; those this machine cannot run are skipped."""
+    return on_each(resolve(name, threads) for name in names)
 
 
 def aligned(size: int, fill: int = POISON) -> np.ndarray:
@@ -70,6 +77,7 @@ class Arena:
 
 def run(kernel: Kernel, target: CpuTarget, /, **arrays: np.ndarray) -> dict[str, np.ndarray]:
     """The outputs of a kernel by name."""
+    demand(target)
     arena = Arena(kernel, arrays)
     call(compile_entries([arena.entry()], target)["main"], arena)
     return arena.outputs()

@@ -11,12 +11,13 @@ import numpy as np
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call, targets
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import demand
+from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call
 
 # What plain code becomes: no instruction of its own, as on a Cortex-A53, but it runs here.
 PLAIN = CpuTarget("plain", "x86_64-linux-gnu", "x86-64-v2", (), 128, 16)
-TARGETS = [*targets(3, INTEGER_TARGETS), *targets(1, INTEGER_TARGETS[:1]), PLAIN]
+TARGETS = [*(resolve(name, 3) for name in INTEGER_TARGETS), resolve(INTEGER_TARGETS[0], 1), PLAIN]
 LIMIT = 2**31
 SCALES = [(1, 12), (1, 43), (2**17 - 1, 12), (2**17 - 1, 43), (0, 12), (3, 17), (2**16, 31), encode_scale(1e-9)]
 # Sums, multipliers and shifts that miss the next larger result by the smallest step there is.
@@ -95,6 +96,7 @@ def weights_of(kernel: Kernel, packed: Sequence[np.ndarray]) -> dict[str, np.nda
 
 def run_all(cases: Sequence[tuple[Kernel, Mapping[str, np.ndarray]]], target: CpuTarget) -> list[np.ndarray]:
     """The results of kernels that are compiled together."""
+    demand(target)
     arenas = [Arena(kernel, arrays) for kernel, arrays in cases]
     entries = [replace(arena.entry(), name=f"main{index}") for index, arena in enumerate(arenas)]
     library: Any = compile_entries(entries, target)

@@ -11,19 +11,32 @@ import numpy as np
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
-from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call, targets
+from tests.support.processors import demand, runnable
+from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def host_targets(threads: int = 2) -> list[CpuTarget]:
-    """The integer targets, and the plain code that a Cortex-A53 is given, compiled for this machine."""
+    """The integer targets, and the plain code that a Cortex-A53 is given, compiled for x86-64."""
     plain = replace(resolve("cpu-a53", threads), name="plain", triple="x86_64-linux-gnu", mcpu="x86-64-v2", mattr=())
-    return [*targets(threads, INTEGER_TARGETS), plain]
+    return [*(resolve(name, threads) for name in INTEGER_TARGETS), plain]
+
+
+def widest(threads: int = 2) -> CpuTarget:
+    """The first of them that this machine runs."""
+    return runnable(host_targets(threads))[0]
+
+
+def ends(threads: int = 2) -> list[CpuTarget]:
+    """The two of them that differ most: byte instructions and plain code."""
+    first, *_, last = host_targets(threads)
+    return [first, last]
 
 
 def run_all(target: CpuTarget, work: Sequence[tuple[Any, Arrays]], *constants: np.ndarray) -> list[dict[str, Any]]:
     """The outputs of the kernels of (spec, inputs); tables are packed here, and so are ``constants``."""
+    demand(target)
     arenas = []
     for spec, arrays in work:
         kernel, module = build_kernel(spec, target), FAMILIES[type(spec)]

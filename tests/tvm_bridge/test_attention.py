@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgemtl.tvm_bridge.kernels import attention
 from edgemtl.tvm_bridge.specs import AttentionSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
 def check(spec: AttentionSpec, target: CpuTarget, factor: float = 1.0, tolerance: float = 2e-5) -> None:
@@ -36,7 +36,7 @@ def test_any_size(spec: AttentionSpec, target: CpuTarget) -> None:
     check(spec, target, tolerance=5e-5)
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@on_targets()
 @pytest.mark.parametrize(
     "spec",
     [AttentionSpec(129, 3, 64, 0.125), AttentionSpec(192, 3, 32, 0.17), AttentionSpec(2100, 1, 16, 0.25)],

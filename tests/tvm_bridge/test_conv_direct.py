@@ -12,7 +12,7 @@ from edgemtl.tvm_bridge.kernels import conv_direct
 from edgemtl.tvm_bridge.kernels.conv_rows import inner_columns
 from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 AROUND = (1, 1, 1, 1)
 CASES = (
@@ -47,7 +47,7 @@ def output(spec: Conv2dSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
     return y, result[0].permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
+@on_targets()
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: f"{s.height}x{s.width}x{s.cin}x{s.cout}g{s.groups}")
 def test_matches_double_precision(spec: Conv2dSpec, target: CpuTarget) -> None:
     close(*output(spec, target))

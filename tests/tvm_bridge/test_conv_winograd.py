@@ -19,6 +19,7 @@ from edgemtl.tvm_bridge.kernels.winograd_math import (
 )
 from edgemtl.tvm_bridge.specs_conv import WinogradSpec, WinogradWeightsSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import on_each
 from tests.tvm_bridge.harness import close, normal, run, targets
 
 CASES = (
@@ -75,15 +76,15 @@ def output(spec: WinogradSpec, target: CpuTarget) -> np.ndarray:
     return run(winograd.build(spec, target), target, x=x, **prepared, **weights)["y"]
 
 
-@pytest.mark.parametrize("target", targets()[:1], ids=lambda target: target.name)
+@on_each(targets()[:1])
 @pytest.mark.parametrize("spec", CASES, ids=name)
 def test_matches_double_precision(spec: WinogradSpec, target: CpuTarget) -> None:
     close(output(spec, target), expected(spec, arrays_of(spec)))
 
 
+@on_each([resolve("cpu-avx2")])
 @pytest.mark.parametrize("spec", CASES[3::3], ids=name)
-def test_narrower_vectors_match(spec: WinogradSpec) -> None:
-    (target,) = targets(names=("cpu-avx2",))
+def test_narrower_vectors_match(spec: WinogradSpec, target: CpuTarget) -> None:
     close(output(spec, target), expected(spec, arrays_of(spec)))
 
 

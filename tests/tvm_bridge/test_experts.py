@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgemtl.tvm_bridge.kernels import combine, experts
 from edgemtl.tvm_bridge.specs import CombineSpec, ExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 GAP = 48  # float32 elements between experts: they need not lie side by side
 
@@ -55,7 +55,7 @@ def test_any_size(case: tuple[ExpertSpec, list[int]], target: CpuTarget) -> None
     check(case[0], target, case[1])
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@on_targets()
 @pytest.mark.parametrize("counts", [[0, 14, 0], [14, 0, 0], [0, 0, 14], [1, 1, 12], [7, 0, 7]], ids=str)
 def test_experts_with_no_tokens_one_and_all(counts: list[int], target: CpuTarget) -> None:
     check(ExpertSpec(14, 1, 3, 20, 96, True, "gelu"), target, counts)

@@ -13,7 +13,7 @@ from edgemtl.tvm_bridge.kernels import copy
 from edgemtl.tvm_bridge.kernels.copy import Axis, merged_axes
 from edgemtl.tvm_bridge.specs import CopySpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
-from tests.tvm_bridge.harness import normal, run, targets
+from tests.tvm_bridge.harness import normal, on_targets, run
 
 
 def strides_of(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
+@on_targets()
 @pytest.mark.parametrize("spec", CASES.values(), ids=CASES.keys())
 def test_copies(spec: CopySpec, target: CpuTarget) -> None:
     check(spec, target)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgemtl.tvm_bridge.kernels import linear
 from edgemtl.tvm_bridge.specs import LinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 ACTIVATIONS = {
     "": lambda x: x,
@@ -45,7 +45,7 @@ def test_any_size(spec: LinearSpec, target: CpuTarget) -> None:
     check(spec, target)
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@on_targets()
 @pytest.mark.parametrize(
     "spec",
     [

@@ -1,6 +1,5 @@
 """Patch embedding against torch's convolution in float64."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from edgemtl.tvm_bridge.kernels import patch_embed
 from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
 def check(spec: PatchEmbedSpec, target: CpuTarget) -> None:
@@ -39,6 +38,6 @@ def test_any_size(spec: PatchEmbedSpec, target: CpuTarget) -> None:
     check(spec, target)
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@on_targets()
 def test_size_of_a_model(target: CpuTarget) -> None:
     check(PatchEmbedSpec(3, 96, 128, 8, 96, 1), target)

@@ -1,16 +1,16 @@
 """Integer attention against the law."""
 
 import numpy as np
-import pytest
 
 from edgemtl.hw import law
 from edgemtl.hw.arith import EXP2_TABLE, exp2_byte
 from edgemtl.tvm_bridge.kernels.exponent import DROPPED_BITS
 from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+from tests.support.processors import on_each
+from tests.tvm_bridge.integers import ends, host_targets, integers, run_all, same
 
-TARGETS = pytest.mark.parametrize("target", host_targets(), ids=lambda t: t.name)
+TARGETS = on_each(host_targets())
 AWKWARD = [
     QAttentionSpec(1, 1, 1, 1, 100000, 16),
     QAttentionSpec(3, 1, 70, 5, 100000, 16),
@@ -64,7 +64,7 @@ def test_long_rows(target: CpuTarget) -> None:
     check(target, work)
 
 
-@pytest.mark.parametrize("target", host_targets(1), ids=lambda t: t.name)
+@on_each(host_targets(1))
 def test_most_tokens(target: CpuTarget) -> None:
     """The sums of weights of flat rows leave 16 bits."""
     spec = QAttentionSpec(law.MOST_TOKENS, 1, 1, 14, 131071, 17)
@@ -72,12 +72,10 @@ def test_most_tokens(target: CpuTarget) -> None:
     same(run_all(target, [(spec, {"qkv": qkv})])[0]["y"], np.full((spec.tokens, 1), 127, np.int8))
 
 
-@pytest.mark.parametrize("name", ["cpu-avx512-vnni", "plain"])
-def test_threads_change_no_bit(name: str) -> None:
+@on_each([*ends(1), *ends(3)])
+def test_threads_change_no_bit(target: CpuTarget) -> None:
     spec = QAttentionSpec(41, 2, 20, 6, 90000, 16)
-    for threads in (1, 3):
-        (target,) = (t for t in host_targets(threads) if t.name == name)
-        check(target, [(spec, qkv_of(spec))])
+    check(target, [(spec, qkv_of(spec))])
 
 
 def test_a_shorter_table_gives_the_same_weights() -> None:

@@ -6,7 +6,8 @@ import pytest
 from edgemtl.hw import law
 from edgemtl.tvm_bridge.specs_int8 import QCombineSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+from tests.support.processors import on_each
+from tests.tvm_bridge.integers import host_targets, integers, run_all, same, widest
 
 SPECS = [QCombineSpec(9, 3, 100, True), QCombineSpec(9, 1, 7, False), QCombineSpec(5, 8, 192, True)]
 
@@ -36,11 +37,11 @@ def check(target: CpuTarget) -> None:
         same(outputs["y"], law.combine(arrays["x"], arrays["weights"], arrays["slots"], arrays.get("residual")))
 
 
-@pytest.mark.parametrize("target", host_targets(), ids=lambda t: t.name)
+@on_each(host_targets())
 def test_any_size(target: CpuTarget) -> None:
     check(target)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_no_bit(threads: int) -> None:
-    check(host_targets(threads)[0])
+    check(widest(threads))

@@ -13,6 +13,7 @@ from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qconv
 from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget
+from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, run_all, weights_of
 
 AROUND, NONE, ONE = (1, 1, 1, 1), (0, 0, 0, 0), (1, 1)
@@ -64,7 +65,7 @@ def case(spec: QConv2dSpec, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, 
     return (kernel, arrays), wanted.reshape(-1, spec.cout)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+@on_each(TARGETS)
 def test_the_law_holds(target: CpuTarget) -> None:
     held, expected = zip(*(case(spec, target) for spec in SPECS), strict=True)
     for actual, wanted in zip(run_all(held, target), expected, strict=True):

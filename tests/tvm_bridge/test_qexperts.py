@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
@@ -14,6 +13,7 @@ from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qexperts
 from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
 
 GAP = 12  # words between experts: they need not lie side by side
@@ -57,7 +57,7 @@ def case(
     return (kernel, arrays), np.concatenate(answers)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+@on_each(TARGETS)
 def test_the_law_holds(target: CpuTarget) -> None:
     held, expected = zip(*(case(spec, counts, target) for spec, counts in CASES), strict=True)
     for actual, wanted in zip(run_all(held, target), expected, strict=True):

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.hw import law
@@ -23,6 +22,7 @@ from edgemtl.tvm_bridge.specs_int8 import (
     QuantiseSpec,
 )
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, normal
 from tests.tvm_bridge.integers import host_targets, integers, run_all, same
 
@@ -45,9 +45,7 @@ COPIES = [
     QCopySpec(1, (4, 6), (12, 2), (6, 1)),
     QCopySpec(1, (3, 50, 2), (100, 1, 50), (100, 2, 1)),
 ]
-TARGETS = pytest.mark.parametrize(
-    "target", [*host_targets(1), host_targets(3)[0]], ids=lambda t: f"{t.name}-{t.threads}"
-)
+TARGETS = on_each([*host_targets(1), host_targets(3)[0]])
 
 
 def check(target: CpuTarget, work: list[tuple[Any, np.ndarray, np.ndarray]]) -> None:

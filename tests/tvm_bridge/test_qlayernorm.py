@@ -8,9 +8,10 @@ from edgemtl.hw import law
 from edgemtl.tvm_bridge.kernels import qlayernorm
 from edgemtl.tvm_bridge.specs_int8 import QLayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+from tests.support.processors import on_each
+from tests.tvm_bridge.integers import ends, host_targets, integers, run_all, same
 
-TARGETS = pytest.mark.parametrize("target", host_targets(), ids=lambda t: t.name)
+TARGETS = on_each(host_targets())
 HALVINGS, OFFSET = integers("int8", 1024, low=0, high=7), integers("int8", 1024)
 
 
@@ -43,11 +44,9 @@ def test_any_width(target: CpuTarget, dim: int) -> None:
     check(target, dim, specs, adversarial(21, dim))
 
 
-@pytest.mark.parametrize("name", ["cpu-avx512-vnni", "plain"])
-def test_threads_change_no_bit(name: str) -> None:
-    for threads in (1, 3):
-        (target,) = (t for t in host_targets(threads) if t.name == name)
-        check(target, 40, [QLayerNormSpec(25, 40, 3, 100000, 12)], adversarial(25, 40))
+@on_each([*ends(1), *ends(3)])
+def test_threads_change_no_bit(target: CpuTarget) -> None:
+    check(target, 40, [QLayerNormSpec(25, 40, 3, 100000, 12)], adversarial(25, 40))
 
 
 def test_a_shift_that_leaves_no_bits_is_refused() -> None:

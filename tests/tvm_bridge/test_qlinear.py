@@ -12,6 +12,7 @@ from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qlinear
 from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, call, with_threads
 from tests.tvm_bridge.int8_cases import (
     TARGETS,
@@ -68,15 +69,16 @@ def cases(target: CpuTarget) -> list[tuple[Case, np.ndarray]]:
     return found + [case(spec, target, random_bytes(1, 4), held) for spec in below]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+@on_each(TARGETS)
 def test_the_law_holds(target: CpuTarget) -> None:
     held, expected = zip(*cases(target), strict=True)
     for actual, wanted in zip(run_all(held, target), expected, strict=True):
         equal(actual, wanted)
 
 
-def test_the_same_bits_for_one_thread_and_two() -> None:
-    spec, target = QLinearSpec(13, 64, 221, SHIFTED, table=True), resolve("cpu-avx2", 3)
+@on_each([resolve("cpu-avx2", 3)])
+def test_the_same_bits_for_one_thread_and_two(target: CpuTarget) -> None:
+    spec = QLinearSpec(13, 64, 221, SHIFTED, table=True)
     (kernel, arrays), expected = case(spec, target, random_bytes(13, 64), layer(64, 221))
     function = compile_entries([Arena(kernel, arrays).entry()], target)["main"]
 

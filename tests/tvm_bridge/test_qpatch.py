@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from edgemtl.hw import law
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qpatch
 from edgemtl.tvm_bridge.specs_int8 import QPatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
+from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, random_shorts, run_all, weights_of
 
 SPECS = [QPatchEmbedSpec(33, 48, 96, 1), QPatchEmbedSpec(1, 3, 13, 0), QPatchEmbedSpec(7, 97, 8, 2)]
@@ -23,7 +23,7 @@ def case(spec: QPatchEmbedSpec, target: CpuTarget) -> tuple[tuple[Kernel, dict[s
     return (kernel, arrays), wanted
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t.name}-{t.threads}")
+@on_each(TARGETS)
 def test_the_law_holds(target: CpuTarget) -> None:
     held, expected = zip(*(case(spec, target) for spec in SPECS), strict=True)
     for actual, wanted in zip(run_all(held, target), expected, strict=True):

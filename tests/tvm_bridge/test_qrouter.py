@@ -6,9 +6,10 @@ import pytest
 from edgemtl.hw import law
 from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.integers import host_targets, integers, run_all, same
+from tests.support.processors import on_each
+from tests.tvm_bridge.integers import host_targets, integers, run_all, same, widest
 
-TARGETS = pytest.mark.parametrize("target", host_targets(), ids=lambda t: t.name)
+TARGETS = on_each(host_targets())
 SPECS = [
     QRouterSpec(1, 1, 1, (0,), False, 0),
     QRouterSpec(40, 6, 2, (1, 2, 4, 5), True, 0),
@@ -54,4 +55,4 @@ def test_a_leader_that_is_no_candidate(target: CpuTarget) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_no_bit(threads: int) -> None:
-    check(host_targets(threads)[0], [(SPECS[3], rows(40, 17))])
+    check(widest(threads), [(SPECS[3], rows(40, 17))])

@@ -12,7 +12,7 @@ from edgemtl.tvm_bridge.kernels import resize
 from edgemtl.tvm_bridge.kernels.resize import source_places
 from edgemtl.tvm_bridge.specs_conv import ResizeSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 NAMES = ("rows", "row_weights", "columns", "column_weights")
 CASES = (
@@ -37,7 +37,7 @@ def output(spec: ResizeSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
     return y, (planes if spec.planar else planes[0].permute(1, 2, 0)).numpy()
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda target: target.name)
+@on_targets()
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: f"{s.height}x{s.width}x{s.channels}to{s.out_height}")
 def test_matches_double_precision(spec: ResizeSpec, target: CpuTarget) -> None:
     close(*output(spec, target), tolerance=1e-6)

@@ -1,14 +1,13 @@
 """The router against a loop over tokens."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.tvm_bridge.kernels import router
 from edgemtl.tvm_bridge.specs import RouterSpec
 from edgemtl.tvm_bridge.target import CpuTarget
-from tests.tvm_bridge.harness import close, normal, run, targets
+from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
 def route(spec: RouterSpec, target: CpuTarget, logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,7 +55,7 @@ def test_any_routing(spec: RouterSpec, target: CpuTarget) -> None:
     check(spec, target, normal(spec.tokens, spec.experts))
 
 
-@pytest.mark.parametrize("target", targets(), ids=lambda t: t.name)
+@on_targets()
 class TestOneRouting:
     SPEC = RouterSpec(9, 6, 2, (1, 2, 4, 5), True, 0.0)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from edgemtl.lowering.ir import Array, Step
+from edgemtl.onnx_runtime import open_session
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.functional import INTEGER
@@ -34,9 +34,7 @@ def measure_distances(
     images: Sequence[Array],
 ) -> tuple[Distance, ...]:
     """Run all three on the images; ``outputs`` names the model's output of each task."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), optimise=True)  # as users run it
     name = session.get_inputs()[0].name
     runs = [session.run(list(outputs.values()), {name: image}) for image in images]
     found = []
