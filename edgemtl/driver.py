@@ -30,6 +30,7 @@ from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
+from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
@@ -102,8 +103,10 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     """
     board = read_spec(options.target) if is_board(options.target) else None
     target = resolve(BESIDE if board else options.target, options.threads)
+    check_output_file("-o", output, (path, *options.files))
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options)
+        check_apart("-o", (output,), model.weight_files)
         names = choose_tasks(model, options.tasks)
         images = _calibration_images(model, options)
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
@@ -212,9 +215,10 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
 
     Raises the typed errors of every stage; both files are written, after the check of the result, or neither.
     """
-    files = qdq.plan_files(path, output)
+    files = qdq.plan_files(output, (path, *options.files))
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options)
+        check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
         images = _calibration_images(model, options)
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):

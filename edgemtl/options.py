@@ -99,6 +99,12 @@ class CompileOptions:
             )
         self._check_precision()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file or folder that is read, besides the model."""
+        board = Path(self.target) if self.target.endswith(".toml") else None
+        return tuple(path for path in (self.calibration, self.parameters, board) if path is not None)
+
     def _check_experts(self) -> None:
         _check_choice("expert-order", self.expert_order, EXPERT_ORDERS)
         _check_choice("experts-on-chip", self.experts_on_chip, ON_CHIP)

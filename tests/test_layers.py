@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
-LEAVES = {"errors", "units", "options", "images", "outputs", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
+LEAVES = {"errors", "units", "options", "images", "paths", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
     f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")
 }
 ORDER = [

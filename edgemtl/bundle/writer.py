@@ -13,7 +13,7 @@ from edgemtl.bundle.manifest import MANIFEST, MANIFEST_SHA256, Manifest, Section
 from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.reader import open_bundle
 from edgemtl.errors import ConfigError
-from edgemtl.outputs import write_aside
+from edgemtl.paths import write_aside
 
 Data = bytes | bytearray | memoryview
 

@@ -57,7 +57,7 @@ def _explain(error: Exception) -> int:
 def _check_streams() -> None:
     """Standard output must be open before work is spent. A closed standard error takes nothing."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")
     if sys.stdout is None:
         raise OutputError("standard output must be open, and it is closed; redirect it to a file or to /dev/null")
 

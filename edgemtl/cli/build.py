@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import (
     Json,
     KeepFloat,
@@ -24,6 +25,7 @@ from edgemtl.cli.flags import (
     quantise_options,
 )
 from edgemtl.options import CompileOptions
+from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes, parse_bytes
 
 
@@ -65,8 +67,6 @@ def compile_(
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
-    from edgemtl.driver import compile_model
-
     options = CompileOptions(
         target=target,
         tasks=tuple(task or ()),
@@ -85,6 +85,10 @@ def compile_(
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,
     )
+    check_request(model, target, calibration, parameters)
+    check_output_file("-o", output, (model, *options.files))
+    from edgemtl.driver import compile_model
+
     result = compile_model(model, options, output, step)
     for text in result.notes:
         note(f"note: {text}")

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import Json, KeepFloat, Method, Target, numbers, quantise_options
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
+from edgemtl.paths import check_output_file
 
 if TYPE_CHECKING:
     from edgemtl.compare import Comparison, LayerFigures, WatchModules
@@ -77,7 +79,8 @@ def compare(
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
     )
-    _check_report(report)
+    check_request(model, target, calibration, parameters)
+    _check_report(report, (model, checkpoint, calibration, parameters, *input))
     found = _compare(model, options)
     for text in found.notes:
         note(f"note: {text}")
@@ -99,12 +102,11 @@ def _compare(model: Path, options: CompareOptions) -> Comparison:
     return compare_model(model, options, watch, step)
 
 
-def _check_report(path: Path | None) -> None:
+def _check_report(path: Path | None, inputs: tuple[Path | None, ...]) -> None:
     """Before anything is computed, since a comparison may take minutes."""
     if path is None:
         return
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of --report {path} must exist; create it first")
+    check_output_file("--report", path, inputs)
     try:
         import edgemtl.report.comparison  # noqa: F401
     except ImportError as error:

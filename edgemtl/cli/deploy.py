@@ -11,6 +11,7 @@ from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads, chosen_tasks
+from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
@@ -28,10 +29,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
+    check_output_folder("-o", output)
     from edgemtl.evaluate.predict import predict_files
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session:
+    with Session.open(bundle, device, threads) as session, step(f"running {bundle}"):
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
     rows = [(item["image"], item["task"], item["array"], item["picture"]) for item in written]

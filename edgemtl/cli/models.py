@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import Json, KeepFloat, Mean, ModelFile, Std, Target, TaskList, numbers
 from edgemtl.options import CheckOptions
+from edgemtl.paths import check_model_file, check_output_file
 from edgemtl.units import format_bytes
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
+    check_output_file("-o", output, (checkpoint, config))
     from edgemtl.exporters.build import build_model
     from edgemtl.exporters.to_onnx import export_onnx
 
@@ -52,6 +55,7 @@ def export(
 
 def inspect(model: ModelFile, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    check_model_file(model)
     from edgemtl.driver import inspect_model
 
     found = inspect_model(model)
@@ -96,6 +100,7 @@ def check(
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
+    check_request(model, target, calibration, parameters)
     from edgemtl.driver import check_model
 
     normalisation = numbers("--mean", mean), numbers("--std", std)

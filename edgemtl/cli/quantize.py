@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import (
     Json,
     KeepFloat,
@@ -23,6 +24,7 @@ from edgemtl.cli.flags import (
     quantise_options,
 )
 from edgemtl.options import CompileOptions
+from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
 
 
@@ -44,8 +46,6 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
-    from edgemtl.driver import quantize_model
-
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,
@@ -56,6 +56,10 @@ def quantize(
         std=numbers("--std", std),
         kinds=tuple(pair("--kind", item) for item in kind or ()),
     )
+    check_request(model, calibration=calibration)
+    check_output_file("-o", output, (model, calibration))
+    from edgemtl.driver import quantize_model
+
     result = quantize_model(model, options, output, step)
     for text in result.notes:
         note(f"note: {text}")

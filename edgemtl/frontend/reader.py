@@ -62,7 +62,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     attach_functions(model)
     image = describe_input(model.graph, metadata, notes)
     answers = describe_tasks(model.graph, metadata, notes)
-    return MultiTaskModel(model, image, answers, layers, tuple(notes), loaded.sha256)
+    return MultiTaskModel(model, image, answers, layers, tuple(notes), loaded.sha256, loaded.weight_files)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where results go: checked before any work, written aside, and there whole or not at all; a leaf."""
+"""Files of the user: checked before any work; results are written aside, and are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgemtl.errors import OutputError, UsageError
+from edgemtl.errors import ModelError, OutputError, UsageError
 
 MAX_NAME_BYTES = 255
 _ASIDE = re.compile(r"\.edgemtl-[0-9a-f]{16}\.part")
 """Names of our unfinished files and folders. Each is locked while its writer lives; the lock dies with the process."""
+
+
+def check_model_file(path: Path) -> None:
+    """Raise ModelError unless there is a file at ``path``."""
+    if not path.is_file():
+        raise ModelError(f"{path} must be an ONNX file, not a missing one or a folder; check the path")
 
 
 def check_output_file(flag: str, path: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -101,6 +107,24 @@ def folder_aside(folder: Path, what: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def output_folder(path: Path) -> Iterator[None]:
+    """Makes the folder where it is missing; after an error one that was made here, and holds nothing, is gone again.
+
+    Raises OutputError where the system refuses.
+    """
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+
+@contextmanager
 def _aside(folder: Path, what: Path, create: Callable[[Path], int]) -> Iterator[Path]:
     try:
         remove_leftovers(folder)
@@ -111,8 +135,12 @@ def _aside(folder: Path, what: Path, create: Callable[[Path], int]) -> Iterator[
             _remove(aside)
             os.close(lock)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{what} must be written, and that failed: {reason}; what was there is left alone") from error
+        raise _refused(what, error) from error
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"{path} must be written, and that failed: {reason}; what was there is left alone")
 
 
 def _claim(folder: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
