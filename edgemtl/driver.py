@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from edgemtl.codegen.fpga.check import check_board, find_without_integers, repor
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
-from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.errors import SelftestError, UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.datasheet import Datasheet, describe_spec
@@ -34,6 +35,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
+from edgemtl.selftest import REPORT, Miss, find_misses, why_not_here
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -115,18 +117,46 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     with progress(f"compiling for {board.name if board else target.name}"):
         made = _compile(tasks, board or target, quantised, options, list(images.values()))
     with progress("making golden inputs and outputs"):
-        first = next(iter(images.values()), None)
+        chosen = list(images.values())
         if quantised:
-            golden, sections, doubts = make_integer_golden(quantised, model, first, options.seed)
+            golden = make_integer_golden(quantised, model, chosen, options.seed)
         else:
-            golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
-    said = (*made.notes, *(quantised.notes if quantised else ()), *doubts)
+            golden = make_golden(path, model, tasks, chosen, options.seed)
+    said = (*made.notes, *(quantised.notes if quantised else ()), *golden.notes)
     notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
-    with progress(f"writing {output}"):
-        manifest = _manifest(path, model, tasks, made, golden, notes)
-        size = bundle.write_bundle(output, manifest, {**made.sections, **sections})
+    notes = notes if options.selftest else (*notes, "self-test not run: --no-selftest")
+    manifest = _manifest(path, model, tasks, made, golden.entries, notes)
+    # Which machine compiled must not show in the bundle, so this is said beside it.
+    unable = why_not_here(manifest.program) if options.selftest else None
+    verify = _verifier(manifest, tasks, quantised) if options.selftest and unable is None else None
+    with progress(f"writing {output}" + (" after its self-test" if verify else "")):
+        size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
     sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
-    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, notes)
+    told = (f"self-test not run: {unable}; run `edgemtl selftest` there",) if unable else ()
+    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *told))
+
+
+def _verifier(manifest: Manifest, tasks: Sequence[TaskModel], quantised: Quantised | None) -> Callable[[Path], None]:
+    """Raises SelftestError for a bundle whose program does not give what it should."""
+
+    def verify(file: Path) -> None:
+        if misses := find_misses(file, manifest.program):
+            worst = max(misses, key=lambda miss: miss.error / miss.tolerance if miss.tolerance else miss.error)
+            task = next(task for task in tasks if task.task.name == worst.task)
+            layer = _parting(file, worst, task, quantised) if isinstance(manifest.program, bundle.Program) else None
+            where = f"; the first layer that parts: {layer}" if layer else ""
+            more = f" and {len(misses) - 1} more" if len(misses) > 1 else ""
+            raise SelftestError(f"the compiled program must give what the model gives: {worst}{more}{where}; {REPORT}")
+
+    return verify
+
+
+def _parting(file: Path, miss: Miss, task: TaskModel, quantised: Quantised | None) -> str | None:
+    """The first layer whose values are off on the golden input; None where no comparison shows it."""
+    with bundle.open_bundle(file) as opened:
+        target = opened.manifest.program.target
+        image = next(golden.input for golden in opened.goldens(miss.task) if golden.case == miss.case)
+    return compare.first_apart(task, resolve(target.name, target.threads), quantised, image)
 
 
 def _compile(
@@ -142,9 +172,9 @@ def _compile(
     return compile_for_board(tasks, target, quantised, options, images)
 
 
-def inspect_model(path: Path) -> Inspection:
-    """What a model holds and what each task of it costs."""
-    return partition.inspect_model(frontend.read_model(path))
+def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({})) -> Inspection:
+    """What a model holds and what each task of it costs; ``renames`` as of CompileOptions."""
+    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path), renames))
 
 
 def check_model(path: Path, options: CheckOptions) -> CheckResult:
@@ -191,7 +221,7 @@ def compare_model(
     """
     target = resolve(options.target, 1)
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), CompileOptions(mean=options.mean, std=options.std))
+        model = describe(frontend.read_model(path), options.model)
         choose_tasks(model, [options.task])
         images = {str(file): load_input(model, file) for file in compare.list_inputs(options.inputs)}
         compare.check_inputs(images, model.input)
@@ -264,6 +294,7 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
 
 def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     """The model with what the user says about its input and tasks. Raises UsageError for what does not fit."""
+    model = frontend.rename_tasks(model, dict(options.renames))
     kinds, names = dict(options.kinds), [task.name for task in model.tasks]
     for name, kind in kinds.items():
         if name not in names or kind not in frontend.model.KINDS:
@@ -329,7 +360,7 @@ def _manifest(
     model: MultiTaskModel,
     tasks: Sequence[TaskModel],
     made: Compiled,
-    golden: tuple[bundle.GoldenEntry, ...],
+    golden: Sequence[bundle.GoldenEntry],
     notes: tuple[str, ...],
 ) -> Manifest:
     document = {

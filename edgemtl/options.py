@@ -54,11 +54,12 @@ class QuantiseOptions:
 class CompileOptions:
     """Behaviour of one compilation.
 
-    ``tasks`` empty means every task of the model. ``memory_budget`` is in bytes and bounds what the runtime
+    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of
+    the model. ``memory_budget`` is in bytes and bounds what the runtime
     allocates: arena, kernel workspaces and transformed weights; for a board, the memory on chip. ``calibration`` is a
     folder of images, needed by the calibrated pathway and by int8, which takes ``parameters`` (a file of
     `edgemtl quantize`) instead where given;
-    ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of
+    ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs, and ``selftest`` runs them before the bundle is there. ``threads`` is the number of
     parts the kernels are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task,
     kind) fill in what a model does not record about its input and its tasks.
 
@@ -78,9 +79,11 @@ class CompileOptions:
     quantise: QuantiseOptions = QuantiseOptions()
     threads: int = 2
     seed: int = 0
+    selftest: bool = True
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     kinds: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
     expert_order: str = "expert"
     expert_cache: int = 0
     experts_on_chip: str = "few"
@@ -139,8 +142,8 @@ class CompileOptions:
 class CheckOptions:
     """What to check for. A board's integers come of ``calibration`` or ``parameters``, or have their structure alone.
 
-    ``keep_float`` as of QuantiseOptions; ``mean`` and ``std`` as of CompileOptions. Raises UsageError for integers
-    without a board, and for more than one thing that says them.
+    ``keep_float`` as of QuantiseOptions; ``mean``, ``std`` and ``renames`` as of CompileOptions.
+    Raises UsageError for integers without a board, and for more than one thing that says them.
     """
 
     target: str = "cpu"
@@ -150,6 +153,7 @@ class CheckOptions:
     keep_float: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    renames: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         given = self.calibration is not None, self.parameters is not None
@@ -176,7 +180,7 @@ class CheckOptions:
     @property
     def model(self) -> CompileOptions:
         """What is said about the model."""
-        return CompileOptions(tasks=self.tasks, mean=self.mean, std=self.std)
+        return CompileOptions(tasks=self.tasks, mean=self.mean, std=self.std, renames=self.renames)
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ class CompareOptions:
 
     ``inputs`` are pictures, arrays or folders of them. torch needs ``checkpoint``; int8 and functional need
     ``calibration`` or ``parameters``, and ``quantise`` says how they are made from images. ``least_sqnr_db`` and
-    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean`` and ``std`` as of CompileOptions.
+    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std`` and ``renames`` as of
+    CompileOptions.
 
     Raises UsageError for a name or value outside its choices, and for whatever would have to be guessed.
     """
@@ -204,6 +209,7 @@ class CompareOptions:
     least_agreement: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    renames: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("pathway", self.pathway, PATHWAYS)
@@ -223,6 +229,11 @@ class CompareOptions:
     def integer(self) -> bool:
         """Whether a side runs in integers."""
         return not {"int8", "functional"}.isdisjoint(self.sides)
+
+    @property
+    def model(self) -> CompileOptions:
+        """What is said about the model."""
+        return CompileOptions(mean=self.mean, std=self.std, renames=self.renames)
 
     def _check_sides(self) -> None:
         for name in self.sides:

@@ -17,6 +17,7 @@ LEAVES = {"errors", "units", "options", "images", "paths", "bundle", "hw.isa", "
     f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")
 }
 ORDER = [
+    "onnx_runtime",
     "frontend",
     "partition",
     "schedule",
@@ -32,6 +33,7 @@ ORDER = [
     "evaluate",
     "profiling",
     "golden",
+    "selftest",
     "driver",
     "doctor",
     "cli",
@@ -39,7 +41,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "profiling", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "profiling", "selftest", "driver", "cli"}
 """Only what runs programs knows the runtime."""
 SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""

@@ -17,12 +17,14 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Renames,
     Std,
     Target,
     TaskList,
     numbers,
-    pair,
+    pairs,
     quantise_options,
+    renames,
 )
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
@@ -54,6 +56,7 @@ def compile_(
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,
+    rename: Renames = None,
     expert_order: Annotated[
         str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")
     ] = "expert",
@@ -63,7 +66,10 @@ def compile_(
     experts_on_chip: Annotated[
         str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
     ] = "few",
-    seed: Annotated[int, typer.Option("--seed", help="Draws the golden input.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")] = 0,
+    selftest: Annotated[
+        bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
@@ -78,9 +84,11 @@ def compile_(
         quantise=quantise_options(method, keep_float, min_sqnr),
         threads=threads,
         seed=seed,
+        selftest=selftest,
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
-        kinds=tuple(pair("--kind", item) for item in kind or ()),
+        kinds=pairs("--kind", "TASK=KIND", kind),
+        renames=renames(rename),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
-from edgemtl.cli.flags import Json, KeepFloat, Method, Target, numbers, quantise_options
+from edgemtl.cli.flags import Json, KeepFloat, Method, Renames, Target, numbers, quantise_options, renames
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_output_file
@@ -60,6 +60,7 @@ def compare(
     ] = None,
     mean: Mean = None,
     std: Std = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> int:
     """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
@@ -78,6 +79,7 @@ def compare(
         least_agreement=_share(fail_agreement_below),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        renames=renames(rename),
     )
     check_request(model, target, calibration, parameters)
     _check_report(report, (model, checkpoint, calibration, parameters, *input))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
-from edgemtl.cli.flags import Json, KeepFloat, Mean, ModelFile, Std, Target, TaskList, numbers
+from edgemtl.cli.flags import Json, KeepFloat, Mean, ModelFile, Renames, Std, Target, TaskList, numbers, renames
 from edgemtl.options import CheckOptions
 from edgemtl.paths import check_model_file, check_output_file
 from edgemtl.units import format_bytes
@@ -53,12 +53,12 @@ def export(
     )
 
 
-def inspect(model: ModelFile, json: Json = False) -> None:
+def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
     check_model_file(model)
     from edgemtl.driver import inspect_model
 
-    found = inspect_model(model)
+    found = inspect_model(model, dict(renames(rename)))
     emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
 
 
@@ -97,6 +97,7 @@ def check(
     keep_float: KeepFloat = None,
     mean: Mean = None,
     std: Std = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
@@ -104,7 +105,9 @@ def check(
     from edgemtl.driver import check_model
 
     normalisation = numbers("--mean", mean), numbers("--std", std)
-    options = CheckOptions(target, tuple(task or ()), calibration, parameters, tuple(keep_float or ()), *normalisation)
+    options = CheckOptions(
+        target, tuple(task or ()), calibration, parameters, tuple(keep_float or ()), *normalisation, renames(rename)
+    )
     found = check_model(model, options)
     for text in found.notes:
         note(f"note: {text}")

@@ -17,11 +17,13 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Renames,
     Std,
     TaskList,
     numbers,
-    pair,
+    pairs,
     quantise_options,
+    renames,
 )
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
@@ -43,6 +45,7 @@ def quantize(
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> None:
     """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
@@ -54,7 +57,8 @@ def quantize(
         quantise=quantise_options(method, keep_float, min_sqnr),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
-        kinds=tuple(pair("--kind", item) for item in kind or ()),
+        kinds=pairs("--kind", "TASK=KIND", kind),
+        renames=renames(rename),
     )
     check_request(model, calibration=calibration)
     check_output_file("-o", output, (model, calibration))

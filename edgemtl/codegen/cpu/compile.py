@@ -71,9 +71,9 @@ def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
 
 
 def _symbol(task: str, index: int) -> str:
-    """A task's name as part of a linker's symbol: as it is where it is an identifier, else made one."""
+    """A task's name as part of a linker's symbol: as it is where it is an identifier, else with its number in front."""
     plain = task.isidentifier() and task.isascii()
-    return task if plain else f"{re.sub('[^A-Za-z0-9]', '_', task)}_{index}"
+    return task if plain else f"{index}_{re.sub('[^A-Za-z0-9]', '_', task)}"
 
 
 def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
