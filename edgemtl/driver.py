@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,11 +19,12 @@ from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
-from edgemtl.codegen.fpga.check import check_board, find_without_integers, report_refusal
+from edgemtl.codegen.fpga.check import check_board, find_without_integers
+from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
-from edgemtl.errors import SelftestError, UnsupportedError, UsageError
+from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.datasheet import Datasheet, describe_spec
@@ -35,7 +37,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
-from edgemtl.selftest import REPORT, Miss, find_misses, why_not_here
+from edgemtl.selftest import verify_bundle, why_not_here
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -128,35 +130,13 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     manifest = _manifest(path, model, tasks, made, golden.entries, notes)
     # Which machine compiled must not show in the bundle, so this is said beside it.
     unable = why_not_here(manifest.program) if options.selftest else None
-    verify = _verifier(manifest, tasks, quantised) if options.selftest and unable is None else None
-    with progress(f"writing {output}" + (" after its self-test" if verify else "")):
+    run = options.selftest and unable is None
+    with progress(f"writing {output}" + (" after its self-test" if run else "")):
+        verify = partial(verify_bundle, tasks=tasks, quantised=quantised) if run else None
         size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
     sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
     told = (f"self-test not run: {unable}; run `edgemtl selftest` there",) if unable else ()
     return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *told))
-
-
-def _verifier(manifest: Manifest, tasks: Sequence[TaskModel], quantised: Quantised | None) -> Callable[[Path], None]:
-    """Raises SelftestError for a bundle whose program does not give what it should."""
-
-    def verify(file: Path) -> None:
-        if misses := find_misses(file, manifest.program):
-            worst = max(misses, key=lambda miss: miss.error / miss.tolerance if miss.tolerance else miss.error)
-            task = next(task for task in tasks if task.task.name == worst.task)
-            layer = _parting(file, worst, task, quantised) if isinstance(manifest.program, bundle.Program) else None
-            where = f"; the first layer that parts: {layer}" if layer else ""
-            more = f" and {len(misses) - 1} more" if len(misses) > 1 else ""
-            raise SelftestError(f"the compiled program must give what the model gives: {worst}{more}{where}; {REPORT}")
-
-    return verify
-
-
-def _parting(file: Path, miss: Miss, task: TaskModel, quantised: Quantised | None) -> str | None:
-    """The first layer whose values are off on the golden input; None where no comparison shows it."""
-    with bundle.open_bundle(file) as opened:
-        target = opened.manifest.program.target
-        image = next(golden.input for golden in opened.goldens(miss.task) if golden.case == miss.case)
-    return compare.first_apart(task, resolve(target.name, target.threads), quantised, image)
 
 
 def _compile(
@@ -180,22 +160,52 @@ def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({}))
 def check_model(path: Path, options: CheckOptions) -> CheckResult:
     """How every node of the chosen tasks (all where empty) would run on ``options.target``.
 
-    A board needs integer steps: those of ``options.parameters``, of ``options.calibration``, or, where neither is
+    What compiling refuses for the model's or the options' sake is refused here by the same functions; no code is
+    generated. Integers need scales: those of ``options.parameters``, of ``options.calibration``, or, where neither is
     given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
     """
     model = describe(frontend.read_model(path), options.model)
-    tasks = partition.partition(model, choose_tasks(model, options.tasks), "exact")
-    if not is_board(options.target):
-        return CheckResult(tuple(cpu.check(tasks, resolve(options.target))), ())
-    spec = read_spec(options.target)
+    images = _calibration_images(model, options.model)
+    tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
+    target = resolve(BESIDE if options.board else options.target, options.threads)
+    reports = cpu.check(tasks, target)
+    if not options.integer:
+        return CheckResult(_planned(reports, tasks, lambda: _plan(tasks, target, None, options)), ())
     if refused := find_without_integers(tasks):
         return CheckResult(tuple(refused), (NOT_PLACED,))
     try:
         quantised, notes = _structure(model, tasks, options)
     except UnsupportedError as error:
-        return CheckResult((report_refusal(tasks, error),), (NOT_PLACED,))
+        refused = [r for r in cpu.mark_refusal(reports, error, tasks) if r.how == "unsupported"]
+        return CheckResult(tuple(refused), (NOT_PLACED,))
     steps = {name: made.steps for name, made in quantised.integers.items()}
-    return CheckResult(tuple(check_board(tasks, steps, spec.engine)), notes)
+    if options.board:
+        spec = read_spec(options.target)
+        placed = check_board(tasks, steps, spec.engine)
+        budget = options.memory_budget
+        return CheckResult(_planned(placed, tasks, lambda: compile_segments(steps, spec, budget=budget)), notes)
+    placed = cpu.name_integers(reports, steps)
+    return CheckResult(_planned(placed, tasks, lambda: _plan(tasks, target, quantised, options)), notes)
+
+
+def _plan(
+    tasks: tuple[TaskModel, ...], target: CpuTarget, quantised: Quantised | None, options: CheckOptions
+) -> object:
+    integers = quantised.integers if quantised else None
+    return cpu.plan_cpu(tasks, target, memory_budget=options.memory_budget, integers=integers)
+
+
+def _planned(
+    reports: Sequence[NodeReport], tasks: Sequence[TaskModel], plan: Callable[[], object]
+) -> tuple[NodeReport, ...]:
+    """The reports, and what ``plan`` refuses where they refuse nothing."""
+    if any(report.how == "unsupported" for report in reports):
+        return tuple(reports)
+    try:
+        plan()
+    except UnsupportedError as error:
+        return tuple(cpu.mark_refusal(reports, error, tasks))
+    return tuple(reports)
 
 
 def _structure(

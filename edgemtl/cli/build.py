@@ -10,6 +10,8 @@ import typer
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import (
+    Budget,
+    CompiledThreads,
     Json,
     KeepFloat,
     Kinds,
@@ -17,6 +19,8 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Pathway,
+    Precision,
     Renames,
     Std,
     Target,
@@ -36,12 +40,9 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")],
     target: Target = "cpu",
     task: TaskList = None,
-    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or int8.")] = "fp32",
-    memory_budget: Annotated[
-        str | None,
-        typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
-    ] = None,
+    pathway: Pathway = "exact",
+    precision: Precision = "fp32",
+    memory_budget: Budget = None,
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
@@ -52,7 +53,7 @@ def compile_(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     min_sqnr: MinSqnr = 15.0,
-    threads: Annotated[int, typer.Option("--threads", help="Most threads a session can use.")] = 2,
+    threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,

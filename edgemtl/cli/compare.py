@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
-from edgemtl.cli.flags import Json, KeepFloat, Method, Renames, Target, numbers, quantise_options, renames
+from edgemtl.cli.flags import Json, KeepFloat, Method, Pathway, Renames, Target, numbers, quantise_options, renames
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_output_file
@@ -48,7 +48,7 @@ def compare(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     target: Target = "cpu",
-    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
+    pathway: Pathway = "exact",
     fail_below: Annotated[
         str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
     ] = None,

@@ -68,17 +68,8 @@ def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", j
 
     with Session.open(bundle, device, threads) as session:
         results = session.selftest()
-    rows = [
-        (
-            r.task,
-            r.case,
-            "ok" if r.passed else "FAILED",
-            f"{r.max_abs_error:.2e}",
-            f"{r.tolerance:.0e}",
-            f"{r.scale:.2e}",
-        )
-        for r in results
-    ]
+    figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
+    rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]
     columns = ("task", "input", "result", "max abs error", "tolerance", "largest value")
     emit(
         {"passed": all(r.passed for r in results), "tasks": [_finite(asdict(r)) for r in results]},

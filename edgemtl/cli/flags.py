@@ -34,6 +34,13 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")]
 
+Pathway = Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")]
+Precision = Annotated[str, typer.Option("--precision", help="fp32 or int8.")]
+Budget = Annotated[
+    str | None,
+    typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
+]
+CompiledThreads = Annotated[int, typer.Option("--threads", help="Most threads a session can use.")]
 Renames = Annotated[
     list[str] | None, typer.Option("--rename", help="OLD=NEW: call a task, or an output, otherwise; repeatable.")
 ]
