@@ -174,7 +174,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     if refused := find_without_integers(tasks):
         return CheckResult(tuple(refused), (NOT_PLACED,))
     try:
-        quantised, notes = _structure(model, tasks, options)
+        quantised, notes = _structure(model, tasks, target, options)
     except UnsupportedError as error:
         refused = [r for r in cpu.mark_refusal(reports, error, tasks) if r.how == "unsupported"]
         return CheckResult(tuple(refused), (NOT_PLACED,))
@@ -209,9 +209,8 @@ def _planned(
 
 
 def _structure(
-    model: MultiTaskModel, tasks: tuple[TaskModel, ...], options: CheckOptions
+    model: MultiTaskModel, tasks: tuple[TaskModel, ...], target: CpuTarget, options: CheckOptions
 ) -> tuple[Quantised, tuple[str, ...]]:
-    target = resolve(BESIDE)
     if (asked := options.integers) is not None:
         made = _quantised(model, tasks, target, asked, _calibration_images(model, asked), quiet)
         assert made is not None

@@ -49,7 +49,12 @@ def expand_input(stored: FloatArray, shape: tuple[int, ...], fill: float | None 
 
 
 def pack_golden(
-    task: str, case: str, stored: FloatArray, fill: float | None, output: FloatArray, tolerance: float
+    task: str,
+    stored: FloatArray,
+    output: FloatArray,
+    tolerance: float,
+    case: str = PLAIN,
+    fill: float | None = None,
 ) -> tuple[GoldenEntry, dict[str, bytes]]:
     """A golden pair as a manifest entry and its two sections.
 

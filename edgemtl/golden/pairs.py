@@ -37,7 +37,7 @@ class Goldens:
 def pack(answers: Sequence[tuple[str, Answer]], notes: Sequence[str]) -> Goldens:
     """The pairs of (task, answer), in this order."""
     packed = [
-        pack_golden(task, a.drawn.case, a.drawn.stored, a.drawn.fill, a.output, a.tolerance) for task, a in answers
+        pack_golden(task, a.drawn.stored, a.output, a.tolerance, a.drawn.case, a.drawn.fill) for task, a in answers
     ]
     sections = {name: data for _, members in packed for name, data in members.items()}
     return Goldens(tuple(entry for entry, _ in packed), sections, tuple(notes))
