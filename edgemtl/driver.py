@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
-from edgemtl.codegen.fpga.check import check_board, find_without_integers, report_refusal
+from edgemtl.codegen.fpga.check import check_board, find_without_integers
+from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
@@ -30,9 +33,11 @@ from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
+from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
+from edgemtl.selftest import verify_bundle, why_not_here
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -102,8 +107,10 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     """
     board = read_spec(options.target) if is_board(options.target) else None
     target = resolve(BESIDE if board else options.target, options.threads)
+    check_output_file("-o", output, (path, *options.files))
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options)
+        check_apart("-o", (output,), model.weight_files)
         names = choose_tasks(model, options.tasks)
         images = _calibration_images(model, options)
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
@@ -112,18 +119,24 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     with progress(f"compiling for {board.name if board else target.name}"):
         made = _compile(tasks, board or target, quantised, options, list(images.values()))
     with progress("making golden inputs and outputs"):
-        first = next(iter(images.values()), None)
+        chosen = list(images.values())
         if quantised:
-            golden, sections, doubts = make_integer_golden(quantised, model, first, options.seed)
+            golden = make_integer_golden(quantised, model, chosen, options.seed)
         else:
-            golden, sections, doubts = make_golden(path, model, tasks, first, options.seed)
-    said = (*made.notes, *(quantised.notes if quantised else ()), *doubts)
+            golden = make_golden(path, model, tasks, chosen, options.seed)
+    said = (*made.notes, *(quantised.notes if quantised else ()), *golden.notes)
     notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
-    with progress(f"writing {output}"):
-        manifest = _manifest(path, model, tasks, made, golden, notes)
-        size = bundle.write_bundle(output, manifest, {**made.sections, **sections})
+    notes = notes if options.selftest else (*notes, "self-test not run: --no-selftest")
+    manifest = _manifest(path, model, tasks, made, golden.entries, notes)
+    # Which machine compiled must not show in the bundle, so this is said beside it.
+    unable = why_not_here(manifest.program) if options.selftest else None
+    run = options.selftest and unable is None
+    with progress(f"writing {output}" + (" after its self-test" if run else "")):
+        verify = partial(verify_bundle, tasks=tasks, quantised=quantised) if run else None
+        size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
     sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
-    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, notes)
+    told = (f"self-test not run: {unable}; run `edgemtl selftest` there",) if unable else ()
+    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *told))
 
 
 def _compile(
@@ -139,36 +152,65 @@ def _compile(
     return compile_for_board(tasks, target, quantised, options, images)
 
 
-def inspect_model(path: Path) -> Inspection:
-    """What a model holds and what each task of it costs."""
-    return partition.inspect_model(frontend.read_model(path))
+def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({})) -> Inspection:
+    """What a model holds and what each task of it costs; ``renames`` as of CompileOptions."""
+    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path), renames))
 
 
 def check_model(path: Path, options: CheckOptions) -> CheckResult:
     """How every node of the chosen tasks (all where empty) would run on ``options.target``.
 
-    A board needs integer steps: those of ``options.parameters``, of ``options.calibration``, or, where neither is
+    What compiling refuses for the model's or the options' sake is refused here by the same functions; no code is
+    generated. Integers need scales: those of ``options.parameters``, of ``options.calibration``, or, where neither is
     given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
     """
     model = describe(frontend.read_model(path), options.model)
-    tasks = partition.partition(model, choose_tasks(model, options.tasks), "exact")
-    if not is_board(options.target):
-        return CheckResult(tuple(cpu.check(tasks, resolve(options.target))), ())
-    spec = read_spec(options.target)
+    images = _calibration_images(model, options.model)
+    tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
+    target = resolve(BESIDE if options.board else options.target, options.threads)
+    reports = cpu.check(tasks, target)
+    if not options.integer:
+        return CheckResult(_planned(reports, tasks, lambda: _plan(tasks, target, None, options)), ())
     if refused := find_without_integers(tasks):
         return CheckResult(tuple(refused), (NOT_PLACED,))
     try:
-        quantised, notes = _structure(model, tasks, options)
+        quantised, notes = _structure(model, tasks, target, options)
     except UnsupportedError as error:
-        return CheckResult((report_refusal(tasks, error),), (NOT_PLACED,))
+        refused = [r for r in cpu.mark_refusal(reports, error, tasks) if r.how == "unsupported"]
+        return CheckResult(tuple(refused), (NOT_PLACED,))
     steps = {name: made.steps for name, made in quantised.integers.items()}
-    return CheckResult(tuple(check_board(tasks, steps, spec.engine)), notes)
+    if options.board:
+        spec = read_spec(options.target)
+        placed = check_board(tasks, steps, spec.engine)
+        budget = options.memory_budget
+        return CheckResult(_planned(placed, tasks, lambda: compile_segments(steps, spec, budget=budget)), notes)
+    placed = cpu.name_integers(reports, steps)
+    return CheckResult(_planned(placed, tasks, lambda: _plan(tasks, target, quantised, options)), notes)
+
+
+def _plan(
+    tasks: tuple[TaskModel, ...], target: CpuTarget, quantised: Quantised | None, options: CheckOptions
+) -> object:
+    integers = quantised.integers if quantised else None
+    return cpu.plan_cpu(tasks, target, memory_budget=options.memory_budget, integers=integers)
+
+
+def _planned(
+    reports: Sequence[NodeReport], tasks: Sequence[TaskModel], plan: Callable[[], object]
+) -> tuple[NodeReport, ...]:
+    """The reports, and what ``plan`` refuses where they refuse nothing."""
+    if any(report.how == "unsupported" for report in reports):
+        return tuple(reports)
+    try:
+        plan()
+    except UnsupportedError as error:
+        return tuple(cpu.mark_refusal(reports, error, tasks))
+    return tuple(reports)
 
 
 def _structure(
-    model: MultiTaskModel, tasks: tuple[TaskModel, ...], options: CheckOptions
+    model: MultiTaskModel, tasks: tuple[TaskModel, ...], target: CpuTarget, options: CheckOptions
 ) -> tuple[Quantised, tuple[str, ...]]:
-    target = resolve(BESIDE)
     if (asked := options.integers) is not None:
         made = _quantised(model, tasks, target, asked, _calibration_images(model, asked), quiet)
         assert made is not None
@@ -188,7 +230,7 @@ def compare_model(
     """
     target = resolve(options.target, 1)
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), CompileOptions(mean=options.mean, std=options.std))
+        model = describe(frontend.read_model(path), options.model)
         choose_tasks(model, [options.task])
         images = {str(file): load_input(model, file) for file in compare.list_inputs(options.inputs)}
         compare.check_inputs(images, model.input)
@@ -212,9 +254,10 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
 
     Raises the typed errors of every stage; both files are written, after the check of the result, or neither.
     """
-    files = qdq.plan_files(path, output)
+    files = qdq.plan_files(output, (path, *options.files))
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options)
+        check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
         images = _calibration_images(model, options)
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
@@ -260,6 +303,7 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
 
 def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     """The model with what the user says about its input and tasks. Raises UsageError for what does not fit."""
+    model = frontend.rename_tasks(model, dict(options.renames))
     kinds, names = dict(options.kinds), [task.name for task in model.tasks]
     for name, kind in kinds.items():
         if name not in names or kind not in frontend.model.KINDS:
@@ -325,7 +369,7 @@ def _manifest(
     model: MultiTaskModel,
     tasks: Sequence[TaskModel],
     made: Compiled,
-    golden: tuple[bundle.GoldenEntry, ...],
+    golden: Sequence[bundle.GoldenEntry],
     notes: tuple[str, ...],
 ) -> Manifest:
     document = {

@@ -30,6 +30,14 @@ class InputError(EdgemtlError):
     """An image, array or label that cannot be used as it is."""
 
 
+class OutputError(EdgemtlError):
+    """A result that could not be written."""
+
+
+class SelftestError(EdgemtlError):
+    """A freshly compiled bundle whose program does not give what the model gives."""
+
+
 class QuantisationError(EdgemtlError):
     """An integer model that is too far from the float one it was made from."""
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgemtl.errors import InputError
 
+FORMATS = ("PNG", "JPEG")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # A hostile file must not cost more memory than any camera's picture.
 MAX_PIXELS = 64 * 1024 * 1024
+MAX_ARRAY_BYTES = 1 << 32
+# To numpy a header is Python source, on which it fails in the ways of a parser.
+HEADER_ERRORS = (
+    *(OSError, ValueError, EOFError, SyntaxError, TokenError),
+    *(TypeError, ArithmeticError, RecursionError, MemoryError),
+)
 
 
 def read_rgb(path: Path) -> np.ndarray:
     """The picture in a PNG or JPEG file as RGB, uint8 [H,W,3]. Raises InputError for anything else."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"{path}: a picture must have at most {MAX_PIXELS} pixels, not {image.width}x{image.height}"
@@ -30,12 +38,21 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array in an .npy file, never unpickled. Raises InputError for anything else."""
+    """The array in an .npy file, never unpickled. Raises InputError for anything else.
+
+    Memory is taken after the header was compared with the size of the file.
+    """
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+        if not path.is_file():
+            raise InputError(f"{path}: must be an .npy file, and there is no such file")
+        if (size := path.stat().st_size) > MAX_ARRAY_BYTES:
+            raise InputError(f"{path}: an array must have at most {MAX_ARRAY_BYTES} bytes, not {size}")
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+        # Mapped, a header cannot ask for more than the file holds.
+        with np.errstate(over="raise"):
+            return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except HEADER_ERRORS as error:
         raise InputError(f"{path}: must be a readable .npy array; {error}") from None
 
 

@@ -54,13 +54,15 @@ class QuantiseOptions:
 class CompileOptions:
     """Behaviour of one compilation.
 
-    ``tasks`` empty means every task of the model. ``memory_budget`` is in bytes and bounds what the runtime
+    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of
+    the model. ``memory_budget`` is in bytes and bounds what the runtime
     allocates: arena, kernel workspaces and transformed weights; for a board, the memory on chip. ``calibration`` is a
     folder of images, needed by the calibrated pathway and by int8, which takes ``parameters`` (a file of
     `edgemtl quantize`) instead where given;
-    ``quantise`` says how int8 is made from images. ``seed`` draws the golden input. ``threads`` is the number of
-    parts the kernels are split into, so the most threads a session can use. ``mean``, ``std`` and ``kinds`` (task,
-    kind) fill in what a model does not record about its input and its tasks.
+    ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
+    before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
+    session can use. ``mean``, ``std`` and ``kinds`` (task, kind) fill in what a model does not record about its input
+    and its tasks.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -78,9 +80,11 @@ class CompileOptions:
     quantise: QuantiseOptions = QuantiseOptions()
     threads: int = 2
     seed: int = 0
+    selftest: bool = True
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     kinds: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
     expert_order: str = "expert"
     expert_cache: int = 0
     experts_on_chip: str = "few"
@@ -98,6 +102,12 @@ class CompileOptions:
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
             )
         self._check_precision()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file or folder that is read, besides the model."""
+        board = Path(self.target) if self.target.endswith(".toml") else None
+        return tuple(path for path in (self.calibration, self.parameters, board) if path is not None)
 
     def _check_experts(self) -> None:
         _check_choice("expert-order", self.expert_order, EXPERT_ORDERS)
@@ -131,27 +141,48 @@ class CompileOptions:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What to check for. A board's integers come of ``calibration`` or ``parameters``, or have their structure alone.
+    """What to check for, as of CompileOptions; a board computes in integers whatever ``precision`` says.
 
-    ``keep_float`` as of QuantiseOptions; ``mean`` and ``std`` as of CompileOptions. Raises UsageError for integers
-    without a board, and for more than one thing that says them.
+    Scales of integers come from ``calibration`` or ``parameters``. If neither is given, placeholder scales are used,
+    which is enough for the structure. ``keep_float`` as of QuantiseOptions. Raises UsageError for what says scales
+    without integers, and for more than one thing that says them.
     """
 
     target: str = "cpu"
     tasks: tuple[str, ...] = ()
+    pathway: str = "exact"
+    precision: str = "fp32"
+    memory_budget: int | None = None
     calibration: Path | None = None
     parameters: Path | None = None
     keep_float: tuple[str, ...] = ()
+    threads: int = 2
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    kinds: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        given = self.calibration is not None, self.parameters is not None
-        if (any(given) or self.keep_float) and not is_board(self.target):
+        _check_choice("precision", self.precision, PRECISIONS)
+        reading = self.calibration is not None and self.pathway != "calibrated"
+        if not self.integer and (reading or self.parameters is not None or self.keep_float):
             flags = "--calibration, --parameters and --keep-float"
-            raise UsageError(f"{flags} must come with a board, not with --target {self.target}")
-        if self.parameters is not None and (given[0] or self.keep_float):
+            raise UsageError(
+                f"{flags} must come with a board or --precision int8, not with --target {self.target} in fp32"
+            )
+        if self.parameters is not None and (reading or self.keep_float):
             raise UsageError("--parameters must come without --calibration and --keep-float: the file says them")
+        _ = self.model
+
+    @property
+    def board(self) -> bool:
+        """Whether the target is a board."""
+        return is_board(self.target)
+
+    @property
+    def integer(self) -> bool:
+        """Whether the program computes in integers."""
+        return self.board or self.precision == "int8"
 
     @property
     def integers(self) -> CompileOptions | None:
@@ -159,8 +190,7 @@ class CheckOptions:
         if self.calibration is None and self.parameters is None:
             return None
         how = QuantiseOptions() if self.calibration is None else self.structure
-        held = replace(self.model, calibration=self.calibration)
-        return replace(held, precision="int8", parameters=self.parameters, quantise=how)
+        return replace(self.model, precision="int8", parameters=self.parameters, quantise=how)
 
     @property
     def structure(self) -> QuantiseOptions:
@@ -169,8 +199,18 @@ class CheckOptions:
 
     @property
     def model(self) -> CompileOptions:
-        """What is said about the model."""
-        return CompileOptions(tasks=self.tasks, mean=self.mean, std=self.std)
+        """What is said about the model and its tasks."""
+        return CompileOptions(
+            tasks=self.tasks,
+            pathway=self.pathway,
+            memory_budget=self.memory_budget,
+            calibration=self.calibration,
+            threads=self.threads,
+            mean=self.mean,
+            std=self.std,
+            kinds=self.kinds,
+            renames=self.renames,
+        )
 
 
 @dataclass(frozen=True)
@@ -179,7 +219,8 @@ class CompareOptions:
 
     ``inputs`` are pictures, arrays or folders of them. torch needs ``checkpoint``; int8 and functional need
     ``calibration`` or ``parameters``, and ``quantise`` says how they are made from images. ``least_sqnr_db`` and
-    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean`` and ``std`` as of CompileOptions.
+    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std`` and ``renames`` as of
+    CompileOptions.
 
     Raises UsageError for a name or value outside its choices, and for whatever would have to be guessed.
     """
@@ -198,6 +239,7 @@ class CompareOptions:
     least_agreement: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    renames: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("pathway", self.pathway, PATHWAYS)
@@ -217,6 +259,11 @@ class CompareOptions:
     def integer(self) -> bool:
         """Whether a side runs in integers."""
         return not {"int8", "functional"}.isdisjoint(self.sides)
+
+    @property
+    def model(self) -> CompileOptions:
+        """What is said about the model."""
+        return CompileOptions(mean=self.mean, std=self.std, renames=self.renames)
 
     def _check_sides(self) -> None:
         for name in self.sides:

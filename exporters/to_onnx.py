@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from edgemtl.frontend.moe_node import (
     attach_functions,
     moe_nodes,
 )
+from edgemtl.paths import folder_aside
 
 INPUT = "image"
 EXTERNAL_DATA_BYTES = 1_500_000_000
@@ -78,8 +78,8 @@ def export_onnx(model: M3ViT, path: str | Path, *, tasks: Sequence[str] | None =
         graph = _trace(model, names)
         clean(graph)
         _describe(graph, model, names)
-        with tempfile.TemporaryDirectory(prefix=".edgemtl-", dir=path.parent) as folder:
-            written = _write(graph, Path(folder) / path.name)
+        with folder_aside(path.parent, path) as folder:
+            written = _write(graph, folder / path.name)
             parity = check_parity(model, written[0], names)
             return _publish(written, path, parity, len(list(moe_nodes(graph))))
 

@@ -46,12 +46,18 @@ class Memory:
 
 @dataclass(frozen=True)
 class SelftestResult:
-    """A golden input, run: largest distance from the golden output, the one allowed, values compared."""
+    """A golden input, run: largest distance from the golden output, the one allowed, values compared.
+
+    case: "plain" or "skewed". scale: the largest finite value of the golden output. max_abs_error is infinite where
+    one output is finite or a number and the other is not.
+    """
 
     task: str
+    case: str
     passed: bool
     max_abs_error: float
     tolerance: float
+    scale: float
     elements: int
 
 

@@ -10,11 +10,12 @@ from typing import overload
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, FpgaProgram, Golden, InputEntry, Program, open_bundle
+from edgemtl.bundle import Bundle, FpgaProgram, InputEntry, Program, open_bundle
 from edgemtl.errors import UsageError
 from edgemtl.runtime.devices import Device, open_device
 from edgemtl.runtime.images import FloatArray, check_batch, check_finite, output_for, outputs_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
+from edgemtl.runtime.selftest import compare_golden
 from edgemtl.runtime.worker import Worker
 
 MAX_THREADS = 256
@@ -152,8 +153,9 @@ class Session:
         return self._worker.call(self._simulate, task, check_batch(image, self.input.shape))
 
     def selftest(self) -> tuple[SelftestResult, ...]:
-        """Run every task's golden input and compare with its golden output."""
-        return tuple(self._compare(self._bundle.golden(task)) for task in self._tasks)
+        """Run every task's golden inputs and compare with its golden outputs."""
+        pairs = (golden for task in self._tasks for golden in self._bundle.goldens(task))
+        return tuple(compare_golden(golden, self.run(golden.task, golden.input)) for golden in pairs)
 
     def _check_tasks(self, tasks: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
         names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
@@ -199,9 +201,3 @@ class Session:
             times.append(StepTime(layer.step, layer.kernel, layer.origin, seconds, self._device.basis))
         self._finish()
         return tuple(times)
-
-    def _compare(self, golden: Golden) -> SelftestResult:
-        output = self.run(golden.task, golden.input).reshape(-1)[:: golden.output_stride]
-        error = float(np.max(np.abs(output.astype(np.float64) - golden.output)))
-        # A NaN is never within a tolerance.
-        return SelftestResult(golden.task, error <= golden.tolerance, error, golden.tolerance, output.size)

@@ -4,10 +4,14 @@ Standard library and numpy only, so that a device can read it.
 """
 
 from edgemtl.bundle.extract import extract_program
+from edgemtl.bundle.fields import NAME as TASK_NAME
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask, Handover, Host
 from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
 from edgemtl.bundle.manifest import (
+    CASES,
+    PLAIN,
     SCHEMA_VERSION,
+    SKEWED,
     GoldenEntry,
     InputEntry,
     Manifest,
@@ -24,7 +28,11 @@ from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
 from edgemtl.bundle.writer import write_bundle
 
 __all__ = [
+    "CASES",
+    "PLAIN",
     "SCHEMA_VERSION",
+    "SKEWED",
+    "TASK_NAME",
     "Bundle",
     "FpgaProgram",
     "FpgaTask",

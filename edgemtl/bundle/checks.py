@@ -7,7 +7,7 @@ from math import prod
 from edgemtl.bundle.checks_fpga import check_fpga, check_fpga_sizes, fpga_members
 from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import FpgaProgram
-from edgemtl.bundle.manifest import WEIGHTS, GoldenEntry, Manifest, golden_paths
+from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, Manifest, golden_paths
 from edgemtl.bundle.npy import npy_bytes
 
 GOLDEN_BYTES = 1 << 20
@@ -25,7 +25,7 @@ def check_manifest(manifest: Manifest) -> None:
 
 def expected_sections(manifest: Manifest) -> tuple[str, ...]:
     """The names of every member but the manifest's own two, in file order."""
-    golden = [path for entry in manifest.golden for path in golden_paths(entry.task)]
+    golden = [path for entry in manifest.golden for path in golden_paths(entry.task, entry.case)]
     program = manifest.program
     members = fpga_members(program) if isinstance(program, FpgaProgram) else (program.library,)
     return tuple(sorted([*golden, *members, WEIGHTS]))
@@ -67,8 +67,10 @@ def _check_program(manifest: Manifest) -> None:
 
 def _check_golden(manifest: Manifest) -> None:
     names = [task.name for task in manifest.tasks]
-    if [entry.task for entry in manifest.golden] != names:
-        fail("golden", f"one pair per task in the order {names}", [entry.task for entry in manifest.golden])
+    pairs = [(entry.task, entry.case) for entry in manifest.golden]
+    expected = [pair for pair in ((name, case) for name in names for case in CASES) if pair in pairs or PLAIN in pair]
+    if pairs != expected:
+        fail("golden", f"a plain pair, then a skewed one or none, per task in the order {names}", pairs)
     for entry in manifest.golden:
         _check_golden_entry(manifest, entry)
 
@@ -76,16 +78,16 @@ def _check_golden(manifest: Manifest) -> None:
 def _check_golden_entry(manifest: Manifest, entry: GoldenEntry) -> None:
     image, stored = manifest.input.shape, entry.input_shape
     if len(stored) != 4 or stored[:2] != image[:2] or stored[2] > image[2] or stored[3] > image[3]:
-        fail(f"golden of {entry.task}: input_shape", f"a part of {list(image)}", list(stored))
+        fail(f"{entry.case} golden of {entry.task}: input_shape", f"a part of {list(image)}", list(stored))
     elements = prod(manifest.program.tasks[entry.task].output.shape)
     if entry.output_elements != (kept := -(-elements // entry.output_stride)):
         fail(
-            f"golden of {entry.task}: output_elements",
+            f"{entry.case} golden of {entry.task}: output_elements",
             f"{kept}, one in {entry.output_stride}",
             entry.output_elements,
         )
     if (size := sum(golden_bytes(entry))) > GOLDEN_BYTES:
-        fail(f"golden of {entry.task}", f"at most {GOLDEN_BYTES} bytes", f"{size} bytes")
+        fail(f"{entry.case} golden of {entry.task}", f"at most {GOLDEN_BYTES} bytes", f"{size} bytes")
 
 
 def golden_bytes(entry: GoldenEntry) -> tuple[int, int]:
@@ -107,7 +109,7 @@ def check_sections(manifest: Manifest) -> None:
     weights = program.parameters_bytes if isinstance(program, FpgaProgram) else program.weights_bytes
     expected = {WEIGHTS: weights}
     for entry in manifest.golden:
-        expected |= dict(zip(golden_paths(entry.task), golden_bytes(entry), strict=True))
+        expected |= dict(zip(golden_paths(entry.task, entry.case), golden_bytes(entry), strict=True))
     for name, size in expected.items():
         if sizes[name] != size:
             fail(f"sections: {name}", f"{size} bytes", f"{sizes[name]} bytes")

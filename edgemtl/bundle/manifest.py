@@ -14,6 +14,8 @@ MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
 PATHWAYS = ("exact", "window", "calibrated")
+PLAIN, SKEWED = CASES = ("plain", "skewed")
+"""Golden pairs a task may have: on noise or an image, and on one value everywhere but in a corner."""
 KINDS = ("segmentation", "depth", "normals", "edges", "saliency", "other")
 
 
@@ -71,15 +73,18 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class GoldenEntry:
-    """A task's golden pair.
+    """One of a task's golden pairs.
 
-    ``input_shape``: what is stored, repeated to fill the input. ``output_stride``: every that many elements
+    ``case``: one of `CASES`; the first is always there. ``input_shape``: what is stored: repeated to fill the input, or
+    its upper left corner where ``fill`` is the value everywhere else. ``output_stride``: every that many elements
     of the flat output are stored, ``output_elements`` of them. ``tolerance``: largest absolute difference
     that passes.
     """
 
     task: str
+    case: str
     input_shape: tuple[int, ...]
+    fill: float | None
     output_stride: int
     output_elements: int
     tolerance: float
@@ -131,6 +136,7 @@ class Manifest:
         return {task.name: task for task in self.tasks}[name]
 
 
-def golden_paths(task: str) -> tuple[str, str]:
-    """The member names of a task's golden input and output."""
-    return f"golden/{task}/input.npy", f"golden/{task}/output.npy"
+def golden_paths(task: str, case: str) -> tuple[str, str]:
+    """The member names of a golden input and output."""
+    prefix = "" if case == PLAIN else f"{case}_"
+    return f"golden/{task}/{prefix}input.npy", f"golden/{task}/{prefix}output.npy"

@@ -6,6 +6,7 @@ from edgemtl.bundle.checks import check_manifest
 from edgemtl.bundle.fields import Field
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import (
+    CASES,
     KINDS,
     PATHWAYS,
     SCHEMA_VERSION,
@@ -115,12 +116,14 @@ def _moe(field: Field) -> MoEEntry:
 
 
 def _golden(field: Field) -> GoldenEntry:
-    task, shape, stride, elements, tolerance = field.members(
-        "task", "input_shape", "output_stride", "output_elements", "tolerance"
+    task, case, shape, fill, stride, elements, tolerance = field.members(
+        "task", "case", "input_shape", "fill", "output_stride", "output_elements", "tolerance"
     )
     return GoldenEntry(
         task.name(),
+        case.choice(*CASES),
         read_shape(shape),
+        None if fill.value is None else fill.number(-MAX_VALUE, MAX_VALUE),
         stride.integer(1, MAX_COUNT),
         elements.integer(1, MAX_COUNT),
         tolerance.number(0, MAX_VALUE),

@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -76,13 +76,20 @@ class Bundle:
         return data
 
     def golden(self, task: str) -> Golden:
-        """A task's golden pair, the input in full. Raises UsageError for an unknown task."""
-        entry = next((entry for entry in self.manifest.golden if entry.task == task), None)
-        if entry is None:
+        """A task's plain golden pair, the input in full. Raises UsageError for an unknown task."""
+        return next(self.goldens(task))
+
+    def goldens(self, task: str) -> Iterator[Golden]:
+        """All golden pairs of a task, the plain one first. Raises UsageError for an unknown task."""
+        entries = [entry for entry in self.manifest.golden if entry.task == task]
+        if not entries:
             raise UsageError(f"task must be one of {', '.join(t.name for t in self.manifest.tasks)}, not {task!r}")
+        return map(self._golden, entries)
+
+    def _golden(self, entry: GoldenEntry) -> Golden:
         stored, output = _read_golden(entry, self.section)
-        image = expand_input(stored, self.manifest.input.shape)
-        return Golden(task, image, output.copy(), entry.output_stride, entry.tolerance)
+        image = expand_input(stored, self.manifest.input.shape, entry.fill)
+        return Golden(entry.task, entry.case, image, output.copy(), entry.output_stride, entry.tolerance)
 
     def close(self) -> None:
         """Forget the sections; the mapping goes with the last view of it."""
@@ -165,7 +172,7 @@ def _check_section(section: Section, data: bytes | memoryview) -> None:
 
 
 def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tuple[FloatArray, FloatArray]:
-    first, second = golden_paths(entry.task)
+    first, second = golden_paths(entry.task, entry.case)
     stored = read_npy(section(first), entry.input_shape, first)
     return stored, read_npy(section(second), (entry.output_elements,), second)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgemtl.bundle.archive import MAX_BYTES, Layout, Member, lay_out, sha256
@@ -14,27 +13,32 @@ from edgemtl.bundle.manifest import MANIFEST, MANIFEST_SHA256, Manifest, Section
 from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.reader import open_bundle
 from edgemtl.errors import ConfigError
+from edgemtl.paths import write_aside
 
 Data = bytes | bytearray | memoryview
 
 
-def write_bundle(path: str | Path, manifest: Manifest, sections: Mapping[str, Data]) -> int:
+def write_bundle(
+    path: str | Path,
+    manifest: Manifest,
+    sections: Mapping[str, Data],
+    verify: Callable[[Path], None] | None = None,
+) -> int:
     """Write a bundle and read it back before it takes the place of ``path``; return its size in bytes.
 
     sections: by member name the library, "weights.bin" and two golden members per task (``pack_golden``); the
-    manifest's own list of sections is filled in here.
-    Raises ConfigError where the manifest is invalid or its sections are not the ones given; OSError.
+    manifest's own list of sections is filled in here. verify: called with the finished file before it has its name.
+    Raises ConfigError where the manifest is invalid or its sections are not the ones given, OutputError where the
+    file cannot be written, and what ``verify`` raises.
     """
     path = Path(path)
     members = _members(manifest, sections)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        _write(temporary, lay_out([_stamp(name, data) for name, data in members]), [data for _, data in members])
-        with open_bundle(temporary):
+    with write_aside(path) as aside:
+        _write(aside, lay_out([_stamp(name, data) for name, data in members]), [data for _, data in members])
+        with open_bundle(aside):
             pass
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if verify is not None:
+            verify(aside)
     return path.stat().st_size
 
 
@@ -58,7 +62,7 @@ def _stamp(name: str, data: Data) -> Member:
 
 
 def _write(path: Path, layout: Layout, datas: Sequence[Data]) -> None:
-    with open(path, "xb") as file:
+    with open(path, "wb") as file:
         for item, data in zip(layout.members, datas, strict=True):
             file.write(item.header)
             file.write(data)

@@ -1,5 +1,1 @@
 """The command line: one verb, one call; the only room that prints or knows exit codes."""
-
-from edgemtl.cli.app import main
-
-__all__ = ["main"]

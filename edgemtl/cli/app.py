@@ -1,74 +1,87 @@
-"""The program: options every verb shares, and the way from an error to its exit code."""
+"""The program: the way from an error, a closed pipe or Ctrl-C to its exit code. It imports verbs last."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import Annotated
 
-import typer
-
-import edgemtl
-from edgemtl.cli import build, compare, deploy, measure, models, profile, quantize, setup
-from edgemtl.cli.console import VERBOSITY, note
-from edgemtl.errors import EdgemtlError
-
-app = typer.Typer(
-    help="Compile multi-task mixture-of-experts vision transformers, one task's pathway at a time.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"edgemtl {edgemtl.__version__}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options that stand before the verb."""
-    VERBOSITY.level = 0 if quiet else 1 + verbose
-    VERBOSITY.debug = debug
-
-
-for room in (models, quantize, build, compare, deploy, measure, profile, setup):
-    room.register(app)
+from edgemtl.cli import interrupts
+from edgemtl.errors import EdgemtlError, OutputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported, 4 over budget, 5 integrity."""
+    """Run one command. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported, 4 over budget, 5 integrity, 130 Ctrl-C."""
     try:
-        outcome = app(arguments or sys.argv[1:] or ["--help"], standalone_mode=False)
-    except typer.Abort:
-        return _fail("interrupted", 130)
-    except typer.TyperException as error:
-        return _fail(error.format_message(), 2)
-    except EdgemtlError as error:
-        if VERBOSITY.debug:
+        code = _run(arguments)
+    except (KeyboardInterrupt, Exception):
+        if not interrupts.STATE.interrupted:
             raise
-        return _fail(str(error), error.exit_code)
+        code = interrupts.EXIT_CODE
+    if code == interrupts.EXIT_CODE:
+        _say(interrupts.LINE)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        _check_streams()
+        from edgemtl.cli.verbs import invoke
+
+        return invoke(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return interrupts.EXIT_CODE
+    except BrokenPipeError:
+        return 1
     except Exception as error:
-        if VERBOSITY.debug:
-            raise
-        return _fail(f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where", 1)
-    return outcome if isinstance(outcome, int) else 0
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong in one line; the exit code. With --debug the error goes on to Python."""
+    from edgemtl.cli.console import VERBOSITY
+
+    if interrupts.STATE.interrupted:
+        return interrupts.EXIT_CODE
+    if VERBOSITY.debug:
+        raise error
+    if isinstance(error, EdgemtlError):
+        return _fail(str(error), error.exit_code)
+    if isinstance(error, OSError):
+        return _fail(f"{error.filename or 'a system call'} must succeed, and it failed: {error.strerror or error}", 1)
+    if isinstance(error, MemoryError):
+        return _fail("this needs more memory than this machine gives; close other programs or take a smaller model", 4)
+    return _fail(f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where", 1)
+
+
+def _check_streams() -> None:
+    """Standard output must be open before work is spent. A closed standard error takes nothing."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    if sys.stdout is None:
+        raise OutputError("standard output must be open, and it is closed; redirect it to a file or to /dev/null")
 
 
 def _fail(message: str, code: int) -> int:
-    note(f"error: {message}", level=0)
+    _say(f"error: {message}")
     return code
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def run() -> None:
     """The console script."""
-    sys.exit(main())
+    interrupts.install()
+    code = main()
+    interrupts.end_work()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # Python would complain once more at its end of what it could not write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import (
+    Budget,
+    CompiledThreads,
     Json,
     KeepFloat,
     Kinds,
@@ -16,14 +19,19 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Pathway,
+    Precision,
+    Renames,
     Std,
     Target,
     TaskList,
     numbers,
-    pair,
+    pairs,
     quantise_options,
+    renames,
 )
 from edgemtl.options import CompileOptions
+from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes, parse_bytes
 
 
@@ -32,12 +40,9 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")],
     target: Target = "cpu",
     task: TaskList = None,
-    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
-    precision: Annotated[str, typer.Option("--precision", help="fp32 or int8.")] = "fp32",
-    memory_budget: Annotated[
-        str | None,
-        typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
-    ] = None,
+    pathway: Pathway = "exact",
+    precision: Precision = "fp32",
+    memory_budget: Budget = None,
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
@@ -48,10 +53,11 @@ def compile_(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     min_sqnr: MinSqnr = 15.0,
-    threads: Annotated[int, typer.Option("--threads", help="Most threads a session can use.")] = 2,
+    threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,
+    rename: Renames = None,
     expert_order: Annotated[
         str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")
     ] = "expert",
@@ -61,12 +67,13 @@ def compile_(
     experts_on_chip: Annotated[
         str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
     ] = "few",
-    seed: Annotated[int, typer.Option("--seed", help="Draws the golden input.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")] = 0,
+    selftest: Annotated[
+        bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
-    from edgemtl.driver import compile_model
-
     options = CompileOptions(
         target=target,
         tasks=tuple(task or ()),
@@ -78,13 +85,19 @@ def compile_(
         quantise=quantise_options(method, keep_float, min_sqnr),
         threads=threads,
         seed=seed,
+        selftest=selftest,
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
-        kinds=tuple(pair("--kind", item) for item in kind or ()),
+        kinds=pairs("--kind", "TASK=KIND", kind),
+        renames=renames(rename),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,
     )
+    check_request(model, target, calibration, parameters)
+    check_output_file("-o", output, (model, *options.files))
+    from edgemtl.driver import compile_model
+
     result = compile_model(model, options, output, step)
     for text in result.notes:
         note(f"note: {text}")

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import Json, KeepFloat, Method, Target, numbers, quantise_options
+from edgemtl.cli.early import check_request
+from edgemtl.cli.flags import Json, KeepFloat, Method, Pathway, Renames, Target, numbers, quantise_options, renames
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
+from edgemtl.paths import check_output_file
 
 if TYPE_CHECKING:
     from edgemtl.compare import Comparison, LayerFigures, WatchModules
@@ -46,7 +48,7 @@ def compare(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     target: Target = "cpu",
-    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
+    pathway: Pathway = "exact",
     fail_below: Annotated[
         str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
     ] = None,
@@ -58,6 +60,7 @@ def compare(
     ] = None,
     mean: Mean = None,
     std: Std = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> int:
     """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
@@ -76,8 +79,10 @@ def compare(
         least_agreement=_share(fail_agreement_below),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        renames=renames(rename),
     )
-    _check_report(report)
+    check_request(model, target, calibration, parameters)
+    _check_report(report, (model, checkpoint, calibration, parameters, *input))
     found = _compare(model, options)
     for text in found.notes:
         note(f"note: {text}")
@@ -99,12 +104,11 @@ def _compare(model: Path, options: CompareOptions) -> Comparison:
     return compare_model(model, options, watch, step)
 
 
-def _check_report(path: Path | None) -> None:
+def _check_report(path: Path | None, inputs: tuple[Path | None, ...]) -> None:
     """Before anything is computed, since a comparison may take minutes."""
     if path is None:
         return
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of --report {path} must exist; create it first")
+    check_output_file("--report", path, inputs)
     try:
         import edgemtl.report.comparison  # noqa: F401
     except ImportError as error:

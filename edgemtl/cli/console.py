@@ -6,12 +6,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from edgemtl.cli import interrupts
+from edgemtl.errors import OutputError
 
 SCHEMA_VERSION = 1
 PIPE_COLUMNS = 200
@@ -35,12 +38,19 @@ def _stderr() -> Console:
 def note(text: str, level: int = 1) -> None:
     """One line on stderr, shown from verbosity ``level`` on."""
     if VERBOSITY.level >= level:
+        _print_aside(text)
+
+
+def _print_aside(text: str) -> None:
+    """A line on stderr; where that is full or closed, the work goes on without it."""
+    with suppress(OSError):
         _stderr().print(text, markup=False)
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """One step of long work: a spinner on a terminal, plain lines elsewhere, with its duration."""
+    interrupts.begin_work()
     console, start = _stderr(), time.perf_counter()
     if VERBOSITY.level < 1:
         yield
@@ -50,16 +60,29 @@ def step(title: str) -> Iterator[None]:
             yield
     else:
         yield
-    console.print(f"{title} ({time.perf_counter() - start:.1f} s)", markup=False)
+    _print_aside(f"{title} ({time.perf_counter() - start:.1f} s)")
+
+
+class _Page(Console):
+    """A console that leaves it to the program what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console], None]) -> None:
-    """Print ``document`` as one JSON document, or let ``render`` draw it for people."""
-    if as_json:
-        sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
-    else:
-        # A file or a pipe has no width to fit.
-        render(Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS))
+    """Print ``document`` as one JSON document, or let ``render`` draw it for people. Raises OutputError."""
+    try:
+        if as_json:
+            sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
+        else:
+            # A file or a pipe has no width to fit.
+            render(_Page(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output must take the result, and that failed: {error.strerror}") from error
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

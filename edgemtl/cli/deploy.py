@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads, chosen_tasks
+from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
@@ -28,10 +30,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
+    check_output_folder("-o", output)
     from edgemtl.evaluate.predict import predict_files
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session:
+    with Session.open(bundle, device, threads) as session, step(f"running {bundle}"):
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
     rows = [(item["image"], item["task"], item["array"], item["picture"]) for item in written]
@@ -60,18 +63,25 @@ def evaluate(
 
 
 def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", json: Json = False) -> int:
-    """Run every task's golden input and compare with the output kept when the bundle was made."""
+    """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
     from edgemtl.runtime import Session
 
     with Session.open(bundle, device, threads) as session:
         results = session.selftest()
-    rows = [(r.task, "ok" if r.passed else "FAILED", f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}") for r in results]
+    figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
+    rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]
+    columns = ("task", "input", "result", "max abs error", "tolerance", "largest value")
     emit(
-        {"passed": all(r.passed for r in results), "tasks": [asdict(r) for r in results]},
+        {"passed": all(r.passed for r in results), "tasks": [_finite(asdict(r)) for r in results]},
         json,
-        lambda c: c.print(table("", ("task", "result", "max abs error", "tolerance"), rows)),
+        lambda c: c.print(table("", columns, rows)),
     )
     return 0 if all(r.passed for r in results) else 1
+
+
+def _finite(document: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: null stands for it."""
+    return {key: None if value == math.inf else value for key, value in document.items()}
 
 
 @bundle_app.command("verify")

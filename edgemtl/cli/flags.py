@@ -34,6 +34,17 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")]
 
+Pathway = Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")]
+Precision = Annotated[str, typer.Option("--precision", help="fp32 or int8.")]
+Budget = Annotated[
+    str | None,
+    typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
+]
+CompiledThreads = Annotated[int, typer.Option("--threads", help="Most threads a session can use.")]
+Renames = Annotated[
+    list[str] | None, typer.Option("--rename", help="OLD=NEW: call a task, or an output, otherwise; repeatable.")
+]
+
 
 def quantise_options(method: str, keep_float: Sequence[str] | None, min_sqnr: float) -> QuantiseOptions:
     """The three in one."""
@@ -58,9 +69,17 @@ def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"{flag} must be numbers with commas between, one a channel, not {text!r}") from None
 
 
-def pair(flag: str, text: str) -> tuple[str, str]:
-    """The two sides of TASK=KIND. Raises UsageError for anything else."""
-    name, separator, kind = text.partition("=")
-    if not separator:
-        raise UsageError(f"{flag} must be TASK=KIND, not {text!r}")
-    return name, kind
+def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """The sides of each ``form``, such as TASK=KIND. Raises UsageError for anything else and for a name twice."""
+    split = tuple((name, kind) for name, _, kind in (text.rpartition("=") for text in texts or ()))
+    for text, (name, _) in zip(texts or (), split, strict=True):
+        if not name:
+            raise UsageError(f"{flag} must be {form}, not {text!r}")
+    if len(dict(split)) < len(split):
+        raise UsageError(f"{flag} must say {form} once for each, not {' '.join(texts or ())}")
+    return split
+
+
+def renames(texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """The sides of each --rename OLD=NEW. Raises UsageError."""
+    return pairs("--rename", "OLD=NEW", texts)

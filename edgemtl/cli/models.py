@@ -10,9 +10,28 @@ import typer
 from rich.console import Console
 
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import Json, KeepFloat, Mean, ModelFile, Std, Target, TaskList, numbers
+from edgemtl.cli.early import check_request
+from edgemtl.cli.flags import (
+    Budget,
+    CompiledThreads,
+    Json,
+    KeepFloat,
+    Kinds,
+    Mean,
+    ModelFile,
+    Pathway,
+    Precision,
+    Renames,
+    Std,
+    Target,
+    TaskList,
+    numbers,
+    pairs,
+    renames,
+)
 from edgemtl.options import CheckOptions
-from edgemtl.units import format_bytes
+from edgemtl.paths import check_model_file, check_output_file
+from edgemtl.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from edgemtl.partition import Cost, Inspection
@@ -34,6 +53,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
+    check_output_file("-o", output, (checkpoint, config))
     from edgemtl.exporters.build import build_model
     from edgemtl.exporters.to_onnx import export_onnx
 
@@ -50,11 +70,12 @@ def export(
     )
 
 
-def inspect(model: ModelFile, json: Json = False) -> None:
+def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    check_model_file(model)
     from edgemtl.driver import inspect_model
 
-    found = inspect_model(model)
+    found = inspect_model(model, dict(renames(rename)))
     emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
 
 
@@ -84,22 +105,42 @@ def check(
     model: ModelFile,
     target: Target = "cpu",
     task: TaskList = None,
+    pathway: Pathway = "exact",
+    precision: Precision = "fp32",
+    memory_budget: Budget = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="For a board, folder of images that scales are taken from.")
+        Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
     ] = None,
     parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For a board, a file of `edgemtl quantize` instead of images.")
+        Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
     ] = None,
     keep_float: KeepFloat = None,
+    threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
+    kind: Kinds = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
+    options = CheckOptions(
+        target=target,
+        tasks=tuple(task or ()),
+        pathway=pathway,
+        precision=precision,
+        memory_budget=parse_bytes(memory_budget) if memory_budget else None,
+        calibration=calibration,
+        parameters=parameters,
+        keep_float=tuple(keep_float or ()),
+        threads=threads,
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        kinds=pairs("--kind", "TASK=KIND", kind),
+        renames=renames(rename),
+    )
+    check_request(model, target, calibration, parameters)
     from edgemtl.driver import check_model
 
-    normalisation = numbers("--mean", mean), numbers("--std", std)
-    options = CheckOptions(target, tuple(task or ()), calibration, parameters, tuple(keep_float or ()), *normalisation)
     found = check_model(model, options)
     for text in found.notes:
         note(f"note: {text}")

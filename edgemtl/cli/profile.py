@@ -9,6 +9,9 @@ import typer
 
 from edgemtl.cli.console import emit, step, table
 from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads
+from edgemtl.paths import check_apart, check_output_folder
+
+REPORTS = ("report.html", "report.json", "layers.csv", "trace.json")
 
 
 def profile(
@@ -24,6 +27,8 @@ def profile(
     json: Json = False,
 ) -> None:
     """Run tasks on images and write report.html, report.json, layers.csv and trace.json (for Perfetto)."""
+    check_output_folder("-o", output)
+    check_apart("-o", [output / name for name in REPORTS], (bundle, *input))
     from edgemtl.profiling import ProfileOptions, profile_bundle
     from edgemtl.report.profile import write_profile
 

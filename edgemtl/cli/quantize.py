@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, note, step, table
+from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import (
     Json,
     KeepFloat,
@@ -16,13 +17,17 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Pathway,
+    Renames,
     Std,
     TaskList,
     numbers,
-    pair,
+    pairs,
     quantise_options,
+    renames,
 )
 from edgemtl.options import CompileOptions
+from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
 
 
@@ -34,18 +39,17 @@ def quantize(
         typer.Option("--output", "-o", help="QDQ model to write, and .json beside it.", metavar="MODEL.int8.onnx"),
     ],
     task: TaskList = None,
-    pathway: Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")] = "exact",
+    pathway: Pathway = "exact",
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     min_sqnr: MinSqnr = 15.0,
     mean: Mean = None,
     std: Std = None,
     kind: Kinds = None,
+    rename: Renames = None,
     json: Json = False,
 ) -> None:
     """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
-    from edgemtl.driver import quantize_model
-
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,
@@ -54,8 +58,13 @@ def quantize(
         quantise=quantise_options(method, keep_float, min_sqnr),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
-        kinds=tuple(pair("--kind", item) for item in kind or ()),
+        kinds=pairs("--kind", "TASK=KIND", kind),
+        renames=renames(rename),
     )
+    check_request(model, calibration=calibration)
+    check_output_file("-o", output, (model, calibration))
+    from edgemtl.driver import quantize_model
+
     result = quantize_model(model, options, output, step)
     for text in result.notes:
         note(f"note: {text}")

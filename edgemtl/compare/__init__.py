@@ -2,6 +2,7 @@
 
 from edgemtl.compare.comparison import Comparison, Limits, Pair, compare_sides
 from edgemtl.compare.figures import LayerFigures, RouterFigures
+from edgemtl.compare.parting import first_apart
 from edgemtl.compare.prepare import check_inputs, list_inputs, make_integers, tasks_needed
 from edgemtl.compare.reading import Reading, Routing, Side
 from edgemtl.compare.sides import make_pair, make_side
@@ -19,6 +20,7 @@ __all__ = [
     "WatchModules",
     "check_inputs",
     "compare_sides",
+    "first_apart",
     "list_inputs",
     "make_integers",
     "make_pair",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from edgemtl.errors import InputError
+from edgemtl.errors import InputError, UsageError
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
+from edgemtl.paths import check_apart, output_folder, write_aside
 from edgemtl.report.pictures import colourise
 
 if TYPE_CHECKING:
@@ -62,17 +63,39 @@ def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
-    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy and NAME_TASK.png into ``output``."""
+    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy and NAME_TASK.png into ``output``.
+
+    Both files of a pair are there whole, or neither is. Raises UsageError where a result would overwrite an input or
+    another result, OutputError where it cannot be written.
+    """
     images = expand(inputs)
-    output.mkdir(parents=True, exist_ok=True)
+    check_results(images, tasks, output)
+    with output_folder(output):
+        for path in images:
+            loaded = load_image(session, path)
+            for task, prediction in session.run(list(tasks), loaded.array).items():
+                yield _write(session, path, task, prediction, output, loaded.resized)
+
+
+def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path) -> None:
+    """Raise UsageError where two results have one name, or a result that of an input."""
+    sources: dict[Path, Path] = {}
     for path in images:
-        loaded = load_image(session, path)
-        for task, prediction in session.run(list(tasks), loaded.array).items():
-            yield _write(session, path, task, prediction, output, loaded.resized)
+        for file in (file for task in tasks for file in _results(path, task, output)):
+            if file in sources:
+                raise UsageError(f"--input {path} must have another name: its result {file} is that of {sources[file]}")
+            sources[file] = path
+    check_apart("-o", sources, images)
+
+
+def _results(image: Path, task: str, output: Path) -> tuple[Path, Path]:
+    return output / f"{image.stem}_{task}.npy", output / f"{image.stem}_{task}.png"
 
 
 def _write(session: Session, path: Path, task: str, prediction: np.ndarray, output: Path, resized: bool) -> Written:
-    array, picture = output / f"{path.stem}_{task}.npy", output / f"{path.stem}_{task}.png"
-    np.save(array, prediction)
-    Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(picture)
+    array, picture = _results(path, task, output)
+    with write_aside(array) as first, write_aside(picture) as second:
+        with first.open("wb") as file:
+            np.save(file, prediction)
+        Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(second, "PNG")
     return Written(str(path), task, str(array), str(picture), resized)

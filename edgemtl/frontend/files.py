@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgemtl.errors import ModelError
+from edgemtl.paths import check_model_file
 
 MAX_FILE_BYTES = 2**31 - 1
 """What a protobuf message can be."""
@@ -22,10 +23,11 @@ MAX_ELEMENTS = 2**28
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """A parsed file whose tensors all hold their data, and the sha256 of it and of its weight files."""
+    """A parsed file whose tensors all hold their data, the sha256 of it and of its weight files, and these files."""
 
     proto: onnx.ModelProto
     sha256: str
+    weight_files: tuple[Path, ...]
 
 
 def load(path: Path) -> LoadedFile:
@@ -42,16 +44,17 @@ def load(path: Path) -> LoadedFile:
     tensors = list(iterate_tensors(proto))
     for tensor in tensors:
         _check_shape(tensor)
+    external = (tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL)
+    locations = dict.fromkeys(_external_keys(tensor).get("location", "") for tensor in external)
     for file in _embed_external(path, tensors):
         digest.update(file)
     for tensor in tensors:
         _check_data(tensor)
-    return LoadedFile(proto, digest.hexdigest())
+    return LoadedFile(proto, digest.hexdigest(), tuple(path.parent / location for location in locations))
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ModelError(f"{path} must be an ONNX file, not a missing one or a folder; check the path")
+    check_model_file(path)
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         hint = "store the weights as external data" if size else "export it again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -58,7 +59,7 @@ class MultiTaskModel:
     ir: standard ONNX operators and `edgemtl::MoE` only, batch 1, every shape static and inferred, constants are
     initializers, no dead code, one input, one output per task; its functions are the MoE bodies, so that
     `onnx_ir.to_proto(ir)` runs in any ONNX runtime.  notes: every default and assumption taken.
-    sha256: of the file as it was read, external data included.
+    sha256: of the file as it was read, external data included; weight_files: where that lay.
     """
 
     ir: ir.Model
@@ -67,3 +68,4 @@ class MultiTaskModel:
     moe: tuple[MoELayer, ...]
     notes: tuple[str, ...]
     sha256: str
+    weight_files: tuple[Path, ...] = ()

@@ -20,7 +20,7 @@ from edgemtl.frontend.prepare import prepare
 from edgemtl.frontend.recognise import recognise
 from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.static import check_static
-from edgemtl.frontend.tasks import describe_tasks, keep_tasks
+from edgemtl.frontend.tasks import describe_tasks, keep_tasks, name_outputs
 
 
 def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> MultiTaskModel:
@@ -49,7 +49,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     model = prepare(loaded.proto, notes)
     metadata = read_metadata(model)
     fix_batch(model.graph, notes)
-    keep_tasks(model.graph, metadata, tasks)
+    names = keep_tasks(model.graph, name_outputs(model.graph, metadata, notes), tasks)
     check_inputs(model.graph)
     outputs = [str(value.name) for value in model.graph.outputs]
     simplify(model)
@@ -61,8 +61,8 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     check_static(model)
     attach_functions(model)
     image = describe_input(model.graph, metadata, notes)
-    answers = describe_tasks(model.graph, metadata, notes)
-    return MultiTaskModel(model, image, answers, layers, tuple(notes), loaded.sha256)
+    answers = describe_tasks(model.graph, names, metadata, notes)
+    return MultiTaskModel(model, image, answers, layers, tuple(notes), loaded.sha256, loaded.weight_files)
 
 
 @contextmanager

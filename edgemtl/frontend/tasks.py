@@ -7,6 +7,7 @@ import onnx_ir as ir
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
+from edgemtl.frontend.names import name_tasks
 
 HINTS: tuple[tuple[str, tuple[str, ...], range], ...] = (
     ("segmentation", ("seg", "parts", "parsing"), range(2, 10_000)),
@@ -18,41 +19,46 @@ HINTS: tuple[tuple[str, tuple[str, ...], range], ...] = (
 """Kind, parts of a name that suggest it, channels it can have."""
 
 
-def keep_tasks(graph: ir.Graph, metadata: Metadata | None, tasks: tuple[str, ...] | None) -> None:
-    """Drop the outputs that no wanted task needs; `UsageError` for a task the model does not have."""
-    names = _names(metadata)
-    known = {names.get(str(value.name), str(value.name)): value for value in graph.outputs}
+def name_outputs(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> tuple[str, ...]:
+    """The name of each output's task: from the metadata, or the output's own, made legal with a note."""
+    written = {} if metadata is None else {task.output: task.name for task in metadata.tasks}
+    return name_tasks([written.get(str(value.name), str(value.name)) for value in graph.outputs], notes)
+
+
+def keep_tasks(graph: ir.Graph, names: tuple[str, ...], tasks: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Drop the outputs that no wanted task needs; the names of the others. `UsageError` for a task there is not."""
     if tasks is None:
-        return
-    if not tasks or len(set(tasks)) != len(tasks) or not set(tasks) <= set(known):
-        raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(tasks) or 'none'}")
+        return names
+    if not tasks or len(set(tasks)) != len(tasks) or not set(tasks) <= set(names):
+        raise UsageError(f"tasks must be different ones of {', '.join(names)}, not {', '.join(tasks) or 'none'}")
+    known = dict(zip(names, graph.outputs, strict=True))
     graph.outputs[:] = [known[task] for task in tasks]
+    return tasks
 
 
-def _names(metadata: Metadata | None) -> dict[str, str]:
-    return {} if metadata is None else {task.output: task.name for task in metadata.tasks}
-
-
-def describe_tasks(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> tuple[Task, ...]:
-    """A task for every output, in order."""
+def describe_tasks(
+    graph: ir.Graph, names: tuple[str, ...], metadata: Metadata | None, notes: list[str]
+) -> tuple[Task, ...]:
+    """A task of each name for the graph's outputs, in order."""
     written = {task.output: task for task in metadata.tasks} if metadata is not None else {}
-    return tuple(_describe(value, written.get(str(value.name)), notes) for value in graph.outputs)
+    outputs = zip(names, graph.outputs, strict=True)
+    return tuple(_describe(name, value, written.get(str(value.name)), notes) for name, value in outputs)
 
 
-def _describe(value: ir.Value, written: Task | None, notes: list[str]) -> Task:
-    name, shape = str(value.name), value.shape
+def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]) -> Task:
+    output, shape = str(value.name), value.shape
     assert shape is not None
     if value.dtype != ir.DataType.FLOAT:
         reason = f"it is {value.dtype}, and a task's output is float32"
-        raise UnsupportedError(f"output {name}", reason, "leave argmax and the like out of the exported model")
+        raise UnsupportedError(f"output {output}", reason, "leave argmax and the like out of the exported model")
     sizes = shape.numpy()
     channels = sizes[1] if len(sizes) > 1 else 1
     if written is not None:
-        return Task(written.name, name, written.kind, channels)
+        return Task(name, output, written.kind, channels)
     kind = _guess(name, channels)
     why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
     notes.append(f"task {name}: an output of the graph, {why}")
-    return Task(name, name, kind, channels)
+    return Task(name, output, kind, channels)
 
 
 def _guess(name: str, channels: int) -> str:

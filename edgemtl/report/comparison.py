@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from edgemtl.compare import Comparison, LayerFigures
+from edgemtl.paths import write_aside
 from edgemtl.report.look import BAD, GOOD, GREY, LINE, group_ticks
 from edgemtl.report.page import COMPARISON_PAGE
 
 
 def write_comparison(found: Comparison, path: Path) -> None:
-    """Write the page; a reader sees the old one or the new one, never half of one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render_comparison(found), encoding="utf-8")
-    os.replace(partial, path)
+    """Write the page; a reader sees the old one or the new one, never half of one. Raises OutputError."""
+    page = render_comparison(found)
+    with write_aside(path) as aside:
+        aside.write_text(page, encoding="utf-8")
 
 
 def render_comparison(found: Comparison) -> str:

@@ -65,7 +65,9 @@ def _golden(task: str) -> dict[str, Any]:
     entry, _ = pack_golden(task, image(), output(task), 1e-4)
     return {
         "task": task,
+        "case": "plain",
         "input_shape": list(entry.input_shape),
+        "fill": None,
         "output_stride": entry.output_stride,
         "output_elements": entry.output_elements,
         "tolerance": entry.tolerance,

@@ -159,7 +159,7 @@ def test_images_it_refuses(capsys, model, in_folder, images, code, text):
         (["--mean", "1,2,x", "--std", "1,1,1"], "--mean must be numbers with commas between"),
         (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
         (["-o", "m.int8"], "-o must end in .onnx, since the parameters go to .json beside it, not m.int8"),
-        (["-o", "nowhere/m.onnx"], "-o must lie in a folder that is there, not in nowhere; make it first"),
+        (["-o", "nowhere/m.onnx"], "the folder of -o nowhere/m.onnx must exist; create it first"),
     ],
 )
 def test_options_it_refuses(capsys, model, pictures, in_folder, options, text):
@@ -170,7 +170,7 @@ def test_options_it_refuses(capsys, model, pictures, in_folder, options, text):
 def test_it_needs_images_and_a_place(capsys, model, pictures, in_folder):
     assert_fails(capsys, 2, "Missing option '--calibration'", "quantize", model, "-o", "m.onnx")
     assert_fails(capsys, 2, "Missing option '--output' / '-o'", "quantize", model, "--calibration", pictures)
-    text = "-o must be another file than the float model"
+    text = "-o must not overwrite what is read"
     assert_fails(capsys, 2, text, "quantize", model, "--calibration", pictures, "-o", model)
     text = "nowhere: must be a folder of PNG, JPEG or .npy images"
     assert_fails(capsys, 1, text, "quantize", model, "--calibration", "nowhere", "-o", "m.onnx")

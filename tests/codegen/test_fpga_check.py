@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgemtl.codegen.cpu import check
-from edgemtl.codegen.fpga.check import find_without_integers, report_refusal
+from edgemtl.codegen.cpu import check, mark_refusal
+from edgemtl.codegen.fpga.check import find_without_integers
 from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.graphs import random
@@ -26,8 +26,9 @@ def test_a_refusal_names_the_node_and_its_kind() -> None:
         a = Conv<pads = [1, 1, 1, 1]>(image, w) \n y = Relu(a) }}"""
     task = task_of(text, w=random(4, 3, 3, 3))
     first = check([task], resolve("cpu-a53"))[0]
-    report = report_refusal([task], UnsupportedError(first.node, "it cannot be", "change it"))
+    reports = check([task], resolve("cpu-a53"))
+    report = mark_refusal(reports, UnsupportedError(first.node, "it cannot be", "change it"), [task])[0]
     assert report == replace(first, how="unsupported", reason="it cannot be", hint="change it")
     assert report.op in ("Conv", "Relu")
-    unknown = report_refusal([task], UnsupportedError("the tasks' end", "it cannot be", "change it"))
+    unknown = mark_refusal(reports, UnsupportedError("the tasks' end", "it cannot be", "change it"), [task])[-1]
     assert (unknown.node, unknown.op, unknown.tasks) == ("the tasks' end", "", ("t",))

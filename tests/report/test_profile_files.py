@@ -116,12 +116,12 @@ def test_a_failure_leaves_the_files_that_were_there(profile, tmp_path, monkeypat
         replaced(source, target)
 
     monkeypatch.setattr(write.os, "replace", fail)
-    with pytest.raises(EdgemtlError, match="were left alone; no space left"):
+    with pytest.raises(EdgemtlError, match="must be written, and that failed: no space left"):
         write_profile(make_profile(tasks=("edge",), instructions=60), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_place_that_cannot_be_a_folder_is_named(profile, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgemtlError, match="file must be a folder that can be written"):
+    with pytest.raises(EdgemtlError, match="file must be written, and that failed: File exists"):
         write_profile(profile, tmp_path / "file")

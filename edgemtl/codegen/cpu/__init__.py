@@ -1,7 +1,7 @@
 """CPU programs: every task's graph to one shared library, one weights section and one memory plan."""
 
-from edgemtl.codegen.cpu.check import NodeReport, check
-from edgemtl.codegen.cpu.compile import compile_cpu
+from edgemtl.codegen.cpu.check import NodeReport, check, mark_refusal, name_integers
+from edgemtl.codegen.cpu.compile import compile_cpu, plan_cpu
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram, WeightTensor, to_manifest, weights_section
 
 __all__ = [
@@ -12,6 +12,9 @@ __all__ = [
     "WeightTensor",
     "check",
     "compile_cpu",
+    "mark_refusal",
+    "name_integers",
+    "plan_cpu",
     "to_manifest",
     "weights_section",
 ]

@@ -1,14 +1,14 @@
-"""What runs where, node by node, without compiling: nothing falls back in silence."""
+"""What runs where, node by node, without generating code: nothing falls back in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import dtype_of, name_of, shape_of
-from edgemtl.lowering.ir import IMAGE, dense
+from edgemtl.lowering.ir import IMAGE, Step, dense
 from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
@@ -38,6 +38,25 @@ def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
         for row in _task_rows(group_task(task.task.name, task.ir), target):
             found.setdefault(row, []).append(task.task.name)
     return [NodeReport(*row, tuple(names)) for row, names in found.items()]
+
+
+def mark_refusal(
+    reports: Sequence[NodeReport], error: UnsupportedError, tasks: Sequence[TaskModel]
+) -> list[NodeReport]:
+    """The reports with the node of ``error`` as refused, or one more for what is no node."""
+    known = {report.node: report for report in reports}
+    plain = NodeReport(error.node, "", "", "", "", tuple(task.task.name for task in tasks))
+    refused = replace(known.get(error.node, plain), how="unsupported", reason=error.reason, hint=error.hint)
+    return [*({**known, error.node: refused}.values())]
+
+
+def name_integers(reports: Sequence[NodeReport], steps: Mapping[str, Sequence[Step]]) -> list[NodeReport]:
+    """The reports with the kinds of the integer steps of each node, by task, as ``how``; "view" where it has none."""
+    kinds: dict[str, dict[str, None]] = {}
+    for step in (step for of_task in steps.values() for step in of_task):
+        for node in step.origin:
+            kinds.setdefault(node, {})[type(step.spec).__name__.removesuffix("Spec")] = None
+    return [replace(report, how=" + ".join(kinds.get(report.node, ("view",)))) for report in reports]
 
 
 def _task_rows(task: Grouped, target: CpuTarget) -> Iterator[_Row]:

@@ -35,13 +35,7 @@ def compile_cpu(
     The same input gives the same bytes. Raises UnsupportedError for a node nothing can run, BudgetError
     where the budget cannot hold, UsageError without tasks.
     """
-    if not tasks:
-        raise UsageError("a program must have at least one task, not none; name one with --task")
-    if integers is None:
-        layout = fit(tasks, target, memory_budget)
-    else:
-        lowered = [Lowered(task.task.name, integers[task.task.name].steps) for task in tasks]
-        layout = fit_integers(lowered, target, memory_budget)
+    layout = plan_cpu(tasks, target, memory_budget=memory_budget, integers=integers)
     assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared})
     runs = [_calls(assembler, steps) for steps in layout.tasks]
     prepares = [_calls(assembler, steps) for steps in layout.prepare]
@@ -66,14 +60,33 @@ def compile_cpu(
     )
 
 
+def plan_cpu(
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    *,
+    memory_budget: int | None,
+    integers: Mapping[str, IntegerTask] | None = None,
+) -> Layout:
+    """Every decision of `compile_cpu` before code is generated: steps, kernels and their places in memory.
+
+    A check ends here: all that is refused for the model's or the options' sake is refused here, as by `compile_cpu`.
+    """
+    if not tasks:
+        raise UsageError("a program must have at least one task, not none; name one with --task")
+    if integers is None:
+        return fit(tasks, target, memory_budget)
+    lowered = [Lowered(task.task.name, integers[task.task.name].steps) for task in tasks]
+    return fit_integers(lowered, target, memory_budget)
+
+
 def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
     return tuple(assembler.call(bound) for bound in steps)
 
 
 def _symbol(task: str, index: int) -> str:
-    """A task's name as part of a linker's symbol: as it is where it is an identifier, else made one."""
+    """A task's name as part of a linker's symbol: as it is where it is an identifier, else with its number in front."""
     plain = task.isidentifier() and task.isascii()
-    return task if plain else f"{re.sub('[^A-Za-z0-9]', '_', task)}_{index}"
+    return task if plain else f"{index}_{re.sub('[^A-Za-z0-9]', '_', task)}"
 
 
 def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:

@@ -9,7 +9,6 @@ from edgemtl.codegen.cpu import NodeReport, check
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.codegen.fpga.select import Left, runs, select
-from edgemtl.errors import UnsupportedError
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
 from edgemtl.partition import TaskModel
@@ -29,13 +28,6 @@ def find_without_integers(tasks: Sequence[TaskModel]) -> list[NodeReport]:
 def _without_integers(report: NodeReport) -> NodeReport:
     reason = report.reason if report.how == "unsupported" else f"it has no integer form: {report.reason}"
     return replace(report, how="unsupported", reason=reason)
-
-
-def report_refusal(tasks: Sequence[TaskModel], error: UnsupportedError) -> NodeReport:
-    """The report of a node that integer steps could not be made of."""
-    reports = (report for report in check(tasks, resolve(CPU)) if report.node == error.node)
-    found = next(reports, NodeReport(error.node, "", "", "", "", tuple(task.task.name for task in tasks)))
-    return replace(found, how="unsupported", reason=error.reason, hint=error.hint)
 
 
 def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]], engine: Engine) -> list[NodeReport]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgemtl.errors import EdgemtlError
+from edgemtl.paths import folder_aside, output_folder
 from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.html import render_profile
 from edgemtl.report.profile.model import Profile
@@ -20,7 +19,7 @@ from edgemtl.report.profile.trace import trace_json
 def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
     """Write report.html, report.json, layers.csv and trace.json into ``folder``, which is made where it is not there.
 
-    Returns their paths. Raises EdgemtlError where that fails; what was there before is left as it was.
+    Returns their paths. Raises OutputError where that fails; what was there before is left as it was.
     """
     texts = {
         "report.html": render_profile(profile),
@@ -28,14 +27,8 @@ def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
         "layers.csv": layers_csv(profile),
         "trace.json": _dump(trace_json(profile)),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".profile.", dir=folder) as aside:
-            _write_all(texts, folder, Path(aside))
-    except OSError as error:
-        raise EdgemtlError(
-            f"{folder} must be a folder that can be written; its reports were left alone; {error}"
-        ) from error
+    with output_folder(folder), folder_aside(folder, folder) as aside:
+        _write_all(texts, folder, aside)
     return tuple(folder / name for name in texts)
 
 

@@ -1,0 +1,85 @@
+"""Names of tasks: what the graph or its metadata calls them, made legal, or what the user calls them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from edgemtl.bundle import TASK_NAME
+from edgemtl.errors import UsageError
+from edgemtl.frontend.model import MultiTaskModel
+
+MAX_LENGTH = 128
+NO_NAME = "task"
+RULE = f"at most {MAX_LENGTH} letters, digits and _.- without two dots in a row, and must not start with . or -"
+
+
+def name_tasks(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """`legal_names`, with a note for each that changes."""
+    legal = legal_names(names)
+    for name, task in zip(names, legal, strict=True):
+        if name != task:
+            notes.append(f"task {task}: named {name!r} in the file, which no task can be; --rename calls it otherwise")
+    return legal
+
+
+def legal_names(names: Sequence[str]) -> tuple[str, ...]:
+    """For each name one that a bundle and a file may have, different from all others.
+
+    A legal name stays. In others each character that is not allowed becomes _, dots and dashes at the start go, and
+    what is longer than 128 characters is cut. A name that another one has already gets _2, _3 and so on.
+    """
+    taken = {name for name in names if is_legal(name)}
+    return tuple(_legal(names, taken))
+
+
+def _legal(names: Sequence[str], taken: set[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if is_legal(name) and name not in seen:
+            seen.add(name)
+            yield name
+            continue
+        legal = _first_free(_spell(name), taken | seen)
+        seen.add(legal)
+        yield legal
+
+
+def is_legal(name: str) -> bool:
+    """Whether a bundle takes this name."""
+    return TASK_NAME.fullmatch(name) is not None and ".." not in name
+
+
+def _spell(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_.-]|\.(?=\.)", "_", name.lstrip(".-"))
+    return plain[:MAX_LENGTH] or NO_NAME
+
+
+def _first_free(name: str, taken: set[str]) -> str:
+    count, free = 1, name
+    while free in taken:
+        count += 1
+        suffix = f"_{count}"
+        free = name[: MAX_LENGTH - len(suffix)] + suffix
+    return free
+
+
+def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTaskModel:
+    """The model with tasks called otherwise; ``renames``: from a task's name, or its output's in the file.
+
+    Raises UsageError for a task there is not, and for names that are not allowed or not different.
+    """
+    names = [task.name for task in model.tasks]
+    for old, new in renames.items():
+        places = [i for i, task in enumerate(model.tasks) if old == task.name]
+        places = places or [i for i, task in enumerate(model.tasks) if old == task.output]
+        if not places:
+            known = ", ".join(task.name for task in model.tasks)
+            raise UsageError(f"--rename must be OLD=NEW with OLD one of {known}, not {old!r}")
+        if not is_legal(new):
+            raise UsageError(f"--rename {old}: the new name must have {RULE}, not {new!r}")
+        names[places[0]] = new
+    if len(set(names)) < len(names):
+        raise UsageError(f"--rename must leave tasks with names of their own, not {', '.join(names)}")
+    return replace(model, tasks=tuple(replace(task, name=name) for task, name in zip(model.tasks, names, strict=True)))

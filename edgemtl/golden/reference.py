@@ -1,0 +1,161 @@
+"""Golden pairs of float32: what onnxruntime answers to inputs on which rounding decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+
+from edgemtl.bundle import PLAIN
+from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.golden.inputs import Array, Drawn, draw_plain, draw_skewed, shake
+from edgemtl.golden.pairs import TOLERANCE, Answer, Goldens, pack, scale_of, spread, tolerance_of
+from edgemtl.onnx_runtime import open_session
+from edgemtl.partition import TaskModel
+
+Ask = Callable[[Array], Array]
+
+# A router that hesitates this little may fall either way in another order of additions.
+LEAST_MARGIN = 1e-5
+SHAKES = 2
+STEADY = TOLERANCE / 4
+"""Of the largest output: what shaking the input may change where the ordinary tolerance holds."""
+WIDENING = 16
+"""Where every input changes more, so many times the change passes."""
+LOST = 0.01
+"""Of the largest output: an input that changes more says nothing."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """An input with its output, how far that changes when the input is shaken, and the least margin of a router."""
+
+    drawn: Drawn
+    output: Array
+    change: float
+    margin: float
+
+    @property
+    def share(self) -> float:
+        """The change, of the largest output."""
+        return self.change / scale_of(self.output) if self.change else 0.0
+
+    @property
+    def steady(self) -> bool:
+        """Whether another order of additions gives the same."""
+        return self.margin >= LEAST_MARGIN and self.share <= STEADY and bool(np.isfinite(self.output).all())
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, float]:
+        """The least is the best."""
+        return not np.isfinite(self.output).all(), self.margin < LEAST_MARGIN, self.share, -self.margin
+
+
+def make_golden(
+    model_file: Path, model: MultiTaskModel, tasks: Sequence[TaskModel], images: Sequence[Array], seed: int
+) -> Goldens:
+    """A plain and a skewed golden pair per task.
+
+    The plain input is one of ``images`` where there are any, else drawn from ``seed``. Of several inputs the first is
+    taken on which no router hesitates, and whose output stays when it is shaken as much as rounding would.  The output
+    is onnxruntime's, from the user's file. A skewed pair that rounding decides is left out, and a note says so.
+    """
+    answers: list[tuple[str, Answer]] = []
+    notes: list[str] = []
+    whole = _open(model_file)
+    for task in tasks:
+        ask, margin = _asker(whole, model, task), _margin_meter(task)
+        shape = model.input.shape
+        for candidates in (draw_plain(shape, images, seed), draw_skewed(shape, seed)):
+            choice = _choose(candidates, shape, ask, margin)
+            notes += _doubts(task.task.name, choice)
+            if choice.drawn.case == PLAIN or choice.share <= LOST:
+                answers.append((task.task.name, Answer(choice.drawn, choice.output, _tolerance(choice))))
+    return pack(answers, notes)
+
+
+def _open(model_file: Path) -> Any:
+    """onnxruntime on the user's file; None where it does not take what the frontend does."""
+    try:
+        return open_session(model_file)
+    # onnxruntime's errors share no base class.
+    except Exception:
+        return None
+
+
+def _choose(candidates: Iterable[Drawn], shape: tuple[int, ...], ask: Ask, margin: Callable[[Array], float]) -> _Choice:
+    """The first steady input, else the least unsteady one."""
+    tried = []
+    for drawn in candidates:
+        image = drawn.whole(shape)
+        output = ask(image)
+        change = spread([ask(shake(image, seed)) for seed in range(SHAKES)], output)
+        tried.append(_Choice(drawn, output, change, margin(image)))
+        if tried[-1].steady:
+            return tried[-1]
+    return min(tried, key=lambda choice: choice.rank)
+
+
+def _tolerance(choice: _Choice) -> float:
+    tolerance = tolerance_of(choice.output)
+    unsteady = choice.share > STEADY and np.isfinite(choice.change)
+    return max(tolerance, WIDENING * choice.change) if unsteady else tolerance
+
+
+def _doubts(task: str, choice: _Choice) -> Iterator[str]:
+    case = choice.drawn.case
+    if case != PLAIN and choice.share > LOST:
+        yield f"{task}: no skewed golden input, since rounding decides the output on all that were drawn"
+    elif choice.margin < LEAST_MARGIN:
+        yield f"{task}: a router hesitates by {choice.margin:.1e} on the {case} golden input; its self-test may fail"
+    elif choice.share > STEADY:
+        yield (
+            f"{task}: rounding changes the output on the {case} golden input by {choice.share:.1e} of its largest "
+            f"value; the self-test passes {_tolerance(choice):.1e}"
+        )
+
+
+def _margin_meter(task: TaskModel) -> Callable[[Array], float]:
+    """From an image to the least gap between the last probability a router picks and the first it does not."""
+    watched = task.ir.clone()
+    nodes = list(moe_nodes(watched))
+    if not nodes:
+        return lambda image: np.inf
+    watched.graph.outputs[:] = [node.inputs[1] for node in nodes]  # type: ignore[misc]  # a MoE node has logits
+    session = open_session(ir.to_proto(watched).SerializeToString())
+    attributes = [MoEAttributes.from_node(node) for node in nodes]
+
+    def measure(image: Array) -> float:
+        logits = session.run(None, {task.input.name: image})
+        return min(_margin(x, a) for x, a in zip(logits, attributes, strict=True))
+
+    return measure
+
+
+def _margin(logits: Array, held: MoEAttributes) -> float:
+    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    probability = exponent / exponent.sum(axis=-1, keepdims=True)
+    candidates = probability if held.experts is None else probability[:, list(held.experts)]
+    ranked = -np.sort(-candidates, axis=-1)
+    return float((ranked[:, held.k - 1] - ranked[:, held.k]).min()) if held.k < ranked.shape[1] else np.inf
+
+
+def _asker(whole: Any, model: MultiTaskModel, task: TaskModel) -> Ask:
+    """onnxruntime on the user's file where that is exact and takes the image alone, else on the task's graph."""
+    session, output = whole, task.task.output
+    if session is None or task.pathway == "calibrated" or not _answers(session, model.input.name, output):
+        session = open_session(ir.to_proto(task.ir).SerializeToString())
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return lambda image: np.asarray(session.run([output], {task.input.name: image}, options)[0])
+
+
+def _answers(session: Any, image: str, output: str) -> bool:
+    """Whether the session computes ``output`` from the image alone."""
+    return [v.name for v in session.get_inputs()] == [image] and output in [v.name for v in session.get_outputs()]
