@@ -15,7 +15,7 @@ from edgemtl.frontend.values import array_of, is_constant, is_static, sizes_of
 class Linear:
     """`data` times weight [n, in, out] (n experts, 1 where the layer is of one expert); bias as ONNX has it.
 
-    axes: those of the node's weight operand that count the layer's inputs and outputs, None where the operand is computed.
+    axes: those of the node's weight operand that count inputs and outputs, None where the operand is computed.
     """
 
     node: ir.Node

@@ -10,7 +10,6 @@ from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import Experts
 from edgemtl.frontend.reference import ACTIVATIONS
 
-
 MAX_HIDDEN = 1 << 22
 """Hidden units of all experts and tokens computed at once."""
 
@@ -38,7 +37,9 @@ def _weigh(
     weighed[used] = activate(before[used].astype(np.float64)) * gates[used][:, None]
     y = (weighed.reshape(len(x), -1) @ experts.w2.reshape(-1, dim)).astype(np.float64) + gates @ experts.b2
     sizes = np.linalg.norm(before, axis=-1) * _root_mean_square(experts.w2, (1, 2)) + _root_mean_square(experts.b2, 1)
-    return y, np.maximum((gates * sizes).sum(-1), np.abs(y).max(-1, initial=0))
+    typical: np.ndarray = (gates * sizes).sum(-1)
+    magnitude: np.ndarray = np.maximum(typical, np.abs(y).max(-1, initial=0))
+    return y, magnitude
 
 
 def route(logits: np.ndarray, a: MoEAttributes) -> np.ndarray:
@@ -68,5 +69,5 @@ def outputs_of(hidden: np.ndarray, experts: Experts, activation: str) -> np.ndar
 
 
 def _root_mean_square(array: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
-    mean: np.ndarray = np.mean(np.square(array), axis=axes, dtype=np.float64)
-    return np.sqrt(mean)
+    root: np.ndarray = np.sqrt(np.square(array, dtype=np.float64).mean(axis=axes))
+    return root

@@ -1,7 +1,7 @@
 """Is a region a mixture of experts? Run it in onnxruntime and compare with the definition, token by token.
 
-The structure of a graph only proposes; what it computes decides. Whole, the region is asked for each expert and for some
-tokens of random routing. With thin experts, which cost little, it is asked for all tokens of every trial.
+The structure of a graph only proposes; what it computes decides. The whole region is asked for each expert, and for
+some tokens of random routing. With thin experts, which cost little, it is asked for all tokens of every trial.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ TOLERANCE = 2e-5
 """Of a token's magnitude; the two forms of GELU differ by more."""
 WHOLE_ROWS = 64
 """Tokens of random routing that the whole region is compared for."""
-MAGNITUDES = (2.0**8, 2.0**-8)
-"""Of the tokens each expert is asked with, beside 1."""
+MAGNITUDES = (1.0, 2.0**10, 2.0**-10)
+"""Of the tokens each expert is asked with."""
+REPEATS = 4
+"""How often each is."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixtur
 
 def _match_experts(run: Run, sizes: Sizes, experts: Experts) -> tuple[str, tuple[int, ...]]:
     """Ask for one expert at a time; the activation and the experts that explain every answer."""
-    trials = list(certain_trials(sizes, 1.0))
-    x = np.concatenate([trial.x[: len(asked)] for trial, asked in trials])
-    answers = np.concatenate([run(trial.x, trial.logits)[: len(asked)] for trial, asked in trials])
+    trials = list(certain_trials(sizes, 1.0, 1))
+    x = np.concatenate([trial.x[:asked] for trial, asked in trials])
+    answers = np.concatenate([run(trial.x, trial.logits)[:asked] for trial, asked in trials])
     hidden = hidden_of(x, experts)
     errors = {name: np.abs(outputs_of(hidden, experts, name) - answers).max(-1) for name in ACTIVATIONS}
     worst = {name: float(error.min(0).max()) for name, error in errors.items()}
@@ -85,8 +87,8 @@ def _try_whole(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAtt
     for seed in range(min(max(1, WHOLE_ROWS // sizes.tokens), 16)):
         candidates = _survivors(run, balanced(sizes, np.random.default_rng(seed)), rows, experts, candidates)
     for magnitude in MAGNITUDES:
-        for trial, asked in certain_trials(sizes, magnitude):
-            candidates = _survivors(run, trial, np.arange(len(asked)), experts, candidates)
+        for trial, asked in certain_trials(sizes, magnitude, REPEATS):
+            candidates = _survivors(run, trial, np.arange(asked), experts, candidates)
     return candidates
 
 

@@ -79,15 +79,16 @@ def _skewed(sizes: Sizes, rng: np.random.Generator) -> Iterator[Trial]:
         yield Trial("tokens that choose the same experts", _uneven_tokens(sizes, rng), logits)
 
 
-def certain_trials(sizes: Sizes, magnitude: float) -> Iterator[tuple[Trial, np.ndarray]]:
-    """Trials that ask for one expert at a time, and the columns asked for: row i of a trial is certain of column i."""
+def certain_trials(sizes: Sizes, magnitude: float, repeats: int) -> Iterator[tuple[Trial, int]]:
+    """Trials that ask for one expert at a time, each column `repeats` times in turn; and the rows that ask."""
     rng = np.random.default_rng(0)
-    for start in range(0, sizes.columns, sizes.tokens):
-        asked = np.arange(start, min(start + sizes.tokens, sizes.columns))
+    columns = np.tile(np.arange(sizes.columns), repeats)
+    for start in range(0, len(columns), sizes.tokens):
+        asked = columns[start : start + sizes.tokens]
         logits = np.zeros((sizes.tokens, sizes.columns), np.float32)
-        logits[asked - start, asked] = CERTAIN
+        logits[np.arange(len(asked)), asked] = CERTAIN
         x = _tokens(sizes, rng) * np.float32(magnitude)
-        yield Trial(f"experts asked one at a time with tokens of magnitude {magnitude:g}", x, logits), asked
+        yield Trial(f"experts asked one at a time with tokens of magnitude {magnitude:g}", x, logits), len(asked)
 
 
 def _tokens(sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
