@@ -12,9 +12,9 @@ from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
+from edgemtl.frontend.spelling import check_form, normalise_spelling
 from edgemtl.frontend.task_input import specialise_tasks
 
-STANDARD = ("", "ai.onnx")
 OLDEST = 7
 """The first opset the converter knows well."""
 
@@ -27,11 +27,12 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     Raises `UnsupportedError` for operators no one defines, `ModelError` for a graph out of order or an opset
     out of range.
     """
+    normalise_spelling(proto, notes)
     functions = {(f.domain, f.name, f.overload) for f in proto.functions}
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, _opset(proto))
-    onnx.checker.check_model(proto)
+    check_form(proto)
     proto = convert(_inline(proto), _opset(proto), notes)
     proto = specialise_tasks(proto, notes)
     model = ir.from_proto(proto)
@@ -43,7 +44,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
 
 
 def _opset(proto: onnx.ModelProto) -> int:
-    version = next((o.version for o in proto.opset_import if o.domain in STANDARD), 0)
+    version = next((o.version for o in proto.opset_import if o.domain == ""), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= version <= newest:
         raise ModelError(
@@ -66,7 +67,7 @@ def _check_order(graph: onnx.GraphProto) -> None:
 def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: int) -> None:
     for node in _with_inner(nodes):
         key = node.domain, node.op_type, node.overload
-        standard = node.domain in STANDARD and onnx.defs.has(node.op_type, opset, "")
+        standard = node.domain == "" and onnx.defs.has(node.op_type, opset, "")
         known = standard or key in functions or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
         if known:
             continue

@@ -44,13 +44,13 @@ def _weigh(
 
 def route(logits: np.ndarray, a: MoEAttributes) -> np.ndarray:
     """The weight [T, E] of each expert for each token, in float32."""
-    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p: np.ndarray = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     chosen = np.argsort(-p, axis=-1, kind="stable")[:, : a.k]
     scores = np.take_along_axis(p, chosen, -1)
     if a.normalize:
         scores = scores / scores.sum(-1, keepdims=True)
-    gates = np.zeros_like(p)
+    gates: np.ndarray = np.zeros(p.shape, np.float32)
     np.put_along_axis(gates, chosen, np.where(scores < np.float32(a.threshold), 0, scores), -1)
     return gates
 
