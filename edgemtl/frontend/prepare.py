@@ -9,42 +9,63 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
+from edgemtl.frontend.contrib import CONTRIBUTED_HINT, expand_contributed, expand_unnamed, is_contributed
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
 from edgemtl.frontend.pooling import drop_late_windows
+from edgemtl.frontend.spelling import check_form, normalise_spelling
 from edgemtl.frontend.task_input import specialise_tasks
 
-STANDARD = ("", "ai.onnx")
 OLDEST = 7
 """The first opset the converter knows well."""
+
+LAYOUTS = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
+"""Domains that onnxruntime uses in models optimised for the processor it runs on."""
+UNKNOWN_HINT = f"export the model with standard operators of opset {OPSET}"
+LAYOUT_HINT = "save the optimised model with ORT_ENABLE_EXTENDED at most, or export it before onnxruntime optimises it"
+INLINED = "_inlfunc_"
+"""How onnxruntime begins the names of what it inlines; a second time they would collide."""
 
 OpId = tuple[str, str, str]
 
 
 def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
-    """The graph with functions inlined, a task input specialised away and MoE nodes of ours alone.
+    """The graph with functions inlined, contributed operators expanded, a task input specialised away and MoE nodes of
+    ours alone.
 
     Raises `UnsupportedError` for operators no one defines, `ModelError` for a graph out of order or an opset
     out of range.
     """
+    normalise_spelling(proto, notes)
     functions = {(f.domain, f.name, f.overload) for f in proto.functions}
+    opset = _opset(proto)
+    expand_unnamed(proto, opset)
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
-        _check_known(body, functions, _opset(proto))
-    onnx.checker.check_model(proto)
-    proto = convert(_inline(proto), _opset(proto), notes)
-    proto = drop_late_windows(specialise_tasks(proto, notes), _opset(proto))
+        _check_known(body, functions, opset)
+    check_form(proto)
+    proto = convert(_inline(proto), opset, notes)
+    expand_contributed(proto, max(opset, OPSET))
+    proto = drop_late_windows(specialise_tasks(proto, notes), opset)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
+    _rename_inlined(model.graph)
     name_nodes(model.graph)
     rewrite_microsoft_moe(model, notes)
     attach_functions(model)
     return model
 
 
+def _rename_inlined(graph: ir.Graph) -> None:
+    for value in [*graph.initializers.values(), *(output for node in graph for output in node.outputs)]:
+        name = value.name or ""
+        if name.startswith(INLINED) and not value.is_graph_output():
+            value.name = name.removeprefix(INLINED) + ".inlined"
+
+
 def _opset(proto: onnx.ModelProto) -> int:
-    version = next((o.version for o in proto.opset_import if o.domain in STANDARD), 0)
+    version = next((o.version for o in proto.opset_import if o.domain == ""), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= version <= newest:
         raise ModelError(
@@ -67,16 +88,21 @@ def _check_order(graph: onnx.GraphProto) -> None:
 def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: int) -> None:
     for node in _with_inner(nodes):
         key = node.domain, node.op_type, node.overload
-        standard = node.domain in STANDARD and onnx.defs.has(node.op_type, opset, "")
-        known = standard or key in functions or (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
-        if known:
+        standard = node.domain == "" and onnx.defs.has(node.op_type, opset, "")
+        named = (node.domain, node.op_type) in ((DOMAIN, OP_TYPE), (MICROSOFT, "MoE"))
+        if standard or named or key in functions or is_contributed(node):
             continue
-        name, where = (
-            node.name or node.op_type,
-            f"of domain {node.domain}" if node.domain else f"of opset {opset}",
-        )
-        reason = f"operator {node.op_type} {where} is unknown"
-        raise UnsupportedError(f"node {name}", reason, f"export the model with standard operators of opset {OPSET}")
+        raise _unknown(node, opset)
+
+
+def _unknown(node: onnx.NodeProto, opset: int) -> UnsupportedError:
+    where, hint = f"of domain {node.domain}" if node.domain else f"of opset {opset}", UNKNOWN_HINT
+    reason = f"operator {node.op_type} {where} is unknown"
+    if node.domain == MICROSOFT:
+        reason, hint = f"operator {node.op_type} {where} has no expansion to standard operators", CONTRIBUTED_HINT
+    if node.domain in LAYOUTS:
+        reason, hint = f"operator {node.op_type} {where} is for the layout of one processor", LAYOUT_HINT
+    return UnsupportedError(f"node {node.name or node.op_type}", reason, hint)
 
 
 def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

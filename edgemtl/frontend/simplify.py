@@ -133,8 +133,12 @@ def finish(model: ir.Model, outputs: Sequence[str]) -> None:
 
 
 def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
-    """Each output a value of its own with its old name; tasks that give the same are told apart by an Identity."""
+    """Each output a value of its own with its old name; tasks that give the same are told apart by an Identity.
+
+    An output that is the image itself gets a name of its own.
+    """
     taken = {value.name: value for node in graph for value in node.outputs}
+    images = {value.name for value in graph.inputs}
     for index, (value, name) in enumerate(zip(graph.outputs, names, strict=True)):
         if value in graph.outputs[:index] or value.producer() is None:
             node = ir.node("Identity", [value], name=f"{name}/Identity")
@@ -144,4 +148,4 @@ def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
         other = taken.get(name)
         if other is not None and other is not value and other.name == name:
             other.name = f"{name}.inner"
-        value.name = name
+        value.name = f"{name}.output" if name in images else name

@@ -8,23 +8,23 @@ import numpy as np
 import onnx
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-MAX_TASKS = 64
 
 
 def specialise_tasks(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """The model with everything that depends on its task input written out once for each task.
 
-    The task input is a scalar integer. How many tasks there are is the size of the axis it selects from, or
-    follows from the numbers it is compared with. Raises `UnsupportedError` where neither is found.
+    The task input is a scalar integer. As many tasks are written out as everything it selects from has, or as
+    follow from the numbers it is compared with. Raises `UnsupportedError` where neither is found.
     """
     graph = proto.graph
     chosen = _task_input(graph)
     if chosen is None:
         return proto
     dependent = _dependents(graph.node, {chosen.name})
-    count = _count(proto, chosen)
+    count = _checked_count(proto, chosen.name)
     name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
     notes.append(f"input {name}: specialised for tasks 0 to {count - 1}, an output each; nothing else is compiled")
     integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
@@ -66,77 +66,20 @@ def _reads(node: onnx.NodeProto) -> set[str]:
     """What a node reads, its subgraphs included."""
     names = set(node.input)
     for attribute in node.attribute:
-        for graph in _graphs(attribute):
+        for graph in graphs_of(attribute):
             for inner in graph.node:
                 names |= _reads(inner)
             names.update(output.name for output in graph.output)
     return names
 
 
-def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
-    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-
-
-def _count(proto: onnx.ModelProto, chosen: onnx.ValueInfoProto) -> int:
-    """How many tasks the input can name: the size it selects from, or the numbers it is compared with and one more."""
-    index = _index_values(proto.graph, chosen.name)
-    constants = _scalars(proto.graph)
-    sizes = _selected_sizes(proto, index, constants)
-    compared = _compared(proto.graph.node, index, constants)
-    count = min(sizes) if sizes else max(compared, default=-1) + 2
+def _checked_count(proto: onnx.ModelProto, name: str) -> int:
+    count = count_tasks(proto, name)
     if not 2 <= count <= MAX_TASKS:
         reason = f"it must select from 2 to {MAX_TASKS} tasks, and {count} were found"
         hint = "select by Gather from constants or compare with constants, or export with an output for each task"
-        raise UnsupportedError(f"input {chosen.name}", reason, hint)
+        raise UnsupportedError(f"input {name}", reason, hint)
     return count
-
-
-def _index_values(graph: onnx.GraphProto, name: str) -> set[str]:
-    """The input and what only changes its type or shape."""
-    found = {name}
-    for node in graph.node:
-        if node.op_type in ("Cast", "Squeeze", "Unsqueeze", "Reshape", "Identity") and node.input[0] in found:
-            found.update(node.output)
-    return found
-
-
-def _scalars(graph: onnx.GraphProto) -> dict[str, int]:
-    """The constants of one element."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-            tensors[node.output[0]] = node.attribute[0].t
-    single = {name: tensor for name, tensor in tensors.items() if list(tensor.dims) in ([], [1])}
-    return {name: int(onnx.numpy_helper.to_array(tensor).reshape(-1)[0]) for name, tensor in single.items()}
-
-
-def _selected_sizes(proto: onnx.ModelProto, index: set[str], constants: dict[str, int]) -> list[int]:
-    """Sizes of the axes the input selects from."""
-    shapes = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
-    for value in onnx.shape_inference.infer_shapes(proto).graph.value_info:
-        shapes.setdefault(value.name, [dim.dim_value for dim in value.type.tensor_type.shape.dim])
-    found = []
-    for node in proto.graph.node:
-        if node.op_type == "Gather" and node.input[1] in index:
-            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-            shape = shapes.get(node.input[0], [])
-            found += [shape[axis]] if -len(shape) <= axis < len(shape) else []
-        if node.op_type == "OneHot" and node.input[0] in index:
-            found.append(constants.get(node.input[1], 0))
-    return [size for size in found if size > 0]
-
-
-def _compared(nodes: Iterable[onnx.NodeProto], index: set[str], constants: dict[str, int]) -> list[int]:
-    """The numbers the input is compared with, in subgraphs too; a cast to bool tells 0 from 1."""
-    found = []
-    for node in nodes:
-        if not index.isdisjoint(node.input) and node.op_type == "Equal":
-            found += [constants[name] for name in node.input if name in constants]
-        if not index.isdisjoint(node.input) and node.op_type == "Cast":
-            found += [0 for a in node.attribute if a.name == "to" and a.i == onnx.TensorProto.BOOL]
-        for graph in [graph for attribute in node.attribute for graph in _graphs(attribute)]:
-            found += _compared(graph.node, index, constants | _scalars(graph))
-    return found
 
 
 def _copies(node: onnx.NodeProto, dependent: set[str], count: int) -> list[onnx.NodeProto]:
@@ -150,7 +93,7 @@ def _renamed(node: onnx.NodeProto, dependent: set[str], task: int) -> onnx.NodeP
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     own = set(dependent)
-    for graph in [graph for attribute in copy.attribute for graph in _graphs(attribute)]:
+    for graph in [graph for attribute in copy.attribute for graph in graphs_of(attribute)]:
         own |= _defined(graph)
     if copy.name:
         copy.name = _named(copy.name, task)
@@ -162,7 +105,7 @@ def _defined(graph: onnx.GraphProto) -> set[str]:
     names = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
     for node in graph.node:
         names.update(node.output)
-        for inner in [inner for attribute in node.attribute for inner in _graphs(attribute)]:
+        for inner in [inner for attribute in node.attribute for inner in graphs_of(attribute)]:
             names |= _defined(inner)
     return names
 
@@ -170,7 +113,7 @@ def _defined(graph: onnx.GraphProto) -> set[str]:
 def _rename(node: onnx.NodeProto, names: set[str], task: int) -> None:
     for field in (node.input, node.output):
         field[:] = [_named(name, task) if name in names else name for name in field]
-    for graph in [graph for attribute in node.attribute for graph in _graphs(attribute)]:
+    for graph in [graph for attribute in node.attribute for graph in graphs_of(attribute)]:
         for item in [*graph.initializer, *graph.input, *graph.output]:
             item.name = _named(item.name, task) if item.name in names else item.name
         del graph.value_info[:]

@@ -69,6 +69,59 @@ def by_one_hot(w: Writer) -> str:
     return w.op("ReduceSum", w.op("Mul", hot, w.const([2, 3])))
 
 
+def by_torch_select(w: Writer) -> str:
+    """`x[task]` as torch's exporter writes it: the index is itself gathered."""
+    index = w.op("Gather", w.op("Reshape", "task", w.ints(-1)), w.const(0, np.int64), axis=0)
+    return w.op("Gather", w.const([2, 3]), index, axis=0)
+
+
+def by_torch_index(w: Writer) -> str:
+    """`x[task]` of an index of rank 1."""
+    index = w.op("Unsqueeze", w.op("Reshape", "task", w.ints(-1)), w.ints(-1))
+    return w.op("GatherND", w.const([2, 3]), index, batch_dims=0)
+
+
+def by_tuple(w: Writer) -> str:
+    index = w.op("Concat", w.ints(1), w.op("Reshape", "task", w.ints(-1)), axis=0)
+    return w.op("GatherND", w.const([[[7], [8]], [[2], [3]]]), index)
+
+
+def by_signed_index(w: Writer) -> str:
+    negative = w.op("Less", "task", w.const(0, np.int64))
+    index = w.op("Where", negative, w.op("Add", "task", w.const(2, np.int64)), "task")
+    return w.op("Gather", w.const([2, 3]), index)
+
+
+def by_table(w: Writer) -> str:
+    """Two tasks that pick two of five."""
+    return w.op("Gather", w.const([1, 2, 4, 3, 6]), w.op("Gather", w.ints(1, 3), "task"))
+
+
+def by_slice(w: Writer) -> str:
+    start = w.op("Mul", w.op("Reshape", "task", w.ints(-1)), w.ints(2))
+    part = w.op("Slice", w.const([1, 1, 1, 2]), start, w.op("Add", start, w.ints(2)), w.ints(0))
+    return w.op("ReduceSum", part, w.ints(0), keepdims=0)
+
+
+def by_equal_vector(w: Writer) -> str:
+    hot = w.op("Cast", w.op("Equal", "task", w.ints(0, 1)), to=1)
+    return w.op("ReduceSum", w.op("Mul", hot, w.const([2, 3])), w.ints(0), keepdims=0)
+
+
+def by_scatter(w: Writer) -> str:
+    hot = w.op("ScatterElements", w.const([0, 0]), w.op("Reshape", "task", w.ints(-1)), w.const([1]), axis=0)
+    return w.op("ReduceSum", w.op("Mul", hot, w.const([2, 3])), w.ints(0), keepdims=0)
+
+
+def by_less(w: Writer) -> str:
+    return w.op("Where", w.op("Less", "task", w.const(1, np.int64)), w.const(2), w.const(3))
+
+
+def by_greater(w: Writer) -> str:
+    return w.op("Where", w.op("Greater", w.const(1, np.int64), "task"), w.const(2), w.const(3))
+
+
+@pytest.mark.parametrize("shape", [[], [1]])
 @pytest.mark.parametrize(
     "select",
     [
@@ -76,11 +129,20 @@ def by_one_hot(w: Writer) -> str:
         lambda w: w.op("If", w.op("Cast", "task", to=9), then_branch=constant(3), else_branch=constant(2)),
         by_comparison,
         by_one_hot,
+        by_torch_select,
+        by_torch_index,
+        by_tuple,
+        by_signed_index,
+        by_table,
+        by_slice,
+        by_equal_vector,
+        by_scatter,
+        by_less,
+        by_greater,
     ],
-    ids=["gather", "cast_if", "comparison", "one_hot"],
 )
-def test_ways_to_select(select, tmp_path: Path) -> None:
-    path = selecting_model(tmp_path, select)
+def test_ways_to_select(select, shape: list[int], tmp_path: Path) -> None:
+    path = selecting_model(tmp_path, select, shape)
     model = read_model(path)
     assert [task.name for task in model.tasks] == ["map_task0", "map_task1", "common"]
     image = random_image(model.input.shape)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.recognise.linear import Linear, added_bias, read_linear
+from edgemtl.frontend.recognise.linear import Linear, bias_of, read_linear
 from edgemtl.frontend.recognise.region import SHAPING, Router
 from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
 
@@ -22,13 +22,22 @@ class NotRecognisedError(Exception):
 
 @dataclass(frozen=True)
 class Experts:
-    """x: the tokens [.., D].  w1 [n, D, H], b1 [n, H], w2 [n, H, D], b2 [n, D], in the order they were found."""
+    """x: the tokens [.., D].  w1 [n, D, H], b1 [n, H], w2 [n, H, D], b2 [n, D], in the order they were found.
+
+    layers: the first and the second linear layer of each expert, or of all where they are stacked.
+    """
 
     x: ir.Value
     w1: np.ndarray
     b1: np.ndarray
     w2: np.ndarray
     b2: np.ndarray
+    layers: tuple[tuple[Linear, Linear], ...]
+
+    def reordered(self, order: tuple[int, ...]) -> Experts:
+        """The same with expert `order[i]` as the i-th."""
+        rows = list(order)
+        return replace(self, w1=self.w1[rows], b1=self.b1[rows], w2=self.w2[rows], b2=self.b2[rows])
 
 
 def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> Experts | None:
@@ -112,7 +121,7 @@ def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts
         raise NotRecognisedError(f"its experts' weights do not fit together: {w1.shape} and {w2.shape}")
     b1 = _join([_bias(first, hidden) for first, _ in pairs])
     b2 = _join([_bias(second, dim) for _, second in pairs])
-    return Experts(x, w1, b1, w2, b2)
+    return Experts(x, w1, b1, w2, b2, tuple(pairs))
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
@@ -124,7 +133,7 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
 def _bias(linear: Linear, width: int) -> np.ndarray:
     """The bias [n, width] of a layer, zeros where it has none."""
     experts = linear.weight.shape[0]
-    bias = linear.bias if linear.bias is not None else added_bias(linear.node.outputs[0])
+    _, bias = bias_of(linear)
     if bias is None or bias.size not in (width, experts * width):
         return np.zeros((experts, width), np.float32)
     return np.ascontiguousarray(np.broadcast_to(bias.reshape(-1, width), (experts, width)))

@@ -8,17 +8,26 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.frontend.recognise.region import SHAPING
-from edgemtl.frontend.values import array_of, is_static, sizes_of
+from edgemtl.frontend.values import array_of, is_constant, is_static, sizes_of
 
 
 @dataclass(frozen=True)
 class Linear:
-    """`data` times weight [n, in, out] (n experts, 1 where the layer is of one expert); bias as ONNX has it."""
+    """`data` times weight [n, in, out] (n experts, 1 where the layer is of one expert); bias as ONNX has it.
+
+    axes: those of the node's weight operand that count inputs and outputs, None where the operand is computed.
+    """
 
     node: ir.Node
     data: ir.Value
     weight: np.ndarray
-    bias: np.ndarray | None
+    bias: ir.Value | None
+    axes: tuple[int, int] | None
+
+    @property
+    def operand(self) -> ir.Value:
+        """The node's weight operand."""
+        return next(value for value in self.node.inputs if value is not None and value is not self.data)
 
 
 def read_linear(node: ir.Node) -> Linear | None:
@@ -28,12 +37,13 @@ def read_linear(node: ir.Node) -> Linear | None:
 
 
 def _read_matmul(node: ir.Node) -> Linear | None:
-    data, weight = node.inputs[0], _weights(node.inputs[1])
+    data, weight = node.inputs[0], weights_of(node.inputs[1])
     if data is None or weight is None or weight.ndim < 2 or data.const_value is not None:
         return None
     stacked = weight.reshape(-1, *weight.shape[-2:])
     single_axis = weight.ndim <= 3 or max(weight.shape[:-2]) == stacked.shape[0]
-    return Linear(node, data, stacked, None) if single_axis else None
+    axes = (weight.ndim - 2, weight.ndim - 1) if _is_direct(node.inputs[1]) else None
+    return Linear(node, data, stacked, None, axes) if single_axis else None
 
 
 def _read_gemm(node: ir.Node) -> Linear | None:
@@ -41,10 +51,11 @@ def _read_gemm(node: ir.Node) -> Linear | None:
     scaled = node.attributes.get_float("alpha", 1.0) != 1.0 or node.attributes.get_float("beta", 1.0) != 1.0
     if data is None or weight is None or scaled or node.attributes.get_int("transA", 0) == 1:
         return None
-    weight = weight.T if node.attributes.get_int("transB", 0) else weight
-    given = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = array_of(given)
-    return Linear(node, data, weight[None], bias) if given is None or bias is not None else None
+    transposed = bool(node.attributes.get_int("transB", 0))
+    weight = weight.T if transposed else weight
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    axes = (1, 0) if transposed else (0, 1)
+    return Linear(node, data, weight[None], bias, axes) if bias is None or array_of(bias) is not None else None
 
 
 def _read_einsum(node: ir.Node) -> Linear | None:
@@ -54,10 +65,10 @@ def _read_einsum(node: ir.Node) -> Linear | None:
     if len(node.inputs) != 2 or "." in equation:
         return None
     operands = list(zip(terms.split(","), node.inputs, strict=True))
-    if _weights(operands[0][1]) is not None:
+    if weights_of(operands[0][1]) is not None:
         operands.reverse()
     (of_data, data), (of_weight, value) = operands
-    weight = _weights(value)
+    weight = weights_of(value)
     if data is None or value is None or weight is None or value.shape is None:
         return None
     if value.const_value is None:
@@ -67,7 +78,12 @@ def _read_einsum(node: ir.Node) -> Linear | None:
     if order is None:
         return None
     stacked = weight.transpose([of_weight.index(i) for i in order])
-    return Linear(node, data, stacked.reshape(-1, *stacked.shape[-2:]), None)
+    axes = (of_weight.index(order[-2]), of_weight.index(order[-1])) if _is_direct(value) else None
+    return Linear(node, data, stacked.reshape(-1, *stacked.shape[-2:]), None, axes)
+
+
+def _is_direct(value: ir.Value | None) -> bool:
+    return value is not None and is_constant(value)
 
 
 def _einsum_order(of_data: str, of_weight: str, result: str) -> str | None:
@@ -81,7 +97,7 @@ def _einsum_order(of_data: str, of_weight: str, result: str) -> str | None:
     return "".join([*counts, *contracted, *new]) if single and len(of_weight) == 2 + len(counts) else None
 
 
-def _weights(value: ir.Value | None) -> np.ndarray | None:
+def weights_of(value: ir.Value | None) -> np.ndarray | None:
     """Constant weights, or all of those of which some are gathered for each token."""
     constant = array_of(value)
     producer = value.producer() if value is not None else None
@@ -96,13 +112,17 @@ def _weights(value: ir.Value | None) -> np.ndarray | None:
     return array_of(producer.inputs[0]) if rows else None
 
 
-def added_bias(value: ir.Value) -> np.ndarray | None:
-    """What is added to the result of a linear layer, through changes of layout."""
+def bias_of(linear: Linear) -> tuple[ir.Value | None, np.ndarray | None]:
+    """The operand that adds the bias of a layer, and the biases in it; it may be added after changes of layout."""
+    operand = linear.bias if linear.bias is not None else _added(linear.node.outputs[0])
+    return operand, weights_of(operand)
+
+
+def _added(value: ir.Value) -> ir.Value | None:
     while len(value.uses()) == 1:
         (node,) = value.consumers()
         if node.op_type == "Add":
-            other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
-            return _weights(other)
+            return node.inputs[1] if node.inputs[0] is value else node.inputs[0]
         if node.op_type not in SHAPING:
             break
         value = node.outputs[0]

@@ -1,11 +1,11 @@
-"""Is a region a mixture of experts? Run it in onnxruntime on random tokens and compare with the definition.
+"""Is a region a mixture of experts? Run it in onnxruntime and compare with the definition, token by token.
 
-The structure of a graph only proposes; what it computes decides.
+The structure of a graph only proposes; what it computes decides. The whole region is asked for each expert, and for
+some tokens of random routing. With thin experts, which cost little, it is asked for all tokens of every trial.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,17 +14,22 @@ import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError
+from edgemtl.frontend.recognise.mixture import hidden_of, mix, outputs_of
 from edgemtl.frontend.recognise.region import Router
-from edgemtl.frontend.recognise.run import Run, nodes_between, region_runner
+from edgemtl.frontend.recognise.run import Region, Run, nodes_between, region_runner
+from edgemtl.frontend.recognise.thin import thin
+from edgemtl.frontend.recognise.trials import Sizes, Trial, balanced, certain_trials, draw_trials
 from edgemtl.frontend.reference import ACTIVATIONS
 from edgemtl.frontend.values import array_of
 
-CERTAIN = 30.0
-"""A logit this far above the others gives its expert all of the weight in float32."""
 TOLERANCE = 2e-5
-"""Of the largest output; the two forms of GELU differ by more."""
-MIN_MARGIN = 1e-4
-ROWS = 64
+"""Of a token's magnitude; the two forms of GELU differ by more."""
+WHOLE_ROWS = 64
+"""Tokens of random routing that the whole region is compared for."""
+MAGNITUDES = (1.0, 2.0**10, 2.0**-10)
+"""Of the tokens each expert is asked with."""
+REPEATS = 4
+"""How often each is."""
 
 
 @dataclass(frozen=True)
@@ -37,69 +42,36 @@ class Mixture:
 
 def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixture:
     """The mixture the region from tokens and logits to `end` computes; `NotRecognisedError` if it is another thing."""
-    nodes = nodes_between(router.logits, experts.x, end)
-    run = region_runner(nodes, experts.x, router.logits, end, opset)
+    nodes = tuple(nodes_between(router.logits, experts.x, end))
+    region = Region(nodes, experts.x, router.logits, end, opset)
+    sizes = Sizes(router.tokens, experts.w1.shape[1], router.columns, router.k)
     with np.errstate(all="ignore"):
-        return _explain(run, router, experts, nodes)
+        run = region_runner(region, {})
+        activation, order = _match_experts(run, sizes, experts)
+        candidates = list(_candidates(router.k, activation, nodes))
+        matched = experts.reordered(order)
+        candidates = _try_whole(run, sizes, matched, candidates)
+        return Mixture(_try_all(region, run, sizes, matched, candidates)[0], order)
 
 
-def _explain(run: Run, router: Router, experts: Experts, nodes: list[ir.Node]) -> Mixture:
-    """What `run` computes, found by asking it."""
-    activation, order = _match_experts(run, router, experts)
-    sorted_experts = Experts(experts.x, *(a[list(order)] for a in (experts.w1, experts.b1, experts.w2, experts.b2)))
-    x, logits, found = _sample(run, router, experts)
-    scale = float(np.abs(found).max()) or 1.0
-    for attributes in _candidates(router.k, activation, nodes):
-        expected, certain = mix(x, logits, sorted_experts, attributes)
-        if certain.any() and np.abs(expected - found)[certain].max() <= TOLERANCE * scale:
-            return Mixture(attributes, order)
-    raise NotRecognisedError("its experts are not weighed by a softmax over the router's logits")
-
-
-def _match_experts(run: Run, router: Router, experts: Experts) -> tuple[str, tuple[int, ...]]:
+def _match_experts(run: Run, sizes: Sizes, experts: Experts) -> tuple[str, tuple[int, ...]]:
     """Ask for one expert at a time; the activation and the experts that explain every answer."""
-    x, answers = _ask_each(run, router, experts)
-    best = ("", math.inf, np.zeros(0, np.int64))
-    for activation in ACTIVATIONS:
-        given = np.stack([_expert(x, experts, e, activation) for e in range(len(experts.w1))])
-        error = np.abs(given - answers).max(-1)
-        worst = float(error.min(0).max())
-        if worst < best[1]:
-            best = activation, worst, error.argmin(0)
-    if best[1] > TOLERANCE * (float(np.abs(answers).max()) or 1.0):
-        names = ", ".join(ACTIVATIONS)
-        raise NotRecognisedError(
-            f"its experts, asked one at a time, do not answer as two linear layers with {names} between them"
-        )
-    return best[0], tuple(int(e) for e in best[2])
+    trials = list(certain_trials(sizes, 1.0, 1))
+    x = np.concatenate([trial.x[:asked] for trial, asked in trials])
+    answers = np.concatenate([run(trial.x, trial.logits)[:asked] for trial, asked in trials])
+    hidden = hidden_of(x, experts)
+    errors = {name: np.abs(outputs_of(hidden, experts, name) - answers).max(-1) for name in ACTIVATIONS}
+    worst = {name: float(error.min(0).max()) for name, error in errors.items()}
+    best = min(worst, key=lambda name: worst[name])
+    if worst[best] <= TOLERANCE * (float(np.abs(answers).max()) or 1.0):
+        return best, tuple(int(e) for e in errors[best].argmin(0))
+    raise NotRecognisedError(
+        "its experts, asked one at a time, do not answer as two linear layers "
+        f"with {', '.join(ACTIVATIONS)} between them"
+    )
 
 
-def _ask_each(run: Run, router: Router, experts: Experts) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens [E, D] and what the region gives [E, D] where token e is certain to go to column e."""
-    rng = np.random.default_rng(0)
-    tokens, columns = router.tokens, router.columns
-    asked, answers = [], []
-    for start in range(0, columns, tokens):
-        x = rng.standard_normal((tokens, experts.w1.shape[1]), np.float32)
-        logits = np.zeros((tokens, columns), np.float32)
-        wanted = np.arange(start, min(start + tokens, columns))
-        logits[wanted - start, wanted] = CERTAIN
-        answers.append(run(x, logits)[: len(wanted)])
-        asked.append(x[: len(wanted)])
-    return np.concatenate(asked), np.concatenate(answers)
-
-
-def _sample(run: Run, router: Router, experts: Experts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(1)
-    xs, logits, found = [], [], []
-    for _ in range(min(max(1, ROWS // router.tokens), 16)):
-        xs.append(rng.standard_normal((router.tokens, experts.w1.shape[1]), np.float32))
-        logits.append(1.5 * rng.standard_normal((router.tokens, router.columns), np.float32))
-        found.append(run(xs[-1], logits[-1]))
-    return tuple(np.concatenate(part)[:ROWS] for part in (xs, logits, found))  # type: ignore[return-value]
-
-
-def _candidates(k: int, activation: str, nodes: list[ir.Node]) -> Iterator[MoEAttributes]:
+def _candidates(k: int, activation: str, nodes: tuple[ir.Node, ...]) -> Iterator[MoEAttributes]:
     limits = {0.0}
     for node in nodes:
         if node.op_type in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
@@ -109,23 +81,50 @@ def _candidates(k: int, activation: str, nodes: list[ir.Node]) -> Iterator[MoEAt
             yield MoEAttributes(k, activation, normalize, threshold)
 
 
-def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
-    """The definition of MoE token by token: y [T, D] and whether each token's routing is certain [T]."""
-    p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    p /= p.sum(-1, keepdims=True)
-    y, certain = np.zeros(x.shape), np.zeros(len(x), bool)
-    for t, row in enumerate(p):
-        order = np.argsort(-row, kind="stable")
-        scores = row[order[: a.k]] / (row[order[: a.k]].sum() if a.normalize else 1.0)
-        gap = np.inf if a.k == len(row) else row[order[a.k - 1]] - row[order[a.k]]
-        certain[t] = min(gap, np.abs(scores - a.threshold).min()) > MIN_MARGIN
-        for e, score in zip(order[: a.k], scores, strict=True):
-            if score >= a.threshold:
-                y[t] += score * _expert(x[t : t + 1], experts, e, a.activation)[0]
-    return y, certain
+def _try_whole(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
+    """The candidates that agree with the whole region, for `WHOLE_ROWS` tokens and each expert."""
+    rows = np.unique(np.linspace(0, sizes.tokens - 1, WHOLE_ROWS).astype(np.int64))
+    for seed in range(min(max(1, WHOLE_ROWS // sizes.tokens), 16)):
+        candidates = _survivors(run, balanced(sizes, np.random.default_rng(seed)), rows, experts, candidates)
+    for magnitude in MAGNITUDES:
+        for trial, asked in certain_trials(sizes, magnitude, REPEATS):
+            candidates = _survivors(run, trial, np.arange(asked), experts, candidates)
+    return candidates
 
 
-def _expert(x: np.ndarray, experts: Experts, e: int, activation: str) -> np.ndarray:
-    hidden = ACTIVATIONS[activation](x.astype(np.float64) @ experts.w1[e] + experts.b1[e])
-    result: np.ndarray = hidden @ experts.w2[e] + experts.b2[e]
-    return result
+def _try_all(
+    region: Region, run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]
+) -> list[MoEAttributes]:
+    """The candidates that agree on every trial; with the whole experts where thin ones cannot be had."""
+    fewer = thin(experts)
+    if fewer is not None and fewer.constants:
+        try:
+            return _try_trials(region_runner(region, fewer.constants), sizes, fewer.experts, candidates)
+        except NotRecognisedError:
+            # The region may need its hidden units, in a constant shape for one.
+            pass
+    return _try_trials(run, sizes, experts, candidates)
+
+
+def _try_trials(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
+    every = np.arange(sizes.tokens)
+    for trial in draw_trials(sizes):
+        candidates = _survivors(run, trial, every, experts, candidates)
+    return candidates
+
+
+def _survivors(
+    run: Run, trial: Trial, rows: np.ndarray, experts: Experts, candidates: list[MoEAttributes]
+) -> list[MoEAttributes]:
+    """The candidates that give what the region gives for the rows of a trial; `NotRecognisedError` for none."""
+    found, x, logits = run(trial.x, trial.logits)[rows], trial.x[rows], trial.logits[rows]
+    agreeing = []
+    for attributes in candidates:
+        expected, magnitude = mix(x, logits, experts, attributes)
+        if (np.abs(expected - found).max(-1, initial=0) <= TOLERANCE * magnitude).all():
+            agreeing.append(attributes)
+    if not agreeing:
+        raise NotRecognisedError(
+            f"its experts are not weighed by a softmax over the router's logits: it differs for {trial.what}"
+        )
+    return agreeing

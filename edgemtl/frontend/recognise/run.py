@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgemtl.frontend.recognise.experts import NotRecognisedError
-from edgemtl.frontend.values import is_constant, sizes_of
+from edgemtl.frontend.values import array_of, is_constant, sizes_of
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From tokens [T, D] and logits [T, E] to the result [T, D]."""
@@ -35,9 +36,23 @@ def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]
     return [node for node in graph or () if node in found]
 
 
-def region_runner(nodes: list[ir.Node], x: ir.Value, logits: ir.Value, end: ir.Value, opset: int) -> Run:
-    """A function that runs the nodes; `NotRecognisedError`, then and later, if onnxruntime cannot."""
-    session = _checked(lambda: _session(nodes, (x, logits), end, opset))
+@dataclass(frozen=True)
+class Region:
+    """Part of a graph: the nodes that compute `end` from `x` and `logits`, in order, and their opset."""
+
+    nodes: tuple[ir.Node, ...]
+    x: ir.Value
+    logits: ir.Value
+    end: ir.Value
+    opset: int
+
+
+def region_runner(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Run:
+    """A function that runs the region; `NotRecognisedError`, then and later, if onnxruntime cannot.
+
+    replaced: constants to run it with in the place of its own.
+    """
+    session, x, logits = _checked(lambda: _session(region, replaced)), region.x, region.logits
 
     def run(tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
         given = ((x, tokens), (logits, scores))
@@ -57,22 +72,26 @@ def _checked(work: Callable[[], Any]) -> Any:
         raise NotRecognisedError(f"onnxruntime cannot run its part of the graph ({first})") from error
 
 
-def _session(
-    nodes: list[ir.Node], inputs: tuple[ir.Value, ...], end: ir.Value, opset: int
-) -> onnxruntime.InferenceSession:
-    constants = {v.name: v.const_value for n in nodes for v in n.inputs if v is not None and is_constant(v)}
+def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> onnxruntime.InferenceSession:
+    constants = {v: _constant(v, replaced) for n in region.nodes for v in n.inputs if v is not None and is_constant(v)}
+    inputs, end = (region.x, region.logits), region.end
     graph = onnx.helper.make_graph(
-        [ir.serde.serialize_node(node) for node in nodes],
+        [ir.serde.serialize_node(node) for node in region.nodes],
         "region",
         [onnx.helper.make_tensor_value_info(f"{v.name}", 1, sizes_of(v)) for v in inputs],
         [onnx.helper.make_tensor_value_info(f"{end.name}", 1, sizes_of(end))],
-        [ir.serde.serialize_tensor(tensor) for tensor in constants.values() if tensor is not None],
+        list(constants.values()),
     )
-    for tensor, name in zip(graph.initializer, constants, strict=True):
-        tensor.name = name or ""
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    opset = onnx.helper.make_opsetid("", region.opset)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _constant(value: ir.Value, replaced: Mapping[ir.Value, np.ndarray]) -> onnx.TensorProto:
+    array = replaced[value] if value in replaced else array_of(value)
+    assert array is not None
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), value.name)

@@ -1,0 +1,83 @@
+"""Put the bodies of contributed operators in their nodes' places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import onnx
+
+from edgemtl.frontend.contrib.call import Call, Formals
+from edgemtl.frontend.contrib.table import EXPANSIONS, MICROSOFT, UNNAMED, Body
+from edgemtl.frontend.contrib.types import TypeTable
+
+Find = Callable[[onnx.NodeProto], tuple[Formals, Body] | None]
+
+
+def is_contributed(node: onnx.NodeProto) -> bool:
+    """Whether `expand_contributed` knows the node's operator."""
+    return node.domain == MICROSOFT and node.op_type in EXPANSIONS
+
+
+def _is_unnamed(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether onnxruntime has the node's operator in the standard domain and ONNX has not."""
+    return node.domain == "" and node.op_type in UNNAMED and not onnx.defs.has(node.op_type, opset, "")
+
+
+def expand_contributed(proto: onnx.ModelProto, opset: int) -> None:
+    """Expand every node of `com.microsoft` that can be, in operators of `opset`. In place.
+
+    Raises `UnsupportedError` for a use of one that has no expansion.
+    """
+    _expand(proto, opset, lambda node: EXPANSIONS[node.op_type] if is_contributed(node) else None)
+
+
+def expand_unnamed(proto: onnx.ModelProto, opset: int) -> None:
+    """The same for what onnxruntime writes into the standard domain."""
+    _expand(proto, opset, lambda node: UNNAMED[node.op_type] if _is_unnamed(node, opset) else None)
+
+
+def _expand(proto: onnx.ModelProto, opset: int, find: Find) -> None:
+    if _has_any(proto.graph.node, find):
+        _expand_graph(proto.graph, TypeTable(proto, opset), opset, find)
+
+
+def _has_any(nodes: Iterable[onnx.NodeProto], find: Find) -> bool:
+    return any(find(node) is not None or any(_has_any(g.node, find) for g in _graphs(node)) for node in nodes)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs
+
+
+def _expand_graph(graph: onnx.GraphProto, types: TypeTable, opset: int, find: Find) -> None:
+    types.enter(graph)
+    nodes: list[onnx.NodeProto] = []
+    for index, node in enumerate(graph.node):
+        for inner in _graphs(node):
+            _expand_graph(inner, types, opset, find)
+        expansion = find(node)
+        body = [node] if expansion is None else _body(Call(node, types.known, opset), *expansion, str(index))
+        for part in body:
+            types.infer(part)
+        nodes += body
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _body(call: Call, names: Formals, write: Body, index: str) -> list[onnx.NodeProto]:
+    """The nodes that compute what the call does, values inside named after its node."""
+    node, lines = call.node, "\n ".join(write(call))
+    header = f'<domain: "{MICROSOFT}", opset_import: ["": {call.opset}]>'
+    signature = f"body ({', '.join(names.inputs)}) => ({', '.join(names.outputs)})"
+    function = onnx.parser.parse_function(f"{header}\n{signature} {{\n {lines}\n}}")
+    actual = dict(zip(names.inputs, node.input, strict=False)) | {
+        formal: given for formal, given in zip(names.outputs, node.output, strict=False) if given
+    }
+    prefix = f"{node.name or node.op_type + '_' + index}"
+    for place, part in enumerate(function.node):
+        part.name = f"{prefix}/{part.op_type}_{place}"
+        part.metadata_props.extend(node.metadata_props)
+        for field in (part.input, part.output):
+            field[:] = [actual.get(name, f"{prefix}.{name}") if name else "" for name in field]
+    return list(function.node)

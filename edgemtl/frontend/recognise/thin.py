@@ -1,0 +1,49 @@
+"""Experts with fewer hidden units, so that a region can be run many times for little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgemtl.frontend.recognise.experts import Experts
+from edgemtl.frontend.recognise.linear import Linear, bias_of
+from edgemtl.frontend.values import array_of, is_constant
+
+UNITS = 32
+"""Hidden units left: enough for every token to reach some."""
+
+
+@dataclass(frozen=True)
+class ThinExperts:
+    """Experts of fewer hidden units, and the constants that give a region those experts."""
+
+    experts: Experts
+    constants: dict[ir.Value, np.ndarray]
+
+
+def thin(experts: Experts) -> ThinExperts | None:
+    """At most `UNITS` hidden units of every expert, spread evenly; None where the constants do not show their axes."""
+    hidden = experts.w1.shape[2]
+    if hidden <= UNITS:
+        return ThinExperts(experts, {})
+    units = np.linspace(0, hidden - 1, UNITS).astype(np.int64)
+    constants: dict[ir.Value, np.ndarray] = {}
+    for value, axis in (use for pair in experts.layers for use in _hidden_axes(*pair)):
+        array = array_of(value)
+        if axis is None or array is None or not is_constant(value) or array.shape[axis] != hidden:
+            return None
+        constants[value] = array.take(units, axis)
+    w1, b1, w2 = (a.take(units, axis) for a, axis in ((experts.w1, 2), (experts.b1, 1), (experts.w2, 1)))
+    return ThinExperts(replace(experts, w1=w1, b1=b1, w2=w2), constants)
+
+
+def _hidden_axes(first: Linear, second: Linear) -> Iterator[tuple[ir.Value, int | None]]:
+    """The constants of an expert that have an axis of hidden units, and which it is."""
+    yield first.operand, first.axes and first.axes[1]
+    yield second.operand, second.axes and second.axes[0]
+    operand, biases = bias_of(first)
+    if operand is not None and biases is not None:
+        yield operand, -1 if biases.ndim else None
