@@ -1,4 +1,8 @@
-"""Published M3ViT sizes and the demo model, by name (arXiv 2210.14793; the repository's yaml files)."""
+"""Published M3ViT sizes and the demo model, by name (arXiv 2210.14793; the repository's yaml files).
+
+Tasks stand in the order in which upstream numbers them, whatever its yaml files say: the gates of a checkpoint are
+numbered by it (M3ViT `utils/config.py`, `parse_task_dictionary`, which also gives the channels).
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +16,9 @@ NYUD = (TaskSpec("semseg", 40, "segmentation"), TaskSpec("depth", 1, "depth"))
 PASCAL_CONTEXT = (
     TaskSpec("semseg", 21, "segmentation"),
     TaskSpec("human_parts", 7, "segmentation"),
-    TaskSpec("sal", 2, "saliency"),
-    TaskSpec("edge", 1, "edges"),
+    TaskSpec("sal", 1, "saliency"),
     TaskSpec("normals", 3, "normals"),
+    TaskSpec("edge", 1, "edges"),
 )
 
 
