@@ -5,38 +5,115 @@ or drawn from a seed.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from edgemtl.errors import UsageError
-from edgemtl.exporters.checkpoints import load_checkpoint
+from edgemtl.exporters.assumptions import assumptions
+from edgemtl.exporters.checkpoint_files import read_metadata
+from edgemtl.exporters.checkpoints import Loaded, read_checkpoint
+from edgemtl.exporters.edge_moe import read_edge_moe
 from edgemtl.exporters.models import M3ViT, ModelConfig, preset
+from edgemtl.exporters.upstream_flags import Flags, apply_flags, parse_flags
+
+LAYOUTS = ("upstream", "edge-moe")
+EDGE_MOE_PRESET = "m3vit_tiny_cityscapes"
+"""The model whose weights Edge-MoE publishes."""
 
 
-def build_model(checkpoint: Path | None, preset_name: str | None, config_file: Path | None, seed: int | None) -> M3ViT:
-    """A model in evaluation mode.
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from, as given on the command line.
 
-    Raises UsageError unless exactly one of ``checkpoint`` and ``seed`` is given, and for a description that is
-    missing, given twice or unreadable; CheckpointError and ConfigError for what does not fit.
+    checkpoint: weights; or seed: of random ones.  layout: how the checkpoint names its tensors.
+    preset, config, upstream_config: the model by name, as a JSON file, as M3ViT's yaml file.
+    upstream_flags: flags of M3ViT's trainer, which change what those say.
     """
-    if (checkpoint is None) == (seed is None):
+
+    checkpoint: Path | None = None
+    seed: int | None = None
+    preset: str | None = None
+    config: Path | None = None
+    upstream_config: Path | None = None
+    upstream_flags: str | None = None
+    layout: str = "upstream"
+
+
+def build_model(source: ModelSource) -> Loaded:
+    """A model in evaluation mode, with notes on what was done and assumed.
+
+    Raises UsageError for a source that contradicts itself, lacks something or cannot be read; CheckpointError and
+    ConfigError for what does not fit; UnsupportedError for upstream models that edgemtl does not have.
+    """
+    _check_source(source)
+    flags = parse_flags(source.upstream_flags or "")
+    config = _describe(source, flags)
+    if source.seed is not None:
+        return _random_model(config, source.seed, flags.notes)
+    assert source.checkpoint is not None
+    if source.layout == "edge-moe":
+        loaded = read_edge_moe(source.checkpoint, config or preset(EDGE_MOE_PRESET))
+        described = () if config else (f"assumed preset {EDGE_MOE_PRESET}: --layout edge-moe was given no other model",)
+    else:
+        loaded, described = read_checkpoint(source.checkpoint, config), ()
+    # A checkpoint of ours says all that its model is.
+    own = (
+        source.layout == LAYOUTS[0] and not source.checkpoint.is_dir() and read_metadata(source.checkpoint) is not None
+    )
+    open_ = () if own else assumptions(loaded.model.config, flags.given)
+    return Loaded(loaded.model, (*flags.notes, *described, *loaded.notes, *open_))
+
+
+def _check_source(source: ModelSource) -> None:
+    if (source.checkpoint is None) == (source.seed is None):
         raise UsageError("export must be given exactly one of --checkpoint FILE and --seed N (random weights)")
-    config = _describe(preset_name, config_file)
-    if checkpoint is not None:
-        return load_checkpoint(checkpoint, config)
-    if config is None:
+    if source.layout not in LAYOUTS:
+        raise UsageError(f"--layout must be one of {', '.join(LAYOUTS)}, not {source.layout!r}")
+    given = [
+        flag
+        for flag, value in (
+            ("--preset", source.preset),
+            ("--config", source.config),
+            ("--upstream-config", source.upstream_config),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"export must be given one description of the model, not {' and '.join(given)}")
+    if source.upstream_flags is not None and not given:
+        raise UsageError(
+            "--upstream-flags must come with --upstream-config, --preset or --config: flags change a model"
+        )
+    if source.seed is not None and not given:
         raise UsageError("--seed must come with --preset NAME or --config FILE: random weights need a model")
-    torch.manual_seed(seed or 0)
-    return M3ViT(config).eval()
+    if source.seed is not None and source.layout != LAYOUTS[0]:
+        raise UsageError(f"--layout {source.layout} must come with --checkpoint: random weights have no layout")
 
 
-def _describe(preset_name: str | None, config_file: Path | None) -> ModelConfig | None:
-    if preset_name is not None and config_file is not None:
-        raise UsageError("export must be given --preset or --config, not both")
-    if config_file is None:
-        return preset(preset_name) if preset_name else None
+def _random_model(config: ModelConfig | None, seed: int, notes: tuple[str, ...]) -> Loaded:
+    assert config is not None
+    torch.manual_seed(seed)
+    return Loaded(M3ViT(config).eval(), notes)
+
+
+def _describe(source: ModelSource, flags: Flags) -> ModelConfig | None:
+    """The model of the source; None where the checkpoint has to say it."""
+    if source.upstream_config is not None:
+        from edgemtl.exporters.upstream_yaml import read_yaml
+
+        return apply_flags(read_yaml(source.upstream_config, flags.given), flags.given)
+    if source.preset is not None:
+        return apply_flags(preset(source.preset), flags.given)
+    if source.config is not None:
+        return apply_flags(ModelConfig.from_json(_read_json(source.config)), flags.given)
+    return None
+
+
+def _read_json(path: Path) -> Any:
     try:
-        return ModelConfig.from_json(json.loads(config_file.read_text()))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--config must be a readable JSON file, and {config_file} is not: {error}") from None
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"--config must be a readable JSON file, and {path} is not: {error}") from None

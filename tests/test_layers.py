@@ -50,6 +50,7 @@ OWNERS = {
     "tvm": {"tvm_bridge"},
     "torch": {"exporters"},
     "safetensors": {"exporters"},
+    "yaml": {"exporters"},
     "ortools": {"schedule"},
     "onnxscript": {"frontend", "exporters"},
     "typer": {"cli"},

@@ -1,8 +1,4 @@
-"""Published M3ViT sizes and the demo model, by name (arXiv 2210.14793; the repository's yaml files).
-
-Tasks stand in the order in which upstream numbers them, whatever its yaml files say: the gates of a checkpoint are
-numbered by it (M3ViT `utils/config.py`, `parse_task_dictionary`, which also gives the channels).
-"""
+"""Published M3ViT sizes and the demo model, by name (arXiv 2210.14793; the repository's yaml files)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +6,11 @@ from typing import Any, cast
 
 from edgemtl.errors import ConfigError
 from edgemtl.exporters.models.config import ModelConfig, TaskSpec
+from edgemtl.exporters.models.data_sets import tasks_of
 
-CITYSCAPES = (TaskSpec("semseg", 7, "segmentation"), TaskSpec("depth", 1, "depth"))
-NYUD = (TaskSpec("semseg", 40, "segmentation"), TaskSpec("depth", 1, "depth"))
-PASCAL_CONTEXT = (
-    TaskSpec("semseg", 21, "segmentation"),
-    TaskSpec("human_parts", 7, "segmentation"),
-    TaskSpec("sal", 1, "saliency"),
-    TaskSpec("normals", 3, "normals"),
-    TaskSpec("edge", 1, "edges"),
-)
-
+CITYSCAPES = tasks_of("CityScapes", ("semseg", "depth"))
+NYUD = tasks_of("NYUD", ("semseg", "depth"))
+PASCAL_CONTEXT = tasks_of("PASCALContext", ("semseg", "human_parts", "sal", "normals", "edge"))
 
 Size = tuple[int, int]
 Tasks = tuple[TaskSpec, ...]
