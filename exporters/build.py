@@ -18,8 +18,10 @@ from edgemtl.exporters.checkpoints import Loaded, read_checkpoint
 from edgemtl.exporters.edge_moe import read_edge_moe
 from edgemtl.exporters.models import M3ViT, ModelConfig, preset
 from edgemtl.exporters.upstream_flags import Flags, apply_flags, parse_flags
+from edgemtl.units import format_bytes
 
 LAYOUTS = ("upstream", "edge-moe")
+MOST_RANDOM_BYTES = 4 << 30
 EDGE_MOE_PRESET = "m3vit_tiny_cityscapes"
 """The model whose weights Edge-MoE publishes."""
 
@@ -95,6 +97,11 @@ def _check_source(source: ModelSource) -> None:
 
 def _random_model(config: ModelConfig | None, seed: int, notes: tuple[str, ...]) -> Loaded:
     assert config is not None
+    with torch.device("meta"):
+        weight_bytes = sum(tensor.nbytes for tensor in M3ViT(config).state_dict().values())
+    if weight_bytes > MOST_RANDOM_BYTES:
+        rule = f"a model of random weights must have at most {format_bytes(MOST_RANDOM_BYTES)} of them"
+        raise UsageError(f"{rule}, not {format_bytes(weight_bytes)}; describe a smaller one")
     torch.manual_seed(seed)
     return Loaded(M3ViT(config).eval(), notes)
 

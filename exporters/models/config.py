@@ -17,6 +17,10 @@ LATER_FIELDS = ("gate_input_ahead",)
 """Fields that JSON written before them lacks; their defaults are what those models do."""
 
 
+MOST_SIZE, MOST_BLOCKS, MOST_TASKS, MOST_STAGES = 1 << 16, 1024, 64, 64
+"""Beyond these a description is a mistake, and building the model would not end."""
+
+
 def _require(ok: bool, field: str, rule: str, value: object) -> None:
     if not ok:
         raise ConfigError(f"{field} must be {rule}, not {value!r}")
@@ -94,6 +98,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         self._check_trunk()
         self._check_tasks()
+        self._check_limits()
         if self.moe_blocks != ():
             self._check_experts()
             self._check_routing()
@@ -121,6 +126,18 @@ class ModelConfig:
         ok = _is_ints(self.head_channels, 1) and len(self.head_channels) > 0
         _require(ok, "head_channels", "a tuple of at least one positive integer", self.head_channels)
 
+    def _check_limits(self) -> None:
+        for name in ("patch", "dim", "heads", "mlp_hidden"):
+            _require(getattr(self, name) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
+        for name in ("image", "head_channels"):
+            _require(max(getattr(self, name)) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
+        for task in self.tasks:
+            _require(task.channels <= MOST_SIZE, f"channels of task {task.name}", f"at most {MOST_SIZE}", task.channels)
+        _require(self.depth <= MOST_BLOCKS, "depth", f"at most {MOST_BLOCKS}", self.depth)
+        _require(len(self.tasks) <= MOST_TASKS, "tasks", f"at most {MOST_TASKS}", len(self.tasks))
+        stages = len(self.head_channels)
+        _require(stages <= MOST_STAGES, "head_channels", f"at most {MOST_STAGES} stages", stages)
+
     def _check_experts(self) -> None:
         rule = f"a tuple of increasing block indices below depth ({self.depth})"
         blocks = self.moe_blocks
@@ -128,6 +145,7 @@ class ModelConfig:
         _require(ordered, "moe_blocks", rule, blocks)
         for name in ("experts", "top_k", "expert_hidden"):
             _require(_is_int(getattr(self, name), 1), name, "a positive integer", getattr(self, name))
+            _require(getattr(self, name) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
         _require(self.top_k <= self.experts, "top_k", f"at most experts ({self.experts})", self.top_k)
         prune = _is_finite(self.expert_prune) and 0 <= self.expert_prune < 1
         _require(prune, "expert_prune", "a number of at least 0 and below 1", self.expert_prune)
@@ -144,6 +162,7 @@ class ModelConfig:
         low = int(self.routing == "task_conditioned")
         ok = _is_int(self.task_embedding, low) and (self.routing in rules or self.task_embedding == 0)
         _require(ok, "task_embedding", rule, self.task_embedding)
+        _require(self.task_embedding <= MOST_SIZE, "task_embedding", f"at most {MOST_SIZE}", self.task_embedding)
         _require(isinstance(self.gate_input_ahead, bool), "gate_input_ahead", "true or false", self.gate_input_ahead)
 
     @property
