@@ -5,6 +5,7 @@ or drawn from a seed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 
 from edgemtl.errors import UsageError
 from edgemtl.exporters.assumptions import assumptions
-from edgemtl.exporters.checkpoint_files import read_metadata
-from edgemtl.exporters.checkpoints import Loaded, read_checkpoint
+from edgemtl.exporters.checkpoint_files import read_metadata, read_tensors
+from edgemtl.exporters.checkpoints import Loaded, load_state
 from edgemtl.exporters.edge_moe import read_edge_moe
 from edgemtl.exporters.models import M3ViT, ModelConfig, preset
 from edgemtl.exporters.upstream_flags import Flags, apply_flags, parse_flags
+from edgemtl.exporters.upstream_keys import shown_flags
 from edgemtl.units import format_bytes
 
 LAYOUTS = ("upstream", "edge-moe")
@@ -52,21 +54,36 @@ def build_model(source: ModelSource) -> Loaded:
     """
     _check_source(source)
     flags = parse_flags(source.upstream_flags or "")
-    config = _describe(source, flags)
+    described = _describe(source, flags.given)
     if source.seed is not None:
-        return _random_model(config, source.seed, flags.notes)
+        return _random_model(described, source.seed, flags)
     assert source.checkpoint is not None
     if source.layout == "edge-moe":
-        loaded = read_edge_moe(source.checkpoint, config or preset(EDGE_MOE_PRESET))
-        described = () if config else (f"assumed preset {EDGE_MOE_PRESET}: --layout edge-moe was given no other model",)
+        loaded = _read_edge_moe(source.checkpoint, described, flags.given)
     else:
-        loaded, described = read_checkpoint(source.checkpoint, config), ()
-    # A checkpoint of ours says all that its model is.
-    own = (
-        source.layout == LAYOUTS[0] and not source.checkpoint.is_dir() and read_metadata(source.checkpoint) is not None
-    )
-    open_ = () if own else assumptions(loaded.model.config, flags.given)
-    return Loaded(loaded.model, (*flags.notes, *described, *loaded.notes, *open_))
+        loaded = _read_upstream(source, described, flags.given)
+    return Loaded(loaded.model, (*flags.notes, *loaded.notes))
+
+
+def _read_upstream(source: ModelSource, described: ModelConfig | None, given: Mapping[str, Any]) -> Loaded:
+    assert source.checkpoint is not None
+    state = read_tensors(source.checkpoint)
+    shown = shown_flags(state.values) if source.upstream_config else {}
+    taken = {name: value for name, value in shown.items() if name not in given}
+    config = described and apply_flags(described, {**taken, **given})
+    loaded = load_state(source.checkpoint, state, config)
+    if not source.checkpoint.is_dir() and read_metadata(source.checkpoint) is not None:
+        return loaded  # a checkpoint of ours says all that its model is
+    names = ", ".join(f"{name} {value}" for name, value in taken.items())
+    notes = (f"shown by the parameters: {names}",) if names else ()
+    return Loaded(loaded.model, (*loaded.notes, *notes, *assumptions(loaded.model.config, given)))
+
+
+def _read_edge_moe(folder: Path, described: ModelConfig | None, given: Mapping[str, Any]) -> Loaded:
+    config = apply_flags(described or preset(EDGE_MOE_PRESET), given)
+    notes = () if described else (f"assumed preset {EDGE_MOE_PRESET}: no other model was given for --layout edge-moe",)
+    loaded = read_edge_moe(folder, config)
+    return Loaded(loaded.model, (*notes, *loaded.notes, *assumptions(config, given)))
 
 
 def _check_source(source: ModelSource) -> None:
@@ -95,28 +112,27 @@ def _check_source(source: ModelSource) -> None:
         raise UsageError(f"--layout {source.layout} must come with --checkpoint: random weights have no layout")
 
 
-def _random_model(config: ModelConfig | None, seed: int, notes: tuple[str, ...]) -> Loaded:
-    assert config is not None
+def _random_model(described: ModelConfig | None, seed: int, flags: Flags) -> Loaded:
+    assert described is not None
+    config = apply_flags(described, flags.given)
     with torch.device("meta"):
         weight_bytes = sum(tensor.nbytes for tensor in M3ViT(config).state_dict().values())
     if weight_bytes > MOST_RANDOM_BYTES:
         rule = f"a model of random weights must have at most {format_bytes(MOST_RANDOM_BYTES)} of them"
         raise UsageError(f"{rule}, not {format_bytes(weight_bytes)}; describe a smaller one")
     torch.manual_seed(seed)
-    return Loaded(M3ViT(config).eval(), notes)
+    return Loaded(M3ViT(config).eval(), flags.notes)
 
 
-def _describe(source: ModelSource, flags: Flags) -> ModelConfig | None:
-    """The model of the source; None where the checkpoint has to say it."""
+def _describe(source: ModelSource, given: Mapping[str, Any]) -> ModelConfig | None:
+    """The model of the source before its flags; None where the checkpoint has to say it."""
     if source.upstream_config is not None:
         from edgemtl.exporters.upstream_yaml import read_yaml
 
-        return apply_flags(read_yaml(source.upstream_config, flags.given), flags.given)
+        return read_yaml(source.upstream_config, given)
     if source.preset is not None:
-        return apply_flags(preset(source.preset), flags.given)
-    if source.config is not None:
-        return apply_flags(ModelConfig.from_json(_read_json(source.config)), flags.given)
-    return None
+        return preset(source.preset)
+    return None if source.config is None else ModelConfig.from_json(_read_json(source.config))
 
 
 def _read_json(path: Path) -> Any:

@@ -38,7 +38,11 @@ def read_checkpoint(path: str | Path, config: ModelConfig | None = None) -> Load
     parameters that are missing, unexpected, misshapen or not finite.
     """
     path = Path(path)
-    state = read_tensors(path)
+    return load_state(path, read_tensors(path), config)
+
+
+def load_state(path: Path, state: State, config: ModelConfig | None) -> Loaded:
+    """What `read_checkpoint` makes of the tensors it has read."""
     stored = None if path.is_dir() else read_metadata(path)
     if stored is None and config is not None:
         _check_upstream_windows(path, config)

@@ -1,12 +1,15 @@
 """M3ViT's yaml files: the model, and every key that is refused."""
 
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 
-from edgemtl.errors import ConfigError, UnsupportedError, UsageError
-from edgemtl.exporters.models import preset
+from edgemtl.errors import CheckpointError, ConfigError, UnsupportedError, UsageError
+from edgemtl.exporters.build import ModelSource, build_model
+from edgemtl.exporters.models import M3ViT, preset
 from edgemtl.exporters.upstream_flags import apply_flags, parse_flags
 from edgemtl.exporters.upstream_yaml import read_yaml
 
@@ -241,3 +244,57 @@ def test_files_that_are_no_yaml(read, tmp_path, content, reason):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"^--upstream-config must be a readable yaml file, and .*no.yml is not: "):
         read_yaml(tmp_path / "no.yml", {})
+
+
+SMALL = "{include_semseg: True, include_normals: True}"
+ONE_GATE = dict(routing="single_gate")
+KNOWN = dict(routing="task_conditioned", task_embedding=7)
+SHOWN = "shown by the parameters: "
+OPEN = "assumed, since the checkpoint does not say: gate_input_ahead False, moe_top_k 2, expert_prune False"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags", "notes"),
+    [
+        (
+            {},
+            "",
+            [
+                f"{SHOWN}multi_gate True, moe_experts 3, moe_mlp_ratio 1",
+                f"{OPEN}; tasks numbered semseg, normals (--upstream-flags say otherwise)",
+            ],
+        ),
+        (
+            ONE_GATE,
+            "--moe_experts 3",
+            [
+                f"{SHOWN}multi_gate False, moe_mlp_ratio 1",
+                f"{OPEN}, regu_experts_fromtask False (--upstream-flags say otherwise)",
+            ],
+        ),
+        (
+            KNOWN,
+            "--gate_input_ahead True --moe_top_k 2 --expert_prune False --regu_experts_fromtask False",
+            [
+                f"{SHOWN}multi_gate False, gate_task_specific_dim 7, moe_experts 3, moe_mlp_ratio 1",
+                "assumed, since the checkpoint does not say: tasks numbered semseg, normals "
+                "(--upstream-flags say otherwise)",
+            ],
+        ),
+    ],
+    ids=["multi_gate", "single_gate", "task_conditioned"],
+)
+def test_what_parameters_show_need_not_be_said(read, tmp_path, overrides, flags, notes):
+    content = yaml.safe_load(text("NYUD", "[16, 32]", SMALL))
+    content["backbone_kwargs"] |= {"embed_dim": 24, "depth": 2}
+    content["head_kwargs"] |= {"embed_dim": 24, "in_index": 1}
+    ahead = {"gate_input_ahead": True} if "ahead" in flags else {}
+    config = preset("m3vit_small_nyud", tasks=read(content).tasks, image=(16, 32), dim=24, depth=2, moe_blocks=(1,))
+    config = replace(config, mlp_hidden=96, experts=3, expert_hidden=24, **overrides, **ahead)
+    torch.save({"state_dict": M3ViT(config).state_dict()}, tmp_path / "m.pth")
+    source = ModelSource(tmp_path / "m.pth", upstream_config=tmp_path / "m.yml", upstream_flags=flags)
+    loaded = build_model(source)
+    assert loaded.model.config == config
+    assert list(loaded.notes) == ["weights are those under state_dict", *notes]
+    with pytest.raises(CheckpointError, match="must hold exactly the parameters of its model"):
+        build_model(replace(source, upstream_flags=f"{flags} --moe_experts 4"))
