@@ -135,6 +135,19 @@ def test_a_checkpoint_with_everything_a_trainer_keeps_is_within_the_limits(tmp_p
     assert refusal(tmp_path / "m.pth").startswith("m.pth must hold exactly the parameters of its model; missing")
 
 
+def test_one_changed_bit_in_the_weights_is_noticed(tmp_path):
+    model = small_model()
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    with zipfile.ZipFile(tmp_path / "m.pth") as archive:
+        record = max((r for r in archive.infolist() if "/data/" in r.filename), key=lambda record: record.file_size)
+        weights = archive.read(record)
+    data = bytearray((tmp_path / "m.pth").read_bytes())
+    data[data.find(weights) + len(weights) // 2] ^= 1
+    (tmp_path / "m.pth").write_bytes(data)
+    expected = f"m.pth must be as it was saved, and the checksum of {record.filename} differs; copy it again"
+    assert refusal(tmp_path / "m.pth") == expected
+
+
 def test_the_old_format_is_read(tmp_path):
     model = small_model()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "m.pth", _use_new_zipfile_serialization=False)
