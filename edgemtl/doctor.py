@@ -18,6 +18,7 @@ PACKAGES = (
     ("ortools", "compile", False),
     ("torch", "export", True),
     ("safetensors", "export", True),
+    ("pyyaml", "export", True),
     ("plotly", "report", True),
     ("jinja2", "report", True),
 )

@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from edgemtl.errors import ModelError
+from edgemtl.errors import CheckpointError, ModelError
 from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.models.routing import columns
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
@@ -46,6 +46,9 @@ def check_parity(model: M3ViT, path: Path, tasks: Sequence[str], seed: int = 0) 
     found = []
     for task, output, layers in zip(tasks, outputs, mixed, strict=True):
         reference, ties = _run_torch(model, image, task, layers)
+        if not np.isfinite(reference).all():
+            rule = f"task {task} must give finite values in torch, and gives NaN or infinite ones for a random image"
+            raise CheckpointError(f"{rule}; look for weights that are far too large")
         error = float(np.abs(output - reference).max())
         if not error <= MAX_ERROR:
             raise ModelError(

@@ -52,6 +52,7 @@ OWNERS = {
     "tvm": {"tvm_bridge"},
     "torch": {"exporters"},
     "safetensors": {"exporters"},
+    "yaml": {"exporters"},
     "ortools": {"schedule"},
     "onnxscript": {"frontend", "exporters"},
     "typer": {"cli"},

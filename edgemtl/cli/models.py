@@ -40,12 +40,23 @@ if TYPE_CHECKING:
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help=".safetensors or .pth with the weights.")
+        Path | None,
+        typer.Option("--checkpoint", help=".safetensors or .pth with the weights, or a folder with a .pth a rank."),
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")] = None,
+    upstream_config: Annotated[
+        Path | None, typer.Option("--upstream-config", help="Model as a yaml file of M3ViT, instead of --preset.")
+    ] = None,
+    upstream_flags: Annotated[
+        str | None,
+        typer.Option("--upstream-flags", help='Flags its trainer was given, e.g. "--multi_gate True --moe_top_k 4".'),
+    ] = None,
+    layout: Annotated[
+        str, typer.Option("--layout", help="upstream, or edge-moe: a folder of .float32.bin files.")
+    ] = "upstream",
     task: TaskList = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")
@@ -54,15 +65,18 @@ def export(
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
     check_output_file("-o", output, (checkpoint, config))
-    from edgemtl.exporters.build import build_model
+    from edgemtl.exporters.build import ModelSource, build_model
     from edgemtl.exporters.to_onnx import export_onnx
 
     with step("building the model"):
-        model = build_model(checkpoint, preset, config, seed)
+        source = ModelSource(checkpoint, seed, preset, config, upstream_config, upstream_flags, layout)
+        loaded = build_model(source)
+    for text in loaded.notes:
+        note(f"note: {text}")
     with step("exporting and comparing with torch"):
-        report = export_onnx(model, output, tasks=task)
+        report = export_onnx(loaded.model, output, tasks=task)
     rows = [(name, f"{error:.2e}") for name, error in report.max_abs_error.items()]
-    document = {"model": str(output), "max_abs_error": report.max_abs_error}
+    document = {"model": str(output), "max_abs_error": report.max_abs_error, "notes": list(loaded.notes)}
     emit(
         document,
         json,

@@ -1,6 +1,6 @@
 """The trunk: patches to tokens, then the blocks, for one task or for several at once."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,13 @@ class TaskEmbedding(nn.Module):
         return cast(Tensor, self.norm(self.fc2(functional.gelu(hidden))))
 
 
+class Common(NamedTuple):
+    """What all tasks share: tokens [B, N, D] and the input [B, N, D] of the last block that made them."""
+
+    tokens: Tensor
+    before: Tensor
+
+
 class Backbone(nn.Module):
     """Tokens of the last block [B, N, D]; there is no final norm, the heads have their own."""
 
@@ -52,7 +59,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i in config.moe_blocks) for i in range(config.depth))
         self.shared = min(config.moe_blocks, default=config.depth)
         self.gate_task_represent: TaskEmbedding | None = None
-        if config.moe_blocks and config.routing == "task_conditioned":
+        if config.moe_blocks and config.task_embedding:
             tasks, width = len(config.tasks), config.task_embedding
             self.gate_task_represent = TaskEmbedding(tasks, width, config.norm_eps)
 
@@ -68,19 +75,20 @@ class Backbone(nn.Module):
         represent = self.gate_task_represent
         return TaskGroups(tasks, None if represent is None else represent(tasks))
 
-    def common(self, image: Tensor) -> Tensor:
+    def common(self, image: Tensor) -> Common:
         """Tokens as no task has changed them yet: up to the experts of the first mixture, or all the way."""
         x = self.embed(image)
         for block in self._blocks[: self.shared]:
-            x = block.feed(block.attend(x), NO_TASK)
-        return self._blocks[self.shared].attend(x) if self.shared < len(self.blocks) else x
+            x = block(x, NO_TASK)
+        return Common(self._blocks[self.shared].attend(x) if self.shared < len(self.blocks) else x, x)
 
-    def finish(self, x: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Last tokens of each task from the common ones x [B, N, D], all tasks in one batch."""
+    def finish(self, common: Common, tasks: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Last tokens [B, N, D] of each task, all tasks in one batch."""
         if self.shared == len(self.blocks):
-            return (x,) * len(tasks)
+            return (common.tokens,) * len(tasks)
         groups = self.groups(tasks)
-        x = self._blocks[self.shared].feed(x.repeat(len(tasks), 1, 1) if len(tasks) > 1 else x, groups)
+        x, before = (t.repeat(len(tasks), 1, 1) if len(tasks) > 1 else t for t in common)
+        x = self._blocks[self.shared].feed(x, before, groups)
         for block in self._blocks[self.shared + 1 :]:
             x = block(x, groups)
         return x.chunk(len(tasks)) if len(tasks) > 1 else (x,)

@@ -49,16 +49,21 @@ class Block(nn.Module):
         self.attn = Attention(config.dim, config.heads)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.mlp: Mlp | MoE = MoE(config) if moe else Mlp(config.dim, config.mlp_hidden)
+        self.gate_input_ahead = config.gate_input_ahead
 
     def attend(self, x: Tensor) -> Tensor:
         """The half that no task changes."""
         return x + cast(Tensor, self.attn(self.norm1(x)))
 
-    def feed(self, x: Tensor, groups: TaskGroups) -> Tensor:
-        """The half that depends on the task where the block is a mixture of experts."""
+    def feed(self, x: Tensor, before: Tensor, groups: TaskGroups) -> Tensor:
+        """The half that depends on the task where the block is a mixture of experts.
+
+        before: the block's input, which `attend` made x of.
+        """
         x2 = self.norm2(x)
-        y = self.mlp(x2, groups) if isinstance(self.mlp, MoE) else self.mlp(x2)
-        return x + cast(Tensor, y)
+        if not isinstance(self.mlp, MoE):
+            return x + cast(Tensor, self.mlp(x2))
+        return x + cast(Tensor, self.mlp(x2, before if self.gate_input_ahead else x2, groups))
 
     def forward(self, x: Tensor, groups: TaskGroups) -> Tensor:
-        return self.feed(self.attend(x), groups)
+        return self.feed(self.attend(x), x, groups)

@@ -8,10 +8,17 @@ from typing import Any, Literal
 from edgemtl.errors import ConfigError
 
 TaskKind = Literal["segmentation", "depth", "normals", "edges", "saliency", "other"]
-Routing = Literal["multi_gate", "task_conditioned", "window"]
+Routing = Literal["multi_gate", "single_gate", "task_conditioned", "window"]
 
 TASK_KINDS: tuple[str, ...] = typing.get_args(TaskKind)
 ROUTINGS: tuple[str, ...] = typing.get_args(Routing)
+
+LATER_FIELDS = ("gate_input_ahead",)
+"""Fields that JSON written before them lacks; their defaults are what those models do."""
+
+
+MOST_SIZE, MOST_BLOCKS, MOST_TASKS, MOST_STAGES = 1 << 16, 1024, 64, 64
+"""Beyond these a description is a mistake, and building the model would not end."""
 
 
 def _require(ok: bool, field: str, rule: str, value: object) -> None:
@@ -57,8 +64,10 @@ class ModelConfig:
 
     image: height and width in pixels.  patch: side of a square patch in pixels.
     moe_blocks: indices of the blocks whose MLP is a mixture of experts; () is a dense model.
-    routing: `multi_gate` (one gate per task), `task_conditioned` (one gate that also sees an embedding of the
-    task, of `task_embedding` numbers) or `window` (one gate; a task sees `experts_per_task` neighbours).
+    routing: `multi_gate` (one gate per task), `single_gate` (one gate, which does not know the task),
+    `task_conditioned` (one gate that also sees an embedding of the task, of `task_embedding` numbers) or `window`
+    (one gate; a task sees `experts_per_task` neighbours; with `task_embedding` it sees the embedding as well).
+    gate_input_ahead: the gate reads the block's input, before the attention, instead of what the experts read.
     expert_prune: selected scores below it become 0; 0 switches it off.
     head_channels: output channels of a head's 3x3 convolutions, in order.
     mean, std: the model's input is (pixel / 255 - mean) / std, per RGB channel.
@@ -84,10 +93,12 @@ class ModelConfig:
     norm_eps: float = 1e-6
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    gate_input_ahead: bool = False
 
     def __post_init__(self) -> None:
         self._check_trunk()
         self._check_tasks()
+        self._check_limits()
         if self.moe_blocks != ():
             self._check_experts()
             self._check_routing()
@@ -115,6 +126,18 @@ class ModelConfig:
         ok = _is_ints(self.head_channels, 1) and len(self.head_channels) > 0
         _require(ok, "head_channels", "a tuple of at least one positive integer", self.head_channels)
 
+    def _check_limits(self) -> None:
+        for name in ("patch", "dim", "heads", "mlp_hidden"):
+            _require(getattr(self, name) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
+        for name in ("image", "head_channels"):
+            _require(max(getattr(self, name)) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
+        for task in self.tasks:
+            _require(task.channels <= MOST_SIZE, f"channels of task {task.name}", f"at most {MOST_SIZE}", task.channels)
+        _require(self.depth <= MOST_BLOCKS, "depth", f"at most {MOST_BLOCKS}", self.depth)
+        _require(len(self.tasks) <= MOST_TASKS, "tasks", f"at most {MOST_TASKS}", len(self.tasks))
+        stages = len(self.head_channels)
+        _require(stages <= MOST_STAGES, "head_channels", f"at most {MOST_STAGES} stages", stages)
+
     def _check_experts(self) -> None:
         rule = f"a tuple of increasing block indices below depth ({self.depth})"
         blocks = self.moe_blocks
@@ -122,20 +145,25 @@ class ModelConfig:
         _require(ordered, "moe_blocks", rule, blocks)
         for name in ("experts", "top_k", "expert_hidden"):
             _require(_is_int(getattr(self, name), 1), name, "a positive integer", getattr(self, name))
+            _require(getattr(self, name) <= MOST_SIZE, name, f"at most {MOST_SIZE}", getattr(self, name))
         _require(self.top_k <= self.experts, "top_k", f"at most experts ({self.experts})", self.top_k)
         prune = _is_finite(self.expert_prune) and 0 <= self.expert_prune < 1
         _require(prune, "expert_prune", "a number of at least 0 and below 1", self.expert_prune)
 
     def _check_routing(self) -> None:
         _require(self.routing in ROUTINGS, "routing", f"one of {', '.join(ROUTINGS)}", self.routing)
-        window, conditioned = self.routing == "window", self.routing == "task_conditioned"
+        window = self.routing == "window"
         size = self.experts_per_task
         bounds = f"from top_k ({self.top_k}) to experts ({self.experts})"
         ok = _is_int(size, self.top_k) and size <= self.experts if window else size == 0
         _require(ok, "experts_per_task", bounds if window else "0 unless routing is window", size)
-        rule = "a positive integer" if conditioned else "0 unless routing is task_conditioned"
-        ok = _is_int(self.task_embedding, 1) if conditioned else self.task_embedding == 0
+        rules = {"task_conditioned": "a positive integer", "window": "an integer of at least 0"}
+        rule = rules.get(self.routing, "0 unless routing is task_conditioned or window")
+        low = int(self.routing == "task_conditioned")
+        ok = _is_int(self.task_embedding, low) and (self.routing in rules or self.task_embedding == 0)
         _require(ok, "task_embedding", rule, self.task_embedding)
+        _require(self.task_embedding <= MOST_SIZE, "task_embedding", f"at most {MOST_SIZE}", self.task_embedding)
+        _require(isinstance(self.gate_input_ahead, bool), "gate_input_ahead", "true or false", self.gate_input_ahead)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -190,7 +218,8 @@ class ModelConfig:
 
 def _check_keys(what: str, data: dict[str, Any], cls: type[ModelConfig] | type[TaskSpec]) -> None:
     known = [f.name for f in fields(cls)]
-    missing, unknown = [k for k in known if k not in data], [k for k in data if k not in known]
+    missing = [k for k in known if k not in data and k not in LATER_FIELDS]
+    unknown = [k for k in data if k not in known]
     if missing or unknown:
         fields_ = f"{what} must have exactly the fields {', '.join(known)}"
         raise ConfigError(f"{fields_}; missing {missing}, unknown {unknown}")

@@ -118,7 +118,7 @@ class TaskGroups(NamedTuple):
 
 
 class MoE(nn.Module):
-    """Mixture-of-experts MLP of tokens [groups * B, N, D], each group routed for its own task.
+    """Mixture-of-experts MLP of tokens [groups * B, N, D], each group routed for its own task by what its gate reads.
 
     `compute` does the routing and the experts; it has the signature of `moe_forward` and may be replaced.
     """
@@ -139,10 +139,11 @@ class MoE(nn.Module):
             return nn.ModuleList(Gate(c.dim, c.experts) for _ in c.tasks)
         return Gate(c.dim + c.task_embedding, c.experts)
 
-    def forward(self, x: Tensor, groups: TaskGroups) -> Tensor:
+    def forward(self, x: Tensor, gate_input: Tensor, groups: TaskGroups) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         parts = flat.chunk(len(groups.tasks))
-        logits = [self.logits(part, groups, g) for g, part in enumerate(parts)]
+        seen = parts if gate_input is x else gate_input.reshape(flat.shape).chunk(len(groups.tasks))
+        logits = [self.logits(part, groups, g) for g, part in enumerate(seen)]
         if self.training:
             logits = self._add_noise(logits, groups.tasks)
         if self.counting:

@@ -6,17 +6,11 @@ from typing import Any, cast
 
 from edgemtl.errors import ConfigError
 from edgemtl.exporters.models.config import ModelConfig, TaskSpec
+from edgemtl.exporters.models.data_sets import tasks_of
 
-CITYSCAPES = (TaskSpec("semseg", 7, "segmentation"), TaskSpec("depth", 1, "depth"))
-NYUD = (TaskSpec("semseg", 40, "segmentation"), TaskSpec("depth", 1, "depth"))
-PASCAL_CONTEXT = (
-    TaskSpec("semseg", 21, "segmentation"),
-    TaskSpec("human_parts", 7, "segmentation"),
-    TaskSpec("sal", 2, "saliency"),
-    TaskSpec("edge", 1, "edges"),
-    TaskSpec("normals", 3, "normals"),
-)
-
+CITYSCAPES = tasks_of("CityScapes", ("semseg", "depth"))
+NYUD = tasks_of("NYUD", ("semseg", "depth"))
+PASCAL_CONTEXT = tasks_of("PASCALContext", ("semseg", "human_parts", "sal", "normals", "edge"))
 
 Size = tuple[int, int]
 Tasks = tuple[TaskSpec, ...]

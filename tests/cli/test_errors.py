@@ -96,7 +96,9 @@ def test_export_needs_one_source_of_weights(capsys, in_folder):
         capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx"
     )
     both = ("--preset", "demo", "--config", "x.json")
-    assert_fails(capsys, 2, "--preset or --config, not both", "export", "--seed", "1", *both, "-o", "x.onnx")
+    assert_fails(
+        capsys, 2, "one description of the model, not --preset", "export", "--seed", "1", *both, "-o", "x.onnx"
+    )
     assert_fails(
         capsys, 2, "--config must be a readable JSON file", "export", "--seed", "1", "--config", "x.json", "-o", "x"
     )

@@ -54,7 +54,7 @@ def attention(x, state, name, heads):
 def gate_logits(x, state, name, config, task):
     if config.routing == "multi_gate":
         return x @ state[f"{name}.{task}.w_gate"]
-    if config.routing == "window":
+    if config.task_embedding == 0:
         return x @ state[f"{name}.w_gate"]
     rep, one_hot = "backbone.gate_task_represent", np.eye(len(config.tasks))[task]
     hidden = gelu(one_hot @ state[f"{rep}.fc1.weight"].T + state[f"{rep}.fc1.bias"])
@@ -62,11 +62,11 @@ def gate_logits(x, state, name, config, task):
     return np.concatenate([x, np.tile(e, (len(x), 1))], axis=1) @ state[f"{name}.w_gate"]
 
 
-def feed(x, state, name, config, task, window):
+def feed(x, gate_input, state, name, config, task, window):
     if f"{name}.fc1.weight" in state:
         hidden = gelu(x @ state[f"{name}.fc1.weight"].T + state[f"{name}.fc1.bias"])
         return hidden @ state[f"{name}.fc2.weight"].T + state[f"{name}.fc2.bias"]
-    logits, e = gate_logits(x, state, f"{name}.gate", config, task), f"{name}.experts"
+    logits, e = gate_logits(gate_input, state, f"{name}.gate", config, task), f"{name}.experts"
     w1, w2 = (state[f"{e}.{part}.weight"].transpose(0, 2, 1) for part in ("htoh4", "h4toh"))
     b1, b2 = state[f"{e}.htoh4.bias"], state[f"{e}.h4toh.bias"]
     return mix(x, logits, w1, b1, w2, b2, config.top_k, config.expert_prune, window)
@@ -134,8 +134,9 @@ def run(state, config, image, task, window=None):
     """The map [C, H, W] of task number `task` for one image [3, H, W]."""
     x = embed(image, state, config)
     for i in range(config.depth):
-        block = f"backbone.blocks.{i}"
+        block, before = f"backbone.blocks.{i}", x
         x = x + attention(layer_norm(x, state, f"{block}.norm1", config.norm_eps), state, f"{block}.attn", config.heads)
         normed = layer_norm(x, state, f"{block}.norm2", config.norm_eps)
-        x = x + feed(normed, state, f"{block}.mlp", config, task, window)
+        gate_input = before if config.gate_input_ahead else normed
+        x = x + feed(normed, gate_input, state, f"{block}.mlp", config, task, window)
     return head(x, state, f"decoders.{config.tasks[task].name}", config)

@@ -34,6 +34,12 @@ ROUTINGS = {
     "multi_gate": dict(),
     "task_conditioned": dict(routing="task_conditioned", task_embedding=6),
     "window": dict(routing="window", experts_per_task=3),
+    "window_of_a_known_task": dict(routing="window", experts_per_task=3, task_embedding=6),
+    "single_gate": dict(routing="single_gate"),
+    "gate_input_ahead": dict(gate_input_ahead=True),
+    "gate_input_ahead_of_a_known_task": dict(
+        gate_input_ahead=True, routing="task_conditioned", task_embedding=6, moe_blocks=(0, 2)
+    ),
     "no_class_token": dict(class_token=False),
     "pruned": dict(expert_prune=0.3),
     "top_1_of_1": dict(experts=1, top_k=1),

@@ -127,16 +127,24 @@ def test_one_error_names_everything_wrong(tmp_path):
     state["backbone.blocks.0.norm1.weight"] = torch.ones(12, dtype=torch.int64)
     state["backbone.blocks.0.norm2.weight"] = torch.ones(12) * float("nan")
     state["backbone.blocks.0.norm2.bias"] = torch.ones(12).to_sparse()
+    state["backbone.blocks.0.attn.proj.bias"] = torch.empty(12, device="meta")
+    state["decoders.depth.norm.bias"] = torch.ones(12, dtype=torch.complex64)
+    state["decoders.depth.norm.weight"] = torch.full((12,), 1e300, dtype=torch.float64)
+    state["decoders.depth.syncbn_fc_0.running_var"] = -torch.ones(7)
     torch.save(state, tmp_path / "m.pth")
     assert refusal(tmp_path / "m.pth", model.config) == (
         "m.pth must hold exactly the parameters of its model; "
         "missing (2): backbone.pos_embed [1, 7, 12], decoders.depth.conv_2.bias [1]; "
         "unexpected (2): backbone.norm.weight, decoders.extra.bias; "
-        "wrong (5): backbone.cls_token (must be [1, 1, 12], not [1, 1, 13]), "
+        "wrong (9): backbone.cls_token (must be [1, 1, 12], not [1, 1, 13]), "
         "backbone.blocks.0.norm1.weight (must be torch.float32, not torch.int64), "
         "backbone.blocks.0.norm1.bias (must be a tensor, not str), "
+        "backbone.blocks.0.attn.proj.bias (must have values, and has a shape only), "
         "backbone.blocks.0.norm2.weight (must be finite, not NaN or infinite), "
-        "backbone.blocks.0.norm2.bias (must be dense, not torch.sparse_coo)"
+        "backbone.blocks.0.norm2.bias (must be dense, not torch.sparse_coo), "
+        "decoders.depth.norm.weight (must be finite, not NaN or infinite), "
+        "decoders.depth.norm.bias (must be torch.float32, not torch.complex64), "
+        "decoders.depth.syncbn_fc_0.running_var (must not be negative)"
     )
 
 
@@ -193,9 +201,7 @@ def test_same_tensor_twice(tmp_path):
 
 
 def test_no_such_file(tmp_path):
-    expected = "checkpoint must be a file, and m.pth is not; check the path"
-    assert refusal(tmp_path / "m.pth") == expected
-    (tmp_path / "m.pth").mkdir()
+    expected = "checkpoint must be a file or a folder of rank files, and m.pth is neither"
     assert refusal(tmp_path / "m.pth") == expected
 
 

@@ -43,14 +43,38 @@ REFUSED = [
     (dict(expert_hidden=0), "expert_hidden must be a positive integer, not 0"),
     (dict(expert_prune=1.0), "expert_prune must be a number of at least 0 and below 1, not 1.0"),
     (dict(expert_prune=float("nan")), "expert_prune must be a number of at least 0 and below 1, not nan"),
-    (dict(routing="hash"), "routing must be one of multi_gate, task_conditioned, window, not 'hash'"),
+    (dict(routing="hash"), "routing must be one of multi_gate, single_gate, task_conditioned, window, not 'hash'"),
     (dict(routing="window"), "experts_per_task must be from top_k (2) to experts (5), not 0"),
     (
         dict(routing="window", experts_per_task=6),
         "experts_per_task must be from top_k (2) to experts (5), not 6",
     ),
     (dict(experts_per_task=3), "experts_per_task must be 0 unless routing is window, not 3"),
-    (dict(task_embedding=3), "task_embedding must be 0 unless routing is task_conditioned, not 3"),
+    (dict(task_embedding=3), "task_embedding must be 0 unless routing is task_conditioned or window, not 3"),
+    (
+        dict(routing="single_gate", task_embedding=3),
+        "task_embedding must be 0 unless routing is task_conditioned or window, not 3",
+    ),
+    (
+        dict(routing="window", experts_per_task=3, task_embedding=-1),
+        "task_embedding must be an integer of at least 0, not -1",
+    ),
+    (dict(dim=65538), "dim must be at most 65536, not 65538"),
+    (dict(image=(16, 8 * 10**9)), "image must be at most 65536, not (16, 8000000000)"),
+    (dict(head_channels=(7, 10**9)), "head_channels must be at most 65536, not (7, 1000000000)"),
+    (dict(head_channels=(1,) * 65), "head_channels must be at most 64 stages, not 65"),
+    (dict(depth=10**9), "depth must be at most 1024, not 1000000000"),
+    (dict(experts=10**9), "experts must be at most 65536, not 1000000000"),
+    (
+        dict(tasks=(TaskSpec("a", 10**9, "other"),)),
+        "channels of task a must be at most 65536, not 1000000000",
+    ),
+    (dict(tasks=tuple(TaskSpec(f"t{i}", 1, "other") for i in range(65))), "tasks must be at most 64, not 65"),
+    (
+        dict(routing="task_conditioned", task_embedding=10**9),
+        "task_embedding must be at most 65536, not 1000000000",
+    ),
+    (dict(gate_input_ahead=1), "gate_input_ahead must be true or false, not 1"),
     (dict(routing="task_conditioned"), "task_embedding must be a positive integer, not 0"),
     (dict(class_token=1), "class_token must be true or false, not 1"),
     (dict(head_channels=()), "head_channels must be a tuple of at least one positive integer, not ()"),
@@ -141,6 +165,13 @@ def test_tokens_and_grid():
     assert small_config(class_token=False).tokens == 6
 
 
+def test_a_field_that_came_later_may_be_absent():
+    data = small_config(gate_input_ahead=True).to_json()
+    assert ModelConfig.from_json(data).gate_input_ahead
+    del data["gate_input_ahead"]
+    assert ModelConfig.from_json(data) == small_config()
+
+
 # name: dim, heads, image, {task: channels}, top-k, expert hidden
 PUBLISHED = {
     "m3vit_tiny_cityscapes": (192, 3, (128, 256), {"semseg": 7, "depth": 1}, 2, 384),
@@ -150,7 +181,8 @@ PUBLISHED = {
     "m3vit_base_nyud_paper": (768, 12, (480, 640), {"semseg": 40, "depth": 1}, 4, 768),
     "m3vit_base_nyud": (768, 12, (480, 640), {"semseg": 40, "depth": 1}, 2, 1536),
 }
-PASCAL = {"semseg": 21, "human_parts": 7, "sal": 2, "edge": 1, "normals": 3}
+PASCAL = {"semseg": 21, "human_parts": 7, "sal": 1, "normals": 3, "edge": 1}
+UPSTREAM_ORDER = ["semseg", "human_parts", "sal", "normals", "edge", "depth"]
 for _size, _dim in (("small", 384), ("base", 768)):
     PUBLISHED[f"m3vit_{_size}_pascal"] = (_dim, 12, (512, 512), PASCAL, 2, 2 * _dim)
     PUBLISHED[f"m3vit_{_size}_pascal_paper"] = (_dim, 12, (512, 512), PASCAL, 4, _dim)
@@ -166,7 +198,8 @@ def test_published_sizes(name):
         k,
         hidden,
     )
-    assert {task.name: task.channels for task in config.tasks} == tasks
+    assert [(task.name, task.channels) for task in config.tasks] == list(tasks.items())
+    assert list(config.task_names) == [name for name in UPSTREAM_ORDER if name in tasks]
     assert (config.patch, config.depth, config.experts, config.mlp_hidden) == (16, 12, 16, 4 * dim)
     assert (config.moe_blocks, config.class_token, config.head_channels) == (
         (1, 3, 5, 7, 9, 11),
@@ -203,6 +236,7 @@ def test_demo():
         "norm_eps": 1e-6,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
+        "gate_input_ahead": False,
     }
 
 

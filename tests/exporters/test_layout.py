@@ -66,9 +66,12 @@ def shapes(model):
     [
         ({}, MULTI_GATE, {}),
         (dict(routing="window", experts_per_task=3), {"gate.w_gate": (12, 5)}, {}),
+        (dict(routing="single_gate"), {"gate.w_gate": (12, 5)}, {}),
         (dict(routing="task_conditioned", task_embedding=6), {"gate.w_gate": (18, 5)}, TASK_EMBEDDING),
+        (dict(routing="window", experts_per_task=3, task_embedding=6), {"gate.w_gate": (18, 5)}, TASK_EMBEDDING),
+        (dict(gate_input_ahead=True), MULTI_GATE, {}),
     ],
-    ids=["multi_gate", "window", "task_conditioned"],
+    ids=["multi_gate", "window", "single_gate", "task_conditioned", "window_of_a_known_task", "gate_input_ahead"],
 )
 def test_upstream_layout(overrides, gates, extra):
     expected = layout((1, 2), gates)

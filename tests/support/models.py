@@ -82,7 +82,8 @@ def moe_configs(draw: st.DrawFn) -> ModelConfig:
     depth, tasks = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     experts = draw(st.integers(1, 9))
     top_k = draw(st.integers(1, experts))
-    routing = draw(st.sampled_from(["multi_gate", "task_conditioned", "window"]))
+    routing = draw(st.sampled_from(["multi_gate", "single_gate", "task_conditioned", "window"]))
+    embeddings = {"task_conditioned": st.integers(1, 12), "window": st.sampled_from([0, 0, 5])}
     blocks = draw(st.sets(st.integers(0, depth - 1), min_size=1))
     return ModelConfig(
         image=(patch * draw(st.integers(1, 4)), patch * draw(st.integers(1, 5))),
@@ -98,10 +99,11 @@ def moe_configs(draw: st.DrawFn) -> ModelConfig:
         expert_hidden=draw(st.integers(3, 40)),
         routing=routing,
         experts_per_task=draw(st.integers(top_k, experts)) if routing == "window" else 0,
-        task_embedding=draw(st.integers(1, 12)) if routing == "task_conditioned" else 0,
+        task_embedding=draw(embeddings.get(routing, st.just(0))),
         expert_prune=draw(st.sampled_from([0.0, 0.0, 0.15])),
         class_token=draw(st.booleans()),
         head_channels=tuple(draw(st.lists(st.integers(3, 20), min_size=1, max_size=3))),
+        gate_input_ahead=draw(st.sampled_from([False, False, True])),
     )
 
 
