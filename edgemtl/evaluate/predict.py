@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from edgemtl.runtime import Session
 
 
+MAP_RANK = 3
+"""Axes of a map: channels, height, width."""
+
+
 @dataclass(frozen=True)
 class LoadedImage:
     """One model input: ``array`` float32 [1,C,H,W], and whether the picture was resized to get there."""
@@ -28,12 +32,12 @@ class LoadedImage:
 
 @dataclass(frozen=True)
 class Written:
-    """The two files one task left for one image."""
+    """The files one task left for one image; no picture of an output that is not a map [C, H, W]."""
 
     image: str
     task: str
     array: str
-    picture: str
+    picture: str | None
     resized: bool
 
 
@@ -62,7 +66,7 @@ def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
-    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy and NAME_TASK.png into ``output``."""
+    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy, and of maps NAME_TASK.png, into ``output``."""
     images = expand(inputs)
     output.mkdir(parents=True, exist_ok=True)
     for path in images:
@@ -74,5 +78,7 @@ def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path]
 def _write(session: Session, path: Path, task: str, prediction: np.ndarray, output: Path, resized: bool) -> Written:
     array, picture = output / f"{path.stem}_{task}.npy", output / f"{path.stem}_{task}.png"
     np.save(array, prediction)
+    if prediction[0].ndim != MAP_RANK:
+        return Written(str(path), task, str(array), None, resized)
     Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(picture)
     return Written(str(path), task, str(array), str(picture), resized)
