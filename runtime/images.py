@@ -35,9 +35,14 @@ def check_finite(staged: FloatArray, finite: np.ndarray[tuple[int, ...], np.dtyp
     )
 
 
+def batched(shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
+    """The shape of an output over several frames: a leading 1 counts frames, any other shape gets an axis for them."""
+    return (frames, *(shape[1:] if shape[:1] == (1,) else shape))
+
+
 def output_for(task: str, shape: tuple[int, ...], frames: int, given: object) -> FloatArray:
-    """The array a task's output goes to, [B, C, ...]: ``given``, checked, or a new one. Raises InputError."""
-    wanted = (frames, *shape[1:])
+    """The array a task's output goes to, [B, ...]: ``given``, checked, or a new one. Raises InputError."""
+    wanted = batched(shape, frames)
     if given is None:
         return np.empty(wanted, np.float32)
     if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != wanted:

@@ -12,7 +12,7 @@ from edgemtl.bundle import Segment
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """One task: what its map means, its channels, its output float32 [1, C, ...], its pathway, its steps."""
+    """One task: what its map means, its channels, the shape of its output for one frame, its pathway, its steps."""
 
     name: str
     kind: str

@@ -117,7 +117,8 @@ class Session:
 
         image: float32 [B, C, H, W] of any layout in memory; frames are run one by one.  out: where outputs
         go, an array or a dict of arrays by task; nothing is allocated then. Returns the task's output float32
-        [B, C, H, W], or a dict of them. Raises InputError for the image or out, UsageError for the tasks or a
+        [B, C, H, W], or a dict of them; an output whose shape does not start with 1, a scalar too, gets the axis B in
+        front. Raises InputError for the image or out, UsageError for the tasks or a
         closed session.
         """
         names = self._check_tasks(tasks)
@@ -171,7 +172,8 @@ class Session:
             begin = 0
             for name in names:
                 self._device.run(name, begin, self._tasks[name].steps)
-                np.copyto(outputs[name][index], self._device.outputs[name][0])
+                frame_output = outputs[name][index, ...]
+                np.copyto(frame_output, self._device.outputs[name].reshape(frame_output.shape))
                 begin = self._device.program.common_prefix_steps
             self._finish()
 

@@ -50,8 +50,10 @@ def _check_tasks(manifest: Manifest) -> None:
         fail("program.tasks", f"the tasks {sorted(names)}", sorted(manifest.program.tasks))
     for task in manifest.tasks:
         shape = manifest.program.tasks[task.name].output.shape
-        if shape[:2] != (1, task.channels):
-            fail(f"program.tasks.{task.name}.output.shape", f"[1, {task.channels}, ...]", list(shape))
+        # An output of less than two dimensions has no axis of channels, and counts as one.
+        if task.channels != (shape[1] if len(shape) > 1 else 1):
+            must = f"[N, {task.channels}, ...]" if task.channels > 1 else "[N, 1, ...], [N] or []"
+            fail(f"program.tasks.{task.name}.output.shape", must, list(shape))
 
 
 def _check_program(manifest: Manifest) -> None:

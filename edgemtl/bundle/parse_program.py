@@ -57,9 +57,9 @@ def _task_program(field: Field) -> TaskProgram:
 
 
 def read_output(field: Field) -> Output:
-    """A task's output."""
+    """A task's output, of any rank."""
     shape, dtype = field.members("shape", "dtype")
-    return Output(read_shape(shape), dtype.choice("float32"))
+    return Output(read_shape(shape, rank=0), dtype.choice("float32"))
 
 
 def _layer(field: Field) -> Layer:

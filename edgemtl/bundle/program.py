@@ -18,7 +18,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Output:
-    """A task's output array."""
+    """A task's output array; its shape is () for a scalar."""
 
     shape: tuple[int, ...]
     dtype: str

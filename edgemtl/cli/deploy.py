@@ -37,7 +37,7 @@ def run(
     with Session.open(bundle, device, threads) as session, step(f"running {bundle}"):
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
-    rows = [(item["image"], item["task"], item["array"], item["picture"]) for item in written]
+    rows = [(item["image"], item["task"], item["array"], item["picture"] or "none, not a map") for item in written]
     for resized in sorted({item["image"] for item in written if item["resized"]}):
         note(f"{resized}: resized to the model's input size")
     emit({"written": written}, json, lambda c: c.print(table("", ("image", "task", "array", "picture"), rows)))
@@ -119,7 +119,7 @@ def _draw_info(console: Console, document: dict[str, Any]) -> None:
             t["name"],
             t["kind"],
             t["pathway"],
-            "x".join(map(str, program["tasks"][t["name"]]["output"]["shape"])),
+            "x".join(map(str, program["tasks"][t["name"]]["output"]["shape"])) or "scalar",
             program["tasks"][t["name"]]["steps"],
         )
         for t in document["tasks"]

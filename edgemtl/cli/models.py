@@ -64,7 +64,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
-    check_output_file("-o", output, (checkpoint, config))
+    check_output_file("-o", output, (checkpoint, config, upstream_config))
     from edgemtl.exporters.build import ModelSource, build_model
     from edgemtl.exporters.to_onnx import export_onnx
 

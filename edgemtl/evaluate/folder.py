@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgemtl.errors import InputError
 from edgemtl.evaluate.metrics import make_meter
-from edgemtl.evaluate.predict import load_image
+from edgemtl.evaluate.predict import MAP_RANK, load_image
 from edgemtl.images import list_images, read_array
 
 if TYPE_CHECKING:
@@ -47,10 +47,13 @@ def read_label(folder: Path, stem: str) -> np.ndarray:
 def evaluate_folder(session: Session, tasks: Sequence[str], data: Path) -> tuple[TaskScore, ...]:
     """Metrics of ``tasks`` over every image of ``data``/images.
 
-    Raises InputError for a missing folder, image or label, and for a label of another size than the output.
+    Raises InputError for a missing folder, image or label, for a label of another size than the output, and for a task
+    whose output is not a map.
     """
     images = list_images(data / "images")
     infos = {task: session.task_info(task) for task in tasks}
+    for task, info in infos.items():
+        _check_map(task, info.output_shape)
     meters = {task: make_meter(info.kind, info.channels) for task, info in infos.items()}
     for path in images:
         outputs = session.run(list(tasks), load_image(session, path).array)
@@ -63,3 +66,11 @@ def evaluate_folder(session: Session, tasks: Sequence[str], data: Path) -> tuple
                 )
             meters[task].add(prediction[0], label)
     return tuple(TaskScore(t, infos[t].kind, len(images), meters[t].result()) for t in tasks)
+
+
+def _check_map(task: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != MAP_RANK + 1 or shape[0] != 1:
+        raise InputError(
+            f"task {task} must have an output [1, channels, height, width] to be evaluated, not {list(shape)}; "
+            "leave it out with --task"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from edgemtl.runtime import Session
 
 
+MAP_RANK = 3
+"""Axes of a map: channels, height, width."""
+
+
 @dataclass(frozen=True)
 class LoadedImage:
     """One model input: ``array`` float32 [1,C,H,W], and whether the picture was resized to get there."""
@@ -29,12 +34,12 @@ class LoadedImage:
 
 @dataclass(frozen=True)
 class Written:
-    """The two files one task left for one image."""
+    """The files one task left for one image; no picture of an output that is not a map [C, H, W]."""
 
     image: str
     task: str
     array: str
-    picture: str
+    picture: str | None
     resized: bool
 
 
@@ -63,10 +68,10 @@ def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
-    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy and NAME_TASK.png into ``output``.
+    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy, and of maps NAME_TASK.png, into ``output``.
 
-    Both files of a pair are there whole, or neither is. Raises UsageError where a result would overwrite an input or
-    another result, OutputError where it cannot be written.
+    The files of a result are there whole, or none of them is. Raises UsageError where a result would overwrite an
+    input or another result, OutputError where it cannot be written.
     """
     images = expand(inputs)
     check_results(images, tasks, output)
@@ -94,8 +99,10 @@ def _results(image: Path, task: str, output: Path) -> tuple[Path, Path]:
 
 def _write(session: Session, path: Path, task: str, prediction: np.ndarray, output: Path, resized: bool) -> Written:
     array, picture = _results(path, task, output)
-    with write_aside(array) as first, write_aside(picture) as second:
+    is_map = prediction[0].ndim == MAP_RANK
+    with write_aside(array) as first, write_aside(picture) if is_map else nullcontext() as second:
         with first.open("wb") as file:
             np.save(file, prediction)
-        Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(second, "PNG")
-    return Written(str(path), task, str(array), str(picture), resized)
+        if second is not None:
+            Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(second, "PNG")
+    return Written(str(path), task, str(array), str(picture) if is_map else None, resized)
