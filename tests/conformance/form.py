@@ -21,6 +21,7 @@ class Computed:
     """An operand that is computed from the image: ``shape`` and dtype.
 
     special: every third element is infinite or NaN. bound: integers lie in 0 .. bound - 1. scale: of floats.
+    positive: floats are 0 or larger.
     """
 
     shape: tuple[int, ...]
@@ -28,6 +29,7 @@ class Computed:
     special: bool = False
     bound: int = 5
     scale: float = 1.0
+    positive: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def _computed(builder: _Builder, elements: str, operand: Computed, first: int) -
         x = builder.node("Div", x, builder.constant(divisor))
     if operand.scale != 1:
         x = builder.node("Mul", x, builder.constant(np.float32(operand.scale)))
+    if operand.positive:
+        x = builder.node("Abs", x)
     if operand.dtype == "bool":
         return builder.node("Greater", x, builder.constant(np.float32(0)))
     if operand.dtype.startswith("int"):

@@ -242,5 +242,5 @@ OPERATORS: dict[str, Definition] = {
     "Tanh": unary(m.libm("tanhf")),
     "ThresholdedRelu": with_floats(lambda x, alpha: tirx.Select(x > alpha, x, m.f32(0)), alpha=1.0),
     "Where": where,
-    "Xor": binary(lambda a, b: a != b),
+    "Xor": compared(lambda a, b: a != b),
 }
