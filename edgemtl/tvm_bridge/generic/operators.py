@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import blocks, convolution, elementwise, pad, pool, resize, transposed
+from edgemtl.tvm_bridge.generic import blocks, convolution, elementwise, pad, pool, resize, sample, transposed
 from edgemtl.tvm_bridge.generic.call import Definition
 
 OPERATORS: dict[str, Definition] = {
@@ -12,5 +12,6 @@ OPERATORS: dict[str, Definition] = {
     **pad.OPERATORS,
     **pool.OPERATORS,
     **resize.OPERATORS,
+    **sample.OPERATORS,
     **transposed.OPERATORS,
 }
