@@ -12,7 +12,8 @@ from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
-from edgemtl.frontend.pooling import drop_late_windows
+from edgemtl.frontend.old_groups import expand_group_normalisations
+from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.task_input import specialise_tasks
 
 STANDARD = ("", "ai.onnx")
@@ -32,6 +33,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, _opset(proto))
+    expand_group_normalisations(proto, _opset(proto), notes)
     onnx.checker.check_model(proto)
     proto = convert(_inline(proto), _opset(proto), notes)
     proto = drop_late_windows(specialise_tasks(proto, notes), _opset(proto))

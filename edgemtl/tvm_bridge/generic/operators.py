@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from edgemtl.tvm_bridge.generic import blocks, convolution, elementwise, pad, pool, resize, sample, transposed
+from edgemtl.tvm_bridge.generic import (
+    blocks,
+    convolution,
+    elementwise,
+    normalisation,
+    pad,
+    pool,
+    resize,
+    sample,
+    transposed,
+)
 from edgemtl.tvm_bridge.generic.call import Definition
 
 OPERATORS: dict[str, Definition] = {
     **blocks.OPERATORS,
     **convolution.OPERATORS,
     **elementwise.OPERATORS,
+    **normalisation.OPERATORS,
     **pad.OPERATORS,
     **pool.OPERATORS,
     **resize.OPERATORS,
