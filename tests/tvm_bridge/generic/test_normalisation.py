@@ -102,7 +102,7 @@ def test_mean_variance_normalisation(opset: int) -> None:
     forms = [
         Form("MeanVarianceNormalization", {"axes": axes}) for axes in ([0, 2, 3], [2, 3], [1], [0, 1, 2, 3], [1, 3])
     ]
-    compare([Form("MeanVarianceNormalization"), *forms], images(), opset, atol=2e-4)
+    compare([Form("MeanVarianceNormalization"), *forms], images()[:1], opset, atol=2e-4)
 
 
 def test_local_response_normalisation() -> None:
