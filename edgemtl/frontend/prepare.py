@@ -13,7 +13,8 @@ from edgemtl.frontend.contrib import CONTRIBUTED_HINT, expand_contributed, expan
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
-from edgemtl.frontend.pooling import drop_late_windows
+from edgemtl.frontend.old_groups import expand_group_normalisations
+from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.spelling import check_form, normalise_spelling
 from edgemtl.frontend.task_input import specialise_tasks
 
@@ -44,6 +45,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, opset)
+    expand_group_normalisations(proto, opset, notes)
     check_form(proto)
     proto = convert(_inline(proto), opset, notes)
     expand_contributed(proto, max(opset, OPSET))

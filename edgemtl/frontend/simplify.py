@@ -21,7 +21,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.model import ORIGIN
-from edgemtl.frontend.pooling import set_unpooled_shapes
+from edgemtl.frontend.shapes import set_unknown_shapes, set_unpooled_shapes
 from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
 
 MAX_GROWTH = 1 << 26
@@ -51,7 +51,10 @@ def simplify(model: ir.Model) -> None:
 def infer_shapes(model: ir.Model) -> None:
     """Fill in the types and shapes ONNX can infer."""
     set_unpooled_shapes(model.graph)
-    ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    infer = ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)
+    infer(model)
+    while set_unknown_shapes(model.graph):
+        infer(model)
 
 
 class _FoldingBudget:

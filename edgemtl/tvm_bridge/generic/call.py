@@ -111,6 +111,11 @@ class Call:
         self.asked.add(name)
         return self.attributes.get(name) is not None
 
+    def ordered(self, buffers: Sequence[Any]) -> list[Any]:
+        """The operands asked for, in their order, of the buffers a body is given: computed ones first, then constants."""
+        given = [i for i in self.used if i not in self.constants] + [i for i in self.used if i in self.constants]
+        return [buffer for _, buffer in sorted(zip(given, buffers, strict=False), key=lambda pair: pair[0])]
+
     def check_attributes(self) -> None:
         """Raises Refused where the node sets an attribute that the definition never looked at."""
         if ignored := sorted(set(self.attributes) - self.asked):

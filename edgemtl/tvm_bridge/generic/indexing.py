@@ -98,14 +98,12 @@ def concat(call: Call) -> Loops:
     axis, (output,) = axis_of(call, 0), call.outputs
     for index in range(len(call.inputs)):
         call.tensor(index)
-    # Computed operands come first, then constants.
-    order = [i for i in call.used if i not in call.constants] + [i for i in call.used if i in call.constants]
     rows = math.prod(output.shape[:axis])
     widths = [math.prod(call.type_of(i).shape[axis:]) for i in range(len(call.inputs))]
     firsts = list(accumulate(widths, initial=0))
 
     def body(*buffers: Any) -> None:
-        for index, buffer in zip(order, buffers, strict=False):
+        for index, buffer in enumerate(call.ordered(buffers)):
             with T.serial(rows) as row, T.serial(widths[index]) as column:
                 T.buffer_store(
                     buffers[-1], buffer[row * widths[index] + column], [row * firsts[-1] + firsts[index] + column]

@@ -192,20 +192,17 @@ def max_unpool(call: Call) -> Loops:
     """
     for name in ("kernel_shape", "strides", "pads"):
         call.given(name)
-    if 0 in call.constants or 1 in call.constants:
-        raise Refused("MaxUnpool must have computed elements and indices, not constants")
     call.tensor(0), call.tensor(1)
     count, size, dtype = call.type_of(0).size, call.outputs[0].size, call.outputs[0].dtype
 
-    def body(x: Tensor, indices: Tensor, output: Tensor) -> None:
-        elements, places = (T.decl_buffer((count,), str(b.dtype), data=b.data) for b in (x, indices))
-        flat = T.decl_buffer((size,), dtype, data=output.data)
+    def body(*buffers: Tensor) -> None:
+        elements, places = call.ordered(buffers)
         with T.serial(size) as i:
-            T.buffer_store(flat, tirx.const(0, dtype), [i])
+            T.buffer_store(buffers[-1], tirx.const(0, dtype), [i])
         with T.serial(count) as i:
             place = places[i]
             with guarded(tirx.all(place >= 0, place < size)):
-                T.buffer_store(flat, elements[i], [place])
+                T.buffer_store(buffers[-1], elements[i], [place])
 
     return Loops(body)
 

@@ -109,10 +109,9 @@ def _scatter(call: Call, places: Callable[[Buffer, Expr], Expr], counts: tuple[i
     join, size, updates = _joined(call), call.type_of(0).size, math.prod(counts)
     for operand in range(3):
         call.tensor(operand)
-    order = [i for i in call.used if i not in call.constants] + [i for i in call.used if i in call.constants]
 
     def body(*buffers: Buffer) -> None:
-        data, indices, new = (buffers[order.index(operand)] for operand in range(3))
+        data, indices, new = call.ordered(buffers)
         y = buffers[-1]
         with T.serial(size) as i:
             T.buffer_store(y, data[i], [i])

@@ -1,0 +1,180 @@
+"""Normalisations: by given statistics, or by those of the operand itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import te, tirx
+
+from edgemtl.tvm_bridge.generic import mathematics as m
+from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
+from edgemtl.tvm_bridge.generic.moments import Index, Region, f64, moments, region, total
+
+FLOAT = 1
+SCALE, BIAS, MEAN, VARIANCE = 1, 2, 3, 4
+FIRST_WITH_SCALE_PER_CHANNEL = 21
+
+
+def _check_float(call: Call) -> None:
+    if call.type_of(0).dtype != "float32" or call.attribute("stash_type", FLOAT) != FLOAT:
+        raise Refused(f"{call.op} must be of float32 and compute in it, not in {call.type_of(0).dtype}")
+
+
+def batch(call: Call) -> Tensor:
+    """By the statistics of training."""
+    call.given("momentum"), call.given("spatial")
+    _check_float(call)
+    if call.attribute("training_mode", 0) or len(call.outputs) > 1:
+        raise Refused("BatchNormalization must not be in training mode; export the model in evaluation mode")
+    epsilon = m.f32(call.attribute("epsilon", 1e-5))
+    x, scale, bias, mean, variance = (call.tensor(i) for i in range(5))
+
+    def element(*i: Expr) -> Expr:
+        c = i[1]
+        return (x(*i) - mean(c)) * (scale(c) / tirx.sqrt(variance(c) + epsilon)) + bias(c)
+
+    return te.compute(x.shape, element, name="batch")
+
+
+def instance(call: Call) -> Tensor:
+    """Each channel of each image by its own statistics."""
+    return _grouped(call, call.type_of(0).shape[1], per_channel=True)
+
+
+def group(call: Call) -> Tensor:
+    """Groups of channels by their statistics; before opset 21 a scale per group, then one per channel."""
+    return _grouped(call, call.attribute("num_groups", 1), call.opset >= FIRST_WITH_SCALE_PER_CHANNEL)
+
+
+def _grouped(call: Call, groups: int, per_channel: bool) -> Tensor:
+    _check_float(call)
+    count, channels, *spatial = call.type_of(0).shape
+    if groups < 1 or channels % groups or not spatial:
+        raise Refused(f"{call.op} must have a group for every {channels} / {groups} channels, and positions")
+    x, scale, bias, size = call.tensor(0), call.tensor(SCALE), call.tensor(BIAS), channels // groups
+
+    def read(kept: Index, inner: Index) -> Expr:
+        return x(kept[0], kept[1] * size + inner[0], *inner[1:])
+
+    statistics = moments(Region((count, groups), (size, *spatial), read, is_row=True))
+    epsilon = call.attribute("epsilon", 1e-5)
+
+    def element(n: Expr, c: Expr, *i: Expr) -> Expr:
+        own = tirx.floordiv(c, size)
+        at = c if per_channel else own
+        return statistics.normalised(x(n, c, *i), (n, own), epsilon) * scale(at) + bias(at)
+
+    return te.compute(x.shape, element, name="normalised")
+
+
+def layer(call: Call) -> list[Tensor]:
+    """The axes from one on by their statistics, which are optional outputs."""
+    _check_float(call)
+    x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
+    over = region(x, axes)
+    statistics, kept = moments(over), len(x.shape) - len(axes)
+    scale, bias = call.tensor(SCALE), call.tensor(BIAS) if call.has(BIAS) else None
+
+    def element(*i: Expr) -> Expr:
+        value = statistics.normalised(x(*i), i[:kept], epsilon) * _at(scale, i)
+        return value + _at(bias, i) if bias is not None else value
+
+    def statistic(function: Callable[[Index], Expr]) -> Tensor:
+        shape = (*over.kept, *(1,) * len(axes))
+        return te.compute(shape, lambda *i: function(i[:kept]).astype("float32"), name="statistic")
+
+    result = te.compute(x.shape, element, name="normalised")
+    more = [statistic(statistics.mean), statistic(lambda kept: statistics.inverse(kept, epsilon))]
+    return [result, *more[: len(call.outputs) - 1]]
+
+
+def root_mean_square(call: Call) -> Tensor:
+    """The axes from one on by the root of their mean square."""
+    _check_float(call)
+    x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
+    over, scale = region(x, axes), call.tensor(SCALE)
+    squares = total(over, lambda value, kept: value * value)
+
+    def element(*i: Expr) -> Expr:
+        root = tirx.sqrt(squares(i[: len(over.kept)]) / over.count + f64(epsilon))
+        return (m.double(x(*i)) / root).astype("float32") * _at(scale, i)
+
+    return te.compute(x.shape, element, name="normalised")
+
+
+def _from_axis(call: Call) -> range:
+    rank = len(call.type_of(0).shape)
+    return range(call.attribute("axis", -1) % rank, rank)
+
+
+def _at(tensor: Tensor, index: Sequence[Expr]) -> Expr:
+    """The element that broadcasting puts at ``index``."""
+    own = list(index)[len(index) - len(tensor.shape) :]
+    return tensor(*(i if int(n) > 1 else 0 for i, n in zip(own, tensor.shape, strict=True)))
+
+
+def lp(call: Call) -> Tensor:
+    """An axis by its norm; zeros stay zeros."""
+    _check_float(call)
+    p, rank = call.attribute("p", 2), len(call.type_of(0).shape)
+    if p not in (1, 2):
+        raise Refused(f"p of LpNormalization must be 1 or 2, not {p}")
+    x, axis = call.tensor(0), call.attribute("axis", -1) % rank
+    sums = total(region(x, [axis]), lambda value, kept: value * value if p == 2 else m.absolute(value))
+
+    def element(*i: Expr) -> Expr:
+        norm = sums([*i[:axis], *i[axis + 1 :]])
+        norm = tirx.sqrt(norm) if p == 2 else norm
+        return tirx.Select(norm == f64(0), m.f32(0), (m.double(x(*i)) / norm).astype("float32"))
+
+    return te.compute(x.shape, element, name="normalised")
+
+
+def mean_variance(call: Call) -> Tensor:
+    """Some axes by their statistics."""
+    _check_float(call)
+    x, axes = call.tensor(0), call.attribute("axes", (0, 2, 3))
+    rank = len(x.shape)
+    kept = [a for a in range(rank) if a not in {axis % rank for axis in axes}]
+    statistics = moments(region(x, axes))
+
+    def element(*i: Expr) -> Expr:
+        at = [i[a] for a in kept]
+        deviation = tirx.sqrt(statistics.variance(at)) + f64(1e-9)
+        return ((m.double(x(*i)) - statistics.mean(at)) / deviation).astype("float32")
+
+    return te.compute(x.shape, element, name="normalised")
+
+
+def local_response(call: Call) -> Tensor:
+    """Each channel by the squares of the channels around it."""
+    _check_float(call)
+    size = call.attribute("size", 1)
+    alpha, beta, bias = call.attribute("alpha", 1e-4), call.attribute("beta", 0.75), call.attribute("bias", 1.0)
+    x, channels, before = call.tensor(0), call.type_of(0).shape[1], (size - 1) // 2
+    k = te.reduce_axis((0, size), name="k")
+
+    def square(n: Expr, c: Expr, *i: Expr) -> Expr:
+        near = c + k - before
+        value = tirx.if_then_else(tirx.all(near >= 0, near < channels), x(n, near, *i), m.f32(0))
+        return te.sum(value * value, axis=k)
+
+    squares = te.compute(x.shape, square, name="squares")
+
+    def element(*i: Expr) -> Expr:
+        base = m.f32(bias) + m.f32(alpha / size) * squares(*i)
+        return x(*i) / m.power(base, m.f32(beta))
+
+    return te.compute(x.shape, element, name="normalised")
+
+
+OPERATORS: dict[str, Definition] = {
+    "BatchNormalization": batch,
+    "GroupNormalization": group,
+    "InstanceNormalization": instance,
+    "LRN": local_response,
+    "LayerNormalization": layer,
+    "LpNormalization": lp,
+    "MeanVarianceNormalization": mean_variance,
+    "RMSNormalization": root_mean_square,
+}
