@@ -36,7 +36,7 @@ class Computed:
 class Form:
     """One node: its operator, opset, operands (computed, constant arrays, or None where left out) and attributes.
 
-    unordered: the elements along the last axis may come in any order.
+    skewed: also run on an image that is one value nearly everywhere.
     """
 
     op: str
@@ -47,6 +47,7 @@ class Form:
     output: int = 0
     label: str = ""
     tolerance: float = 2e-6
+    skewed: bool = True
 
     @property
     def name(self) -> str:

@@ -112,7 +112,7 @@ class Call:
         return self.attributes.get(name) is not None
 
     def ordered(self, buffers: Sequence[Any]) -> list[Any]:
-        """The operands asked for, in their order, of the buffers a body is given: computed ones first, then constants."""
+        """The operands asked for, in their order, out of a body's buffers: those begin with the computed ones."""
         given = [i for i in self.used if i not in self.constants] + [i for i in self.used if i in self.constants]
         return [buffer for _, buffer in sorted(zip(given, buffers, strict=False), key=lambda pair: pair[0])]
 
