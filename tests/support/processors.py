@@ -53,9 +53,9 @@ def stand_for(name: str) -> None:
 
     Raises pytest.UsageError where this machine cannot run what that processor does.
     """
-    real = set(map(str, runnable(TARGETS.values())))
+    real = runnable(TARGETS.values())
     processor.CPU_INFO = FOLDER / f"{name}.cpuinfo"
-    if beyond := [target.name for target in runnable(TARGETS.values()) if str(target) not in real]:
+    if beyond := [target.name for target in runnable(TARGETS.values()) if target not in real]:
         raise pytest.UsageError(
             f"--cpu must name a processor that this machine can stand for, not {name}: "
             f"it cannot run {', '.join(beyond)}"
