@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
-from edgemtl.frontend.contrib import CONTRIBUTED_HINT, expand_contributed, expand_unnamed, is_contributed
+from edgemtl.frontend.contrib import CONTRIBUTED_HINT, expand_contributed, expand_standard, is_contributed
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
@@ -41,7 +41,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     normalise_spelling(proto, notes)
     functions = {(f.domain, f.name, f.overload) for f in proto.functions}
     opset = _opset(proto)
-    expand_unnamed(proto, opset)
+    expand_standard(proto, opset)
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, opset)

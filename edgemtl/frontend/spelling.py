@@ -11,11 +11,17 @@ STANDARD = "ai.onnx"
 
 
 def normalise_spelling(proto: onnx.ModelProto, notes: list[str]) -> None:
-    """Write the standard domain as the empty string, and list every output once. In place."""
+    """Write the standard domain as the empty string, and list every output once. In place.
+
+    Opset 10 renamed Upsample to Resize; some exporters did not.
+    """
     _drop_repeated_outputs(proto.graph, notes)
     for holder, nodes in ((proto, proto.graph.node), *((f, f.node) for f in proto.functions)):
         _rename_nodes(nodes)
         _rename_imports(holder)
+    if ("", 10) in [(entry.domain, entry.version) for entry in proto.opset_import]:
+        for node in proto.graph.node:
+            node.op_type = "Resize" if (node.domain, node.op_type) == ("", "Upsample") else node.op_type
 
 
 def _drop_repeated_outputs(graph: onnx.GraphProto, notes: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import onnx
 
 from edgemtl.frontend.contrib.call import Call, Formals
-from edgemtl.frontend.contrib.table import EXPANSIONS, MICROSOFT, UNNAMED, Body
+from edgemtl.frontend.contrib.table import EXPANSIONS, MICROSOFT, STANDARD, Body
 from edgemtl.frontend.contrib.types import TypeTable
 
 Find = Callable[[onnx.NodeProto], tuple[Formals, Body] | None]
@@ -18,9 +18,12 @@ def is_contributed(node: onnx.NodeProto) -> bool:
     return node.domain == MICROSOFT and node.op_type in EXPANSIONS
 
 
-def _is_unnamed(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether onnxruntime has the node's operator in the standard domain and ONNX has not."""
-    return node.domain == "" and node.op_type in UNNAMED and not onnx.defs.has(node.op_type, opset, "")
+def _is_lacking(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether ONNX does not have the operator in this opset, or does not infer the shape of its output."""
+    if node.domain != "" or node.op_type not in STANDARD:
+        return False
+    known = onnx.defs.has(node.op_type, opset, "")
+    return not known or not onnx.defs.get_schema(node.op_type, opset, "").has_type_and_shape_inference_function
 
 
 def expand_contributed(proto: onnx.ModelProto, opset: int) -> None:
@@ -31,14 +34,14 @@ def expand_contributed(proto: onnx.ModelProto, opset: int) -> None:
     _expand(proto, opset, lambda node: EXPANSIONS[node.op_type] if is_contributed(node) else None)
 
 
-def expand_unnamed(proto: onnx.ModelProto, opset: int) -> None:
-    """The same for what onnxruntime writes into the standard domain."""
-    _expand(proto, opset, lambda node: UNNAMED[node.op_type] if _is_unnamed(node, opset) else None)
+def expand_standard(proto: onnx.ModelProto, opset: int) -> None:
+    """The same for operators of the standard domain that ONNX does not have in this opset, or has in part."""
+    _expand(proto, opset, lambda node: STANDARD[node.op_type] if _is_lacking(node, opset) else None)
 
 
 def _expand(proto: onnx.ModelProto, opset: int, find: Find) -> None:
     if _has_any(proto.graph.node, find):
-        _expand_graph(proto.graph, TypeTable(proto, opset), opset, find)
+        _expand_graph(proto.graph, TypeTable(proto, opset), find, set(_reads(proto.graph)))
 
 
 def _has_any(nodes: Iterable[onnx.NodeProto], find: Find) -> bool:
@@ -50,14 +53,28 @@ def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs
 
 
-def _expand_graph(graph: onnx.GraphProto, types: TypeTable, opset: int, find: Find) -> None:
+def _reads(graph: onnx.GraphProto) -> Iterator[str]:
+    """The values that a graph or one inside it reads or gives out."""
+    yield from (value.name for value in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for inner in _graphs(node):
+            yield from _reads(inner)
+
+
+def _expand_graph(graph: onnx.GraphProto, types: TypeTable, find: Find, read: set[str]) -> None:
     types.enter(graph)
     nodes: list[onnx.NodeProto] = []
     for index, node in enumerate(graph.node):
         for inner in _graphs(node):
-            _expand_graph(inner, types, opset, find)
+            _expand_graph(inner, types, find, read)
         expansion = find(node)
-        body = [node] if expansion is None else _body(Call(node, types.known, opset), *expansion, str(index))
+        if expansion is None:
+            body = [node]
+        else:
+            # An output that is listed and not read is not asked for.
+            node.output[:] = [name if name in read else "" for name in node.output]
+            body = _body(Call(node, types.known, types.opset), *expansion, str(index))
         for part in body:
             types.infer(part)
         nodes += body

@@ -40,6 +40,44 @@ def layer_norm(call: Call) -> list[str]:
     return [*lines, "scaled = Mul (normal, scale)", "Y = Add (scaled, bias)"]
 
 
+def group_norm(call: Call) -> list[str]:
+    """GroupNormalization as an instance normalisation of the groups; the affine part is per channel since opset 21."""
+    groups = call.get("num_groups", 1)
+    lines = [integers("by_group", 0, groups, -1), "shape = Shape (X)", "grouped = Reshape (X, by_group)"]
+    epsilon = number(call.get("epsilon", 1e-5))
+    operator = f"InstanceNormalization <epsilon = {epsilon}>"
+    if call.opset < 21:
+        return [*lines, f"normal = {operator} (grouped, scale, bias)", "Y = Reshape (normal, shape)"]
+    ones, zeros = (f"float[{groups}] {{{', '.join([value] * groups)}}}" for value in ("1.0", "0.0"))
+    return [
+        *lines,
+        f"ones = Constant <value = {ones}> ()",
+        f"zeros = Constant <value = {zeros}> ()",
+        f"normal = {operator} (grouped, ones, zeros)",
+        "centred = Reshape (normal, shape)",
+        integers("axes", *range(1, call.rank(0) - 1)),
+        "scales = Unsqueeze (scale, axes)",
+        "biases = Unsqueeze (bias, axes)",
+        "scaled = Mul (centred, scales)",
+        "Y = Add (scaled, biases)",
+    ]
+
+
+def mean_variance_norm(call: Call) -> list[str]:
+    """MeanVarianceNormalization as ONNX defines it."""
+    axes = call.get("axes", [0, 2, 3])
+    return [
+        *_mean(call, "X", "mean", axes),
+        "centred = Sub (X, mean)",
+        "square = Mul (centred, centred)",
+        *_mean(call, "square", "variance", axes),
+        "deviation = Sqrt (variance)",
+        constant("small", 1e-9),
+        "above = Add (deviation, small)",
+        "Y = Div (centred, above)",
+    ]
+
+
 def embed_layer_norm(call: Call) -> list[str]:
     """The sum of word, position and segment embeddings, normalised."""
     call.refuse_inputs(mask=7)

@@ -49,8 +49,10 @@ EXPANSIONS: dict[str, tuple[Formals, Body]] = {
 }
 """Of the domain `com.microsoft`."""
 
-UNNAMED: dict[str, tuple[Formals, Body]] = {
+STANDARD: dict[str, tuple[Formals, Body]] = {
+    "GroupNormalization": (formals("X scale bias", "Y"), norms.group_norm),
     "LayerNormalization": (formals("X scale bias", "Y mean inv_std_var"), norms.layer_norm),
+    "MeanVarianceNormalization": (formals("X", "Y"), norms.mean_variance_norm),
     "SimplifiedLayerNormalization": (formals("X scale", "Y inv_std_var"), norms.rms_norm),
 }
-"""What onnxruntime writes into the standard domain though the opset does not have it."""
+"""Of the standard domain: what onnxruntime writes there and the opset lacks, and what has no shape inference."""

@@ -11,12 +11,12 @@ MAX_DATA = 64
 
 
 class TypeTable:
-    """What is known of a model's values so far. `known`: by name."""
+    """What is known of a model's values so far. known: by name.  opset: that of the standard operators."""
 
     def __init__(self, proto: onnx.ModelProto, opset: int) -> None:
         self.known: dict[str, onnx.TypeProto] = {}
         self._data: dict[str, onnx.TensorProto] = {}
-        self._opset = opset
+        self.opset = opset
         self._imports = [entry for entry in proto.opset_import if entry.domain == ""]
         self._ir_version = proto.ir_version
 
@@ -37,8 +37,8 @@ class TypeTable:
         """Add the types of a node's outputs, as far as ONNX tells."""
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
             self._add_tensor(node.output[0], node.attribute[0].t)
-        elif node.domain == "" and onnx.defs.has(node.op_type, self._opset, ""):
-            schema = onnx.defs.get_schema(node.op_type, self._opset, "")
+        elif node.domain == "" and onnx.defs.has(node.op_type, self.opset, ""):
+            schema = onnx.defs.get_schema(node.op_type, self.opset, "")
             for name, kind in self._outputs(schema, node).items():
                 if kind.tensor_type.HasField("shape"):
                     self.known[name] = kind
