@@ -58,8 +58,8 @@ def test_save_and_load(tmp_path, overrides):
     assert read_checkpoint_metadata(str(tmp_path / "m.safetensors")) == {"step": 7, "miou": 0.5}
     with torch.no_grad():
         batch, task = images(model.config), model.config.task_names[0]
-        # The same weights in another memory format: some processors add them up in another order.
-        torch.testing.assert_close(loaded(batch, task), model(batch, task), atol=1e-5, rtol=1e-5)
+        # The weights are equal, but torch may add in another order for another memory format.
+        torch.testing.assert_close(loaded(batch, task), model(batch, task), rtol=1e-4, atol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
