@@ -179,10 +179,8 @@ def test_ranks_with_other_parts(tmp_path):
         (["0.pth", "2.pth"], "and no other; 1.pth is missing"),
         (["1.pth"], "and no other; 0.pth is missing"),
         (["0.pth", "00.pth"], "and no other, not 00.pth; name the file, or give --layout"),
-        (
-            ["best_model.pth.tar", "log"],
-            "and no other, not best_model.pth.tar, log; name the file, or give --layout",
-        ),
+        (["best_model.pth.tar", "log"], "and no other, not best_model.pth.tar; name the file, or give --layout"),
+        (["l0_qkv_bias.float32.bin"], "and no other, not l0_qkv_bias.float32.bin; name the file, or give --layout"),
     ],
 )
 def test_folders_that_are_no_checkpoint(tmp_path, names, text):
