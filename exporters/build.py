@@ -106,6 +106,8 @@ def _check_source(source: ModelSource) -> None:
         raise UsageError(
             "--upstream-flags must come with --upstream-config, --preset or --config: flags change a model"
         )
+    if source.seed is not None and not 0 <= source.seed < 1 << 63:
+        raise UsageError(f"--seed must be an integer from 0 to {(1 << 63) - 1}, not {source.seed}")
     if source.seed is not None and not given:
         raise UsageError("--seed must come with --preset NAME or --config FILE: random weights need a model")
     if source.seed is not None and source.layout != LAYOUTS[0]:

@@ -79,6 +79,8 @@ def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
         claimed, size = sum(record.file_size for record in records), path.stat().st_size
+        if len({record.filename for record in records}) < len(records):
+            raise CheckpointError(f"{path} must hold each record once, not two of a name; save it again")
         if claimed > size:
             rule = f"{path} must hold its records as torch.save writes them, uncompressed"
             raise CheckpointError(f"{rule}: they claim {claimed} bytes and the file has {size}; save it again")

@@ -41,10 +41,12 @@ def rank_count(path: Path) -> int:
 def _rank_paths(folder: Path) -> list[Path]:
     names = sorted(entry.name for entry in folder.iterdir())
     ranks = sorted(int(name.removesuffix(".pth")) for name in names if re.fullmatch(r"(0|[1-9]\d{0,4})\.pth", name))
-    others = [name for name in names if name not in {f"{rank}.pth" for rank in ranks}]
-    rule = f"checkpoint folder {folder} must hold a file for each rank, 0.pth, 1.pth .., and nothing else"
+    others = [name for name in names if "pth" in name and name not in {f"{rank}.pth" for rank in ranks}]
+    rule = f"checkpoint folder {folder} must hold a .pth file for each rank, 0.pth, 1.pth .., and no other"
     if not ranks or others:
-        raise CheckpointError(f"{rule}, not {', '.join(others[:6]) or 'none'}; name the file, or give --layout")
+        raise CheckpointError(
+            f"{rule}, not {', '.join((others or names)[:6]) or 'none'}; name the file, or give --layout"
+        )
     if ranks != list(range(len(ranks))):
         missing = next(rank for rank in range(len(ranks)) if rank not in ranks)
         raise CheckpointError(f"{rule}; {missing}.pth is missing")

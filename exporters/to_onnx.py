@@ -89,6 +89,10 @@ def _task_names(model: M3ViT, tasks: Sequence[str] | None) -> tuple[str, ...]:
     names = known if tasks is None else tuple(tasks)
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         raise UsageError(f"tasks must be different ones of {', '.join(known)}, not {', '.join(names) or 'none'}")
+    if INPUT in names:
+        raise UsageError(
+            f"a task must not be called {INPUT}, as the input is; give it another name in the model's config"
+        )
     return names
 
 

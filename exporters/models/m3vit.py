@@ -24,7 +24,7 @@ class M3ViT(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        taken = [name for name in config.task_names if hasattr(nn.ModuleDict, name)]
+        taken = [name for name in config.task_names if hasattr(nn.ModuleDict(), name)]
         if taken:
             raise ConfigError(f"task name must not be one torch.nn.ModuleDict uses itself, not {taken[0]!r}")
         self.config = config

@@ -81,6 +81,8 @@ def test_random_weights_of_a_model_with_flags(tmp_path):
     [
         (dict(), "export must be given exactly one of --checkpoint FILE and --seed N (random weights)"),
         (dict(seed=1), "--seed must come with --preset NAME or --config FILE: random weights need a model"),
+        (dict(seed=-1, preset="demo"), "--seed must be an integer from 0 to 9223372036854775807, not -1"),
+        (dict(seed=1 << 70, preset="demo"), f"--seed must be an integer from 0 to 9223372036854775807, not {1 << 70}"),
         (dict(seed=1, preset="demo", layout="tf"), "--layout must be one of upstream, edge-moe, not 'tf'"),
         (
             dict(seed=1, preset="demo", layout="edge-moe"),

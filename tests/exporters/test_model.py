@@ -92,7 +92,10 @@ def test_unknown_task():
         model(images(model.config), "edges")
 
 
-def test_task_name_torch_uses_itself():
-    config = small_config(tasks=(TaskSpec("keys", 1, "other"),))
-    with pytest.raises(ConfigError, match=r"^task name must not be one torch.nn.ModuleDict uses itself, not 'keys'$"):
+@pytest.mark.parametrize("name", ["keys", "training"])
+def test_task_name_torch_uses_itself(name):
+    config = small_config(tasks=(TaskSpec(name, 1, "other"),))
+    with pytest.raises(
+        ConfigError, match=rf"^task name must not be one torch.nn.ModuleDict uses itself, not '{name}'$"
+    ):
         M3ViT(config)

@@ -135,6 +135,14 @@ def test_a_checkpoint_with_everything_a_trainer_keeps_is_within_the_limits(tmp_p
     assert refusal(tmp_path / "m.pth").startswith("m.pth must hold exactly the parameters of its model; missing")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_records_of_a_name(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "m.pth")
+    with zipfile.ZipFile(tmp_path / "m.pth", "a") as archive:
+        archive.writestr("m/data/0", bytes(4))
+    assert refusal(tmp_path / "m.pth") == "m.pth must hold each record once, not two of a name; save it again"
+
+
 def test_one_changed_bit_in_the_weights_is_noticed(tmp_path):
     model = small_model()
     torch.save(model.state_dict(), tmp_path / "m.pth")

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 
 from edgemtl.errors import CheckpointError, ModelError, UsageError
 from edgemtl.exporters import parity, to_onnx
-from edgemtl.exporters.models import ModelConfig
+from edgemtl.exporters.models import ModelConfig, TaskSpec
 from edgemtl.exporters.to_onnx import ExportReport, export_onnx
 from edgemtl.frontend.moe_node import MoEAttributes
 from tests.support.models import build, moe_configs, small_config
@@ -118,6 +118,13 @@ def test_some_tasks_in_the_order_asked_and_the_model_left_as_it_was(tmp_path: Pa
     assert [n.name for n in proto.graph.node if n.domain] == ["backbone.blocks.1.mlp/MoE"]
     assert all(module.training for module in model.modules())
     assert [layer.compute for layer in model.moe_layers()] == computes
+
+
+def test_a_task_called_like_the_input_is_refused(tmp_path: Path) -> None:
+    model = build(small_config(tasks=(TaskSpec("image", 1, "other"),)), 1)
+    with pytest.raises(UsageError, match=r"^a task must not be called image, as the input is; give it another name"):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_large_weights_go_to_a_file_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,7 @@ def save_ranks(folder, state, ranks, share=(), changed=lambda rank, name, value:
 def test_ranks_are_joined_in_order(tmp_path, ranks, experts):
     model = small_model(experts=experts)
     save_ranks(tmp_path / "best_model.pth.tar", wrapped(model), ranks, share=("module.backbone.cls_token",))
+    (tmp_path / "best_model.pth.tar/log_file.txt").write_text("epoch 1")
     loaded = read_checkpoint(tmp_path / "best_model.pth.tar", model.config)
     assert_same(loaded.model, model)
     files = ", ".join(f"{rank}.pth" for rank in range(ranks))
@@ -174,14 +175,12 @@ def test_ranks_with_other_parts(tmp_path):
 @pytest.mark.parametrize(
     ("names", "text"),
     [
-        ([], "and nothing else, not none; name the file, or give --layout"),
-        (["0.pth", "2.pth"], "and nothing else; 1.pth is missing"),
-        (["1.pth"], "and nothing else; 0.pth is missing"),
-        (["0.pth", "00.pth"], "and nothing else, not 00.pth; name the file, or give --layout"),
-        (
-            ["best_model.pth.tar", "log"],
-            "and nothing else, not best_model.pth.tar, log; name the file, or give --layout",
-        ),
+        ([], "and no other, not none; name the file, or give --layout"),
+        (["0.pth", "2.pth"], "and no other; 1.pth is missing"),
+        (["1.pth"], "and no other; 0.pth is missing"),
+        (["0.pth", "00.pth"], "and no other, not 00.pth; name the file, or give --layout"),
+        (["best_model.pth.tar", "log"], "and no other, not best_model.pth.tar; name the file, or give --layout"),
+        (["l0_qkv_bias.float32.bin"], "and no other, not l0_qkv_bias.float32.bin; name the file, or give --layout"),
     ],
 )
 def test_folders_that_are_no_checkpoint(tmp_path, names, text):
@@ -189,7 +188,7 @@ def test_folders_that_are_no_checkpoint(tmp_path, names, text):
     folder.mkdir()
     for name in names:
         torch.save({}, folder / name)
-    rule = "checkpoint folder m must hold a file for each rank, 0.pth, 1.pth .., "
+    rule = "checkpoint folder m must hold a .pth file for each rank, 0.pth, 1.pth .., "
     assert refusal(folder, small_config()) == rule + text
 
 
