@@ -49,20 +49,30 @@ class Board:
         at = self._places(window, address, step, rows, size)
         return self._held[window][at], self._written[window][at]
 
-    def write(self, window: str, address: int, step: int, values: Bytes, written: Mask) -> None:
-        """Write rows [rows, size] where ``written``. Raises Fault for a window that is read only, and outside it."""
+    def check_write(self, window: str, address: int, step: int, rows: int, size: int) -> None:
+        """Raise Fault for a window that is read only, for rows outside it, and for more bytes in all than it has."""
         if window not in WRITABLE:
             raise Fault(f"a window written must be one of {', '.join(WRITABLE)}, not {window}")
+        self._check_inside(window, address, step, rows, size)
+        if rows * size > (held := len(self._held[window])):
+            raise Fault(f"rows written must lie apart in the {held} bytes of window {window}, and take {rows * size}")
+
+    def write(self, window: str, address: int, step: int, values: Bytes, written: Mask) -> None:
+        """Write rows [rows, size] where ``written``. Raises Fault as `check_write` does."""
+        self.check_write(window, address, step, *values.shape)
         at = self._places(window, address, step, *values.shape)
         self._held[window][at[written]] = values[written]
         self._written[window][at] = written
 
     def _places(self, window: str, address: int, step: int, rows: int, size: int) -> npt.NDArray[np.int64]:
+        self._check_inside(window, address, step, rows, size)
         starts = (address + np.arange(rows, dtype=np.int64) * step) * LINE_BYTES
-        end, held = int(starts.max()) + size, len(self._held[window])
-        if end > held:
-            last = f"lines {address}..{int(starts.max()) // LINE_BYTES}"
-            raise Fault(
-                f"memory must lie in the {held} bytes of window {window}, and rows from {last} end at byte {end}"
-            )
         return np.asarray(starts[:, None] + np.arange(size))
+
+    def _check_inside(self, window: str, address: int, step: int, rows: int, size: int) -> None:
+        last, held = address + (rows - 1) * step, len(self._held[window])
+        if (end := last * LINE_BYTES + size) > held:
+            raise Fault(
+                f"memory must lie in the {held} bytes of window {window}, and rows from lines {address}..{last} "
+                f"end at byte {end}"
+            )

@@ -10,7 +10,6 @@ from edgemtl.hw.arith import Ints, Wide
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, set_to_something
-from edgemtl.hw.sim.functional.memory import rows_at
 from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, weight_lines
 
 TAPS: Final = 9
@@ -25,7 +24,7 @@ def conv(chip: Chip, word: Instruction) -> None:
     held = unpack_weights(data, chip.columns, TAPS * word["k"], word["n"], word["table"])
     made = finish(product(_windows(chip, word), held.w), held, word)
     pixels, target = word["rows"] * word["width"], chip.region(word, "dst")
-    at = rows_at(word["dst"], pixels, word["dst_stride"], made.shape[1] // chip.columns)
+    at = target.rows_at(word["dst"], pixels, word["dst_stride"], made.shape[1] // chip.columns)
     target.write(at, made, apart=True)
     chip.ring.release(word["release"])
 
@@ -64,7 +63,7 @@ def _windows(chip: Chip, word: Instruction) -> Ints:
     source = chip.region(word, "src")
     lines = np.arange(first, last) % word["wrap"]
     pixels = (lines[:, None] * width + np.arange(width)).reshape(-1)
-    at = rows_at(word["src"], pixels, word["src_stride"], source.span(word["k"]))
+    at = source.rows_at(word["src"], pixels, word["src_stride"], source.span(word["k"]), apart=False)
     seen = source.read(at, word["k"]).view(np.int8).reshape(last - first, width, -1)
     top = first - (word["first"] - 1)
     image[top : top + last - first, 1:-1] = seen

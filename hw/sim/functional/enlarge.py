@@ -8,7 +8,7 @@ from edgemtl.hw.arith import Wide, round_shift
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, set_to_something
-from edgemtl.hw.sim.functional.memory import Mask, as_bytes, rows_at
+from edgemtl.hw.sim.functional.memory import Mask, as_bytes
 
 
 def enlarge(chip: Chip, word: Instruction) -> None:
@@ -17,6 +17,8 @@ def enlarge(chip: Chip, word: Instruction) -> None:
     end, height = word["first"] + word["rows"], word["height"]
     if end > 2 * height:
         raise Fault(f"rows made must lie in the {2 * height} of the image, not end at {end}")
+    target = chip.region(word, "dst")
+    target.check_count(word["rows"] * 2 * word["width"] * word["stride"])
     made = np.arange(word["first"], end)
     near = made // 2
     far = np.clip(near + np.where(made % 2, 1, -1), 0, height - 1)
@@ -26,8 +28,8 @@ def enlarge(chip: Chip, word: Instruction) -> None:
     columns = np.arange(2 * word["width"])
     beside = np.clip(columns // 2 + np.where(columns % 2, 1, -1), 0, word["width"] - 1)
     large = round_shift(3 * tall[:, columns // 2] + tall[:, beside], 4).astype(np.int8)
-    target, pixels = chip.region(word, "dst"), (made % word["dst_wrap"])[:, None] * len(columns) + columns
-    at = rows_at(word["dst"], pixels.reshape(-1), word["stride"], word["stride"])
+    pixels = (made % word["dst_wrap"])[:, None] * len(columns) + columns
+    at = target.rows_at(word["dst"], pixels.reshape(-1), word["stride"], word["stride"])
     values = as_bytes(large).reshape(len(at), -1)
     target.write(at, values, np.broadcast_to(known, values.shape), apart=True)
 
@@ -36,7 +38,7 @@ def _source_rows(chip: Chip, word: Instruction, lines: Wide) -> tuple[Wide, Mask
     """Source rows int64 [lines, width, bytes of a pixel], and which bytes of a pixel are more than padding."""
     source, width = chip.region(word, "src"), word["width"]
     pixels = ((lines % word["src_wrap"])[:, None] * width + np.arange(width)).reshape(-1)
-    at = rows_at(word["src"], pixels, word["stride"], word["stride"])
+    at = source.rows_at(word["src"], pixels, word["stride"], word["stride"], apart=False)
     data, written = source.read_loose(at)
     known: Mask = np.asarray(written.any(0))
     source.check_written(at, written | ~known, written.shape[1])

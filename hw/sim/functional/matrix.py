@@ -7,7 +7,7 @@ import numpy as np
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
-from edgemtl.hw.sim.functional.memory import Bytes, Mask, rows_at, tiles_at
+from edgemtl.hw.sim.functional.memory import Bytes, Mask
 from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, weight_lines
 from edgemtl.hw.sim.functional.routing import Entry
 
@@ -54,11 +54,11 @@ def _check_flags(word: Instruction) -> None:
 def _make(chip: Chip, word: Instruction, entry: Entry | None, rows: int) -> None:
     source, target = chip.region(word, "src"), chip.region(word, "dst")
     which = entry.tokens[block_of(word, entry, rows)] if entry is not None and word["gather"] else rows
-    at = rows_at(word["src"], which, word["src_stride"], source.span(word["k"]))
+    at = source.rows_at(word["src"], which, word["src_stride"], source.span(word["k"]), apart=False)
     x = source.read(at, word["k"]).view(np.int8)
     held = unpack_weights(_weights(chip, word, entry), chip.columns, word["k"], word["n"], word["table"])
     tiles, span = -(-word["n"] // chip.columns), 1 + word["wide"]
-    out = tiles_at(word["dst"], rows, word["dst_stride"], tiles, word["dst_tile"], span)
+    out = target.tiles_at(word["dst"], rows, word["dst_stride"], tiles, word["dst_tile"], span)
     added, known = _residual(chip, word, rows) if word["residual"] else (None, None)
     made = finish(product(x, held.w), held, word, None if added is None else added.view("<i2"))
     target.write(out, made, known, apart=True)
@@ -67,7 +67,7 @@ def _make(chip: Chip, word: Instruction, entry: Entry | None, rows: int) -> None
 def _residual(chip: Chip, word: Instruction, rows: int) -> tuple[Bytes, Mask]:
     """The rows at `add`, [rows, 2 N]; columns beyond n may never have been written."""
     memory, tiles = chip.region(word, "add"), -(-word["n"] // chip.columns)
-    at = tiles_at(word["add"], rows, word["dst_stride"], tiles, word["dst_tile"], 2)
+    at = memory.tiles_at(word["add"], rows, word["dst_stride"], tiles, word["dst_tile"], 2)
     # In place each element is read just before it is written.
     in_place = all(word[f"add{part}"] == word[f"dst{part}"] for part in ("", "_region"))
     data, written = memory.read_loose(at, record=not in_place)

@@ -18,18 +18,6 @@ Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-def rows_at(first: int, rows: int | Index, stride: int, granules: int) -> Index:
-    """The index of rows of ``granules`` side by side; ``rows`` is how many, or int64 [n], which ones."""
-    which = np.arange(rows) if isinstance(rows, int) else rows
-    return np.asarray(first + which[:, None] * stride + np.arange(granules))
-
-
-def tiles_at(first: int, rows: int, stride: int, tiles: int, tile_stride: int, granules: int) -> Index:
-    """The index of rows cut into ``tiles`` of ``granules``, ``tile_stride`` from one to the next."""
-    starts = rows_at(first, rows, stride, 1)[:, :, None] + np.arange(tiles)[:, None] * tile_stride
-    return np.asarray((starts + np.arange(granules)).reshape(rows, tiles * granules))
-
-
 def as_bytes(values: npt.NDArray[Any]) -> Bytes:
     """Little-endian bytes uint8 [rows, n] of integers [rows, n / their bytes]."""
     return np.ascontiguousarray(values).view(np.uint8)
@@ -47,6 +35,34 @@ class Memory:
     def span(self, size: int) -> int:
         """Granules of a row of ``size`` bytes."""
         return -(-size // self.granule)
+
+    def rows_at(self, first: int, rows: int | Index, stride: int, granules: int, apart: bool = True) -> Index:
+        """The index of rows of ``granules`` side by side; ``rows`` is how many, or int64 [n], which ones.
+
+        ``apart``: no two rows may hold a granule, as where they are written.
+        Raises Fault for granules outside, and for more than rows that lie apart can have, before there is an index.
+        """
+        count, last = (rows, rows - 1) if isinstance(rows, int) else (len(rows), int(rows.max(initial=0)))
+        if apart:
+            self.check_count(count * granules)
+        self._check_range(first, first + last * stride + granules - 1)
+        which = np.arange(rows) if isinstance(rows, int) else rows
+        return np.asarray(first + which[:, None] * stride + np.arange(granules))
+
+    def tiles_at(self, first: int, rows: int, stride: int, tiles: int, tile_stride: int, granules: int) -> Index:
+        """The index of rows cut into ``tiles`` of ``granules``, ``tile_stride`` from one to the next.
+
+        Raises Fault as `rows_at` does.
+        """
+        self.check_count(rows * tiles * granules)
+        self._check_range(first, first + (rows - 1) * stride + (tiles - 1) * tile_stride + granules - 1)
+        starts = (first + np.arange(rows) * stride)[:, None, None] + np.arange(tiles)[:, None] * tile_stride
+        return np.asarray((starts + np.arange(granules)).reshape(rows, tiles * granules))
+
+    def check_count(self, granules: int) -> None:
+        """Raise Fault for rows of more granules than there are: they would lie on each other."""
+        if granules > self.granules:
+            raise Fault(f"rows must take at most the {self.granules} granules of {self.name}, not {granules}")
 
     def read(self, at: Index, size: int, record: bool = True) -> Bytes:
         """The first ``size`` bytes of every row, uint8 [rows, size].
@@ -91,8 +107,13 @@ class Memory:
         self._written[at] = mask.reshape(*at.shape, self.granule)
 
     def _check_inside(self, at: Index) -> None:
-        if at.size and (at.min() < 0 or at.max() >= self.granules):
-            raise Fault(f"granules must lie in 0..{self.granules - 1} of {self.name}, and it needs {self._range(at)}")
+        if at.size:
+            self._check_range(int(at.min()), int(at.max()))
+
+    def _check_range(self, first: int, last: int) -> None:
+        if first < 0 or last >= self.granules:
+            needs = f"granules {first}..{last} of {self.granules} (a granule is {self.granule} bytes)"
+            raise Fault(f"granules must lie in 0..{self.granules - 1} of {self.name}, and it needs {needs}")
 
     def _range(self, at: Index) -> str:
         return f"granules {at.min()}..{at.max()} of {self.granules} (a granule is {self.granule} bytes)"

@@ -10,7 +10,6 @@ from edgemtl.hw.arith import Wide, exp2_wide, reciprocal, requantise, round_shif
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
-from edgemtl.hw.sim.functional.memory import rows_at
 
 MASK_BYTES: Final = 32
 _LOGIT_SHIFT: Final = 4
@@ -24,7 +23,7 @@ def route(chip: Chip, word: Instruction) -> None:
     candidates, early = _parameters(chip, word)
     source = chip.region(word, "src")
     size = 2 * word["experts"]
-    at = rows_at(word["src"], word["rows"], word["src_stride"], source.span(size))
+    at = source.rows_at(word["src"], word["rows"], word["src_stride"], source.span(size), apart=False)
     logits = source.read(at, size).view("<i2").astype(np.int64)
     choices, weights = choose(logits, candidates, word)
     chip.router.append(bool(word["begin"]), word["token"], choices, weights)

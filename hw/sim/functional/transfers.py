@@ -7,7 +7,7 @@ import numpy as np
 from edgemtl.hw.isa import LINE_BYTES, WINDOWS, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, set_to_something
-from edgemtl.hw.sim.functional.memory import Mask, rows_at
+from edgemtl.hw.sim.functional.memory import Mask
 from edgemtl.hw.sim.functional.routing import Entry
 
 
@@ -16,9 +16,9 @@ def load(chip: Chip, word: Instruction) -> None:
     set_to_something(word, "rows", "size")
     target, window = chip.region(word, "dst"), WINDOWS[word["window"]]
     size = word["size"] * target.granule
+    at = target.rows_at(word["dst"], word["rows"], word["stride"], word["size"])
     data, written = chip.board.read(window, word["address"], word["step"], word["rows"], size)
     _check_granules(written, target.granule, f"window {window}")
-    at = rows_at(word["dst"], word["rows"], word["stride"], word["size"])
     target.write(at, data, written)
 
 
@@ -26,7 +26,9 @@ def store(chip: Chip, word: Instruction) -> None:
     """Execute a STORE; padding of a row is not written to memory."""
     set_to_something(word, "rows", "size")
     source, window = chip.region(word, "src"), WINDOWS[word["window"]]
-    data, written = source.read_loose(rows_at(word["src"], word["rows"], word["stride"], word["size"]))
+    chip.board.check_write(window, word["address"], word["step"], word["rows"], word["size"] * source.granule)
+    at = source.rows_at(word["src"], word["rows"], word["stride"], word["size"], apart=False)
+    data, written = source.read_loose(at)
     _check_granules(written, source.granule, source.name)
     chip.board.write(window, word["address"], word["step"], data, written)
 

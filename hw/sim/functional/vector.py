@@ -10,7 +10,7 @@ from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 from edgemtl.hw.sim.functional.hazards import Index
 from edgemtl.hw.sim.functional.matrix import block_of, rows_made
-from edgemtl.hw.sim.functional.memory import as_bytes, rows_at
+from edgemtl.hw.sim.functional.memory import as_bytes
 
 _HALF = 15
 """Fraction bits of a weight, and of a sum of experts."""
@@ -21,7 +21,8 @@ def norm(chip: Chip, word: Instruction) -> None:
     in_range(word, width=1024, epsilon=2**48)
     set_to_something(word, "rows")
     source, target, width = chip.region(word, "src"), chip.region(word, "dst"), word["width"]
-    at = rows_at(word["src"], word["rows"], word["src_stride"], source.span(2 * width))
+    out = target.rows_at(word["dst"], word["rows"], word["dst_stride"], target.span(width))
+    at = source.rows_at(word["src"], word["rows"], word["src_stride"], source.span(2 * width), apart=False)
     x = source.read(at, 2 * width).view("<i2").astype(np.int64)
     halvings, offsets = _norm_parameters(chip, word)
     total, squares = x.sum(1, keepdims=True), (x * x).sum(1, keepdims=True)
@@ -31,7 +32,6 @@ def norm(chip: Chip, word: Instruction) -> None:
         raise Fault(f"shift with a row's exponent and halvings must be in 1..62, not {shift.min()}..{shift.max()}")
     scaled = requantise(width * x - total, scale_mantissa(mantissa, word["mul"]), shift)
     made = saturate(scaled + offsets, *INT8).astype(np.int8)
-    out = rows_at(word["dst"], word["rows"], word["dst_stride"], target.span(width))
     target.write(out, as_bytes(made), apart=True)
 
 
@@ -41,7 +41,7 @@ def _norm_parameters(chip: Chip, word: Instruction) -> tuple[Wide, Wide]:
     if not word["parameters"]:
         return np.zeros(width, np.int64), np.zeros(width, np.int64)
     memory = chip.region(word, "from")
-    at = rows_at(word["from"], 2, memory.span(width), memory.span(width))
+    at = memory.rows_at(word["from"], 2, memory.span(width), memory.span(width))
     halvings, offsets = memory.read(at, width).view(np.int8).astype(np.int64)
     if halvings.min() < 0 or halvings.max() > 7:
         raise Fault(f"halvings must be in 0..7, not {halvings.min()}..{halvings.max()}")
@@ -49,8 +49,9 @@ def _norm_parameters(chip: Chip, word: Instruction) -> tuple[Wide, Wide]:
 
 
 def _sums_at(chip: Chip, word: Instruction, operand: str, rows: int | Wide) -> Index:
-    span = chip.region(word, operand).span(2 * word["width"])
-    return rows_at(word[operand], rows, word["stride"], span)
+    memory = chip.region(word, operand)
+    span = memory.span(2 * word["width"])
+    return memory.rows_at(word[operand], rows, word["stride"], span)
 
 
 def _read_half(chip: Chip, word: Instruction, operand: str, rows: int | Wide, kind: str) -> Wide:
@@ -80,7 +81,9 @@ def combine(chip: Chip, word: Instruction) -> None:
     if entry is None or not rows:
         return
     block, source, size = block_of(word, entry, rows), chip.region(word, "src"), 2 * word["width"]
-    y = source.read(rows_at(word["src"], rows, word["src_stride"], source.span(size)), size).view("<i2")
+    y = source.read(source.rows_at(word["src"], rows, word["src_stride"], source.span(size), apart=False), size).view(
+        "<i2"
+    )
     tokens, weights = entry.tokens[block], entry.weights[block]
     sums = _read_half(chip, word, "high", tokens, "<i2") << 16 | _read_half(chip, word, "low", tokens, "<u2")
     sums = saturate(sums + weights[:, None] * y.astype(np.int64), -(2**31), 2**31 - 1)

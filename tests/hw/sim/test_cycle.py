@@ -179,8 +179,8 @@ def test_what_waits_for_what_never_comes_is_named():
     spec = make_spec()
     with pytest.raises(IntegrityError, match=r"waits: word 1 of frame 0 \(LINEAR\) for tokens of softmax"):
         run(layer(spec, waits="softmax"), spec)
-    with pytest.raises(IntegrityError, match=r"word 0 of frame 0 \(STREAM\) for room in the weight ring"):
-        run(layer(spec), spec, ring=64)
+    with pytest.raises(IntegrityError, match=r"word 1 of frame 0 \(STREAM\) for room in the weight ring"):
+        run([word("STREAM", lines=40)] * 2, spec, ring=64)
     with pytest.raises(IntegrityError, match=r"LINEAR\) for bytes up to 3328 of the weights, of which 0 have come"):
         run(layer(spec)[1:], spec)
     full = [word("NORM", waits="data", rows=1, width=8)] * 65 + [word("LOAD", signals="vector", rows=1, size=2)]
@@ -252,3 +252,21 @@ def test_routes_must_be_those_of_the_stream():
         run([word("STREAM", lines=1, slot=1)], spec)
     with pytest.raises(IntegrityError, match=r"LOAD.dst_region must be below 7, not 7"):
         run([word("LOAD", dst_region=7, rows=1, size=2)], spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "operands", "text"),
+    [
+        ("STREAM", {"lines": 65}, "STREAM must have weights of at most the 64 lines of their memory, not 65"),
+        ("LINEAR", {"rows": 1, "k": 8191, "n": 8191}, "LINEAR must have weights of at most the 64 lines"),
+        ("CONV", {"rows": 1, "width": 4, "k": 2**12, "n": 2**12}, "CONV must have weights of at most the 64 lines"),
+        ("SCORES", {"rows": 1, "k": 2**12, "count": 2**12, "heads": 1}, r"SCORES.keys must be at most the \d+ bytes"),
+        ("MIX", {"rows": 1, "n": 2**12, "count": 2**12}, r"MIX.values must be at most the \d+ bytes of residual"),
+        ("LOAD", {"rows": 2047, "size": 2**14 - 1}, r"LOAD.dst must be at most the \d+ bytes of residual, not \d+"),
+        ("STORE", {"rows": 2047, "size": 2**14 - 1}, r"STORE.src must be at most the \d+ bytes of residual, not \d+"),
+    ],
+)
+def test_more_than_a_memory_has_is_refused_before_it_is_counted(name, operands, text):
+    """Each of these would be millions of pieces or tiles."""
+    with pytest.raises(IntegrityError, match=text + ".*compile the stream again"):
+        run([word(name, **operands)], make_spec(), ring=64)

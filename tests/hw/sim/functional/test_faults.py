@@ -32,6 +32,39 @@ def alone(name: str, **operands: object) -> Rig:
     return Rig(words=[word(name, **operands)])
 
 
+class TestBounds:
+    """Sizes are compared with the memories before anything of that size is made."""
+
+    def test_rows_that_lie_on_each_other(self):
+        operands = {"address": 0, "stride": 0, "rows": 2047, "size": 4000}
+        load = alone("LOAD", window="input", step=1, dst=("residual", 0), **operands)
+        refused(load, r"rows must take at most the \d+ granules of residual, not 8188000; compile the stream again")
+        store = alone("STORE", window="scratch", step=0, src=("residual", 0), **operands)
+        refused(store, "rows written must lie apart in the 65536 bytes of window scratch, and take 131008000")
+
+    def test_sums_that_lie_on_each_other(self):
+        rig = alone("OPEN", high=("residual", 0), low=("hidden", 0), stride=0, rows=2047, width=8000)
+        refused(rig, r"rows must take at most the \d+ granules of residual, not 2047000")
+
+    def test_pixels_that_lie_on_each_other(self):
+        sizes = {
+            "width": 1658,
+            "height": 2047,
+            "stride": 1793,
+            "first": 0,
+            "rows": 63,
+            "src_wrap": 91,
+            "dst_wrap": 2047,
+        }
+        rig = alone("ENLARGE", src=("residual", 0), dst=("hidden", 0), **sizes)
+        refused(rig, r"rows must take at most the \d+ granules of hidden, not 374572044")
+
+    def test_attention_over_more_keys_than_there_are(self):
+        operands = {"src_stride": 0, "rows": 1, "k": 96, "heads": 1, "keys_stride": 0, "count": 8000, "dst_stride": 1}
+        rig = alone("SCORES", src=("queries", 0), keys=("constants", 0), dst=("scores0", 0), shift=1, **operands)
+        refused(rig, r"rows must take at most the \d+ granules of \w+, not \d+")
+
+
 class TestMemory:
     def test_bytes_never_written(self):
         rig = alone("SETTLE", high=("residual", 3), low=("hidden", 3), stride=2, rows=2, width=9)
