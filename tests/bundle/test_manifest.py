@@ -124,7 +124,11 @@ CASES = [
     ("weights.0.bytes", 44, r"manifest.weights\[0\].bytes must be 40, what its shape and dtype take, not 44"),
     ("weights.0.dtype", "object", r"dtype must be one of float32, float16, "),
     ("weights.0.shape", [2**31 - 1] * 8, r"weights\[0\].bytes must be \d+, what its shape and dtype take"),
-    ("golden", [], r"manifest.golden must be a plain pair, then a skewed one or none, per task in the order \['semseg', 'depth'\], not \[\]"),
+    (
+        "golden",
+        [],
+        r"manifest.golden must be a plain pair, then a skewed one or none, per task in the order \['semseg', 'depth'\], not \[\]",
+    ),
     ("golden.0.input_shape", [1, 3, 5, 6], r"golden of semseg: input_shape must be a part of \[1, 3, 4, 6\]"),
     ("golden.0.input_shape", [1, 2, 4, 6], r"golden of semseg: input_shape must be a part of"),
     ("golden.0.output_stride", 2, r"golden of semseg: output_elements must be 60, one in 2, not 120"),
