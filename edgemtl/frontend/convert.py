@@ -10,12 +10,14 @@ import onnx
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
+from edgemtl.frontend.limits import ENDLESS, GROWING
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
 
 TOLERANCE = 1e-4
-UNBOUNDED = ("Loop", "Scan")
+MAX_RUN_ELEMENTS = 1 << 26
+"""Of one tensor while the model is run."""
 
 
 def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.ModelProto:
@@ -88,14 +90,17 @@ def _inputs(proto: onnx.ModelProto, draw: Draw) -> dict[str, np.ndarray] | None:
 def _is_bounded(proto: onnx.ModelProto) -> bool:
     """Whether running the model cannot go on for ever or ask for a tensor beyond all bounds."""
     graph = onnx.shape_inference.infer_shapes(proto).graph
-    sizes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info]
-    huge = any(math.prod(size or 1 for size in shape) > MAX_ELEMENTS for shape in sizes)
-    return not huge and not _has_loops(graph.node)
+    sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
+    if any(math.prod(size or 1 for size in shape) > MAX_RUN_ELEMENTS for shape in sizes.values()):
+        return False
+    open_ended = (node for node in graph.node if not all(all(sizes.get(name, [0])) for name in node.output))
+    return not any(node.op_type in GROWING for node in open_ended) and not _has_loops(graph.node)
 
 
 def _has_loops(nodes: Iterable[onnx.NodeProto]) -> bool:
-    inner = [a.g for node in nodes for a in node.attribute if a.HasField("g")]
-    return any(node.op_type in UNBOUNDED for node in nodes) or any(_has_loops(graph.node) for graph in inner)
+    """Loops, or what may grow within a branch, whose shapes nobody infers."""
+    inner = [n for node in nodes for a in node.attribute if a.HasField("g") for n in a.g.node]
+    return any(node.op_type in ENDLESS for node in nodes) or any(n.op_type in GROWING or _has_loops([n]) for n in inner)
 
 
 def _agree(found: list[np.ndarray] | None, expected: list[np.ndarray]) -> bool:

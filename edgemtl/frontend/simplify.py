@@ -20,11 +20,12 @@ from onnx_ir.passes.common import (
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
+from edgemtl.frontend.limits import MAX_WORK, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.shapes import set_unknown_shapes, set_unpooled_shapes
 from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
 
-MAX_GROWTH = 1 << 26
+MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
@@ -51,17 +52,24 @@ def simplify(model: ir.Model) -> None:
 def infer_shapes(model: ir.Model) -> None:
     """Fill in the types and shapes ONNX can infer."""
     set_unpooled_shapes(model.graph)
-    infer = ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)
-    infer(model)
+    _infer(model)
     while set_unknown_shapes(model.graph):
-        infer(model)
+        _infer(model)
+
+
+def _infer(model: ir.Model) -> None:
+    """Shapes first; values of small constants are followed only where they stay small."""
+    ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
+    if may_propagate(model.graph):
+        ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
 
 
 class _FoldingBudget:
-    """Folding must not blow a small file up: results must be of known size, and in all not much more than given."""
+    """Folding must not blow a small file up, or take long: results are of known size and little more than given."""
 
     def __init__(self) -> None:
         self.left = MAX_GROWTH
+        self.work = MAX_WORK
 
     def allows(self, node: ir.Node) -> bool:
         """Whether to fold the node; what it adds is taken off the budget."""
@@ -70,9 +78,11 @@ class _FoldingBudget:
         made = sum(size_of(output) for output in node.outputs)
         given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
         growth = max(0, made - given)
-        if growth > self.left:
+        work = folding_work(node)
+        if growth > self.left or work > self.work:
             return False
         self.left -= growth
+        self.work -= work
         return True
 
 

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from edgemtl.frontend.limits import why_not_run
 from edgemtl.frontend.recognise.experts import NotRecognisedError
 from edgemtl.frontend.values import array_of, is_constant, sizes_of
 
@@ -33,7 +34,10 @@ def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]
         found[node] = None
         todo += [v for v in node.inputs if v is not None]
     graph = next(iter(found)).graph
-    return [node for node in graph or () if node in found]
+    nodes = [node for node in graph or () if node in found]
+    if (reason := why_not_run(nodes, x, logits)) is not None:
+        raise NotRecognisedError(reason)
+    return nodes
 
 
 @dataclass(frozen=True)

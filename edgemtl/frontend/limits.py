@@ -1,0 +1,111 @@
+"""What reading a model may cost: bounds from shapes alone, before any part of it is evaluated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import onnx_ir as ir
+
+from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
+
+MAX_PROPAGATED = 1 << 16
+"""Elements of a tensor that shape inference may follow; it takes 400 ns for each."""
+MAX_WORK = 1 << 26
+"""Of all folding, in units of about 0.1 us: what numpy takes for a few elements."""
+MACS_A_UNIT = 1 << 7
+
+ENDLESS = ("Loop", "Scan", "SequenceMap")
+GROWING = (
+    *("Range", "ConstantOfShape", "Expand", "Tile", "Resize", "Upsample", "Pad", "OneHot", "CenterCropPad", "Col2Im"),
+    *("MaxUnpool", "ConvTranspose", "RandomUniform", "RandomNormal", "Multinomial", "AffineGrid", "STFT", "DFT"),
+)
+"""Operators whose result may be larger than what they read."""
+
+# Units an element, where onnx's reference code runs Python for each.
+SLOW = {
+    **dict.fromkeys(("GridSample", "RoiAlign", "MaxRoiPool", "DeformConv", "LSTM", "GRU", "RNN"), 1 << 13),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool", "MaxUnpool", "ConvTranspose", "Col2Im"), 1 << 9),
+    **dict.fromkeys(("ScatterND", "ScatterElements", "GatherND", "GatherElements", "Erf", "Unique", "Gelu"), 1 << 5),
+}
+
+
+def folding_work(node: ir.Node) -> int:
+    """Units that evaluating a node whose values are static takes."""
+    made = sum(size_of(output) for output in node.outputs)
+    return made * SLOW.get(node.op_type, 1) + _macs(node, made) // MACS_A_UNIT
+
+
+def _macs(node: ir.Node, made: int) -> int:
+    read = [sizes_of(value) for value in node.inputs if value is not None and is_static(value)]
+    if node.op_type in ("MatMul", "Gemm", "MatMulInteger") and read and read[0]:
+        return made * max(read[0])
+    if node.op_type in ("Conv", "ConvInteger", "QLinearConv") and len(read) > 1:
+        return made * math.prod(read[1][1:])
+    if node.op_type == "Einsum":
+        return math.prod(_labels(node, read).values())
+    return 0
+
+
+def _labels(node: ir.Node, read: Sequence[tuple[int, ...]]) -> dict[object, int]:
+    """Sizes of the axes an Einsum runs over; axes behind an ellipsis count for each operand."""
+    terms = node.attributes["equation"].as_string().partition("->")[0].replace(" ", "").split(",")
+    sizes: dict[object, int] = {}
+    for place, (term, shape) in enumerate(zip(terms, read, strict=False)):
+        plain = "..." not in term
+        sizes |= {label if plain else (place, axis): size for axis, (label, size) in enumerate(_pairs(term, shape))}
+    return sizes
+
+
+def _pairs(term: str, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+    return zip(term.ljust(len(shape), "."), shape, strict=False)
+
+
+def may_propagate(graph: ir.Graph) -> bool:
+    """Whether shape inference may follow the values of integer tensors: it writes each element down."""
+    return all(_is_short(node) for node in all_nodes(graph) if node.op_type in ("Range", "Concat"))
+
+
+def _is_short(node: ir.Node) -> bool:
+    output = node.outputs[0]
+    if node.op_type == "Concat":
+        counts = output.dtype in (ir.DataType.INT64, ir.DataType.INT32) and is_static(output)
+        return not counts or size_of(output) <= MAX_PROPAGATED
+    given = all(value is not None and value.const_value is not None for value in node.inputs)
+    return given and is_static(output) and size_of(output) <= MAX_PROPAGATED
+
+
+def all_nodes(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
+    """The nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from all_nodes(attribute.as_graph())
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                yield from all_nodes(inner for graph in attribute.as_graphs() for inner in graph)
+
+
+def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str | None:
+    """Why a region that may be a mixture of experts costs too much to run; None where it does not.
+
+    x [T, D], logits [T, E]. A mixture makes values of up to T elements for each expert and column of its weights, a
+    small number of times.
+    """
+    tokens, columns = size_of(logits) // sizes_of(logits)[-1], sizes_of(logits)[-1]
+    width = sizes_of(x)[-1]
+    weights = {value for node in nodes for value in node.inputs if value is not None and is_constant(value)}
+    held = sum(array.size for value in weights if (array := array_of(value)) is not None)
+    bound = tokens * (columns * width + held // width) + MAX_PROPAGATED
+    total = 0
+    for node in all_nodes(nodes):
+        if node.op_type in ENDLESS:
+            return f"{node.op_type} in it may run without end"
+        static = all(is_static(output) for output in node.outputs)
+        if not static and node.op_type in GROWING:
+            return f"the size of a {node.op_type} in it is not fixed"
+        largest = max((size_of(output) for output in node.outputs), default=0) if static else 0
+        total += largest
+        if largest > bound or total > len(nodes) * bound:
+            return f"a {node.op_type} in it makes {largest} elements, more than {bound}"
+    return None
