@@ -172,7 +172,8 @@ def _by_reference(proto: onnx.ModelProto, task: TaskModel) -> Ask:
     def answer(image: Array) -> Array:
         try:
             with np.errstate(all="ignore"):
-                return np.asarray(reference.run([task.task.output], {task.input.name: image})[0])
+                (output,) = reference.run([task.task.output], {task.input.name: image})
+                return np.asarray(output)
         # It raises what its Python stumbles over.
         except Exception as error:
             reason = "neither onnxruntime nor onnx's reference runs it, so its result cannot be checked"
