@@ -22,6 +22,9 @@ GROWING = (
 )
 """Operators whose result may be larger than what they read."""
 
+OF_SHAPES = ("Concat", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Equal", "Where", "Identity")
+"""Operators that put a shape together from others, making no size larger."""
+
 # Units an element, where onnx's reference code runs Python for each.
 SLOW = {
     **dict.fromkeys(("GridSample", "RoiAlign", "MaxRoiPool", "DeformConv", "LSTM", "GRU", "RNN"), 1 << 13),
@@ -102,10 +105,27 @@ def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str 
         if node.op_type in ENDLESS:
             return f"{node.op_type} in it may run without end"
         static = all(is_static(output) for output in node.outputs)
-        if not static and node.op_type in GROWING:
+        if not static and node.op_type in GROWING and not _follows_a_shape(node):
             return f"the size of a {node.op_type} in it is not fixed"
         largest = max((size_of(output) for output in node.outputs), default=0) if static else 0
         total += largest
         if largest > bound or total > len(nodes) * bound:
             return f"a {node.op_type} in it makes {largest} elements, more than {bound}"
     return None
+
+
+def _follows_a_shape(node: ir.Node) -> bool:
+    """Whether an Expand takes its sizes from the shapes of other tensors, so that it is no larger than they are."""
+    if node.op_type != "Expand":
+        return False
+    todo, seen = [node.inputs[1]], set[ir.Value]()
+    while todo:
+        value = todo.pop()
+        if value is None or value in seen or is_constant(value):
+            continue
+        seen.add(value)
+        producer = value.producer()
+        if producer is None or producer.op_type not in (*OF_SHAPES, "Shape"):
+            return False
+        todo += [] if producer.op_type == "Shape" else producer.inputs
+    return True

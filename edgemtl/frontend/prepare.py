@@ -9,7 +9,13 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
-from edgemtl.frontend.contrib import CONTRIBUTED_HINT, expand_contributed, expand_standard, is_contributed
+from edgemtl.frontend.contrib import (
+    CONTRIBUTED_HINT,
+    expand_contributed,
+    expand_quantised,
+    expand_standard,
+    is_contributed,
+)
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
@@ -49,6 +55,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     check_form(proto)
     proto = convert(_inline(proto), opset, notes)
     expand_contributed(proto, max(opset, OPSET))
+    expand_quantised(proto, max(opset, OPSET))
     proto = drop_late_windows(specialise_tasks(proto, notes), opset)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)

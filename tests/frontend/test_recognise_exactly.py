@@ -260,6 +260,26 @@ def test_jitter_of_the_tokens(tmp_path: Path) -> None:
     read_and_compare(layer_model(tmp_path, body))
 
 
+def with_gathered_weights(factors: np.ndarray) -> foreign.Body:
+    """Each token gathers its experts' matrices; experts cannot be made thin. Scores are weighed by factors [T, 1]."""
+
+    def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
+        scores, chosen = w.op("TopK", w.op("Softmax", logits), w.ints(2), outputs=2)
+        w1, b1, w2, b2 = (w.op("Gather", w.const(part), chosen, axis=0) for part in weights)
+        hidden = w.op("MatMul", w.op("Unsqueeze", x, w.ints(1, 2)), w1)
+        hidden = w.op("Relu", w.op("Add", hidden, w.op("Unsqueeze", b1, w.ints(2))))
+        out = w.op("Squeeze", w.op("Add", w.op("MatMul", hidden, w2), w.op("Unsqueeze", b2, w.ints(2))), w.ints(2))
+        gate = w.op("Unsqueeze", w.op("Mul", scores, w.const(factors)), w.ints(-1))
+        return w.op("ReduceSum", w.op("Mul", out, gate), w.ints(1), keepdims=0)
+
+    return body
+
+
+@pytest.mark.parametrize(("factors", "layers"), [(rows(1), 1), (rows(0.99, TOKENS - 1), 0)])
+def test_gathered_weights(factors: np.ndarray, layers: int, tmp_path: Path) -> None:
+    assert len(read_and_compare(layer_model(tmp_path, with_gathered_weights(factors))).moe) == layers
+
+
 @given(
     style=st.sampled_from(sorted((DENSE | SPARSE).keys() - {"softmax_after"})),
     activation=st.sampled_from(["gelu", "relu", "silu"]),
@@ -278,3 +298,19 @@ def test_generated_layers(
         body = (DENSE | SPARSE)[style]
         path = layer_model(Path(folder), body, sides, k=min(k, experts), **attributes)
         assert len(read_and_compare(path).moe) == 1
+
+
+@given(
+    row=st.integers(0, TOKENS - 1),
+    column=st.none() | st.integers(0, EXPERTS - 1),
+    factor=st.sampled_from([0.0, 0.5, 0.999, 1.0, 1.0001, -1.0]),
+    k=st.integers(1, EXPERTS),
+    normalize=st.integers(0, 1),
+)
+def test_generated_factors(row: int, column: int | None, factor: float, k: int, normalize: int) -> None:
+    """One token, for one expert or for all, is weighed by another factor."""
+    array = np.ones((TOKENS, EXPERTS))
+    array[row, slice(None) if column is None else column] = factor
+    with TemporaryDirectory() as folder:
+        body = with_gates(times(array))
+        assert len(read_and_compare(layer_model(Path(folder), body, k=k, normalize=normalize)).moe) == (factor == 1)

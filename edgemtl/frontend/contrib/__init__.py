@@ -2,5 +2,6 @@
 
 from edgemtl.frontend.contrib.call import CONTRIBUTED_HINT
 from edgemtl.frontend.contrib.expand import expand_contributed, expand_standard, is_contributed
+from edgemtl.frontend.contrib.quantised import expand_quantised
 
-__all__ = ["CONTRIBUTED_HINT", "expand_contributed", "expand_standard", "is_contributed"]
+__all__ = ["CONTRIBUTED_HINT", "expand_contributed", "expand_quantised", "expand_standard", "is_contributed"]

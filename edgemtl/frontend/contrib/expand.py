@@ -31,15 +31,16 @@ def expand_contributed(proto: onnx.ModelProto, opset: int) -> None:
 
     Raises `UnsupportedError` for a use of one that has no expansion.
     """
-    _expand(proto, opset, lambda node: EXPANSIONS[node.op_type] if is_contributed(node) else None)
+    expand_where(proto, opset, lambda node: EXPANSIONS[node.op_type] if is_contributed(node) else None)
 
 
 def expand_standard(proto: onnx.ModelProto, opset: int) -> None:
     """The same for operators of the standard domain that ONNX does not have in this opset, or has in part."""
-    _expand(proto, opset, lambda node: STANDARD[node.op_type] if _is_lacking(node, opset) else None)
+    expand_where(proto, opset, lambda node: STANDARD[node.op_type] if _is_lacking(node, opset) else None)
 
 
-def _expand(proto: onnx.ModelProto, opset: int, find: Find) -> None:
+def expand_where(proto: onnx.ModelProto, opset: int, find: Find) -> None:
+    """Expand the nodes for which `find` gives names of inputs and outputs and a body. In place."""
     if _has_any(proto.graph.node, find):
         _expand_graph(proto.graph, TypeTable(proto, opset), find, set(_reads(proto.graph)))
 
