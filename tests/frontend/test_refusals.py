@@ -257,10 +257,15 @@ def old_model(folder: Path, kind: str, opset: int) -> Path:
 
 
 def test_a_conversion_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    """The converter forgets that Upsample had no half-pixel centres."""
+    """Resize of opset 10 rounds up in the axis that shrinks and down in the other, which no later opset has."""
+    w = Writer()
+    w.nodes.append(helper.make_node("Resize", ["image", w.const([1, 1, 1.5, 0.6])], ["map"], mode="nearest"))
+    image = helper.make_tensor_value_info("image", 1, ["batch", 3, 4, 7])
+    output = helper.make_tensor_value_info("map", 1, ["batch", 3, 6, 4])
+    path = _save(w.nodes, w.initializers(), [image], [output], tmp_path / "old.onnx", opset=10)
     with pytest.raises(ModelError) as error:
-        read_model(old_model(tmp_path, "Upsample", 9))
-    text = "the model's opset 9 cannot be converted to 20 (the result computes something else); export it with opset 20"
+        read_model(path)
+    text = "the model's opset 10 cannot be converted to 20 (the result computes something else); export it with opset 20"
     assert str(error.value) == text
 
 
