@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out/demo
 
-.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit clean
+.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance clean
 
 setup: $(VENV)/ready
 
@@ -54,6 +54,10 @@ bench-fpga: setup
 # The hardware table of the M3ViT paper, simulated; docs/reproduction.md.
 reproduce-m3vit: setup
 	$(BIN)/python -m benchmarks.reproduce_m3vit
+
+# Every form of every generic operator against onnxruntime; writes docs/operators.md.
+conformance: setup
+	$(BIN)/python -m tests.conformance.table
 
 clean:
 	rm -rf $(VENV) out build

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.graph import name_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Constant, Step, View, dense
 from edgemtl.lowering.views import look
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.specs import CopySpec
+from edgemtl.tvm_bridge.specs_int8 import QCopySpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 Nodes = tuple[ir.Node, ...]
@@ -66,13 +66,13 @@ class Emitter:
         return made
 
     def copy(self, source: View, target: View) -> None:
-        """Append a step that copies elements from one view to another of the same shape, in words of 4 bytes."""
-        words, rest = divmod(source.itemsize, WORD_BYTES)
-        if rest:
-            reason = f"elements of {source.dtype} would have to change their layout"
-            raise UnsupportedError(
-                name_of(self.nodes[0]), reason, "keep tensors of this type out of transposes and slices"
-            )
+        """Append a step that copies elements from one view to another of the same shape, in words of 4 bytes, or in
+        bytes where an element has fewer.
+        """
+        if source.itemsize < WORD_BYTES:
+            spec = QCopySpec(source.itemsize, source.shape, source.strides, target.strides)
+            return self.step(spec, (source,), (target,))
+        words = source.itemsize // WORD_BYTES
         shape = source.shape if words == 1 else (*source.shape, words)
         strides = (_in_words(view.strides, words) for view in (source, target))
         self.step(CopySpec(shape, *strides), (source,), (target,))

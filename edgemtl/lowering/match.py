@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Group:
     """Nodes that become steps together. ``how`` is what `edgemtl check` shows: a kernel's name, "view" or
-    "relax".
+    "generic".
     """
 
     how: str

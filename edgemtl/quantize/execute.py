@@ -61,7 +61,7 @@ def run_step(
     """Run one step on ``memory``."""
     if isinstance(step.spec, Kernel):
         hint = "keep comparisons and calibration to models without such operators"
-        raise UnsupportedError(step.origin[0], "it runs through TVM Relax and has no definition in numpy", hint)
+        raise UnsupportedError(step.origin[0], "it runs in a generic kernel and has no definition in numpy", hint)
     inputs = [memory.read(view) for view in step.inputs]
     outputs = functions[type(step.spec)](step.spec, inputs, [c.array for c in step.constants])
     for view, array in zip(step.outputs, outputs, strict=True):

@@ -1,6 +1,6 @@
 """Memory planning: how long buffers live, where they lie, in which order steps run. No compiler in here."""
 
-from edgemtl.schedule.checker import PlanError, check
+from edgemtl.schedule.checker import Access, PlanError, check, check_accesses
 from edgemtl.schedule.lifetimes import boundary, lifetimes
 from edgemtl.schedule.model import ALIGNMENT, Buffer, Lifetime, Plan, Step, Timeline
 from edgemtl.schedule.planner import plan
@@ -8,6 +8,7 @@ from edgemtl.schedule.reorder import reorder, reorder_tasks
 
 __all__ = [
     "ALIGNMENT",
+    "Access",
     "Buffer",
     "Lifetime",
     "Plan",
@@ -16,6 +17,7 @@ __all__ = [
     "Timeline",
     "boundary",
     "check",
+    "check_accesses",
     "lifetimes",
     "plan",
     "reorder",

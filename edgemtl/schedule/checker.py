@@ -6,7 +6,8 @@ registers; the bytes alive at each step are then laid out and neighbours compare
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from edgemtl.errors import EdgemtlError
@@ -17,6 +18,24 @@ CACHE_LINE_BYTES = 64
 
 class PlanError(EdgemtlError):
     """A plan that would corrupt data: a defect of the compiler, never of the model."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a kernel may touch through one operand, and the bytes that are there from the operand's address on."""
+
+    kernel: str
+    operand: str
+    bytes: int
+    room: int
+
+
+def check_accesses(accesses: Iterable[Access]) -> None:
+    """Raise PlanError where a kernel may touch more than the buffer or tensor that it is given."""
+    for access in accesses:
+        if access.bytes > access.room:
+            what = f"operand {access.operand} of {access.kernel} must stay in the {access.room} bytes it is given"
+            raise PlanError(f"{what}, not touch {access.bytes}")
 
 
 def check(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Step]], common_prefix: int) -> None:

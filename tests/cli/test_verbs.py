@@ -33,7 +33,7 @@ def test_check_names_every_node(capsys, model_file):
     document = run_json(capsys, "check", model_file, "--target", "cpu-avx2")
     assert document["supported"]
     assert {"linear", "attention", "moe"} <= {node["how"] for node in document["nodes"]}
-    assert all(node["reason"] for node in document["nodes"] if node["how"] == "relax")
+    assert all(node["reason"] for node in document["nodes"] if node["how"] == "generic")
 
 
 def test_run_writes_what_onnxruntime_says(capsys, model_file, bundle_file, in_folder):

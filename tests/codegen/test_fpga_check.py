@@ -9,7 +9,7 @@ from edgemtl.codegen.fpga.check import find_without_integers, report_refusal
 from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.graphs import random
-from tests.codegen.test_fallback import CONV, IMAGE, task_of
+from tests.codegen.test_generic import CONV, IMAGE, task_of
 
 
 def test_nodes_that_run_through_relax_have_no_integers() -> None:

@@ -265,8 +265,8 @@ def test_a_conversion_that_computes_something_else_is_refused(tmp_path: Path) ->
     path = _save(w.nodes, w.initializers(), [image], [output], tmp_path / "old.onnx", opset=10)
     with pytest.raises(ModelError) as error:
         read_model(path)
-    text = "the model's opset 10 cannot be converted to 20 (the result computes something else); export it with opset 20"
-    assert str(error.value) == text
+    text = "the model's opset 10 cannot be converted to 20 (the result computes something else); "
+    assert str(error.value) == text + "export it with opset 20"
 
 
 def test_an_old_opset_is_converted_and_checked(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgemtl.schedule import Buffer, Plan, PlanError, Step, check, lifetimes, plan
+from edgemtl.schedule import Access, Buffer, Plan, PlanError, Step, check, check_accesses, lifetimes, plan
 from tests.schedule.graphs import Corrupted, random_program, run_on_bytes
 
 
@@ -117,3 +117,10 @@ def test_what_crosses_the_prefix_must_outlive_a_task_that_never_reads_it():
     text = r"^buffers c and x must not overlap at task 1, step 2: x starts 64 bytes early$"
     with pytest.raises(PlanError, match=text):
         _check({"x": 0, "a": 64, "b": 64, "c": 0}, tasks=tasks, prefix=1, buffers=buffers)
+
+
+def test_a_kernel_that_may_touch_more_than_it_is_given_is_refused() -> None:
+    check_accesses([Access("copy", "x", 64, 64)])
+    message = "operand y of copy must stay in the 64 bytes it is given, not touch 68"
+    with pytest.raises(PlanError, match=message):
+        check_accesses([Access("copy", "x", 64, 64), Access("copy", "y", 68, 64)])

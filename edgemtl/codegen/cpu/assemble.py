@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgemtl.codegen.cpu.binding import BoundStep
 from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
+from edgemtl.schedule import Access, check_accesses
 from edgemtl.tvm_bridge.build import Argument, Call
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -42,7 +43,14 @@ class Assembler:
         key = step.spec, tuple(constant.key for constant in step.constants)
         if key not in self._packed:
             self._packed[key] = tuple(pack(step.spec, self.target, step.constants, self.weights))
+            check_accesses(self._accesses(bound, self._packed[key]))
         return self._packed[key]
+
+    def _accesses(self, bound: BoundStep, offsets: Sequence[int]) -> Iterator[Access]:
+        """Each weight operand, with the bytes of the tensor it is given."""
+        sizes = {tensor.offset: tensor.array.nbytes for tensor in self.weights.tensors}
+        for operand, offset in zip(bound.operands("weight"), offsets, strict=True):
+            yield Access(bound.kernel.symbol, operand.name, operand.bytes, sizes[offset])
 
 
 def _endless(argument: Argument) -> Iterator[Argument]:

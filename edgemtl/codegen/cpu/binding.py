@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgemtl import schedule
@@ -44,9 +44,18 @@ def bind(steps: Sequence[Step], target: CpuTarget, task: str, prefix: int) -> Bo
 
 def _bind(step: Step, index: int, target: CpuTarget, owner: str) -> BoundStep:
     kernel = build_kernel(step.spec, target)
+    schedule.check_accesses(_accesses(step, kernel))
     scratch = [operand for operand in kernel.operands if operand.role == "workspace"]
     buffers = tuple(Buffer(f"{owner}step{index}.{operand.name}", operand.bytes) for operand in scratch)
     return BoundStep(step, kernel, buffers)
+
+
+def _accesses(step: Step, kernel: Kernel) -> Iterator[schedule.Access]:
+    """Each operand of the kernel that lies in a buffer, with the bytes the step's view of it has."""
+    for role, views in (("input", step.inputs), ("output", step.outputs)):
+        operands = [operand for operand in kernel.operands if operand.role == role]
+        for operand, view in zip(operands, views, strict=True):
+            yield schedule.Access(kernel.symbol, operand.name, operand.bytes, view.extent_bytes - view.offset_bytes)
 
 
 def buffers_of(tasks: Iterable[Bound]) -> list[Buffer]:

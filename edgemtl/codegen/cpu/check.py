@@ -18,7 +18,7 @@ _Row = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True)
 class NodeReport:
-    """How one ONNX node runs: ``how`` is a kernel's name, "view" (no work), "relax" or "unsupported".
+    """How one ONNX node runs: ``how`` is a kernel's name, "view" (no work), "generic" or "unsupported".
 
     ``reason`` and ``hint`` say why it is none of our kernels and what would change that; ``tasks`` use it so.
     """

@@ -16,7 +16,7 @@ from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import resolve
 
 CPU = HOSTS["a53"]
-NO_INTEGERS = ("relax", "unsupported")
+NO_INTEGERS = ("generic", "unsupported")
 """Nodes that run so on a CPU have no integer form, and a board runs integers alone."""
 
 

@@ -38,7 +38,9 @@ def _emit(em: Emitter, node: ir.Node) -> None:
         raise UnsupportedError(name_of(node), reason, "export the model with standard operators")
     turned = _prefers_channels_last(em, node)
     axes = CHANNELS_LAST if turned else tuple(range(4))
-    views = [None if v is None or v.const_value is not None else em.dense(_turned(em.views[v], axes)) for v in node.inputs]
+    views = [
+        None if v is None or v.const_value is not None else em.dense(_turned(em.views[v], axes)) for v in node.inputs
+    ]
     call = _call(node, axes, views)
     lowered = lower_call(name_of(node), call)
     outputs = tuple(em.new(kind.shape, kind.dtype) for kind in call.outputs)

@@ -1,4 +1,4 @@
-"""Operators without a tuned kernel: each defined once, as ONNX defines it, and made a kernel of the form all others have."""
+"""Operators without a tuned kernel: each defined once, as ONNX defines it, and made a kernel like all others."""
 
 from edgemtl.tvm_bridge.generic.call import Array, Call, TensorType
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call

@@ -38,7 +38,8 @@ class TensorType:
 class Loops:
     """A definition written as loops instead of as an expression per element, for what runs in order.
 
-    body(inputs and weights in the order they were asked for, outputs, workspaces): emits the code by the IR builder.
+    body(computed operands, constant operands, tables, outputs, workspaces): emits the code by the IR
+    builder. Buffers have one axis.
     """
 
     body: Callable[..., None]

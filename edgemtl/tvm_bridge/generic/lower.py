@@ -12,9 +12,9 @@ from tvm import te
 from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.generic.call import Array, Call, Loops, Refused, Tensor, TensorType
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
-from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import define
 from edgemtl.tvm_bridge.generic.schedule import to_kernel
+from edgemtl.tvm_bridge.kernel import Kernel, Operand, Role
+from edgemtl.tvm_bridge.kernels.emit import define
 
 HINT = "replace the operator in the model, or open an issue with its definition"
 
@@ -60,7 +60,8 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
         known = [*computed, *weights, *copied]
         copied.append(_copy(result) if any(result.same_as(other) for other in known) else result)
     function = te.create_prim_func([*computed, *weights, *copied])
-    roles = ["input"] * len(computed) + ["weight"] * len(weights) + ["output"] * len(results)
+    parts: list[tuple[Role, list[Tensor]]] = [("input", computed), ("weight", weights), ("output", results)]
+    roles = [role for role, tensors in parts for _ in tensors]
     return GenericKernel(to_kernel(call.op, function, roles), _computed(call), arrays)
 
 
@@ -72,12 +73,12 @@ def _loops(call: Call, loops: Loops) -> GenericKernel:
     computed, weights, arrays = _operands(call)
     given = [(tensor, "input") for tensor in computed] + [(tensor, "weight") for tensor in weights]
     operands = [
-        Operand(f"{role}{i}", tuple(int(n) for n in tensor.shape) or (1,), str(tensor.dtype), role)  # type: ignore[arg-type]
+        Operand(f"{role}{i}", (math.prod(int(n) for n in tensor.shape),), str(tensor.dtype), role)  # type: ignore[arg-type]
         for i, (tensor, role) in enumerate(given)
     ]
     kinds = [("output", kind) for kind in call.outputs] + [("workspace", kind) for kind in loops.workspaces]
     operands += [
-        Operand(f"{role}{i}", kind.shape or (1,), kind.dtype, role)  # type: ignore[arg-type]
+        Operand(f"{role}{i}", (kind.size,), kind.dtype, role)  # type: ignore[arg-type]
         for i, (role, kind) in enumerate(kinds, len(operands))
     ]
     kernel = define("kernel", operands, loops.body)

@@ -167,3 +167,8 @@ def integer_power(x: Expr, y: Expr) -> Expr:
     """x to the power y of integers, truncated to x's type; exact below 2^53, as C's pow of doubles."""
     value = tirx.call_pure_extern("float64", "pow", x.astype("float64"), y.astype("float64"))
     return tirx.trunc(value).astype(dtype_of(x))
+
+
+def log64(x: Expr) -> Expr:
+    """The natural logarithm of a float64."""
+    return tirx.call_pure_extern("float64", "log", x)

@@ -254,7 +254,8 @@ def exp2(x: Expr) -> Expr:
 
 
 ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
-    "relu": lambda x: tirx.max(x, f32(0.0)),
+    # Not max, which gives 0 for NaN; the same instruction.
+    "relu": lambda x: tirx.Select(x < f32(0.0), f32(0.0), x),
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "silu": lambda x: x * _sigmoid(x),

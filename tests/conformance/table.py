@@ -1,0 +1,87 @@
+"""Writes docs/operators.md: every generic operator, what was tried of it and how it came out.
+
+python -m tests.conformance.table
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import onnx
+
+from edgemtl.frontend.operators import REFUSED
+from edgemtl.tvm_bridge.generic.operators import OPERATORS
+from tests.conformance.forms import all_forms
+from tests.conformance.run import Outcome, run_form
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operators.md"
+# Parts of the reasons for which a form may be refused.
+REASONS = (
+    "must have fmod = 1",
+    "onnxruntime",
+    "cannot be converted",
+)
+HEAD = """# Operators
+
+Linear layers, convolutions, attention, mixtures of experts, LayerNorm and bilinear upsampling run in tuned kernels.
+Every other node runs in a *generic* kernel: correct, not tuned. `edgemtl check MODEL` says which node is which.
+
+Each generic operator is defined once, in `edgemtl/tvm_bridge/generic/`, by the rules of opset 20 and newer; older
+models are converted first. `make conformance` makes this table. Each form is a model of one node: it is compiled, run
+on two images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own
+reference where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output.
+
+| operator | opsets tried | forms | equal | refused | no oracle | largest error |
+|---|---|---|---|---|---|---|
+"""
+TAIL = """
+## Refused
+
+An attribute that a definition does not know is refused by name, and so is a result whose shape or type is not the one
+ONNX infers. These operators have no definition: {undefined}.
+"""
+
+
+def main() -> None:
+    """Run every form and write the document."""
+    with ProcessPoolExecutor() as pool:
+        outcomes = list(pool.map(run_form, all_forms(), chunksize=8))
+    wrong = [o for o in outcomes if o.verdict == "wrong"]
+    for outcome in wrong:
+        print(f"wrong: {outcome.form.name}: {outcome.error:.1e}")
+    DOCUMENT.write_text(document(outcomes))
+    verdicts = [outcome.verdict for outcome in outcomes]
+    print(", ".join(f"{verdicts.count(v)} {v}" for v in ("equal", "refused", "none", "wrong")), "of", len(outcomes))
+    raise SystemExit(bool(wrong))
+
+
+def document(outcomes: list[Outcome]) -> str:
+    """The text of docs/operators.md."""
+    rows = [_row(op, [o for o in outcomes if o.form.op == op]) for op in sorted(OPERATORS)]
+    return HEAD + "".join(rows) + TAIL.format(undefined=", ".join(_undefined()))
+
+
+def _row(op: str, outcomes: list[Outcome]) -> str:
+    counts = [sum(o.verdict == verdict for o in outcomes) for verdict in ("equal", "refused", "none")]
+    opsets = ", ".join(map(str, sorted({o.form.opset for o in outcomes})))
+    error = max((o.error for o in outcomes if o.verdict == "equal"), default=0.0)
+    cells = (f"`{op}`", opsets, len(outcomes), *counts, f"{error:.0e}" if error else "0")
+    return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _undefined() -> Iterable[str]:
+    tuned = {"Constant", "ConstantOfShape", "Range", "Shape", "Size"}  # folded before anything is compiled
+    names = {s.name for s in onnx.defs.get_all_schemas() if s.domain == "" and not s.deprecated}
+    return sorted(names - set(OPERATORS) - tuned | set(REFUSED))
+
+
+def names_in(text: str) -> set[str]:
+    """The operators of the document's table."""
+    return set(re.findall(r"^\| `(\w+)` \|", text, re.M))
+
+
+if __name__ == "__main__":
+    main()
