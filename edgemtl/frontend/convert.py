@@ -16,6 +16,7 @@ from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
 
 TOLERANCE = 1e-4
+IMAGE_RANK = 4
 MAX_RUN_ELEMENTS = 1 << 26
 """Of one tensor while the model is run."""
 
@@ -74,7 +75,7 @@ def _inputs(proto: onnx.ModelProto, draw: Draw) -> dict[str, np.ndarray] | None:
     for value in proto.graph.input:
         kind = value.type.tensor_type
         sizes = [dim.dim_value for dim in kind.shape.dim]
-        sizes = [1, *sizes[1:]] if len(sizes) == 4 and not sizes[0] else sizes
+        sizes = [1, *sizes[1:]] if len(sizes) == IMAGE_RANK and not sizes[0] else sizes
         if value.name in constants:
             continue
         if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_ELEMENTS:
@@ -89,12 +90,23 @@ def _inputs(proto: onnx.ModelProto, draw: Draw) -> dict[str, np.ndarray] | None:
 
 def _is_bounded(proto: onnx.ModelProto) -> bool:
     """Whether running the model cannot go on for ever or ask for a tensor beyond all bounds."""
-    graph = onnx.shape_inference.infer_shapes(proto).graph
+    closed = onnx.ModelProto()
+    closed.CopyFrom(proto)
+    for value in closed.graph.input:
+        _close_batch(value)
+    graph = onnx.shape_inference.infer_shapes(closed).graph
     sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
     if any(math.prod(size or 1 for size in shape) > MAX_RUN_ELEMENTS for shape in sizes.values()):
         return False
     open_ended = (node for node in graph.node if not all(all(sizes.get(name, [0])) for name in node.output))
     return not any(node.op_type in GROWING for node in open_ended) and not _has_loops(graph.node)
+
+
+def _close_batch(value: onnx.ValueInfoProto) -> None:
+    """A batch of one where it is open, as the model is run."""
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) == IMAGE_RANK and not dims[0].dim_value:
+        dims[0].dim_value = 1
 
 
 def _has_loops(nodes: Iterable[onnx.NodeProto]) -> bool:

@@ -107,6 +107,6 @@ def test_an_output_listed_twice_is_one_task(tmp_path: Path) -> None:
 def test_the_image_as_an_output_has_a_name_of_its_own(tmp_path: Path) -> None:
     outputs = [described("map", SIZES), described("image", SIZES)]
     model = read_model(save(tmp_path, [helper.make_node("Relu", ["image"], ["map"])], outputs))
-    assert [task.name for task in model.tasks] == ["map", "image.output"]
+    assert [(task.name, task.output) for task in model.tasks] == [("map", "map"), ("image", "image.output")]
     image = random_image(model.input.shape)
     np.testing.assert_array_equal(run_canonical(model, image)["image.output"], image)
