@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Set
 from pathlib import Path
 
 from edgemtl.bundle import Target
-from edgemtl.errors import BudgetError, UnsupportedError
+from edgemtl.errors import EdgemtlError, UnsupportedError
 
 CPU_INFO = Path("/proc/cpuinfo")
+FREE_FILES = "close files or sessions, or raise the limit of open files (ulimit -n)"
 _SSE = frozenset({"sse4_2", "popcnt"})
 _AVX2 = _SSE | {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}
 _AVX512 = _AVX2 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
@@ -47,20 +47,18 @@ def check_this_machine(target: Target) -> None:
 
 
 def cpu_flags(path: Path) -> frozenset[str]:
-    """The CPU's features as Linux names them; none where Linux does not say."""
+    """The CPU's features as Linux names them; none where Linux does not say.
+
+    Raises EdgemtlError where the file is there and cannot be read.
+    """
     try:
         lines = path.read_text().splitlines()
-    except OSError:
+    except FileNotFoundError:
         return frozenset()
+    except OSError as error:
+        raise EdgemtlError(f"{path} must be readable, and is not: {error.strerror}; {FREE_FILES}") from None
     listed = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
     return frozenset(next(listed, "").split())
-
-
-def check_memory(required: int) -> None:
-    """Raise BudgetError where a program needs more bytes than the machine has."""
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if required > available:
-        raise BudgetError("the program", required, available, "compile with a smaller --memory-budget")
 
 
 def peak_resident_bytes() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemtl.bundle import Target
-from edgemtl.errors import UnsupportedError
+from edgemtl.errors import EdgemtlError, UnsupportedError
 from edgemtl.runtime.machine import REQUIRED, check_target, cpu_flags
 from edgemtl.tvm_bridge.target import TARGETS
 
@@ -61,3 +61,5 @@ def test_cpu_flags(tmp_path: Path, key: str) -> None:
     path.write_text(f"model name : x\n{key}: fpu avx2 asimd\nother : y\n{key}: fpu\n")
     assert cpu_flags(path) == {"fpu", "avx2", "asimd"}
     assert cpu_flags(tmp_path / "none") == frozenset()
+    with pytest.raises(EdgemtlError, match=rf"{tmp_path} must be readable, and is not: Is a directory; close files or"):
+        cpu_flags(tmp_path)
