@@ -48,6 +48,10 @@ class UsageError(EdgemtlError):
     exit_code = 2
 
 
+class StoppedError(EdgemtlError):
+    """A run that was stopped before its end: its time was over, or it was cancelled."""
+
+
 class UnsupportedError(EdgemtlError):
     """A node the compiler cannot handle.
 

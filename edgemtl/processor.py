@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgemtl.errors import EdgemtlError
+
 CPU_INFO = Path("/proc/cpuinfo")
+FREE_FILES = "close files or sessions, or raise the limit of open files (ulimit -n)"
 _SSE = frozenset({"sse4_2", "popcnt"})
 _AVX2 = _SSE | {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}
 _AVX512 = _AVX2 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
@@ -51,11 +54,16 @@ def this_processor() -> Processor:
 
 
 def read_cpu_info(path: Path) -> tuple[frozenset[str], str]:
-    """The features and the model name of the first processor in a file such as /proc/cpuinfo; nothing without one."""
+    """The features and the model name of the first processor in a file such as /proc/cpuinfo; nothing without one.
+
+    Raises EdgemtlError where the file is there and cannot be read.
+    """
     try:
         lines = path.read_text().splitlines()
-    except OSError:
+    except FileNotFoundError:
         return frozenset(), ""
+    except OSError as error:
+        raise EdgemtlError(f"{path} must be readable, and is not: {error.strerror}; {FREE_FILES}") from None
     fields: dict[str, str] = {}
     for line in lines:
         key, _, text = line.partition(":")

@@ -16,19 +16,27 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 class Buffer:
-    """``size`` bytes, zero, aligned to 64, with guard bytes on both sides. A buffer of no bytes has one."""
+    """``size`` bytes, zero, aligned to 64, with guard bytes on both sides. A buffer of no bytes has one.
+
+    The system gives a large buffer its memory when it is first written: a size is checked before it costs anything.
+    """
 
     def __init__(self, name: str, size: int) -> None:
         self.name, self.size = name, size
         length = max(size, 1)
         try:
-            room = np.full(length + 2 * GUARD_BYTES + ALIGNMENT, GUARD, np.uint8)
+            room = np.zeros(length + 2 * GUARD_BYTES + ALIGNMENT, np.uint8)
         except MemoryError:
             raise BudgetError(name, size, 0, "free memory or compile with a smaller --memory-budget") from None
         start = GUARD_BYTES + -(room.ctypes.data + GUARD_BYTES) % ALIGNMENT
         self.array: Bytes = room[start : start + length]
-        self.array[:] = 0
         self._guards = (room[:start], room[start + length :])
+        for guard in self._guards:
+            guard[:] = GUARD
+
+    def commit(self) -> None:
+        """Take the memory now, so that no run waits for it."""
+        self.array[:] = 0
 
     def poison(self) -> None:
         """Fill with NaN."""

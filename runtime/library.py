@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import functools
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ from types import ModuleType
 from typing import Any
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.processor import FREE_FILES
 
 RUNTIME = "libtvm_runtime.so"
 # So often a waiting TVM worker yields before it sleeps: half a millisecond, longer than any pause in a run.
 # TVM's own 300000 keep a core busy for a tenth of a second after each run, and after a session is closed.
 _SPIN = ("TVM_THREAD_POOL_SPIN_COUNT", "2000")
+_numbers = itertools.count()
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -71,17 +74,17 @@ class Library:
 
     def __init__(self, data: bytes) -> None:
         """Load ``data``. Raises UnsupportedError where this system's loader refuses it."""
+        self._module: Any = None
+        self._descriptor = -1
         ffi = load_ffi()
         load_runtime()
-        # The loader takes two libraries of one name for one: the descriptor stays open as long as the library
-        # is loaded, so that its name cannot be given to another.
         self._descriptor = _sealed_file(data)
-        path = f"/proc/self/fd/{self._descriptor}"
+        path = _unique_path(self._descriptor)
         try:
             self._module = ffi.get_global_func("ffi.Module.load_from_file.so")(path, "so")
         except Exception as error:
             self.close()
-            reason = f"it cannot be loaded ({error})"
+            reason = f"it cannot be loaded ({error})".replace(path, "the library")
             raise UnsupportedError("the program's library", reason, "compile the bundle on this machine") from None
 
     def function(self, name: str) -> Callable[..., Any]:
@@ -104,8 +107,23 @@ class Library:
 
 
 def _sealed_file(data: bytes) -> int:
-    descriptor = os.memfd_create("edgemtl", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
+    try:
+        descriptor = os.memfd_create("edgemtl", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+    except OSError as error:
+        reason = f"it cannot be copied ({error.strerror})"
+        raise UnsupportedError("the program's library", reason, FREE_FILES) from None
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor
+
+
+def _unique_path(descriptor: int) -> str:
+    """A path to an open file that is spelled as none before.
+
+    The loader takes two libraries of one name for one, and a function somebody still has, if only in a traceback, keeps
+    its library loaded after its descriptor has been closed and given to another.
+    """
+    number = next(_numbers)
+    spelling = "".join("/./" if number >> bit & 1 else "/" for bit in range(64))
+    return f"/proc/self{spelling}fd/{descriptor}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from edgemtl.errors import BudgetError, UnsupportedError
+from edgemtl.errors import UnsupportedError
 from edgemtl.processor import Target, find_obstacle, this_processor
 
 
@@ -14,13 +13,6 @@ def check_this_machine(target: Target) -> None:
     if obstacle := find_obstacle(target, this_processor()):
         hint = "compile it with --target cpu on this machine"
         raise UnsupportedError(f"target {target.name} ({target.mcpu})", obstacle, hint)
-
-
-def check_memory(required: int) -> None:
-    """Raise BudgetError where a program needs more bytes than the machine has."""
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if required > available:
-        raise BudgetError("the program", required, available, "compile with a smaller --memory-budget")
 
 
 def peak_resident_bytes() -> int:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from edgemtl.bundle import Bundle, FpgaProgram, InputEntry, Program, open_bundle
+from edgemtl.bundle.fields import shorten
 from edgemtl.errors import UsageError
 from edgemtl.runtime.devices import Device, open_device
-from edgemtl.runtime.images import FloatArray, check_batch, check_finite, output_for, outputs_for
+from edgemtl.runtime.images import FloatArray, check_batch, check_finite, check_overlaps, output_for, outputs_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
 from edgemtl.runtime.selftest import compare_golden
+from edgemtl.runtime.stop import Stop, cut
 from edgemtl.runtime.worker import Worker
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 MAX_THREADS = 256
+WORK_PER_CALL = 1 << 27
+"""Multiply-accumulates and bytes of the steps that run without a look at whether to stop: a millisecond on a PC."""
 
 
 class Session:
@@ -31,36 +41,47 @@ class Session:
 
     def __init__(self, bundle: Bundle, device: Device, worker: Worker, check_arena: bool) -> None:
         self._bundle, self._device, self._worker, self._check_arena = bundle, device, worker, check_arena
-        self._closing = threading.Lock()
+        self._closing, self._stops = threading.Lock(), set[Stop]()
         self._finite = np.empty(bundle.manifest.input.shape, np.bool_)
         self._tasks = {
             task.name: TaskInfo(task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps)
             for task in bundle.manifest.tasks
             for program in (device.program.tasks[task.name],)
         }
+        work = 0 if device.basis == "simulator" else WORK_PER_CALL
+        self._ends = {name: cut(program.layers, work) for name, program in device.program.tasks.items()}
 
     @classmethod
-    def open(cls, path: str | Path, device: str = "cpu", threads: int = 2, check_arena: bool = False) -> Session:
+    def open(
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        threads: int = 2,
+        check_arena: bool = False,
+        copy: bool = False,
+    ) -> Session:
         """Open a bundle: check every byte of it, load its program, prepare its weights.
 
         device: "cpu", or "sim" for a board's program in simulation on this machine.
         threads: at most that many compute, the caller's own not counted among them.
         check_arena: fill working memory with NaN before each run and look for writes outside it afterwards; in
         simulation also for accesses whose order is left open.
+        copy: read the file into memory instead of mapping it, so that nothing done to the file later, cutting it
+        short too, reaches this session.
         Raises InputError, IntegrityError or ConfigError for the file, UnsupportedError for a program this
         machine or device cannot run, BudgetError where memory is missing, UsageError for the arguments.
         """
-        if not 1 <= threads <= MAX_THREADS:
-            raise UsageError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
-        bundle = open_bundle(path)
-        worker = Worker()
-        try:
-            session = cls(bundle, open_device(device, bundle, threads, check_arena), worker, check_arena)
-            worker.call(session._device.start)
-        except BaseException:
-            worker.close()
-            bundle.close()
-            raise
+        _check_options(path, device, threads)
+        with ExitStack() as undo:
+            bundle = open_bundle(path, copy)
+            undo.callback(bundle.close)
+            opened = open_device(device, bundle, check_arena)
+            undo.callback(opened.close)
+            worker = Worker(threads)
+            undo.callback(worker.close)
+            session = cls(bundle, opened, worker, check_arena)
+            session._call(Stop(), opened.start)
+            undo.pop_all()
         return session
 
     def __enter__(self) -> Session:
@@ -105,32 +126,58 @@ class Session:
         return self._tasks[task]
 
     @overload
-    def run(self, tasks: str, image: FloatArray, out: FloatArray | None = None) -> FloatArray: ...
+    def run(
+        self, tasks: str, image: FloatArray, out: FloatArray | None = None, timeout: float | None = None
+    ) -> FloatArray: ...
 
     @overload
     def run(
-        self, tasks: list[str] | tuple[str, ...], image: FloatArray, out: dict[str, FloatArray] | None = None
+        self,
+        tasks: list[str] | tuple[str, ...],
+        image: FloatArray,
+        out: dict[str, FloatArray] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, FloatArray]: ...
 
-    def run(self, tasks: str | list[str] | tuple[str, ...], image: FloatArray, out: object = None) -> object:
+    def run(
+        self,
+        tasks: str | list[str] | tuple[str, ...],
+        image: FloatArray,
+        out: object = None,
+        timeout: float | None = None,
+    ) -> object:
         """Run one task, or several on the same image with their common beginning computed once.
 
         image: float32 [B, C, H, W] of any layout in memory; frames are run one by one.  out: where outputs
         go, an array or a dict of arrays by task; nothing is allocated then. Returns the task's output float32
         [B, C, H, W], or a dict of them; an output whose shape does not start with 1, a scalar too, gets the axis B in
-        front. Raises InputError for the image or out, UsageError for the tasks or a
-        closed session.
+        front.
+        timeout: seconds it may take, waiting for other calls included. Where they are over, `cancel` is called or the
+        thread that waits is interrupted, the run stops before its next frame or step: outputs of frames that were done
+        are in ``out``, which is not written any more, and the session can be used.
+        Raises InputError for the image or out, UsageError for the tasks or a closed session, StoppedError.
         """
+        stop = Stop(timeout)
         names = self._check_tasks(tasks)
         batch = check_batch(image, self.input.shape)
         shapes = {name: self._tasks[name].output_shape for name in names}
         if isinstance(tasks, str):
             output = output_for(tasks, shapes[tasks], len(batch), out)
-            self._worker.call(self._run_batch, names, batch, {tasks: output})
+            check_overlaps(batch, {tasks: output})
+            self._call(stop, self._run_batch, stop, names, batch, {tasks: output})
             return output
         outputs = outputs_for(shapes, len(batch), out)
-        self._worker.call(self._run_batch, names, batch, outputs)
+        check_overlaps(batch, outputs)
+        self._call(stop, self._run_batch, stop, names, batch, outputs)
         return outputs
+
+    def cancel(self) -> None:
+        """Stop the calls under way and those that wait for them, from any thread; they raise StoppedError.
+
+        Returns at once, and does nothing where no call is under way. A call ends before its next frame or step.
+        """
+        for stop in tuple(self._stops):
+            stop.set("the run was cancelled by Session.cancel; run it again")
 
     def switch(self, task: str) -> None:
         """Make ready for a task: its code is resolved and paged in.
@@ -138,12 +185,13 @@ class Session:
         The task named in ``run`` decides what runs.
         """
         self.task_info(task)
-        self._worker.call(self._device.run, task, 0, 0)
+        self._call(Stop(), self._device.run, task, 0, 0)
 
     def profile(self, task: str, image: FloatArray) -> tuple[StepTime, ...]:
         """Run a task on the first frame of ``image``, step by step, and say how long each step took."""
         self.task_info(task)
-        return self._worker.call(self._profile, task, check_batch(image, self.input.shape))
+        stop = Stop()
+        return self._call(stop, self._profile, stop, task, check_batch(image, self.input.shape))
 
     def simulate(self, task: str, image: FloatArray) -> tuple[SegmentRun, ...]:
         """Run a task on the first frame of ``image`` and tell what each segment did, for a cycle simulator.
@@ -151,7 +199,7 @@ class Session:
         Raises UnsupportedError on devices that have no segments.
         """
         self.task_info(task)
-        return self._worker.call(self._simulate, task, check_batch(image, self.input.shape))
+        return self._call(Stop(), self._simulate, task, check_batch(image, self.input.shape))
 
     def selftest(self) -> tuple[SelftestResult, ...]:
         """Run every task's golden inputs and compare with its golden outputs."""
@@ -159,6 +207,8 @@ class Session:
         return tuple(compare_golden(golden, self.run(golden.task, golden.input)) for golden in pairs)
 
     def _check_tasks(self, tasks: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+        if not isinstance(tasks, str | list | tuple) or not all(isinstance(name, str) for name in tasks):
+            raise UsageError(f"tasks must be a name or a list of names, not {shorten(tasks)}")
         names = (tasks,) if isinstance(tasks, str) else tuple(tasks)
         for name in names:
             self.task_info(name)
@@ -166,16 +216,34 @@ class Session:
             raise UsageError(f"tasks must be one or more of {', '.join(self._tasks)}, each once, not {list(names)}")
         return names
 
-    def _run_batch(self, names: tuple[str, ...], batch: FloatArray, outputs: dict[str, FloatArray]) -> None:
+    def _call(self, stop: Stop, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """``Worker.call``, which `cancel` reaches."""
+        self._stops.add(stop)
+        try:
+            return self._worker.call(stop, function, *args, **kwargs)
+        finally:
+            self._stops.discard(stop)
+
+    def _run_batch(self, stop: Stop, names: tuple[str, ...], batch: FloatArray, outputs: dict[str, FloatArray]) -> None:
         for index, frame in enumerate(batch):
+            stop.check()
             self._stage(frame)
             begin = 0
             for name in names:
-                self._device.run(name, begin, self._tasks[name].steps)
+                self._run_steps(stop, name, begin)
                 frame_output = outputs[name][index, ...]
-                np.copyto(frame_output, self._device.outputs[name].reshape(frame_output.shape))
+                with stop.writing():
+                    np.copyto(frame_output, self._device.outputs[name].reshape(frame_output.shape))
                 begin = self._device.program.common_prefix_steps
             self._finish()
+
+    def _run_steps(self, stop: Stop, task: str, begin: int) -> None:
+        """The steps of a task from ``begin`` on, in the parts between which it can stop."""
+        for end in self._ends[task]:
+            if end > begin:
+                stop.check()
+                self._device.run(task, begin, end)
+                begin = end
 
     def _stage(self, frame: FloatArray) -> None:
         np.copyto(self._device.image[0], frame)
@@ -193,13 +261,23 @@ class Session:
         self._finish()
         return runs
 
-    def _profile(self, task: str, batch: FloatArray) -> tuple[StepTime, ...]:
+    def _profile(self, stop: Stop, task: str, batch: FloatArray) -> tuple[StepTime, ...]:
         self._stage(batch[0])
         times = []
         for layer in self._device.program.tasks[task].layers:
+            stop.check()
             start = time.perf_counter()
             self._device.run(task, layer.step, layer.step + 1)
             seconds = time.perf_counter() - start
             times.append(StepTime(layer.step, layer.kernel, layer.origin, seconds, self._device.basis))
         self._finish()
         return tuple(times)
+
+
+def _check_options(path: object, device: object, threads: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"the bundle must be given as a path, not {type(path).__name__}; pass a str or a Path")
+    if not isinstance(device, str):
+        raise UsageError(f"device must be a name, not {device!r}")
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"threads must be from 1 to {MAX_THREADS}, not {threads!r}")

@@ -2,7 +2,12 @@
 
 TVM's thread pool belongs to the thread that calls it: a pool per calling thread would grow with a program's
 threads, outlive the session and bind the caller to a core. So a session has a thread of its own: every call
-goes there, one after the other, and its pool is made and ends with it.
+goes there, one after the other.
+
+Ending such a thread ends its pool, and that may take seconds: a pool's threads look for work thousands of times
+before they sleep, do not look at the sign to end meanwhile, and give the processor to any busy process each time.
+So the thread of a closed session, with its pool, waits for the next session of the process that wants the same; there
+is never more than one that waits.
 """
 
 from __future__ import annotations
@@ -11,53 +16,121 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from edgemtl.errors import UsageError
+from edgemtl.errors import EdgemtlError, UsageError
+from edgemtl.runtime.stop import Stop
+from edgemtl.runtime.threads import configure_pool
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-EXIT_SECONDS = 5.0
+EXIT_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread with a pool: what was asked of it, its number in the system, and the way to it."""
+
+    threads: int
+    cpus: frozenset[int]
+    number: int
+    executor: ThreadPoolExecutor
+
+
+_lock = threading.Lock()
+_spare: Thread | None = None
 
 
 class Worker:
-    """Runs calls one at a time on its own thread."""
+    """Runs calls one at a time on its own thread, whose pool has at most ``threads`` threads."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="edgemtl")
+    def __init__(self, threads: int) -> None:
+        """Raises EdgemtlError where the system has no thread to give."""
         self._process = os.getpid()
-        self._thread = self._executor.submit(threading.get_native_id).result()
+        self._thread: Thread | None = _take(threads)
+        self._closed, self._submitting = False, threading.Lock()
 
-    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, stop: Stop, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of a call made on the worker's thread.
 
-        Raises UsageError after ``close`` or in a forked process.
+        Whatever ends the wait for it, an interrupt too, stops the call.
+        Raises UsageError after ``close`` or in a forked process, StoppedError where the time of ``stop`` is over.
         """
-        self._check_process()
         try:
-            future = self._executor.submit(function, *args, **kwargs)
-        except RuntimeError:
-            raise UsageError("a Session must be open to be used, and this one was closed; open it again") from None
-        return future.result()
+            with self._submitting:
+                future = self._open_thread().executor.submit(function, *args, **kwargs)
+            if not wait([future], stop.seconds_left()).done:
+                raise stop.late()
+            return future.result()
+        except BaseException:
+            stop.set("the run was interrupted; run it again")
+            raise
 
     def close(self) -> None:
-        """Wait for the calls under way, end the thread and with it its pool; may be called twice."""
-        if os.getpid() == self._process:
-            self._executor.shutdown(wait=True)
-            self._wait_for_pool()
+        """Wait for the calls under way, then leave the thread to another session or end it; may be called twice."""
+        if os.getpid() != self._process:
+            return
+        with self._submitting:
+            self._closed = True
+        thread = self._thread
+        if thread is not None:
+            thread.executor.submit(int).result()  # behind all calls
+            self._thread = None
+            _leave(thread)
 
-    def _wait_for_pool(self) -> None:
-        """Python is done with a thread before its pool is: without this, threads of sessions opened and closed in
-        quick succession would pile up."""
-        deadline = time.monotonic() + EXIT_SECONDS
-        while Path(f"/proc/self/task/{self._thread}").exists() and time.monotonic() < deadline:
-            time.sleep(0.0002)
-
-    def _check_process(self) -> None:
+    def _open_thread(self) -> Thread:
         if os.getpid() != self._process:
             raise UsageError(
                 "a Session must be used in the process that opened it, not in a fork; open one in the fork"
             )
+        if self._closed or self._thread is None:
+            raise UsageError("a Session must be open to be used, and this one was closed; open it again")
+        return self._thread
+
+
+def _take(threads: int) -> Thread:
+    """The spare thread if it has what is asked for, else a new one."""
+    global _spare
+    cpus = frozenset(os.sched_getaffinity(0))
+    with _lock:
+        spare = _spare
+        if spare is not None and (spare.threads, spare.cpus) == (threads, cpus):
+            _spare = None
+            return spare
+    executor = ThreadPoolExecutor(1, thread_name_prefix="edgemtl")
+    try:
+        number = executor.submit(threading.get_native_id).result()
+    except RuntimeError as error:
+        raise EdgemtlError(f"a Session must have a thread, and there is none: {error}; end other threads") from None
+    executor.submit(configure_pool, threads).result()
+    return Thread(threads, cpus, number, executor)
+
+
+def _leave(thread: Thread) -> None:
+    """Make an idle thread the spare one; the one before it ends."""
+    global _spare
+    with _lock:
+        before, _spare = _spare, thread
+    if before is not None:
+        _end(before)
+
+
+def _end(thread: Thread) -> None:
+    """End a thread, and wait a little for its pool: Python is done with a thread before its pool is."""
+    thread.executor.shutdown(wait=True)
+    deadline = time.monotonic() + EXIT_SECONDS
+    while Path(f"/proc/self/task/{thread.number}").exists() and time.monotonic() < deadline:
+        time.sleep(0.0002)
+
+
+def _forget_spare() -> None:
+    """In a fork: its threads stayed behind."""
+    global _spare, _lock
+    _spare, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_spare)

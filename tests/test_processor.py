@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemtl.bundle import Target
+from edgemtl.errors import EdgemtlError
 from edgemtl.processor import REQUIRED, Processor, find_obstacle, read_cpu_info
 from edgemtl.tvm_bridge.target import TARGETS
 
@@ -52,3 +53,10 @@ def test_cpu_info(tmp_path: Path, key: str) -> None:
     path.write_text(f"model name : x : y\n{key}: fpu avx2 asimd\nother : y\nmodel name : z\n{key}: fpu\n")
     assert read_cpu_info(path) == ({"fpu", "avx2", "asimd"}, "x : y")
     assert read_cpu_info(tmp_path / "none") == (frozenset(), "")
+
+
+def test_a_cpu_info_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(
+        EdgemtlError, match=rf"^{tmp_path} must be readable, and is not: Is a directory; close files or"
+    ):
+        read_cpu_info(tmp_path)

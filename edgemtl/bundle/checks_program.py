@@ -10,6 +10,8 @@ from edgemtl.bundle.program import Program, WeightEntry
 from edgemtl.errors import ConfigError
 
 WEIGHT_ALIGNMENT = 64
+INDEX_DTYPES = ("int32", "int64")
+"""What indices are made of."""
 ITEM_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
@@ -32,6 +34,15 @@ def check_program(program: Program, place: str = "program") -> None:
         if len(steps) != task.steps or steps != list(range(task.steps)):
             must = f"one for each of {task.steps} steps, in order"
             fail(f"{place}.tasks.{name}.layers", must, f"{len(steps)} layers")
+    _check_prefix(program, place)
+
+
+def _check_prefix(program: Program, place: str) -> None:
+    """Steps that run once for several tasks are the same kernels in each of them."""
+    count = program.common_prefix_steps
+    kernels = {tuple(layer.kernel for layer in task.layers[:count]) for task in program.tasks.values()}
+    if len(kernels) > 1:
+        fail(f"{place}.common_prefix_steps", "a number of steps with the same kernels in all tasks", count)
 
 
 def check_tensors(tensors: Sequence[WeightEntry], section_bytes: int, place: str = "weights") -> None:
@@ -45,6 +56,8 @@ def check_tensors(tensors: Sequence[WeightEntry], section_bytes: int, place: str
             fail(f"{where}.offset", f"at least {end}, the end of the tensor before", entry.offset)
         if entry.bytes != (size := prod(entry.shape) * ITEM_BYTES[entry.dtype]):
             fail(f"{where}.bytes", f"{size}, what its shape and dtype take", entry.bytes)
+        if (entry.range is not None) != (entry.dtype in INDEX_DTYPES and entry.bytes > 0):
+            fail(f"{where}.range", f"there for {' and '.join(INDEX_DTYPES)}, null for the others", entry.range)
         end = entry.offset + entry.bytes
     if end > section_bytes:
         fail(place, f"inside the section of {section_bytes} bytes", f"{end} bytes long")

@@ -102,7 +102,8 @@ def parse_json(data: bytes) -> object:
     Raises ConfigError for bad UTF-8 or JSON, repeated keys, NaN and infinity.
     """
     try:
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+        # Text, not bytes: of bytes the parser would guess the encoding.
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"manifest.json must be a JSON document; {shorten(str(error))}; compile the bundle again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgemtl.bundle.fields import Field
 from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
-from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_MACS, read_shape, read_texts
+from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_INT64, MAX_MACS, read_shape, read_texts
 
 TRIPLES = ("x86_64-linux-gnu", "aarch64-linux-gnu")
 WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
@@ -75,11 +75,21 @@ def _layer(field: Field) -> Layer:
 
 def read_weight(field: Field) -> WeightEntry:
     """One tensor of a section of weights."""
-    name, offset, size, shape, dtype = field.members("name", "offset", "bytes", "shape", "dtype")
+    name, offset, size, shape, dtype, bounds = field.members("name", "offset", "bytes", "shape", "dtype", "range")
     return WeightEntry(
         name.text(),
         offset.integer(0, MAX_BYTES),
         size.integer(0, MAX_BYTES),
         read_shape(shape, rank=0),
         dtype.choice(*WEIGHT_DTYPES),
+        _range(bounds),
     )
+
+
+def _range(field: Field) -> tuple[int, int] | None:
+    if field.value is None:
+        return None
+    bounds = tuple(item.integer(-MAX_INT64 - 1, MAX_INT64) for item in field.items())
+    if len(bounds) != 2:
+        field.fail("the least and the largest value")
+    return bounds[0], bounds[1]

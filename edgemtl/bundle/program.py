@@ -66,10 +66,14 @@ class Program:
 
 @dataclass(frozen=True)
 class WeightEntry:
-    """One tensor of the weights section; ``offset`` in bytes, a multiple of 64."""
+    """One tensor of the weights section; ``offset`` in bytes, a multiple of 64.
+
+    range: of int32 and int64, the least and the largest value: kernels find other values by them.
+    """
 
     name: str
     offset: int
     bytes: int
     shape: tuple[int, ...]
     dtype: str
+    range: tuple[int, int] | None = None

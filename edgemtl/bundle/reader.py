@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +28,7 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.npy import FloatArray, read_npy
 from edgemtl.bundle.parse import parse_manifest
+from edgemtl.bundle.program import WeightEntry
 from edgemtl.bundle.segment import Segment
 from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
 
@@ -98,14 +99,14 @@ class Bundle:
             self._mapping.close()
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """Map a bundle and check all of it: container, manifest, hashes, golden files.
+def open_bundle(path: str | Path, copy: bool = False) -> Bundle:
+    """Map a bundle, or ``copy`` it into memory, and check all of it: container, manifest, hashes, goldens, indices.
 
     Raises InputError where there is no such file, IntegrityError where bytes are not the ones that were
     written, ConfigError where the bytes are intact but the manifest is invalid or of a newer schema.
     """
     path = Path(path)
-    mapping = _map(path)
+    mapping = _map(path, copy)
     try:
         return Bundle(path, *_read(memoryview(mapping)), mapping)
     except (IntegrityError, ConfigError) as error:
@@ -114,7 +115,8 @@ def open_bundle(path: str | Path) -> Bundle:
     raise failure
 
 
-def _map(path: Path) -> mmap.mmap:
+def _map(path: Path, copy: bool) -> mmap.mmap:
+    """The file mapped privately, or ``copy``, in memory of this process."""
     try:
         # Without O_NONBLOCK a named pipe would block here for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -124,9 +126,20 @@ def _map(path: Path) -> mmap.mmap:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
             raise IntegrityError(f"{path}: a bundle must be a regular file that is not empty; {AGAIN}")
+        if copy:
+            return _copy(descriptor, status.st_size)
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise InputError(f"{path}: must be a readable bundle; {error.strerror}") from None
     finally:
         os.close(descriptor)
+
+
+def _copy(descriptor: int, size: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size)
+    with open(descriptor, "rb", closefd=False) as file:
+        file.readinto(memory)
+    return memory
 
 
 def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
@@ -144,7 +157,10 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
         check_crc(data, item)
     for entry in manifest.golden:
         _read_golden(entry, members.__getitem__)
+    _check_ranges(manifest.weights, WEIGHTS, members)
     if isinstance(manifest.program, FpgaProgram):
+        for host in manifest.program.hosts:
+            _check_ranges(host.tensors, host.weights, members)
         for task in manifest.program.tasks.values():
             for segment in task.segments:
                 read_layer_index(segment, members[segment.layer_index])
@@ -175,6 +191,19 @@ def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tu
     first, second = golden_paths(entry.task, entry.case)
     stored = read_npy(section(first), entry.input_shape, first)
     return stored, read_npy(section(second), (entry.output_elements,), second)
+
+
+def _check_ranges(tensors: Sequence[WeightEntry], section: str, members: Mapping[str, memoryview]) -> None:
+    """Raise ConfigError where integers that kernels may use as indices leave the range the manifest gives."""
+    for entry in tensors:
+        if entry.range is not None:
+            values = np.frombuffer(
+                members[section][entry.offset :][: entry.bytes], np.dtype(entry.dtype).newbyteorder("<")
+            )
+            low, high = int(values.min()), int(values.max())
+            if low < entry.range[0] or high > entry.range[1]:
+                must, found = f"integers from {entry.range[0]} to {entry.range[1]}", f"from {low} to {high}"
+                raise ConfigError(f"{section}: {entry.name} must hold {must}, not {found}; compile the bundle again")
 
 
 def read_layer_index(segment: Segment, data: bytes | memoryview) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

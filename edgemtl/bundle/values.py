@@ -8,6 +8,7 @@ from edgemtl.bundle.fields import Field
 MAX_BYTES = (1 << 32) - 1
 MAX_COUNT = (1 << 31) - 1
 MAX_MACS = 1 << 53
+MAX_INT64 = (1 << 63) - 1
 MAX_RANK = 8
 MAX_VALUE = 1e30
 

@@ -52,4 +52,6 @@ def _solver(limit: float) -> cp_model.CpSolver:
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = limit
+    # It would leave the signal of Ctrl-C with the system's default, which ends the process without a word.
+    solver.parameters.catch_sigint_signal = False
     return solver

@@ -29,7 +29,10 @@ class Device(Protocol):
         """The steps of every task."""
 
     def start(self) -> None:
-        """Make what is made once: threads, prepared weights."""
+        """Check the program's sizes and make what is made once, such as prepared weights.
+
+        Raises ConfigError where the manifest states other sizes than the program was compiled for.
+        """
 
     def run(self, task: str, begin: int, end: int) -> None:
         """Run steps ``begin <= i < end`` of a task."""
@@ -50,7 +53,7 @@ class Device(Protocol):
         """Let go of everything; may be called twice."""
 
 
-def open_device(name: str, bundle: Bundle, threads: int, check_arena: bool = False) -> Device:
+def open_device(name: str, bundle: Bundle, check_arena: bool = False) -> Device:
     """The device ``name`` with the bundle's program; ``check_arena``: a simulator looks for hazards too.
 
     Raises UsageError, or UnsupportedError where the bundle has no program for it or nothing drives it yet.
@@ -59,23 +62,23 @@ def open_device(name: str, bundle: Bundle, threads: int, check_arena: bool = Fal
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
     program = bundle.manifest.program
     if isinstance(program, FpgaProgram):
-        return _open_fpga(name, bundle, program, threads, check_arena)
+        return _open_fpga(name, bundle, program, check_arena)
     if name != "cpu":
         raise _no_program(name, "cpu", "cpu")
     from edgemtl.runtime.devices.cpu import CpuDevice
 
     library, weights = bundle.member(program.library), bundle.weights()
-    return CpuDevice(program, library, weights, bundle.manifest.input.shape, threads)
+    return CpuDevice(program, library, weights, bundle.manifest.input.shape)
 
 
-def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, threads: int, check_arena: bool) -> Device:
+def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool) -> Device:
     if name == "cpu":
         raise _no_program(name, f"the FPGA of {program.board.name}", SIMULATOR)
     if name != SIMULATOR:
         raise UnsupportedError(f"device {name}", "there is no driver for it yet", f"open it with device={SIMULATOR!r}")
     from edgemtl.runtime.devices.sim import SimDevice
 
-    return SimDevice(bundle, program, threads, check_arena)
+    return SimDevice(bundle, program, check_arena)
 
 
 def _no_program(name: str, held: str, device: str) -> UnsupportedError:

@@ -10,12 +10,13 @@ import numpy as np
 
 from edgemtl.bundle import Program, TaskProgram
 from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
+from edgemtl.runtime.devices.sizes import check_sizes
 from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.library import Library, load_ffi
-from edgemtl.runtime.machine import check_memory, check_this_machine, peak_resident_bytes
+from edgemtl.runtime.machine import check_this_machine, peak_resident_bytes
 from edgemtl.runtime.records import Memory, SegmentRun
-from edgemtl.runtime.threads import configure_pool
 
 ALL_STEPS = 2**31 - 1
 FLOAT_BYTES = 4
@@ -29,11 +30,11 @@ class CpuDevice:
 
     basis = "measured"
 
-    def __init__(self, program: Program, library: bytes, weights: Bytes, shape: tuple[int, ...], threads: int) -> None:
+    def __init__(self, program: Program, library: bytes, weights: Bytes, shape: tuple[int, ...]) -> None:
         check_this_machine(program.target)
         staging = FLOAT_BYTES * prod(shape) + sum(_output_bytes(task) for task in program.tasks.values())
         check_memory(program.arena_bytes + program.prepared_bytes + staging)
-        self.program, self._threads, self._staging_bytes = program, threads, staging
+        self.program, self._staging_bytes = program, staging
         self._image = Buffer("image", FLOAT_BYTES * prod(shape))
         self._arena = Buffer("arena", program.arena_bytes)
         self._prepared = Buffer("prepared memory", program.prepared_bytes)
@@ -51,11 +52,18 @@ class CpuDevice:
         return self._arena.array
 
     def start(self) -> None:
-        """Make this thread's pool and the prepared weights."""
-        configure_pool(self._threads)
-        for name, task in self.program.tasks.items():
-            if task.prepare:
-                self._call(name, self._library.function(task.prepare), 0, ALL_STEPS)
+        """Check the program's sizes, take the memory, make the prepared weights.
+
+        Raises ConfigError where the manifest states other sizes than the program was compiled for.
+        """
+        prepares = {n: self._library.function(t.prepare) for n, t in self.program.tasks.items() if t.prepare}
+        for entries in (self._entries, prepares):
+            for name, entry in entries.items():
+                check_sizes(self.program, name, entry, self._spaces[name])
+        for buffer in self._buffers():
+            buffer.commit()
+        for name, prepare in prepares.items():
+            self._call(name, prepare, 0, ALL_STEPS)
 
     def run(self, task: str, begin: int, end: int) -> None:
         """Run steps ``begin <= i < end`` of a task.
@@ -82,8 +90,11 @@ class CpuDevice:
 
     def check_guards(self) -> None:
         """Raise IntegrityError where the program wrote outside a buffer."""
-        for buffer in (self._arena, self._prepared, self._image, *self._outputs.values()):
+        for buffer in self._buffers():
             buffer.check()
+
+    def _buffers(self) -> tuple[Buffer, ...]:
+        return (self._arena, self._prepared, self._image, *self._outputs.values())
 
     def memory(self) -> Memory:
         """Bytes held."""

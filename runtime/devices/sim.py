@@ -15,9 +15,9 @@ from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
+from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
 from edgemtl.runtime.devices.cpu import CpuDevice
-from edgemtl.runtime.machine import check_memory
 from edgemtl.runtime.records import Memory, SegmentRun
 
 HOST = "x86"
@@ -42,7 +42,7 @@ class SimDevice:
 
     basis = "simulator"
 
-    def __init__(self, bundle: Bundle, program: FpgaProgram, threads: int, check_hazards: bool) -> None:
+    def __init__(self, bundle: Bundle, program: FpgaProgram, check_hazards: bool) -> None:
         host = program.host(HOST)
         self._spec, self._check_hazards, self._parameters_bytes = program.board, check_hazards, program.parameters_bytes
         self._segments = {name: _load(bundle, program, name, host.handovers[name]) for name in program.tasks}
@@ -53,7 +53,7 @@ class SimDevice:
         self._windows = {name: Buffer(f"window {name}", size) for name, size in sizes.items()}
         self._parameters: Bytes | None = bundle.weights()
         library, weights = bundle.member(host.cpu.library), bundle.weights(host.weights)
-        self._host = CpuDevice(host.cpu, library, weights, bundle.manifest.input.shape, threads)
+        self._host = CpuDevice(host.cpu, library, weights, bundle.manifest.input.shape)
         self.image, self.outputs = self._host.image, self._host.outputs
 
     @property
@@ -62,8 +62,10 @@ class SimDevice:
         return self._host.program
 
     def start(self) -> None:
-        """Make this thread's pool and the prepared weights."""
+        """Check the sizes of the host's program, make its prepared weights."""
         self._host.start()
+        for buffer in self._windows.values():
+            buffer.commit()
 
     def run(self, task: str, begin: int, end: int) -> None:
         """Run steps ``begin <= i < end`` of a task. Raises what `CpuDevice.run` and the simulator raise."""

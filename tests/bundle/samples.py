@@ -54,8 +54,8 @@ def document() -> dict[str, Any]:
         "notes": ["batch size 1"],
         "program": _program(),
         "weights": [
-            {"name": "a", "offset": 0, "bytes": 40, "shape": [2, 5], "dtype": "float32"},
-            {"name": "b", "offset": 64, "bytes": 128, "shape": [128], "dtype": "int8"},
+            {"name": "a", "offset": 0, "bytes": 40, "shape": [2, 5], "dtype": "float32", "range": None},
+            {"name": "b", "offset": 64, "bytes": 128, "shape": [128], "dtype": "int8", "range": None},
         ],
         "golden": golden,
     }

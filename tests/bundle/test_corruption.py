@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 import os
 import struct
 import tracemalloc
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgemtl.bundle import open_bundle
 from edgemtl.bundle.archive import read_layout
-from edgemtl.errors import ConfigError, EdgemtlError, IntegrityError
+from edgemtl.errors import ConfigError, EdgemtlError, InputError, IntegrityError
 from tests.bundle import samples
 
 END = struct.Struct("<4s4H2IH")
@@ -297,3 +299,47 @@ def test_random_damage(good: bytes, tmp_path_factory: pytest.TempPathFactory, da
     except EdgemtlError:
         return
     assert changed == good
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_a_manifest_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    text = json.dumps(samples.listed(samples.document())).encode(encoding)
+    with pytest.raises(ConfigError, match=r"manifest.json must be a JSON document"):
+        open_bundle(samples.pack(tmp_path / "a.edgemtl", samples.members(text)))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_indices_outside_their_range(tmp_path: Path, dtype: str, change: int) -> None:
+    """Integers may tell kernels where to read: each keeps the range that the manifest gives it."""
+    values = samples.weights()[64:].view(dtype)
+    low, high = int(values.min()), int(values.max())
+    entry = {"name": "b", "offset": 64, "bytes": 128, "shape": [values.size], "dtype": dtype, "range": [low, high]}
+    good = samples.changed("weights.1", entry)
+    open_bundle(samples.pack(tmp_path / "good.edgemtl", samples.members(good))).close()
+    files = samples.sections()
+    values[3] = high + 1 if change > 0 else low - 1
+    files["weights.bin"] = files["weights.bin"][:64] + values.tobytes()
+    message = (
+        rf"weights.bin: b must hold integers from {low} to {high}, not from -?\d+ to \d+; compile the bundle again"
+    )
+    with pytest.raises(ConfigError, match=message):
+        open_bundle(samples.pack(tmp_path / "bad.edgemtl", samples.members(good, files)))
+
+
+def test_a_copy_in_memory(tmp_path: Path) -> None:
+    path = samples.write(tmp_path / "a.edgemtl")
+    with open_bundle(path, copy=True) as bundle:
+        os.truncate(path, 0)
+        assert bundle.weights().tobytes() == samples.weights().tobytes()
+        assert bundle.member("program/cpu.so") == samples.LIBRARY
+
+
+def test_no_memory_to_map_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    path = samples.write(tmp_path / "a.edgemtl")
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(InputError, match=r"a.edgemtl: must be a readable bundle; Too many open files"):
+        open_bundle(path)

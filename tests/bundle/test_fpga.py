@@ -60,7 +60,11 @@ CASES = [
     (f"{REGION}.arena_bytes", 1 << 30, r"regions: residual must be from 64, its lower bound, to the \d+ bytes there"),
     (f"{REGION}.buffers.0.offset", 32, r"regions: residual must be made of buffers in its 64 bytes, with a first"),
     (f"{REGION}.buffers.0.first", 1, r"regions: residual must be made of buffers in its 64 bytes, with a first use"),
-    ("weights", [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32"}], r"weights must be empty"),
+    (
+        "weights",
+        [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32", "range": [0, 9]}],
+        r"weights must be empty",
+    ),
 ]
 
 

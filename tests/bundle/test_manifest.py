@@ -113,6 +113,19 @@ CASES = [
         [1, 1, 2, 2],
         r"golden of depth: output_elements must be 4, one in 1, not 24",
     ),
+    (
+        "program.tasks.depth.layers.0.kernel",
+        "conv",
+        r"common_prefix_steps must be a number of steps with the same kernels",
+    ),
+    (
+        "weights.0.range",
+        [0, 1],
+        r"weights\[0\].range must be there for int32 and int64, null for the others, not \(0, 1\)",
+    ),
+    ("weights.0.range", [0], r"weights\[0\].range must be the least and the largest value, not \[0\]"),
+    ("weights.0.range", [0, 2**63], r"weights\[0\].range\[1\] must be an integer from -9223372036854775808 to"),
+    ("weights.0.range", 7, r"weights\[0\].range must be an array"),
     ("weights.0.offset", 32, r"manifest.weights\[0\].offset must be a multiple of 64, not 32"),
     ("weights.0.offset", -64, r"manifest.weights\[0\].offset must be an integer from 0"),
     (

@@ -15,6 +15,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from edgemtl.bundle import (
+    GoldenEntry,
     InputEntry,
     Layer,
     Manifest,
@@ -176,11 +177,17 @@ def picture(seed: int, frames: int = 1) -> np.ndarray:
 def write(path: Path, target: CpuTarget | None = None, wild: bool = False, **changes: Any) -> Path:
     """Write the bundle to ``path``; ``changes`` replace fields of its manifest."""
     target = target or resolve("cpu")
-    stored = picture(0)
-    pairs = [pack_golden(t, stored, expected(t, expand_input(stored, SHAPE)), 0.0) for t in WEIGHTS]
-    sections = {"weights.bin": weights().tobytes(), "program/cpu.so": library(target, wild)}
-    for _, files in pairs:
-        sections |= files
-    described = replace(manifest(target, 5 if wild else 4), golden=tuple(entry for entry, _ in pairs))
-    write_bundle(path, replace(described, **changes), sections)
+    described = replace(manifest(target, 5 if wild else 4), golden=tuple(entry for entry, _ in _goldens()))
+    write_bundle(path, replace(described, **changes), sections(target, wild))
     return path
+
+
+def sections(target: CpuTarget | None = None, wild: bool = False) -> dict[str, bytes]:
+    """The members of the bundle."""
+    made = {"weights.bin": weights().tobytes(), "program/cpu.so": library(target or resolve("cpu"), wild)}
+    return made | {name: data for _, files in _goldens() for name, data in files.items()}
+
+
+def _goldens() -> list[tuple[GoldenEntry, dict[str, bytes]]]:
+    stored = picture(0)
+    return [pack_golden(t, stored, expected(t, expand_input(stored, SHAPE)), 0.0) for t in WEIGHTS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,30 @@ def test_a_name_used_again_is_another_library(tmp_path: Path) -> None:
                 continue
             with pytest.raises(IntegrityError, match="wrote behind it"):
                 session.run("depth", programs.picture(0))
+
+
+def test_a_library_somebody_still_has(tmp_path: Path) -> None:
+    """A function keeps its library loaded, as one in a traceback does: the next library is another one all the same."""
+    tame, wild = (programs.library(resolve("cpu"), wild=wild) for wild in (False, True))
+    before = _mapped_libraries()
+    first = Library(tame)
+    function, descriptor = first.function("run_depth"), first._descriptor
+    first.close()
+    second = Library(wild)
+    assert second._descriptor == descriptor
+    assert _mapped_libraries() == before + 2
+    del function
+    second.close()
+
+
+def test_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    message = r"the program's library: it cannot be copied \(Too many open files\); close files or sessions, or raise"
+    with pytest.raises(UnsupportedError, match=message):
+        Library(b"")
 
 
 def test_the_copy_is_sealed() -> None:

@@ -9,8 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemtl.errors import BudgetError, EdgemtlError, InputError, IntegrityError, UnsupportedError, UsageError
-from edgemtl.runtime import Session, TaskInfo
+from edgemtl.bundle import Output, pack_golden, write_bundle
+from edgemtl.errors import (
+    BudgetError,
+    ConfigError,
+    EdgemtlError,
+    InputError,
+    IntegrityError,
+    UnsupportedError,
+    UsageError,
+)
+from edgemtl.runtime import Session, TaskInfo, available
+from edgemtl.runtime.devices.sizes import check_sizes
 from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import programs
 from tests.runtime.programs import SHAPE, WEIGHTS, expected, picture
@@ -158,6 +168,10 @@ def test_values_refused(session: Session, value: float) -> None:
         (["depth", "edges"], "task must be one of semseg, depth, normals, not 'edges'"),
         ([], r"tasks must be one or more of semseg, depth, normals, each once, not \[\]"),
         (["depth", "depth"], "tasks must be one or more of semseg, depth, normals, each once"),
+        (None, "tasks must be a name or a list of names, not None"),
+        (["depth", ["semseg"]], r"tasks must be a name or a list of names, not \['depth', \['semseg'\]\]"),
+        ({"depth"}, r"tasks must be a name or a list of names, not \{'depth'\}"),
+        (3, "tasks must be a name or a list of names, not 3"),
     ],
 )
 def test_tasks_refused(session: Session, tasks: list[str], message: str) -> None:
@@ -222,9 +236,9 @@ def test_use_in_a_fork(bundle: Path) -> None:
             assert file.read().startswith(b"a Session must be used in the process that opened it, not in a fork")
 
 
-@pytest.mark.parametrize("threads", [0, -1, 257])
+@pytest.mark.parametrize("threads", [0, -1, 257, 2.5, "2", None, True])
 def test_threads_refused(bundle: Path, threads: int) -> None:
-    with pytest.raises(UsageError, match=f"threads must be from 1 to 256, not {threads}"):
+    with pytest.raises(UsageError, match=f"threads must be from 1 to 256, not {threads!r}"):
         Session.open(bundle, threads=threads)
 
 
@@ -233,6 +247,22 @@ def test_devices_without_a_program(bundle: Path, device: str) -> None:
     message = f"device {device}: this bundle holds no program for it, only one for cpu; open it with device='cpu'"
     with pytest.raises(UnsupportedError, match=message):
         Session.open(bundle, device=device)
+
+
+def test_arguments_of_open(bundle: Path) -> None:
+    with pytest.raises(UsageError, match="the bundle must be given as a path, not NoneType; pass a str or a Path"):
+        Session.open(None)
+    with pytest.raises(UsageError, match="device must be a name, not None"):
+        Session.open(bundle, device=None)
+
+
+def test_a_copy_does_not_feel_what_is_done_to_the_file(tmp_path: Path) -> None:
+    path = programs.write(tmp_path / "a.edgemtl")
+    with Session.open(path, copy=True) as session:
+        os.truncate(path, 100)
+        for task in TASKS:
+            np.testing.assert_array_equal(session.run(task, picture(0)), expected(task, picture(0)))
+        assert all(result.passed for result in session.selftest())
 
 
 def test_unknown_device(bundle: Path) -> None:
@@ -249,8 +279,8 @@ def test_bundle_of_another_machine(tmp_path: Path) -> None:
         Session.open(path)
 
 
-def test_more_memory_than_the_machine_has(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+def test_more_memory_than_is_free(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(available, "available_bytes", lambda root: 10000)
     with pytest.raises(BudgetError, match="the program needs 43200 bytes, the budget is 10000 bytes"):
         Session.open(bundle)
 
@@ -264,12 +294,76 @@ def test_a_program_that_writes_behind_its_arena(tmp_path: Path) -> None:
         session.run("depth", picture(0))
 
 
-def test_a_program_of_other_sizes(tmp_path: Path) -> None:
-    """The library checks the sizes it is given; its complaint becomes ours."""
-    program = replace(programs.manifest(resolve("cpu")).program, arena_bytes=64)
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"arena_bytes": 64}, r"program.arena_bytes must be of 18432 bytes, as semseg was compiled, not 64;"),
+        (
+            {"arena_bytes": (4 << 30) - 1},
+            r"program.arena_bytes must be of 18432 bytes, as semseg was compiled, not 429",
+        ),
+        ({"prepared_bytes": 0}, r"program.prepared_bytes must be of 192 bytes, as semseg was compiled, not 0;"),
+        ({"prepared_bytes": 193}, r"program.prepared_bytes must be of 192 bytes, as semseg was compiled, not 193;"),
+    ],
+)
+def test_a_program_of_other_sizes(tmp_path: Path, sizes: dict[str, int], message: str) -> None:
+    """Refused when it is opened, at no cost in memory, before any step runs."""
+    program = replace(programs.manifest(resolve("cpu")).program, **sizes)
     path = programs.write(tmp_path / "a.edgemtl", program=program)
-    with pytest.raises(EdgemtlError, match="semseg: the program must run to its end, and failed; "):
+    before = _resident_bytes()
+    with pytest.raises(ConfigError, match="manifest." + message + " ?.*compile the bundle again"):
         Session.open(path)
+    assert _resident_bytes() - before < 64 << 20
+
+
+def test_weights_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = np.concatenate([programs.weights(), np.zeros((1, 16), np.float32)])
+    monkeypatch.setattr(programs, "weights", lambda: held)
+    path = programs.write(tmp_path / "a.edgemtl")
+    with pytest.raises(
+        ConfigError, match=r"program.weights_bytes must be of 256 bytes, as semseg was compiled, not 320"
+    ):
+        Session.open(path)
+
+
+def test_shapes_of_another_size(tmp_path: Path) -> None:
+    good = programs.manifest(resolve("cpu"))
+    wide = replace(good.input, shape=(1, 3, 16, 33))
+    path = programs.write(tmp_path / "a.edgemtl", input=wide)
+    with pytest.raises(ConfigError, match=r"manifest.input.shape must be of 6144 bytes, as semseg was compiled, not"):
+        Session.open(path)
+    tasks = good.program.tasks | {"depth": replace(good.program.tasks["depth"], output=Output((1, 3, 8, 8), "float32"))}
+    entries = [pack_golden(t, picture(0), np.zeros(tasks[t].output.shape, np.float32), 0.0)[0] for t in TASKS]
+    members = programs.sections() | pack_golden("depth", picture(0), np.zeros((1, 3, 8, 8), np.float32), 0.0)[1]
+    described = replace(good, program=replace(good.program, tasks=tasks), golden=tuple(entries))
+    write_bundle(path, described, members)
+    message = (
+        r"manifest.program.tasks.depth.output.shape must be of 6144 bytes, as depth was compiled, not \[1, 3, 8, 8\]"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Session.open(path)
+
+
+def test_an_entry_that_fails_without_steps() -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("no such luck")
+
+    program = programs.manifest(resolve("cpu")).program
+    with pytest.raises(ConfigError, match="depth: its program must run without steps, and failed; no such luck"):
+        check_sizes(program, "depth", broken, ())
+
+
+def test_a_program_that_fails(session: Session) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("no such luck")
+
+    session._device._entries["depth"] = broken
+    with pytest.raises(EdgemtlError, match="depth: the program must run to its end, and failed; no such luck"):
+        session.run("depth", picture(0))
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_library_without_the_function(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Plans against bytes that are really written and read, and against the lower bound."""
 
+import subprocess
+import sys
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +105,24 @@ def test_an_empty_plan():
 def test_refused_input(buffers, timelines, text):
     with pytest.raises(ValueError, match=text):
         plan(buffers, timelines)
+
+
+INTERRUPTED = """
+import signal
+from edgemtl.schedule.greedy import Problem, place_greedily
+from edgemtl.schedule.improve import improve
+from tests.schedule.graphs import hard_intervals
+
+problem = Problem.of(*hard_intervals(0))
+improve(problem, place_greedily(problem), 0, limit=0.01)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted as before")
+"""
+
+
+def test_the_solver_leaves_interrupts_alone():
+    code = [sys.executable, "-c", INTERRUPTED]
+    ran = subprocess.run(code, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert ran.stdout == "interrupted as before\n", ran.stderr

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from edgemtl.lowering.ir import Array, Step
 from edgemtl.schedule import Plan
 from edgemtl.tvm_bridge.target import CpuTarget
@@ -139,4 +141,10 @@ def _weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
         "bytes": tensor.array.nbytes,
         "shape": list(tensor.array.shape),
         "dtype": tensor.array.dtype.name,
+        "range": _range(tensor.array),
     }
+
+
+def _range(array: Array) -> list[int] | None:
+    """The least and the largest of integers that may be indices; None of other values."""
+    return [int(array.min()), int(array.max())] if array.dtype in (np.int32, np.int64) and array.size else None
