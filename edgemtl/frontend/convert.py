@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.limits import ENDLESS, GROWING
+from edgemtl.frontend.limits import ENDLESS, GROWING, all_nodes
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
+from edgemtl.frontend.simplify import infer_shapes
+from edgemtl.frontend.values import is_static, size_of
 
 TOLERANCE = 1e-4
 IMAGE_RANK = 4
@@ -90,29 +93,21 @@ def _inputs(proto: onnx.ModelProto, draw: Draw) -> dict[str, np.ndarray] | None:
 
 def _is_bounded(proto: onnx.ModelProto) -> bool:
     """Whether running the model cannot go on for ever or ask for a tensor beyond all bounds."""
-    closed = onnx.ModelProto()
-    closed.CopyFrom(proto)
-    for value in closed.graph.input:
-        _close_batch(value)
-    graph = onnx.shape_inference.infer_shapes(closed).graph
-    sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
-    if any(math.prod(size or 1 for size in shape) > MAX_RUN_ELEMENTS for shape in sizes.values()):
+    model = ir.from_proto(proto)
+    for value in model.graph.inputs:
+        if value.shape is not None and len(value.shape) == IMAGE_RANK and not isinstance(value.shape[0], int):
+            value.shape = ir.Shape([1, *value.shape.dims[1:]])
+    for node in model.graph:
+        for output in node.outputs:
+            output.shape = None
+    infer_shapes(model)
+    return all(_is_bounded_node(node) for node in all_nodes(model.graph))
+
+
+def _is_bounded_node(node: ir.Node) -> bool:
+    if node.op_type in ENDLESS or any(is_static(o) and size_of(o) > MAX_RUN_ELEMENTS for o in node.outputs):
         return False
-    open_ended = (node for node in graph.node if not all(all(sizes.get(name, [0])) for name in node.output))
-    return not any(node.op_type in GROWING for node in open_ended) and not _has_loops(graph.node)
-
-
-def _close_batch(value: onnx.ValueInfoProto) -> None:
-    """A batch of one where it is open, as the model is run."""
-    dims = value.type.tensor_type.shape.dim
-    if len(dims) == IMAGE_RANK and not dims[0].dim_value:
-        dims[0].dim_value = 1
-
-
-def _has_loops(nodes: Iterable[onnx.NodeProto]) -> bool:
-    """Loops, or what may grow within a branch, whose shapes nobody infers."""
-    inner = [n for node in nodes for a in node.attribute if a.HasField("g") for n in a.g.node]
-    return any(node.op_type in ENDLESS for node in nodes) or any(n.op_type in GROWING or _has_loops([n]) for n in inner)
+    return node.op_type not in GROWING or all(is_static(output) for output in node.outputs)
 
 
 def _agree(found: list[np.ndarray] | None, expected: list[np.ndarray]) -> bool:
