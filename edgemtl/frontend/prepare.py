@@ -51,8 +51,8 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
         _check_known(body, functions, opset)
     check_form(proto)
     proto = convert(_inline(proto), opset, notes)
-    expand_contributed(proto, max(opset, OPSET))
-    expand_quantised(proto, max(opset, OPSET))
+    for expand in (expand_standard, expand_contributed, expand_quantised):
+        expand(proto, max(opset, OPSET))
     proto = specialise_tasks(proto, notes)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
