@@ -46,13 +46,16 @@ def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.Mode
 
 
 def _compare(proto: onnx.ModelProto, converted: onnx.ModelProto) -> list[bool]:
-    """Whether the two compute the same, for every kind of input and of session in which the original runs."""
+    """Whether the two compute the same: on noise and on a skewed input, on noise with onnxruntime's optimisations too.
+
+    Empty where the original does not run.
+    """
     feeds = [feed for feed in (_inputs(proto, draw) for draw in (_noise, _skewed)) if feed is not None]
     checks = []
-    for optimised in (False, True) if feeds else ():
+    for optimised, used in ((False, feeds), (True, feeds[:1])) if feeds else ():
         original = open_session(proto, optimised=optimised)
         session = open_session(converted, optimised=optimised) if original is not None else None
-        for feed in feeds:
+        for feed in used:
             expected = run_session(original, feed)
             checks += [_agree(run_session(session, feed), expected)] if expected is not None else []
     return checks

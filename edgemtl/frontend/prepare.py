@@ -19,7 +19,6 @@ from edgemtl.frontend.contrib import (
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
-from edgemtl.frontend.old_groups import expand_group_normalisations
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.spelling import check_form, normalise_spelling
 from edgemtl.frontend.task_input import specialise_tasks
@@ -51,11 +50,10 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     _check_order(proto.graph)
     for body in (proto.graph.node, *(f.node for f in proto.functions)):
         _check_known(body, functions, opset)
-    expand_group_normalisations(proto, opset, notes)
     check_form(proto)
     proto = convert(_inline(proto), opset, notes)
-    expand_contributed(proto, max(opset, OPSET))
-    expand_quantised(proto, max(opset, OPSET))
+    for expand in (expand_standard, expand_contributed, expand_quantised):
+        expand(proto, max(opset, OPSET))
     proto = drop_late_windows(specialise_tasks(proto, notes), opset)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)

@@ -13,8 +13,6 @@ from edgemtl.frontend.values import array_of
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 FIRST_RIGHT = 22
 """The first opset in which ONNX's shape inference knows that no window starts in the padding at the end."""
-UNKNOWN = ("GroupNormalization", "MeanVarianceNormalization")
-"""Operators that ONNX defines by others and infers nothing of: they have the shape of their operand."""
 
 
 def drop_late_windows(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -80,13 +78,3 @@ def set_unpooled_shapes(graph: ir.Graph) -> None:
         sizes = array_of(node.inputs[2]) if node.op_type == "MaxUnpool" and len(node.inputs) == 3 else None
         if sizes is not None:
             node.outputs[0].shape = ir.Shape([int(n) for n in sizes.reshape(-1)])
-
-
-def set_unknown_shapes(graph: ir.Graph) -> bool:
-    """Give results that ONNX infers nothing of the shape of their operand; whether any was new."""
-    changed = False
-    for node in graph:
-        source, result = (node.inputs[0], node.outputs[0]) if node.op_type in UNKNOWN else (None, None)
-        if source is not None and result is not None and source.shape is not None and result.shape is None:
-            result.shape, result.type, changed = source.shape, source.type, True
-    return changed

@@ -22,7 +22,7 @@ from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import MAX_WORK, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
-from edgemtl.frontend.shapes import set_unknown_shapes, set_unpooled_shapes
+from edgemtl.frontend.shapes import set_unpooled_shapes
 from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
 
 MAX_GROWTH = 1 << 24
@@ -52,13 +52,7 @@ def simplify(model: ir.Model) -> None:
 def infer_shapes(model: ir.Model) -> None:
     """Fill in the types and shapes ONNX can infer."""
     set_unpooled_shapes(model.graph)
-    _infer(model)
-    while set_unknown_shapes(model.graph):
-        _infer(model)
-
-
-def _infer(model: ir.Model) -> None:
-    """Shapes first; values of small constants are followed only where they stay small."""
+    # Values of integer tensors are followed only where all of them stay small.
     ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
     if may_propagate(model.graph):
         ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)

@@ -56,8 +56,8 @@ OPERATORS = [
         "node RandomNormal_0: RandomNormal is not compiled: its result is random; export the model in evaluation mode",
     ),
     (
-        lambda w: w.op("DequantizeLinear", w.op("QuantizeLinear", "image", w.const(0.1)), w.const(0.1)),
-        "node QuantizeLinear_0: QuantizeLinear is not compiled: the model is quantised; "
+        lambda w: w.op("DequantizeLinear", w.op("QuantizeLinear", w.op("Sin", "image"), w.const(0.1)), w.const(0.1)),
+        "node QuantizeLinear_1: QuantizeLinear is not compiled: the model is quantised; "
         "export the model before it is quantised",
     ),
 ]

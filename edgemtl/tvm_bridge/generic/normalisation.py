@@ -12,7 +12,6 @@ from edgemtl.tvm_bridge.generic.moments import Index, Region, f64, moments, regi
 
 FLOAT = 1
 SCALE, BIAS, MEAN, VARIANCE = 1, 2, 3, 4
-FIRST_WITH_SCALE_PER_CHANNEL = 21
 
 
 def _check_float(call: Call) -> None:
@@ -38,31 +37,22 @@ def batch(call: Call) -> Tensor:
 
 def instance(call: Call) -> Tensor:
     """Each channel of each image by its own statistics."""
-    return _grouped(call, call.type_of(0).shape[1], per_channel=True)
-
-
-def group(call: Call) -> Tensor:
-    """Groups of channels by their statistics; before opset 21 a scale per group, then one per channel."""
-    return _grouped(call, call.attribute("num_groups", 1), call.opset >= FIRST_WITH_SCALE_PER_CHANNEL)
-
-
-def _grouped(call: Call, groups: int, per_channel: bool) -> Tensor:
     _check_float(call)
-    count, channels, *spatial = call.type_of(0).shape
-    if groups < 1 or channels % groups or not spatial:
-        raise Refused(f"{call.op} must have a group for every {channels} / {groups} channels, and positions")
-    x, scale, bias, size = call.tensor(0), call.tensor(SCALE), call.tensor(BIAS), channels // groups
+    x, scale, bias, (count, channels, *spatial) = (
+        call.tensor(0),
+        call.tensor(SCALE),
+        call.tensor(BIAS),
+        call.type_of(0).shape,
+    )
 
     def read(kept: Index, inner: Index) -> Expr:
-        return x(kept[0], kept[1] * size + inner[0], *inner[1:])
+        return x(*kept, *inner)
 
-    statistics = moments(Region((count, groups), (size, *spatial), read, is_row=True))
+    statistics = moments(Region((count, channels), tuple(spatial), read, is_row=True))
     epsilon = call.attribute("epsilon", 1e-5)
 
     def element(n: Expr, c: Expr, *i: Expr) -> Expr:
-        own = tirx.floordiv(c, size)
-        at = c if per_channel else own
-        return statistics.normalised(x(n, c, *i), (n, own), epsilon) * scale(at) + bias(at)
+        return statistics.normalised(x(n, c, *i), (n, c), epsilon) * scale(c) + bias(c)
 
     return te.compute(x.shape, element, name="normalised")
 
@@ -130,22 +120,6 @@ def lp(call: Call) -> Tensor:
     return te.compute(x.shape, element, name="normalised")
 
 
-def mean_variance(call: Call) -> Tensor:
-    """Some axes by their statistics."""
-    _check_float(call)
-    x, axes = call.tensor(0), call.attribute("axes", (0, 2, 3))
-    rank = len(x.shape)
-    kept = [a for a in range(rank) if a not in {axis % rank for axis in axes}]
-    statistics = moments(region(x, axes))
-
-    def element(*i: Expr) -> Expr:
-        at = [i[a] for a in kept]
-        deviation = tirx.sqrt(statistics.variance(at)) + f64(1e-9)
-        return ((m.double(x(*i)) - statistics.mean(at)) / deviation).astype("float32")
-
-    return te.compute(x.shape, element, name="normalised")
-
-
 def local_response(call: Call) -> Tensor:
     """Each channel by the squares of the channels around it."""
     _check_float(call)
@@ -170,11 +144,9 @@ def local_response(call: Call) -> Tensor:
 
 OPERATORS: dict[str, Definition] = {
     "BatchNormalization": batch,
-    "GroupNormalization": group,
     "InstanceNormalization": instance,
     "LRN": local_response,
     "LayerNormalization": layer,
     "LpNormalization": lp,
-    "MeanVarianceNormalization": mean_variance,
     "RMSNormalization": root_mean_square,
 }

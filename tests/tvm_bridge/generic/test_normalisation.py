@@ -133,10 +133,6 @@ REFUSED = {
         "BatchNormalization",
         {"training_mode": 1},
     ),
-    "GroupNormalization must have a group for every 4 / 3 channels, and positions": (
-        "GroupNormalization",
-        {"num_groups": 3},
-    ),
     "p of LpNormalization must be 1 or 2, not 3": ("LpNormalization", {"p": 3}),
     "LayerNormalization must be of float32 and compute in it": ("LayerNormalization", {"stash_type": 11}),
 }
