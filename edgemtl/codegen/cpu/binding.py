@@ -52,7 +52,8 @@ def _bind(step: Step, index: int, target: CpuTarget, owner: str) -> BoundStep:
 
 def _accesses(step: Step, kernel: Kernel) -> Iterator[schedule.Access]:
     """Each operand of the kernel that lies in a buffer, with the bytes the step's view of it has."""
-    for role, views in (("input", step.inputs), ("output", step.outputs)):
+    # A segment of the accelerator stands for a kernel without operands; its stream has a check of its own.
+    for role, views in (("input", step.inputs), ("output", step.outputs)) if kernel.operands else ():
         operands = [operand for operand in kernel.operands if operand.role == role]
         for operand, view in zip(operands, views, strict=True):
             yield schedule.Access(kernel.symbol, operand.name, operand.bytes, view.extent_bytes - view.offset_bytes)
