@@ -74,7 +74,8 @@ class Library:
 
     def __init__(self, data: bytes) -> None:
         """Load ``data``. Raises UnsupportedError where this system's loader refuses it."""
-        self._module, self._descriptor = None, -1
+        self._module: Any = None
+        self._descriptor = -1
         ffi = load_ffi()
         load_runtime()
         self._descriptor = _sealed_file(data)
