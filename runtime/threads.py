@@ -31,6 +31,6 @@ def configure_pool(threads: int) -> int:
         before = get_max()
         set_max(count)
         ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, count, [str(cpu) for cpu in cpus])
-        set_max(max(before, count))
+        set_max(before)
     os.sched_setaffinity(0, cpus)
     return int(ffi.get_global_func("runtime.NumThreads")())
