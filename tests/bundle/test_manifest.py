@@ -127,7 +127,8 @@ CASES = [
     (
         "golden",
         [],
-        r"manifest.golden must be a plain pair, then a skewed one or none, per task in the order \['semseg', 'depth'\], not \[\]",
+        r"manifest.golden must be a plain pair, then a skewed one or none, per task in the order "
+        r"\['semseg', 'depth'\], not \[\]",
     ),
     ("golden.0.input_shape", [1, 3, 5, 6], r"golden of semseg: input_shape must be a part of \[1, 3, 4, 6\]"),
     ("golden.0.input_shape", [1, 2, 4, 6], r"golden of semseg: input_shape must be a part of"),
