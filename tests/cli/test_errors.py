@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -141,3 +142,51 @@ def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
     assert_fails(capsys, 1, "must be 16x24 like the output", "eval", bundle_file, "--data", "data", "--task", "semseg")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/semseg/a.png")
     assert_fails(capsys, 1, "a label must have one channel", "eval", bundle_file, "--data", "data", "--task", "semseg")
+
+
+def test_results_that_would_overwrite_inputs_or_each_other(capsys, bundle_file, in_folder):
+    for name in ("a.npy", "a_depth.npy"):
+        np.save(name, np.zeros((1, 3, 16, 24), np.float32))
+    Path("other").mkdir()
+    np.save("other/a.npy", np.zeros((1, 3, 16, 24), np.float32))
+    text = "-o must not overwrite what is read: a_depth.npy is a_depth.npy"
+    assert_fails(capsys, 2, text, "run", bundle_file, "--input", "a.npy", "--input", "a_depth.npy", "-o", ".")
+    text = "--input other/a.npy must have another name: its result out/a_semseg.npy is that of a.npy"
+    assert_fails(capsys, 2, text, "run", bundle_file, "--input", "a.npy", "--input", "other/a.npy", "-o", "out")
+    assert not Path("out").exists()
+
+
+def test_external_weights_are_no_place_for_a_bundle(capsys, model_file, in_folder):
+    model = onnx.load(model_file)
+    onnx.save(model, "m.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = Path("weights.bin").read_bytes()
+    assert_fails(capsys, 2, "must not overwrite what is read: weights.bin", "compile", "m.onnx", "-o", "weights.bin")
+    assert Path("weights.bin").read_bytes() == before
+
+
+def test_check_knows_the_options_of_compile(capsys, model_file, in_folder):
+    for options, code, text in [
+        (["--memory-budget", "1KiB"], 4, "the budget is 1024 bytes"),
+        (["--pathway", "window"], 2, "the window pathway must have a layer that fixes its experts per task"),
+        (["--pathway", "calibrated"], 2, "--pathway calibrated must come with --calibration FOLDER"),
+        (["--kind", "semseg=sound"], 2, "--kind must be one of semseg, depth = one of segmentation, depth"),
+        (["--threads", "0"], 2, "--threads must be between 1 and 64, not 0"),
+        (["--precision", "int3"], 2, "--precision must be one of fp32, int8, not 'int3'"),
+    ]:
+        assert_fails(capsys, code, text, "check", model_file, *options)
+        assert_fails(capsys, code, text, "compile", model_file, "-o", "a.edgemtl", *options)
+
+
+def test_check_refuses_in_int8_what_compile_refuses(capsys, model_file, in_folder):
+    """Its resize by four has no integer form."""
+    Path("images").mkdir()
+    for seed in range(4):
+        np.save(f"images/{seed}.npy", np.random.default_rng(seed).standard_normal((1, 3, 16, 24), np.float32))
+    reason = "a resize has an integer form for a factor of 2, not 4 x 4"
+    assert main(["-q", "check", str(model_file), "--precision", "int8"]) == 3
+    assert reason in " ".join(capsys.readouterr().out.split())
+    integer = ["--precision", "int8", "--calibration", "images", "--min-sqnr", "-100"]
+    assert_fails(capsys, 3, reason, "compile", model_file, "-o", "a.edgemtl", *integer)
+    kept = ["--keep-float", "*Resize*"]
+    assert main(["-q", "check", str(model_file), "--precision", "int8", *kept]) == 0
+    assert main(["-q", "compile", str(model_file), "-o", "a.edgemtl", *integer, *kept]) == 0

@@ -1,0 +1,92 @@
+"""A compiled bundle must pass its self-test before it is there."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgemtl import frontend, partition
+from edgemtl.bundle import FpgaProgram, open_bundle, write_bundle
+from edgemtl.driver import compile_model
+from edgemtl.errors import SelftestError
+from edgemtl.options import CompileOptions
+from edgemtl.runtime import Session
+from edgemtl.selftest import find_misses, verify_bundle, why_not_here
+from edgemtl.tvm_bridge.kernels import linear
+from tests.support.models import build_and_export, small_config
+
+SIMPLE = CompileOptions(tasks=("depth",))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_and_export(small_config(), 0, tmp_path_factory.mktemp("model"))[1]
+
+
+@pytest.fixture(scope="module")
+def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "app.edgemtl"
+    assert not any("self-test" in note for note in compile_model(model, SIMPLE, path).notes)
+    return path
+
+
+def test_a_good_bundle_passes_on_both_inputs(bundle):
+    with Session.open(bundle) as session:
+        results = session.selftest()
+    assert [(r.task, r.case, r.passed) for r in results] == [("depth", "plain", True), ("depth", "skewed", True)]
+    assert all(r.max_abs_error <= 1e-4 * r.scale for r in results)
+
+
+def test_a_kernel_that_computes_something_else_is_caught_and_named(model, tmp_path, monkeypatch):
+    """Linear layers get weights that are a little off: what a wrong kernel would do."""
+    right = linear.pack
+
+    def wrong(spec: object, target: object, weight: np.ndarray, *rest: np.ndarray) -> object:
+        return right(spec, target, (weight * 1.01).astype(np.float32), *rest)
+
+    monkeypatch.setattr(linear, "pack", wrong)
+    text = r"must give what the model gives: task depth on the \w+ golden input: relative error \d.*, 1.0e-04 allowed"
+    with pytest.raises(SelftestError, match=text) as caught:
+        compile_model(model, SIMPLE, tmp_path / "app.edgemtl")
+    assert "the first layer that parts: backbone.blocks.0" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    result = compile_model(model, replace(SIMPLE, selftest=False), tmp_path / "app.edgemtl")
+    assert "self-test not run: --no-selftest" in result.notes
+    with open_bundle(result.bundle) as opened:
+        assert "self-test not run: --no-selftest" in opened.manifest.notes
+
+
+def test_a_bundle_that_was_there_stays_where_the_new_one_fails(bundle, model, tmp_path):
+    """Its weights are wrong; compiled again for the comparison they are right, so no layer parts."""
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+        sections = {section.name: opened.member(section.name) for section in manifest.sections}
+    weights = np.frombuffer(sections["weights.bin"], np.float32) * np.float32(1.5)
+    target = tmp_path / "app.edgemtl"
+    target.write_text("an older one")
+    tasks = partition.partition(frontend.read_model(model), ("depth",), "exact")
+    verify = partial(verify_bundle, tasks=tasks, quantised=None)
+    with pytest.raises(SelftestError, match="the first layer that parts: none, so the model was read as another one"):
+        write_bundle(target, manifest, {**sections, "weights.bin": weights.tobytes()}, verify)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("app.edgemtl", "an older one")]
+
+
+def test_a_program_that_does_not_run(bundle, tmp_path):
+    with open_bundle(bundle) as opened:
+        manifest = opened.manifest
+        sections = {section.name: opened.member(section.name) for section in manifest.sections}
+    path = tmp_path / "app.edgemtl"
+    write_bundle(path, manifest, {**sections, "program/cpu.so": b"no library"})
+    with pytest.raises(SelftestError, match="must run its self-test, and did not: "):
+        find_misses(path, manifest.program)
+
+
+def test_what_this_machine_cannot_run_is_said(bundle, model, tmp_path):
+    with open_bundle(bundle) as opened:
+        program = opened.manifest.program
+    assert not isinstance(program, FpgaProgram)
+    assert why_not_here(program) is None
+    foreign = replace(program, target=replace(program.target, triple="riscv64-linux-gnu"))
+    assert str(why_not_here(foreign)).startswith("the bundle is for riscv64, this machine is ")
