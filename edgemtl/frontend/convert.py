@@ -10,9 +10,9 @@ import onnx
 import onnxruntime
 
 from edgemtl.errors import ModelError
+from edgemtl.frontend.converter_gaps import fill_gaps
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.moe_node import OPSET
-from edgemtl.frontend.old_resize import keep_coordinates
 
 TOLERANCE = 1e-4
 UNBOUNDED = ("Loop", "Scan")
@@ -30,7 +30,7 @@ def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.Mode
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except Exception as error:
         raise ModelError(f"{what} ({str(error).splitlines()[0][:200]}); {hint}") from error
-    keep_coordinates(proto, version, converted)
+    fill_gaps(proto, version, converted)
     feeds = _random_inputs(proto)
     expected = _run(proto, feeds) if feeds is not None and _is_bounded(converted) else None
     if feeds is None or expected is None:

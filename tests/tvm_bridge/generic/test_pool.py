@@ -139,6 +139,17 @@ REFUSED = {
 }
 
 
+def test_strides_that_leave_out_what_auto_pad_would_cut_off_are_refused() -> None:
+    attributes = {"kernel_shape": (1,), "strides": (3,), "auto_pad": "SAME_UPPER"}
+    for op, text in (
+        ("MaxPool", "auto_pad SAME_UPPER of MaxPool"),
+        ("AveragePool", "auto_pad SAME_UPPER of AveragePool"),
+    ):
+        call = call_of(op, attributes, (1, 1, 9), {}, (1, 1, 3))
+        with pytest.raises(UnsupportedError, match=f"{text} must not cut off 2 elements; give pads instead"):
+            lower_call("node", call)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_refusals(text: str) -> None:
     call = call_of("MaxPool", {"kernel_shape": (2,), **REFUSED[text]}, (1, 1, 8), {}, (1, 1, 7))
