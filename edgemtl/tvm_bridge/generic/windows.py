@@ -70,7 +70,8 @@ def _same(call: Call, auto: str, *axes: Sequence[int]) -> tuple[tuple[int, ...],
     totals = [(math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n for n, k, s, d in zip(*axes, strict=True)]
     # onnxruntime's kernels differ in what they cut off where windows leave gaps, and MaxPool cuts nothing.
     if min(totals) < (0 if call.op == "MaxPool" else -1):
-        raise Refused(f"auto_pad {auto} of {call.op} must not cut off {-min(totals)} elements; give pads instead")
+        form = f"auto_pad {auto} of {call.op} must not cut off {-min(totals)} elements"
+        raise Refused(f"{form}, which onnxruntime's kernels do not do alike; give pads instead")
     before = tuple((max(t, 0) + (auto == "SAME_LOWER")) // 2 for t in totals)
     return before, tuple(max(t, 0) - b for t, b in zip(totals, before, strict=True))
 
