@@ -43,8 +43,7 @@ def forms() -> Iterator[Form]:
                 yield Form("LpNormalization", opset, (X,), {"p": p, "axis": axis}, tolerance=1e-5)
     for opset in opsets_of("MeanVarianceNormalization"):
         yield Form("MeanVarianceNormalization", opset, (X,), {"axes": [0, 2, 3]}, tolerance=1e-5)
-        # Not of a constant region: onnxruntime divides zero by zero there, where the standard adds 1e-9.
-        yield Form("MeanVarianceNormalization", opset, (X,), {"axes": [0, 1, 2]}, tolerance=1e-5)
+        yield Form("MeanVarianceNormalization", opset, (X,), {"axes": [1, 2]}, tolerance=1e-5)
     for opset in opsets_of("LRN"):
         for size in (3, 4):
             yield Form("LRN", opset, (X,), {"size": size, "alpha": 0.01, "beta": 0.6, "bias": 1.5}, tolerance=1e-5)
