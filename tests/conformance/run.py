@@ -18,6 +18,8 @@ from edgemtl.runtime import Session
 from tests.conformance.form import IMAGE, Form, model_of
 
 SEEDS = (1, 2)
+# onnxruntime divides zero by zero where the standard adds 1e-9 to a deviation of zero.
+BY_REFERENCE = ("MeanVarianceNormalization",)
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,26 @@ def images(form: Form) -> list[np.ndarray]:
 
 def expected(model: onnx.ModelProto, given: list[np.ndarray]) -> list[np.ndarray] | None:
     """The oracle's outputs, None where there is none."""
+    by_reference = any(node.op_type in BY_REFERENCE for node in model.graph.node)
+    outputs = None if by_reference else by_onnxruntime(model, given)
+    if outputs is not None:
+        return outputs
+    try:
+        reference = ReferenceEvaluator(model)
+        return [np.asarray(reference.run(None, {IMAGE: image})[0], np.float32) for image in given]
+    except Exception:
+        return None
+
+
+def by_onnxruntime(model: onnx.ModelProto, given: list[np.ndarray]) -> list[np.ndarray] | None:
+    """onnxruntime's outputs without graph optimisation, None where it lacks the form."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [session.run(None, {IMAGE: image})[0] for image in given]
-    # onnxruntime's errors share no base class, and its reference raises what Python raises.
-    except Exception:
-        pass
-    try:
-        reference = ReferenceEvaluator(model)
-        return [np.asarray(reference.run(None, {IMAGE: image})[0], np.float32) for image in given]
+    # onnxruntime's errors share no base class.
     except Exception:
         return None
 

@@ -125,6 +125,8 @@ def local_response(call: Call) -> Tensor:
     _check_float(call)
     size = call.attribute("size", 1)
     alpha, beta, bias = call.attribute("alpha", 1e-4), call.attribute("beta", 0.75), call.attribute("bias", 1.0)
+    if size % 2 == 0:
+        raise Refused(f"size of LRN must be odd, not {size}; onnxruntime has no even ones")
     x, channels, before = call.tensor(0), call.type_of(0).shape[1], (size - 1) // 2
     k = te.reduce_axis((0, size), name="k")
 

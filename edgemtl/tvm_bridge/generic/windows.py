@@ -59,14 +59,21 @@ def windows(call: Call, kernel: Sequence[int]) -> Windows:
         raise Refused(f"auto_pad of {call.op} must be one of {', '.join(AUTO_PADS)}, not {auto}")
     before, after = pads[:rank], pads[rank:]
     if auto != "NOTSET":
-        spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-        total = [
-            max((math.ceil(n / s) - 1) * s + span - n, 0) for n, s, span in zip(sizes, strides, spans, strict=True)
-        ]
-        total = [0] * rank if auto == "VALID" else total
-        before = tuple((t + (auto == "SAME_LOWER")) // 2 for t in total)
-        after = tuple(t - b for t, b in zip(total, before, strict=True))
+        before, after = _same(call, auto, sizes, kernel, strides, dilations)
     return Windows(sizes, tuple(kernel), outputs, strides, dilations, before, after)
+
+
+def _same(call: Call, auto: str, *axes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pads with which the output has a position for every stride of the input, the odd one after it or before it."""
+    if auto == "VALID":
+        return (0,) * len(axes[0]), (0,) * len(axes[0])
+    totals = [(math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n for n, k, s, d in zip(*axes, strict=True)]
+    # onnxruntime's kernels differ in what they cut off where windows leave gaps, and MaxPool cuts nothing.
+    if min(totals) < (0 if call.op == "MaxPool" else -1):
+        form = f"auto_pad {auto} of {call.op} must not cut off {-min(totals)} elements"
+        raise Refused(f"{form}, which onnxruntime's kernels do not do alike; give pads instead")
+    before = tuple((max(t, 0) + (auto == "SAME_LOWER")) // 2 for t in totals)
+    return before, tuple(max(t, 0) - b for t, b in zip(totals, before, strict=True))
 
 
 def _per_axis(call: Call, name: str, default: tuple[int, ...]) -> tuple[int, ...]:

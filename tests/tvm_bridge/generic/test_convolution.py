@@ -94,6 +94,14 @@ def test_weights_and_bias_that_are_computed() -> None:
     compare(forms, images(), atol=2e-5)
 
 
+def test_pointwise_convolutions_with_strides_and_auto_pad() -> None:
+    forms = [
+        Form("Conv", {"auto_pad": auto, "strides": [2, 2]}, weights(3, 4, 1, 1))
+        for auto in ("SAME_UPPER", "SAME_LOWER")
+    ]
+    compare(forms, images(), atol=2e-5)
+
+
 def test_several_images() -> None:
     """The tuned kernels take one image; more of them are left to the generic ones."""
     forms = [Form("Conv", {}, weights(5, 2, *kernel), shape=(2, 2, 6, 7)) for kernel in ((3, 3), (1, 1), (2, 2))]

@@ -133,6 +133,7 @@ REFUSED = {
         "BatchNormalization",
         {"training_mode": 1},
     ),
+    "size of LRN must be odd, not 4; onnxruntime has no even ones": ("LRN", {"size": 4}),
     "p of LpNormalization must be 1 or 2, not 3": ("LpNormalization", {"p": 3}),
     "LayerNormalization must be of float32 and compute in it": ("LayerNormalization", {"stash_type": 11}),
 }

@@ -61,7 +61,7 @@ def test_every_opset(opset: int) -> None:
 
 
 def test_pads_as_attributes_of_old_opsets() -> None:
-    others = ({"value": 1.5}, {"mode": "edge"}, {"mode": "reflect"})
+    others = ({"value": 1.5}, {"mode": "edge", "value": 1.5}, {"mode": "reflect"})
     forms = [Form("Pad", {"pads": [0, 0, 1, 2, 0, 1, 0, 3], **other}) for other in others]
     compare(forms, [image()], 9, rtol=0, atol=0)
 

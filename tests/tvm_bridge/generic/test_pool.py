@@ -130,6 +130,18 @@ def test_one_axis_that_rounds_up_and_one_that_rounds_down_and_padding_that_count
         compare([Form("AveragePool", attributes, shape=(1, 2, 5, 5))], images())
 
 
+def test_indices_that_are_constants() -> None:
+    indices = np.array([[[[0, 3], [9, 15]]]])
+    compare([Form("MaxUnpool", UNPOOL, {"indices": indices}, shape=(1, 1, 2, 2))], images(), rtol=0, atol=0)
+
+
+def test_elements_that_are_constants_are_refused() -> None:
+    constants = {0: np.zeros((1, 1, 2, 2), np.float32), 1: np.zeros((1, 1, 2, 2), np.int64)}
+    call = call_of("MaxUnpool", UNPOOL, (1, 1, 2, 2), constants, (1, 1, 4, 4))
+    with pytest.raises(UnsupportedError, match="MaxUnpool must have computed elements, not constants"):
+        lower_call("node", call)
+
+
 REFUSED = {
     "auto_pad of MaxPool must be one of NOTSET, VALID, SAME_UPPER, SAME_LOWER, not SAME": {"auto_pad": "SAME"},
     "strides of MaxPool must be 1 positive numbers, not .0.": {"strides": (0,)},
@@ -137,6 +149,17 @@ REFUSED = {
     "kernel_shape of MaxPool must have 1 sizes, not 2": {"kernel_shape": (2, 2)},
     "attribute shape of MaxPool is not implemented": {"shape": 1},
 }
+
+
+def test_strides_that_leave_out_what_auto_pad_would_cut_off_are_refused() -> None:
+    attributes = {"kernel_shape": (1,), "strides": (3,), "auto_pad": "SAME_UPPER"}
+    for op, text in (
+        ("MaxPool", "auto_pad SAME_UPPER of MaxPool"),
+        ("AveragePool", "auto_pad SAME_UPPER of AveragePool"),
+    ):
+        call = call_of(op, attributes, (1, 1, 9), {}, (1, 1, 3))
+        with pytest.raises(UnsupportedError, match=f"{text} must not cut off 2 elements, which onnxruntime"):
+            lower_call("node", call)
 
 
 @pytest.mark.parametrize("text", REFUSED)
