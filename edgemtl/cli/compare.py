@@ -100,8 +100,13 @@ def _compare(model: Path, options: CompareOptions) -> Comparison:
         from edgemtl.exporters.watch import watch_checkpoint
 
         with step(f"reading {options.checkpoint}"):
-            watch = watch_checkpoint(options.checkpoint, options.task)
+            watch = watch_checkpoint(options.checkpoint, _own_name(options))
     return compare_model(model, options, watch, step)
+
+
+def _own_name(options: CompareOptions) -> str:
+    """What the checkpoint calls the task."""
+    return {new: old for old, new in options.renames}.get(options.task, options.task)
 
 
 def _check_report(path: Path | None, inputs: tuple[Path | None, ...]) -> None:

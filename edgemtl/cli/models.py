@@ -86,10 +86,11 @@ def export(
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    chosen = dict(renames(rename))
     check_model_file(model)
     from edgemtl.driver import inspect_model
 
-    found = inspect_model(model, dict(renames(rename)))
+    found = inspect_model(model, chosen)
     emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
 
 

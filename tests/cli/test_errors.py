@@ -180,12 +180,12 @@ def test_check_knows_the_options_of_compile(capsys, model_file, in_folder):
 def test_check_refuses_in_int8_what_compile_refuses(capsys, model_file, in_folder):
     """Its resize by four has no integer form."""
     Path("images").mkdir()
-    for seed in range(4):
+    for seed in range(8):
         np.save(f"images/{seed}.npy", np.random.default_rng(seed).standard_normal((1, 3, 16, 24), np.float32))
     reason = "a resize has an integer form for a factor of 2, not 4 x 4"
     assert main(["-q", "check", str(model_file), "--precision", "int8"]) == 3
     assert reason in " ".join(capsys.readouterr().out.split())
-    integer = ["--precision", "int8", "--calibration", "images", "--min-sqnr", "-100"]
+    integer = ["--precision", "int8", "--calibration", "images", "--min-sqnr=-100"]
     assert_fails(capsys, 3, reason, "compile", model_file, "-o", "a.edgemtl", *integer)
     kept = ["--keep-float", "*Resize*"]
     assert main(["-q", "check", str(model_file), "--precision", "int8", *kept]) == 0

@@ -1,4 +1,4 @@
-"""The program as a process: streams closed or full, Ctrl-C, and what it refuses before it loads the compiler."""
+"""The program as a process: streams that are closed or full, Ctrl-C, and what is refused at once."""
 
 import os
 import signal
@@ -69,9 +69,8 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(model_file, tmp_path, after):
 
 def quick(*arguments: object, cwd: Path) -> tuple[str, list[str]]:
     """What a command says, and its exit code and whether it has loaded the compiler."""
-    ended = subprocess.run(
-        [sys.executable, "-c", QUICK, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=True
-    )
+    command = [sys.executable, "-c", QUICK, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=True)
     return ended.stderr, ended.stdout.split()
 
 
@@ -80,20 +79,21 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
     (tmp_path / "file").write_text("mine")
     images = tmp_path / "images"
     images.mkdir()
-    int8, drawn = ("--precision", "int8"), ("--preset", "m3vit_tiny", "--seed", "0")
+    integer = ("--precision", "int8", "--parameters", "p.json")
+    exported = ("--preset", "m3vit_tiny", "--seed", "0", "-o", "nowhere/m.onnx")
     for code, text, *arguments in [
         (2, "the folder of -o nowhere/a.edgemtl must exist", "compile", model_file, "-o", "nowhere/a.edgemtl"),
         (2, "-o must not overwrite what is read", "compile", model_file, "-o", model_file),
         (1, "nothing.onnx must be an ONNX file", "compile", "nothing.onnx", "-o", "a.edgemtl"),
         (2, "--target must be one of cpu", "compile", model_file, "-o", "a.edgemtl", "--target", "z80"),
-        (1, "images: must hold PNG, JPEG or .npy", "quantize", model_file, "-o", "a.onnx", "--calibration", images),
-        (1, "p.json: must be a file of integer", "check", model_file, *int8, "--parameters", "p.json"),
+        (1, "images: must hold PNG, JPEG", "quantize", model_file, "-o", "a.onnx", "--calibration", images),
+        (1, "p.json: must be a file of integer parameters", "check", model_file, *integer),
         (2, "--rename must be OLD=NEW, not 'a'", "inspect", model_file, "--rename", "a"),
         (2, "--rename must say OLD=NEW once for each", "inspect", model_file, "--rename", "a=b", "--rename", "a=c"),
         (2, "must be a folder, and file is a file", "run", bundle_file, "--input", "a.npy", "-o", "file"),
         (2, "must be a folder, and file is a file", "profile", bundle_file, "--input", "a.npy", "-o", "file"),
-        (2, "the folder of -o nowhere/m.onnx must exist", "export", *drawn, "-o", "nowhere/m.onnx"),
-    ]:  # fmt: skip
+        (2, "the folder of -o nowhere/m.onnx must exist", "export", *exported),
+    ]:
         said, result = quick(*arguments, cwd=tmp_path)
         assert text in said, said
         assert result == [str(code), "False"]
