@@ -210,3 +210,8 @@ def _rearranged() -> Iterator[Form]:
             yield Form("DepthToSpace", opset, (Computed((1, 8, 3, 4)),), attributes)
     for opset in opsets_of("SpaceToDepth"):
         yield Form("SpaceToDepth", opset, (Computed((1, 2, 4, 6)),), {"blocksize": 2})
+    for opset in opsets_of("Col2Im"):
+        columns = Computed((1, 12, 15))
+        yield Form("Col2Im", opset, (columns, whole(6, 5), whole(2, 3)), label="whole", tolerance=1e-5)
+        attributes = {"pads": [1, 0, 1, 1], "dilations": [1, 2]}
+        yield Form("Col2Im", opset, (Computed((1, 6, 25)), whole(5, 6), whole(3, 2)), attributes, tolerance=1e-5)

@@ -204,6 +204,43 @@ def test_another_kind_of_resize_is_left_with_a_reason_and_a_hint() -> None:
     assert group.reason == "Resize must be linear with half_pixel coordinates, not nearest with half_pixel"
 
 
+RESIZES = {
+    'mode = "linear", antialias = 1': "Resize must be without antialias",
+    'mode = "linear", keep_aspect_ratio_policy = "not_larger"': "Resize scales must be output size / input size",
+}
+
+
+@pytest.mark.parametrize("attributes", RESIZES)
+def test_a_bilinear_resize_of_another_form_is_left(attributes: str) -> None:
+    text = f"g (float[1,16,5,6] x) => (y) {{y = Resize<axes = [2, 3], {attributes}>(x, , , sizes)}}"
+    (group,) = groups(parse(text, sizes=int64(10, 13)))
+    assert group.reason == RESIZES[attributes]
+
+
+def test_a_resize_to_one_pixel_in_pytorchs_coordinates_is_left() -> None:
+    attributes = 'mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel"'
+    text = f"g (float[1,16,5,6] x) => (y) {{y = Resize<{attributes}>(x, , , sizes)}}"
+    assert kinds(parse(text, sizes=int64(1, 16, 1, 3))) == ["left"]
+    assert kinds(parse(text, sizes=int64(1, 16, 2, 3))) == ["resize"]
+
+
+def test_a_resize_by_scales_of_axes_out_of_order_is_matched_axis_by_axis() -> None:
+    text = 'g (float[1,16,4,6] x) => (y) {y = Resize<mode = "linear", axes = [3, 2]>(x, , scales)}'
+    assert kinds(parse(text, scales=np.array([2, 3], np.float32))) == ["resize"]
+
+
+def test_a_resize_by_a_scale_that_leaves_a_fraction_of_a_pixel_is_left() -> None:
+    text = 'g (float[1,16,5,6] x) => (y) {y = Resize<mode = "linear">(x, , scales)}'
+    assert kinds(parse(text, scales=np.array([1, 1, 1.5, 2], np.float32))) == ["left"]
+
+
+def test_a_patch_embedding_that_is_dilated_or_padded_is_left() -> None:
+    for attributes in ("strides = [8, 8], dilations = [2, 2]", 'strides = [8, 8], auto_pad = "SAME_UPPER"'):
+        text = EMBED.replace("strides = [8, 8]", attributes)
+        assert text != EMBED
+        assert "patch_embed" not in kinds(parse(text % "\n y = Transpose<perm = [0, 2, 1]>(r)", **EMBED_CONSTANTS))
+
+
 def test_groups_come_in_data_flow_order() -> None:
     body = "a = MatMul(x, w) \n b = MatMul(a, v) \n c = Relu(b) \n d = Tanh(a) \n y = Mul(c, d)"
     assert kinds(parse(f"g (float[6,8] x) => (y) {{{body}}}", w=random(8, 8), v=random(8, 8, seed=1))) == [
