@@ -34,10 +34,7 @@ class Computed:
 
 @dataclass(frozen=True)
 class Form:
-    """One node: its operator, opset, operands (computed, constant arrays, or None where left out) and attributes.
-
-    skewed: also run on an image that is one value nearly everywhere.
-    """
+    """One node: its operator, opset, operands (computed, constant arrays, or None where left out) and attributes."""
 
     op: str
     opset: int
@@ -47,7 +44,6 @@ class Form:
     output: int = 0
     label: str = ""
     tolerance: float = 2e-6
-    skewed: bool = True
 
     @property
     def name(self) -> str:

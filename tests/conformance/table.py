@@ -23,6 +23,12 @@ REASONS = (
     "must have fmod = 1",
     "onnxruntime",
     "cannot be converted",
+    "must not start in the padding",
+    "may give",
+    "must not have the size of the result",
+    "must not be larger than",
+    "must add less than",
+    "it does not depend on the image",
 )
 HEAD = """# Operators
 
