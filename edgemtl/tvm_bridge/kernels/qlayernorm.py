@@ -243,7 +243,7 @@ def _scale_paired(n: _LayerNorm, row: _Row, place: tuple[Expr, Expr], valid: int
         offset = load(n.offset, (place[1] + first,), n.lanes)
         halves.append(T.bind(intrinsic(f"int16x{n.lanes}", "sadd.sat", rounded, offset)))
     packed = pack_bytes(halves[0], halves[-1], n.target)
-    places = _order(n.target).argsort()
+    places = _order(n.target).argsort(kind="stable")
     bytes_of = [place // 8 * 16 + place % 8 + 8 * half for half in range(len(halves)) for place in places.tolist()]
     result = tirx.Shuffle([packed], [i32(place) for place in bytes_of])
     store_some(n.y, place, valid, len(bytes_of), result)
