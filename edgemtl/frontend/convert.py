@@ -11,12 +11,10 @@ import onnxruntime
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.limits import ENDLESS, GROWING
+from edgemtl.frontend.limits import ENDLESS, GROWING, MAX_RUN_ELEMENTS
 from edgemtl.frontend.moe_node import OPSET
 
 TOLERANCE = 1e-4
-MAX_RUN_ELEMENTS = 1 << 26
-"""Of one tensor while the model is run."""
 
 
 def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.ModelProto:
