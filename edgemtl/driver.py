@@ -375,7 +375,7 @@ def _manifest(
     document = {
         "schema_version": bundle.SCHEMA_VERSION,
         "tool": {"name": "edgemtl", "version": edgemtl.__version__},
-        "model": {"name": path.name, "sha256": model.sha256},
+        "model": {"name": path.name.encode(errors="replace").decode(), "sha256": model.sha256},
         "input": asdict(model.input),
         "tasks": [_task_entry(task) for task in tasks],
         "notes": notes,

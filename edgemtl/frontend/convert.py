@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.limits import ENDLESS, GROWING, all_nodes
+from edgemtl.frontend.limits import ENDLESS, GROWING, MAX_RUN_ELEMENTS, all_nodes
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
@@ -20,8 +20,6 @@ from edgemtl.frontend.values import is_static, size_of
 
 TOLERANCE = 1e-4
 IMAGE_RANK = 4
-MAX_RUN_ELEMENTS = 1 << 26
-"""Of one tensor while the model is run."""
 
 
 def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.ModelProto:

@@ -22,8 +22,24 @@ GROWING = (
 )
 """Operators whose result may be larger than what they read."""
 
-OF_SHAPES = ("Concat", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Cast", "Equal", "Where", "Identity")
-"""Operators that put a shape together from others, making no size larger."""
+HANDS_ON = (
+    "Concat",
+    "Gather",
+    "Slice",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+    "Cast",
+    "Identity",
+    "Where",
+    "Equal",
+    "Max",
+    "Min",
+)
+"""Operators whose integers are some of those they read."""
+INDICES = (ir.DataType.INT64, ir.DataType.INT32)
+MAX_RUN_ELEMENTS = 1 << 26
+"""Of one tensor while a part of a model is run."""
 
 # Units an element, where onnx's reference code runs Python for each.
 SLOW = {
@@ -72,7 +88,7 @@ def may_propagate(graph: ir.Graph) -> bool:
 def _is_short(node: ir.Node) -> bool:
     output = node.outputs[0]
     if node.op_type == "Concat":
-        counts = output.dtype in (ir.DataType.INT64, ir.DataType.INT32) and is_static(output)
+        counts = output.dtype in INDICES and is_static(output)
         return not counts or size_of(output) <= MAX_PROPAGATED
     given = all(value is not None and value.const_value is not None for value in node.inputs)
     return given and is_static(output) and size_of(output) <= MAX_PROPAGATED
@@ -92,40 +108,52 @@ def all_nodes(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
 def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str | None:
     """Why a region that may be a mixture of experts costs too much to run; None where it does not.
 
-    x [T, D], logits [T, E]. A mixture makes values of up to T elements for each expert and column of its weights, a
-    small number of times.
+    x [T, D], logits [T, E]. A mixture computes every expert for every token, or gathers the experts' weights for every
+    token. Sizes that depend on the data are counts of tokens and experts, if they are sizes of other values.
     """
-    tokens, columns = size_of(logits) // sizes_of(logits)[-1], sizes_of(logits)[-1]
-    width = sizes_of(x)[-1]
+    columns, width = sizes_of(logits)[-1], sizes_of(x)[-1]
+    tokens = size_of(logits) // columns
     weights = {value for node in nodes for value in node.inputs if value is not None and is_constant(value)}
     held = sum(array.size for value in weights if (array := array_of(value)) is not None)
-    bound = tokens * (columns * width + held // width) + MAX_PROPAGATED
-    total = 0
+    dense = tokens * (columns * width + held // width) + MAX_PROPAGATED
+    bound, total = max(dense, min(tokens * held, MAX_RUN_ELEMENTS)), 0
     for node in all_nodes(nodes):
         if node.op_type in ENDLESS:
             return f"{node.op_type} in it may run without end"
-        static = all(is_static(output) for output in node.outputs)
-        if not static and node.op_type in GROWING and not _follows_a_shape(node):
-            return f"the size of a {node.op_type} in it is not fixed"
-        largest = max((size_of(output) for output in node.outputs), default=0) if static else 0
+        if (largest := _largest(node, tokens * columns)) is None:
+            return f"the size of a {node.op_type} in it depends on the data"
         total += largest
-        if largest > bound or total > len(nodes) * bound:
-            return f"a {node.op_type} in it makes {largest} elements, more than {bound}"
+        if largest > bound or total > max(16 * dense, 4 * MAX_RUN_ELEMENTS):
+            return f"a {node.op_type} in it makes {largest} elements, {total} with those before it"
     return None
 
 
-def _follows_a_shape(node: ir.Node) -> bool:
-    """Whether an Expand takes its sizes from the shapes of other tensors, so that it is no larger than they are."""
-    if node.op_type != "Expand":
+def _largest(node: ir.Node, count: int) -> int | None:
+    """Elements of the largest output, sizes that are not known taken as ``count``; None where nothing bounds them."""
+    static = all(is_static(output) for output in node.outputs)
+    if not static and node.op_type in GROWING and not _takes_sizes(node):
+        return None
+    return max((_elements(output, count) for output in node.outputs), default=0)
+
+
+def _elements(value: ir.Value, count: int) -> int:
+    sizes = value.shape if value.shape is not None else ()
+    return math.prod(size if isinstance(size, int) else count for size in sizes)
+
+
+def _takes_sizes(node: ir.Node) -> bool:
+    """Whether the result is as large as sizes of other values say, with no arithmetic in between."""
+    if node.op_type == "Range" and node.outputs[0].dtype not in INDICES:
         return False
-    todo, seen = [node.inputs[1]], set[ir.Value]()
-    while todo:
-        value = todo.pop()
-        if value is None or value in seen or is_constant(value):
-            continue
-        seen.add(value)
-        producer = value.producer()
-        if producer is None or producer.op_type not in (*OF_SHAPES, "Shape"):
-            return False
-        todo += [] if producer.op_type == "Shape" else producer.inputs
-    return True
+    given = {"Expand": node.inputs[1:], "ConstantOfShape": node.inputs, "Range": node.inputs}.get(node.op_type)
+    return given is not None and all(_is_size(value, set()) for value in given)
+
+
+def _is_size(value: ir.Value | None, seen: set[ir.Value]) -> bool:
+    if value is None or value in seen or is_constant(value):
+        return True
+    seen.add(value)
+    node = value.producer()
+    if node is None or (node.op_type != "Shape" and node.op_type not in HANDS_ON):
+        return False
+    return node.op_type == "Shape" or all(_is_size(source, seen) for source in node.inputs)

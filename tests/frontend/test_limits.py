@@ -182,8 +182,20 @@ def test_values_that_shape_inference_may_follow(kind, text, short):
     ("text", "reason"),
     [
         ("h = MatMul(x, w) \n y = MatMul(h, v)", None),
-        ("h = Tile(x, r) \n y = ReduceSum<keepdims = 1>(h, a)", "a Tile in it makes 4194304 elements, more than"),
-        ("h = Range(z, n, d) \n y = Add(x, h)", "the size of a Range in it is not fixed"),
+        (
+            "h = Tile(x, r) \n y = ReduceSum<keepdims = 1>(h, a)",
+            "a Tile in it makes 4194304 elements, 4194304 with those before it",
+        ),
+        ("h = Range(z, n, d) \n y = Add(x, h)", "the size of a Range in it depends on the data"),
+        (
+            "q = Cast<to = 7>(n) \n u = Unsqueeze(q, a) \n h = ConstantOfShape(u) \n y = Add(x, h)",
+            "a ConstantOfShape in",
+        ),
+        ("i = NonZero(l) \n s = Shape(i) \n h = ConstantOfShape(s) \n y = ReduceSum(h, a)", None),
+        (
+            "i = NonZero(l) \n s = Shape(i) \n t = Mul(s, s) \n h = ConstantOfShape(t) \n y = ReduceSum(h, a)",
+            "depends on",
+        ),
     ],
 )
 def test_a_region_that_costs_more_than_a_mixture(text, reason):
