@@ -99,7 +99,7 @@ def test_a_task_name_that_is_no_identifier_gets_a_symbol_that_is() -> None:
     task = task_of(f"g ({IMAGE}) => (y) {{y = Sigmoid(image)}}")
     renamed = replace(task, task=Task("out.1/é", "y", "other", 1))
     program = compile_cpu((renamed,), TARGET, memory_budget=None)
-    assert program.tasks[0].entry == "run_out_1___0"
+    assert program.tasks[0].entry == "run_0_out_1__"
     assert Machine(program).run("out.1/é", random(1, 3, 8, 12)).shape == (1, 3, 8, 12)
 
 

@@ -120,7 +120,9 @@ def _computed(builder: _Builder, elements: str, operand: Computed, first: int) -
     if operand.dtype == "bool":
         return builder.node("Greater", x, builder.constant(np.float32(0)))
     if operand.dtype.startswith("int"):
-        spread = builder.node("Mul", builder.node("Sigmoid", x), builder.constant(np.float32(operand.bound)))
+        # Where float32's logistic is 1, the floor would be the bound itself.
+        below = builder.constant(np.float32(operand.bound * (1 - 1e-5)))
+        spread = builder.node("Mul", builder.node("Sigmoid", x), below)
         return builder.node("Cast", builder.node("Floor", spread), to=KINDS[operand.dtype])
     return x
 

@@ -135,13 +135,6 @@ def test_indices_that_are_constants() -> None:
     compare([Form("MaxUnpool", UNPOOL, {"indices": indices}, shape=(1, 1, 2, 2))], images(), rtol=0, atol=0)
 
 
-def test_elements_that_are_constants_are_refused() -> None:
-    constants = {0: np.zeros((1, 1, 2, 2), np.float32), 1: np.zeros((1, 1, 2, 2), np.int64)}
-    call = call_of("MaxUnpool", UNPOOL, (1, 1, 2, 2), constants, (1, 1, 4, 4))
-    with pytest.raises(UnsupportedError, match="MaxUnpool must have computed elements, not constants"):
-        lower_call("node", call)
-
-
 REFUSED = {
     "auto_pad of MaxPool must be one of NOTSET, VALID, SAME_UPPER, SAME_LOWER, not SAME": {"auto_pad": "SAME"},
     "strides of MaxPool must be 1 positive numbers, not .0.": {"strides": (0,)},
