@@ -21,7 +21,7 @@ class Computed:
     """An operand that is computed from the image: ``shape`` and dtype.
 
     special: every third element is infinite or NaN. bound: integers lie in 0 .. bound - 1. scale: of floats.
-    positive: floats are 0 or larger.
+    positive: floats are 0 or larger. whole: floats are drawn as integers are.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +30,7 @@ class Computed:
     bound: int = 5
     scale: float = 1.0
     positive: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _computed(builder: _Builder, elements: str, operand: Computed, first: int) -
         x = builder.node("Abs", x)
     if operand.dtype == "bool":
         return builder.node("Greater", x, builder.constant(np.float32(0)))
-    if operand.dtype.startswith("int"):
+    if operand.dtype.startswith("int") or operand.whole:
         # Where float32's logistic is 1, the floor would be the bound itself.
         below = builder.constant(np.float32(operand.bound * (1 - 1e-5)))
         spread = builder.node("Mul", builder.node("Sigmoid", x), below)

@@ -48,7 +48,7 @@ def _gathers() -> Iterator[Form]:
         for axis in (-1, 0, 1):
             operands = (Computed((3, 4), "int64", bound=6), np.array(5), np.array([-1, 2], np.float32))
             yield Form("OneHot", opset, operands, {"axis": axis})
-        operands = (Computed((3, 4), bound=6), np.array(5), np.array([0, 1], np.float32))
+        operands = (Computed((3, 4), bound=6, whole=True), np.array(5), np.array([0, 1], np.float32))
         yield Form("OneHot", opset, operands, label="float indices")
         operands = (np.array([1, 2, 0]), np.array([5]), Computed((2,)))
         yield Form("OneHot", opset, operands, label="computed values")
