@@ -287,7 +287,9 @@ def test_check_reports_what_has_no_integers(
 
 
 def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
-    text = "--calibration, --parameters and --keep-float must come with a board, not with --target cpu"
+    text = (
+        "--calibration, --parameters and --keep-float must come with a board or --precision int8, not with --target cpu"
+    )
     assert_fails(capsys, 2, text, "check", model, "--calibration", "images")
     text = "--parameters must come without --calibration and --keep-float: the file says them"
     both = ("--calibration", "images", "--parameters", "m.json")

@@ -220,13 +220,18 @@ def _run(graph: GraphBuilder, value: Value, x: np.ndarray) -> np.ndarray:
 def test_files_are_planned_before_anything_is_done(tmp_path):
     source = tmp_path / "model.onnx"
     source.write_bytes(b"model")
-    assert plan_files(source, tmp_path / "m.int8.onnx").parameters == tmp_path / "m.int8.json"
+    assert plan_files(tmp_path / "m.int8.onnx", (source,)).parameters == tmp_path / "m.int8.json"
     with pytest.raises(UsageError, match=r"-o must end in \.onnx, since the parameters go to \.json beside it, not m"):
-        plan_files(source, Path("m.int8"))
-    with pytest.raises(UsageError, match=r"-o must lie in a folder that is there, not in .*nowhere; make it first"):
-        plan_files(source, tmp_path / "nowhere" / "m.onnx")
-    with pytest.raises(UsageError, match="-o must be another file than the float model"):
-        plan_files(source, source)
+        plan_files(Path("m.int8"), (source,))
+    with pytest.raises(UsageError, match=r"the folder of -o .*nowhere/m\.onnx must exist; create it first"):
+        plan_files(tmp_path / "nowhere" / "m.onnx", (source,))
+    with pytest.raises(UsageError, match="-o must not overwrite what is read"):
+        plan_files(source, (source,))
+    parameters = tmp_path / "m.json"
+    parameters.write_bytes(b"parameters")
+    with pytest.raises(UsageError, match="-o, for the parameters beside it, must not overwrite what is read"):
+        plan_files(tmp_path / "m.onnx", (source, parameters))
+    parameters.unlink()
 
 
 @pytest.mark.parametrize("before", [None, b"good"])
@@ -236,7 +241,7 @@ def test_both_files_or_neither(cases, tmp_path, before):
         made.model.write_bytes(before)
     made.parameters.mkdir()
     (made.parameters / "in the way").touch()
-    with pytest.raises(EdgemtlError, match=r"m\.onnx and .*m\.json must be files that can be written, both were left"):
+    with pytest.raises(EdgemtlError, match=r"m\.onnx must be written, and that failed: Is a directory; what was"):
         write_both(made, case.proto, case.quantised.parameters, case.quantised.floats)
     assert (made.model.read_bytes() if made.model.exists() else None) == before
     assert {path.name for path in tmp_path.iterdir()} == ({"m.json"} if before is None else {"m.json", "m.onnx"})
