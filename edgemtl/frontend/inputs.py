@@ -9,6 +9,7 @@ from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import InputSpec
 
 MAX_SIDE = 1 << 15
+AXES = ("batch", "channels", "height", "width")
 
 
 def is_image(value: ir.Value) -> bool:
@@ -32,19 +33,26 @@ def fix_batch(graph: ir.Graph, notes: list[str]) -> None:
 def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
     assert value.shape is not None
     sizes = list(value.shape)
-    if not isinstance(sizes[0], int):
-        notes.append(f"input {value.name}: batch size {sizes[0].value or 'unknown'} taken as 1")
+    if not isinstance(sizes[0], int) or sizes[0] < 0:
+        notes.append(f"input {value.name}: batch size {_spell(sizes[0])} taken as 1")
         sizes[0] = 1
-    for axis, size in zip(("batch", "channels", "height", "width"), sizes, strict=True):
-        if not isinstance(size, int):
-            reason = f"its {axis} is open ({size.value or 'unknown'}), and shapes are fixed when compiling"
-            raise UnsupportedError(f"input {value.name}", reason, f"export the model with a fixed {axis}")
-        if not 1 <= size <= MAX_SIDE:
+    named = dict(zip(AXES, sizes, strict=True))
+    if opened := {axis: size for axis, size in named.items() if not isinstance(size, int) or size < 0}:
+        axes = " and ".join(f"{axis} ({_spell(size)})" for axis, size in opened.items())
+        reason = f"its size is open in {axes}, and shapes are fixed when compiling"
+        raise UnsupportedError(f"input {value.name}", reason, f"export the model with a fixed {' and '.join(opened)}")
+    for axis, size in named.items():
+        if isinstance(size, int) and not 1 <= size <= MAX_SIDE:
             raise ModelError(f"input {value.name} must have a {axis} from 1 to {MAX_SIDE}, not {size}")
     if sizes[0] != 1:
         reason = f"its batch size is {sizes[0]}, and models are compiled for one image"
         raise UnsupportedError(f"input {value.name}", reason, "export the model with batch size 1")
     return ir.Shape(sizes)
+
+
+def _spell(size: int | ir.SymbolicDim) -> str:
+    """A size that is open, as the file has it: a name, or a negative number as some exporters write."""
+    return str(size if isinstance(size, int) else size.value or "unknown")
 
 
 def check_inputs(graph: ir.Graph) -> None:

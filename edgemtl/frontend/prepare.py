@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import onnx
+import onnx.inliner
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
@@ -33,6 +34,17 @@ LAYOUT_HINT = "save the optimised model with ORT_ENABLE_EXTENDED at most, or exp
 INLINED = "_inlfunc_"
 """How onnxruntime begins the names of what it inlines; a second time they would collide."""
 
+BY_ONNX = (
+    "Attention",
+    "CastLike",
+    "CausalConvWithState",
+    "CenterCropPad",
+    "LinearAttention",
+    "RotaryEmbedding",
+    "SwiGLU",
+)
+"""Operators of the standard that are expanded by the function that the standard defines them with."""
+
 OpId = tuple[str, str, str]
 
 
@@ -54,6 +66,7 @@ def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
     proto = convert(_inline(proto), opset, notes)
     for expand in (expand_standard, expand_contributed, expand_quantised):
         expand(proto, max(opset, OPSET))
+    proto = _expand_by_onnx(proto)
     proto = drop_late_windows(specialise_tasks(proto, notes), opset)
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
@@ -129,6 +142,20 @@ def _inline(proto: onnx.ModelProto) -> onnx.ModelProto:
         del model.functions[key]
     InlinePass()(model)
     return ir.to_proto(model)
+
+
+def _expand_by_onnx(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """With operators that nothing of ours defines written out as ONNX itself does."""
+    if not any(node.op_type in BY_ONNX for node in _with_inner(proto.graph.node)):
+        return proto
+    # The inliner asks for the type of every operand, of constants too.
+    known = {value.name for value in (*proto.graph.value_info, *proto.graph.input)}
+    constants = [tensor for tensor in proto.graph.initializer if tensor.name not in known]
+    make = onnx.helper.make_tensor_value_info
+    proto.graph.value_info.extend(make(tensor.name, tensor.data_type, tensor.dims) for tensor in constants)
+    selected = [("", op) for op in BY_ONNX]
+    typed = onnx.shape_inference.infer_shapes(proto)
+    return onnx.inliner.inline_selected_functions(typed, selected, inline_schema_functions=True)
 
 
 def name_nodes(graph: ir.Graph) -> None:

@@ -94,6 +94,8 @@ def _others() -> Iterator[Form]:
     for opset in opsets_of("Where"):
         yield Form("Where", opset, (Computed((3, 1), "bool"), Computed(SHAPE), Computed((7,))))
         yield Form("Where", opset, (Computed(SHAPE, "bool"), np.float32(-1e9), Computed(SHAPE)))
+        mask = np.array([True, False, True, True, False, False, True])
+        yield Form("Where", opset, (mask, Computed(SHAPE), np.float32(-1e9)), label="constant mask")
     for opset in opsets_of("Mod"):
         yield Form("Mod", opset, (Computed(SHAPE), np.float32(0.7)), {"fmod": 1})
         for fmod in (0, 1):
@@ -102,6 +104,7 @@ def _others() -> Iterator[Form]:
     for op in ("And", "Or", "Xor"):
         for opset in opsets_of(op):
             yield Form(op, opset, (Computed(SHAPE, "bool"), Computed((3, 1), "bool")))
+            yield Form(op, opset, (Computed(SHAPE, "bool"), np.array([[True], [False], [True]])), label="constant")
     for opset in opsets_of("Not"):
         yield Form("Not", opset, (Computed(SHAPE, "bool"),))
     for opset in opsets_of("Dropout"):

@@ -6,6 +6,7 @@ from functools import cache
 
 from tests.conformance import (
     elementwise_forms,
+    function_forms,
     geometry_forms,
     indexing_forms,
     norm_forms,
@@ -14,7 +15,15 @@ from tests.conformance import (
 )
 from tests.conformance.form import Form
 
-FAMILIES = (elementwise_forms, reduction_forms, indexing_forms, sequential_forms, geometry_forms, norm_forms)
+FAMILIES = (
+    elementwise_forms,
+    reduction_forms,
+    indexing_forms,
+    sequential_forms,
+    geometry_forms,
+    norm_forms,
+    function_forms,
+)
 
 
 @cache

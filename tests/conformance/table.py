@@ -6,18 +6,23 @@ python -m tests.conformance.table
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import onnx
 
+from edgemtl.frontend.contrib.table import STANDARD
 from edgemtl.frontend.operators import REFUSED
+from edgemtl.frontend.prepare import BY_ONNX
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
 from tests.conformance.forms import all_forms
 from tests.conformance.run import Outcome, run_form
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operators.md"
+EXPANDED = sorted({*BY_ONNX, *STANDARD} & {schema.name for schema in onnx.defs.get_all_schemas()} - set(OPERATORS))
+TRIED = {form.op for form in all_forms()}
 # Parts of the reasons for which a form may be refused.
 REASONS = (
     "must have fmod = 1",
@@ -47,7 +52,9 @@ TAIL = """
 ## Refused
 
 An attribute that a definition does not know is refused by name, and so is a result whose shape or type is not the one
-ONNX infers. These operators have no definition: {undefined}.
+ONNX infers. {expanded} are expanded into the operators that ONNX defines them with. These are refused:
+
+{undefined}.
 """
 
 
@@ -66,8 +73,9 @@ def main() -> None:
 
 def document(outcomes: list[Outcome]) -> str:
     """The text of docs/operators.md."""
-    rows = [_row(op, [o for o in outcomes if o.form.op == op]) for op in sorted(OPERATORS)]
-    return HEAD + "".join(rows) + TAIL.format(undefined=", ".join(_undefined()))
+    rows = [_row(op, [o for o in outcomes if o.form.op == op]) for op in sorted({*OPERATORS, *TRIED})]
+    undefined = textwrap.fill(", ".join(_undefined()), 120)
+    return HEAD + "".join(rows) + TAIL.format(undefined=undefined, expanded=", ".join(EXPANDED))
 
 
 def _row(op: str, outcomes: list[Outcome]) -> str:
@@ -79,9 +87,9 @@ def _row(op: str, outcomes: list[Outcome]) -> str:
 
 
 def _undefined() -> Iterable[str]:
-    tuned = {"Constant", "ConstantOfShape", "Range", "Shape", "Size"}  # folded before anything is compiled
+    folded = {"Constant", "ConstantOfShape", "Range", "Shape", "Size"}
     names = {s.name for s in onnx.defs.get_all_schemas() if s.domain == "" and not s.deprecated}
-    return sorted(names - set(OPERATORS) - tuned | set(REFUSED))
+    return sorted(names - set(OPERATORS) - folded - set(EXPANDED) | set(REFUSED))
 
 
 def names_in(text: str) -> set[str]:

@@ -101,10 +101,16 @@ INPUTS = [
     (
         [1, 3, "height", 4],
         TensorProto.FLOAT,
-        "input image: its height is open (height), and shapes are fixed when compiling; export the model with a "
-        "fixed height",
+        "input image: its size is open in height (height), and shapes are fixed when compiling; "
+        "export the model with a fixed height",
     ),
-    ([1, None, 4, 4], TensorProto.FLOAT, "input image: its channels is open (unknown), and shapes are fixed"),
+    (
+        [1, 3, "h", "w"],
+        TensorProto.FLOAT,
+        "input image: its size is open in height (h) and width (w), and shapes are fixed when compiling; "
+        "export the model with a fixed height and width",
+    ),
+    ([1, None, 4, 4], TensorProto.FLOAT, "input image: its size is open in channels (unknown), and shapes are fixed"),
     (
         [2, 3, 4, 4],
         TensorProto.FLOAT,
@@ -283,3 +289,13 @@ def test_an_opset_that_cannot_be_converted(tmp_path: Path, monkeypatch: pytest.M
         read_model(model(tmp_path, lambda w: w.op("Sin", "image")))
     text = "the model's opset 18 cannot be converted to 20 (No Adapter for Swirl); export it with opset 20"
     assert str(error.value) == text
+
+
+def test_a_batch_below_zero_is_an_open_one(tmp_path: Path) -> None:
+    """Exporters of PaddlePaddle write -1 where others write a name."""
+    w = Writer()
+    w.nodes.append(helper.make_node("Relu", ["image"], ["map"]))
+    image, output = (helper.make_tensor_value_info(name, 1, [-1, 3, 4, 4]) for name in ("image", "map"))
+    read = read_model(_save(w.nodes, [], [image], [output], tmp_path / "paddle.onnx", opset=20))
+    assert read.input.shape == (1, 3, 4, 4)
+    assert "input image: batch size -1 taken as 1" in read.notes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+import numpy as np
+
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import Constant
 from edgemtl.tvm_bridge import specs, specs_conv, specs_int8
@@ -99,7 +101,9 @@ def pack(spec: object, target: CpuTarget, constants: Sequence[Constant], store: 
             yield store.add(name, array)
     elif isinstance(spec, Kernel):
         for constant in constants:
-            yield store.add(constant.name, constant.array)
+            # A truth value is a byte, which the bundle's tensors have no other name for.
+            is_bool = constant.array.dtype == np.bool_
+            yield store.add(constant.name, constant.array.view(np.uint8) if is_bool else constant.array)
     elif constants:
         packed = FAMILIES[type(spec)].pack(spec, target, *(constant.array for constant in constants))
         for constant, array in zip(constants, packed, strict=True):
