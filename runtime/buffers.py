@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 
 from edgemtl.errors import BudgetError, IntegrityError
@@ -25,9 +27,11 @@ class Buffer:
         self.name, self.size = name, size
         length = max(size, 1)
         try:
-            room = np.zeros(length + 2 * GUARD_BYTES + ALIGNMENT, np.uint8)
-        except MemoryError:
+            # Not by malloc, which may clear memory it has had before and so take it at once.
+            pages = mmap.mmap(-1, length + 2 * GUARD_BYTES + ALIGNMENT, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError):
             raise BudgetError(name, size, 0, "free memory or compile with a smaller --memory-budget") from None
+        room = np.frombuffer(pages, np.uint8)
         start = GUARD_BYTES + -(room.ctypes.data + GUARD_BYTES) % ALIGNMENT
         self.array: Bytes = room[start : start + length]
         self._guards = (room[:start], room[start + length :])
