@@ -24,9 +24,9 @@ class Stop:
         self._reason: str | None = None
         self._writing = threading.Lock()
 
-    def seconds_left(self) -> float | None:
-        """How long to wait for the call; None for ever."""
-        return None if self._timeout is None else max(self._deadline - time.monotonic(), 0)
+    def seconds_left(self) -> float:
+        """How long to wait for the call; infinite without a timeout."""
+        return max(self._deadline - time.monotonic(), 0)
 
     def set(self, reason: str) -> None:
         """Ask the call to stop for a reason, a whole message; afterwards it writes nothing that a caller sees."""

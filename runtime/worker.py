@@ -29,6 +29,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_SECONDS = 0.05
+LOOK_SECONDS = 0.1
+"""How long a caller waits at once: an interrupt that comes as it begins to wait is seen only when it wakes."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ class Worker:
         try:
             with self._submitting:
                 future = self._open_thread().executor.submit(function, *args, **kwargs)
-            if not wait([future], stop.seconds_left()).done:
-                raise stop.late()
+            while not wait([future], min(stop.seconds_left(), LOOK_SECONDS)).done:
+                if not stop.seconds_left():
+                    raise stop.late()
             return future.result()
         except BaseException:
             stop.set("the run was interrupted; run it again")
