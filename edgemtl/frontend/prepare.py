@@ -34,15 +34,7 @@ LAYOUT_HINT = "save the optimised model with ORT_ENABLE_EXTENDED at most, or exp
 INLINED = "_inlfunc_"
 """How onnxruntime begins the names of what it inlines; a second time they would collide."""
 
-BY_ONNX = (
-    "Attention",
-    "CastLike",
-    "CausalConvWithState",
-    "CenterCropPad",
-    "LinearAttention",
-    "RotaryEmbedding",
-    "SwiGLU",
-)
+BY_ONNX = ("Attention", "CastLike", "CenterCropPad", "SwiGLU")
 """Operators of the standard that are expanded by the function that the standard defines them with."""
 
 OpId = tuple[str, str, str]
