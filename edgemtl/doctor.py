@@ -6,6 +6,8 @@ import importlib.metadata
 import shutil
 from dataclasses import dataclass
 
+from edgemtl.emulation import EMULATORS, NATIVE, RUNTIME_LIBRARIES
+
 PACKAGES = (
     ("numpy", "runtime", False),
     ("pillow", "runtime", False),
@@ -53,6 +55,13 @@ def _program(name: str, purpose: str, optional: bool, hint: str) -> Finding:
     return Finding(name, path is not None, path or hint, purpose, optional)
 
 
+def _aarch64_runtime() -> Finding:
+    folder = EMULATORS["aarch64"].libraries
+    found = all((folder / name).is_file() for name in RUNTIME_LIBRARIES)
+    detail = str(folder if found else NATIVE / "fetch_aarch64.sh")
+    return Finding("TVM's aarch64 runtime", found, detail, "testing aarch64 bundles here", True)
+
+
 def examine() -> tuple[Finding, ...]:
     """Look for every package and program; nothing is imported or run."""
-    return tuple(_package(*p) for p in PACKAGES) + tuple(_program(*p) for p in PROGRAMS)
+    return tuple(_package(*p) for p in PACKAGES) + tuple(_program(*p) for p in PROGRAMS) + (_aarch64_runtime(),)

@@ -37,7 +37,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
-from edgemtl.selftest import verify_bundle, why_not_here
+from edgemtl.selftest import choose_way, verify_bundle
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -129,14 +129,23 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     notes = notes if options.selftest else (*notes, "self-test not run: --no-selftest")
     manifest = _manifest(path, model, tasks, made, golden.entries, notes)
     # Which machine compiled must not show in the bundle, so this is said beside it.
-    unable = why_not_here(manifest.program) if options.selftest else None
-    run = options.selftest and unable is None
-    with progress(f"writing {output}" + (" after its self-test" if run else "")):
-        verify = partial(verify_bundle, tasks=tasks, quantised=quantised) if run else None
+    verify, notice = _selftest(manifest, tasks, quantised) if options.selftest else (None, ())
+    with progress(f"writing {output}" + (" after its self-test" if verify else "")):
         size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
     sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
-    told = (f"self-test not run: {unable}; run `edgemtl selftest` there",) if unable else ()
-    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *told))
+    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *notice))
+
+
+def _selftest(
+    manifest: Manifest, tasks: tuple[TaskModel, ...], quantised: Quantised | None
+) -> tuple[Callable[[Path], None] | None, tuple[str, ...]]:
+    """The self-test of a bundle, and how it is run where not by this machine itself; None where it cannot be run."""
+    try:
+        emulator = choose_way(manifest.program)
+    except UnsupportedError as error:
+        return None, (f"self-test not run: {error.reason}; {error.hint}",)
+    verify = partial(verify_bundle, tasks=tasks, quantised=quantised)
+    return verify, (f"self-test run under {emulator.qemu}",) if emulator else ()
 
 
 def _compile(

@@ -15,10 +15,13 @@ from typing import Any
 
 from edgemtl.bundle import Bundle, FpgaProgram, Program, open_bundle
 from edgemtl.compare import first_apart
-from edgemtl.errors import SelftestError, UnsupportedError
+from edgemtl.emulation import Emulator, emulate_goldens, find_emulator
+from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
-from edgemtl.runtime.machine import check_this_machine
+from edgemtl.processor import architecture_of, find_obstacle, this_processor
+from edgemtl.runtime.records import SelftestResult
+from edgemtl.runtime.selftest import compare_golden
 from edgemtl.tvm_bridge.target import resolve
 
 REPORT = "open an issue with the model"
@@ -38,15 +41,25 @@ class Miss:
         return f"task {self.task} on the {self.case} golden input: {error}, {self.tolerance:.1e} allowed"
 
 
-def why_not_here(program: Program | FpgaProgram) -> str | None:
-    """Why this machine cannot run a program; None where it can. A board's runs in simulation anywhere."""
+def choose_way(program: Program | FpgaProgram) -> Emulator | None:
+    """How this machine runs a program: under an emulator, or (None) itself. A board's is simulated on any machine.
+
+    Raises UnsupportedError where neither can be.
+    """
     if isinstance(program, FpgaProgram):
         return None
+    processor = this_processor()
+    obstacle = find_obstacle(program.target, processor)
+    if not obstacle:
+        return None
+    architecture = architecture_of(program.target)
+    if architecture == processor.architecture:
+        raise UnsupportedError(f"target {program.target.name}", obstacle, "run `edgemtl selftest` on its device")
     try:
-        check_this_machine(program.target)
+        return find_emulator(architecture)
     except UnsupportedError as error:
-        return error.reason
-    return None
+        reason = f"{obstacle}, and {error.reason}"
+        raise UnsupportedError(f"target {program.target.name}", reason, error.hint) from None
 
 
 def verify_bundle(path: Path, tasks: Sequence[TaskModel], quantised: Quantised | None) -> None:
@@ -56,22 +69,23 @@ def verify_bundle(path: Path, tasks: Sequence[TaskModel], quantised: Quantised |
     that parts, or that does not run to its end.
     """
     with open_bundle(path) as opened:
-        misses = find_misses(path, opened.manifest.program)
+        emulator = choose_way(opened.manifest.program)
+        misses = find_emulated_misses(opened, emulator) if emulator else find_misses(path, opened.manifest.program)
         if not misses:
             return
         worst = max(misses, key=lambda miss: miss.error / miss.tolerance if miss.tolerance else miss.error)
-        task = next(task for task in tasks if task.task.name == worst.task)
-        layer = _parting(opened, worst, task, quantised)
+        layer = None if emulator else _parting(opened, worst, tasks, quantised)
     more = f" ({len(misses) - 1} more)" if len(misses) > 1 else ""
     where = f"; the first layer that parts: {layer}" if layer else ""
     raise SelftestError(f"the compiled program must give what the model gives: {worst}{more}{where}; {REPORT}")
 
 
-def _parting(opened: Bundle, miss: Miss, task: TaskModel, quantised: Quantised | None) -> str | None:
+def _parting(opened: Bundle, miss: Miss, tasks: Sequence[TaskModel], quantised: Quantised | None) -> str | None:
     """The first layer whose values are off on the golden input; None where no comparison shows it."""
     program = opened.manifest.program
     if isinstance(program, FpgaProgram):
         return None
+    task = next(task for task in tasks if task.task.name == miss.task)
     image = next(golden.input for golden in opened.goldens(miss.task) if golden.case == miss.case)
     return first_apart(task, resolve(program.target.name, program.target.threads), quantised, image)
 
@@ -89,13 +103,28 @@ def find_misses(path: Path, program: Program | FpgaProgram) -> tuple[Miss, ...]:
         name = signal.Signals(-done.returncode).name
         raise SelftestError(f"the compiled program must run its self-test, and was ended by {name}; {REPORT}")
     try:
-        return tuple(_miss(result) for result in json.loads(done.stdout)["tasks"] if not result["passed"])
-    except (ValueError, KeyError):
+        results = [_read_result(result) for result in json.loads(done.stdout)["tasks"]]
+    except (ValueError, KeyError, TypeError):
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix("error: ")
         raise SelftestError(f"the compiled program must run its self-test, and did not: {reason}") from None
+    return tuple(_miss(result) for result in results if not result.passed)
 
 
-def _miss(result: dict[str, Any]) -> Miss:
-    scale = result["scale"] or 1.0
-    error = math.inf if result["max_abs_error"] is None else result["max_abs_error"] / scale
-    return Miss(result["task"], result["case"], error, result["tolerance"] / scale)
+def _read_result(document: dict[str, Any]) -> SelftestResult:
+    """A result as the verb prints it: JSON has no infinity and says null."""
+    error = document["max_abs_error"]
+    return SelftestResult(**{**document, "max_abs_error": math.inf if error is None else error})
+
+
+def _miss(result: SelftestResult) -> Miss:
+    scale = result.scale or 1.0
+    return Miss(result.task, result.case, result.max_abs_error / scale, result.tolerance / scale)
+
+
+def find_emulated_misses(bundle: Bundle, emulator: Emulator) -> tuple[Miss, ...]:
+    """Run the self-test of a CPU bundle under ``emulator``. Raises SelftestError where it does not run to its end."""
+    try:
+        results = [compare_golden(golden, output) for golden, output in emulate_goldens(bundle, emulator)]
+    except EdgemtlError as error:
+        raise SelftestError(f"the compiled program must run its self-test, and did not: {error}") from None
+    return tuple(_miss(result) for result in results if not result.passed)

@@ -33,6 +33,7 @@ ORDER = [
     "evaluate",
     "profiling",
     "golden",
+    "emulation",
     "selftest",
     "driver",
     "doctor",
@@ -41,7 +42,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "profiling", "selftest", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "cli"}
 """Only what runs programs knows the runtime."""
 SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""

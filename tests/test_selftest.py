@@ -10,10 +10,11 @@ import pytest
 from edgemtl import frontend, partition
 from edgemtl.bundle import FpgaProgram, open_bundle, write_bundle
 from edgemtl.driver import compile_model
-from edgemtl.errors import SelftestError
+from edgemtl.emulation import EMULATORS, find_emulator
+from edgemtl.errors import SelftestError, UnsupportedError
 from edgemtl.options import CompileOptions
 from edgemtl.runtime import Session
-from edgemtl.selftest import find_misses, verify_bundle, why_not_here
+from edgemtl.selftest import choose_way, find_misses, verify_bundle
 from edgemtl.tvm_bridge.kernels import linear
 from tests.support.models import build_and_export, small_config
 
@@ -89,6 +90,24 @@ def test_what_this_machine_cannot_run_is_said(bundle, model, tmp_path):
     with open_bundle(bundle) as opened:
         program = opened.manifest.program
     assert not isinstance(program, FpgaProgram)
-    assert why_not_here(program) is None
+    assert choose_way(program) is None
     foreign = replace(program, target=replace(program.target, triple="riscv64-linux-gnu"))
-    assert str(why_not_here(foreign)).startswith("its code is for riscv64, this machine is ")
+    text = "its code is for riscv64, .*, and there is no emulator for riscv64; run the bundle on its device"
+    with pytest.raises(UnsupportedError, match=text):
+        choose_way(foreign)
+    wide = replace(program, target=replace(program.target, vector_bits=1024))
+    with pytest.raises(UnsupportedError, match="has no vectors of 1024 bits; run `edgemtl selftest` on its device"):
+        choose_way(wide)
+
+
+def test_what_an_emulator_lacks_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsupportedError, match="emulation: qemu-aarch64 is not installed; apt-get install qemu-user"):
+        find_emulator("aarch64")
+    for name in ("qemu-aarch64", "aarch64-linux-gnu-g++", "make"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setitem(EMULATORS, "aarch64", replace(EMULATORS["aarch64"], libraries=tmp_path))
+    with pytest.raises(UnsupportedError, match=f"TVM's runtime for aarch64 is not in {tmp_path}; .*fetch_aarch64.sh"):
+        find_emulator("aarch64")

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# TVM's runtime for aarch64, out of the wheels pyproject.toml pins, into a folder git does not see.
-#   runtime/native/fetch_aarch64.sh [PYTHON]
+# TVM's runtime for aarch64, of the versions installed here, into the folder aarch64 beside this file.
+#   fetch_aarch64.sh [PYTHON]
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 python=${1:-python3}
-folder=third_party/aarch64
+folder=$(dirname "$0")/aarch64
 [ -e "$folder/libtvm_runtime.so" ] && [ -e "$folder/libtvm_ffi.so" ] && exit 0
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
-pins=$(grep -oE '"apache-tvm(-ffi)?==[^"]+"' pyproject.toml | tr -d '"')
-# shellcheck disable=SC2086  # one word per pin
-"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-  --platform manylinux_2_28_aarch64 --python-version 3.11 --dest "$wheels" $pins
+for package in apache-tvm apache-tvm-ffi; do
+  version=$("$python" -c "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))" "$package")
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    --platform manylinux_2_28_aarch64 --python-version 3.11 --dest "$wheels" "$package==$version"
+done
 mkdir -p "$folder"
 "$python" - "$folder" "$wheels"/*.whl <<'PYTHON'
 import pathlib, sys, zipfile

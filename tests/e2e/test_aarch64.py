@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgemtl.bundle import open_bundle
+from edgemtl.bundle import open_bundle, write_bundle
 from edgemtl.driver import compile_model
+from edgemtl.emulation import find_emulator, native_runner
+from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.options import CompileOptions
+from edgemtl.selftest import verify_bundle
 from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import native, programs
 from tests.support.models import SMALL, build_and_export, small_config
 from tests.support.scenes import smooth_images
 
-COMPILER, EMULATOR, SYSTEM = "aarch64-linux-gnu-g++", "qemu-aarch64", Path("/usr/aarch64-linux-gnu")
-LIBRARIES = native.ROOT / "third_party" / "aarch64"
 
-
-def _missing() -> str:
-    """What this machine lacks, or nothing."""
-    for tool in (COMPILER, EMULATOR):
-        if shutil.which(tool) is None:
-            return f"{tool} is not installed: apt-get install qemu-user g++-aarch64-linux-gnu"
-    wheels = [LIBRARIES / name for name in ("libtvm_runtime.so", "libtvm_ffi.so")]
-    if not all(path.is_file() for path in wheels):
-        return "TVM's runtime for aarch64 is not there: runtime/native/fetch_aarch64.sh"
+def _obstacle() -> str:
+    """Why aarch64 programs cannot be run here, or nothing."""
+    try:
+        find_emulator("aarch64")
+    except UnsupportedError as error:
+        return str(error)
     return ""
 
 
-pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing())
+pytestmark = pytest.mark.skipif(bool(_obstacle()), reason=_obstacle())
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    built = native.build(tmp_path_factory.mktemp("build") / "edgemtl_run", f"CXX={COMPILER}", f"LIBS={LIBRARIES}")
-    return [EMULATOR, "-L", str(SYSTEM), str(built)]
+def runner() -> Iterator[list[str]]:
+    with native_runner(find_emulator("aarch64")) as command:
+        yield command
 
 
 def test_small_program(runner: list[str], tmp_path: Path) -> None:
@@ -80,3 +80,33 @@ def test_m3vit_in_int8(runner: list[str], tmp_path: Path) -> None:
             assert golden.tolerance == 0
             found = native.run(runner, program, golden.input, tmp_path, [task.name])[task.name]
             np.testing.assert_array_equal(found.reshape(-1)[:: golden.output_stride], golden.output)
+
+
+def test_compile_runs_the_self_test_under_emulation(tmp_path: Path) -> None:
+    _, model = build_and_export(SMALL, 0, tmp_path)
+    result = compile_model(model, CompileOptions(target="cpu-a53"), tmp_path / "a.edgemtl")
+    assert result.notes[-1] == "self-test run under qemu-aarch64"
+
+
+def test_a_program_that_gives_something_else_is_refused(tmp_path: Path) -> None:
+    """Its weights are halved, its golden outputs are of the right ones."""
+    _, model = build_and_export(SMALL, 0, tmp_path)
+    compile_model(model, CompileOptions(target="cpu-a53", selftest=False), tmp_path / "a.edgemtl")
+    with open_bundle(tmp_path / "a.edgemtl") as opened:
+        manifest = opened.manifest
+        sections = {section.name: opened.member(section.name) for section in manifest.sections}
+    weights = bytearray(sections["weights.bin"])
+    for tensor in (tensor for tensor in manifest.weights if tensor.dtype == "float32"):
+        np.frombuffer(weights, np.float32, tensor.bytes // 4, tensor.offset)[:] *= np.float32(0.5)
+    verify = partial(verify_bundle, tasks=(), quantised=None)
+    with pytest.raises(SelftestError, match=r"must give what the model gives: task .* on the .* golden input"):
+        write_bundle(tmp_path / "b.edgemtl", manifest, {**sections, "weights.bin": bytes(weights)}, verify)
+    with pytest.raises(SelftestError, match=r"and did not: task .* must run under qemu-aarch64"):
+        write_bundle(tmp_path / "b.edgemtl", manifest, {**sections, "program/cpu.so": b"no library"}, verify)
+    assert not (tmp_path / "b.edgemtl").exists()
+
+
+def test_a_compiler_that_fails_is_said() -> None:
+    emulator = replace(find_emulator("aarch64"), compiler="false")
+    with pytest.raises(EdgemtlError, match="the native runner must compile with false: "), native_runner(emulator):
+        pass

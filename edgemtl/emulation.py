@@ -1,0 +1,92 @@
+"""Programs for another processor on this machine: the runner without Python, cross-compiled, under qemu."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import edgemtl.runtime
+from edgemtl.bundle import Bundle, Golden, extract_program
+from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.runtime.images import FloatArray
+
+NATIVE = Path(edgemtl.runtime.__file__).parent / "native"
+RUNTIME_LIBRARIES = ("libtvm_runtime.so", "libtvm_ffi.so")
+PACKAGES = "apt-get install qemu-user g++-aarch64-linux-gnu"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """What runs an architecture's programs here: qemu, a C++ compiler, its system root, TVM's runtime libraries."""
+
+    qemu: str
+    compiler: str
+    system: Path
+    libraries: Path
+
+
+EMULATORS = {
+    "aarch64": Emulator("qemu-aarch64", "aarch64-linux-gnu-g++", Path("/usr/aarch64-linux-gnu"), NATIVE / "aarch64"),
+}
+
+
+def find_emulator(architecture: str) -> Emulator:
+    """The emulator of an architecture. Raises UnsupportedError where there is none, or a part of it is missing."""
+    if architecture not in EMULATORS:
+        raise UnsupportedError("emulation", f"there is no emulator for {architecture}", "run the bundle on its device")
+    emulator = EMULATORS[architecture]
+    for program in (emulator.qemu, emulator.compiler, "make"):
+        if shutil.which(program) is None:
+            raise UnsupportedError("emulation", f"{program} is not installed", f"{PACKAGES} make")
+    if not all((emulator.libraries / name).is_file() for name in RUNTIME_LIBRARIES):
+        reason = f"TVM's runtime for {architecture} is not in {emulator.libraries}"
+        raise UnsupportedError("emulation", reason, f"{NATIVE / 'fetch_aarch64.sh'} fetches it")
+    return emulator
+
+
+@contextmanager
+def native_runner(emulator: Emulator) -> Iterator[list[str]]:
+    """The command that runs ``edgemtl_run`` under ``emulator``, built into a folder that goes at the end.
+
+    Raises EdgemtlError where it does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgemtl-") as folder:
+        runner = Path(folder) / "edgemtl_run"
+        settings = [f"PYTHON={sys.executable}", f"OUT={runner}"]
+        settings += [f"CXX={emulator.compiler}", f"LIBS={emulator.libraries}"]
+        done = subprocess.run(["make", "-C", str(NATIVE), *settings], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EdgemtlError(f"the native runner must compile with {emulator.compiler}: {_last_line(done.stderr)}")
+        yield [emulator.qemu, "-L", str(emulator.system), str(runner)]
+
+
+def emulate_goldens(bundle: Bundle, emulator: Emulator) -> Iterator[tuple[Golden, FloatArray]]:
+    """Every golden pair of a CPU bundle, with the output that its program gives under ``emulator``.
+
+    Raises EdgemtlError where the runner does not compile or the program does not run to its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgemtl-") as name, native_runner(emulator) as command:
+        folder = Path(name)
+        extract_program(bundle, folder)
+        for task in bundle.manifest.tasks:
+            for golden in bundle.goldens(task.name):
+                np.save(folder / "input.npy", golden.input)
+                words = [*command, name, str(folder / "input.npy"), name, "1", task.name]
+                done = subprocess.run(words, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    reason = _last_line(done.stderr) or f"it ended with {done.returncode}"
+                    raise EdgemtlError(f"task {task.name} must run under {emulator.qemu}: {reason}")
+                yield golden, np.load(folder / f"{task.name}.npy")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
