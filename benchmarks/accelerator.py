@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.m3vit_models import Choices, busiest
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import BY_EXPERT, compile_segments
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.codegen.fpga.site import ExpertOrder
@@ -15,7 +16,6 @@ from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.sim.trace import Timing
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.ir import Step
-from edgemtl.tvm_bridge import specs_int8 as q
 
 FRAMES = 3
 """Frames of one simulation; the second one counts: the first has nothing fetched for it, the last fetches for none."""
@@ -69,7 +69,7 @@ def compile_one(
     order: ExpertOrder = BY_EXPERT,
 ) -> Segment:
     """The one segment of a task; ``early`` for each layer of experts."""
-    gates = [step.inputs[0].buffer for step in steps if isinstance(step.spec, q.QRouterSpec)]
+    gates = [step["logits"].buffer for step in steps if isinstance(step.operator, ops.QRouter)]
     lists = dict(zip(gates, early, strict=False))
     program = compile_segments({"task": steps}, spec, early={"task": lists}, order=order)
     (segment,) = program.tasks[0].segments

@@ -26,10 +26,10 @@ from benchmarks.m3vit_models import (
     published_counts,
 )
 from benchmarks.popularity import demo_hit_rate
+from edgemtl import operators as ops
 from edgemtl.hw.resources import resource_sum, totals
 from edgemtl.hw.sim.cycle import simulate
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
-from edgemtl.tvm_bridge import specs_int8 as q
 
 TINY, SMALL = "m3vit_tiny_cityscapes", "m3vit_small_pascal_paper"
 LIST = 6
@@ -58,7 +58,7 @@ def ms_row(what: str, published: str, floor: str, target: float, made: Simulated
 
 def routes_of(built: Built, published: bool) -> list[Choices]:
     """Every expert the same load, or the published counts in another order for each layer."""
-    routers = [step.spec for step in built.steps if isinstance(step.spec, q.QRouterSpec)]
+    routers = [step.operator for step in built.steps if isinstance(step.operator, ops.QRouter)]
     made = []
     for layer, spec in enumerate(routers):
         shape = spec.tokens, spec.top_k

@@ -23,12 +23,12 @@ import tvm_ffi
 from onnx import helper, numpy_helper
 
 from benchmarks.here import target_to_measure
+from edgemtl.operators import LayerNorm, Resize, Winograd, WinogradWeights
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import layernorm, resize, winograd, winograd_weights
-from edgemtl.tvm_bridge.specs import LayerNormSpec
-from edgemtl.tvm_bridge.specs_conv import ResizeSpec, WinogradSpec, WinogradWeightsSpec
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.target import CpuTarget
 
 HEIGHT, WIDTH, DIM, CHANNELS, CLASSES, LAYERS = 8, 16, 192, 256, 19, 4
@@ -138,23 +138,24 @@ class Chain:
         return chosen[-1]
 
     def _norm(self, held: Weights, tokens: int) -> int:
-        spec = LayerNormSpec(HEIGHT * WIDTH, DIM, EPSILON)
+        spec = LayerNorm(HEIGHT * WIDTH, DIM, EPSILON)
         packed = layernorm.pack(spec, self.target, held["scale"], held["shift"])
         return self._step(self.steps, layernorm.build(spec, self.target), (tokens,), packed)
 
     def _convolution(self, held: Weights, layer: int, image: int) -> int:
         width, factor, last = CHANNELS if layer else DIM, 2**layer, layer == LAYERS - 1
-        form = WinogradWeightsSpec(width, CHANNELS, layer > 0)
+        form = WinogradWeights(width, CHANNELS, layer > 0, padded_width(CHANNELS, self.target))
         raw = winograd_weights.pack(form, self.target, held[f"w{layer}"])
         transformed = self._step(self.prepare, winograd_weights.build(form, self.target), (), raw)
-        spec = WinogradSpec(HEIGHT * factor, WIDTH * factor, width, CHANNELS, layer > 0, "relu", CLASSES if last else 0)
+        sizes = HEIGHT * factor, WIDTH * factor, width, CHANNELS
+        spec = Winograd(*sizes, layer > 0, "relu", form.columns, CLASSES if last else 0)
         behind = (held["last_w"].reshape(CLASSES, CHANNELS).T, held["last_b"]) if last else ()
         packed = winograd.pack(spec, self.target, held[f"b{layer}"], *behind)
         return self._step(self.steps, winograd.build(spec, self.target), (image, transformed), packed)
 
     def _resize(self, image: int) -> int:
         height, width = HEIGHT * 2 ** (LAYERS - 1), WIDTH * 2 ** (LAYERS - 1)
-        spec = ResizeSpec(height, width, CLASSES, 2 * height, 2 * width)
+        spec = Resize(height, width, CLASSES, 2 * height, 2 * width)
         return self._step(self.steps, resize.build(spec, self.target), (image,), resize.pack(spec, self.target))
 
     def load(self, folder: Path) -> tuple[Run, Callable[[int], None], Callable[[], None]]:

@@ -17,11 +17,12 @@ import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 
 from benchmarks.here import target_to_measure
-from benchmarks.kernels import RUNS_PER_TURN, Arrays, Case, load
+from benchmarks.kernels import RUNS_PER_TURN, Arrays, Case, case_of, load
 from edgemtl.hw.law import Finish
+from edgemtl.operators import Experts, Linear, PatchEmbed, QConv2d, QExperts, QLinear, QPatchEmbed, Winograd
 from edgemtl.runtime.threads import configure_pool
-from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels import experts, linear, patch_embed, qconv, qexperts, qlinear, qpatch, winograd
+from edgemtl.tvm_bridge.kernel import Operand
+from edgemtl.tvm_bridge.kernels import experts
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
     define,
@@ -32,9 +33,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     vector_store,
 )
 from edgemtl.tvm_bridge.kernels.int8_tiles import accumulate, group, packed_words, span, start_sums
-from edgemtl.tvm_bridge.specs import ExpertSpec, LinearSpec, PatchEmbedSpec
-from edgemtl.tvm_bridge.specs_conv import WinogradSpec
-from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QExpertSpec, QLinearSpec, QPatchEmbedSpec
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.target import CpuTarget
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
@@ -50,7 +49,7 @@ class Pair:
     real: Case
 
 
-def peak(target: CpuTarget) -> Kernel:
+def peak(target: CpuTarget) -> Case:
     """Multiply-adds of bytes on registers alone: what the machine can do at most."""
     width, steps = panel_width(target), 1 << 16
     rows, depth = tile_rows(width, target), steps * group(target)
@@ -81,7 +80,7 @@ def peak(target: CpuTarget) -> Kernel:
                         lambda lane, row=row, first=first: (part, row, first + lane),  # type: ignore[misc]
                     )
 
-    return define("peak_of_bytes", operands, body, target.threads * rows * width * depth)
+    return Case(define("peak_of_bytes", operands, body), target.threads * rows * width * depth, {})
 
 
 def pairs(target: CpuTarget) -> list[Pair]:
@@ -94,10 +93,10 @@ def _linears(target: CpuTarget) -> Iterator[Pair]:
     for rows, dim, kind in [*sizes, (1025, 384, "qkv"), (1025, 384, "down")]:
         k, n = {"qkv": (dim, 3 * dim), "projection": (dim, dim), "up": (dim, 4 * dim), "down": (4 * dim, dim)}[kind]
         table, residual = kind == "up", kind in ("projection", "down")
-        spec = QLinearSpec(rows, k, n, SHORTS if residual else BYTES, table, residual)
-        other = LinearSpec(rows, k, n, "gelu" if table else "", residual)
-        integer, real = qlinear.build(spec, target), linear.build(other, target)
-        yield Pair(f"linear {rows}x{k}x{n}{' table' if table else ''}", Case(integer, {}), Case(real, {}))
+        spec = QLinear(rows, k, n, SHORTS if residual else BYTES, table, residual)
+        other = Linear(rows, k, n, "gelu" if table else "", residual)
+        name = f"linear {rows}x{k}x{n}{' table' if table else ''}"
+        yield Pair(name, case_of(spec, target), case_of(other, target))
 
 
 def _experts(target: CpuTarget) -> Iterator[Pair]:
@@ -109,14 +108,14 @@ def _experts(target: CpuTarget) -> Iterator[Pair]:
     }
     for dim in (192, 384):
         for first, (depth, n) in ((True, (dim, 384)), (False, (384, dim))):
-            spec = QExpertSpec(tokens, k, count, depth, n, first, BYTES if first else SHORTS, table=first)
-            other = ExpertSpec(tokens, k, count, depth, n, first, "gelu" if first else "")
+            spec = QExperts(tokens, k, count, depth, n, first, BYTES if first else SHORTS, table=first)
+            other = Experts(tokens, k, count, depth, n, first, "gelu" if first else "")
             size = packed_words(depth, n, target)
             real_size = experts.pack_expert(other, target, np.zeros((depth, n)), np.zeros(n)).size
             yield Pair(
                 f"experts {tokens}x{k} of {count} {depth}x{n}",
-                Case(qexperts.build(spec, target), {**routes, **_weights(count, size, np.int32)}),
-                Case(experts.build(other, target), {**routes, **_weights(count, real_size, np.float32)}),
+                case_of(spec, target, {**routes, **_weights(count, size, np.int32)}),
+                case_of(other, target, {**routes, **_weights(count, real_size, np.float32)}),
             )
 
 
@@ -125,17 +124,16 @@ def _weights(count: int, size: int, dtype: type[np.generic]) -> Arrays:
 
 
 def _patches(target: CpuTarget) -> Pair:
-    integer = qpatch.build(QPatchEmbedSpec(128, 768, 192, 1), target)
-    real = patch_embed.build(PatchEmbedSpec(3, 128, 256, 16, 192, 1), target)
-    return Pair("patches 128x768x192", Case(integer, {}), Case(real, {}))
+    integer, real = QPatchEmbed(128, 768, 192, 1), PatchEmbed(3, 128, 256, 16, 192, 1)
+    return Pair("patches 128x768x192", case_of(integer, target), case_of(real, target))
 
 
 def _convolutions(target: CpuTarget) -> Iterator[Pair]:
     for height, width, cin in ((8, 16, 192), (16, 32, 256), (32, 64, 256), (64, 128, 256)):
         sizes = (height, width, cin, 256, height, width)
-        spec = QConv2dSpec(*sizes, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, RELU)
-        real = winograd.build(WinogradSpec(height, width, cin, 256, False, "relu"), target)
-        yield Pair(f"3x3 {height}x{width} {cin} to 256", Case(qconv.build(spec, target), {}), Case(real, {}))
+        spec = QConv2d(*sizes, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, RELU)
+        real = Winograd(height, width, cin, 256, False, "relu", padded_width(256, target))
+        yield Pair(f"3x3 {height}x{width} {cin} to 256", case_of(spec, target), case_of(real, target))
 
 
 def least(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
@@ -159,13 +157,13 @@ def main() -> None:
     configure_pool(1)
     target = target_to_measure(options.target, threads=1)
     shapes = pairs(target)
-    cases = [Case(peak(target), {}), *(case for pair in shapes for case in (pair.integer, pair.real))]
+    cases = [peak(target), *(case for pair in shapes for case in (pair.integer, pair.real))]
     with tempfile.TemporaryDirectory() as folder:
         seconds = least([load(case, target, Path(folder)) for case in cases], options.rounds)
-    most = cases[0].kernel.macs / seconds[0]
+    most = cases[0].macs / seconds[0]
     print(f"{target.name}: {2e-9 * most:.0f} GOP/s at most")
     for pair, taken, real in zip(shapes, seconds[1::2], seconds[2::2], strict=True):
-        rate = pair.integer.kernel.macs / taken
+        rate = pair.integer.macs / taken
         print(
             f"{pair.name:36} {taken * 1e6:9.1f} us {2e-9 * rate:7.1f} GOP/s {rate / most:6.1%} "
             f"float32 {real * 1e6:9.1f} us, {real / taken:.2f} times"

@@ -15,47 +15,51 @@ import numpy as np
 from benchmarks.here import target_to_measure
 from benchmarks.kernels import Arrays, Case, fastest, load
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
-from edgemtl.tvm_bridge.specs import AttentionSpec, CombineSpec, CopySpec, LayerNormSpec, RouterSpec
-from edgemtl.tvm_bridge.specs_conv import ResizeSpec
-from edgemtl.tvm_bridge.specs_int8 import (
-    ConvertSpec,
-    DequantiseImageSpec,
-    DequantiseSpec,
-    QAttentionSpec,
-    QBilinearSpec,
-    QCombineSpec,
-    QCopySpec,
-    QLayerNormSpec,
-    QRouterSpec,
-    QuantiseImageSpec,
-    QuantiseSpec,
+from edgemtl.operators import (
+    Attention,
+    Combine,
+    Convert,
+    Copy,
+    Dequantise,
+    DequantiseImage,
+    LayerNorm,
+    QAttention,
+    QBilinear,
+    QCombine,
+    QCopy,
+    QLayerNorm,
+    QRouter,
+    Quantise,
+    QuantiseImage,
+    Resize,
+    Router,
 )
 from edgemtl.tvm_bridge.target import CpuTarget
 
 EXPERTS = tuple(range(16))
 # (integer kernel, float32 kernel of the same shape where there is one): M3ViT tiny at 128x256 and small at 512x512.
 PAIRS: list[tuple[Any, Any]] = [
-    (QAttentionSpec(129, 3, 64, 9, 80000, 17), AttentionSpec(129, 3, 64, 0.125)),
-    (QAttentionSpec(129, 12, 32, 9, 80000, 17), AttentionSpec(129, 12, 32, 0.18)),
-    (QAttentionSpec(1025, 12, 32, 9, 80000, 17), AttentionSpec(1025, 12, 32, 0.18)),
-    (QLayerNormSpec(129, 96, 100, 70000, 12), LayerNormSpec(129, 96, 1e-6)),
-    (QLayerNormSpec(129, 192, 100, 70000, 12), LayerNormSpec(129, 192, 1e-6)),
-    (QLayerNormSpec(1025, 384, 100, 70000, 12), LayerNormSpec(1025, 384, 1e-6)),
-    (QLayerNormSpec(129, 768, 100, 70000, 12), LayerNormSpec(129, 768, 1e-6)),
-    (QRouterSpec(129, 16, 2, EXPERTS, False, 0), RouterSpec(129, 16, 2, EXPERTS, False, 0.0)),
-    (QRouterSpec(1025, 16, 4, EXPERTS, False, 0), RouterSpec(1025, 16, 4, EXPERTS, False, 0.0)),
-    (QCombineSpec(129, 2, 192, True), CombineSpec(129, 2, 192, True)),
-    (QCombineSpec(1025, 4, 384, True), CombineSpec(1025, 4, 384, True)),
-    (QBilinearSpec(32, 64, 96), ResizeSpec(32, 64, 96, 64, 128, False)),
-    (DequantiseImageSpec(64, 128, 40, True, "int16", 0.01, 0), ResizeSpec(64, 128, 40, 128, 256, True)),
-    (DequantiseImageSpec(128, 256, 40, False, "int8", 0.01, 0), None),
-    (QuantiseImageSpec(3, 128, 256, 16, 40.0, 3), None),
-    (QCopySpec(1, (64, 2048), (1, 64), (2048, 1)), CopySpec((64, 2048), (1, 64), (2048, 1))),
-    (QuantiseSpec(129 * 192, "int8", 40.0, 3), None),
-    (DequantiseSpec(129 * 192, "int16", 0.1, 0), None),
-    (ConvertSpec(129 * 192, 70000, 20, 0), None),
+    (QAttention(129, 3, 64, 9, 80000, 17), Attention(129, 3, 64, 0.125)),
+    (QAttention(129, 12, 32, 9, 80000, 17), Attention(129, 12, 32, 0.18)),
+    (QAttention(1025, 12, 32, 9, 80000, 17), Attention(1025, 12, 32, 0.18)),
+    (QLayerNorm(129, 96, 100, 70000, 12), LayerNorm(129, 96, 1e-6)),
+    (QLayerNorm(129, 192, 100, 70000, 12), LayerNorm(129, 192, 1e-6)),
+    (QLayerNorm(1025, 384, 100, 70000, 12), LayerNorm(1025, 384, 1e-6)),
+    (QLayerNorm(129, 768, 100, 70000, 12), LayerNorm(129, 768, 1e-6)),
+    (QRouter(129, 16, 2, EXPERTS, False, 0), Router(129, 16, 2, EXPERTS, False, 0.0)),
+    (QRouter(1025, 16, 4, EXPERTS, False, 0), Router(1025, 16, 4, EXPERTS, False, 0.0)),
+    (QCombine(129, 2, 192, True), Combine(129, 2, 192, True)),
+    (QCombine(1025, 4, 384, True), Combine(1025, 4, 384, True)),
+    (QBilinear(32, 64, 96), Resize(32, 64, 96, 64, 128, False)),
+    (DequantiseImage(64, 128, 40, True, "int16", 0.01, 0), Resize(64, 128, 40, 128, 256, True)),
+    (DequantiseImage(128, 256, 40, False, "int8", 0.01, 0), None),
+    (QuantiseImage(3, 128, 256, 16, 40.0, 3), None),
+    (QCopy(1, (64, 2048), (1, 64), (2048, 1)), Copy((64, 2048), (1, 64), (2048, 1))),
+    (Quantise(129 * 192, "int8", 40.0, 3), None),
+    (Dequantise(129 * 192, "int16", 0.1, 0), None),
+    (Convert(129 * 192, 70000, 20, 0), None),
 ]
-NOTHING = CopySpec((1,), (1,), (1,))
+NOTHING = Copy((1,), (1,), (1,))
 
 
 def case(spec: Any, target: CpuTarget) -> Case:
@@ -67,13 +71,13 @@ def case(spec: Any, target: CpuTarget) -> Case:
             arrays["slots"] = np.arange(np.prod(operand.shape), dtype=np.int32).reshape(operand.shape)
         elif operand.role == "input" and operand.dtype.startswith("int"):
             arrays[operand.name] = generator.integers(-128, 128, operand.shape).astype(operand.dtype)
-    return Case(kernel, {**arrays, **_weights(spec, module, target, kernel)})
+    return Case(kernel, spec.macs, {**arrays, **_weights(spec, module, target, kernel)})
 
 
 def _weights(spec: Any, module: Any, target: CpuTarget, kernel: Any) -> Arrays:
     names = [operand.name for operand in kernel.operands if operand.role == "weight"]
-    kinds = {QLayerNormSpec: np.int8, LayerNormSpec: np.float32}
-    constants = [np.ones(spec.dim, kinds[type(spec)])] * 2 if type(spec) in kinds else []
+    norms = isinstance(spec, QLayerNorm | LayerNorm)
+    constants = [np.ones(kind.shape, kind.dtype) for kind in spec.signature.constants.values()] if norms else []
     return dict(zip(names, module.pack(spec, target, *constants), strict=True)) if names else {}
 
 

@@ -12,15 +12,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 import tvm_ffi
 
 from benchmarks.here import target_to_measure
+from edgemtl.codegen.cpu.families import build_kernel
+from edgemtl.operators import (
+    Attention,
+    Combine,
+    Experts,
+    LayerNorm,
+    Linear,
+    Operator,
+    PatchEmbed,
+    Router,
+)
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
+from edgemtl.tvm_bridge.kernels import experts
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
     define,
@@ -31,15 +43,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     vector_store,
 )
-from edgemtl.tvm_bridge.specs import (
-    AttentionSpec,
-    CombineSpec,
-    ExpertSpec,
-    LayerNormSpec,
-    LinearSpec,
-    PatchEmbedSpec,
-    RouterSpec,
-)
 from edgemtl.tvm_bridge.target import CpuTarget
 
 ALIGNMENT = 64
@@ -49,13 +52,19 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel and the operands that must hold more than zeros."""
+    """A kernel, its multiply-accumulates, and the operands that must hold more than zeros."""
 
     kernel: Kernel
+    macs: int
     arrays: Arrays
 
 
-def peak(target: CpuTarget) -> Kernel:
+def case_of(operator: Operator, target: CpuTarget, arrays: Arrays = MappingProxyType({})) -> Case:
+    """An operator's kernel."""
+    return Case(build_kernel(operator, target), operator.macs, arrays)
+
+
+def peak(target: CpuTarget) -> Case:
     """Multiply-adds on registers alone: what the machine can do at most."""
     width, depth = panel_width(target), 1 << 16
     rows = tile_rows(width, target)
@@ -77,7 +86,7 @@ def peak(target: CpuTarget) -> Kernel:
             for row, total in enumerate(sums):
                 vector_store(y, width, lambda lane, t=total: t[lane], lambda lane, row=row: (part, row, lane))  # type: ignore[misc]
 
-    return define("peak", operands, body, target.threads * rows * width * depth)
+    return Case(define("peak", operands, body), target.threads * rows * width * depth, {})
 
 
 def cases(target: CpuTarget) -> list[Case]:
@@ -89,12 +98,13 @@ def cases(target: CpuTarget) -> list[Case]:
         "offsets": np.linspace(0, slots, count + 1).astype(np.int32),
         "slots": np.arange(slots, dtype=np.int32).reshape(tokens, k),
     }
-    first = ExpertSpec(tokens, k, count, dim, 2 * dim, True, "gelu")
-    second = ExpertSpec(tokens, k, count, 2 * dim, dim, False, "")
+    first = Experts(tokens, k, count, dim, 2 * dim, True, "gelu")
+    second = Experts(tokens, k, count, 2 * dim, dim, False, "")
     sized = [(spec, experts.pack_expert(spec, target, *_zeros(spec)).size) for spec in (first, second)]
     held = [
-        Case(
-            experts.build(spec, target),
+        case_of(
+            spec,
+            target,
             routes
             | {
                 "table": np.arange(count, dtype=np.int32) * size,
@@ -103,26 +113,26 @@ def cases(target: CpuTarget) -> list[Case]:
         )
         for spec, size in sized
     ]
-    layers = [
-        linear.build(LinearSpec(tokens, dim, 3 * dim, "", False), target),
-        linear.build(LinearSpec(tokens, dim, dim, "", True), target),
-        linear.build(LinearSpec(tokens, dim, 4 * dim, "gelu", False), target),
-        linear.build(LinearSpec(tokens, 4 * dim, dim, "", True), target),
-        linear.build(LinearSpec(1025, 384, 1152, "", False), target),
-        linear.build(LinearSpec(192, 96, 288, "", False), target),
-        linear.build(LinearSpec(192, 96, 8, "", False), target),
-        attention.build(AttentionSpec(tokens, 3, 64, 0.125), target),
-        attention.build(AttentionSpec(192, 3, 32, 0.18), target),
-        attention.build(AttentionSpec(1025, 12, 32, 0.18), target),
-        patch_embed.build(PatchEmbedSpec(3, 128, 256, 16, dim, 1), target),
-        layernorm.build(LayerNormSpec(tokens, dim, 1e-6), target),
-        router.build(RouterSpec(tokens, count, k, tuple(range(count)), False, 0.0), target),
-        combine.build(CombineSpec(tokens, k, dim, True), target),
+    layers: list[Operator] = [
+        Linear(tokens, dim, 3 * dim, "", False),
+        Linear(tokens, dim, dim, "", True),
+        Linear(tokens, dim, 4 * dim, "gelu", False),
+        Linear(tokens, 4 * dim, dim, "", True),
+        Linear(1025, 384, 1152, "", False),
+        Linear(192, 96, 288, "", False),
+        Linear(192, 96, 8, "", False),
+        Attention(tokens, 3, 64, 0.125),
+        Attention(192, 3, 32, 0.18),
+        Attention(1025, 12, 32, 0.18),
+        PatchEmbed(3, 128, 256, 16, dim, 1),
+        LayerNorm(tokens, dim, 1e-6),
+        Router(tokens, count, k, tuple(range(count)), False, 0.0),
+        Combine(tokens, k, dim, True),
     ]
-    return [*held, *(Case(kernel, routes) for kernel in layers)]
+    return [*held, *(case_of(operator, target, routes) for operator in layers)]
 
 
-def _zeros(spec: ExpertSpec) -> tuple[np.ndarray, np.ndarray]:
+def _zeros(spec: Experts) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((spec.k, spec.n), np.float32), np.zeros(spec.n, np.float32)
 
 
@@ -175,13 +185,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
     target = target_to_measure(options.target, threads=1)
-    measured = [Case(peak(target), {}), *cases(target)]
+    measured = [peak(target), *cases(target)]
     with tempfile.TemporaryDirectory() as folder:
         functions = [load(case, target, Path(folder)) for case in measured]
         seconds = fastest(functions, options.rounds)
-    most = measured[0].kernel.macs / seconds[0]
+    most = measured[0].macs / seconds[0]
     for case, time_taken in zip(measured, seconds, strict=True):
-        rate = case.kernel.macs / time_taken
+        rate = case.macs / time_taken
         print(f"{case.kernel.symbol:40} {time_taken * 1e6:10.1f} us {2e-9 * rate:8.1f} GFLOP/s {rate / most:6.1%}")
 
 

@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl import frontend, partition
+from edgemtl import operators as ops
 from edgemtl.integers import float_steps, from_parameters, quantise
+from edgemtl.lowering.execute import Memory, run_step
 from edgemtl.lowering.ir import Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize import write_parameters
-from edgemtl.quantize.execute import Memory, run_step
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.tvm_bridge import specs_int8 as q
 from edgemtl.tvm_bridge.target import resolve
 from tests.support.scenes import smooth_images
 
@@ -90,26 +89,26 @@ def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
 def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:
     """What the gates choose on one picture the model was not calibrated on, by the law."""
     found: list[Choices] = []
-    memory = Memory(steps, smooth_images(steps[0].inputs[0].shape, CALIBRATION_IMAGES + 1)[-1])
-    routers = [index for index, step in enumerate(steps) if isinstance(step.spec, q.QRouterSpec)]
+    memory = Memory(steps, smooth_images(steps[0].main_input.shape, CALIBRATION_IMAGES + 1)[-1])
+    routers = [index for index, step in enumerate(steps) if isinstance(step.operator, ops.QRouter)]
     for index in range(max(routers, default=-1) + 1):
-        run_step(index, steps[index], INTEGER, memory)
+        run_step(index, steps[index], memory)
         if index in routers:
-            _, slot, _, first = (memory.read(view) for view in steps[index].outputs)
-            found.append((np.searchsorted(first, slot, side="right") - 1).astype(np.int32))
+            offsets, slots = (memory.read(steps[index][name]) for name in ("offsets", "slots"))
+            found.append((np.searchsorted(offsets, slots, side="right") - 1).astype(np.int32))
     return tuple(found)
 
 
 def encoder_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps up to the end of the last block, whose tokens go to the CPU: what the papers' latencies cover."""
     end = max(index for index, step in enumerate(steps) if _adds_residual(step))
-    output = steps[end].outputs[0]
-    reader = Step(q.DequantiseSpec(output.size, output.dtype, 1.0, 0), (output,), ())
+    output = steps[end].result
+    reader = Step(ops.Dequantise(output.size, output.dtype, 1.0, 0), (output,), ())
     return (*steps[: end + 1], reader)
 
 
 def _adds_residual(step: Step) -> bool:
-    return isinstance(step.spec, q.QCombineSpec | q.QLinearSpec) and step.spec.residual
+    return isinstance(step.operator, ops.QCombine | ops.QLinear) and step.operator.residual
 
 
 def draw_routes(counts: Sequence[int], tokens: int, top_k: int) -> Choices:

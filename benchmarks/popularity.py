@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,11 @@ from edgemtl import frontend, partition
 from edgemtl.hw.spec import Engine
 from edgemtl.images import normalise
 from edgemtl.integers import quantise
+from edgemtl.lowering.execute import run_steps
+from edgemtl.operators import QRouter, Values
 from edgemtl.options import QuantiseOptions
 from edgemtl.popularity import popular_experts
 from edgemtl.quantize import IntegerTask
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
 from edgemtl.tvm_bridge.target import resolve
 from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
 from examples.rooms.demo import export
@@ -71,16 +71,15 @@ def demo_hit_rate(engine: Engine, folder: Path) -> HitRate:
 
 def _count(made: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np.ndarray]) -> HitRate:
     fetched = hits = used = 0
-    routers = {i: step for i, step in enumerate(made.steps) if isinstance(step.spec, QRouterSpec)}
+    routers = {i: step for i, step in enumerate(made.steps) if isinstance(step.operator, QRouter)}
 
-    def watch(index: int, inputs: object, outputs: object) -> None:
+    def watch(index: int, values: Values, outputs: Mapping[str, np.ndarray]) -> None:
         nonlocal fetched, hits, used
         if index in routers:
-            first = outputs[3]  # type: ignore[index]
-            busy = set(np.flatnonzero(np.diff(first)).tolist())
-            early = lists.get(routers[index].inputs[0].buffer, ())
+            busy = set(np.flatnonzero(np.diff(outputs["offsets"])).tolist())
+            early = lists.get(routers[index]["logits"].buffer, ())
             fetched, hits, used = fetched + len(early), hits + len(busy.intersection(early)), used + len(busy)
 
     for image in images:
-        run_steps(made.steps, INTEGER, image, watch)
+        run_steps(made.steps, image, watch)
     return HitRate(fetched, hits, used)

@@ -15,7 +15,7 @@ from edgemtl.codegen.fpga.program import Early, FpgaProgram
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.integers import Quantised
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.popularity import popular_experts

@@ -11,8 +11,9 @@ import onnx
 from edgemtl import quantize
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
-from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.ir import Step
 from edgemtl.lowering.task import group_task, lower_task
+from edgemtl.operators import Array
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.quantize import IntegerTask, Parameters

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl.hw.spec import Engine
-from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.execute import run_steps
+from edgemtl.lowering.ir import Step
+from edgemtl.operators import Array, QExperts, QRouter, Values
 from edgemtl.quantize import IntegerTask
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.tvm_bridge.specs_int8 import QExpertSpec, QRouterSpec
 
 MOST_IMAGES = 32
 LEAST_SHARE = 0.5
@@ -35,23 +34,23 @@ def popular_experts(
 def _popular(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> dict[str, tuple[int, ...]]:
     counts = _count(steps, images)
     return {
-        steps[at].inputs[0].buffer: choose(np.array(counts[at]), most_early(steps, at, engine))
+        steps[at]["logits"].buffer: choose(np.array(counts[at]), most_early(steps, at, engine))
         for at, step in enumerate(steps)
-        if isinstance(step.spec, QRouterSpec) and counts[at]
+        if isinstance(step.operator, QRouter) and counts[at]
     }
 
 
 def _count(steps: Sequence[Step], images: Sequence[Array]) -> dict[int, list[Counts]]:
     """For each router's step, per image the tokens of every candidate."""
-    found: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.spec, QRouterSpec)}
+    found: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
 
-    def watch(index: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def watch(index: int, values: Values, outputs: Mapping[str, Array]) -> None:
         if index in found:
-            first = outputs[3].astype(np.int64)
+            first = outputs["offsets"].astype(np.int64)
             found[index].append(first[1:] - first[:-1])
 
     for image in images if found else ():
-        run_steps(steps, INTEGER, image, watch)
+        run_steps(steps, image, watch)
     return found
 
 
@@ -64,7 +63,8 @@ def choose(tokens: Counts, most: int) -> tuple[int, ...]:
 
 def most_early(steps: Sequence[Step], router: int, engine: Engine) -> int:
     """How many experts of the router's step the weight ring holds beside one more."""
-    first = steps[router].outputs[3].buffer
-    readers = [s for s in steps if isinstance(s.spec, QExpertSpec) and any(v.buffer == first for v in s.inputs)]
-    expert = sum(constant.array.nbytes for step in readers for constant in step.constants[:3])
+    first = steps[router]["offsets"].buffer
+    readers = [s for s in steps if isinstance(s.operator, QExperts) and s["offsets"].buffer == first]
+    layers = (step.constant(name, 0) for step in readers for name in ("weight", "bias", "scale"))
+    expert = sum(constant.array.nbytes for constant in layers)
     return max(engine.weight_ring_bytes // expert - 1, 0) if expert else 0

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
 
 from edgemtl import frontend, partition
 from edgemtl.hw.spec import read_spec
 from edgemtl.integers import Quantised, quantise
+from edgemtl.operators import QRouter
 from edgemtl.popularity import MOST_IMAGES, choose, popular_experts
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
 from edgemtl.tvm_bridge.target import resolve
 from tests.support.boards import LENIENT, export
 from tests.support.models import small_config
@@ -38,7 +38,7 @@ def used(quantised: Quantised, task: str) -> tuple[str, np.ndarray]:
     for image in IMAGES:
 
         def watch(index: int, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-            if isinstance(steps[index].spec, QRouterSpec):
+            if isinstance(steps[index].spec, QRouter):
                 gates.add(steps[index].inputs[0].buffer)
                 chosen = np.argsort(-inputs[0].astype(int), axis=1, kind="stable")[:, : steps[index].spec.top_k]
                 counts.append(np.bincount(chosen.reshape(-1), minlength=inputs[0].shape[1]))

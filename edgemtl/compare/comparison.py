@@ -11,7 +11,7 @@ from edgemtl.compare.figures import LayerFigures, LayerSums, RouterFigures, Rout
 from edgemtl.compare.reading import Reading, Side, same_choices
 from edgemtl.errors import InputError
 from edgemtl.lowering.graph import name_of
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgemtl.codegen.cpu import CpuProgram
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, View, space_of
+from edgemtl.lowering.ir import IMAGE, OUTPUT, View, space_of
+from edgemtl.operators import Array
 from edgemtl.runtime.buffers import Buffer
 from edgemtl.runtime.library import Library, load_ffi
 from edgemtl.runtime.machine import check_this_machine

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgemtl.compare.reading import Routing
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array, View
+from edgemtl.lowering.ir import View
+from edgemtl.operators import Array
 from edgemtl.quantize.tensors import Tensor
 
 

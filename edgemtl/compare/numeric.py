@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemtl.lowering.ir import Array, Step, View
-from edgemtl.quantize.execute import Memory, run_step
-from edgemtl.quantize.functional import INTEGER
+from edgemtl.lowering.execute import Memory, run_step
+from edgemtl.lowering.ir import Step, View
+from edgemtl.operators import Array
 
 
 class NumericMachine:
@@ -23,7 +23,7 @@ class NumericMachine:
     def run(self, index: int) -> None:
         """Run one step. Raises UnsupportedError for a kernel of TVM's own."""
         assert self._memory is not None, "an image must be loaded first"
-        run_step(index, self._steps[index], INTEGER, self._memory)
+        run_step(index, self._steps[index], self._memory)
 
     def read(self, view: View) -> Array:
         """The elements of a view."""

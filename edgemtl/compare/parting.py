@@ -6,7 +6,7 @@ from edgemtl.compare.comparison import Limits, compare_sides
 from edgemtl.compare.sides import make_pair
 from edgemtl.errors import EdgemtlError
 from edgemtl.integers import Quantised
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
 

@@ -12,7 +12,7 @@ from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.images import list_images
 from edgemtl.integers import Quantised, from_parameters, quantise
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.quantize import tasks_with

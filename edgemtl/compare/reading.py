@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.frontend.moe_node import MoEAttributes
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from edgemtl.compare.meaning import real_values, seen_through
 from edgemtl.compare.reading import Reading, Routing, sort_routing
 from edgemtl.compare.stops import EXPERTS, ROUTERS, Stop
-from edgemtl.lowering.ir import Array, Step, View, dense
+from edgemtl.lowering.ir import Step, View, dense
+from edgemtl.operators import Array
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor
 
 
@@ -46,12 +47,12 @@ class SteppedSide:
         stops = {stop.step: stop for stop in self._stops}
         for index, step in enumerate(self._steps):
             self._machine.run(index)
-            if isinstance(step.spec, ROUTERS):
+            if isinstance(step.operator, ROUTERS):
                 name = step.origin[0]
                 routers[name], order[name] = self._routing(step)
             if (stop := stops.get(index)) is not None:
                 layers[stop.name] = self._value(stop)
-                if isinstance(step.spec, EXPERTS):
+                if isinstance(step.operator, EXPERTS):
                     by_choice[stop.name] = step.origin[0]
                     layers[stop.name] = layers[stop.name][order[step.origin[0]]]
         return Reading(layers, routers, by_choice)
@@ -63,10 +64,10 @@ class SteppedSide:
 
     def _routing(self, step: Step) -> tuple[Routing, Array]:
         """What a router chose, and the slots [T, k] of each token's experts in the order of the experts."""
-        assert isinstance(step.spec, ROUTERS)
-        weights, slots, _, first = (self._machine.read(view).copy() for view in step.outputs)
-        tensor = self._tensors.get(step.outputs[0].buffer, FLOAT_TENSOR)
+        assert isinstance(step.operator, ROUTERS)
+        weights, slots, first = (self._machine.read(step[name]).copy() for name in ("weights", "slots", "offsets"))
+        tensor = self._tensors.get(step["weights"].buffer, FLOAT_TENSOR)
         chosen = np.searchsorted(first, slots, side="right") - 1
-        experts = np.array(step.spec.candidates)[chosen]
+        experts = np.array(step.operator.candidates)[chosen]
         held = sort_routing(experts, weights.astype(np.float64) * tensor.scale)
         return held, np.take_along_axis(slots, np.argsort(experts, axis=-1, kind="stable"), -1)

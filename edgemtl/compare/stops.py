@@ -5,33 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgemtl import operators as ops
 from edgemtl.lowering.ir import Step, View
-from edgemtl.tvm_bridge import specs, specs_conv
-from edgemtl.tvm_bridge import specs_int8 as q
-from edgemtl.tvm_bridge.kernel import Kernel
 
-ROUTERS = (specs.RouterSpec, q.QRouterSpec)
-EXPERTS = (specs.ExpertSpec, q.QExpertSpec)
-UNNAMED = (
-    specs.CopySpec,
-    q.QCopySpec,
-    q.QuantiseSpec,
-    q.DequantiseSpec,
-    q.ConvertSpec,
-    q.QuantiseImageSpec,
-    Kernel,
-)
-"""Steps that deliver no layer of their own: they bring a value into another type or place, or are TVM's own parts."""
-
-PARTS: Mapping[type, str] = {
-    specs.LinearSpec: "linear",
-    q.QLinearSpec: "linear",
-    specs_conv.Conv2dSpec: "conv",
-    q.QConv2dSpec: "conv",
-    specs_conv.ResizeSpec: "resize",
-    q.QBilinearSpec: "resize",
-}
-"""What a step is called that stands for an inner part of its nodes."""
+ROUTERS = (ops.Router, ops.QRouter)
+EXPERTS = (ops.Experts, ops.QExperts)
 
 
 @dataclass(frozen=True)
@@ -52,23 +30,17 @@ def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop,
     """
     found: dict[str, Stop] = {}
     for index, step in enumerate(steps):
-        if not step.outputs or isinstance(step.spec, ROUTERS):
+        if not step.outputs or isinstance(step.operator, ROUTERS):
             continue
-        out = step.outputs[0]
+        out = step.result
         delivered = [name for name in step.origin if name in values and values[name].buffer == out.buffer]
         if delivered:
             seen = replace(values[delivered[0]], dtype=out.dtype)
             found[delivered[0]] = Stop(index, delivered[0], seen, out.shape[-1])
-        elif not isinstance(step.spec, UNNAMED):
-            name = _free(f"{step.origin[0]}:{_part(step.spec)}", found)
+        elif step.operator.delivers:
+            name = _free(f"{step.origin[0]}:{step.operator.label}", found)
             found[name] = Stop(index, name, out, out.shape[-1])
     return tuple(sorted(found.values(), key=lambda stop: stop.step))
-
-
-def _part(spec: object) -> str:
-    if isinstance(spec, EXPERTS):
-        return "up" if spec.gather else "down"
-    return PARTS.get(type(spec), type(spec).__name__.removesuffix("Spec").lower())
 
 
 def _free(name: str, taken: Mapping[str, Stop]) -> str:

@@ -8,7 +8,7 @@ from edgemtl.compare.reading import Reading, sort_routing
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import is_moe
 from edgemtl.lowering.graph import name_of, shape_of
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 
 WatchModules = Callable[[Array], tuple[Mapping[str, Array], Mapping[str, tuple[Array, Array]]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden.inputs import Array, draw_plain, draw_skewed, shake
 from edgemtl.golden.pairs import Answer, Goldens, pack, spread, tolerance_of
 from edgemtl.integers import Quantised
+from edgemtl.lowering.execute import Compute, run_steps
+from edgemtl.operators import Operator, Values
 from edgemtl.quantize import IntegerTask
-from edgemtl.quantize.execute import Function, run_steps
-from edgemtl.quantize.functional import INTEGER
 
 SHAKES = 2
 WIDENING = 8
@@ -31,7 +31,7 @@ def make_integer_golden(quantised: Quantised, model: MultiTaskModel, images: Seq
     for name, task in quantised.integers.items():
         for drawn in inputs:
             image = drawn.whole(model.input.shape)
-            output = run_steps(task.steps, INTEGER, image)
+            output = run_steps(task.steps, image)
             answers.append((name, Answer(drawn, output, _tolerance(task, image, output))))
         if task.kept:
             passes = max(answer.tolerance for _, answer in answers[-len(inputs) :])
@@ -42,20 +42,17 @@ def make_integer_golden(quantised: Quantised, model: MultiTaskModel, images: Seq
 def _tolerance(task: IntegerTask, image: Array, output: Array) -> float:
     if not task.kept:
         return 0.0
-    shaken = [run_steps(task.steps, _shaking(seed), image) for seed in range(SHAKES)]
+    shaken = [run_steps(task.steps, image, compute=_shaking(seed)) for seed in range(SHAKES)]
     return max(tolerance_of(output), WIDENING * spread(shaken, output))
 
 
-def _shaking(seed: int) -> Mapping[type, Function]:
+def _shaking(seed: int) -> Compute:
     """The integer law with every float32 it computes a little off."""
 
-    def off(function: Function) -> Function:
-        def run(spec: Any, inputs: Sequence[Any], constants: Sequence[Any]) -> tuple[Any, ...]:
-            return tuple(_shaken(function(spec, inputs, constants), seed))
+    def compute(operator: Operator, values: Values) -> tuple[Any, ...]:
+        return tuple(_shaken(operator.compute(values), seed))
 
-        return run
-
-    return {kind: off(function) for kind, function in INTEGER.items()}
+    return compute
 
 
 def _shaken(outputs: Sequence[Any], seed: int) -> Iterator[Any]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from edgemtl.lowering.graph import name_of, shape_of
-from edgemtl.lowering.ir import PREPARED, Constant, Step, View, dense
+from edgemtl.lowering.ir import PREPARED, Constant, Constants, Step, View, dense, make_step
 from edgemtl.lowering.views import look
-from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.specs import CopySpec
-from edgemtl.tvm_bridge.specs_int8 import QCopySpec
+from edgemtl.operators import Copy, Operator, QCopy
+from edgemtl.tvm_bridge.kernel import FixedKernel
 from edgemtl.tvm_bridge.target import CpuTarget
 
 Nodes = tuple[ir.Node, ...]
@@ -42,40 +43,53 @@ class Emitter:
 
     def step(
         self,
-        spec: object,
+        operator: Operator,
+        views: Mapping[str, View],
+        constants: Constants = MappingProxyType({}),
+    ) -> None:
+        """Append a step of operands by name."""
+        self.steps.append(make_step(operator, views, constants, self._origin))
+
+    def append(
+        self,
+        operator: FixedKernel,
         inputs: tuple[View, ...],
         outputs: tuple[View, ...],
-        constants: tuple[Constant, ...] = (),
+        constants: tuple[Constant, ...],
     ) -> None:
-        """Append a step."""
-        self.steps.append(Step(spec, inputs, outputs, constants, tuple(name_of(n) for n in self.nodes)))
+        """Append a step of numbered operands."""
+        self.steps.append(Step(operator, inputs, outputs, constants, self._origin))
 
-    def prepare(self, spec: object, kernel: Kernel, constants: tuple[Constant, ...]) -> View | None:
-        """A buffer that ``spec``, by its ``kernel``, makes from weights once, when a program is loaded; None where
-        it is forbidden.
+    @property
+    def _origin(self) -> tuple[str, ...]:
+        return tuple(name_of(node) for node in self.nodes)
+
+    def prepare(self, operator: Operator, constant: Constant) -> View | None:
+        """A buffer that ``operator`` makes from one weight when a program is loaded; None where it is forbidden.
 
         Equal contents are one buffer.
         """
-        digest = hashlib.sha256(repr((spec, [c.key for c in constants])).encode()).hexdigest()[:16]
-        (output,) = (o for o in kernel.operands if o.role == "output")
-        made = dense(f"{PREPARED}{constants[0].name}.{digest}", output.shape, output.dtype)
-        if self.forbidden is None or made.buffer in self.forbidden:
+        digest = hashlib.sha256(repr((operator, [constant.key])).encode()).hexdigest()[:16]
+        ((output, kind),) = operator.signature.outputs.items()
+        (name,) = operator.signature.constants
+        view = dense(f"{PREPARED}{constant.name}.{digest}", kind.shape, kind.dtype)
+        if self.forbidden is None or view.buffer in self.forbidden:
             return None
-        if all(step.outputs != (made,) for step in self.prepared):
-            self.prepared.append(Step(spec, (), (made,), constants, tuple(name_of(n) for n in self.nodes)))
-        return made
+        if all(step.outputs != (view,) for step in self.prepared):
+            self.prepared.append(make_step(operator, {output: view}, {name: constant}, self._origin))
+        return view
 
     def copy(self, source: View, target: View) -> None:
         """Append a step that copies elements from one view to another of the same shape, in words of 4 bytes, or in
         bytes where an element has fewer.
         """
         if source.itemsize < WORD_BYTES:
-            spec = QCopySpec(source.itemsize, source.shape, source.strides, target.strides)
-            return self.step(spec, (source,), (target,))
+            copy = QCopy(source.itemsize, source.shape, source.strides, target.strides)
+            return self.step(copy, {"x": source, "y": target})
         words = source.itemsize // WORD_BYTES
         shape = source.shape if words == 1 else (*source.shape, words)
         strides = (_in_words(view.strides, words) for view in (source, target))
-        self.step(CopySpec(shape, *strides), (source,), (target,))
+        self.step(Copy(shape, *strides), {"x": source, "y": target})
 
     def dense(self, view: View) -> View:
         """The view itself if it is dense, else a dense copy."""

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 import onnx_ir as ir
 
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:

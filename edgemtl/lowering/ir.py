@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edgemtl.operators import Array, Operator, TensorType
 
 IMAGE = "image"
 OUTPUT = "output"
@@ -39,6 +37,11 @@ class View:
     def size(self) -> int:
         """Number of elements seen."""
         return math.prod(self.shape)
+
+    @property
+    def type(self) -> TensorType:
+        """Its shape and dtype."""
+        return TensorType(self.shape, self.dtype)
 
     @property
     def itemsize(self) -> int:
@@ -134,24 +137,90 @@ class Constant:
         return hash(self.key)
 
 
+Constants = Mapping[str, Constant | Sequence[Constant]]
+"""Constants by name: one, or one for each expert."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """One kernel call. ``spec`` decides the kernel; ``origin`` names the ONNX nodes it stands for.
+    """One call of an operator. Operands lie in the order of its signature; ask for them by name.
 
-    ``constants`` are what the kernel's packing turns into weight operands. Two steps are the same work where
-    everything but the origin is equal.
+    ``constants`` are what a kernel's packing turns into weight operands; ``origin`` names the ONNX nodes the step
+    stands for. Two steps are the same work where everything but the origin is equal.
     """
 
-    spec: object
+    operator: Operator
     inputs: tuple[View, ...]
     outputs: tuple[View, ...]
     constants: tuple[Constant, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
+    def __getitem__(self, name: str) -> View:
+        """The input or output of this name."""
+        signature = self.operator.signature
+        views = (*zip(signature.inputs, self.inputs, strict=True), *zip(signature.outputs, self.outputs, strict=True))
+        return dict(views)[name]
+
+    def reads(self, name: str) -> bool:
+        """Whether it has an input of this name."""
+        return name in self.operator.signature.inputs
+
+    def constant(self, name: str, expert: int | None = None) -> Constant:
+        """The constant of this name; ``expert`` says whose."""
+        return self.constants[self.operator.signature.constant_position(name, expert)]
+
+    def arrays(self, expert: int | None = None) -> dict[str, Array]:
+        """The constants there are once, by name, and those of an expert where one is named."""
+        signature = self.operator.signature
+        of_expert = [] if expert is None else [(name, self.constant(name, expert)) for name in signature.repeated]
+        once = [(name, self.constant(name)) for name in signature.constants]
+        return {name: constant.array for name, constant in (*of_expert, *once)}
+
+    def has_constant(self, name: str) -> bool:
+        """Whether it has a constant of this name, once or for each expert."""
+        signature = self.operator.signature
+        return name in signature.constants or name in signature.repeated
+
+    def with_constant(self, name: str, constant: Constant) -> Step:
+        """The same step with another constant of this name."""
+        constants = list(self.constants)
+        constants[self.operator.signature.constant_position(name)] = constant
+        return replace(self, constants=tuple(constants))
+
+    @property
+    def main_input(self) -> View:
+        """The first input: what the operator works on. Routings and residuals come behind it."""
+        return next(iter(self.inputs))
+
+    @property
+    def result(self) -> View:
+        """The first output."""
+        return next(iter(self.outputs))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Everything it reads or writes."""
+        return (*self.inputs, *self.outputs)
+
     @property
     def buffers(self) -> tuple[str, ...]:
         """Names of the buffers it reads or writes."""
-        return tuple(view.buffer for view in (*self.inputs, *self.outputs))
+        return tuple(view.buffer for view in self.views)
+
+
+def make_step(
+    operator: Operator, views: Mapping[str, View], constants: Constants, origin: tuple[str, ...] = ()
+) -> Step:
+    """A step of operands by name; a constant of each expert is a sequence. Raises KeyError for another set of names."""
+    signature = operator.signature
+    names = {*signature.inputs, *signature.outputs, *signature.constants, *signature.repeated}
+    if odd := names.symmetric_difference({*views, *constants}):
+        raise KeyError(f"{type(operator).__name__} must have operands {sorted(names)}, and {sorted(odd)} differ")
+    of_experts = [constants[name] for name in signature.repeated]
+    repeated = [c for each in zip(*of_experts, strict=True) for c in each]
+    once = [constants[name] for name in signature.constants]
+    inputs, outputs = (tuple(views[name] for name in side) for side in (signature.inputs, signature.outputs))
+    return Step(operator, inputs, outputs, (*repeated, *once), origin)  # type: ignore[arg-type]  # single constants
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edgemtl.lowering.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
 from edgemtl.lowering.match import Group, cover
 from edgemtl.lowering.patterns import PATTERNS, leftover
+from edgemtl.lowering.verify import verify
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -52,6 +53,8 @@ def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | Non
         em.nodes = group.nodes
         group.emit(em)
     steps = _deliver(em, em.views[task.output])
+    verify("lowering", steps)
+    verify("lowering", em.prepared)
     return Lowered(task.task, steps, tuple(em.prepared), _values(em, steps))
 
 

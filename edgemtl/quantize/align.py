@@ -8,9 +8,10 @@ from functools import reduce
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array, Step
+from edgemtl import operators as ops
+from edgemtl.lowering.ir import Step
+from edgemtl.operators import Array, Operator
 from edgemtl.quantize.observe import Observation, Range
-from edgemtl.tvm_bridge import specs
 
 Tasks = Mapping[str, Sequence[Step]]
 
@@ -33,7 +34,7 @@ def shared_layers(tasks: Tasks) -> list[frozenset[str]]:
 
 def _is_one_layer(a: Sequence[Step], b: Sequence[Step], index: int, before: Sequence[bool]) -> bool:
     one, other = a[index], b[index]
-    if _sizes(one.spec) != _sizes(other.spec):
+    if _sizes(one.operator) != _sizes(other.operator):
         return False
     if one.constants:
         keys = {c.key for c in one.constants}
@@ -42,13 +43,13 @@ def _is_one_layer(a: Sequence[Step], b: Sequence[Step], index: int, before: Sequ
     return all(before[makers[view.buffer]] for view in one.inputs if view.buffer in makers)
 
 
-def _sizes(spec: object) -> object:
-    """A spec without what differs between two tasks' pathways through one layer."""
-    if isinstance(spec, specs.RouterSpec):
-        return replace(spec, candidates=())
-    if isinstance(spec, specs.ExpertSpec):
-        return replace(spec, slots=0)
-    return spec
+def _sizes(operator: Operator) -> Operator:
+    """An operator without what differs between two tasks' pathways through one layer."""
+    if isinstance(operator, ops.Router):
+        return replace(operator, candidates=())
+    if isinstance(operator, ops.Experts):
+        return replace(operator, slots=0)
+    return operator
 
 
 def share_ranges(tasks: Tasks, seen: Mapping[str, Observation]) -> dict[str, Observation]:

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array, Constant, Step
+from edgemtl.lowering.execute import Memory, run_step, run_steps
+from edgemtl.lowering.ir import Constant, Step
+from edgemtl.operators import Array, Values
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.build import IntegerTask
-from edgemtl.quantize.execute import Memory, run_step, run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.quantize.reference import FLOAT
 from edgemtl.quantize.writer import Correctable
 
 
@@ -46,12 +45,12 @@ def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[A
     sources = {c.source for c in integer.correctable}
     sums: dict[int, Array] = {}
 
-    def watch(index: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def watch(index: int, values: Values, outputs: Mapping[str, Array]) -> None:
         if index in sources:
-            sums[index] = sums.get(index, 0.0) + _channel_mean(outputs[0])
+            sums[index] = sums.get(index, 0.0) + _channel_mean(outputs["y"])
 
     for image in images:
-        run_steps(steps, FLOAT, image, watch)
+        run_steps(steps, image, watch)
     return {index: total / len(images) for index, total in sums.items()}
 
 
@@ -79,11 +78,11 @@ class _State:
 
     def _run(self, at: int) -> None:
         for memory in self.memories:
-            run_step(at, self.steps[at], INTEGER, memory)
+            run_step(at, self.steps[at], memory)
 
     def mean(self, index: int) -> Array:
         """The mean of a layer's output in real numbers."""
-        view = self.steps[self._by_source[index].step].outputs[0]
+        view = self.steps[self._by_source[index].step].result
         tensor = self.task.tensors[view.buffer]
         means = [_channel_mean(memory.read(view)) for memory in self.memories]
         mean = np.mean(means, axis=0) - tensor.zero
@@ -93,12 +92,9 @@ class _State:
         """Add ``error`` [n] to a layer's bias and run it again, with whatever follows it in the same float step."""
         place = self._by_source[index]
         step = self.steps[place.step]
-        constants = list(step.constants)
-        for position, unit in zip(place.constants, place.unit, strict=True):
-            held = constants[position]
-            moved = np.clip(held.array + np.rint(error / unit), -(2**30), 2**30).astype(np.int32)
-            constants[position] = Constant(held.name, moved)
-        self.steps[place.step] = replace(step, constants=tuple(constants))
+        bias = step.constant("bias")
+        moved = np.clip(bias.array + np.rint(error / place.unit), -(2**30), 2**30).astype(np.int32)
+        self.steps[place.step] = step.with_constant("bias", Constant(bias.name, moved))
         for at in range(place.step, len(self.steps)):
             if self.task.sources[at] == index:
                 self._run(at)

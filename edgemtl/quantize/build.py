@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.lowering.ir import Step
+from edgemtl.lowering.verify import verify
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.needs import Need, needs_of
@@ -24,18 +26,17 @@ from edgemtl.quantize.units import (
     write_router,
 )
 from edgemtl.quantize.writer import Correctable, Writer
-from edgemtl.tvm_bridge import specs, specs_conv
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
-    specs.PatchEmbedSpec: write_patch_embed,
-    specs.LinearSpec: write_linear,
-    specs.AttentionSpec: write_attention,
-    specs.RouterSpec: write_router,
-    specs.ExpertSpec: write_experts,
-    specs.CombineSpec: write_combine,
-    specs.CopySpec: write_copy,
-    specs_conv.Conv2dSpec: write_conv,
-    specs_conv.ResizeSpec: write_resize,
+    ops.PatchEmbed: write_patch_embed,
+    ops.Linear: write_linear,
+    ops.Attention: write_attention,
+    ops.Router: write_router,
+    ops.Experts: write_experts,
+    ops.Combine: write_combine,
+    ops.Copy: write_copy,
+    ops.Conv2d: write_conv,
+    ops.Resize: write_resize,
 }
 
 
@@ -75,6 +76,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], keep_float: Seq
             _write(writer, step, norms[task].get(index), index in kept[task])
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(kept[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
+        verify("quantisation", writer.steps)
         made[task] = IntegerTask(task, *parts, names, writer.sums)
     return made
 
@@ -83,10 +85,10 @@ def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
     if kept:
         writer.keep(step)
     elif norm is not None:
-        assert isinstance(step.spec, specs.LayerNormSpec)
-        write_layer_norm(writer, step.spec, norm)
-    elif type(step.spec) in WRITERS:
-        WRITERS[type(step.spec)](writer, step.spec)
+        assert isinstance(step.operator, ops.LayerNorm)
+        write_layer_norm(writer, step.operator, norm)
+    elif type(step.operator) in WRITERS:
+        WRITERS[type(step.operator)](writer, step.operator)
     else:
         raise UnsupportedError(
             writer.name, "it has no integer form", f"keep it in float (--keep-float '{writer.name}')"
@@ -99,7 +101,7 @@ def kept_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]
     """
     chosen = {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}
     for index, step in enumerate(steps):
-        if isinstance(step.spec, specs.LayerNormSpec):
+        if isinstance(step.operator, ops.LayerNorm):
             reading = readers(steps, index)
             if any(steps[i] is reader for i in chosen for reader in reading):
                 chosen.add(index)
@@ -120,12 +122,12 @@ def stream_scale(
     tasks: Tasks, seen: Mapping[str, Observation], needs: Mapping[str, Mapping[str, frozenset[Need]]]
 ) -> float:
     """The scale of the residual stream: one for all layers and tasks, so that sums need no requantisation."""
-    always = specs.PatchEmbedSpec, specs.CombineSpec
+    always = ops.PatchEmbed, ops.Combine
     reach = 0.0
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
-            wanted = needs[task].get(step.outputs[0].buffer, frozenset()) if step.outputs else frozenset()
-            if "stream" in wanted or isinstance(step.spec, always):
+            wanted = needs[task].get(step.result.buffer, frozenset()) if step.outputs else frozenset()
+            if "stream" in wanted or isinstance(step.operator, always):
                 reach = max(reach, seen[task].ranges[f"{index}{ALL}"].reach)
     return wide(reach, "the residual stream").scale if reach else 1.0
 
@@ -140,7 +142,7 @@ def _plan_norms(
     planned: dict[str, dict[int, Norm]] = {task: {} for task in tasks}
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
-            if isinstance(step.spec, specs.LayerNormSpec) and index not in kept[task]:
+            if isinstance(step.operator, ops.LayerNorm) and index not in kept[task]:
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
@@ -156,7 +158,7 @@ def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], 
 
 
 def _shares_weight(one: Step, other: Step) -> bool:
-    if type(one.spec) is not type(other.spec) or not one.constants or not other.constants:
+    if type(one.operator) is not type(other.operator) or not one.constants or not other.constants:
         return False
     keys = {c.key for c in one.constants}
     return any(c.key in keys for c in other.constants)

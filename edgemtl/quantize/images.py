@@ -8,7 +8,7 @@ import numpy as np
 
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 LEAST_IMAGES = 8
 """Below this a few odd images decide every range."""

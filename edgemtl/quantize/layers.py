@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Array, Constant, Step, dense
+from edgemtl.lowering.ir import Constant, Step, dense
+from edgemtl.operators import Array
+from edgemtl.operators.activations import activate
 from edgemtl.quantize.observe import Range
-from edgemtl.quantize.reference import activate
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import Layer, quantise_layer
 from edgemtl.quantize.writer import Writer
-from edgemtl.tvm_bridge import specs, specs_conv
-from edgemtl.tvm_bridge import specs_int8 as q
 
 FLAT_BELOW = {"gelu": -4.5, "gelu_tanh": -4.5, "silu": -12.0}
 """Where a curve has become 0 for good: values in front of it saturate there and lose nothing."""
@@ -28,7 +29,7 @@ class Ending:
 
     result: Tensor
     sums: Tensor
-    table: tuple[Constant, ...]
+    table: Mapping[str, Constant] = field(default_factory=dict)
     low: int = INT8[0]
 
     @property
@@ -45,13 +46,13 @@ def plan_ending(writer: Writer, activation: str) -> Ending:
         if activation:
             reason = f"{activation} has an integer form in 8 bits only, and a reader wants 16"
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
-        return Ending(wanted, wanted, ())
+        return Ending(wanted, wanted)
     if activation in ("", "relu"):
-        return Ending(wanted, wanted, ())
+        return Ending(wanted, wanted)
     before = writer.range("pre")
     sums = affine(Range(max(before.low, FLAT_BELOW[activation]), before.high), writer.name)
     table = curve_table(activation, sums, wanted)
-    return Ending(wanted, sums, (Constant(f"{writer.name}.table", table),))
+    return Ending(wanted, sums, {"table": Constant(f"{writer.name}.table", table)})
 
 
 def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
@@ -70,19 +71,21 @@ def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
     return (wide if x.fold is None else x.fold[:, None] * wide), total
 
 
-def constants_of(name: str, layer: Layer) -> tuple[Constant, Constant, Constant]:
+def constants_of(name: str, layer: Layer) -> dict[str, Constant]:
     """The three constants of a layer."""
-    parts = (("int8", layer.weight), ("bias", layer.bias), ("scale", layer.scale))
-    weight, bias, scale = (Constant(f"{name}.{part}", array) for part, array in parts)
-    return weight, bias, scale
+    return {
+        "weight": Constant(f"{name}.int8", layer.weight),
+        "bias": Constant(f"{name}.bias", layer.bias),
+        "scale": Constant(f"{name}.scale", layer.scale),
+    }
 
 
-def write_linear(writer: Writer, spec: specs.LinearSpec) -> None:
+def write_linear(writer: Writer, spec: ops.Linear) -> None:
     """A linear layer; the one that makes q, k and v has a scale for each."""
     source = writer.source
-    view, x = writer.byte_view(source.inputs[0])
-    weight, bias = unfolded(source.constants[0].array, source.constants[1].array, x)
-    if "qkv" in writer.needs[source.outputs[0].buffer]:
+    view, x = writer.byte_view(source["x"])
+    weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
+    if "qkv" in writer.needs[source["y"].buffer]:
         ending = plan_qkv(writer)
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
@@ -90,35 +93,34 @@ def write_linear(writer: Writer, spec: specs.LinearSpec) -> None:
         ending = plan_ending(writer, spec.activation)
         scales = np.array([ending.sums.scale])
     layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
-    inputs = [view]
-    if spec.residual:
-        inputs.append(writer.stream_view(source.inputs[1]))
-    made = q.QLinearSpec(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
+    residual = {"residual": writer.stream_view(source["residual"])} if spec.residual else {}
+    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
     with writer.output(ending.result) as out:
-        writer.step(made, inputs, (out,), (*constants_of(source.constants[0].name, layer), *ending.table))
+        constants = constants_of(source.constant("weight").name, layer)
+        writer.step(linear, {"x": view, **residual, "y": out}, {**constants, **ending.table})
         writer.summed(ending.sums)
         if not ending.table:
-            writer.correct((1,), layer.unit[None])
+            writer.correct(layer.unit)
 
 
 def plan_qkv(writer: Writer) -> Ending:
     """q, k and v side by side: see `attention_scales`. K and V become weights, so that all keep off -128."""
-    reading = (i for i, s in enumerate(writer.float_steps) if writer.source.outputs[0].buffer in _reads(s))
+    reading = (i for i, s in enumerate(writer.float_steps) if writer.source.result.buffer in _reads(s))
     index = next(reading, None)
     if index is None:
         reason = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
         raise UnsupportedError(writer.name, reason, "keep the layer and the attention in float (--keep-float)")
-    spec = writer.float_steps[index].spec
-    assert isinstance(spec, specs.AttentionSpec)
+    spec = writer.float_steps[index].operator
+    assert isinstance(spec, ops.Attention)
     reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")
     scales = attention_scales(writer.name, reaches[0], reaches[1], reaches[2], spec.scale)
     result = Tensor("int8", parts=scales)
-    return Ending(result, result, (), low=-127)
+    return Ending(result, result, low=-127)
 
 
 def _reads(step: Step) -> set[str]:
     """The buffers an attention step reads; none of another step."""
-    return {v.buffer for v in step.inputs} if isinstance(step.spec, specs.AttentionSpec) else set()
+    return {v.buffer for v in step.inputs} if isinstance(step.operator, ops.Attention) else set()
 
 
 def attention_scales(
@@ -145,71 +147,74 @@ def score_shift(parts: tuple[float, float, float], scale: float) -> int:
     return round(-float(np.log2(parts[0] * parts[1] * scale * np.log2(np.e)))) - 6
 
 
-def write_experts(writer: Writer, spec: specs.ExpertSpec) -> None:
+def write_experts(writer: Writer, spec: ops.Experts) -> None:
     """One linear layer of every expert: one scale of inputs, one of outputs, so that one table serves all."""
     source = writer.source
-    view, x = writer.byte_view(source.inputs[0])
+    view, x = writer.byte_view(source["x"])
     ending = plan_ending(writer, spec.activation)
     y_scale = np.array([ending.sums.scale])
-    constants: list[Constant] = []
-    for weight, bias in zip(source.constants[::2], source.constants[1::2], strict=True):
+    experts = []
+    for expert in range(spec.slots):
+        weight, bias = source.constant("weight", expert), source.constant("bias", expert)
         layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x.scale, x.zero, y_scale)
-        constants += constants_of(weight.name, layer)
+        experts.append(constants_of(weight.name, layer))
+    repeated = {name: [constants[name] for constants in experts] for name in ("weight", "bias", "scale")}
+    queues = {"tokens": source["tokens"], "offsets": source["offsets"]}
     sizes = spec.tokens, spec.top_k, spec.slots, spec.k, spec.n, spec.gather
     with writer.output(ending.result) as out:
-        made = q.QExpertSpec(*sizes, ending.how, bool(ending.table))
-        writer.step(made, (view, *source.inputs[1:]), (out,), (*constants, *ending.table))
+        operator = ops.QExperts(*sizes, ending.how, bool(ending.table))
+        writer.step(operator, {"x": view, **queues, "y": out}, {**repeated, **ending.table})
         writer.summed(ending.sums)
 
 
-def write_conv(writer: Writer, spec: specs_conv.Conv2dSpec) -> None:
+def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     """A convolution that pads with the byte of 0. Raises UnsupportedError for one in groups."""
     if spec.groups != 1:
         reason = f"a convolution has an integer form for one group, not {spec.groups}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source
-    view, x = writer.byte_view(source.inputs[0])
-    kernel = source.constants[0].array
+    view, x = writer.byte_view(source["x"])
+    kernel = source.constant("weight").array
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
     spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
     ending = plan_ending(writer, spec.activation)
-    weight, bias = unfolded(flat, source.constants[1].array, spread)
+    weight, bias = unfolded(flat, source.constant("bias").array, spread)
     layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
     integers = layer.weight.reshape(spec.cin, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
-    _, bias_constant, scale = constants_of(source.constants[0].name, layer)
-    held = (Constant(f"{source.constants[0].name}.int8", np.ascontiguousarray(integers)), bias_constant, scale)
+    name = source.constant("weight").name
+    constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
     geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
     sizes = spec.height, spec.width, spec.cin, spec.cout, spec.out_height, spec.out_width
     with writer.output(ending.result) as out:
-        made = q.QConv2dSpec(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
-        writer.step(made, (view,), (out,), (*held, *ending.table))
+        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
+        writer.step(conv, {"x": view, "y": out}, {**constants, **ending.table})
         writer.summed(ending.sums)
         if not ending.table:
-            writer.correct((1,), layer.unit[None])
+            writer.correct(layer.unit)
 
 
 def _repeated(values: Array | None, taps: int) -> Array | None:
     return None if values is None else np.repeat(values, taps)
 
 
-def write_patch_embed(writer: Writer, spec: specs.PatchEmbedSpec) -> None:
+def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """The image to bytes in patches, then the embedding onto the residual stream."""
     source = writer.source
     x = affine(writer.seen.ranges["image"], "the image")
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
-    cut = dense(f"{source.outputs[0].buffer}.patches", (patches, depth), "int8")
+    cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
     writer.define(cut.buffer, x, cut.size)
     size = spec.channels, spec.height, spec.width, spec.patch
-    writer.step(q.QuantiseImageSpec(*size, 1 / x.scale, x.zero), source.inputs, (cut,))
-    kernel, table = source.constants
+    writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": source["image"], "y": cut})
+    kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
     stream = Tensor("int16", writer.stream)
     layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x.scale, x.zero, np.array([stream.scale]))
     added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
-    made = q.QPatchEmbedSpec(patches, depth, spec.dim, spec.leading)
+    embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading)
     with writer.output(stream) as out:
-        constants = (*constants_of(kernel.name, layer), Constant(f"{table.name}.int16", added))
-        writer.step(made, (cut,), (out,), constants)
+        constants = constants_of(kernel.name, layer) | {"table": Constant(f"{table.name}.int16", added)}
+        writer.step(embed, {"x": cut, "y": out}, constants)
         writer.summed(stream)
-        writer.correct((1,), layer.unit[None])
+        writer.correct(layer.unit)

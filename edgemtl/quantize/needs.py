@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from edgemtl import operators as ops
 from edgemtl.lowering.ir import OUTPUT, Step
-from edgemtl.tvm_bridge import specs, specs_conv
+from edgemtl.operators import Operator
 
 Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
 
 
-_FLOAT: Need = "float"
-
-
-def operand_needs(spec: object) -> tuple[Need, ...]:
-    """What a float step's integer form wants of each of its inputs; float for steps without one."""
-    match spec:
-        case specs.LinearSpec():
-            return ("byte", "stream")
-        case specs.LayerNormSpec():
-            return ("stream",)
-        case specs.AttentionSpec():
-            return ("qkv",)
-        case specs.RouterSpec():
-            return ("logits",)
-        case specs.ExpertSpec():
-            return ("byte", "index", "index")
-        case specs.CombineSpec():
-            return ("stream", "index", "index", "stream")
-        case specs_conv.Conv2dSpec():
-            return ("byte",)
-        case specs_conv.ResizeSpec(planar=True):
-            return ("final",)
-        case specs_conv.ResizeSpec():
-            return ("byte",)
+def operand_needs(operator: Operator) -> Mapping[str, Need]:
+    """What a float operator's integer form wants of each input; float for those without one."""
+    match operator:
+        case ops.Linear():
+            return {"x": "byte", "residual": "stream"}
+        case ops.LayerNorm():
+            return {"x": "stream"}
+        case ops.Attention():
+            return {"qkv": "qkv"}
+        case ops.Router():
+            return {"logits": "logits"}
+        case ops.Experts():
+            return {"x": "byte", "tokens": "index", "offsets": "index"}
+        case ops.Combine():
+            return {"x": "stream", "weights": "index", "slots": "index", "residual": "stream"}
+        case ops.Conv2d():
+            return {"x": "byte"}
+        case ops.Resize():
+            return {"x": "final" if operator.planar else "byte"}
         case _:
-            return ("float",)
+            return {}
 
 
 def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset[Need]]:
@@ -49,17 +45,13 @@ def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset
     found[OUTPUT].add("final")
     for index in reversed(range(len(steps))):
         step = steps[index]
-        if isinstance(step.spec, specs.CopySpec) and index not in kept:
-            wanted = found[step.outputs[0].buffer]
-            found[step.inputs[0].buffer] |= wanted
+        if isinstance(step.operator, ops.Copy) and index not in kept:
+            found[step["x"].buffer] |= found[step["y"].buffer]
             continue
-        if isinstance(step.spec, specs.LinearSpec) and step.spec.residual and index not in kept:
+        if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in kept:
             # The sum with the residual is one of 16 bits, whoever reads it.
-            found[step.outputs[0].buffer].add("stream")
-        for need, view in zip(_all(step, index in kept), step.inputs, strict=False):
-            found[view.buffer].add(need)
+            found[step["y"].buffer].add("stream")
+        needs = {} if index in kept else operand_needs(step.operator)
+        for name in step.operator.signature.inputs:
+            found[step[name].buffer].add(needs.get(name, "float"))
     return {buffer: frozenset(wanted) for buffer, wanted in found.items()}
-
-
-def _all(step: Step, kept: bool) -> tuple[Need, ...]:
-    return tuple(_FLOAT for _ in step.inputs) if kept else operand_needs(step.spec)

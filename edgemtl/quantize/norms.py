@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.lowering.ir import Array, Step
-from edgemtl.tvm_bridge import specs, specs_conv
+from edgemtl.lowering.ir import Step
+from edgemtl.operators import Array
 
 MOST_HALVINGS = 7
 
@@ -32,11 +33,11 @@ class Norm:
 
 def readers(steps: Sequence[Step], index: int) -> list[Step]:
     """The steps that read the first output of a step, or a copy of it."""
-    buffers, found = {steps[index].outputs[0].buffer}, list[Step]()
+    buffers, found = {steps[index].result.buffer}, list[Step]()
     for step in steps[index + 1 :]:
         if any(view.buffer in buffers for view in step.inputs):
-            if isinstance(step.spec, specs.CopySpec):
-                buffers.add(step.outputs[0].buffer)
+            if isinstance(step.operator, ops.Copy):
+                buffers.add(step["y"].buffer)
             else:
                 found.append(step)
     return found
@@ -49,13 +50,13 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     choice of halvings looks at. Raises UnsupportedError for a reader that cannot hold gamma.
     """
     step = steps[index]
-    gamma, beta = (c.array.astype(np.float64) for c in step.constants)
+    gamma, beta = (step.constant(name).array.astype(np.float64) for name in ("scale", "shift"))
     for reader in (reading := readers(steps, index)):
-        if not isinstance(reader.spec, specs.LinearSpec | specs.ExpertSpec | specs_conv.Conv2dSpec):
-            what = type(reader.spec).__name__.removesuffix("Spec").lower()
+        if not isinstance(reader.operator, ops.Linear | ops.Experts | ops.Conv2d):
+            what = type(reader.operator).__name__.lower()
             reason = f"a LayerNorm has an integer form in front of linear layers and convolutions only, not of {what}"
             raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
-    padded = any(isinstance(r.spec, specs_conv.Conv2dSpec) and any(r.spec.pad) for r in reading)
+    padded = any(isinstance(r.operator, ops.Conv2d) and any(r.operator.pad) for r in reading)
     inner = _inner_offset(step, gamma, beta) if padded else np.zeros_like(beta)
     largest = extremes.astype(np.float64) + np.abs(inner)
     halvings, reach = choose_halvings(largest, gamma[:, None] * np.concatenate([*map(_rows, weigh)], -1))
@@ -75,10 +76,10 @@ def _inner_offset(step: Step, gamma: Array, beta: Array) -> Array:
 
 def _rows(step: Step) -> Array:
     """A reader's weights with one row per channel of what it reads."""
-    if isinstance(step.spec, specs.ExpertSpec):
-        return np.concatenate([c.array for c in step.constants[::2]], -1)
-    weight = step.constants[0].array
-    if isinstance(step.spec, specs_conv.Conv2dSpec):
+    if isinstance(step.operator, ops.Experts):
+        return np.concatenate([step.constant("weight", e).array for e in range(step.operator.slots)], -1)
+    weight = step.constant("weight").array
+    if isinstance(step.operator, ops.Conv2d):
         return weight.transpose(1, 0, 2, 3).reshape(weight.shape[1], -1)
     return weight
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from edgemtl import operators as ops
 from edgemtl.errors import InputError
-from edgemtl.lowering.ir import IMAGE, Array, Step
+from edgemtl.lowering.execute import run_steps
+from edgemtl.lowering.ir import IMAGE, Step
+from edgemtl.operators import Array, Values
+from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.reference import FLOAT, conv_sums, expert_sums, linear_sums, normalised
-from edgemtl.tvm_bridge import specs, specs_conv
 
 ALL = ".all"
 PERCENTILE = 99.99
@@ -62,21 +63,8 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     watcher = _Watcher(steps, method)
     for image in images:
         watcher.add(IMAGE, image)
-        run_steps(steps, FLOAT, image, watcher.watch)
+        run_steps(steps, image, watcher.watch)
     return Observation(watcher.ranges(), dict(watcher.channels))
-
-
-def parts_of(spec: object) -> tuple[str, ...]:
-    """What is observed of a step besides its output: sums in front of a curve, or q, k and v."""
-    match spec:
-        case specs.LinearSpec() | specs.ExpertSpec():
-            return ("pre",) if spec.activation else ()
-        case specs_conv.Conv2dSpec():
-            return ("pre",) if spec.activation not in ("", "relu") else ()
-        case specs.AttentionSpec():
-            return ("q", "k", "v")
-        case _:
-            return ()
 
 
 class _Watcher:
@@ -87,24 +75,15 @@ class _Watcher:
         symmetric, levels = False, 128
         self.histograms = HistogramCollector(method, symmetric, BINS, levels, PERCENTILE, None)
 
-    def watch(self, index: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        step = self.steps[index]
-        constants = [c.array for c in step.constants]
-        self.add(str(index), outputs[0])
+    def watch(self, index: int, values: Values, outputs: Mapping[str, Array]) -> None:
+        operator = self.steps[index].operator
+        self.add(str(index), next(iter(outputs.values())))
         self.extremes[f"{index}{ALL}"] = self.extremes[str(index)]
-        match step.spec:
-            case specs.LinearSpec() if step.spec.activation:
-                self.add(f"{index}.pre", linear_sums(step.spec, inputs, constants))
-            case specs.ExpertSpec() if step.spec.activation:
-                self.add(f"{index}.pre", expert_sums(step.spec, inputs, constants))
-            case specs_conv.Conv2dSpec() if step.spec.activation not in ("", "relu"):
-                self.add(f"{index}.pre", conv_sums(step.spec, inputs, constants))
-            case specs.AttentionSpec():
-                for part, values in zip("qkv", np.split(inputs[0], 3, axis=-1), strict=True):
-                    self.add(f"{index}.{part}", values)
-            case specs.LayerNormSpec():
-                largest = np.abs(normalised(inputs[0], step.spec.epsilon)).max(0)
-                self.channels[index] = np.maximum(self.channels.get(index, 0), largest)
+        for part in operator.parts:
+            self.add(f"{index}.{part}", operator.part(part, values))
+        if isinstance(operator, ops.LayerNorm):
+            largest = np.abs(normalised(values["x"], operator.epsilon)).max(0)
+            self.channels[index] = np.maximum(self.channels.get(index, 0), largest)
 
     def add(self, name: str, values: Array) -> None:
         low, high = float(values.min()), float(values.max())

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from edgemtl import operators as ops
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.lowering.ir import IMAGE, Array, Step
-from edgemtl.quantize.observe import ALL, Observation, Range, parts_of
-from edgemtl.tvm_bridge import specs
+from edgemtl.lowering.ir import IMAGE, Step
+from edgemtl.operators import Array
+from edgemtl.quantize.observe import ALL, Observation, Range
 
 SCHEMA_VERSION = 1
 DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError
@@ -121,8 +122,8 @@ def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
 def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
     """Whether an observation holds what `observe` sees of these steps."""
     names = {IMAGE, *(f"{index}{part}" for index in range(len(steps)) for part in ("", ALL))}
-    names |= {f"{index}.{part}" for index, step in enumerate(steps) for part in parts_of(step.spec)}
-    widths = {index: step.spec.dim for index, step in enumerate(steps) if isinstance(step.spec, specs.LayerNormSpec)}
+    names |= {f"{index}.{part}" for index, step in enumerate(steps) for part in step.operator.parts}
+    widths = {index: step.operator.dim for index, step in enumerate(steps) if isinstance(step.operator, ops.LayerNorm)}
     good = all(np.isfinite(array).all() and (array >= 0).all() for array in seen.channels.values())
     return (
         names == set(seen.ranges)

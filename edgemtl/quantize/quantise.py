@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from edgemtl.errors import ConfigError, QuantisationError
-from edgemtl.lowering.ir import Array, Constant, Step
+from edgemtl.lowering.execute import run_steps
+from edgemtl.lowering.ir import Constant, Step
+from edgemtl.lowering.verify import verify
+from edgemtl.operators import Array
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.parameters import Parameters, TaskParameters
-from edgemtl.quantize.reference import FLOAT
 from edgemtl.quantize.weights import BIAS_LIMIT
 
 CORRECTION_IMAGES = 16
@@ -39,6 +39,8 @@ def calibrate(
         observed = {task: _levelled(seen) for task, seen in observed.items()}
     plain = build_integer(tasks, share_ranges(tasks, observed), options.keep_float)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
+    for integer in integers.values():
+        verify("bias correction", integer.steps)
     sqnr = {task: measure_sqnr(tasks[task], integers[task], kept[:CHECK_IMAGES]) for task in tasks}
     for task, found in sqnr.items():
         if not found >= options.least_sqnr_db:
@@ -67,42 +69,40 @@ def _levelled(seen: Observation) -> Observation:
 
 def _differences(plain: IntegerTask, corrected: IntegerTask) -> dict[int, Array]:
     """What was added to the bias of each correctable step."""
-    pairs = {place.step: place.constants[0] for place in plain.correctable}
-    found = {at: _bias(corrected, at, c) - _bias(plain, at, c) for at, c in pairs.items()}
+    places = [place.step for place in plain.correctable]
+    found = {at: _bias(corrected, at) - _bias(plain, at) for at in places}
     return {at: difference for at, difference in found.items() if difference.any()}
 
 
-def _bias(task: IntegerTask, step: int, constant: int) -> Array:
-    return task.steps[step].constants[constant].array.astype(np.int64)
+def _bias(task: IntegerTask, step: int) -> Array:
+    return task.steps[step].constant("bias").array.astype(np.int64)
 
 
 def _corrected(plain: IntegerTask, corrections: Mapping[int, Array]) -> IntegerTask:
     steps = list(plain.steps)
-    places = {place.step: place.constants[0] for place in plain.correctable}
+    places = {place.step for place in plain.correctable}
     for at, difference in corrections.items():
-        held = steps[at].constants[places[at]].array if at in places else np.zeros(0)
-        if difference.shape != held.shape or np.any(np.abs(held + difference.astype(float)) > BIAS_LIMIT):
+        bias = steps[at].constant("bias").array if at in places else np.zeros(0)
+        if difference.shape != bias.shape or np.any(np.abs(bias + difference.astype(float)) > BIAS_LIMIT):
             raise ConfigError(
                 f"integer parameters of {plain.task} must correct biases it has, by what they can hold, "
                 f"not those of step {at} by {difference.size} numbers; make the file again"
             )
-        steps[at] = _with_bias(steps[at], places[at], difference)
+        steps[at] = _with_bias(steps[at], difference)
     return replace(plain, steps=tuple(steps))
 
 
-def _with_bias(step: Step, position: int, difference: Array) -> Step:
-    constants = list(step.constants)
-    held = constants[position]
-    constants[position] = Constant(held.name, (held.array + difference).astype(np.int32))
-    return replace(step, constants=tuple(constants))
+def _with_bias(step: Step, difference: Array) -> Step:
+    bias = step.constant("bias")
+    return step.with_constant("bias", Constant(bias.name, (bias.array + difference).astype(np.int32)))
 
 
 def measure_sqnr(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> float:
     """The power of a task's output, its mean left out, over that of the difference, in decibel."""
     signal = noise = 0.0
     for image in images:
-        expected = run_steps(floats, FLOAT, image).astype(np.float64)
-        found = run_steps(integer.steps, INTEGER, image)
+        expected = run_steps(floats, image).astype(np.float64)
+        found = run_steps(integer.steps, image)
         signal += float(((expected - expected.mean()) ** 2).sum())
         noise += float(((expected - found) ** 2).sum())
     return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else float("-inf")

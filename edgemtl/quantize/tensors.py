@@ -10,7 +10,7 @@ import numpy as np
 
 from edgemtl.errors import InputError
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.quantize.observe import Range
 
 Dtype = Literal["int8", "int16", "float32"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale, pack_scale
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 BIAS_LIMIT = 2**30
 """Largest bias: it leaves a bit to the products, whose sum is checked apart."""

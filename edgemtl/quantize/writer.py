@@ -6,26 +6,27 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
+from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, Constant, Step, View, dense
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
+from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
-from edgemtl.tvm_bridge import specs_int8 as q
 
 
 @dataclass(frozen=True)
 class Correctable:
     """An integer step whose bias may be corrected: the float step it stands for, and what a bias step is worth.
 
-    constants: positions of the biases among the step's constants, one for each row of ``unit`` [count, n].
+    unit [n]: what one of each column's bias is in real numbers.
     """
 
     step: int
     source: int
-    constants: tuple[int, ...]
     unit: Array = field(repr=False)
 
 
@@ -51,7 +52,7 @@ class Writer:
     _twins: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for view in (v for step in self.float_steps for v in (*step.inputs, *step.outputs)):
+        for view in (view for step in self.float_steps for view in step.views):
             self._sizes[view.buffer] = max(self._sizes.get(view.buffer, 0), view.extent_bytes // view.itemsize)
 
     @property
@@ -68,25 +69,27 @@ class Writer:
         """What the step's output, or a part of it, held on the calibration images."""
         return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
 
-    def step(
-        self, spec: object, inputs: Sequence[View], outputs: Sequence[View], constants: Sequence[Constant] = ()
-    ) -> None:
-        """Append an integer step that stands for the float step in turn."""
-        aligned = [self._aligned(view) for view in inputs]
-        self._append(Step(spec, tuple(aligned), tuple(outputs), tuple(constants), self.source.origin))
+    def step(self, operator: Operator, views: Mapping[str, View], constants: Constants = MappingProxyType({})) -> None:
+        """Append an integer step of operands by name that stands for the float step in turn."""
+        self._append(make_step(operator, views, constants, self.source.origin))
 
     def keep(self, step: Step) -> None:
         """Append a float step as it is, its inputs in float32."""
         for view in step.outputs:
             self.define(view.buffer, FLOAT_TENSOR)
-        self.step(step.spec, [self.float_view(view) for view in step.inputs], step.outputs, step.constants)
+        self._append(replace(step, inputs=tuple(self.float_view(view) for view in step.inputs)))
 
     def copy(self, source: View, target: View) -> None:
         """Append a copy between two views of one shape and type."""
-        spec = q.QCopySpec(source.itemsize, source.shape, source.strides, target.strides)
-        self._append(Step(spec, (source,), (target,), (), self.source.origin))
+        operator = ops.QCopy(source.itemsize, source.shape, source.strides, target.strides)
+        self._place(make_step(operator, {"x": source, "y": target}, {}, self.source.origin))
 
     def _append(self, step: Step) -> None:
+        """Append a step, its inputs dense where its kernel needs them so."""
+        inputs = step.inputs if step.operator.strided else tuple(map(self._aligned, step.inputs))
+        self._place(replace(step, inputs=inputs))
+
+    def _place(self, step: Step) -> None:
         self.steps.append(step)
         self.sources.append(self.index)
 
@@ -94,14 +97,14 @@ class Writer:
         """Say what the last step's sums are requantised to in front of its table."""
         self.sums[len(self.steps) - 1] = tensor
 
-    def correct(self, constants: tuple[int, ...], unit: Array) -> None:
-        """Say that the last step's biases may be corrected."""
-        self.correctable.append(Correctable(len(self.steps) - 1, self.index, constants, unit))
+    def correct(self, unit: Array) -> None:
+        """Say that the last step's bias may be corrected."""
+        self.correctable.append(Correctable(len(self.steps) - 1, self.index, unit))
 
     @contextmanager
     def output(self, tensor: Tensor) -> Iterator[View]:
         """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted."""
-        view = self.source.outputs[0]
+        view = self.source.result
         if view.buffer != OUTPUT:
             self.define(view.buffer, tensor)
             yield replace(view, dtype=tensor.dtype)
@@ -118,7 +121,7 @@ class Writer:
 
     def output_tensor(self, activation: str = "") -> Tensor:
         """The tensor the readers of the step's first output want; float ones take 8 bits behind an activation."""
-        wanted = self.needs.get(self.source.outputs[0].buffer, frozenset())
+        wanted = self.needs.get(self.source.result.buffer, frozenset())
         if "logits" in wanted:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in wanted:
@@ -161,8 +164,8 @@ class Writer:
         buffer = self._twin(view.buffer, "int8", made)
         if buffer is None:
             return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), made
-        spec = q.ConvertSpec(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, view.buffer), 0)
-        self.step(spec, (self._whole(view.buffer),), (self._whole(buffer),))
+        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, view.buffer), 0)
+        self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype="int8"), made
 
     def float_view(self, view: View) -> View:
@@ -182,15 +185,15 @@ class Writer:
         """The range of a value, from the last step that wrote its buffer; of the image, its own."""
         if buffer == IMAGE:
             return self.seen.ranges[IMAGE]
-        writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.outputs[0].buffer == buffer]
+        writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
         return self.seen.ranges[str(writers[-1])]
 
     def _quantised(self, view: View, tensor: Tensor) -> View:
         buffer = self._twin(view.buffer, tensor.dtype, tensor)
         if buffer is not None:
             assert tensor.dtype != "float32"
-            spec = q.QuantiseSpec(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
-            self.step(spec, (self._whole(view.buffer),), (self._whole(buffer),))
+            quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
+            self.step(quantise, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=self._twins[view.buffer, tensor.dtype], dtype=tensor.dtype)
 
     def _dequantise(self, buffer: str, target: str) -> None:
@@ -198,8 +201,8 @@ class Writer:
         assert tensor.dtype != "float32"
         assert tensor.fold is None
         assert tensor.parts is None
-        spec = q.DequantiseSpec(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
-        self.step(spec, (self._whole(buffer),), (dense(target, (self._sizes[buffer],)),))
+        dequantise = ops.Dequantise(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
+        self.step(dequantise, {"x": self._whole(buffer), "y": dense(target, (self._sizes[buffer],))})
 
     def _twin(self, buffer: str, dtype: str, tensor: Tensor) -> str | None:
         """A new buffer for the same value in another type; None where there is one already."""

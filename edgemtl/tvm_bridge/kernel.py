@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgemtl.operators import Operator, Signature
+
 Role = Literal["input", "output", "weight", "weights_space", "workspace"]
 
 
@@ -32,7 +34,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled-to-be function: its symbol, its operands in order, its body and its multiply-accumulates.
+    """A compiled-to-be function: its symbol, its operands in order and its body.
 
     ``function`` is a private TVM PrimFunc (pointers) -> int32 that always returns 0.
     """
@@ -40,4 +42,25 @@ class Kernel:
     symbol: str
     operands: tuple[Operand, ...]
     function: Any = field(compare=False, repr=False)
-    macs: int = 0
+
+
+@dataclass(frozen=True)
+class FixedKernel(Operator):
+    """An operator that comes with its kernel: a generic one, or the place of work that is done elsewhere.
+
+    types: its operands, numbered as the kernel takes them. work: multiply-accumulates.
+    """
+
+    delivers = False
+
+    kernel: Kernel
+    types: Signature = field(compare=False, repr=False)
+    work: int = 0
+
+    @property
+    def signature(self) -> Signature:
+        return self.types
+
+    @property
+    def macs(self) -> int:
+        return self.work

@@ -32,7 +32,7 @@ def document() -> dict[str, Any]:
 
 def _program() -> dict[str, Any]:
     output = {"shape": [1, 1, 4, 6], "dtype": "float32"}
-    left = [{"origin": ["/resize"], "kind": "DequantiseImageSpec", "reason": "it works in float32"}]
+    left = [{"origin": ["/resize"], "kind": "DequantiseImage", "reason": "it works in float32"}]
     return {
         "device": "fpga",
         "precision": "int8",

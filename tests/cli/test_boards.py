@@ -68,7 +68,7 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
     notes = "\n".join(result["notes"])
     assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
     assert "depth: 1 segment on the overlay of zcu104" in notes
-    assert "depth/decoders.depth/Resize_2, DequantiseImageSpec, on cpu-a53: it works in float32" in notes
+    assert "depth/decoders.depth/Resize_2, DequantiseImage, on cpu-a53: it works in float32" in notes
     with open_bundle("a.edgemtl") as opened:
         program = opened.manifest.program
         assert isinstance(program, FpgaProgram)
@@ -76,7 +76,7 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
         assert program.share < 1
         assert [host.cpu.target.name for host in program.hosts] == ["cpu-a53", "cpu-avx2"]
         left = program.tasks["depth"].left
-    assert [step.kind for step in left] == ["QuantiseImageSpec", "DequantiseImageSpec"]
+    assert [step.kind for step in left] == ["QuantiseImage", "DequantiseImage"]
 
 
 @needs_linker

@@ -3,28 +3,28 @@
 import numpy as np
 import pytest
 
+from edgemtl import operators as ops
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.quantize.align import halved, share_ranges, shared_layers
 from edgemtl.quantize.observe import Observation, Range
-from edgemtl.tvm_bridge import specs
 
 SHARED, OWN_A, OWN_B = (np.full((4, 4), value, np.float32) for value in (1, 2, 3))
 
 
 def linear(index, weight, n=4):
-    spec = specs.LinearSpec(2, 4, n, "", False)
+    spec = ops.Linear(2, 4, n, "", False)
     constants = (Constant(f"w{index}", weight), Constant("b", np.zeros(n, np.float32)))
     return Step(spec, (dense(f"v{index}", (2, 4)),), (dense(f"v{index + 1}", (2, n)),), constants, (f"n{index}",))
 
 
 def attention(index):
-    spec = specs.AttentionSpec(2, 1, 4, 1.0)
+    spec = ops.Attention(2, 1, 4, 1.0)
     return Step(spec, (dense(f"v{index}", (2, 4)),), (dense(f"v{index + 1}", (2, 4)),), (), (f"n{index}",))
 
 
 def bias_free(index, weight):
     made = linear(index, weight)
-    return Step(made.spec, made.inputs, made.outputs, made.constants[:1], made.origin)
+    return Step(made.operator, made.inputs, made.outputs, made.constants[:1], made.origin)
 
 
 A = [bias_free(0, SHARED), attention(1), bias_free(2, OWN_A), attention(3)]

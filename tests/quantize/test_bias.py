@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
+from edgemtl.quantize.reference import FLOAT
 
 from edgemtl.frontend import read_model
 from edgemtl.integers import float_steps
@@ -13,10 +16,7 @@ from edgemtl.partition import partition
 from edgemtl.quantize.align import share_ranges, shared_layers
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.observe import observe
-from edgemtl.quantize.reference import FLOAT
 from edgemtl.tvm_bridge.target import resolve
 from tests.support.models import build_and_export, small_config
 from tests.support.scenes import smooth_images

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +20,6 @@ from edgemtl.frontend import read_model
 from edgemtl.integers import Quantised, quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.quantise import measure_sqnr
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.codegen.harness import Machine

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.quantize.norms import MOST_HALVINGS, choose_halvings, plan_norm
-from edgemtl.tvm_bridge import specs, specs_conv
 
 RNG = np.random.default_rng(8)
 DIM, WIDTH = 6, 4
@@ -18,17 +18,17 @@ def step(spec, reads, writes, *arrays, name="node"):
 
 
 def norm(gamma, beta):
-    return step(specs.LayerNormSpec(3, DIM, 1e-6), ["x"], ["y"], gamma, beta, name="norm")
+    return step(ops.LayerNorm(3, DIM, 1e-6), ["x"], ["y"], gamma, beta, name="norm")
 
 
 def linear():
     weight = RNG.standard_normal((DIM, WIDTH)).astype(np.float32)
     weight[3] *= 0.02  # a loud channel is halved where its weights have room
-    return step(specs.LinearSpec(3, DIM, WIDTH, "", False), ["y"], ["z"], weight, np.zeros(WIDTH, np.float32))
+    return step(ops.Linear(3, DIM, WIDTH, "", False), ["y"], ["z"], weight, np.zeros(WIDTH, np.float32))
 
 
 def conv(pad=1):
-    spec = specs_conv.Conv2dSpec(1, 3, DIM, 2, (3, 3), pad=(pad,) * 4)
+    spec = ops.Conv2d(1, 3, DIM, 2, (3, 3), pad=(pad,) * 4)
     weight = RNG.standard_normal((2, DIM, 3, 3)).astype(np.float32)
     return step(spec, ["y"], ["z"], weight, np.zeros(2, np.float32))
 
@@ -89,7 +89,7 @@ def test_the_choice_is_the_best_of_all_by_brute_force():
 
 
 def test_a_reader_that_cannot_hold_gamma_is_refused():
-    attention = step(specs.AttentionSpec(3, 1, DIM // 3, 1.0), ["y"], ["z"])
+    attention = step(ops.Attention(3, 1, DIM // 3, 1.0), ["y"], ["z"])
     steps = [norm(np.ones(DIM), np.zeros(DIM)), attention]
     with pytest.raises(UnsupportedError, match="norm: a LayerNorm has an integer form in front of linear layers and"):
         plan_norm(steps, 0, np.ones(DIM), [])

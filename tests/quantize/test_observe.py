@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from edgemtl import operators as ops
 from edgemtl.errors import InputError
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.quantize.observe import Range, observe
-from edgemtl.tvm_bridge import specs
 
 ROWS, DIM = 64, 32
 
@@ -17,8 +17,8 @@ def network(activation=""):
     ones, zeros = np.ones(DIM, np.float32), np.zeros(DIM, np.float32)
     weight = np.zeros((DIM, 2), np.float32)
     weight[0], weight[1] = (2.0, 0.0), (0.0, -1.0)
-    norm = Step(specs.LayerNormSpec(ROWS, DIM, 1e-6), (image,), (inner,), (Constant("g", ones), Constant("b", zeros)))
-    spec = specs.LinearSpec(ROWS, DIM, 2, activation, False)
+    norm = Step(ops.LayerNorm(ROWS, DIM, 1e-6), (image,), (inner,), (Constant("g", ones), Constant("b", zeros)))
+    spec = ops.Linear(ROWS, DIM, 2, activation, False)
     constants = (Constant("w", weight), Constant("c", np.zeros(2, np.float32)))
     return [norm, Step(spec, (inner,), (output,), constants, ("fc",))]
 

@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from edgemtl.quantize.execute import run_steps
+from edgemtl.quantize.functional import INTEGER
 from onnx import numpy_helper
 
+from edgemtl import operators as ops
 from edgemtl import partition
 from edgemtl.errors import EdgemtlError, UnsupportedError, UsageError
 from edgemtl.exporters.models import ModelConfig
@@ -19,13 +22,10 @@ from edgemtl.integers import Quantised, make_exchange, quantise
 from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
 from edgemtl.quantize.qdq.distance import decibel
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.places import as_cut, read
-from edgemtl.tvm_bridge import specs_int8 as q
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
@@ -134,10 +134,10 @@ def test_its_int8_weights_are_the_law_s(cases, name):
     stored = {(array.shape, array.tobytes()) for array in held if array.dtype == np.int8}
     count = 0
     for step in (s for task in case.quantised.integers.values() for s in task.steps):
-        if isinstance(step.spec, q.QLinearSpec | q.QPatchEmbedSpec | q.QConv2dSpec):
+        if isinstance(step.operator, ops.QLinear | ops.QPatchEmbed | ops.QConv2d):
             weight = step.constants[0].array
-        elif isinstance(step.spec, q.QExpertSpec):
-            weight = np.concatenate([c.array.T for c in step.constants[: 3 * step.spec.slots : 3]])
+        elif isinstance(step.operator, ops.QExperts):
+            weight = np.concatenate([c.array.T for c in step.constants[: 3 * step.operator.slots : 3]])
         else:
             continue
         count += 1

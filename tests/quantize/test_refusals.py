@@ -8,10 +8,9 @@ import torch
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
 from edgemtl.integers import Quantised, quantise
+from edgemtl.operators import Linear, QLinear
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
-from edgemtl.tvm_bridge.specs import LinearSpec
-from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
@@ -41,8 +40,8 @@ def test_attention_behind_a_copy(files):
     (task,) = quantised(
         files["interleaved heads, tanh GELU"], "*upsample*", "node_linear*", "node_matmul*"
     ).integers.values()
-    assert any(isinstance(step.spec, LinearSpec) for step in task.steps)
-    assert any(isinstance(step.spec, QLinearSpec) for step in task.steps)
+    assert any(isinstance(step.operator, Linear) for step in task.steps)
+    assert any(isinstance(step.operator, QLinear) for step in task.steps)
 
 
 def test_resize_by_another_factor(files):
@@ -66,7 +65,7 @@ def test_a_layer_with_an_activation_may_feed_one_in_float(files):
 def test_a_sum_with_the_residual_is_one_of_16_bits_whoever_reads_it(files):
     found = quantised(files["separate projections"], "*upsample*")
     (task,) = found.integers.values()
-    sums = [step for step in task.steps if isinstance(step.spec, QLinearSpec) and step.spec.residual]
+    sums = [step for step in task.steps if isinstance(step.operator, QLinear) and step.operator.residual]
     assert len(sums) == 4
     assert {task.tensors[step.outputs[0].buffer].dtype for step in sums} == {"int16"}
     assert found.parameters.sqnr_db[task.task] > 30

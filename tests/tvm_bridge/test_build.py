@@ -10,35 +10,35 @@ import pytest
 import tvm_ffi
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.operators import (
+    Attention,
+    Combine,
+    Experts,
+    LayerNorm,
+    Linear,
+    PatchEmbed,
+    Router,
+)
 from edgemtl.tvm_bridge import build
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
-from edgemtl.tvm_bridge.specs import (
-    AttentionSpec,
-    CombineSpec,
-    ExpertSpec,
-    LayerNormSpec,
-    LinearSpec,
-    PatchEmbedSpec,
-    RouterSpec,
-)
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import ALL_TARGETS, Arena, aligned, call, normal, on_targets, run, targets, with_threads
 
-SPEC = LinearSpec(4, 16, 16, "", False)
+SPEC = Linear(4, 16, 16, "", False)
 
 
 def kernels(target: CpuTarget) -> list[Kernel]:
     """One kernel of each family, of sizes that use tails everywhere."""
     return [
-        attention.build(AttentionSpec(17, 3, 20, 0.2), target),
-        combine.build(CombineSpec(7, 2, 20, True), target),
-        experts.build(ExpertSpec(7, 2, 3, 10, 100, True, "gelu"), target),
-        layernorm.build(LayerNormSpec(7, 33, 1e-6), target),
-        linear.build(LinearSpec(13, 20, 200, "silu", True), target),
-        patch_embed.build(PatchEmbedSpec(3, 12, 20, 4, 40, 1), target),
-        router.build(RouterSpec(7, 5, 2, (0, 2, 3), True, 0.1), target),
+        attention.build(Attention(17, 3, 20, 0.2), target),
+        combine.build(Combine(7, 2, 20, True), target),
+        experts.build(Experts(7, 2, 3, 10, 100, True, "gelu"), target),
+        layernorm.build(LayerNorm(7, 33, 1e-6), target),
+        linear.build(Linear(13, 20, 200, "silu", True), target),
+        patch_embed.build(PatchEmbed(3, 12, 20, 4, 40, 1), target),
+        router.build(Router(7, 5, 2, (0, 2, 3), True, 0.1), target),
     ]
 
 
@@ -64,7 +64,7 @@ def test_register_tiles_use_whole_vectors(name: str, register: str, tmp_path: Pa
     if shutil.which("objdump") is None:
         pytest.skip("objdump is not installed")
     target = resolve(name)
-    arena = Arena(linear.build(LinearSpec(48, 64, 128, "", False), target), {})
+    arena = Arena(linear.build(Linear(48, 64, 128, "", False), target), {})
     (tmp_path / "l.so").write_bytes(build_library([arena.entry()], target))
     code = subprocess.run(["objdump", "-d", "l.so"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     sums = [line for line in code.splitlines() if "vfmadd" in line and "ps" in line]
@@ -135,7 +135,7 @@ def test_a_library_runs_without_the_compiler(tmp_path: Path) -> None:
 def test_two_kernels_of_one_symbol_are_refused() -> None:
     target = targets()[0]
     first = linear.build(SPEC, target)
-    second = linear.build(LinearSpec(4, 16, 16, "relu", False), target)
+    second = linear.build(Linear(4, 16, 16, "relu", False), target)
     places = tuple(Argument("arena", 0) for _ in range(4))
     renamed = Kernel(first.symbol, second.operands, second.function)
     with pytest.raises(ValueError, match="the symbol linear_4x16x16 must name one kernel, not two"):
@@ -169,19 +169,19 @@ def threaded_cases(target: CpuTarget) -> list[tuple[Kernel, dict[str, np.ndarray
         "offsets": np.array([0, 20, 66], np.int32),
         "slots": np.arange(66, dtype=np.int32).reshape(33, 2),
     }
-    spec = ExpertSpec(33, 2, 2, 10, 200, True, "gelu")
+    spec = Experts(33, 2, 2, 10, 200, True, "gelu")
     packed = [experts.pack_expert(spec, target, normal(10, 200, seed=e), normal(200)) for e in range(2)]
     held = routes | {
         "table": np.array([0, packed[0].size], np.int32),
         "weights": np.concatenate(packed),
     }
     built = [
-        (attention.build(AttentionSpec(65, 3, 20, 0.2), target), {}),
-        (combine.build(CombineSpec(33, 2, 20, True), target), routes),
+        (attention.build(Attention(65, 3, 20, 0.2), target), {}),
+        (combine.build(Combine(33, 2, 20, True), target), routes),
         (experts.build(spec, target), held),
-        (layernorm.build(LayerNormSpec(33, 100, 1e-6), target), {}),
-        (linear.build(LinearSpec(33, 20, 200, "gelu", True), target), {}),
-        (patch_embed.build(PatchEmbedSpec(3, 24, 20, 4, 40, 1), target), {}),
+        (layernorm.build(LayerNorm(33, 100, 1e-6), target), {}),
+        (linear.build(Linear(33, 20, 200, "gelu", True), target), {}),
+        (patch_embed.build(PatchEmbed(3, 24, 20, 4, 40, 1), target), {}),
     ]
     return [(kernel, _complete(kernel, arrays)) for kernel, arrays in built]
 

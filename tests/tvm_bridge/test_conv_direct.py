@@ -8,30 +8,30 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Conv2d
 from edgemtl.tvm_bridge.kernels import conv_direct
 from edgemtl.tvm_bridge.kernels.conv_rows import inner_columns
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 AROUND = (1, 1, 1, 1)
 CASES = (
-    Conv2dSpec(1, 1, 1, 1, (3, 3), pad=AROUND),
-    Conv2dSpec(1, 7, 3, 7, (3, 3), pad=AROUND, activation="relu"),
-    Conv2dSpec(5, 3, 7, 40, (3, 3), pad=AROUND, activation="gelu"),
-    Conv2dSpec(17, 31, 40, 96, (3, 3), pad=AROUND),
-    Conv2dSpec(4, 9, 257, 3, (3, 3), pad=AROUND),
-    Conv2dSpec(6, 5, 3, 257, (3, 3), pad=AROUND),
-    Conv2dSpec(19, 23, 3, 16, (7, 7), (2, 2), (3, 3, 3, 3), activation="relu"),
-    Conv2dSpec(9, 14, 8, 12, (1, 5), (1, 3), (0, 2, 1, 3), (1, 2)),
-    Conv2dSpec(12, 13, 12, 24, (3, 3), pad=(2, 2, 2, 2), dilation=(2, 2), groups=3),
-    Conv2dSpec(10, 12, 40, 40, (3, 3), pad=AROUND, groups=40, activation="relu"),
-    Conv2dSpec(11, 30, 19, 19, (5, 3), (2, 2), (2, 1, 2, 1), groups=19),
-    Conv2dSpec(6, 8, 4, 8, (3, 3), pad=AROUND, groups=4),
+    Conv2d(1, 1, 1, 1, (3, 3), pad=AROUND),
+    Conv2d(1, 7, 3, 7, (3, 3), pad=AROUND, activation="relu"),
+    Conv2d(5, 3, 7, 40, (3, 3), pad=AROUND, activation="gelu"),
+    Conv2d(17, 31, 40, 96, (3, 3), pad=AROUND),
+    Conv2d(4, 9, 257, 3, (3, 3), pad=AROUND),
+    Conv2d(6, 5, 3, 257, (3, 3), pad=AROUND),
+    Conv2d(19, 23, 3, 16, (7, 7), (2, 2), (3, 3, 3, 3), activation="relu"),
+    Conv2d(9, 14, 8, 12, (1, 5), (1, 3), (0, 2, 1, 3), (1, 2)),
+    Conv2d(12, 13, 12, 24, (3, 3), pad=(2, 2, 2, 2), dilation=(2, 2), groups=3),
+    Conv2d(10, 12, 40, 40, (3, 3), pad=AROUND, groups=40, activation="relu"),
+    Conv2d(11, 30, 19, 19, (5, 3), (2, 2), (2, 1, 2, 1), groups=19),
+    Conv2d(6, 8, 4, 8, (3, 3), pad=AROUND, groups=4),
 )
 
 
-def output(spec: Conv2dSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
+def output(spec: Conv2d, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
     """The result, and the same in double precision."""
     x, bias = normal(spec.height, spec.width, spec.cin), normal(spec.cout)
     shape = (spec.cout, spec.cin // spec.groups, *spec.kernel)
@@ -49,7 +49,7 @@ def output(spec: Conv2dSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
 
 @on_targets()
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: f"{s.height}x{s.width}x{s.cin}x{s.cout}g{s.groups}")
-def test_matches_double_precision(spec: Conv2dSpec, target: CpuTarget) -> None:
+def test_matches_double_precision(spec: Conv2d, target: CpuTarget) -> None:
     close(*output(spec, target))
 
 
@@ -79,20 +79,20 @@ def test_any_convolution_matches(
     threads: int,
 ) -> None:
     groups, cin, cout = channels if not depthwise else (channels[0] * 5, 1, 1)
-    spec = Conv2dSpec(*image, groups * cin, groups * cout, kernel, stride, pad, dilation, groups)
+    spec = Conv2d(*image, groups * cin, groups * cout, kernel, stride, pad, dilation, groups)
     assume(spec.out_height > 0 and spec.out_width > 0)
     close(*output(spec, resolve("cpu", threads)))
 
 
 @pytest.mark.parametrize("groups", [1, 20])
 def test_the_same_bits_for_any_number_of_parts(groups: int) -> None:
-    spec = Conv2dSpec(9, 13, 20, 20, (3, 3), pad=AROUND, groups=groups)
+    spec = Conv2d(9, 13, 20, 20, (3, 3), pad=AROUND, groups=groups)
     first = output(spec, resolve("cpu", 1))[0].tobytes()
     assert all(output(spec, resolve("cpu", threads))[0].tobytes() == first for threads in (2, 3))
 
 
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: f"{s.width}x{s.kernel[1]}")
-def test_free_pixels_are_those_whose_window_is_inside(spec: Conv2dSpec) -> None:
+def test_free_pixels_are_those_whose_window_is_inside(spec: Conv2d) -> None:
     inside = [
         all(
             0 <= column * spec.stride[1] + tap * spec.dilation[1] - spec.pad[1] < spec.width

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Winograd, WinogradWeights
 from edgemtl.tvm_bridge.kernels import winograd, winograd_weights
 from edgemtl.tvm_bridge.kernels.winograd_math import (
     TILE,
@@ -17,34 +18,33 @@ from edgemtl.tvm_bridge.kernels.winograd_math import (
     output_row,
     weight_matrix,
 )
-from edgemtl.tvm_bridge.specs_conv import WinogradSpec, WinogradWeightsSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import close, normal, run, targets
 
 CASES = (
-    WinogradSpec(1, 1, 1, 1, False, ""),
-    WinogradSpec(1, 7, 3, 7, False, "relu"),
-    WinogradSpec(5, 3, 7, 3, False, "gelu"),
-    WinogradSpec(17, 31, 40, 96, False, "relu"),
-    WinogradSpec(8, 16, 64, 128, False, ""),
-    WinogradSpec(6, 9, 257, 1, False, ""),
-    WinogradSpec(4, 4, 16, 257, False, "relu"),
-    WinogradSpec(2, 2, 1, 40, True, ""),
-    WinogradSpec(14, 6, 40, 48, True, "relu"),
-    WinogradSpec(24, 32, 96, 64, True, "relu", 19),
-    WinogradSpec(5, 7, 3, 7, False, "relu", 1),
-    WinogradSpec(10, 18, 96, 160, True, "silu", 40),
+    Winograd(1, 1, 1, 1, False, ""),
+    Winograd(1, 7, 3, 7, False, "relu"),
+    Winograd(5, 3, 7, 3, False, "gelu"),
+    Winograd(17, 31, 40, 96, False, "relu"),
+    Winograd(8, 16, 64, 128, False, ""),
+    Winograd(6, 9, 257, 1, False, ""),
+    Winograd(4, 4, 16, 257, False, "relu"),
+    Winograd(2, 2, 1, 40, True, ""),
+    Winograd(14, 6, 40, 48, True, "relu"),
+    Winograd(24, 32, 96, 64, True, "relu", 19),
+    Winograd(5, 7, 3, 7, False, "relu", 1),
+    Winograd(10, 18, 96, 160, True, "silu", 40),
 )
 
 
-def name(spec: WinogradSpec) -> str:
+def name(spec: Winograd) -> str:
     """A short name of a case."""
     fused = ("up" if spec.upsample else "") + str(spec.pointwise or "")
     return f"{spec.height}x{spec.width}x{spec.cin}x{spec.cout}{fused}"
 
 
-def arrays_of(spec: WinogradSpec) -> tuple[np.ndarray, ...]:
+def arrays_of(spec: Winograd) -> tuple[np.ndarray, ...]:
     """An image, weights that keep its scale, biases."""
     low = (spec.height // 2, spec.width // 2) if spec.upsample else (spec.height, spec.width)
     weight = normal(spec.cout, spec.cin, 3, 3) / np.float32(3 * spec.cin**0.5)
@@ -52,7 +52,7 @@ def arrays_of(spec: WinogradSpec) -> tuple[np.ndarray, ...]:
     return normal(*low, spec.cin), weight, normal(spec.cout), last, normal(spec.pointwise)
 
 
-def expected(spec: WinogradSpec, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+def expected(spec: Winograd, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
     """The same in double precision."""
     image, weight, bias, last_weight, last_bias = (torch.from_numpy(a.astype(np.float64)) for a in arrays)
     image = image.permute(2, 0, 1)[None]
@@ -65,10 +65,10 @@ def expected(spec: WinogradSpec, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
     return (pixels @ last_weight + last_bias if spec.pointwise else pixels).numpy()
 
 
-def output(spec: WinogradSpec, target: CpuTarget) -> np.ndarray:
+def output(spec: Winograd, target: CpuTarget) -> np.ndarray:
     """Weights transformed, then the convolution."""
     x, weight, bias, *last = arrays_of(spec)
-    form = WinogradWeightsSpec(spec.cin, spec.cout, spec.upsample)
+    form = WinogradWeights(spec.cin, spec.cout, spec.upsample)
     (raw,) = winograd_weights.pack(form, target, weight)
     prepared = run(winograd_weights.build(form, target), target, raw=raw)
     packed = winograd.pack(spec, target, bias, *(last if spec.pointwise else ()))
@@ -78,13 +78,13 @@ def output(spec: WinogradSpec, target: CpuTarget) -> np.ndarray:
 
 @on_each(targets()[:1])
 @pytest.mark.parametrize("spec", CASES, ids=name)
-def test_matches_double_precision(spec: WinogradSpec, target: CpuTarget) -> None:
+def test_matches_double_precision(spec: Winograd, target: CpuTarget) -> None:
     close(output(spec, target), expected(spec, arrays_of(spec)))
 
 
 @on_each([resolve("cpu-avx2")])
 @pytest.mark.parametrize("spec", CASES[3::3], ids=name)
-def test_narrower_vectors_match(spec: WinogradSpec, target: CpuTarget) -> None:
+def test_narrower_vectors_match(spec: Winograd, target: CpuTarget) -> None:
     close(output(spec, target), expected(spec, arrays_of(spec)))
 
 
@@ -102,14 +102,14 @@ def test_any_size_matches(
     height: int, width: int, cin: int, cout: int, upsample: bool, pointwise: int, threads: int
 ) -> None:
     factor = 2 if upsample else 1
-    spec = WinogradSpec(height * factor, width * factor, cin, cout, upsample, "relu", pointwise)
+    spec = Winograd(height * factor, width * factor, cin, cout, upsample, "relu", pointwise)
     close(output(spec, resolve("cpu", threads)), expected(spec, arrays_of(spec)))
 
 
 @pytest.mark.parametrize(
-    "spec", [WinogradSpec(8, 16, 40, 128, False, ""), WinogradSpec(18, 14, 33, 70, True, "relu", 19)], ids=str
+    "spec", [Winograd(8, 16, 40, 128, False, ""), Winograd(18, 14, 33, 70, True, "relu", 19)], ids=str
 )
-def test_the_same_bits_for_any_number_of_parts(spec: WinogradSpec) -> None:
+def test_the_same_bits_for_any_number_of_parts(spec: Winograd) -> None:
     one = output(spec, resolve("cpu", 1))
     assert output(spec, resolve("cpu", 3)).tobytes() == one.tobytes()
 

@@ -6,15 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Combine, Experts
 from edgemtl.tvm_bridge.kernels import combine, experts
-from edgemtl.tvm_bridge.specs import CombineSpec, ExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 GAP = 48  # float32 elements between experts: they need not lie side by side
 
 
-def pack(spec: ExpertSpec, target: CpuTarget, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: Experts, target: CpuTarget, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A weights section that holds the experts in reverse order, and the table of their places."""
     tensors = [experts.pack_expert(spec, target, w[e], b[e]) for e in range(spec.slots)]
     step = -(-tensors[0].size // 16) * 16 + GAP
@@ -25,7 +25,7 @@ def pack(spec: ExpertSpec, target: CpuTarget, w: np.ndarray, b: np.ndarray) -> t
     return section, np.ascontiguousarray(table)
 
 
-def check(spec: ExpertSpec, target: CpuTarget, counts: list[int]) -> None:
+def check(spec: Experts, target: CpuTarget, counts: list[int]) -> None:
     rows = spec.tokens * spec.top_k
     w, b = normal(spec.slots, spec.k, spec.n), normal(spec.slots, spec.n)
     x = normal(spec.tokens if spec.gather else rows, spec.k)
@@ -41,29 +41,29 @@ def check(spec: ExpertSpec, target: CpuTarget, counts: list[int]) -> None:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[ExpertSpec, list[int]]:
+def cases(draw: st.DrawFn) -> tuple[Experts, list[int]]:
     tokens, k, slots = draw(st.integers(1, 30)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
     edges = sorted(draw(st.lists(st.integers(0, tokens * k), min_size=slots - 1, max_size=slots - 1)))
     counts = np.diff([0, *edges, tokens * k]).tolist()
     depth, n, gather = draw(st.integers(1, 40)), draw(st.integers(1, 200)), draw(st.booleans())
-    return ExpertSpec(tokens, k, slots, depth, n, gather, draw(st.sampled_from(["", "gelu"]))), counts
+    return Experts(tokens, k, slots, depth, n, gather, draw(st.sampled_from(["", "gelu"]))), counts
 
 
 @given(cases(), st.sampled_from(targets(1) + targets(2) + targets(3)))
 @settings(max_examples=12, deadline=None, derandomize=True)
-def test_any_size(case: tuple[ExpertSpec, list[int]], target: CpuTarget) -> None:
+def test_any_size(case: tuple[Experts, list[int]], target: CpuTarget) -> None:
     check(case[0], target, case[1])
 
 
 @on_targets()
 @pytest.mark.parametrize("counts", [[0, 14, 0], [14, 0, 0], [0, 0, 14], [1, 1, 12], [7, 0, 7]], ids=str)
 def test_experts_with_no_tokens_one_and_all(counts: list[int], target: CpuTarget) -> None:
-    check(ExpertSpec(14, 1, 3, 20, 96, True, "gelu"), target, counts)
+    check(Experts(14, 1, 3, 20, 96, True, "gelu"), target, counts)
 
 
 @given(
     st.builds(
-        CombineSpec,
+        Combine,
         tokens=st.integers(1, 9),
         top_k=st.integers(1, 4),
         dim=st.integers(1, 150),
@@ -72,7 +72,7 @@ def test_experts_with_no_tokens_one_and_all(counts: list[int], target: CpuTarget
     st.sampled_from(targets(1) + targets(2)),
 )
 @settings(max_examples=12, deadline=None, derandomize=True)
-def test_combine(spec: CombineSpec, target: CpuTarget) -> None:
+def test_combine(spec: Combine, target: CpuTarget) -> None:
     x, weights = normal(spec.tokens * spec.top_k, spec.dim), normal(spec.tokens, spec.top_k)
     slots = np.random.default_rng(0).permutation(spec.tokens * spec.top_k).astype(np.int32)
     slots = slots.reshape(spec.tokens, spec.top_k)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import LayerNorm
 from edgemtl.tvm_bridge.kernels import layernorm
-from edgemtl.tvm_bridge.specs import LayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, run, targets
 
@@ -18,16 +18,16 @@ def expected(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float
 
 @given(
     st.builds(
-        LayerNormSpec,
+        LayerNorm,
         rows=st.integers(1, 9),
         dim=st.integers(1, 200),
         epsilon=st.sampled_from([1e-5, 1e-6, 0.5]),
     ),
     st.sampled_from(targets(1) + targets(2)),
 )
-@example(LayerNormSpec(129, 192, 1e-6), targets()[0])
+@example(LayerNorm(129, 192, 1e-6), targets()[0])
 @settings(max_examples=20, deadline=None, derandomize=True)
-def test_any_size(spec: LayerNormSpec, target: CpuTarget) -> None:
+def test_any_size(spec: LayerNorm, target: CpuTarget) -> None:
     x, scale, shift = normal(spec.rows, spec.dim) + 30, normal(spec.dim), normal(spec.dim, seed=1)
     held = layernorm.pack(spec, target, scale, shift)
     y = run(layernorm.build(spec, target), target, x=x, scale=held[0], shift=held[1])["y"]

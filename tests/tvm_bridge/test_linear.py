@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Linear
 from edgemtl.tvm_bridge.kernels import linear
-from edgemtl.tvm_bridge.specs import LinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
@@ -20,7 +20,7 @@ ACTIVATIONS = {
 }
 
 
-def check(spec: LinearSpec, target: CpuTarget, factor: float = 1.0) -> None:
+def check(spec: Linear, target: CpuTarget, factor: float = 1.0) -> None:
     x, w, b = normal(spec.rows, spec.k) * np.float32(factor), normal(spec.k, spec.n), normal(spec.n)
     weight, bias = linear.pack(spec, target, w, b)
     added = {"residual": normal(spec.rows, spec.n, seed=1)} if spec.residual else {}
@@ -31,7 +31,7 @@ def check(spec: LinearSpec, target: CpuTarget, factor: float = 1.0) -> None:
 
 @given(
     st.builds(
-        LinearSpec,
+        Linear,
         rows=st.integers(1, 40),
         k=st.integers(1, 70),
         n=st.integers(1, 150),
@@ -41,7 +41,7 @@ def check(spec: LinearSpec, target: CpuTarget, factor: float = 1.0) -> None:
     st.sampled_from(targets(1) + targets(2) + targets(3)),
 )
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_any_size(spec: LinearSpec, target: CpuTarget) -> None:
+def test_any_size(spec: Linear, target: CpuTarget) -> None:
     check(spec, target)
 
 
@@ -49,17 +49,17 @@ def test_any_size(spec: LinearSpec, target: CpuTarget) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        LinearSpec(129, 192, 576, "", False),
-        LinearSpec(1, 1, 1, "gelu", True),
-        LinearSpec(9, 3, 21, "gelu", True),
+        Linear(129, 192, 576, "", False),
+        Linear(1, 1, 1, "gelu", True),
+        Linear(9, 3, 21, "gelu", True),
     ],
     ids=str,
 )
-def test_sizes_of_models(spec: LinearSpec, target: CpuTarget) -> None:
+def test_sizes_of_models(spec: Linear, target: CpuTarget) -> None:
     check(spec, target)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_of_extreme_values(activation: str) -> None:
     for target in targets():
-        check(LinearSpec(4, 5, 33, activation, False), target, factor=1e4)
+        check(Linear(4, 5, 33, activation, False), target, factor=1e4)

@@ -4,13 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import PatchEmbed
 from edgemtl.tvm_bridge.kernels import patch_embed
-from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
-def check(spec: PatchEmbedSpec, target: CpuTarget) -> None:
+def check(spec: PatchEmbed, target: CpuTarget) -> None:
     image = normal(1, spec.channels, spec.height, spec.width)
     weight = normal(spec.dim, spec.channels, spec.patch, spec.patch)
     tokens = spec.leading + spec.height // spec.patch * (spec.width // spec.patch)
@@ -24,20 +24,20 @@ def check(spec: PatchEmbedSpec, target: CpuTarget) -> None:
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> PatchEmbedSpec:
+def specs(draw: st.DrawFn) -> PatchEmbed:
     """Any image that holds at least one patch; rows and columns behind the last patch are not read."""
     patch = draw(st.integers(1, 9))
     height, width = (patch * draw(st.integers(1, 5)) + draw(st.integers(0, patch - 1)) for _ in range(2))
     dim, leading = draw(st.integers(1, 100)), draw(st.integers(0, 2))
-    return PatchEmbedSpec(draw(st.integers(1, 3)), height, width, patch, dim, leading)
+    return PatchEmbed(draw(st.integers(1, 3)), height, width, patch, dim, leading)
 
 
 @given(specs(), st.sampled_from(targets(1) + targets(2) + targets(3)))
 @settings(max_examples=15, deadline=None, derandomize=True)
-def test_any_size(spec: PatchEmbedSpec, target: CpuTarget) -> None:
+def test_any_size(spec: PatchEmbed, target: CpuTarget) -> None:
     check(spec, target)
 
 
 @on_targets()
 def test_size_of_a_model(target: CpuTarget) -> None:
-    check(PatchEmbedSpec(3, 96, 128, 8, 96, 1), target)
+    check(PatchEmbed(3, 96, 128, 8, 96, 1), target)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from edgemtl.hw import law
-from edgemtl.tvm_bridge.specs_int8 import QCombineSpec
+from edgemtl.operators import QCombine
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import host_targets, integers, run_all, same, widest
 
-SPECS = [QCombineSpec(9, 3, 100, True), QCombineSpec(9, 1, 7, False), QCombineSpec(5, 8, 192, True)]
+SPECS = [QCombine(9, 3, 100, True), QCombine(9, 1, 7, False), QCombine(5, 8, 192, True)]
 
 
-def operands(spec: QCombineSpec) -> dict[str, np.ndarray]:
+def operands(spec: QCombine) -> dict[str, np.ndarray]:
     slots = spec.tokens * spec.top_k
     x = integers("int16", slots, spec.dim)
     x[:: spec.top_k + 1] = -(2**15)

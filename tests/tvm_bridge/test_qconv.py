@@ -9,9 +9,9 @@ import pytest
 
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
+from edgemtl.operators import QConv2d
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qconv
-from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, run_all, weights_of
@@ -30,12 +30,12 @@ def conv(
     dilation: Pair = ONE,
     how: Finish = BYTES,
     table: bool = False,
-) -> QConv2dSpec:
+) -> QConv2d:
     out = [
         (image[axis] + pad[axis] + pad[axis + 2] - (kernel[axis] - 1) * dilation[axis] - 1) // stride[axis] + 1
         for axis in range(2)
     ]
-    return QConv2dSpec(*image, *channels, *out, kernel, stride, pad, dilation, 5, how, table)
+    return QConv2d(*image, *channels, *out, kernel, stride, pad, dilation, 5, how, table)
 
 
 SPECS = [
@@ -52,7 +52,7 @@ SPECS = [
 ]
 
 
-def case(spec: QConv2dSpec, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
+def case(spec: QConv2d, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
     kernel, taps = qconv.build(spec, target), spec.kernel[0] * spec.kernel[1]
     held = layer(spec.cin * taps, spec.cout)
     weight = held.weight.T.reshape(spec.cout, spec.cin, *spec.kernel)

@@ -9,23 +9,23 @@ from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant
+from edgemtl.operators import QExperts
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qexperts
-from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
 
 GAP = 12  # words between experts: they need not lie side by side
-FIRST = QExpertSpec(14, 1, 3, 20, 96, True, Finish("int8", 3, -127), table=True)
-SECOND = QExpertSpec(7, 2, 3, 97, 13, False, Finish("int16"))
+FIRST = QExperts(14, 1, 3, 20, 96, True, Finish("int8", 3, -127), table=True)
+SECOND = QExperts(7, 2, 3, 97, 13, False, Finish("int16"))
 CASES = [
     *((FIRST, counts) for counts in ([0, 14, 0], [14, 0, 0], [1, 1, 12], [7, 0, 7])),
     *((SECOND, counts) for counts in ([0, 0, 14], [5, 8, 1])),
 ]
 
 
-def place(spec: QExpertSpec, target: CpuTarget, held: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
+def place(spec: QExperts, target: CpuTarget, held: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
     """A weights section that holds the experts in reverse order, and the table of their places."""
     tensors = [qexperts.pack_expert(spec, target, expert.weight) for expert in held]
     step = tensors[0].size + GAP
@@ -37,7 +37,7 @@ def place(spec: QExpertSpec, target: CpuTarget, held: list[Layer]) -> tuple[np.n
 
 
 def case(
-    spec: QExpertSpec, counts: list[int], target: CpuTarget
+    spec: QExperts, counts: list[int], target: CpuTarget
 ) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
     kernel, rows = qexperts.build(spec, target), spec.tokens * spec.top_k
     held = [layer(spec.k, spec.n, seed) for seed in range(spec.slots)]

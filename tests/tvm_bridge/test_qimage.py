@@ -7,20 +7,20 @@ import numpy as np
 
 from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.hw import law
-from edgemtl.tvm_bridge.build import compile_entries
-from edgemtl.tvm_bridge.specs_int8 import (
-    ConvertSpec,
-    DequantiseImageSpec,
-    DequantiseSpec,
-    QAttentionSpec,
-    QBilinearSpec,
-    QCombineSpec,
-    QCopySpec,
-    QLayerNormSpec,
-    QRouterSpec,
-    QuantiseImageSpec,
-    QuantiseSpec,
+from edgemtl.operators import (
+    Convert,
+    Dequantise,
+    DequantiseImage,
+    QAttention,
+    QBilinear,
+    QCombine,
+    QCopy,
+    QLayerNorm,
+    QRouter,
+    Quantise,
+    QuantiseImage,
 )
+from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, normal
@@ -28,22 +28,22 @@ from tests.tvm_bridge.integers import host_targets, integers, run_all, same
 
 SIZES = (1, 70, 3000)
 IMAGES = [(1, 1, 40), (3, 33, 3), (8, 32, 1)]
-BILINEAR = [QBilinearSpec(*sizes) for sizes in [(3, 5, 70), (1, 1, 1), (8, 4, 3)]]
+BILINEAR = [QBilinear(*sizes) for sizes in [(3, 5, 70), (1, 1, 1), (8, 4, 3)]]
 QUANTISED = [
-    QuantiseImageSpec(3, 32, 50, 16, 37.3, -5),
-    QuantiseImageSpec(1, 9, 8, 3, 0.9, 127),
+    QuantiseImage(3, 32, 50, 16, 37.3, -5),
+    QuantiseImage(1, 9, 8, 3, 0.9, 127),
 ]
 DEQUANTISED = [
-    DequantiseImageSpec(*sizes, enlarge, dtype, 0.037, zero)
+    DequantiseImage(*sizes, enlarge, dtype, 0.037, zero)
     for sizes in IMAGES
     for enlarge, dtype, zero in [(False, "int8", 3), (True, "int8", -48), (True, "int16", 0)]
 ]
 COPIES = [
-    QCopySpec(1, (5, 7, 33), (231, 33, 1), (1, 165, 5)),
-    QCopySpec(2, (70, 6), (6, 1), (6, 1)),
-    QCopySpec(2, (9, 40), (1, 9), (40, 1)),
-    QCopySpec(1, (4, 6), (12, 2), (6, 1)),
-    QCopySpec(1, (3, 50, 2), (100, 1, 50), (100, 2, 1)),
+    QCopy(1, (5, 7, 33), (231, 33, 1), (1, 165, 5)),
+    QCopy(2, (70, 6), (6, 1), (6, 1)),
+    QCopy(2, (9, 40), (1, 9), (40, 1)),
+    QCopy(1, (4, 6), (12, 2), (6, 1)),
+    QCopy(1, (3, 50, 2), (100, 1, 50), (100, 2, 1)),
 ]
 TARGETS = on_each([*host_targets(1), host_targets(3)[0]])
 
@@ -64,7 +64,7 @@ def hard_floats(*shape: int) -> np.ndarray:
 
 @TARGETS
 def test_quantise_image(target: CpuTarget) -> None:
-    def expected(spec: QuantiseImageSpec, x: np.ndarray) -> np.ndarray:
+    def expected(spec: QuantiseImage, x: np.ndarray) -> np.ndarray:
         whole = law.quantise_image(x[0], spec.inverse_scale, spec.zero)
         height, width = (size - size % spec.patch for size in whole.shape[1:])
         return law.cut_patches(whole[:, :height, :width], spec.patch)
@@ -75,7 +75,7 @@ def test_quantise_image(target: CpuTarget) -> None:
 
 @TARGETS
 def test_dequantise_image(target: CpuTarget) -> None:
-    def one(spec: DequantiseImageSpec) -> tuple[Any, np.ndarray, np.ndarray]:
+    def one(spec: DequantiseImage) -> tuple[Any, np.ndarray, np.ndarray]:
         x = integers(spec.dtype, spec.height * spec.width, spec.channels)
         image = x.reshape(spec.height, spec.width, spec.channels)
         values = law.dequantise(law.enlarge(image) if spec.enlarge else image, spec.scale, spec.zero)
@@ -97,12 +97,12 @@ def test_value_by_value(target: CpuTarget) -> None:
     for size in SIZES:
         x, stream, small = hard_floats(size), integers("int16", size), integers("int8", size)
         work += [
-            (QuantiseSpec(size, "int8", 1.0, 3), x, law.quantise(x, 1.0, 3, "int8")),
-            (QuantiseSpec(size, "int16", 700.3, 0), x, law.quantise(x, 700.3, 0, "int16")),
-            (DequantiseSpec(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
-            (DequantiseSpec(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
-            (ConvertSpec(size, 100000, 22, 3), stream, law.convert(stream, 100000, 22, 3)),
-            (ConvertSpec(size, 131071, 16, -128), stream, law.convert(stream, 131071, 16, -128)),
+            (Quantise(size, "int8", 1.0, 3), x, law.quantise(x, 1.0, 3, "int8")),
+            (Quantise(size, "int16", 700.3, 0), x, law.quantise(x, 700.3, 0, "int16")),
+            (Dequantise(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
+            (Dequantise(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
+            (Convert(size, 100000, 22, 3), stream, law.convert(stream, 100000, 22, 3)),
+            (Convert(size, 131071, 16, -128), stream, law.convert(stream, 131071, 16, -128)),
         ]
     check(target, work)
 
@@ -124,14 +124,14 @@ def test_copies(target: CpuTarget) -> None:
 def test_all_of_them_compile_for_the_cortex_a53() -> None:
     target = resolve("cpu-a53")
     specs = [
-        QAttentionSpec(37, 2, 20, 6, 90000, 16),
-        QLayerNormSpec(9, 70, 1, 100000, 12),
-        QRouterSpec(9, 6, 2, (1, 2, 4, 5), True, 700),
-        QCombineSpec(9, 2, 70, True),
+        QAttention(37, 2, 20, 6, 90000, 16),
+        QLayerNorm(9, 70, 1, 100000, 12),
+        QRouter(9, 6, 2, (1, 2, 4, 5), True, 700),
+        QCombine(9, 2, 70, True),
         *(kind[0] for kind in (BILINEAR, QUANTISED, DEQUANTISED, COPIES)),
-        QuantiseSpec(70, "int8", 1.0, 3),
-        DequantiseSpec(70, "int16", 0.3, 0),
-        ConvertSpec(70, 100000, 22, 3),
+        Quantise(70, "int8", 1.0, 3),
+        Dequantise(70, "int16", 0.3, 0),
+        Convert(70, 100000, 22, 3),
     ]
     entries = [Arena(build_kernel(spec, target), {}).entry() for spec in specs]
     entries = [replace(entry, name=entry.calls[0].kernel.symbol + "_main") for entry in entries]

@@ -5,8 +5,8 @@ import pytest
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
+from edgemtl.operators import QLayerNorm
 from edgemtl.tvm_bridge.kernels import qlayernorm
-from edgemtl.tvm_bridge.specs_int8 import QLayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import ends, host_targets, integers, run_all, same
@@ -28,7 +28,7 @@ def adversarial(rows: int, dim: int) -> np.ndarray:
     return x
 
 
-def check(target: CpuTarget, dim: int, specs: list[QLayerNormSpec], x: np.ndarray) -> None:
+def check(target: CpuTarget, dim: int, specs: list[QLayerNorm], x: np.ndarray) -> None:
     halvings, offset = HALVINGS[:dim], OFFSET[:dim]
     found = run_all(target, [(spec, {"x": x}) for spec in specs], halvings, offset)
     for spec, outputs in zip(specs, found, strict=True):
@@ -40,16 +40,16 @@ def check(target: CpuTarget, dim: int, specs: list[QLayerNormSpec], x: np.ndarra
 def test_any_width(target: CpuTarget, dim: int) -> None:
     # 32 and 0.9 over the standard deviation, a large epsilon, and nothing left of any value.
     scales = [(1, 131071, 12), (1, 117965, 17), (10**6, 70000, 13), (7, 65536, 28)]
-    specs = [QLayerNormSpec(21, dim, *scale) for scale in scales]
+    specs = [QLayerNorm(21, dim, *scale) for scale in scales]
     check(target, dim, specs, adversarial(21, dim))
 
 
 @on_each([*ends(1), *ends(3)])
 def test_threads_change_no_bit(target: CpuTarget) -> None:
-    check(target, 40, [QLayerNormSpec(25, 40, 3, 100000, 12)], adversarial(25, 40))
+    check(target, 40, [QLayerNorm(25, 40, 3, 100000, 12)], adversarial(25, 40))
 
 
 def test_a_shift_that_leaves_no_bits_is_refused() -> None:
-    spec = QLayerNormSpec(1, 192, 1, 100000, 6)
+    spec = QLayerNorm(1, 192, 1, 100000, 6)
     with pytest.raises(UnsupportedError, match="its shift must be larger than 6"):
         qlayernorm.build(spec, host_targets()[0])

@@ -7,10 +7,10 @@ import pytest
 
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
+from edgemtl.operators import QLinear
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qlinear
-from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, call, with_threads
@@ -29,22 +29,22 @@ from tests.tvm_bridge.int8_cases import (
 
 BYTES, SHIFTED, RELU, SHORTS = Finish("int8"), Finish("int8", 3, -127), Finish("int8", -128), Finish("int16")
 SPECS = [
-    QLinearSpec(1, 1, 1, BYTES),
-    QLinearSpec(2, 3, 8, SHIFTED, table=True),
-    QLinearSpec(7, 5, 13, SHORTS, residual=True),
-    QLinearSpec(33, 97, 96, RELU),
-    QLinearSpec(7, 96, 96, BYTES, table=True),
-    QLinearSpec(2, 97, 13, SHORTS),
-    QLinearSpec(33, 5, 8, SHORTS, residual=True),
-    QLinearSpec(13, 64, 221, SHIFTED, table=True),
-    QLinearSpec(7, 12, 200, SHORTS, residual=True),
-    QLinearSpec(33, 7, 150, SHIFTED),
+    QLinear(1, 1, 1, BYTES),
+    QLinear(2, 3, 8, SHIFTED, table=True),
+    QLinear(7, 5, 13, SHORTS, residual=True),
+    QLinear(33, 97, 96, RELU),
+    QLinear(7, 96, 96, BYTES, table=True),
+    QLinear(2, 97, 13, SHORTS),
+    QLinear(33, 5, 8, SHORTS, residual=True),
+    QLinear(13, 64, 221, SHIFTED, table=True),
+    QLinear(7, 12, 200, SHORTS, residual=True),
+    QLinear(33, 7, 150, SHIFTED),
 ]
 
 Case = tuple[Kernel, dict[str, np.ndarray]]
 
 
-def case(spec: QLinearSpec, target: CpuTarget, x: np.ndarray, held: Layer) -> tuple[Case, np.ndarray]:
+def case(spec: QLinear, target: CpuTarget, x: np.ndarray, held: Layer) -> tuple[Case, np.ndarray]:
     """A kernel with its arrays, and the law's answer."""
     kernel = qlinear.build(spec, target)
     residual = random_shorts(spec.rows, spec.n) if spec.residual else None
@@ -65,7 +65,7 @@ def cases(target: CpuTarget) -> list[tuple[Case, np.ndarray]]:
         found += [case(spec, target, x, layer(spec.k, spec.n))]
         found += [case(spec, target, held, extreme(held, spec.n)) for held in (ends, least)]
     held = just_below(4)
-    below = [QLinearSpec(1, 4, held.bias.size, how) for how in (SHIFTED, SHORTS)]
+    below = [QLinear(1, 4, held.bias.size, how) for how in (SHIFTED, SHORTS)]
     return found + [case(spec, target, random_bytes(1, 4), held) for spec in below]
 
 
@@ -78,7 +78,7 @@ def test_the_law_holds(target: CpuTarget) -> None:
 
 @on_each([resolve("cpu-avx2", 3)])
 def test_the_same_bits_for_one_thread_and_two(target: CpuTarget) -> None:
-    spec = QLinearSpec(13, 64, 221, SHIFTED, table=True)
+    spec = QLinear(13, 64, 221, SHIFTED, table=True)
     (kernel, arrays), expected = case(spec, target, random_bytes(13, 64), layer(64, 221))
     function = compile_entries([Arena(kernel, arrays).entry()], target)["main"]
 
@@ -101,7 +101,7 @@ def test_extremes_reach_both_ends() -> None:
 
 
 def test_weights_take_little_more_than_their_bytes() -> None:
-    spec = QLinearSpec(1, 97, 96, BYTES)
+    spec = QLinear(1, 97, 96, BYTES)
     for target in TARGETS:
         size = sum(array.nbytes for array in qlinear.pack(spec, target, *layer(97, 96).constants()))
         assert size <= 100 * 96 + 8 * 96

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from edgemtl.hw import law
+from edgemtl.operators import QPatchEmbed
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qpatch
-from edgemtl.tvm_bridge.specs_int8 import QPatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, random_shorts, run_all, weights_of
 
-SPECS = [QPatchEmbedSpec(33, 48, 96, 1), QPatchEmbedSpec(1, 3, 13, 0), QPatchEmbedSpec(7, 97, 8, 2)]
+SPECS = [QPatchEmbed(33, 48, 96, 1), QPatchEmbed(1, 3, 13, 0), QPatchEmbed(7, 97, 8, 2)]
 
 
-def case(spec: QPatchEmbedSpec, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
+def case(spec: QPatchEmbed, target: CpuTarget) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
     kernel, held = qpatch.build(spec, target), layer(spec.k, spec.n)
     x, table = random_bytes(spec.patches, spec.k), random_shorts(spec.leading + spec.patches, spec.n)
     arrays = {"x": x} | weights_of(kernel, qpatch.pack(spec, target, *held.constants(), table))

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from edgemtl.hw import law
-from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
+from edgemtl.operators import QRouter
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import host_targets, integers, run_all, same, widest
 
 TARGETS = on_each(host_targets())
 SPECS = [
-    QRouterSpec(1, 1, 1, (0,), False, 0),
-    QRouterSpec(40, 6, 2, (1, 2, 4, 5), True, 0),
-    QRouterSpec(40, 16, 4, tuple(range(16)), False, 3000),
-    QRouterSpec(40, 17, 3, (0, 7, 16), True, 9000),
-    QRouterSpec(33, 256, 8, tuple(range(256)), False, 0),
-    QRouterSpec(33, 256, 8, tuple(range(3, 256, 5)), True, 700),
+    QRouter(1, 1, 1, (0,), False, 0),
+    QRouter(40, 6, 2, (1, 2, 4, 5), True, 0),
+    QRouter(40, 16, 4, tuple(range(16)), False, 3000),
+    QRouter(40, 17, 3, (0, 7, 16), True, 9000),
+    QRouter(33, 256, 8, tuple(range(256)), False, 0),
+    QRouter(33, 256, 8, tuple(range(3, 256, 5)), True, 700),
 ]
 
 
@@ -29,7 +29,7 @@ def rows(tokens: int, experts: int) -> np.ndarray:
     return logits
 
 
-def check(target: CpuTarget, work: list[tuple[QRouterSpec, np.ndarray]]) -> None:
+def check(target: CpuTarget, work: list[tuple[QRouter, np.ndarray]]) -> None:
     found = run_all(target, [(spec, {"logits": logits}) for spec, logits in work])
     for (spec, logits), outputs in zip(work, found, strict=True):
         routes = law.route(logits, spec.top_k, spec.candidates, spec.normalize, spec.threshold)
@@ -50,7 +50,7 @@ def test_any_routing(target: CpuTarget) -> None:
 def test_a_leader_that_is_no_candidate(target: CpuTarget) -> None:
     logits = rows(9, 6)
     logits[:, 3] = 2**15 - 1
-    check(target, [(QRouterSpec(9, 6, 2, (1, 2, 4, 5), normalize, 0), logits) for normalize in (False, True)])
+    check(target, [(QRouter(9, 6, 2, (1, 2, 4, 5), normalize, 0), logits) for normalize in (False, True)])
 
 
 @pytest.mark.parametrize("threads", [1, 3])

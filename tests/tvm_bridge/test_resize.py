@@ -8,25 +8,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Resize
 from edgemtl.tvm_bridge.kernels import resize
 from edgemtl.tvm_bridge.kernels.resize import source_places
-from edgemtl.tvm_bridge.specs_conv import ResizeSpec
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 NAMES = ("rows", "row_weights", "columns", "column_weights")
 CASES = (
-    ResizeSpec(1, 1, 1, 1, 1),
-    ResizeSpec(1, 7, 3, 4, 14),
-    ResizeSpec(5, 3, 40, 10, 6),
-    ResizeSpec(24, 32, 19, 48, 64),
-    ResizeSpec(17, 31, 7, 40, 50),
-    ResizeSpec(9, 12, 3, 4, 5, planar=False),
-    ResizeSpec(12, 16, 96, 24, 32, planar=False),
+    Resize(1, 1, 1, 1, 1),
+    Resize(1, 7, 3, 4, 14),
+    Resize(5, 3, 40, 10, 6),
+    Resize(24, 32, 19, 48, 64),
+    Resize(17, 31, 7, 40, 50),
+    Resize(9, 12, 3, 4, 5, planar=False),
+    Resize(12, 16, 96, 24, 32, planar=False),
 )
 
 
-def output(spec: ResizeSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
+def output(spec: Resize, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
     """The result, and the same in double precision."""
     x = normal(spec.height, spec.width, spec.channels)
     tables = dict(zip(NAMES, resize.pack(spec, target), strict=True))
@@ -39,14 +39,14 @@ def output(spec: ResizeSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
 
 @on_targets()
 @pytest.mark.parametrize("spec", CASES, ids=lambda s: f"{s.height}x{s.width}x{s.channels}to{s.out_height}")
-def test_matches_double_precision(spec: ResizeSpec, target: CpuTarget) -> None:
+def test_matches_double_precision(spec: Resize, target: CpuTarget) -> None:
     close(*output(spec, target), tolerance=1e-6)
 
 
 @settings(max_examples=6, deadline=None)
 @given(
     st.builds(
-        ResizeSpec,
+        Resize,
         height=st.integers(1, 9),
         width=st.integers(1, 9),
         channels=st.integers(1, 35),
@@ -56,12 +56,12 @@ def test_matches_double_precision(spec: ResizeSpec, target: CpuTarget) -> None:
     ),
     st.integers(1, 4),
 )
-def test_any_size_matches(spec: ResizeSpec, threads: int) -> None:
+def test_any_size_matches(spec: Resize, threads: int) -> None:
     close(*output(spec, resolve("cpu", threads)), tolerance=2e-6)
 
 
 def test_the_same_bits_for_any_number_of_parts() -> None:
-    spec = ResizeSpec(7, 9, 19, 15, 18)
+    spec = Resize(7, 9, 19, 15, 18)
     first = output(spec, resolve("cpu", 1))[0].tobytes()
     assert all(output(spec, resolve("cpu", threads))[0].tobytes() == first for threads in (2, 3))
 

@@ -4,18 +4,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemtl.operators import Router
 from edgemtl.tvm_bridge.kernels import router
-from edgemtl.tvm_bridge.specs import RouterSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
-def route(spec: RouterSpec, target: CpuTarget, logits: np.ndarray) -> dict[str, np.ndarray]:
+def route(spec: Router, target: CpuTarget, logits: np.ndarray) -> dict[str, np.ndarray]:
     (candidates,) = router.pack(spec, target)
     return run(router.build(spec, target), target, logits=logits, candidates=candidates)
 
 
-def check(spec: RouterSpec, target: CpuTarget, logits: np.ndarray) -> None:
+def check(spec: Router, target: CpuTarget, logits: np.ndarray) -> None:
     got = route(spec, target, logits)
     powers = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
     held = (powers / powers.sum(1, keepdims=True))[:, spec.candidates]
@@ -28,7 +28,7 @@ def check(spec: RouterSpec, target: CpuTarget, logits: np.ndarray) -> None:
     check_queues(spec, got, order)
 
 
-def check_queues(spec: RouterSpec, got: dict[str, np.ndarray], order: np.ndarray) -> None:
+def check_queues(spec: Router, got: dict[str, np.ndarray], order: np.ndarray) -> None:
     counts = np.bincount(order.ravel(), minlength=len(spec.candidates))
     np.testing.assert_array_equal(got["offsets"], np.cumsum([0, *counts]))
     np.testing.assert_array_equal(np.sort(got["slots"].ravel()), np.arange(order.size))
@@ -40,24 +40,22 @@ def check_queues(spec: RouterSpec, got: dict[str, np.ndarray], order: np.ndarray
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> RouterSpec:
+def specs(draw: st.DrawFn) -> Router:
     experts = draw(st.integers(1, 20))
     kept = tuple(sorted(draw(st.sets(st.integers(0, experts - 1), min_size=1))))
     k = draw(st.integers(1, min(4, len(kept))))
-    return RouterSpec(
-        draw(st.integers(1, 40)), experts, k, kept, draw(st.booleans()), draw(st.sampled_from([0.0, 0.21]))
-    )
+    return Router(draw(st.integers(1, 40)), experts, k, kept, draw(st.booleans()), draw(st.sampled_from([0.0, 0.21])))
 
 
 @given(specs(), st.sampled_from(targets(1) + targets(2)))
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_any_routing(spec: RouterSpec, target: CpuTarget) -> None:
+def test_any_routing(spec: Router, target: CpuTarget) -> None:
     check(spec, target, normal(spec.tokens, spec.experts))
 
 
 @on_targets()
 class TestOneRouting:
-    SPEC = RouterSpec(9, 6, 2, (1, 2, 4, 5), True, 0.0)
+    SPEC = Router(9, 6, 2, (1, 2, 4, 5), True, 0.0)
 
     def test_ties_go_to_the_lowest_expert(self, target: CpuTarget) -> None:
         check(self.SPEC, target, np.zeros((9, 6), np.float32))
@@ -71,11 +69,11 @@ class TestOneRouting:
     def test_all_tokens_of_one_expert(self, target: CpuTarget) -> None:
         logits = normal(9, 6)
         logits[:, 4] += 30
-        got = route(RouterSpec(9, 6, 1, (1, 2, 4, 5), False, 0.0), target, logits)
+        got = route(Router(9, 6, 1, (1, 2, 4, 5), False, 0.0), target, logits)
         np.testing.assert_array_equal(got["offsets"], [0, 0, 0, 9, 9])
 
     def test_large_logits_give_no_nan(self, target: CpuTarget) -> None:
-        spec = RouterSpec(9, 6, 2, tuple(range(6)), False, 0.0)
+        spec = Router(9, 6, 2, tuple(range(6)), False, 0.0)
         got = route(spec, target, normal(9, 6) * np.float32(1e30))
         assert np.isfinite(got["weights"]).all()
         np.testing.assert_allclose(got["weights"][:, 0], 1.0)
@@ -83,7 +81,7 @@ class TestOneRouting:
     def test_dropping_experts_never_picked_changes_no_bit(self, target: CpuTarget) -> None:
         logits = normal(9, 6)
         logits[:, [0, 3]] -= 9
-        full = route(RouterSpec(9, 6, 2, tuple(range(6)), False, 0.0), target, logits)
-        fewer = route(RouterSpec(9, 6, 2, (1, 2, 4, 5), False, 0.0), target, logits)
+        full = route(Router(9, 6, 2, tuple(range(6)), False, 0.0), target, logits)
+        fewer = route(Router(9, 6, 2, (1, 2, 4, 5), False, 0.0), target, logits)
         for name in ("weights", "slots", "tokens"):
             assert full[name].tobytes() == fewer[name].tobytes()

@@ -11,6 +11,7 @@ from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
 from edgemtl.schedule import Access, check_accesses
 from edgemtl.tvm_bridge.build import Argument, Call
+from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -25,14 +26,21 @@ class Assembler:
 
     def call(self, bound: BoundStep) -> Call:
         """The call of a step: each operand of its kernel in its place."""
-        places = {
-            "input": map(self._place, bound.step.inputs),
-            "output": map(self._place, bound.step.outputs),
-            "weight": (Argument("weights", offset) for offset in self._weights(bound)),
-            "weights_space": _endless(Argument("weights", 0)),
-            "workspace": (Argument("arena", self.offsets[buffer.name]) for buffer in bound.workspaces),
-        }
-        return Call(bound.kernel, tuple(next(places[operand.role]) for operand in bound.kernel.operands))
+        weights = (Argument("weights", offset) for offset in self._weights(bound))
+        workspaces = (Argument("arena", self.offsets[buffer.name]) for buffer in bound.workspaces)
+
+        def place(operand: Operand) -> Argument:
+            match operand.role:
+                case "weight":
+                    return next(weights)
+                case "weights_space":
+                    return Argument("weights", 0)
+                case "workspace":
+                    return next(workspaces)
+                case _:
+                    return self._place(bound.step[operand.name])
+
+        return Call(bound.kernel, tuple(map(place, bound.kernel.operands)))
 
     def _place(self, view: View) -> Argument:
         return Argument(space_of(view.buffer), self.offsets.get(view.buffer, 0) + view.offset_bytes)
@@ -40,9 +48,9 @@ class Assembler:
     def _weights(self, bound: BoundStep) -> tuple[int, ...]:
         """Offsets of the packed weights, in the order of the kernel's weight operands."""
         step = bound.step
-        key = step.spec, tuple(constant.key for constant in step.constants)
+        key = step.operator, tuple(constant.key for constant in step.constants)
         if key not in self._packed:
-            self._packed[key] = tuple(pack(step.spec, self.target, step.constants, self.weights))
+            self._packed[key] = tuple(pack(step, self.target, self.weights))
             check_accesses(self._accesses(bound, self._packed[key]))
         return self._packed[key]
 
@@ -51,8 +59,3 @@ class Assembler:
         sizes = {tensor.offset: tensor.array.nbytes for tensor in self.weights.tensors}
         for operand, offset in zip(bound.operands("weight"), offsets, strict=True):
             yield Access(bound.kernel.symbol, operand.name, operand.bytes, sizes[offset])
-
-
-def _endless(argument: Argument) -> Iterator[Argument]:
-    while True:
-        yield argument

@@ -43,7 +43,7 @@ def bind(steps: Sequence[Step], target: CpuTarget, task: str, prefix: int) -> Bo
 
 
 def _bind(step: Step, index: int, target: CpuTarget, owner: str) -> BoundStep:
-    kernel = build_kernel(step.spec, target)
+    kernel = build_kernel(step.operator, target)
     schedule.check_accesses(_accesses(step, kernel))
     scratch = [operand for operand in kernel.operands if operand.role == "workspace"]
     buffers = tuple(Buffer(f"{owner}step{index}.{operand.name}", operand.bytes) for operand in scratch)
@@ -53,10 +53,9 @@ def _bind(step: Step, index: int, target: CpuTarget, owner: str) -> BoundStep:
 def _accesses(step: Step, kernel: Kernel) -> Iterator[schedule.Access]:
     """Each operand of the kernel that lies in a buffer, with the bytes the step's view of it has."""
     # A segment of the accelerator stands for a kernel without operands; its stream has a check of its own.
-    for role, views in (("input", step.inputs), ("output", step.outputs)) if kernel.operands else ():
-        operands = [operand for operand in kernel.operands if operand.role == role]
-        for operand, view in zip(operands, views, strict=True):
-            yield schedule.Access(kernel.symbol, operand.name, operand.bytes, view.extent_bytes - view.offset_bytes)
+    for operand in (operand for operand in kernel.operands if operand.role in ("input", "output")):
+        view = step[operand.name]
+        yield schedule.Access(kernel.symbol, operand.name, operand.bytes, view.extent_bytes - view.offset_bytes)
 
 
 def buffers_of(tasks: Iterable[Bound]) -> list[Buffer]:

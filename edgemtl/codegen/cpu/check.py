@@ -55,7 +55,7 @@ def name_integers(reports: Sequence[NodeReport], steps: Mapping[str, Sequence[St
     kinds: dict[str, dict[str, None]] = {}
     for step in (step for of_task in steps.values() for step in of_task):
         for node in step.origin:
-            kinds.setdefault(node, {})[type(step.spec).__name__.removesuffix("Spec")] = None
+            kinds.setdefault(node, {})[type(step.operator).__name__] = None
     return [replace(report, how=" + ".join(kinds.get(report.node, ("view",)))) for report in reports]
 
 

@@ -106,7 +106,7 @@ def _layer(index: int, bound: BoundStep) -> Layer:
     step = bound.step
     touched = sum(view.nbytes for view in (*step.inputs, *step.outputs))
     held = sum(constant.array.nbytes for constant in step.constants)
-    return Layer(index, bound.kernel.symbol, step.origin, bound.kernel.macs, touched + held)
+    return Layer(index, bound.kernel.symbol, step.origin, step.operator.macs, touched + held)
 
 
 def _entries(

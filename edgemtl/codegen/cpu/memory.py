@@ -16,6 +16,7 @@ from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.errors import BudgetError
 from edgemtl.lowering.ir import Lowered, Step
 from edgemtl.lowering.task import Grouped, group_task, lower_task
+from edgemtl.lowering.verify import verify
 from edgemtl.partition import TaskModel
 from edgemtl.schedule import Buffer, Plan
 from edgemtl.tvm_bridge.target import CpuTarget
@@ -89,6 +90,8 @@ def _lay_out_steps(
     prepare = tuple(bind(task.prepare, target, f"prepare {task.task}", 0) for task in lowered)
     buffers = tuple(buffers_of(bound))
     bound = _reorder(bound, buffers, prefix)
+    for task in bound:
+        verify("reordering", [step.step for step in task])
     prepared, prepared_bytes = _stack(step for task in lowered for step in task.prepare)
     plan = _plan(bound, prefix, buffers, None if budget is None else budget - prepared_bytes)
     return Layout(bound, prepare, prefix, buffers, plan, prepared, prepared_bytes, slowed)
@@ -132,7 +135,7 @@ def _least_useful_winograd(layout: Layout, budget: int) -> str | None:
     """The prepared buffer whose convolution should give it up; None where none is left."""
     arena_alone_fits = layout.plan.arena_bytes <= budget
     scores = {
-        (view.nbytes / bound.kernel.macs if arena_alone_fits else _scratch_bytes(bound), view.buffer)
+        (view.nbytes / bound.step.operator.macs if arena_alone_fits else _scratch_bytes(bound), view.buffer)
         for task in layout.tasks
         for bound in task
         for view in bound.step.inputs

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.ir import Step
+from edgemtl.operators import Array
 from edgemtl.schedule import Plan
 from edgemtl.tvm_bridge.target import CpuTarget
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.codegen.cpu.program import WeightTensor
-from edgemtl.lowering.ir import ALIGNMENT, Array, Constant
+from edgemtl.lowering.ir import ALIGNMENT, Constant
+from edgemtl.operators import Array
 
 
 @dataclass

@@ -17,8 +17,8 @@ from edgemtl.codegen.fpga.words import At, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
+from edgemtl.operators import QAttention
 from edgemtl.schedule.tiling import blocks
-from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 
 FEWEST_UNITS = 6
 """Units of a small attention: the softmax of the last one, which nothing hides, is then short."""
@@ -59,50 +59,50 @@ class Attending:
     stride: int
 
     @property
-    def spec(self) -> QAttentionSpec:
+    def operator(self) -> QAttention:
         """The attention's sizes."""
-        return self.group.attention.spec
+        return self.group.attention.operator
 
     def columns(self, part: int, head: int, heads: int) -> slice:
         """Columns of some heads of q (part 0), k (1) or v (2)."""
-        first = (part * self.spec.heads + head) * self.spec.head_dim
-        return slice(first, first + heads * self.spec.head_dim)
+        first = (part * self.operator.heads + head) * self.operator.head_dim
+        return slice(first, first + heads * self.operator.head_dim)
 
 
-def heads_together(engine: Engine, spec: QAttentionSpec) -> int:
+def heads_together(engine: Engine, attention: QAttention) -> int:
     """Heads that the parts of the array's rows compute at once: where a part is just a head's channels."""
-    fitting = (n for n in (3, 2) if spec.heads % n == 0 and n * spec.head_dim == engine.array_rows)
+    fitting = (n for n in (3, 2) if attention.heads % n == 0 and n * attention.head_dim == engine.array_rows)
     return next(fitting, 1)
 
 
 def emit_attention(site: Site, group: networks.Attention) -> None:
     """All words of an attention, the layer behind it and its residual included."""
-    stream = site.tensor(group.out.inputs[1])
+    stream = site.tensor(group.out["residual"])
     site.settle_all(stream)
     units = _units(site, group)
     work = _prepare(site, group, stream, max(unit.rows for unit in units))
     _project(work, [work.columns(1, g * work.together, work.together) for g in range(len(work.keys))], work.keys, None)
-    _project(work, [work.columns(2, h, 1) for h in range(work.spec.heads)], work.values, work.spec.tokens)
+    _project(work, [work.columns(2, h, 1) for h in range(work.operator.heads)], work.values, work.operator.tokens)
     _attend(work, units)
-    site.homes[group.out.output.buffer] = stream
+    site.homes[group.out["y"].buffer] = stream
 
 
-def _score_stride(site: Site, spec: QAttentionSpec) -> int:
-    return 2 * emit.granules(site.listing, spec.tokens)
+def _score_stride(site: Site, attention: QAttention) -> int:
+    return 2 * emit.granules(site.listing, attention.tokens)
 
 
 def _units(site: Site, group: networks.Attention) -> list[Unit]:
-    engine, spec = site.listing.engine, group.attention.spec
-    together = heads_together(engine, spec)
-    groups = spec.heads // together
-    several = max(-(-spec.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
-    row_bytes = _score_stride(site, spec) * together * engine.array_columns
+    engine, attention = site.listing.engine, group.attention.operator
+    together = heads_together(engine, attention)
+    groups = attention.heads // together
+    several = max(-(-attention.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
+    row_bytes = _score_stride(site, attention) * together * engine.array_columns
     most = min(site.limits.scores // row_bytes, site.limits.accumulator_rows, ROW_STATES // together, several)
     if most < 1:
         raise BudgetError(
             "scores of one query", row_bytes, site.limits.scores, "take larger score buffers, memory 'scores0'"
         )
-    parts = blocks(spec.tokens, most)
+    parts = blocks(attention.tokens, most)
     return [
         Unit(block * groups + g, block, first, rows, g, g == groups - 1, block == len(parts) - 1)
         for block, (first, rows) in enumerate(parts)
@@ -111,26 +111,30 @@ def _units(site: Site, group: networks.Attention) -> list[Unit]:
 
 
 def _prepare(site: Site, group: networks.Attention, stream: Tensor, rows: int) -> Attending:
-    listing, engine, spec = site.listing, site.listing.engine, group.attention.spec
-    together = heads_together(engine, spec)
-    groups, width = spec.heads // together, together * spec.head_dim
-    stride, key = _score_stride(site, spec), emit.granules(listing, width)
-    keys = At(listing.buffer("keys", "hidden", spec.tokens * groups * key))
-    tiles = emit.granules(listing, spec.head_dim)
+    listing, engine, attention = site.listing, site.listing.engine, group.attention.operator
+    together = heads_together(engine, attention)
+    groups, width = attention.heads // together, together * attention.head_dim
+    stride, key = _score_stride(site, attention), emit.granules(listing, width)
+    keys = At(listing.buffer("keys", "hidden", attention.tokens * groups * key))
+    tiles = emit.granules(listing, attention.head_dim)
     # A tile of values is one piece of memory, so that a whole tile loads at the memory's full width.
-    values = make_tensor(listing, "values", "hidden", spec.heads * tiles * spec.tokens, engine.array_columns)
+    values = make_tensor(listing, "values", "hidden", attention.heads * tiles * attention.tokens, engine.array_columns)
     size = rows * together * stride
     return Attending(
         site=site,
         group=group,
         together=together,
-        x=site.tensor(group.qkv.inputs[0]),
+        x=site.tensor(group.qkv["x"]),
         stream=stream,
-        keys=tuple(Tensor(keys.on(g * key), spec.tokens, width, 1, groups * key) for g in range(groups)),
-        values=tuple(values.part(h * tiles * spec.tokens, tiles * spec.tokens) for h in range(spec.heads)),
+        keys=tuple(Tensor(keys.on(g * key), attention.tokens, width, 1, groups * key) for g in range(groups)),
+        values=tuple(
+            values.part(h * tiles * attention.tokens, tiles * attention.tokens) for h in range(attention.heads)
+        ),
         scores=tuple(At(listing.buffer("scores", f"scores{copy}", size)) for copy in range(2)),
         queries=tuple(make_tensor(listing, "queries", "queries", rows, width) for _ in range(2)),
-        mixed=tuple(make_tensor(listing, "mixed", "queries", rows, spec.heads * spec.head_dim) for _ in range(2)),
+        mixed=tuple(
+            make_tensor(listing, "mixed", "queries", rows, attention.heads * attention.head_dim) for _ in range(2)
+        ),
         stride=stride,
     )
 
@@ -139,9 +143,9 @@ def _project(work: Attending, columns: Sequence[slice], targets: Sequence[Tensor
     """Keys or values of all tokens; ``tile`` granules between tiles of columns where they are not neighbours."""
     site, qkv = work.site, work.group.qkv
     q = site.listing.engine.array_columns
-    weights = [linear_layer(site, qkv.arrays, part) for part in columns]
+    weights = [linear_layer(site, qkv.arrays(), part) for part in columns]
     held = fits_ring(site, *weights)
-    tokens = work.spec.tokens
+    tokens = work.operator.tokens
     parts = site.limits.token_blocks(tokens) if held else blocks(tokens, site.limits.accumulator_rows)
     for index, (first, rows) in enumerate(parts):
         x = work.x.part(first, rows)
@@ -149,15 +153,15 @@ def _project(work: Attending, columns: Sequence[slice], targets: Sequence[Tensor
             for piece, ring in layer.uses(held, index == len(parts) - 1):
                 at = target.at.on(first * target.stride + piece.start // q * (tile or 1))
                 y = Tensor(at, rows, piece.stop - piece.start, 1, target.stride)
-                emit.linear(site.listing, x, y, ring, qkv.spec.how, False, tile=tile)
+                emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile)
 
 
 def _attend(work: Attending, units: Sequence[Unit]) -> None:
     """Queries of a unit are made a unit early: its scores then need not wait for the matrix unit's own results."""
     site, qkv = work.site, work.group.qkv
     first = [work.columns(0, g * work.together, work.together) for g in range(len(work.keys))]
-    queries = [linear_layer(site, qkv.arrays, part) for part in first]
-    out = linear_layer(site, work.group.out.arrays)
+    queries = [linear_layer(site, qkv.arrays(), part) for part in first]
+    out = linear_layer(site, work.group.out.arrays())
     held = fits_ring(site, *queries, out)
     for unit in (*units, None):
         if unit is not None and unit.index == 0:
@@ -176,7 +180,7 @@ def _attend(work: Attending, units: Sequence[Unit]) -> None:
 
 def _query(work: Attending, unit: Unit, queries: Sequence[Weights], held: bool) -> None:
     x, y = work.x.part(unit.first, unit.rows), work.queries[unit.index % 2].part(0, unit.rows)
-    apply(work.site, queries[unit.group], x, y, work.group.qkv.spec, (held, unit.final or not held))
+    apply(work.site, queries[unit.group], x, y, work.group.qkv.operator, (held, unit.final or not held))
 
 
 def _score(work: Attending, unit: Unit) -> None:
@@ -193,9 +197,9 @@ def _score(work: Attending, unit: Unit) -> None:
             k=q.width,
             heads=work.together,
             keys_stride=keys.stride,
-            count=work.spec.tokens,
+            count=work.operator.tokens,
             dst_stride=work.stride,
-            shift=work.spec.score_shift,
+            shift=work.operator.score_shift,
         ),
     )
 
@@ -203,36 +207,36 @@ def _score(work: Attending, unit: Unit) -> None:
 def _soften(work: Attending, unit: Unit) -> None:
     scores, rows = work.scores[unit.index % 2], unit.rows * work.together
     touched = (Rows(scores, rows, work.stride, work.stride),)
-    operands = {"stride": work.stride, "rows": rows, "count": work.spec.tokens}
+    operands = {"stride": work.stride, "rows": rows, "count": work.operator.tokens}
     work.site.listing.word("SOFTMAX", {"src": scores}, touched, touched, operands=operands)
 
 
 def _mix(work: Attending, unit: Unit) -> None:
     """Values of a unit's heads, one head after the other."""
-    listing, spec = work.site.listing, work.spec
+    listing, attention = work.site.listing, work.operator
     y, q = work.mixed[unit.block % 2].part(0, unit.rows), listing.engine.array_columns
     for head in range(work.together):
         index = unit.group * work.together + head
         src = work.scores[unit.index % 2].on(head * work.stride)
-        values, dst = work.values[index], y.at.on(index * spec.head_dim // q)
+        values, dst = work.values[index], y.at.on(index * attention.head_dim // q)
         row = work.together * work.stride
         listing.word(
             "MIX",
             {"src": src, "values": values.at, "dst": dst},
-            (Rows(src, unit.rows, row, emit.granules(listing, spec.tokens)), emit.rows_of(values)),
-            (Rows(dst, unit.rows, y.stride, emit.granules(listing, spec.head_dim)),),
+            (Rows(src, unit.rows, row, emit.granules(listing, attention.tokens)), emit.rows_of(values)),
+            (Rows(dst, unit.rows, y.stride, emit.granules(listing, attention.head_dim)),),
             operands=dict(
                 src_stride=row,
                 heads=work.together,
                 head=head,
                 rows=unit.rows,
                 values_stride=values.stride,
-                values_tile=spec.tokens,
-                count=spec.tokens,
-                n=spec.head_dim,
+                values_tile=attention.tokens,
+                count=attention.tokens,
+                n=attention.head_dim,
                 dst_stride=y.stride,
-                mul=spec.mul,
-                shift=spec.shift,
+                mul=attention.mul,
+                shift=attention.shift,
             ),
         )
 
@@ -247,4 +251,4 @@ def _finish(work: Attending, unit: Unit, out: Weights, held: bool) -> None:
         ends = index == len(parts) - 1
         stays = (held or len(parts) > 1, (unit.final or not held) and ends)
         x, made = y.part(first, rows), target.part(first, rows)
-        apply(work.site, out, x, made, work.group.out.spec, stays, add=True)
+        apply(work.site, out, x, made, work.group.out.operator, stays, add=True)

@@ -65,7 +65,7 @@ def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
 
 
 def _why(left: Left) -> str:
-    return f"{type(left.step.spec).__name__.removesuffix('Spec')}: {left.reason}"
+    return f"{type(left.step.operator).__name__}: {left.reason}"
 
 
 def _steps(run: tuple[networks.Group, ...] | Left) -> tuple[Step, ...]:

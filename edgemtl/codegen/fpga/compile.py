@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from edgemtl.codegen.fpga import networks
-from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentSpec
+from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentCall
 from edgemtl.codegen.fpga.segment import Segment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
@@ -17,8 +17,9 @@ from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import AcceleratorSpec, Engine
 from edgemtl.lowering.ir import Step, View, dense
+from edgemtl.lowering.verify import verify
+from edgemtl.operators import QConv2d, QExperts, QLinear, QPatchEmbed
 from edgemtl.schedule.tiling import Limits, limits
-from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QExpertSpec, QLinearSpec, QPatchEmbedSpec
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)
 """Of the memory that blocks and the weight ring may take: tried in this order until the budget holds."""
@@ -87,10 +88,10 @@ def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: f
 
 def _column_lines(step: Step, engine: Engine) -> int:
     """Lines of the weights of one tile of columns, the least that a word of the layer must find in the ring."""
-    match step.spec:
-        case QLinearSpec() | QPatchEmbedSpec() as spec:
+    match step.operator:
+        case QLinear() | QPatchEmbed() as spec:
             return layer_lines(engine, spec.k, engine.array_columns, True)
-        case QConv2dSpec() as spec:
+        case QConv2d() as spec:
             return layer_lines(engine, 9 * spec.cin, engine.array_columns, True)
         case _:
             return 0
@@ -98,7 +99,7 @@ def _column_lines(step: Step, engine: Engine) -> int:
 
 def _expert_lines(steps: Sequence[Step], engine: Engine) -> int:
     """Lines of the largest expert."""
-    layers = [step.spec for step in steps if isinstance(step.spec, QExpertSpec)]
+    layers = [step.operator for step in steps if isinstance(step.operator, QExperts)]
     pairs = [(a, b) for a, b in pairwise(layers) if a.gather]
     return max((expert_lines(engine, a.k, a.n, b.n, (a.table, b.table)) for a, b in pairs), default=0)
 
@@ -118,7 +119,7 @@ def compile_task(
     for run in runs(select(steps, spec.engine)):
         if isinstance(run, Left):
             host.append(run.step)
-            left.append(LeftStep(run.step.origin, type(run.step.spec).__name__, run.reason))
+            left.append(LeftStep(run.step.origin, type(run.step.operator).__name__, run.reason))
             continue
         inside = [step for group in run for step in networks.steps_of(group)]
         incoming, outgoing = boundary(inside, steps)
@@ -126,8 +127,10 @@ def compile_task(
         names = frozenset(view.buffer for view in outgoing)
         segment = write_segment(run, spec.engine, allowed, parameters, incoming, names, experts, what)
         origin = tuple(dict.fromkeys(node for step in inside for node in step.origin))
-        host.append(Step(SegmentSpec(len(segments)), tuple(incoming), tuple(outgoing), (), origin))
+        types = (tuple(view.type for view in views) for views in (incoming, outgoing))
+        host.append(Step(SegmentCall(len(segments), *types), tuple(incoming), tuple(outgoing), (), origin))
         segments.append(segment)
+    verify("segments are cut", host)
     return FpgaTask(name, tuple(host), tuple(segments), tuple(left))
 
 

@@ -65,7 +65,7 @@ class Mixture:
 
 def emit_experts(site: Site, group: networks.Experts, constants: Tensor) -> None:
     """All words of one layer of experts; its sums stay open for who reads them."""
-    x, stream = site.tensor(group.gate.inputs[0]), site.tensor(group.combine.inputs[3])
+    x, stream = site.tensor(group.gate["x"]), site.tensor(group.combine["residual"])
     site.settle_all(stream)
     bank = _bank(site, group)
     emit_route(site, group, x, constants, bank.lines)
@@ -78,15 +78,13 @@ def emit_experts(site: Site, group: networks.Experts, constants: Tensor) -> None
     else:
         _in_expert_order(made)
     site.open[stream.at.buffer] = low
-    site.homes[group.combine.output.buffer] = stream
+    site.homes[group.combine["y"].buffer] = stream
 
 
 def _bank(site: Site, group: networks.Experts) -> Bank:
     engine, parts = site.listing.engine, []
     for layer in (group.first, group.second):
-        held, slots = layer.arrays, layer.spec.slots
-        table = held[3 * slots :]
-        parts.append([linear_weights(engine, (*held[3 * s : 3 * s + 3], *table)) for s in range(slots)])
+        parts.append([linear_weights(engine, layer.arrays(expert)) for expert in range(layer.operator.slots)])
     content = [a + b for a, b in zip(*parts, strict=True)]
     line = site.listing.parameters.add(b"".join(content))
     return Bank(line, len(content[0]) // LINE_BYTES, len(parts[0][0]) // LINE_BYTES)
@@ -98,7 +96,7 @@ def _in_expert_order(made: Mixture) -> None:
     spaces, overflow = _spaces(made)
     early = early_of(site, made.group)
     ahead = int(2 * bank.lines <= site.listing.ring_lines)
-    entries = len(made.group.router.spec.candidates)
+    entries = len(made.group.router.operator.candidates)
     if site.experts.resident:
         for entry in range(entries):
             _bring(made, entry, early)
@@ -127,14 +125,14 @@ def _spaces(made: Mixture) -> tuple[list[Space], Space | None]:
 
 def _row_bytes(made: Mixture) -> int:
     listing = made.site.listing
-    hidden, width = made.group.first.spec.n, made.group.second.spec.n
+    hidden, width = made.group.first.operator.n, made.group.second.operator.n
     return (emit.granules(listing, hidden) + 2 * emit.granules(listing, width)) * listing.engine.array_columns
 
 
 def _space(made: Mixture, region: str, rows: int) -> Space:
     listing = made.site.listing
-    hidden = make_tensor(listing, "expert", region, rows, made.group.first.spec.n)
-    return Space(hidden, make_tensor(listing, "results", region, rows, made.group.second.spec.n, 2))
+    hidden = make_tensor(listing, "expert", region, rows, made.group.first.operator.n)
+    return Space(hidden, make_tensor(listing, "results", region, rows, made.group.second.operator.n, 2))
 
 
 def _bring(made: Mixture, entry: int, early: tuple[int, ...]) -> None:
@@ -171,15 +169,15 @@ def _overflows(made: Mixture, space: Space, overflow: Space | None) -> Iterator[
 
 
 def _first(made: Mixture, slot: Slot, space: Space, offset: int, cache: str | None = None) -> None:
-    spec, ring = made.group.first.spec, {"offset": offset, "release": 0}
-    emit.linear(made.site.listing, made.x, space.hidden, ring, spec.how, spec.table, slot=slot, cache=cache)
+    operator, ring = made.group.first.operator, {"offset": offset, "release": 0}
+    emit.linear(made.site.listing, made.x, space.hidden, ring, operator.how, operator.table, slot=slot, cache=cache)
 
 
 def _second(made: Mixture, slot: Slot, space: Space, release: int, cache: str | None = None) -> None:
     """The second layer of some rows, and their share of the sums."""
-    listing, spec = made.site.listing, made.group.second.spec
+    listing, operator = made.site.listing, made.group.second.operator
     ring = {"offset": made.bank.first_lines, "release": release}
-    emit.linear(listing, space.hidden, space.results, ring, spec.how, spec.table, slot=slot, cache=cache)
+    emit.linear(listing, space.hidden, space.results, ring, operator.how, operator.table, slot=slot, cache=cache)
     high, low = made.sums
     y, touched = space.results, (emit.rows_of(high), emit.rows_of(low))
     listing.word(
@@ -203,7 +201,7 @@ def _in_token_order(made: Mixture) -> None:
     """Every token's experts one by one: an expert is fetched when a token needs it and the cache does not hold it."""
     site, bank, places = made.site, made.bank, made.site.experts.cache
     space = [_space(made, f"scores{copy}", 1) for copy in range(2)]
-    for visit in range(made.x.rows * made.group.router.spec.top_k):
+    for visit in range(made.x.rows * made.group.router.operator.top_k):
         # The place that a visit may fill was used last so many visits ago, or before.
         cache = f"cache {visit % places}" if places else None
         cached = int(cache is not None)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from edgemtl.codegen.cpu import CpuProgram, compile_cpu
 from edgemtl.codegen.cpu.program import TaskProgram
-from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask, SegmentSpec
+from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask, SegmentCall
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.lowering.ir import Step, View, dense
 from edgemtl.partition import TaskModel
 from edgemtl.quantize import IntegerTask
+from edgemtl.tvm_bridge.kernel import FixedKernel
 from edgemtl.tvm_bridge.kernels import elsewhere
 from edgemtl.tvm_bridge.target import resolve
 
@@ -60,13 +61,15 @@ def _compile(
 
 
 def _steps(task: FpgaTask) -> tuple[Step, ...]:
-    return tuple(_as_kernel(task, step) if isinstance(step.spec, SegmentSpec) else step for step in task.steps)
+    return tuple(_as_kernel(task, step) if isinstance(step.operator, SegmentCall) else step for step in task.steps)
 
 
 def _as_kernel(task: FpgaTask, step: Step) -> Step:
-    assert isinstance(step.spec, SegmentSpec)
-    macs = sum(layer.macs for layer in task.segments[step.spec.index].layers)
-    return replace(step, spec=elsewhere.build(symbol(task, step.spec.index), macs))
+    assert isinstance(step.operator, SegmentCall)
+    index = step.operator.index
+    macs = sum(layer.macs for layer in task.segments[index].layers)
+    kernel = elsewhere.build(symbol(task, index))
+    return replace(step, operator=FixedKernel(kernel, step.operator.signature, macs))
 
 
 def symbol(task: FpgaTask, index: int) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Tensor, make_tensor
 from edgemtl.codegen.fpga.site import Site
-from edgemtl.codegen.fpga.weights import linear_weights, norm_constants, rows_constants
+from edgemtl.codegen.fpga.weights import Arrays, linear_weights, norm_constants, rows_constants
 from edgemtl.codegen.fpga.words import At, Piece
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Array
 from edgemtl.schedule.tiling import blocks
-from edgemtl.tvm_bridge import specs_int8 as q
 
 RING_PARTS = 8
 """Weights of a word take at most this part of the ring."""
@@ -53,9 +52,9 @@ class Weights:
             self._pieces = []
 
 
-def linear_layer(site: Site, layer: tuple[Array, ...], part: slice | None = None) -> Weights:
+def linear_layer(site: Site, layer: Arrays, part: slice | None = None) -> Weights:
     """The weights of a LINEAR layer, or of some of its columns."""
-    first, last = (0, layer[0].shape[1]) if part is None else (part.start, part.stop)
+    first, last = (0, layer["weight"].shape[1]) if part is None else (part.start, part.stop)
 
     def pack(columns: slice) -> bytes:
         return linear_weights(site.listing.engine, layer, slice(first + columns.start, first + columns.stop))
@@ -64,7 +63,7 @@ def linear_layer(site: Site, layer: tuple[Array, ...], part: slice | None = None
 
 
 def apply(
-    site: Site, weights: Weights, x: Tensor, y: Tensor, spec: q.QLinearSpec, stays: tuple[bool, bool], add: bool = False
+    site: Site, weights: Weights, x: Tensor, y: Tensor, spec: ops.QLinear, stays: tuple[bool, bool], add: bool = False
 ) -> None:
     """LINEAR of rows, ``stays``: whether the weights are held and whether this is their last use."""
     for columns, ring in weights.uses(*stays):
@@ -80,11 +79,12 @@ def fits_ring(site: Site, *weights: Weights) -> bool:
 def emit_patch(site: Site, group: networks.Patch) -> None:
     """Positions first, onto which the patches' products are added."""
     listing, step = site.listing, group.embed
-    spec, engine = step.spec, site.listing.engine
-    weight, bias, scale, table = step.arrays
+    spec, engine = step.operator, site.listing.engine
+    constants = step.arrays()
+    layer, table = {name: constants[name] for name in ("weight", "bias", "scale")}, constants["table"]
     stream = make_tensor(listing, "stream", "residual", spec.leading + spec.patches, spec.n, 2)
     line, lines = listing.parameters.add(rows_constants(engine, table)), emit.lines_of(listing, stream)
-    held = site.stored[step.inputs[0].buffer]
+    held = site.stored[step["x"].buffer]
     # In the hidden region: nothing else is there yet.
     patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
     _load_table(site, line, lines, stream.part(0, spec.leading))
@@ -93,14 +93,14 @@ def emit_patch(site: Site, group: networks.Patch) -> None:
         step_lines = held.pitch // LINE_BYTES
         at = held.line + first * step_lines
         emit.load(listing, held.window, at, step_lines, patches.part(first, rows))
-    weights = linear_layer(site, (weight, bias, scale))
+    weights = linear_layer(site, layer)
     parts = site.limits.token_blocks(spec.patches)
     stays = fits_ring(site, weights)
-    as_linear = q.QLinearSpec(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
+    as_linear = ops.QLinear(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
     for i, (first, rows) in enumerate(parts):
         y = stream.part(spec.leading + first, rows)
         apply(site, weights, patches.part(first, rows), y, as_linear, (stays, i == len(parts) - 1), add=True)
-    site.homes[step.output.buffer] = stream
+    site.homes[step["y"].buffer] = stream
 
 
 def _load_table(site: Site, line: int, lines: int, rows: Tensor) -> None:
@@ -111,7 +111,7 @@ def _load_table(site: Site, line: int, lines: int, rows: Tensor) -> None:
 def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> None:
     """LayerNorm block by block; where its rows are sums of experts still, they are made rows before."""
     listing, step = site.listing, group.norm
-    spec, x = step.spec, site.tensor(step.inputs[0])
+    spec, x = step.operator, site.tensor(step["x"])
     y = make_tensor(listing, "norm", "input", spec.rows, spec.dim)
     for first, rows in site.limits.token_blocks(spec.rows):
         site.settle(x, first, rows)
@@ -133,8 +133,8 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
                 parameters=int(constants is not None),
             ),
         )
-    _settle_others(site, site.homes[step.inputs[0].buffer], x)
-    site.homes[step.output.buffer] = y
+    _settle_others(site, site.homes[step["x"].buffer], x)
+    site.homes[step["y"].buffer] = y
 
 
 def _settle_others(site: Site, home: Tensor, x: Tensor) -> None:
@@ -149,10 +149,10 @@ def _settle_others(site: Site, home: Tensor, x: Tensor) -> None:
 
 def load_norm_constants(site: Site, group: networks.Norm) -> Tensor | None:
     """Halvings and offsets on chip; None where all are 0."""
-    held = group.norm.arrays
-    if not any(part.any() for part in held):
+    constants = group.norm.arrays()
+    if not any(array.any() for array in constants.values()):
         return None
-    return load_constants(site, norm_constants(site.listing.engine, *held))
+    return load_constants(site, norm_constants(site.listing.engine, constants["halvings"], constants["offset"]))
 
 
 def load_constants(site: Site, content: bytes) -> Tensor:
@@ -167,16 +167,16 @@ def load_constants(site: Site, content: bytes) -> Tensor:
 def emit_mlp(site: Site, group: networks.Mlp) -> None:
     """Two layers block by block, hidden rows in two buffers in turn; the second adds onto the residual in place."""
     listing, first, second = site.listing, group.first, group.second
-    x, stream = site.tensor(first.inputs[0]), site.tensor(second.inputs[1])
+    x, stream = site.tensor(first["x"]), site.tensor(second["residual"])
     site.settle_all(stream)
-    up, down = linear_layer(site, first.arrays), linear_layer(site, second.arrays)
+    up, down = linear_layer(site, first.arrays()), linear_layer(site, second.arrays())
     held = fits_ring(site, up, down)
-    row = emit.granules(listing, first.spec.n) * listing.engine.array_columns
+    row = emit.granules(listing, first.operator.n) * listing.engine.array_columns
     most = min(site.limits.accumulator_rows, site.limits.hidden // (2 * row))
     parts = site.limits.token_blocks(x.rows) if held and most >= site.limits.block_rows else blocks(x.rows, most)
-    pair = [make_tensor(listing, "mlp", "hidden", max(rows for _, rows in parts), first.spec.n) for _ in parts[:2]]
+    pair = [make_tensor(listing, "mlp", "hidden", max(rows for _, rows in parts), first.operator.n) for _ in parts[:2]]
     for i, (at, rows) in enumerate(parts):
         last, hidden = i == len(parts) - 1, pair[i % 2].part(0, rows)
-        apply(site, up, x.part(at, rows), hidden, first.spec, (held, last))
-        apply(site, down, hidden, stream.part(at, rows), second.spec, (held, last), add=True)
-    site.homes[second.output.buffer] = stream
+        apply(site, up, x.part(at, rows), hidden, first.operator, (held, last))
+        apply(site, down, hidden, stream.part(at, rows), second.operator, (held, last), add=True)
+    site.homes[second["y"].buffer] = stream

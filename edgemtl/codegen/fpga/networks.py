@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from edgemtl.lowering.ir import Array, Step, View
-from edgemtl.tvm_bridge import specs_int8 as q
+from edgemtl import operators as ops
+from edgemtl.lowering.ir import Step, View
+from edgemtl.operators import Array
 
 S = TypeVar("S")
 
@@ -16,84 +17,77 @@ class Of(Generic[S]):
     """A step whose kind is known."""
 
     step: Step
-    spec: S
+    operator: S
 
-    @property
-    def inputs(self) -> tuple[View, ...]:
-        """What it reads."""
-        return self.step.inputs
+    def __getitem__(self, name: str) -> View:
+        """The input or output of this name."""
+        return self.step[name]
 
-    @property
-    def output(self) -> View:
-        """What it writes first."""
-        return self.step.outputs[0]
-
-    @property
-    def arrays(self) -> tuple[Array, ...]:
-        """Its constants."""
-        return tuple(constant.array for constant in self.step.constants)
+    def arrays(self, expert: int | None = None) -> dict[str, Array]:
+        """Its constants by name; an expert's where one is named."""
+        return self.step.arrays(expert)
 
 
 def of(step: Step, kind: type[S]) -> Of[S]:
     """The step as one of ``kind``, which it must be."""
-    assert isinstance(step.spec, kind)
-    return Of(step, step.spec)
+    assert isinstance(step.operator, kind)
+    return Of(step, step.operator)
 
 
 @dataclass(frozen=True)
 class Patch:
     """Patches to tokens."""
 
-    embed: Of[q.QPatchEmbedSpec]
+    embed: Of[ops.QPatchEmbed]
 
 
 @dataclass(frozen=True)
 class Norm:
     """LayerNorm of all rows or the last ones."""
 
-    norm: Of[q.QLayerNormSpec]
+    norm: Of[ops.QLayerNorm]
 
 
 @dataclass(frozen=True)
 class Attention:
     """q, k and v of every head, attention, and the layer behind it."""
 
-    qkv: Of[q.QLinearSpec]
-    attention: Of[q.QAttentionSpec]
-    out: Of[q.QLinearSpec]
+    qkv: Of[ops.QLinear]
+    attention: Of[ops.QAttention]
+    out: Of[ops.QLinear]
 
 
 @dataclass(frozen=True)
 class Mlp:
     """Two layers whose rows between them nobody else reads."""
 
-    first: Of[q.QLinearSpec]
-    second: Of[q.QLinearSpec]
+    first: Of[ops.QLinear]
+    second: Of[ops.QLinear]
 
 
 @dataclass(frozen=True)
 class Experts:
     """Gate, router, two layers of every expert, and their combination with the residual."""
 
-    gate: Of[q.QLinearSpec]
-    router: Of[q.QRouterSpec]
-    first: Of[q.QExpertSpec]
-    second: Of[q.QExpertSpec]
-    combine: Of[q.QCombineSpec]
+    gate: Of[ops.QLinear]
+    router: Of[ops.QRouter]
+    first: Of[ops.QExperts]
+    second: Of[ops.QExperts]
+    combine: Of[ops.QCombine]
 
 
 @dataclass(frozen=True)
 class Picture:
     """A layer over an image: perhaps enlarged first, a 3 x 3 convolution, perhaps a layer of its pixels behind it."""
 
-    enlarge: Of[q.QBilinearSpec] | None
-    conv: Of[q.QConv2dSpec]
-    pixels: Of[q.QLinearSpec] | None
+    enlarge: Of[ops.QBilinear] | None
+    conv: Of[ops.QConv2d]
+    pixels: Of[ops.QLinear] | None
 
     @property
     def source(self) -> View:
         """The image it begins with."""
-        return (self.conv if self.enlarge is None else self.enlarge).inputs[0]
+        return (self.conv if self.enlarge is None else self.enlarge)["x"]
 
 
 Group = Patch | Norm | Attention | Mlp | Experts | Picture

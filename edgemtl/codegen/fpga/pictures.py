@@ -12,12 +12,11 @@ from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import Tensor
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site, Stored
-from edgemtl.codegen.fpga.weights import conv_weights
+from edgemtl.codegen.fpga.weights import Arrays, conv_weights
 from edgemtl.codegen.fpga.words import At, Buffer, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.lowering.ir import Array
-from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QLinearSpec
+from edgemtl.operators import QConv2d, QLinear
 
 MOST_BLOCK_ROWS = 62
 """Rows of a block: 6 bits count them and the row behind them, which is enlarged with the first block."""
@@ -55,8 +54,8 @@ class Rowed:
 class Shape:
     """Sizes of one layer over an image, in granules where a pixel is meant; ``block`` rows at once."""
 
-    conv: QConv2dSpec
-    pixels: QLinearSpec | None
+    conv: QConv2d
+    pixels: QLinear | None
     enlarge: bool
     source: int
     made: int
@@ -78,25 +77,23 @@ def emit_picture(site: Site, group: networks.Picture, on_chip: bool) -> None:
     """All words of one layer over an image; ``on_chip``: its source lies there whole."""
     shape = _shape(site, group, on_chip)
     high, low = _sources(site, group, shape, on_chip)
-    conv = _conv_layer(site, group.conv.arrays)
-    pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays)
+    conv = _conv_layer(site, group.conv.arrays())
+    pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays())
     writer = _Writer(site, group, shape, high, low, conv, pixels)
     writer.write()
 
 
-def _conv_layer(site: Site, layer: tuple[Array, ...]) -> Weights:
-    kernel, *rest = layer
-
+def _conv_layer(site: Site, layer: Arrays) -> Weights:
     def pack(columns: slice) -> bytes:
-        return conv_weights(site.listing.engine, (kernel[columns], rest[0][columns], rest[1][columns], *rest[2:]))
+        return conv_weights(site.listing.engine, layer, columns)
 
-    return Weights(site, pack, len(kernel))
+    return Weights(site, pack, len(layer["weight"]))
 
 
 def _shape(site: Site, group: networks.Picture, on_chip: bool) -> Shape:
     """The most rows at once that every memory holds. Raises BudgetError where not even one row fits."""
-    listing, conv = site.listing, group.conv.spec
-    pixels = None if group.pixels is None else group.pixels.spec
+    listing, conv = site.listing, group.conv.operator
+    pixels = None if group.pixels is None else group.pixels.operator
     source, made = emit.granules(listing, conv.cin), _granules(site, conv.cout, conv.how.dtype)
     logits = 0 if pixels is None else _granules(site, pixels.n, pixels.how.dtype)
     fixed = (conv, pixels, group.enlarge is not None, source, made, logits)
@@ -146,8 +143,8 @@ def _sources(site: Site, group: networks.Picture, shape: Shape, on_chip: bool) -
     whole = None
     if on_chip:
         home = site.homes[group.source.buffer]
-        spec = (group.conv if group.enlarge is None else group.enlarge).spec
-        whole = Rowed(home.at, spec.height, spec.width, home.stride)
+        first = (group.conv if group.enlarge is None else group.enlarge).operator
+        whole = Rowed(home.at, first.height, first.width, home.stride)
         if not shape.enlarge:
             return whole, None
     size = shape.high_wrap * conv.width * shape.source
@@ -197,7 +194,7 @@ class _Writer:
     def _target(self) -> Stored:
         """Where results go: the last step's buffer, in memory."""
         step = self.group.conv if self.group.pixels is None else self.group.pixels
-        view, shape = step.output, self.shape
+        view, shape = step["y"], self.shape
         size = (shape.logits or shape.made) * self.site.listing.engine.array_columns
         window = "output" if view.buffer in self.site.outgoing else "scratch"
         pixels = self.height * shape.conv.width
@@ -266,10 +263,10 @@ class _Writer:
         pixels, logits = self.buffers[index % 2]
         made = self._convolve(At(pixels), first, rows, last)
         if self.pixels is not None and logits is not None and self.group.pixels is not None:
-            spec = self.group.pixels.spec
-            size = 2 if spec.how.dtype == "int16" else 1
-            y = Tensor(At(logits), made.rows, spec.n, size, self.shape.logits)
-            apply(self.site, self.pixels, made, y, spec, (self.held, last))
+            linear = self.group.pixels.operator
+            size = 2 if linear.how.dtype == "int16" else 1
+            y = Tensor(At(logits), made.rows, linear.n, size, self.shape.logits)
+            apply(self.site, self.pixels, made, y, linear, (self.held, last))
             made = y
         self._store(made, first, rows)
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.ir import Step
+from edgemtl.operators import Operator, Signature, TensorType
 
 
 @dataclass(frozen=True)
-class SegmentSpec:
+class SegmentCall(Operator):
     """A step of the CPU's program that the overlay does: the segment's place in `FpgaTask.segments`."""
 
     index: int
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(_numbered("x", self.inputs), _numbered("y", self.outputs))
+
+
+def _numbered(name: str, types: Sequence[TensorType]) -> dict[str, TensorType]:
+    return {f"{name}{index}": kind for index, kind in enumerate(types)}
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class LeftStep:
 
 @dataclass(frozen=True)
 class FpgaTask:
-    """One task. ``steps``: what the CPU does, a `SegmentSpec` step in the place of each segment."""
+    """One task. ``steps``: what the CPU does, a `SegmentCall` step in the place of each segment."""
 
     task: str
     steps: tuple[Step, ...] = field(repr=False)

@@ -18,31 +18,31 @@ LOGIT_BYTES = 64
 
 def load_route_constants(site: Site, group: networks.Experts) -> Tensor:
     """Which logits are candidates, and which of the candidates are fetched early."""
-    spec = group.router.spec
-    return load_constants(site, route_constants(spec.experts, spec.candidates, early_of(site, group)))
+    operator = group.router.operator
+    return load_constants(site, route_constants(operator.experts, operator.candidates, early_of(site, group)))
 
 
 def early_of(site: Site, group: networks.Experts) -> tuple[int, ...]:
     """The candidates that are fetched before the router has decided."""
-    return site.experts.early_of(group.gate.output.buffer, len(group.router.spec.candidates))
+    return site.experts.early_of(group.gate["y"].buffer, len(group.router.operator.candidates))
 
 
 def emit_route(site: Site, group: networks.Experts, x: Tensor, constants: Tensor, expert_lines: int) -> None:
     """The gate and the router; an expert's weights are so many lines."""
     listing, gate = site.listing, group.gate
-    stride = 2 * emit.granules(listing, gate.spec.n)
+    stride = 2 * emit.granules(listing, gate.operator.n)
     wanted = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // listing.engine.array_columns
     room = max(wanted, stride)
     rows = min(room // stride, site.limits.block_rows)
     at = At(listing.buffer("logits", "queries", room))
-    weights = linear_layer(site, gate.arrays)
+    weights = linear_layer(site, gate.arrays())
     whole = rows == site.limits.block_rows
     parts = site.limits.token_blocks(x.rows) if whole else blocks(x.rows, rows)
     turns = max(room // (stride * rows), 1)
     for index, (first, count) in enumerate(parts):
-        y = Tensor(at.on(index % turns * rows * stride), count, gate.spec.n, 2, stride)
+        y = Tensor(at.on(index % turns * rows * stride), count, gate.operator.n, 2, stride)
         ends = index == 0, index == len(parts) - 1
-        apply(site, weights, x.part(first, count), y, gate.spec, (True, ends[1]))
+        apply(site, weights, x.part(first, count), y, gate.operator, (True, ends[1]))
         _route_block(site, group, y, constants, _when(first, ends, site, group, expert_lines))
 
 
@@ -65,7 +65,7 @@ def _when(
 def _route_block(
     site: Site, group: networks.Experts, logits: Tensor, constants: Tensor, when: Mapping[str, int]
 ) -> None:
-    spec = group.router.spec
+    operator = group.router.operator
     site.listing.word(
         "ROUTE",
         {"src": logits.at, "from": constants.at},
@@ -73,10 +73,10 @@ def _route_block(
         operands=dict(
             src_stride=logits.stride,
             rows=logits.rows,
-            experts=spec.experts,
-            k=spec.top_k,
-            normalize=int(spec.normalize),
-            threshold=spec.threshold,
+            experts=operator.experts,
+            k=operator.top_k,
+            normalize=int(operator.normalize),
+            threshold=operator.threshold,
             **when,
         ),
         states=((), (ROUTES,)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.emit import Tensor
@@ -21,9 +22,8 @@ from edgemtl.hw.encoding import encode, encode_stream
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
-from edgemtl.lowering.ir import Step, View
+from edgemtl.lowering.ir import View
 from edgemtl.schedule.tiling import Limits
-from edgemtl.tvm_bridge import specs_int8 as q
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def write_segment(
         placement=placement,
         ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
         early=tuple(early_of(site, group) for group in mixtures),
-        routing=tuple((g.router.spec.tokens, g.router.spec.top_k, g.router.spec.experts) for g in mixtures),
+        routing=tuple((g.router.operator.tokens, g.router.operator.top_k, g.router.operator.experts) for g in mixtures),
     )
 
 
@@ -179,22 +179,7 @@ def _instructions(
 def describe(group: networks.Group) -> SegmentLayer:
     """A group as a layer of a report."""
     steps = networks.steps_of(group)
+    # Of the array: the vector unit combines.
+    macs = sum(step.operator.macs for step in steps if not isinstance(step.operator, ops.QCombine))
     origin = tuple(dict.fromkeys(node for step in steps for node in step.origin))
-    return SegmentLayer(type(group).__name__.lower(), origin, sum(macs_of(step) for step in steps))
-
-
-def macs_of(step: Step) -> int:
-    """Products of one step; experts count every (token, k), as the model does."""
-    match step.spec:
-        case q.QPatchEmbedSpec() as spec:
-            return spec.patches * spec.k * spec.n
-        case q.QLinearSpec() as spec:
-            return spec.rows * spec.k * spec.n
-        case q.QAttentionSpec() as spec:
-            return 2 * spec.heads * spec.tokens**2 * spec.head_dim
-        case q.QExpertSpec() as spec:
-            return spec.tokens * spec.top_k * spec.k * spec.n
-        case q.QConv2dSpec() as spec:
-            return spec.out_height * spec.out_width * spec.kernel[0] * spec.kernel[1] * spec.cin * spec.cout
-        case _:
-            return 0
+    return SegmentLayer(type(group).__name__.lower(), origin, macs)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
-from edgemtl.tvm_bridge import specs_int8 as q
 
 MOST_EXPERTS = 256
 MOST_CHOICES = 8
@@ -59,13 +59,13 @@ Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
 def _take(steps: Sequence[Step], at: int, *kinds: type) -> tuple[Step, ...] | None:
     """The next steps, where they are of these kinds."""
     part = tuple(steps[at : at + len(kinds)])
-    fits = len(part) == len(kinds) and all(isinstance(s.spec, kind) for s, kind in zip(part, kinds, strict=True))
+    fits = len(part) == len(kinds) and all(isinstance(s.operator, kind) for s, kind in zip(part, kinds, strict=True))
     return part if fits else None
 
 
 def _chained(part: Sequence[Step]) -> bool:
     """Whether each step reads first what the one before wrote."""
-    return all(a.outputs[0].buffer == b.inputs[0].buffer for a, b in pairwise(part))
+    return all(a.result.buffer == b.main_input.buffer for a, b in pairwise(part))
 
 
 def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
@@ -76,72 +76,73 @@ def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
 
 def _in_place(step: Step, at: int, uses: Uses) -> bool:
     """Whether the residual a step adds is read by nobody after it, and lies as the step's rows do."""
-    residual = step.inputs[-1]
+    residual = step["residual"]
     return residual.is_dense and max(uses.readers(residual.buffer)) <= at
 
 
 def match_patch(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Patches that come as bytes."""
-    part = _take(steps, at, q.QPatchEmbedSpec)
-    return nets.Patch(of(part[0], q.QPatchEmbedSpec)) if part else None
+    part = _take(steps, at, ops.QPatchEmbed)
+    return nets.Patch(of(part[0], ops.QPatchEmbed)) if part else None
 
 
 def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """LayerNorm."""
-    part = _take(steps, at, q.QLayerNormSpec)
-    return nets.Norm(of(part[0], q.QLayerNormSpec)) if part else None
+    part = _take(steps, at, ops.QLayerNorm)
+    return nets.Norm(of(part[0], ops.QLayerNorm)) if part else None
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """qkv, attention, and the layer that adds to the residual."""
-    part = _take(steps, at, q.QLinearSpec, q.QAttentionSpec, q.QLinearSpec)
+    part = _take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
     if not part or not _chained(part) or not _inner(part, at, uses):
         return None
-    qkv, out = of(part[0], q.QLinearSpec), of(part[2], q.QLinearSpec)
-    attention = of(part[1], q.QAttentionSpec)
-    plain = not qkv.spec.table and not qkv.spec.residual and qkv.spec.how.dtype == "int8" and out.spec.residual
-    fits = plain and _in_place(out.step, at + 2, uses) and not heads_reason(attention.spec, engine)
+    qkv, out = of(part[0], ops.QLinear), of(part[2], ops.QLinear)
+    attention = of(part[1], ops.QAttention)
+    plain = not qkv.operator.table and not qkv.operator.residual and qkv.operator.how.dtype == "int8"
+    plain = plain and out.operator.residual
+    fits = plain and _in_place(out.step, at + 2, uses) and not heads_reason(attention.operator, engine)
     return nets.Attention(qkv, attention, out) if fits else None
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Two layers, the second of which adds to the residual."""
-    part = _take(steps, at, q.QLinearSpec, q.QLinearSpec)
+    part = _take(steps, at, ops.QLinear, ops.QLinear)
     if not part or not _chained(part) or not _inner(part, at, uses):
         return None
-    first, second = of(part[0], q.QLinearSpec), of(part[1], q.QLinearSpec)
-    fits = first.spec.how.dtype == "int8" and not first.spec.residual and second.spec.residual
+    first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
+    fits = first.operator.how.dtype == "int8" and not first.operator.residual and second.operator.residual
     return nets.Mlp(first, second) if fits and _in_place(second.step, at + 1, uses) else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Gate, router, experts of two layers, combined with the residual."""
-    part = _take(steps, at, q.QLinearSpec, q.QRouterSpec, q.QExpertSpec, q.QExpertSpec, q.QCombineSpec)
+    part = _take(steps, at, ops.QLinear, ops.QRouter, ops.QExperts, ops.QExperts, ops.QCombine)
     if not part or not _inner(part, at, uses):
         return None
-    gate, router, combine = of(part[0], q.QLinearSpec), of(part[1], q.QRouterSpec), of(part[4], q.QCombineSpec)
-    first, second = of(part[2], q.QExpertSpec), of(part[3], q.QExpertSpec)
-    chained = gate.output.buffer == router.inputs[0].buffer and first.output.buffer == second.inputs[0].buffer
-    right = chained and gate.inputs[0].sees_as(first.inputs[0]) and first.spec.gather and not second.spec.gather
-    small = router.spec.experts <= MOST_EXPERTS and router.spec.top_k <= MOST_CHOICES
-    small = small and not queue_reason(router.spec, engine)
-    fits = right and small and combine.spec.residual and _in_place(combine.step, at + 4, uses)
+    gate, router, combine = of(part[0], ops.QLinear), of(part[1], ops.QRouter), of(part[4], ops.QCombine)
+    first, second = of(part[2], ops.QExperts), of(part[3], ops.QExperts)
+    chained = gate["y"].buffer == router["logits"].buffer and first["y"].buffer == second["x"].buffer
+    right = chained and gate["x"].sees_as(first["x"]) and first.operator.gather and not second.operator.gather
+    small = router.operator.experts <= MOST_EXPERTS and router.operator.top_k <= MOST_CHOICES
+    small = small and not queue_reason(router.operator, engine)
+    fits = right and small and combine.operator.residual and _in_place(combine.step, at + 4, uses)
     return nets.Experts(gate, router, first, second, combine) if fits else None
 
 
 def match_picture(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Perhaps an enlargement, a convolution, perhaps a layer of its pixels."""
-    enlarge = of(steps[at], q.QBilinearSpec) if isinstance(steps[at].spec, q.QBilinearSpec) else None
+    enlarge = of(steps[at], ops.QBilinear) if isinstance(steps[at].operator, ops.QBilinear) else None
     start = at + (enlarge is not None)
-    part = _take(steps, start, q.QConv2dSpec)
+    part = _take(steps, start, ops.QConv2d)
     if not part or picture_reason(steps, start, engine):
         return None
     pixels = None
-    pair = _take(steps, start, q.QConv2dSpec, q.QLinearSpec)
+    pair = _take(steps, start, ops.QConv2d, ops.QLinear)
     if pair and _chained(pair) and _inner(pair, start, uses):
-        behind = of(pair[1], q.QLinearSpec)
-        pixels = None if behind.spec.residual else behind
-    group = nets.Picture(enlarge, of(part[0], q.QConv2dSpec), pixels)
+        behind = of(pair[1], ops.QLinear)
+        pixels = None if behind.operator.residual else behind
+    group = nets.Picture(enlarge, of(part[0], ops.QConv2d), pixels)
     inside = nets.steps_of(group)
     return group if _chained(inside) and _inner(inside, at, uses) else None
 
@@ -156,16 +157,18 @@ MATCHERS: tuple[Matcher, ...] = (
 )
 
 
-def queue_reason(spec: q.QRouterSpec, engine: Engine) -> str:
+def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
     """Why the overlay cannot run a router; empty where it can."""
-    needed, there = spec.tokens * spec.top_k, engine.routing_entries
+    needed, there = operator.tokens * operator.top_k, engine.routing_entries
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
 
 
-def heads_reason(spec: q.QAttentionSpec, engine: Engine) -> str:
+def heads_reason(operator: ops.QAttention, engine: Engine) -> str:
     """Why the overlay cannot run an attention; empty where it can."""
-    if spec.head_dim % engine.array_columns and spec.heads > 1:
-        return f"heads of {spec.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
+    if operator.head_dim % engine.array_columns and operator.heads > 1:
+        return (
+            f"heads of {operator.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
+        )
     return ""
 
 
@@ -174,20 +177,20 @@ def picture_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
 
     Rows of pixels go through memory in whole lines, but for an image that LayerNorm leaves on chip.
     """
-    conv = of(steps[at], q.QConv2dSpec)
-    refused = conv_reason(conv.spec, engine)
-    rows = [conv.spec.width * _bytes(conv.output.dtype, conv.spec.cout, engine)]
-    source = conv.inputs[0]
-    behind = _take(steps, at, q.QConv2dSpec, q.QLinearSpec)
+    conv = of(steps[at], ops.QConv2d)
+    refused = conv_reason(conv.operator, engine)
+    rows = [conv.operator.width * _bytes(conv["y"].dtype, conv.operator.cout, engine)]
+    source = conv["x"]
+    behind = _take(steps, at, ops.QConv2d, ops.QLinear)
     if behind and _chained(behind):
-        rows.append(conv.spec.width * _bytes(behind[1].outputs[0].dtype, behind[1].outputs[0].shape[-1], engine))
-    writer = next((step for step in steps[:at] if step.outputs[0].buffer == source.buffer), None)
-    if writer is not None and isinstance(writer.spec, q.QBilinearSpec):
-        enlarged = writer.inputs[0].buffer
-        rows.append(writer.spec.width * _bytes("int8", conv.spec.cin, engine))
-        writer = next((step for step in steps[:at] if step.outputs[0].buffer == enlarged), None)
-    elif writer is None or not isinstance(writer.spec, q.QLayerNormSpec):
-        rows.append(conv.spec.width * _bytes("int8", conv.spec.cin, engine))
+        rows.append(conv.operator.width * _bytes(behind[1].result.dtype, behind[1].result.shape[-1], engine))
+    writer = next((step for step in steps[:at] if step.result.buffer == source.buffer), None)
+    if writer is not None and isinstance(writer.operator, ops.QBilinear):
+        enlarged = writer["x"].buffer
+        rows.append(writer.operator.width * _bytes("int8", conv.operator.cin, engine))
+        writer = next((step for step in steps[:at] if step.result.buffer == enlarged), None)
+    elif writer is None or not isinstance(writer.operator, ops.QLayerNorm):
+        rows.append(conv.operator.width * _bytes("int8", conv.operator.cin, engine))
     broken = [row for row in rows if row % LINE_BYTES]
     return refused or (f"a row of {broken[0]} bytes is no whole number of {LINE_BYTES}-byte lines" if broken else "")
 
@@ -197,30 +200,30 @@ def _bytes(dtype: str, channels: int, engine: Engine) -> int:
     return -(-channels // engine.array_columns) * engine.array_columns * (2 if dtype == "int16" else 1)
 
 
-def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
+def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
     """Why the overlay cannot run a convolution; empty where it can."""
-    shape = (spec.kernel, spec.stride, spec.pad, spec.dilation)
+    shape = (operator.kernel, operator.stride, operator.pad, operator.dilation)
     if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
         return f"the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
-    if spec.width > engine.accumulator_rows:
-        return f"a row has {spec.width} pixels, the accumulators hold {engine.accumulator_rows}"
-    if spec.height > MOST_ROWS:
-        return f"an image of {spec.height} rows is more than the counters hold, {MOST_ROWS:,}"
+    if operator.width > engine.accumulator_rows:
+        return f"a row has {operator.width} pixels, the accumulators hold {engine.accumulator_rows}"
+    if operator.height > MOST_ROWS:
+        return f"an image of {operator.height} rows is more than the counters hold, {MOST_ROWS:,}"
     return ""
 
 
 def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     """Why the step at ``at`` is not part of a segment."""
-    spec = steps[at].spec
-    if isinstance(spec, q.QuantiseImageSpec | q.QuantiseSpec | q.DequantiseImageSpec | q.DequantiseSpec):
+    operator = steps[at].operator
+    if isinstance(operator, ops.QuantiseImage | ops.Quantise | ops.DequantiseImage | ops.Dequantise):
         return "it works in float32, which the overlay does not have"
-    if isinstance(spec, q.QConv2dSpec):
+    if isinstance(operator, ops.QConv2d):
         return picture_reason(steps, at, engine) or "its surroundings are none that the overlay runs"
-    if isinstance(spec, q.QAttentionSpec) and heads_reason(spec, engine):
-        return heads_reason(spec, engine)
-    if isinstance(spec, q.QRouterSpec) and queue_reason(spec, engine):
-        return queue_reason(spec, engine)
-    if type(spec).__module__ != q.__name__:
+    if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
+        return heads_reason(operator, engine)
+    if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
+        return queue_reason(operator, engine)
+    if steps[at].result.dtype == "float32":
         return "it is kept in float32, which the overlay does not have"
     return "its surroundings are none that the overlay runs: it knows attention, MLPs and experts with their residuals"
 

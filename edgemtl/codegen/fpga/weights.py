@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from edgemtl.hw.arith import SHIFT_RANGE, pack_scale
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
+Arrays = Mapping[str, Array]
+"""A layer's constants by name."""
 TABLE_BYTES = 256
 BYTES_OF_COLUMN = 8
 """Bias and scale."""
@@ -18,12 +20,12 @@ EMPTY_SCALE = int(pack_scale(0, SHIFT_RANGE[0]))
 """The scale word of a column that is padding: its results are 0."""
 
 
-def linear_weights(engine: Engine, layer: tuple[Array, ...], columns: slice = slice(None)) -> bytes:
-    """weight int8 [k, n], bias and scale int32 [n], and a table where there is one; the chosen columns, whole lines."""
-    weight, bias, scale, *table = layer
+def linear_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
+    """Whole lines of the chosen columns of weight int8 [k, n], bias and scale int32 [n], and the table if any."""
+    weight = layer["weight"]
     tiles = [slice(at, at + engine.array_rows) for at in range(0, weight.shape[0], engine.array_rows)]
     kernel = [weight[tile][:, columns] for tile in tiles]
-    return _stacked(engine, kernel, bias[columns], scale[columns], table)
+    return _stacked(engine, kernel, layer, columns)
 
 
 def expert_lines(engine: Engine, k: int, hidden: int, n: int, tables: tuple[bool, bool]) -> int:
@@ -37,10 +39,9 @@ def layer_lines(engine: Engine, k: int, n: int, table: bool) -> int:
     return -(-(-(-n // engine.array_columns) * tile + table * TABLE_BYTES) // LINE_BYTES)
 
 
-def conv_weights(engine: Engine, layer: tuple[Array, ...]) -> bytes:
-    """weight int8 [n, k, 3, 3], bias and scale int32 [n], and a table where there is one, as whole lines."""
-    weight, bias, scale, *table = layer
-    return _stacked(engine, list(_conv_tiles(engine, weight)), bias, scale, table)
+def conv_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
+    """Whole lines of the chosen columns of weight int8 [n, k, 3, 3], bias and scale int32 [n], and the table if any."""
+    return _stacked(engine, list(_conv_tiles(engine, layer["weight"][columns])), layer, columns)
 
 
 def taps(engine: Engine) -> int:
@@ -60,9 +61,11 @@ def _conv_tiles(engine: Engine, weight: Array) -> Iterator[Array]:
                 yield part.transpose(2, 1, 0).reshape(-1, weight.shape[0])
 
 
-def _stacked(engine: Engine, kernel: list[Array], bias: Array, scale: Array, table: list[Array]) -> bytes:
+def _stacked(engine: Engine, kernel: list[Array], layer: Arrays, chosen: slice) -> bytes:
+    """``kernel`` has the chosen columns already."""
+    bias, scale = layer["bias"][chosen], layer["scale"][chosen]
     q, n = engine.array_columns, len(bias)
-    pieces = [part.astype(np.int8).tobytes() for part in table]
+    pieces = [layer["table"].astype(np.int8).tobytes()] if "table" in layer else []
     for at in range(0, n, q):
         columns = slice(at, at + q)
         pieces.append(_padded(bias[columns].astype(np.int32), q, 0).tobytes())

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.lowering.graph import array_of, attribute, is_op, producer, scalar_of
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 
 _SAMPLES = np.linspace(-8.0, 8.0, 641)
 _TOLERANCE = 2e-6  # constants such as sqrt(2) are stored in float32

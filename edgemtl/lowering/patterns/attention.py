@@ -22,7 +22,7 @@ from edgemtl.lowering.ir import View, dense
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.patterns.projections import Projections, emit_projections, match_projections
 from edgemtl.lowering.views import is_view
-from edgemtl.tvm_bridge.specs import AttentionSpec
+from edgemtl.operators import Attention
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _emit(em: Emitter, found: _Attention, operands: tuple[ir.Value, ir.Value, ir
     q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True))
     packed = _packed(em, (q, k.transpose((0, 2, 1)), v), found)
     out = em.new((tokens, heads * width))
-    em.step(AttentionSpec(tokens, heads, width, found.scale), (packed,), (out,))
+    em.step(Attention(tokens, heads, width, found.scale), {"qkv": packed, "y": out})
     by_head = em.reshaped(out, (tokens, heads, width)).transpose((1, 0, 2))
     result = found.nodes[0].outputs[0]
     em.views[result] = em.reshaped(by_head, shape_of(result))

@@ -20,11 +20,10 @@ from edgemtl.lowering.graph import (
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.patterns.activation import strip_activation
-from edgemtl.lowering.patterns.linear import Linear, match_core
+from edgemtl.lowering.patterns.linear import LinearLayer, emit_linear, match_core
 from edgemtl.lowering.patterns.resize import Bilinear, bilinear
-from edgemtl.tvm_bridge.kernels import winograd_weights
-from edgemtl.tvm_bridge.specs import LinearSpec
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec, ResizeSpec, WinogradSpec, WinogradWeightsSpec
+from edgemtl.operators import Conv2d, Resize, Winograd, WinogradWeights
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
 
 TILE = 4
 MOST_POINTWISE = 64  # channels: beyond, the sums of a block of pixels no longer fit the cache
@@ -42,9 +41,9 @@ class Convolution:
     source: ir.Value
     weight: Constant
     bias: Constant
-    spec: Conv2dSpec
+    spec: Conv2d
     upsample: bool
-    pointwise: Linear | None
+    pointwise: LinearLayer | None
     nodes: tuple[ir.Node, ...]
 
 
@@ -113,10 +112,10 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
     return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
 
 
-def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2dSpec:
+def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2d:
     stride, dilation = attribute(node, "strides", (1, 1)), attribute(node, "dilations", (1, 1))
     top, left, bottom, right = attribute(node, "pads", (0, 0, 0, 0))
-    return Conv2dSpec(
+    return Conv2d(
         height=shape[2],
         width=shape[3],
         cin=shape[1],
@@ -135,7 +134,7 @@ def _emit(em: Emitter, found: Convolution) -> None:
     em.define_pixels(found.value, rows)
 
 
-def _gains_by_winograd(spec: Conv2dSpec) -> bool:
+def _gains_by_winograd(spec: Conv2d) -> bool:
     """Winograd's F(4x4, 3x3) computes whole tiles of 16 pixels with 36 products instead of 144 per channel
     pair; it must save half of them, which it does unless most tiles hang over the border.
     """
@@ -147,15 +146,17 @@ def _gains_by_winograd(spec: Conv2dSpec) -> bool:
 def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:
     """Rows [H * W, C] of the result; None where there is no memory for the transformed weights."""
     spec = found.spec
-    form = WinogradWeightsSpec(spec.cin, spec.cout, found.upsample)
-    weights = em.prepare(form, winograd_weights.build(form, em.target), (found.weight,))
+    columns = padded_width(spec.cout, em.target)
+    weights = em.prepare(WinogradWeights(spec.cin, spec.cout, found.upsample, columns), found.weight)
     if weights is None:
         return None
-    columns = found.pointwise.bias.array.size if found.pointwise is not None else 0
-    fused = WinogradSpec(spec.height, spec.width, spec.cin, spec.cout, found.upsample, spec.activation, columns)
-    rows = em.new((spec.height * spec.width, columns or spec.cout))
-    last = (found.pointwise.weight, found.pointwise.bias) if found.pointwise is not None else ()
-    em.step(fused, (pixels, weights), (rows,), (found.bias, *last))
+    last = {} if found.pointwise is None else {"weight": found.pointwise.weight, "bias": found.pointwise.bias}
+    pointwise = last["bias"].array.size if last else 0
+    sizes = spec.height, spec.width, spec.cin, spec.cout
+    fused = Winograd(*sizes, found.upsample, spec.activation, columns, pointwise)
+    rows = em.new((spec.height * spec.width, pointwise or spec.cout))
+    constants = {"bias": found.bias} | {f"last_{name}": constant for name, constant in last.items()}
+    em.step(fused, {"x": pixels, "transformed": weights, "y": rows}, constants)
     return rows
 
 
@@ -165,16 +166,10 @@ def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
     if found.upsample:
         _, channels, height, width = shape_of(found.source)
         larger = em.new((spec.height * spec.width, channels))
-        resize = ResizeSpec(height, width, channels, spec.height, spec.width, planar=False)
-        em.step(resize, (pixels,), (larger,))
+        resize = Resize(height, width, channels, spec.height, spec.width, planar=False)
+        em.step(resize, {"x": pixels, "y": larger})
         pixels = larger
     rows = em.new((spec.out_height * spec.out_width, spec.cout))
-    em.step(spec, (pixels,), (rows,), (found.weight, found.bias))
-    return rows if found.pointwise is None else _pointwise(em, found.pointwise, rows)
-
-
-def _pointwise(em: Emitter, linear: Linear, rows: View) -> View:
-    depth, width = linear.weight.array.shape
-    out = em.new((rows.shape[0], width))
-    em.step(LinearSpec(rows.shape[0], depth, width, "", False), (rows,), (out,), (linear.weight, linear.bias))
-    return out
+    em.step(spec, {"x": pixels, "y": rows}, {"weight": found.weight, "bias": found.bias})
+    last = found.pointwise
+    return rows if last is None else emit_linear(em, rows, last.weight, last.bias)

@@ -16,10 +16,10 @@ from edgemtl.lowering.graph import (
     is_op,
     shape_of,
 )
-from edgemtl.lowering.ir import Array, Constant, View, dense
+from edgemtl.lowering.ir import Constant, View, dense
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.views import is_view, look
-from edgemtl.tvm_bridge.specs import PatchEmbedSpec
+from edgemtl.operators import Array, PatchEmbed
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,7 @@ def _emit(em: Emitter, value: ir.Value, found: _Embedding) -> None:
     tokens, dim = found.table.shape
     table = Constant(f"{weight.name}.positions", found.table.astype(np.float32))
     out = em.new((tokens, dim))
-    spec = PatchEmbedSpec(channels, height, width, kernel.shape[2], dim, found.leading)
-    em.step(spec, (em.views[image],), (out,), (Constant(weight.name or "patch", kernel), table))
+    embed = PatchEmbed(channels, height, width, kernel.shape[2], dim, found.leading)
+    constants = {"weight": Constant(weight.name or "patch", kernel), "table": table}
+    em.step(embed, {"image": em.views[image], "y": out}, constants)
     em.define_rows(value, out)

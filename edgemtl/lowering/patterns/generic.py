@@ -10,9 +10,10 @@ import onnx_ir as ir
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import array_of, computed_inputs, dtype_of, is_op, name_of, shape_of
-from edgemtl.lowering.ir import Array, Constant, View
+from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
-from edgemtl.tvm_bridge.generic import Call, GenericKernel, TensorType, lower_call
+from edgemtl.operators import Array, TensorType
+from edgemtl.tvm_bridge.generic import Call, GenericKernel, lower_call
 
 # Operators that treat every element alike, so the order of the axes does not matter to them.
 ELEMENTWISE = frozenset(
@@ -45,7 +46,7 @@ def _emit(em: Emitter, node: ir.Node) -> None:
     lowered = lower_call(name_of(node), call)
     outputs = tuple(em.new(kind.shape, kind.dtype) for kind in call.outputs)
     reads = tuple(view for index in lowered.inputs if (view := views[index]) is not None)
-    em.step(lowered.kernel, reads, outputs, _constants(node, lowered))
+    em.append(lowered.operator, reads, outputs, _constants(node, lowered))
     for value, view in zip(node.outputs, outputs, strict=True):
         em.views[value] = view.transpose(CHANNELS_FIRST) if turned and len(view.shape) == 4 else view
 

@@ -22,15 +22,15 @@ from edgemtl.lowering.graph import (
     producer,
     shape_of,
 )
-from edgemtl.lowering.ir import Array, Constant, View, dense
+from edgemtl.lowering.ir import Constant, View, dense
 from edgemtl.lowering.match import Group
 from edgemtl.lowering.patterns.activation import strip_activation
 from edgemtl.lowering.views import is_view, look
-from edgemtl.tvm_bridge.specs import LinearSpec
+from edgemtl.operators import Array, Linear
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearLayer:
     """x [M, K] @ weight [K, N] + bias [N], then an activation; ``pixels``: the rows are those of a [1, K, H,
     W] image.
     """
@@ -90,16 +90,18 @@ def keeps_order(value: ir.Value, views: Sequence[ir.Node]) -> bool:
     return seen is not None and seen.is_dense and seen.size == math.prod(shape_of(value))
 
 
-def match_activated(value: ir.Value) -> Linear | None:
+def match_activated(value: ir.Value) -> LinearLayer | None:
     """The linear layer and its activation that compute a value."""
     activation = strip_activation(value)
     core = match_core(activation.source)
     if core is None:
         return None
-    return Linear(core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels)
+    return LinearLayer(
+        core.source, core.weight, core.bias, (*activation.nodes, *core.nodes), activation.name, core.pixels
+    )
 
 
-def match_core(value: ir.Value) -> Linear | None:
+def match_core(value: ir.Value) -> LinearLayer | None:
     """The linear layer with its bias that computes a value."""
     node = producer(value, "Add", "MatMul", "Gemm", "Conv")
     if node is None:
@@ -109,7 +111,7 @@ def match_core(value: ir.Value) -> Linear | None:
     return _CORES[node.op_type](node, None, ())
 
 
-def _with_bias(add: ir.Node) -> Linear | None:
+def _with_bias(add: ir.Node) -> LinearLayer | None:
     held = constant_operand(add)
     node = private_producer(held[1], "MatMul") if held is not None else None
     if held is None or node is None:
@@ -121,7 +123,7 @@ def _with_bias(add: ir.Node) -> Linear | None:
     return _matmul(node, held[0], (add,))
 
 
-def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
     weight, x = node.inputs[1], node.inputs[0]
     array = array_of(weight)
     if x is None or weight is None or array is None or array.ndim != 2 or array_of(x) is not None:
@@ -129,7 +131,7 @@ def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) ->
     return _linear(x, weight, array, bias, (*outer, node))
 
 
-def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
     weight, x = node.inputs[1], node.inputs[0]
     array, added = array_of(weight), input_at(node, 2)
     plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
@@ -139,7 +141,7 @@ def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> L
     return _linear(x, weight, array, added, (*outer, node))
 
 
-def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> Linear | None:
+def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
     """A 1x1 convolution of stride 1 over one image: a linear layer over the pixels."""
     weight, x = node.inputs[1], node.inputs[0]
     array = array_of(weight)
@@ -162,22 +164,31 @@ def _linear(
     bias: ir.Value | None,
     nodes: tuple[ir.Node, ...],
     pixels: bool = False,
-) -> Linear:
+) -> LinearLayer:
     width, held = array.shape[1], array_of(bias)
     named = Constant(weight.name or "weight", array)
     if held is None or bias is None:
         added = Constant(f"zeros_{width}", np.zeros(width, np.float32))
     else:
         added = Constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
-    return Linear(x, named, added, nodes, pixels=pixels)
+    return LinearLayer(x, named, added, nodes, pixels=pixels)
 
 
-def _emit(em: Emitter, value: ir.Value, linear: Linear, residual: ir.Value | None) -> None:
+def _emit(em: Emitter, value: ir.Value, linear: LinearLayer, residual: ir.Value | None) -> None:
     look = em.pixels if linear.pixels else em.rows
     rows = look(linear.source)
-    depth, width = linear.weight.array.shape
-    added = (look(residual),) if residual is not None else ()
-    spec = LinearSpec(rows.shape[0], depth, width, linear.activation, bool(added))
-    out = em.new((rows.shape[0], width))
-    em.step(spec, (rows, *added), (out,), (linear.weight, linear.bias))
+    added = look(residual) if residual is not None else None
+    out = emit_linear(em, rows, linear.weight, linear.bias, linear.activation, added)
     (em.define_pixels if linear.pixels else em.define_rows)(value, out)
+
+
+def emit_linear(
+    em: Emitter, rows: View, weight: Constant, bias: Constant, activation: str = "", residual: View | None = None
+) -> View:
+    """Append a linear layer over rows [M, K]; its result [M, N]."""
+    depth, width = weight.array.shape
+    out = em.new((rows.shape[0], width))
+    views = {"x": rows, "y": out} | ({} if residual is None else {"residual": residual})
+    linear = Linear(rows.shape[0], depth, width, activation, residual is not None)
+    em.step(linear, views, {"weight": weight, "bias": bias})
+    return out

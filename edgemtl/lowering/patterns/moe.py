@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,19 +14,20 @@ from edgemtl.lowering.graph import addends, array_of, shape_of
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group
 from edgemtl.lowering.patterns.linear import behind_views
-from edgemtl.tvm_bridge.specs import CombineSpec, ExpertSpec, RouterSpec
+from edgemtl.operators import Combine, Experts, Router
+
+_Layer = Mapping[str, tuple[Constant, ...]]
+"""Weight and bias of each expert, every one its own tensor, so that tasks share the experts they share."""
 
 
 @dataclass(frozen=True)
 class _Mixture:
-    """A MoE node and the residual sum behind it; ``first`` and ``second`` hold weight and bias of each
-    expert.
-    """
+    """A MoE node, the constants of its experts' two layers, and the residual sum behind it."""
 
     node: ir.Node
     attributes: MoEAttributes
-    first: tuple[Constant, ...]
-    second: tuple[Constant, ...]
+    first: _Layer
+    second: _Layer
     residual: ir.Value | None
     value: ir.Value
 
@@ -50,10 +52,7 @@ def _mixture(node: ir.Node) -> _Mixture:
     return _Mixture(node, attributes, first, second, None, node.outputs[0])
 
 
-def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> tuple[Constant, ...]:
-    """Weight and bias of every expert in turn, each its own tensor, so that tasks share the experts they
-    share.
-    """
+def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> _Layer:
     weight, bias = node.inputs[index], node.inputs[index + 1]
     weights, biases = array_of(weight), array_of(bias)
     assert weight is not None
@@ -61,53 +60,39 @@ def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> tuple[Cons
     assert weights is not None, "the partition refuses computed experts"
     assert biases is not None
     ids = attributes.experts or tuple(range(len(weights)))
-    pairs = (
-        (Constant(f"{weight.name}.{expert}", weights[e]), Constant(f"{bias.name}.{expert}", biases[e]))
-        for e, expert in enumerate(ids)
-    )
-    return tuple(constant for pair in pairs for constant in pair)
+    return {
+        "weight": tuple(Constant(f"{weight.name}.{expert}", weights[e]) for e, expert in enumerate(ids)),
+        "bias": tuple(Constant(f"{bias.name}.{expert}", biases[e]) for e, expert in enumerate(ids)),
+    }
 
 
 def _emit(em: Emitter, found: _Mixture) -> None:
     x, logits = found.node.inputs[0], found.node.inputs[1]
     assert x is not None
     assert logits is not None
-    k, activation, count = found.attributes.k, found.attributes.activation, len(found.first) // 2
-    dim, hidden = found.first[0].array.shape
+    k, activation, count = found.attributes.k, found.attributes.activation, len(found.first["weight"])
+    dim, hidden = found.first["weight"][0].array.shape
     tokens = shape_of(x)[0]
-    routes = _route(em, em.dense(em.views[logits]), found.attributes, count)
+    routes = _route(em, em.dense(em.views[logits]), found.attributes)
     inner, outer = em.new((tokens * k, hidden)), em.new((tokens * k, dim))
-    up = ExpertSpec(tokens, k, count, dim, hidden, True, activation)
-    down = ExpertSpec(tokens, k, count, hidden, dim, False, "")
-    em.step(up, (em.rows(x), routes.token, routes.first), (inner,), found.first)
-    em.step(down, (inner, routes.token, routes.first), (outer,), found.second)
+    up = Experts(tokens, k, count, dim, hidden, True, activation)
+    down = Experts(tokens, k, count, hidden, dim, False, "")
+    queues = {"tokens": routes["tokens"], "offsets": routes["offsets"]}
+    em.step(up, {"x": em.rows(x), **queues, "y": inner}, found.first)
+    em.step(down, {"x": inner, **queues, "y": outer}, found.second)
     out = em.new((tokens, dim))
-    added = (em.rows(found.residual),) if found.residual is not None else ()
-    combine = CombineSpec(tokens, k, dim, bool(added))
-    em.step(combine, (outer, routes.weight, routes.slot, *added), (out,))
+    added = {"residual": em.rows(found.residual)} if found.residual is not None else {}
+    choices = {"weights": routes["weights"], "slots": routes["slots"]}
+    em.step(Combine(tokens, k, dim, bool(added)), {"x": outer, **choices, **added, "y": out})
     em.define_rows(found.value, out)
 
 
-@dataclass(frozen=True)
-class _Routes:
-    """What the router decides: weights and slots [T, k], each slot's token, each expert's first slot."""
-
-    weight: View
-    slot: View
-    token: View
-    first: View
-
-
-def _route(em: Emitter, logits: View, attributes: MoEAttributes, count: int) -> _Routes:
+def _route(em: Emitter, logits: View, attributes: MoEAttributes) -> Mapping[str, View]:
+    """What the router decides, by the names of its outputs."""
     assert attributes.window is None, "the partition removes windows"
     tokens, columns = logits.shape
-    candidates, k = attributes.experts or tuple(range(columns)), attributes.k
-    routes = _Routes(
-        em.new((tokens, k)),
-        em.new((tokens, k), "int32"),
-        em.new((tokens * k,), "int32"),
-        em.new((count + 1,), "int32"),
-    )
-    spec = RouterSpec(tokens, columns, k, candidates, attributes.normalize, attributes.threshold)
-    em.step(spec, (logits,), (routes.weight, routes.slot, routes.token, routes.first))
+    candidates = attributes.experts or tuple(range(columns))
+    router = Router(tokens, columns, attributes.k, candidates, attributes.normalize, attributes.threshold)
+    routes = {name: em.new(kind.shape, kind.dtype) for name, kind in router.signature.outputs.items()}
+    em.step(router, {"logits": logits, **routes})
     return routes

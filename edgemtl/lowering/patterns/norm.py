@@ -20,9 +20,9 @@ from edgemtl.lowering.graph import (
     scalar_of,
     shape_of,
 )
-from edgemtl.lowering.ir import Array, Constant
+from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.match import Group
-from edgemtl.tvm_bridge.specs import LayerNormSpec
+from edgemtl.operators import Array, LayerNorm
 
 
 @dataclass(frozen=True)
@@ -122,5 +122,5 @@ def _emit(em: Emitter, last: ir.Node, norm: _Norm) -> None:
     scale = Constant(*_vector(norm.scale, f"ones_{width}", width, 1.0))
     shift = Constant(*_vector(norm.shift, f"zeros_{width}", width, 0.0))
     out = em.new(rows.shape)
-    em.step(LayerNormSpec(rows.shape[0], width, norm.epsilon), (rows,), (out,), (scale, shift))
+    em.step(LayerNorm(rows.shape[0], width, norm.epsilon), {"x": rows, "y": out}, {"scale": scale, "shift": shift})
     em.define_rows(last.outputs[0], out)

@@ -13,9 +13,8 @@ import onnx_ir as ir
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import is_private, shape_of
 from edgemtl.lowering.ir import Constant
-from edgemtl.lowering.patterns.linear import match_core
+from edgemtl.lowering.patterns.linear import emit_linear, match_core
 from edgemtl.lowering.views import is_view
-from edgemtl.tvm_bridge.specs import LinearSpec
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,7 @@ def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
 
 def emit_projections(em: Emitter, found: Projections) -> None:
     """One linear layer of all the weights; each projection's value is a range of its columns."""
-    rows = em.rows(found.source)
-    out = em.new((rows.shape[0], found.bias.array.size))
-    spec = LinearSpec(rows.shape[0], rows.shape[1], out.shape[1], "", False)
-    em.step(spec, (rows,), (out,), (found.weight, found.bias))
+    out = emit_linear(em, em.rows(found.source), found.weight, found.bias)
     begin = 0
     for value in found.values:
         end = begin + shape_of(value)[-1]

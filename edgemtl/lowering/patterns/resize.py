@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import array_of, attribute, dtype_of, input_at, is_op, shape_of
 from edgemtl.lowering.match import Group, Refusal
-from edgemtl.tvm_bridge.specs_conv import ResizeSpec
+from edgemtl.operators import Resize
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def _emit(em: Emitter, found: Bilinear) -> None:
     _, channels, height, width = shape_of(found.source)
     out_height, out_width = shape_of(value)[2:]
     planar = value.is_graph_output()
-    spec = ResizeSpec(height, width, channels, out_height, out_width, planar)
+    resize = Resize(height, width, channels, out_height, out_width, planar)
     out = em.new(shape_of(value) if planar else (out_height * out_width, channels))
-    em.step(spec, (pixels,), (out,))
+    em.step(resize, {"x": pixels, "y": out})
     if planar:
         em.views[value] = out
     else:

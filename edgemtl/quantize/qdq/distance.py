@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.execute import run_steps
+from edgemtl.lowering.ir import Step
 from edgemtl.onnx_runtime import open_session
+from edgemtl.operators import Array
 from edgemtl.quantize.build import IntegerTask
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.quantize.reference import FLOAT
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ def measure_distances(
     runs = [session.run(list(outputs.values()), {name: image}) for image in images]
     found = []
     for position, task in enumerate(outputs):
-        exact = [run_steps(floats[task], FLOAT, image) for image in images]
-        law = [run_steps(integers[task].steps, INTEGER, image) for image in images]
+        exact = [run_steps(floats[task], image) for image in images]
+        law = [run_steps(integers[task].steps, image) for image in images]
         qdq = [np.asarray(run[position]).reshape(-1) for run in runs]
         found.append(Distance(task, decibel(exact, law), decibel(exact, qdq), decibel(law, qdq)))
     return tuple(found)

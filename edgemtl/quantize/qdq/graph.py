@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgemtl.lowering.ir import Array
+from edgemtl.operators import Array
 from edgemtl.quantize.tensors import Tensor
 
 Attributes = Mapping[str, int | float | str | Sequence[int]]

@@ -46,29 +46,28 @@ def route(task: TaskWriter) -> None:
     candidates = None if len(spec.candidates) == spec.experts else spec.candidates
     # The activation is the experts', who come later.
     held = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
-    task.parts[task.step.outputs[0].buffer] = Routing(task.input(), held)
+    task.parts[task.step["weights"].buffer] = Routing(task.input("logits"), held)
 
 
 def experts(task: TaskWriter) -> None:
     """The results stand for the layer until the last step of the mixture."""
-    source = task.step.inputs[0].buffer
+    source = task.step["x"].buffer
     known = task.parts.get(source)
-    rounded = () if task.spec is task.source else _rounded(task)
+    rounded = () if task.operator is task.source else _rounded(task)
     made = Experts(None if known else task.input(), *_stacked(task), rounded)
-    task.parts[task.step.outputs[0].buffer] = (*(known or ()), (made, task.source.activation))
+    task.parts[task.step["y"].buffer] = (*(known or ()), (made, task.source.activation))
 
 
 def _rounded(task: TaskWriter) -> tuple[Tensor, ...]:
-    result = task.tensor(task.step.outputs[0].buffer)
-    return (task.task.sums[task.index], result) if task.spec.table else (result,)
+    result = task.tensor(task.step["y"].buffer)
+    return (task.task.sums[task.index], result) if task.operator.table else (result,)
 
 
 def _stacked(task: TaskWriter) -> tuple[Value, Value]:
     """Weights [E, k, n], stored as int8 [E n, k] with a scale a row, and biases [E, n] of all experts."""
-    spec, graph, name = task.source, task.graph, task.step.constants[0].name
-    count = 2 if task.spec is spec else 3
-    layers = [task.layer(count * expert) for expert in range(spec.slots)]
-    bias = task.bias(np.stack([layer.bias for layer in layers]))
+    spec, graph, name = task.source, task.graph, task.step.constant("weight", 0).name
+    layers = [task.layer(expert) for expert in range(spec.slots)]
+    bias = task.bias(np.stack([layer.bias for layer in layers]), 0)
     scales = [layer.scale for layer in layers if layer.scale is not None]
     if not scales:
         return graph.constant(name, np.stack([layer.weight for layer in layers])), bias
@@ -79,8 +78,8 @@ def _stacked(task: TaskWriter) -> tuple[Value, Value]:
 
 def combine(task: TaskWriter) -> None:
     """The node of the whole mixture, and the residual."""
-    (up, activation), (down, _) = task.parts[task.step.inputs[0].buffer]
-    routing = task.parts[task.step.inputs[1].buffer]
+    (up, activation), (down, _) = task.parts[task.step["x"].buffer]
+    routing = task.parts[task.step["weights"].buffer]
     held = routing.attributes
     attributes = MoEAttributes(held.k, activation, held.normalize, held.threshold, None, held.experts)
     operands = [up.x, routing.logits, up.weight, up.bias, down.weight, down.bias]
@@ -89,7 +88,7 @@ def combine(task: TaskWriter) -> None:
     kind, overload = _function(task, attributes, len(up.rounded))
     shape = (task.source.tokens, task.source.dim)
     y = task.graph.op(kind, operands, shape, attributes.to_dict(), (DOMAIN, overload))
-    task.write(task.graph.add(y, task.input(3)) if task.source.residual else y)
+    task.write(task.graph.add(y, task.input("residual")) if task.source.residual else y)
 
 
 def _function(task: TaskWriter, attributes: MoEAttributes, rounded: int) -> tuple[str, str]:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from edgemtl.lowering.ir import Array
+from edgemtl import operators as ops
+from edgemtl.operators import Array
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import combine, experts, route
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
-from edgemtl.tvm_bridge import specs, specs_conv
-from edgemtl.tvm_bridge import specs_int8 as q
 
 
 def _linear(task: TaskWriter) -> None:
@@ -20,7 +19,7 @@ def _linear(task: TaskWriter) -> None:
     rows, width = x.shape[0], layer.weight.shape[1]
     product = task.graph.op("MatMul", (x, task.weight(layer, 1)), (rows, width))
     y = task.activated(task.graph.add(product, task.bias(layer.bias)))
-    task.write(task.graph.add(y, task.input(1)) if task.source.residual else y)
+    task.write(task.graph.add(y, task.input("residual")) if task.source.residual else y)
 
 
 def _cut_patches(task: TaskWriter) -> None:
@@ -37,16 +36,17 @@ def _patches(task: TaskWriter, image: Value, patch: int) -> Value:
 
 def _embed(task: TaskWriter) -> None:
     layer = task.layer()
-    table = task.step.constants[3]
-    scale = task.tensor(task.step.outputs[0].buffer).scale
+    table = task.step.constant("table")
+    scale = task.tensor(task.step["y"].buffer).scale
     added = task.dequantised(table.name, table.array, np.array(scale), 0)
-    y = task.graph.op("MatMul", (task.input(), task.weight(layer, 1)), (task.spec.patches, layer.weight.shape[1]))
+    operands = task.input(), task.weight(layer, 1)
+    y = task.graph.op("MatMul", operands, (task.operator.patches, layer.weight.shape[1]))
     _embedded(task, task.graph.add(y, task.bias(layer.bias)), added)
 
 
 def _embed_float(task: TaskWriter) -> None:
-    kernel, table = task.step.constants
-    x = _patches(task, task.input(), task.source.patch)
+    kernel, table = task.step.constant("weight"), task.step.constant("table")
+    x = _patches(task, task.input("image"), task.source.patch)
     weight = task.graph.constant(kernel.name, kernel.array.reshape(task.source.dim, -1).T)
     y = task.graph.op("MatMul", (x, weight), (x.shape[0], task.source.dim))
     _embedded(task, y, task.graph.constant(table.name, table.array))
@@ -61,21 +61,21 @@ def _embedded(task: TaskWriter, tokens: Value, table: Value) -> None:
 
 def _layer_norm(task: TaskWriter) -> None:
     """gamma are the halvings, beta is the offset: the rest lies in the readers' weights."""
-    halvings, offset = (constant.array.astype(np.float64) for constant in task.step.constants)
-    stream = task.tensor(task.step.inputs[0].buffer).scale
-    epsilon = task.spec.epsilon * stream**2 / task.source.dim**2
-    scale = task.tensor(task.step.outputs[0].buffer).scale
-    _normalised(task, 2.0**-halvings, offset * scale, epsilon)
+    halvings, offset = (task.step.constant(name).array.astype(np.float64) for name in ("halvings", "offset"))
+    stream = task.tensor(task.step["x"].buffer).scale
+    epsilon = task.operator.epsilon * stream**2 / task.source.dim**2
+    scale = task.tensor(task.step["y"].buffer).scale
+    _normalised(task, "halvings", (2.0**-halvings, offset * scale), epsilon)
 
 
 def _layer_norm_float(task: TaskWriter) -> None:
-    gamma, beta = (constant.array for constant in task.step.constants)
-    _normalised(task, gamma, beta, task.source.epsilon)
+    gamma, beta = (task.step.constant(name).array for name in ("scale", "shift"))
+    _normalised(task, "scale", (gamma, beta), task.source.epsilon)
 
 
-def _normalised(task: TaskWriter, gamma: Array, beta: Array, epsilon: float) -> None:
-    name, x = task.step.constants[0].name, task.input()
-    constants = (task.graph.constant(name, array.astype(np.float32)) for array in (gamma, beta))
+def _normalised(task: TaskWriter, named: str, gamma_and_beta: tuple[Array, Array], epsilon: float) -> None:
+    name, x = task.step.constant(named).name, task.input()
+    constants = (task.graph.constant(name, array.astype(np.float32)) for array in gamma_and_beta)
     task.write(task.graph.op("LayerNormalization", (x, *constants), x.shape, {"axis": -1, "epsilon": epsilon}))
 
 
@@ -94,9 +94,9 @@ def _attention(task: TaskWriter) -> None:
 def _split(task: TaskWriter) -> list[Value]:
     """q, k and v, each rounded to its own steps."""
     tokens, width = task.source.tokens, task.source.heads * task.source.head_dim
-    packed = task.graph.reshape(task.input(), (tokens, 3 * width))
+    packed = task.graph.reshape(task.input("qkv"), (tokens, 3 * width))
     names = task.graph.node("Split", [packed.name, task.graph.ints([width] * 3).name], {"axis": 1}, 3)
-    values, scales = [Value(name, (tokens, width)) for name in names], task.tensor(task.step.inputs[0].buffer).parts
+    values, scales = [Value(name, (tokens, width)) for name in names], task.tensor(task.step["qkv"].buffer).parts
     if scales is None:
         return values
     return [task.graph.quantise(v, Tensor("int8", scale)) for v, scale in zip(values, scales, strict=True)]
@@ -110,7 +110,7 @@ def _heads(task: TaskWriter, part: Value, perm: tuple[int, ...]) -> Value:
 
 def _conv(task: TaskWriter) -> None:
     spec, layer = task.source, task.layer()
-    image = task.graph.real(planes(task.graph, task.held(), spec.height, spec.width))
+    image = task.graph.real(planes(task.graph, task.integers(), spec.height, spec.width))
     geometry: Attributes = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
     operands = (image, task.weight(layer, 0), task.bias(layer.bias))
     y = task.graph.op("Conv", operands, (1, spec.cout, spec.out_height, spec.out_width), geometry)
@@ -119,7 +119,7 @@ def _conv(task: TaskWriter) -> None:
 
 def _resize(task: TaskWriter) -> None:
     spec, graph = task.source, task.graph
-    image = graph.real(planes(graph, task.held(), spec.height, spec.width))
+    image = graph.real(planes(graph, task.integers(), spec.height, spec.width))
     shape = (1, spec.channels, spec.out_height, spec.out_width)
     if shape != image.shape:
         nothing, sizes = Value("", ()), graph.ints(shape)
@@ -134,35 +134,35 @@ def _converted(task: TaskWriter) -> None:
 
 def _copied(task: TaskWriter) -> None:
     """The same values in another place, or as real numbers, which readers make of them anyway."""
-    task.place(task.held())
+    task.place(task.integers())
 
 
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
-    q.QuantiseImageSpec: _cut_patches,
-    q.QPatchEmbedSpec: _embed,
-    specs.PatchEmbedSpec: _embed_float,
-    q.QLinearSpec: _linear,
-    specs.LinearSpec: _linear,
-    q.QLayerNormSpec: _layer_norm,
-    specs.LayerNormSpec: _layer_norm_float,
-    q.QAttentionSpec: _attention,
-    specs.AttentionSpec: _attention,
-    q.QConv2dSpec: _conv,
-    specs_conv.Conv2dSpec: _conv,
-    q.QBilinearSpec: _resize,
-    q.DequantiseImageSpec: _resize,
-    specs_conv.ResizeSpec: _resize,
-    q.QRouterSpec: route,
-    specs.RouterSpec: route,
-    q.QExpertSpec: experts,
-    specs.ExpertSpec: experts,
-    q.QCombineSpec: combine,
-    specs.CombineSpec: combine,
-    q.QuantiseSpec: _converted,
-    q.DequantiseSpec: _copied,
-    q.ConvertSpec: _converted,
-    q.QCopySpec: _copied,
-    specs.CopySpec: _copied,
+    ops.QuantiseImage: _cut_patches,
+    ops.QPatchEmbed: _embed,
+    ops.PatchEmbed: _embed_float,
+    ops.QLinear: _linear,
+    ops.Linear: _linear,
+    ops.QLayerNorm: _layer_norm,
+    ops.LayerNorm: _layer_norm_float,
+    ops.QAttention: _attention,
+    ops.Attention: _attention,
+    ops.QConv2d: _conv,
+    ops.Conv2d: _conv,
+    ops.QBilinear: _resize,
+    ops.DequantiseImage: _resize,
+    ops.Resize: _resize,
+    ops.QRouter: route,
+    ops.Router: route,
+    ops.QExperts: experts,
+    ops.Experts: experts,
+    ops.QCombine: combine,
+    ops.Combine: combine,
+    ops.Quantise: _converted,
+    ops.Dequantise: _copied,
+    ops.Convert: _converted,
+    ops.QCopy: _copied,
+    ops.Copy: _copied,
 }
 
 
@@ -171,4 +171,4 @@ def write_task(task: TaskWriter) -> None:
     for index, step in enumerate(task.task.steps):
         task.index = index
         task.graph.origin = step.origin[0]
-        WRITERS[type(step.spec)](task)
+        WRITERS[type(step.operator)](task)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgemtl.hw.arith import unpack_scale
-from edgemtl.lowering.ir import IMAGE, Array, Step
+from edgemtl.lowering.ir import IMAGE, Step
+from edgemtl.operators import Array
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.qdq.graph import Attributes, GraphBuilder, Value
 from edgemtl.quantize.qdq.places import read
@@ -55,26 +56,26 @@ class TaskWriter:
         return self.task.steps[self.index]
 
     @property
-    def spec(self) -> Any:
-        """Its spec; of a layer that is kept in float, the source's."""
-        return self.step.spec
+    def operator(self) -> Any:
+        """Its operator; of a layer that is kept in float, the source's."""
+        return self.step.operator
 
     @property
     def source(self) -> Any:
-        """The spec of the float step it stands for, which knows activations and geometry."""
-        return self.floats[self.task.sources[self.index]].spec
+        """The operator of the float step it stands for, which knows activations and geometry."""
+        return self.floats[self.task.sources[self.index]].operator
 
     def tensor(self, buffer: str) -> Tensor:
         """What a buffer's integers stand for."""
         return self.task.tensors[buffer]
 
-    def input(self, position: int = 0) -> Value:
-        """What the step reads, as real numbers."""
-        return self.graph.real(self.held(position))
+    def input(self, name: str = "x") -> Value:
+        """An input as real numbers."""
+        return self.graph.real(self.integers(name))
 
-    def held(self, position: int = 0) -> Value:
-        """What the step reads, integers where it is integers: moving them about needs no more."""
-        view = self.step.inputs[position]
+    def integers(self, name: str = "x") -> Value:
+        """An input, integers where it is integers: moving them about needs no more."""
+        view = self.step[name]
         return read(self.graph, self.values[view.buffer], view)
 
     def write(self, value: Value) -> None:
@@ -83,7 +84,7 @@ class TaskWriter:
 
     def rounded(self, value: Value) -> Value:
         """A value as integers of the tensor the step writes; q, k and v become integers where they are read."""
-        tensor = self.task.tensors.get(self.step.outputs[0].buffer)
+        tensor = self.task.tensors.get(self.step.result.buffer)
         return value if tensor is None or tensor.parts is not None else self.graph.quantise(value, tensor)
 
     def place(self, value: Value) -> None:
@@ -100,13 +101,13 @@ class TaskWriter:
         attributes: Attributes = {"axis": axis} if scale.ndim else {}
         return self.graph.op("DequantizeLinear", (held, factor), held.shape, attributes)
 
-    def layer(self, first: int = 0) -> RealLayer:
-        """The layer whose constants begin at ``first``, weight last axis n or, of a convolution, first axis n."""
-        weight, bias = (constant.array for constant in self.step.constants[first : first + 2])
+    def layer(self, expert: int | None = None) -> RealLayer:
+        """The layer, or an expert's, weight last axis n or, of a convolution, first axis n."""
+        weight, bias = (self.step.constant(name, expert).array for name in ("weight", "bias"))
         if weight.dtype != np.int8:
             return RealLayer(weight, None, bias)
-        x, sums = self.tensor(self.step.inputs[0].buffer), self.task.sums[self.index]
-        mul, shift = unpack_scale(self.step.constants[first + 2].array)
+        x, sums = self.tensor(self.step.main_input.buffer), self.task.sums[self.index]
+        mul, shift = unpack_scale(self.step.constant("scale", expert).array)
         wide = np.array([sums.scale]) if sums.parts is None else np.repeat(sums.parts, len(bias) // 3)
         unit = mul * 2.0**-shift * wide
         total = weight.astype(np.int64).sum(tuple(range(1, 4)) if weight.ndim == 4 else 0)
@@ -114,21 +115,22 @@ class TaskWriter:
 
     def weight(self, layer: RealLayer, axis: int) -> Value:
         """A layer's weight, with n on ``axis``."""
-        name = self.step.constants[0].name
+        name = self.step.constant("weight").name
         if layer.scale is None:
             return self.graph.constant(name, layer.weight)
         return self.dequantised(name, layer.weight, layer.scale, axis)
 
-    def bias(self, array: Array) -> Value:
-        """A bias in float32."""
-        return self.graph.constant(f"{self.step.constants[0].name}.bias", array.astype(np.float32))
+    def bias(self, array: Array, expert: int | None = None) -> Value:
+        """A bias in float32, named after the layer's weight, or an expert's."""
+        name = self.step.constant("weight", expert).name
+        return self.graph.constant(f"{name}.bias", array.astype(np.float32))
 
     def activated(self, sums: Value) -> Value:
         """The sums behind the step's activation; in front of a curve they are rounded as the law's table sees them."""
         activation = self.source.activation
         if activation == "":
             return sums
-        if getattr(self.spec, "table", False):
+        if self.step.has_constant("table"):
             sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
         if activation == "silu":
             return self.graph.op("Mul", (sums, self.graph.op("Sigmoid", (sums,), sums.shape)), sums.shape)

@@ -1,6 +1,7 @@
 """Operators without a tuned kernel: each defined once, as ONNX defines it, and made a kernel like all others."""
 
-from edgemtl.tvm_bridge.generic.call import Array, Call, TensorType
+from edgemtl.operators import Array, TensorType
+from edgemtl.tvm_bridge.generic.call import Call
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
 
 __all__ = ["Array", "Call", "GenericKernel", "TensorType", "lower_call"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import te
 
-Array = NDArray[Any]
+from edgemtl.operators import Array, TensorType
+
 Tensor = Any  # te.Tensor: TVM ships no types
 Expr = Any
 Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...], tuple[float, ...])
@@ -19,19 +18,6 @@ Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...], tuple[float, 
 
 class Refused(Exception):
     """A form of an operator that its definition does not cover; the text is the reason a user reads."""
-
-
-@dataclass(frozen=True)
-class TensorType:
-    """Shape and numpy dtype of a tensor."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def size(self) -> int:
-        """How many elements it has."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from tvm import te
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.tvm_bridge.generic.call import Array, Call, Loops, Refused, Tensor, TensorType
+from edgemtl.operators import Array, Signature, TensorType
+from edgemtl.tvm_bridge.generic.call import Call, Loops, Refused, Tensor
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
 from edgemtl.tvm_bridge.generic.schedule import to_kernel
-from edgemtl.tvm_bridge.kernel import Kernel, Operand, Role
+from edgemtl.tvm_bridge.kernel import FixedKernel, Kernel, Operand, Role
 from edgemtl.tvm_bridge.kernels.emit import define
 
 HINT = "replace the operator in the model, or open an issue with its definition"
@@ -23,7 +24,7 @@ HINT = "replace the operator in the model, or open an issue with its definition"
 class GenericKernel:
     """A kernel with the operands of the call it reads, by index, and the constants it reads behind them, in order."""
 
-    kernel: Kernel
+    operator: FixedKernel
     inputs: tuple[int, ...]
     weights: tuple[Array, ...]
 
@@ -62,11 +63,27 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
     function = te.create_prim_func([*computed, *weights, *copied])
     parts: list[tuple[Role, list[Tensor]]] = [("input", computed), ("weight", weights), ("output", results)]
     roles = [role for role, tensors in parts for _ in tensors]
-    return GenericKernel(to_kernel(call.op, function, roles), _computed(call), arrays)
+    return _generic(call, to_kernel(call.op, function, roles), arrays)
+
+
+def _generic(call: Call, kernel: Kernel, arrays: tuple[Array, ...]) -> GenericKernel:
+    inputs = _computed(call)
+    types = Signature(
+        _named(kernel, "input", [call.type_of(index) for index in inputs]),
+        _named(kernel, "output", call.outputs),
+        _named(kernel, "weight", [TensorType(array.shape, array.dtype.name) for array in arrays]),
+    )
+    return GenericKernel(FixedKernel(kernel, types), inputs, arrays)
 
 
 def _copy(tensor: Tensor) -> Tensor:
     return te.compute(tensor.shape, lambda *index: tensor(*index), name="copy")
+
+
+def _named(kernel: Kernel, role: Role, types: Sequence[TensorType]) -> dict[str, TensorType]:
+    """The types of the kernel's operands of one role, as ONNX has them, by the kernel's names."""
+    names = [operand.name for operand in kernel.operands if operand.role == role]
+    return dict(zip(names, types, strict=True))
 
 
 def _loops(call: Call, loops: Loops) -> GenericKernel:
@@ -83,7 +100,7 @@ def _loops(call: Call, loops: Loops) -> GenericKernel:
     ]
     kernel = define("kernel", operands, loops.body)
     digest = hashlib.sha256(kernel.function.script().encode()).hexdigest()[:8]
-    return GenericKernel(replace(kernel, symbol=f"generic_{call.op}_{digest}"), _computed(call), arrays)
+    return _generic(call, replace(kernel, symbol=f"generic_{call.op}_{digest}"), arrays)
 
 
 def _computed(call: Call) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from edgemtl.tvm_bridge.generic.call import Expr, TensorType
+from edgemtl.operators import TensorType
+from edgemtl.tvm_bridge.generic.call import Expr
 
 
 def f32(value: float) -> Expr:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from tvm import te, tirx
 
-from edgemtl.tvm_bridge.generic.call import Array, Call, Definition, Expr, Refused, Tensor
+from edgemtl.operators import Array
+from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 
 PADS, VALUE, AXES = 1, 2, 3
 MODES = ("constant", "edge", "reflect", "wrap")

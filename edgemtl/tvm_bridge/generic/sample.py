@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from tvm import te, tirx
 
+from edgemtl.operators import Array
 from edgemtl.tvm_bridge.generic import mathematics as m
-from edgemtl.tvm_bridge.generic.call import Array, Call, Definition, Expr, Refused, Tensor
+from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 from edgemtl.tvm_bridge.generic.windows import taps
 
 # Older opsets name the modes of two axes.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import te, tirx
 
-from edgemtl.tvm_bridge.generic.call import Array, Call, Definition, Expr, Refused, Tensor
+from edgemtl.operators import Array
+from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 from edgemtl.tvm_bridge.generic.convolution import WEIGHT, check_channels, kernel_of, with_bias
 from edgemtl.tvm_bridge.generic.pad import inside
 from edgemtl.tvm_bridge.generic.windows import taps

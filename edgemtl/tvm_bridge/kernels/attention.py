@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Attention
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -31,7 +32,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     vector_store,
 )
-from edgemtl.tvm_bridge.specs import AttentionSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Far below every score, and its exponential is exactly 2^-126 times anything: a padded key weighs nothing.
@@ -50,7 +50,7 @@ class _Buffers(NamedTuple):
 
 
 @cache
-def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
+def build(spec: Attention, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands qkv, keys, values, scores (workspaces per part), y."""
     width = spec.heads * spec.head_dim
     columns, depth = _key_columns(spec, target), _value_columns(spec, target)
@@ -66,25 +66,25 @@ def build(spec: AttentionSpec, target: CpuTarget) -> Kernel:
         _emit(spec, target, _Buffers(*buffers))
 
     symbol = f"attention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.scale:.9g}"
-    return define(symbol, operands, body, 2 * spec.heads * spec.tokens**2 * spec.head_dim)
+    return define(symbol, operands, body)
 
 
-def _key_columns(spec: AttentionSpec, target: CpuTarget) -> int:
+def _key_columns(spec: Attention, target: CpuTarget) -> int:
     return -(-spec.tokens // target.lanes) * target.lanes
 
 
-def _value_columns(spec: AttentionSpec, target: CpuTarget) -> int:
+def _value_columns(spec: Attention, target: CpuTarget) -> int:
     return sum(width for width, _ in panels(spec.head_dim, target))
 
 
-def _block_rows(spec: AttentionSpec, target: CpuTarget) -> int:
+def _block_rows(spec: Attention, target: CpuTarget) -> int:
     """Rows whose scores are kept at once: what the product with V keeps in registers, less where the cache is full."""
     most = tile_rows(panels(spec.head_dim, target)[0][0], target)
     least = tile_rows(panel_width(target), target)
     return min(most, max(least, SCORE_BYTES // (4 * _key_columns(spec, target))))
 
 
-def _emit(spec: AttentionSpec, target: CpuTarget, b: _Buffers) -> None:
+def _emit(spec: Attention, target: CpuTarget, b: _Buffers) -> None:
     """Each part takes ``heads`` consecutive (head, share of rows) pairs and packs K and V when a new head begins."""
     tall, threads = _block_rows(spec, target), target.threads
     blocks, rest = divmod(spec.tokens, tall)
@@ -103,7 +103,7 @@ def _emit(spec: AttentionSpec, target: CpuTarget, b: _Buffers) -> None:
                     _attend(spec, target, b, part, head, blocks * tall + share * 0, rest)
 
 
-def _pack_keys(spec: AttentionSpec, b: _Buffers, part: Expr, head: Expr) -> None:
+def _pack_keys(spec: Attention, b: _Buffers, part: Expr, head: Expr) -> None:
     """keys[part] = K transposed, [head_dim, tokens], in blocks of 8 x 16 that fit in registers."""
     column, step, wide = spec.heads * spec.head_dim + head * spec.head_dim, TRANSPOSE_TOKENS, 16
     tokens, dims = spec.tokens // step * step, spec.head_dim // wide * wide
@@ -129,7 +129,7 @@ def _pack_keys(spec: AttentionSpec, b: _Buffers, part: Expr, head: Expr) -> None
             T.buffer_store(b.keys, value, [part, first_dim + d, first_token + t])
 
 
-def _pack_values(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head: Expr) -> None:
+def _pack_values(spec: Attention, target: CpuTarget, b: _Buffers, part: Expr, head: Expr) -> None:
     """values[part] = V with rows side by side, padded to whole vectors with zeros."""
     column = 2 * spec.heads * spec.head_dim + head * spec.head_dim
     vectors, dim = _value_columns(spec, target) // target.lanes, spec.head_dim
@@ -146,9 +146,7 @@ def _pack_values(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr
             T.buffer_store(b.values, f32(0.0), [part, token, dim + lane])
 
 
-def _attend(
-    spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int
-) -> None:
+def _attend(spec: Attention, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int) -> None:
     """Rows ``first`` .. ``first + rows`` of one head."""
     _score(spec, target, b, part, head, first, rows)
     sums = local(rows)
@@ -175,7 +173,7 @@ def _attend(
         column += width
 
 
-def _score(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int) -> None:
+def _score(spec: Attention, target: CpuTarget, b: _Buffers, part: Expr, head: Expr, first: Expr, rows: int) -> None:
     """scores[part] = Q K^T, not yet scaled, in tiles as tall as the widest panel allows."""
     columns, widest = _key_columns(spec, target), panel_width(target)
 
@@ -208,7 +206,7 @@ def _score(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, head
             column += width
 
 
-def _exponentiate(spec: AttentionSpec, target: CpuTarget, b: _Buffers, part: Expr, row: Expr, sums: Buffer) -> None:
+def _exponentiate(spec: Attention, target: CpuTarget, b: _Buffers, part: Expr, row: Expr, sums: Buffer) -> None:
     """scores[part, row] = exp(scale (score - largest)), and its sum in sums[row]; padded keys become nothing."""
     columns, lanes = _key_columns(spec, target), target.lanes
     factor = f32(spec.scale * math.log2(math.e))

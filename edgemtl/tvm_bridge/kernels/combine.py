@@ -7,14 +7,14 @@ from functools import cache
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Combine
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, for_columns, guarded, parallel, vector_store
-from edgemtl.tvm_bridge.specs import CombineSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache
-def build(spec: CombineSpec, target: CpuTarget) -> Kernel:
+def build(spec: Combine, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weights, slots[, residual], y."""
     shape = (spec.tokens, spec.dim)
     operands = [
@@ -49,4 +49,4 @@ def build(spec: CombineSpec, target: CpuTarget) -> Kernel:
 
     suffix = "_residual" if spec.residual else ""
     symbol = f"combine_{spec.tokens}x{spec.top_k}x{spec.dim}{suffix}"
-    return define(symbol, operands, body, spec.tokens * spec.top_k * spec.dim)
+    return define(symbol, operands, body)

@@ -6,6 +6,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Conv2d
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.conv_rows import row_tiles
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -19,24 +20,23 @@ from edgemtl.tvm_bridge.kernels.emit import (
     parallel,
     vector_store,
 )
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Pixels of a register tile: as many accumulators hide the latency of two multiply-add units.
 PIXELS = 8
 
 
-def is_depthwise(spec: Conv2dSpec) -> bool:
+def is_depthwise(spec: Conv2d) -> bool:
     """Whether every channel is a group of its own."""
     return spec.groups == spec.cin == spec.cout
 
 
-def pack(spec: Conv2dSpec, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: Conv2d, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight [channels, 1, kh, kw] as [kh, kw, channels], and bias."""
     return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0), np.float32), bias.astype(np.float32)
 
 
-def build(symbol: str, spec: Conv2dSpec, target: CpuTarget) -> Kernel:
+def build(symbol: str, spec: Conv2d, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, y."""
     operands = [
         Operand("x", (spec.height, spec.width, spec.cin), "float32", "input"),
@@ -57,10 +57,10 @@ def build(symbol: str, spec: Conv2dSpec, target: CpuTarget) -> Kernel:
                 if spec.cin % lanes:
                     _row(spec, buffers, row, row * 0 + spec.cin // lanes * lanes, spec.cin % lanes)
 
-    return define(symbol, operands, body, spec.out_height * spec.out_width * spec.cin * np.prod(spec.kernel).item())
+    return define(symbol, operands, body)
 
 
-def _row(spec: Conv2dSpec, buffers: tuple[Buffer, ...], row: Expr, channel: Expr, lanes: int) -> None:
+def _row(spec: Conv2d, buffers: tuple[Buffer, ...], row: Expr, channel: Expr, lanes: int) -> None:
     """One output row for one vector of channels."""
     x, weight, bias, y = buffers
 

@@ -13,6 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Conv2d
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import conv_depthwise
 from edgemtl.tvm_bridge.kernels.conv_depthwise import is_depthwise
@@ -32,16 +33,15 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
 )
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def _taps(spec: Conv2dSpec) -> int:
+def _taps(spec: Conv2d) -> int:
     """Products of one output value: window times input channels of its group."""
     return spec.kernel[0] * spec.kernel[1] * (spec.cin // spec.groups)
 
 
-def pack(spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: Conv2d, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight [cout, cin / groups, kh, kw] and bias [cout], in panels of columns over (kh, kw, channel)."""
     if is_depthwise(spec):
         return conv_depthwise.pack(spec, weight, bias)
@@ -51,7 +51,7 @@ def pack(spec: Conv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarr
 
 
 @cache
-def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
+def build(spec: Conv2d, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, y."""
     numbers = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad)
     words = (*numbers, *spec.dilation, spec.groups, *([spec.activation] if spec.activation else []))
@@ -69,13 +69,13 @@ def build(spec: Conv2dSpec, target: CpuTarget) -> Kernel:
     def body(*buffers: Buffer) -> None:
         _Emission(spec, target, *buffers).emit()
 
-    return define(symbol, operands, body, spec.out_height * spec.out_width * spec.cout * _taps(spec))
+    return define(symbol, operands, body)
 
 
 class _Emission:
     """Emits one convolution; holds what every tile needs."""
 
-    def __init__(self, spec: Conv2dSpec, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:
+    def __init__(self, spec: Conv2d, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:
         self.spec, self.target = spec, target
         self.x, self.weight, self.bias, self.y = x, weight, bias, y
         self.width = spec.cout // spec.groups

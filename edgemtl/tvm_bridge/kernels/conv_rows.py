@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Conv2d
 from edgemtl.tvm_bridge.kernels.emit import Expr
-from edgemtl.tvm_bridge.specs_conv import Conv2dSpec
 
 # First pixel, pixels of the tile, whether each tests its window.
 EmitPixels = Callable[[Expr, int, bool], None]
 
 
-def inner_columns(spec: Conv2dSpec) -> tuple[int, int]:
+def inner_columns(spec: Conv2d) -> tuple[int, int]:
     """Output columns [start, stop) whose whole window lies inside the input's row."""
     reach = (spec.kernel[1] - 1) * spec.dilation[1]
     start = -(-spec.pad[1] // spec.stride[1])
@@ -21,7 +21,7 @@ def inner_columns(spec: Conv2dSpec) -> tuple[int, int]:
     return min(start, spec.out_width), min(max(stop, 0), spec.out_width)
 
 
-def row_tiles(spec: Conv2dSpec, tall: int, row: Expr, emit: EmitPixels) -> None:
+def row_tiles(spec: Conv2d, tall: int, row: Expr, emit: EmitPixels) -> None:
     """Tiles of ``tall`` pixels along output row ``row``: tested at both ends, free in between."""
     start, stop = inner_columns(spec)
     free = max(0, stop - start) // tall * tall

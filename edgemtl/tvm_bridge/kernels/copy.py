@@ -10,10 +10,10 @@ from functools import cache
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Copy
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, for_columns, guarded, parallel, vector_store
 from edgemtl.tvm_bridge.kernels.layout import transpose
-from edgemtl.tvm_bridge.specs import CopySpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -27,7 +27,7 @@ class Axis:
 
 
 @cache
-def build(spec: CopySpec, target: CpuTarget) -> Kernel:
+def build(spec: Copy, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x and y, each as long as its strides reach."""
     operands = [
         Operand("x", (reach(spec.shape, spec.source_strides),), "float32", "input"),
@@ -48,7 +48,7 @@ def build(spec: CopySpec, target: CpuTarget) -> Kernel:
     return define(f"copy_{words}", operands, body)
 
 
-def merged_axes(spec: CopySpec) -> list[Axis]:
+def merged_axes(spec: Copy) -> list[Axis]:
     """The axes in the order of the target's memory, neighbours that are one axis in both views merged."""
     named = zip(spec.shape, spec.source_strides, spec.target_strides, strict=True)
     ordered = sorted((Axis(*axis) for axis in named if axis[0] > 1), key=lambda axis: -axis.target)

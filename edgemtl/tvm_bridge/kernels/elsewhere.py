@@ -9,6 +9,6 @@ from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels.emit import define
 
 
-def build(symbol: str, macs: int) -> Kernel:
-    """A kernel that returns at once; ``macs`` are those of the work it stands for. Its step counts like any other."""
-    return define(symbol, [], lambda: T.evaluate(tirx.IntImm("int32", 0)), macs)
+def build(symbol: str) -> Kernel:
+    """A kernel that returns at once. Its step counts like any other."""
+    return define(symbol, [], lambda: T.evaluate(tirx.IntImm("int32", 0)))

@@ -37,7 +37,7 @@ def i32(value: int) -> Expr:
     return tirx.const(value, "int32")
 
 
-def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None], macs: int = 0) -> Kernel:
+def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None]) -> Kernel:
     """A kernel whose ``body`` is called with one buffer per operand, in order, and emits the code."""
     symbol = symbol.translate(SYMBOL_LETTERS)
     with IRBuilder() as builder:
@@ -51,7 +51,7 @@ def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None], 
             with T.attr(i32(0), "device_id", i32(0)), T.attr(i32(0), "device_type", i32(CPU_DEVICE)):
                 body(*buffers)
             T.Return(i32(0))
-    return Kernel(symbol, tuple(operands), builder.get(), macs)
+    return Kernel(symbol, tuple(operands), builder.get())
 
 
 def _declare(operand: Operand, handle: Any) -> Buffer:

@@ -7,6 +7,7 @@ from functools import cache, partial
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Experts
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import (
@@ -18,17 +19,16 @@ from edgemtl.tvm_bridge.kernels.tiles import (
     split_panels,
     store_tile,
 )
-from edgemtl.tvm_bridge.specs import ExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack_expert(spec: ExpertSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def pack_expert(spec: Experts, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """One expert's tensor: W [k, n] in panels, then its bias padded to whole vectors; flat float32."""
     return np.concatenate([pack_panels(weight, target), pack_bias(bias, target)])
 
 
 @cache
-def build(spec: ExpertSpec, target: CpuTarget) -> Kernel:
+def build(spec: Experts, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), y.
 
     ``table`` [slots] holds the element offset of each expert's tensor in the weights section.
@@ -48,11 +48,11 @@ def build(spec: ExpertSpec, target: CpuTarget) -> Kernel:
 
     symbol = f"experts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"{'_' + spec.activation if spec.activation else ''}{'_gather' if spec.gather else ''}"
-    return define(symbol, operands, body, rows * spec.k * spec.n)
+    return define(symbol, operands, body)
 
 
 def _emit(
-    spec: ExpertSpec,
+    spec: Experts,
     target: CpuTarget,
     x: Buffer,
     tokens: Buffer,

@@ -8,6 +8,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import LayerNorm
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -24,11 +25,10 @@ from edgemtl.tvm_bridge.kernels.emit import (
     reduce_lanes,
     vector_store,
 )
-from edgemtl.tvm_bridge.specs import LayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(spec: LayerNormSpec, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: LayerNorm, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift [dim], as they are."""
     return np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(shift, np.float32)
 
@@ -38,7 +38,7 @@ REGISTERS = 4
 
 
 @cache
-def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
+def build(spec: LayerNorm, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, scale, shift, y."""
     shape = (spec.rows, spec.dim)
     operands = [
@@ -59,7 +59,7 @@ def build(spec: LayerNormSpec, target: CpuTarget) -> Kernel:
 
 
 def _emit_row(
-    spec: LayerNormSpec, target: CpuTarget, x: Buffer, scale: Buffer, shift: Buffer, y: Buffer, row: Expr
+    spec: LayerNorm, target: CpuTarget, x: Buffer, scale: Buffer, shift: Buffer, y: Buffer, row: Expr
 ) -> None:
     dim, moments = spec.dim, local(2)
     mean = _sum(dim, target, lambda c: x[row, c]) * f32(1 / dim)

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from edgemtl.operators import Linear
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import (
@@ -17,17 +18,16 @@ from edgemtl.tvm_bridge.kernels.tiles import (
     split_panels,
     store_tile,
 )
-from edgemtl.tvm_bridge.specs import LinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(spec: LinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: Linear, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """W [k, n] and b [n] as the kernel's two weight operands."""
     return pack_panels(weight, target), pack_bias(bias, target)
 
 
 @cache
-def build(spec: LinearSpec, target: CpuTarget) -> Kernel:
+def build(spec: Linear, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias[, residual], y."""
     width = padded_width(spec.n, target)
     operands = [
@@ -43,11 +43,11 @@ def build(spec: LinearSpec, target: CpuTarget) -> Kernel:
     def body(x: Buffer, weight: Buffer, bias: Buffer, *rest: Buffer) -> None:
         _emit(spec, target, x, weight, bias, rest[0] if spec.residual else None, rest[-1])
 
-    return define(symbol, operands, body, spec.rows * spec.k * spec.n)
+    return define(symbol, operands, body)
 
 
 def _emit(
-    spec: LinearSpec,
+    spec: Linear,
     target: CpuTarget,
     x: Buffer,
     weight: Buffer,

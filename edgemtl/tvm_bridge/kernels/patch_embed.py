@@ -8,6 +8,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import PatchEmbed
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -21,19 +22,16 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, pack_panels, padded_width, store_tile
-from edgemtl.tvm_bridge.specs import PatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(
-    spec: PatchEmbedSpec, target: CpuTarget, weight: np.ndarray, table: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: PatchEmbed, target: CpuTarget, weight: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Convolution weight [dim, channels, patch, patch] and table [leading + patches, dim]."""
     return pack_panels(weight.reshape(spec.dim, -1).T, target), np.ascontiguousarray(table, np.float32)
 
 
 @cache
-def build(spec: PatchEmbedSpec, target: CpuTarget) -> Kernel:
+def build(spec: PatchEmbed, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands image, weight, table, rows (workspace), y."""
     grid = spec.height // spec.patch, spec.width // spec.patch
     patches, depth = grid[0] * grid[1], spec.channels * spec.patch**2
@@ -57,18 +55,16 @@ def build(spec: PatchEmbedSpec, target: CpuTarget) -> Kernel:
                 _multiply(spec, target, weight, table, rows, y, part, part * share, count)
 
     symbol = f"patch_embed_{spec.channels}x{spec.height}x{spec.width}_{spec.patch}_{spec.dim}_{spec.leading}"
-    return define(symbol, operands, body, patches * depth * spec.dim)
+    return define(symbol, operands, body)
 
 
-def _copy_leading(spec: PatchEmbedSpec, table: Buffer, y: Buffer) -> None:
+def _copy_leading(spec: PatchEmbed, table: Buffer, y: Buffer) -> None:
     if spec.leading:
         with T.grid(spec.leading, spec.dim) as (row, column):
             T.buffer_store(y, table[row, column], [row, column])
 
 
-def _gather(
-    spec: PatchEmbedSpec, across: int, image: Buffer, rows: Buffer, part: Expr, first: Expr, count: Expr
-) -> None:
+def _gather(spec: PatchEmbed, across: int, image: Buffer, rows: Buffer, part: Expr, first: Expr, count: Expr) -> None:
     """rows[part, i] = the pixels of patch first + i, channel by channel, line by line."""
     patch = spec.patch
     with T.serial(count) as index:
@@ -80,7 +76,7 @@ def _gather(
 
 
 def _multiply(
-    spec: PatchEmbedSpec,
+    spec: PatchEmbed,
     target: CpuTarget,
     weight: Buffer,
     table: Buffer,

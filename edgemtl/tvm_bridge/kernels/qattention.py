@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT16
+from edgemtl.operators import QAttention
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -47,20 +48,19 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     total,
 )
 from edgemtl.tvm_bridge.kernels.words import dot_tile
-from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Sums of 16 bits hold this many weights.
 MOST_ADDED = 257
 
 
-def pack(spec: QAttentionSpec, target: CpuTarget) -> tuple[np.ndarray]:
+def pack(spec: QAttention, target: CpuTarget) -> tuple[np.ndarray]:
     """The table of powers of two, int16 [64]."""
     return (exponent_table(),)
 
 
 @cache
-def build(spec: QAttentionSpec, target: CpuTarget) -> Kernel:
+def build(spec: QAttention, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands qkv, exp2 (table), queries, keys, values, scores (workspaces per part), y."""
     sizes, width, threads = Sizes(spec, target), spec.heads * spec.head_dim, target.threads
     operands = [
@@ -77,7 +77,7 @@ def build(spec: QAttentionSpec, target: CpuTarget) -> Kernel:
         _emit(Attention(spec, target, *buffers))
 
     symbol = f"qattention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.score_shift}_{spec.mul}_{spec.shift}"
-    return define(symbol, operands, body, 2 * spec.heads * spec.tokens**2 * spec.head_dim)
+    return define(symbol, operands, body)
 
 
 def _emit(a: Attention) -> None:

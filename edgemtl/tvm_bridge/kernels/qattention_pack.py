@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import QAttention
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local, panel_width, panels, pieces
 from edgemtl.tvm_bridge.kernels.exponent import exponent_lanes
 from edgemtl.tvm_bridge.kernels.vectors import constant, load, load_some, store, total
 from edgemtl.tvm_bridge.kernels.words import Words
-from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Scores, a panel of K and a row of V share a first-level cache of 32 KiB.
@@ -28,7 +28,7 @@ SCORE_ROWS, MOST_ROWS = 6, 12
 class Sizes:
     """What follows from the sizes of an attention on a target."""
 
-    spec: QAttentionSpec
+    spec: QAttention
     target: CpuTarget
 
     @property

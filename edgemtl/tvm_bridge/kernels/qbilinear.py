@@ -7,10 +7,10 @@ from functools import cache
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import QBilinear
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32
 from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, store
-from edgemtl.tvm_bridge.specs_int8 import QBilinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -25,7 +25,7 @@ def weigh(near: Expr, far: Expr, kind: str, lanes: int) -> Expr:
 
 
 @cache
-def build(spec: QBilinearSpec, target: CpuTarget) -> Kernel:
+def build(spec: QBilinear, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, y. Sixteen times an int8 fits in 16 bits."""
     pixels = spec.height * spec.width
     operands = [

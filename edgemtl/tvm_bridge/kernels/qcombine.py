@@ -11,15 +11,15 @@ from functools import cache
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.law import GATE_BITS
+from edgemtl.operators import QCombine
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
 from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, saturate, spread, store
-from edgemtl.tvm_bridge.specs_int8 import QCombineSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache
-def build(spec: QCombineSpec, target: CpuTarget) -> Kernel:
+def build(spec: QCombine, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weights, slots[, residual], y."""
     shape = (spec.tokens, spec.dim)
     operands = [
@@ -49,4 +49,4 @@ def build(spec: QCombineSpec, target: CpuTarget) -> Kernel:
 
     suffix = "_residual" if spec.residual else ""
     symbol = f"qcombine_{spec.tokens}x{spec.top_k}x{spec.dim}{suffix}"
-    return define(symbol, operands, body, spec.tokens * spec.top_k * spec.dim)
+    return define(symbol, operands, body)

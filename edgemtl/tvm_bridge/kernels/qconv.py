@@ -15,6 +15,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import QConv2d, QLinear
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import qlinear
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -43,18 +44,17 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.specs_int8 import QConv2dSpec, QLinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Output pixels that share one reading of a panel's weights, at least.
 BLOCK_PIXELS = 128
 
 
-def _as_linear(spec: QConv2dSpec) -> QLinearSpec | None:
+def _as_linear(spec: QConv2d) -> QLinear | None:
     """The same as a matrix product, where every output pixel reads one pixel of its own."""
     if (spec.kernel, spec.stride, spec.pad) != ((1, 1), (1, 1), (0, 0, 0, 0)):
         return None
-    return QLinearSpec(spec.height * spec.width, spec.cin, spec.cout, spec.how, spec.table)
+    return QLinear(spec.height * spec.width, spec.cin, spec.cout, spec.how, spec.table)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Cut:
         return self.lines * self.columns * self.channels
 
 
-def cut(spec: QConv2dSpec) -> Cut:
+def cut(spec: QConv2d) -> Cut:
     """How a convolution is cut into blocks."""
     rows = min(-(-BLOCK_PIXELS // spec.out_width), spec.out_height)
     lines, columns = (
@@ -85,7 +85,7 @@ def cut(spec: QConv2dSpec) -> Cut:
 
 
 def pack(
-    spec: QConv2dSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
+    spec: QConv2d, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Weight int8 [cout, cin, kh, kw], in panels over (kh, kw, channel); b int32 [cout], scale words and table."""
     linear = _as_linear(spec)
@@ -98,7 +98,7 @@ def pack(
 
 
 @cache
-def build(spec: QConv2dSpec, target: CpuTarget) -> Kernel:
+def build(spec: QConv2d, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, lines (workspace)], y."""
     linear = _as_linear(spec)
     if linear:
@@ -120,10 +120,10 @@ def build(spec: QConv2dSpec, target: CpuTarget) -> Kernel:
         output = Output(target, spec.how, rest[-1], rest[0] if spec.table else None)
         _Emission(spec, target, plan, flat, weight, bias, scale, rest[-2], output).emit()
 
-    return define(_symbol(spec), operands, body, pixels * spec.cout * spec.cin * taps)
+    return define(_symbol(spec), operands, body)
 
 
-def _symbol(spec: QConv2dSpec) -> str:
+def _symbol(spec: QConv2d) -> str:
     sizes = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad, *spec.dilation)
     words = (*sizes, spec.zero, spec.how.dtype, spec.how.zero, spec.how.low, *(["table"] if spec.table else []))
     return "qconv_" + "_".join(map(str, words))
@@ -133,7 +133,7 @@ def _symbol(spec: QConv2dSpec) -> str:
 class _Emission:
     """Emits one convolution; holds what every tile needs."""
 
-    spec: QConv2dSpec
+    spec: QConv2d
     target: CpuTarget
     cut: Cut
     x: Buffer

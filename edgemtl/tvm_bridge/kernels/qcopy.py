@@ -8,24 +8,23 @@ from functools import cache
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Copy, QCopy
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import copy
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import each_row, load, store
-from edgemtl.tvm_bridge.specs import CopySpec
-from edgemtl.tvm_bridge.specs_int8 import QCopySpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache
-def build(spec: QCopySpec, target: CpuTarget) -> Kernel:
+def build(spec: QCopy, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x and y, each as long as its strides reach."""
     dtype = f"int{8 * spec.itemsize}"
     operands = [
         Operand("x", (copy.reach(spec.shape, spec.source_strides),), dtype, "input"),
         Operand("y", (copy.reach(spec.shape, spec.target_strides),), dtype, "output"),
     ]
-    axes = copy.merged_axes(CopySpec(spec.shape, spec.source_strides, spec.target_strides))
+    axes = copy.merged_axes(Copy(spec.shape, spec.source_strides, spec.target_strides))
 
     def body(x: Buffer, y: Buffer) -> None:
         inner, contiguous = axes[-1], next((axis for axis in axes if axis.source == 1), None)

@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
+from edgemtl.operators import Convert, Dequantise, Quantise
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, f32, guarded
 from edgemtl.tvm_bridge.kernels.vectors import (
@@ -22,13 +23,12 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     spread,
     store,
 )
-from edgemtl.tvm_bridge.specs_int8 import ConvertSpec, DequantiseSpec, QuantiseSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Values that one thread takes at a time.
 BLOCK = 1024
 
-Spec = QuantiseSpec | DequantiseSpec | ConvertSpec
+Spec = Quantise | Dequantise | Convert
 
 
 def quantised(value: Expr, inverse_scale: float, zero: int, dtype: str, lanes: int) -> Expr:
@@ -43,7 +43,7 @@ def dequantised(value: Expr, scale: float, zero: int, lanes: int) -> Expr:
     return (value - constant(zero, "int32", lanes)).astype(f"float32x{lanes}") * spread(f32(scale), lanes)
 
 
-def _converted(value: Expr, spec: ConvertSpec, lanes: int) -> Expr:
+def _converted(value: Expr, spec: Convert, lanes: int) -> Expr:
     factor = spread(f64(spec.mul * 2.0**-spec.shift), lanes)
     return saturate(requantised(value, factor, lanes) + constant(spec.zero, "int32", lanes), "int8", lanes)
 
@@ -51,20 +51,20 @@ def _converted(value: Expr, spec: ConvertSpec, lanes: int) -> Expr:
 def _describe(spec: Spec) -> tuple[str, str, str]:
     """The name of a spec's kernel, and its dtypes."""
     match spec:
-        case QuantiseSpec(size, dtype, scale, zero):
+        case Quantise(size, dtype, scale, zero):
             return f"quantise_{dtype}_{size}_{scale:.9g}_{zero}", "float32", dtype
-        case DequantiseSpec(size, dtype, scale, zero):
+        case Dequantise(size, dtype, scale, zero):
             return f"dequantise_{dtype}_{size}_{scale:.9g}_{zero}", dtype, "float32"
-        case ConvertSpec(size, mul, shift, zero):
+        case Convert(size, mul, shift, zero):
             return f"convert_{size}_{mul}_{shift}_{zero}", "int16", "int8"
 
 
 def _changed(spec: Spec, value: Expr, lanes: int) -> Expr:
     """What becomes of a vector."""
-    if isinstance(spec, QuantiseSpec):
+    if isinstance(spec, Quantise):
         return quantised(value, spec.inverse_scale, spec.zero, spec.dtype, lanes)
     wide = value.astype(f"int32x{lanes}")
-    if isinstance(spec, DequantiseSpec):
+    if isinstance(spec, Dequantise):
         return dequantised(wide, spec.scale, spec.zero, lanes)
     return _converted(wide, spec, lanes)
 

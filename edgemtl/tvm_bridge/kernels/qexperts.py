@@ -9,6 +9,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import QExperts
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, local, parallel, tile_rows
 from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
@@ -22,17 +23,16 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, padded_width, split_panels
-from edgemtl.tvm_bridge.specs_int8 import QExpertSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack_expert(spec: QExpertSpec, target: CpuTarget, weight: np.ndarray) -> np.ndarray:
+def pack_expert(spec: QExperts, target: CpuTarget, weight: np.ndarray) -> np.ndarray:
     """One expert's tensor, W int8 [k, n] in panels: tasks share it whatever their scales are."""
     return pack_weight(weight, target)
 
 
 def pack_params(
-    spec: QExpertSpec,
+    spec: QExperts,
     target: CpuTarget,
     weights: Sequence[np.ndarray],
     biases: Sequence[np.ndarray],
@@ -47,7 +47,7 @@ def pack_params(
 
 
 @cache
-def build(spec: QExpertSpec, target: CpuTarget) -> Kernel:
+def build(spec: QExperts, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), params[, lookup], y.
 
     ``table`` [slots] holds the offset of each expert's tensor in the weights section, in words of four bytes.
@@ -71,7 +71,7 @@ def build(spec: QExpertSpec, target: CpuTarget) -> Kernel:
     symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
     symbol += f"{'_table' if spec.table else ''}{'_gather' if spec.gather else ''}"
-    return define(symbol, operands, body, rows * spec.k * spec.n)
+    return define(symbol, operands, body)
 
 
 def _opaque(value: Expr) -> Expr:
@@ -82,7 +82,7 @@ def _opaque(value: Expr) -> Expr:
 
 
 def _emit(
-    spec: QExpertSpec,
+    spec: QExperts,
     target: CpuTarget,
     output: Output,
     x: Buffer,

@@ -8,22 +8,22 @@ from functools import cache
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import DequantiseImage, QuantiseImage
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.qbilinear import neighbour, weigh
 from edgemtl.tvm_bridge.kernels.qelementwise import dequantised, quantised
 from edgemtl.tvm_bridge.kernels.vectors import each_row, for_vectors, load, store
-from edgemtl.tvm_bridge.specs_int8 import DequantiseImageSpec, QuantiseImageSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache
-def build(spec: QuantiseImageSpec | DequantiseImageSpec, target: CpuTarget) -> Kernel:
+def build(spec: QuantiseImage | DequantiseImage, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, y."""
-    return _quantise(spec, target) if isinstance(spec, QuantiseImageSpec) else _dequantise(spec, target)
+    return _quantise(spec, target) if isinstance(spec, QuantiseImage) else _dequantise(spec, target)
 
 
-def _quantise(spec: QuantiseImageSpec, target: CpuTarget) -> Kernel:
+def _quantise(spec: QuantiseImage, target: CpuTarget) -> Kernel:
     c, h, w, patch = spec.channels, spec.height, spec.width, spec.patch
     shape = h // patch * (w // patch), c * patch**2
     operands = [Operand("x", (1, c, h, w), "float32", "input"), Operand("y", shape, "int8", "output")]
@@ -35,11 +35,11 @@ def _quantise(spec: QuantiseImageSpec, target: CpuTarget) -> Kernel:
     return define(symbol, operands, body)
 
 
-def _bytes(spec: QuantiseImageSpec, x: Buffer, place: tuple[Expr, Expr, Expr], lanes: int) -> Expr:
+def _bytes(spec: QuantiseImage, x: Buffer, place: tuple[Expr, Expr, Expr], lanes: int) -> Expr:
     return quantised(load(x, (i32(0), *place), lanes), spec.inverse_scale, spec.zero, "int8", lanes)
 
 
-def _patch_row(spec: QuantiseImageSpec, target: CpuTarget, x: Buffer, y: Buffer, row: Expr) -> None:
+def _patch_row(spec: QuantiseImage, target: CpuTarget, x: Buffer, y: Buffer, row: Expr) -> None:
     """A row of the image, cut into its patches; what does not fill one is left out."""
     patch, across = spec.patch, spec.width // spec.patch
     with T.grid(spec.channels, across) as (channel, at):
@@ -52,7 +52,7 @@ def _patch_row(spec: QuantiseImageSpec, target: CpuTarget, x: Buffer, y: Buffer,
         for_vectors(patch, 2 * target.lanes, pixels)
 
 
-def _dequantise(spec: DequantiseImageSpec, target: CpuTarget) -> Kernel:
+def _dequantise(spec: DequantiseImage, target: CpuTarget) -> Kernel:
     c, h, w, factor = spec.channels, spec.height, spec.width, 2 if spec.enlarge else 1
     operands = [
         Operand("x", (h * w, c), spec.dtype, "input"),
@@ -75,7 +75,7 @@ def _dequantise(spec: DequantiseImageSpec, target: CpuTarget) -> Kernel:
 class _Planes:
     """An image on its way to planes."""
 
-    spec: DequantiseImageSpec
+    spec: DequantiseImage
     target: CpuTarget
     x: Buffer
     y: Buffer

@@ -18,6 +18,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.operators import QLayerNorm
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
 from edgemtl.tvm_bridge.kernels.vectors import (
@@ -43,7 +44,6 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     store_some,
     total,
 )
-from edgemtl.tvm_bridge.specs_int8 import QLayerNormSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Rows whose roots are taken together, to hide the latency of a root and a division.
@@ -54,7 +54,7 @@ ROWS = 8
 class _LayerNorm:
     """A LayerNorm while it is emitted: its buffers, and what is kept of each row of a block."""
 
-    spec: QLayerNormSpec
+    spec: QLayerNorm
     target: CpuTarget
     x: Buffer
     halvings: Buffer
@@ -90,7 +90,7 @@ class _Row(NamedTuple):
 
 
 def pack(
-    spec: QLayerNormSpec, target: CpuTarget, halvings: np.ndarray, offset: np.ndarray
+    spec: QLayerNorm, target: CpuTarget, halvings: np.ndarray, offset: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """2^(14 - halvings), what a rounding product by 2^-15 takes, and offset: int16 in whole registers.
 
@@ -109,11 +109,11 @@ def _order(target: CpuTarget) -> np.ndarray:
     return places if target.vector_bits == 128 else places.reshape(-1, 4, 2).swapaxes(1, 2).ravel()
 
 
-def _columns(spec: QLayerNormSpec, target: CpuTarget) -> int:
+def _columns(spec: QLayerNorm, target: CpuTarget) -> int:
     return -(-spec.dim // (2 * target.lanes)) * 2 * target.lanes
 
 
-def _check(spec: QLayerNormSpec) -> None:
+def _check(spec: QLayerNorm) -> None:
     """A row of unequal values has n^2 variance >= n - 1, so an exponent that no bits are left for needs a small n."""
     missing = (spec.dim - 1).bit_length() + 3 - spec.shift
     if missing > 0 and spec.dim < 4**missing:
@@ -122,7 +122,7 @@ def _check(spec: QLayerNormSpec) -> None:
 
 
 @cache
-def build(spec: QLayerNormSpec, target: CpuTarget) -> Kernel:
+def build(spec: QLayerNorm, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, halvings, offset, y."""
     _check(spec)
     shape, columns = (spec.rows, spec.dim), _columns(spec, target)

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from edgemtl.operators import QLinear
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
 from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
@@ -20,19 +21,18 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, padded_width, row_tiles, split_panels
-from edgemtl.tvm_bridge.specs_int8 import QLinearSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(
-    spec: QLinearSpec, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
+    spec: QLinear, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """W int8 [k, n], b int32 [n], scale words [n] and the table as the kernel's weight operands."""
     return pack_weight(weight, target), pack_bias(weight, bias, target), pack_scale(scale, target), *table
 
 
 @cache
-def build(spec: QLinearSpec, target: CpuTarget) -> Kernel:
+def build(spec: QLinear, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, residual], y."""
     width = padded_width(spec.n, target)
     operands = [
@@ -53,7 +53,7 @@ def build(spec: QLinearSpec, target: CpuTarget) -> Kernel:
         output = Output(target, spec.how, rest[-1], lookup, residual)
         emit_product((spec.rows, spec.k, spec.n), target, (x, weight, bias, scale), output)
 
-    return define(symbol, operands, body, spec.rows * spec.k * spec.n)
+    return define(symbol, operands, body)
 
 
 def emit_product(

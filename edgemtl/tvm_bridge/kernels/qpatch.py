@@ -8,18 +8,18 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.law import Finish
+from edgemtl.operators import QPatchEmbed
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, define
 from edgemtl.tvm_bridge.kernels.int8_finish import Output
 from edgemtl.tvm_bridge.kernels.int8_tiles import pack_bias, pack_scale, pack_weight, packed_words
 from edgemtl.tvm_bridge.kernels.qlinear import emit_product
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.specs_int8 import QPatchEmbedSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(
-    spec: QPatchEmbedSpec,
+    spec: QPatchEmbed,
     target: CpuTarget,
     weight: np.ndarray,
     bias: np.ndarray,
@@ -31,7 +31,7 @@ def pack(
 
 
 @cache
-def build(spec: QPatchEmbedSpec, target: CpuTarget) -> Kernel:
+def build(spec: QPatchEmbed, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, scale, table, y."""
     width, tokens = padded_width(spec.n, target), spec.leading + spec.patches
     operands = [
@@ -51,4 +51,4 @@ def build(spec: QPatchEmbedSpec, target: CpuTarget) -> Kernel:
         emit_product((spec.patches, spec.k, spec.n), target, (x, weight, bias, scale), output, spec.leading)
 
     symbol = f"qpatch_{spec.patches}x{spec.k}x{spec.n}_{spec.leading}"
-    return define(symbol, operands, body, spec.patches * spec.k * spec.n)
+    return define(symbol, operands, body)

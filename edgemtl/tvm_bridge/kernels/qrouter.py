@@ -11,10 +11,10 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
+from edgemtl.operators import QRouter
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
 from edgemtl.tvm_bridge.kernels.vectors import i64, reciprocal
-from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Below every logit: an expert already chosen cannot be chosen again.
@@ -29,7 +29,7 @@ MOST_HALVINGS = 17
 class _Router:
     """A router while it is emitted."""
 
-    spec: QRouterSpec
+    spec: QRouter
     logits: Buffer
     candidates: Buffer
     exp2: Buffer
@@ -41,13 +41,13 @@ class _Router:
     offsets: Buffer
 
 
-def pack(spec: QRouterSpec, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
+def pack(spec: QRouter, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
     """The logits column of each candidate, int32 [candidates]; the table of powers of two, int32 [64]."""
     return np.array(spec.candidates, np.int32), EXP2_TABLE.astype(np.int32)
 
 
 @cache
-def build(spec: QRouterSpec, target: CpuTarget) -> Kernel:
+def build(spec: QRouter, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands logits, candidates, exp2 (tables), choices and scores (workspaces), weights,
     slots, tokens, offsets.
 

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Resize
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -21,7 +22,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     vector_store,
 )
 from edgemtl.tvm_bridge.kernels.layout import transpose
-from edgemtl.tvm_bridge.specs_conv import ResizeSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -35,7 +35,7 @@ def source_places(size: int, out_size: int) -> tuple[np.ndarray, np.ndarray]:
     return low, (at - low).astype(np.float32)
 
 
-def pack(spec: ResizeSpec, target: CpuTarget) -> tuple[np.ndarray, ...]:
+def pack(spec: Resize, target: CpuTarget) -> tuple[np.ndarray, ...]:
     """Rows' lower places and weights, then the columns'."""
     return (*source_places(spec.height, spec.out_height), *source_places(spec.width, spec.out_width))
 
@@ -44,7 +44,7 @@ def pack(spec: ResizeSpec, target: CpuTarget) -> tuple[np.ndarray, ...]:
 class _Resize:
     """A resize while it is emitted: its sizes and its buffers."""
 
-    spec: ResizeSpec
+    spec: Resize
     target: CpuTarget
     x: Buffer
     rows: Buffer
@@ -56,7 +56,7 @@ class _Resize:
 
 
 @cache
-def build(spec: ResizeSpec, target: CpuTarget) -> Kernel:
+def build(spec: Resize, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, rows, row_weights, columns, column_weights, line (workspace), y."""
     planar = (1, spec.channels, spec.out_height, spec.out_width)
     # A vector of the last pixel's channels may be read past its end.

@@ -8,9 +8,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Router
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, exp2, f32, guarded, i32, local, parallel
-from edgemtl.tvm_bridge.specs import RouterSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 LOG2_E = float(np.log2(np.e))
@@ -18,13 +18,13 @@ LOG2_E = float(np.log2(np.e))
 TAKEN = -1.0
 
 
-def pack(spec: RouterSpec, target: CpuTarget) -> tuple[np.ndarray]:
+def pack(spec: Router, target: CpuTarget) -> tuple[np.ndarray]:
     """The logits column of each candidate, int32 [candidates]."""
     return (np.array(spec.candidates, np.int32),)
 
 
 @cache
-def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
+def build(spec: Router, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands logits, candidates, choices and scores (workspaces), weights, slots, tokens,
     offsets.
 
@@ -54,7 +54,7 @@ def build(spec: RouterSpec, target: CpuTarget) -> Kernel:
 
 
 def _route(
-    spec: RouterSpec,
+    spec: Router,
     logits: Buffer,
     candidates: Buffer,
     choices: Buffer,
@@ -79,7 +79,7 @@ def _route(
     _fill(spec, choices, slots, tokens, offsets)
 
 
-def _softmax(spec: RouterSpec, logits: Buffer, scores: Buffer, token: Expr) -> Buffer:
+def _softmax(spec: Router, logits: Buffer, scores: Buffer, token: Expr) -> Buffer:
     """scores = exp(logit - largest), and their sum in a local: dividing is left to the chosen ones."""
     largest, total = local(1), local(1)
     T.buffer_store(largest, logits[token, 0], [0])
@@ -93,7 +93,7 @@ def _softmax(spec: RouterSpec, logits: Buffer, scores: Buffer, token: Expr) -> B
     return total
 
 
-def _keep_candidates(spec: RouterSpec, candidates: Buffer, scores: Buffer) -> None:
+def _keep_candidates(spec: Router, candidates: Buffer, scores: Buffer) -> None:
     """Move the candidates' scores to the front; they ascend, so nothing is overwritten before it is read."""
     if len(spec.candidates) < spec.experts:
         with T.serial(len(spec.candidates)) as index:
@@ -101,7 +101,7 @@ def _keep_candidates(spec: RouterSpec, candidates: Buffer, scores: Buffer) -> No
 
 
 def _choose(
-    spec: RouterSpec,
+    spec: Router,
     scores: Buffer,
     total: Buffer,
     choices: Buffer,
@@ -124,7 +124,7 @@ def _choose(
     T.buffer_store(offsets, offsets[at[0] + 1] + 1, [at[0] + 1])
 
 
-def _adjust(spec: RouterSpec, weights: Buffer, token: Expr) -> None:
+def _adjust(spec: Router, weights: Buffer, token: Expr) -> None:
     """Renormalise and prune the chosen probabilities."""
     if spec.normalize:
         total = local(1)
@@ -139,7 +139,7 @@ def _adjust(spec: RouterSpec, weights: Buffer, token: Expr) -> None:
                 T.buffer_store(weights, f32(0.0), [token, choice])
 
 
-def _fill(spec: RouterSpec, choices: Buffer, slots: Buffer, tokens: Buffer, offsets: Buffer) -> None:
+def _fill(spec: Router, choices: Buffer, slots: Buffer, tokens: Buffer, offsets: Buffer) -> None:
     """Give every (token, choice) its slot, last token first, so that each offsets[e + 1] ends as the start of e.
 
     Afterwards starts are moved down by one place, and the end of the last expert is all slots.

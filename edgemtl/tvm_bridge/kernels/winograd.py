@@ -14,18 +14,18 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Winograd
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import winograd_stages as stages
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, parallel
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
 from edgemtl.tvm_bridge.kernels.winograd_cut import SPARE, Cut, Group, cut
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
-from edgemtl.tvm_bridge.specs_conv import WinogradSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(
-    spec: WinogradSpec,
+    spec: Winograd,
     target: CpuTarget,
     bias: np.ndarray,
     last_weight: np.ndarray | None = None,
@@ -38,10 +38,10 @@ def pack(
 
 
 @cache
-def build(spec: WinogradSpec, target: CpuTarget) -> Kernel:
+def build(spec: Winograd, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, transformed, bias[, last_weight, last_bias], workspaces, y.
 
-    ``transformed`` is the result of WinogradWeightsSpec's kernel.
+    ``transformed`` is the result of WinogradWeights's kernel.
     """
     plan = cut(spec, target)
     words = (spec.height, spec.width, spec.cin, spec.cout, "up" if spec.upsample else "", spec.activation)
@@ -52,11 +52,10 @@ def build(spec: WinogradSpec, target: CpuTarget) -> Kernel:
         named = {operand.name: buffer for operand, buffer in zip(operands, buffers, strict=True)}
         _emit(stages.Stage(spec, target, plan, **named))
 
-    macs = spec.height * spec.width * spec.cout * (9 * spec.cin + spec.pointwise)
-    return define(symbol, operands, body, macs)
+    return define(symbol, operands, body)
 
 
-def _operands(spec: WinogradSpec, target: CpuTarget, plan: Cut) -> list[Operand]:
+def _operands(spec: Winograd, target: CpuTarget, plan: Cut) -> list[Operand]:
     low = (spec.height // 2, spec.width // 2) if spec.upsample else (spec.height, spec.width)
     parts, columns = target.threads, padded_width(spec.cout, target)
     last, pixels = padded_width(spec.pointwise, target), plan.block * TILE**2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgemtl.operators import Winograd
 from edgemtl.tvm_bridge.kernels.emit import panel_width, panels, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
-from edgemtl.tvm_bridge.specs_conv import WinogradSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Transformed windows of a block in bytes, by vector width. A block that outgrows a second-level cache of 1
@@ -68,7 +68,7 @@ class Cut:
         return ceil_div(self.tiles, self.block)
 
 
-def cut(spec: WinogradSpec, target: CpuTarget) -> Cut:
+def cut(spec: Winograd, target: CpuTarget) -> Cut:
     """The cut that leaves the least work.
 
     Few tiles over many output channels go by channels: the weights, not the tiles, are the work then.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import Winograd
 from edgemtl.tvm_bridge.kernels.emit import (
     ACTIVATIONS,
     Buffer,
@@ -26,7 +27,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_cut import Cut, Group
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW, enlarge_row, input_row, output_row
-from edgemtl.tvm_bridge.specs_conv import WinogradSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 # Input channels between two requests for weights, and the values of a cache line.
@@ -38,7 +38,7 @@ LINE = 16
 class Stage:
     """A convolution while it is emitted: its sizes and its buffers."""
 
-    spec: WinogradSpec
+    spec: Winograd
     target: CpuTarget
     cut: Cut
     x: Buffer

@@ -9,6 +9,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.operators import WinogradWeights
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -21,21 +22,20 @@ from edgemtl.tvm_bridge.kernels.emit import (
     parallel,
     vector_store,
 )
-from edgemtl.tvm_bridge.kernels.tiles import pack_panels, padded_width
+from edgemtl.tvm_bridge.kernels.tiles import pack_panels
 from edgemtl.tvm_bridge.kernels.winograd_math import KERNEL, PLACES, WINDOW, weight_matrix
-from edgemtl.tvm_bridge.specs_conv import WinogradWeightsSpec
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
-def pack(spec: WinogradWeightsSpec, target: CpuTarget, weight: np.ndarray) -> tuple[np.ndarray]:
+def pack(spec: WinogradWeights, target: CpuTarget, weight: np.ndarray) -> tuple[np.ndarray]:
     """Weight [cout, cin, 3, 3] as the direct convolution packs it, so that both store the same bytes."""
     return (pack_panels(weight.transpose(2, 3, 1, 0).reshape(-1, spec.cout), target),)
 
 
 @cache
-def build(spec: WinogradWeightsSpec, target: CpuTarget) -> Kernel:
+def build(spec: WinogradWeights, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands raw, transformed (flat: panel by panel [36, cin, width])."""
-    columns = padded_width(spec.cout, target)
+    columns = spec.columns
     operands = [
         Operand("raw", (KERNEL**2 * spec.cin * columns,), "float32", "weight"),
         Operand("transformed", (PLACES * spec.cin * columns,), "float32", "output"),
@@ -58,7 +58,7 @@ def build(spec: WinogradWeightsSpec, target: CpuTarget) -> Kernel:
 
 
 def _transform(
-    spec: WinogradWeightsSpec, lanes: int, source: tuple[Buffer, Expr], goal: tuple[Buffer, Expr], step: int
+    spec: WinogradWeights, lanes: int, source: tuple[Buffer, Expr], goal: tuple[Buffer, Expr], step: int
 ) -> None:
     """G g G^T of one input channel and one vector of output channels; places lie ``step`` values apart."""
     (raw, read), (transformed, write), matrix = source, goal, weight_matrix(spec.upsample)

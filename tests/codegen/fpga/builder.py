@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgemtl import operators as ops
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense
-from edgemtl.tvm_bridge import specs_int8 as q
 
 WIDE = Finish("int16")
 UNIT = 5400
@@ -26,7 +26,7 @@ class Net:
         self._made = self._given = 0
 
     def __repr__(self) -> str:
-        return "\n".join(f"{s.spec} of {[v.buffer for v in s.inputs]}" for s in self.steps)
+        return "\n".join(f"{s.operator} of {[v.buffer for v in s.inputs]}" for s in self.steps)
 
     @property
     def image(self) -> np.ndarray:
@@ -62,13 +62,13 @@ class Net:
         size = rows * width
         seen = View(IMAGE, (rows, width), (width, 1), self._given)
         self._given += size
-        return self.add(q.QuantiseSpec(size, dtype, 1.0, 0), [seen], self.view(rows, width, dtype))
+        return self.add(ops.Quantise(size, dtype, 1.0, 0), [seen], self.view(rows, width, dtype))
 
     def result(self, view: View) -> None:
         """Rows that a layer in float32 takes."""
         before = sum(step.outputs[0].size for step in self.steps if step.outputs[0].buffer == OUTPUT)
         seen = View(OUTPUT, view.shape, view.strides, before)
-        self.add(q.DequantiseSpec(view.size, view.dtype, 1.0, 0), [view], seen)
+        self.add(ops.Dequantise(view.size, view.dtype, 1.0, 0), [view], seen)
 
     def scales(self, n: int, k: int, spread: float) -> np.ndarray:
         """Scale words that bring sums of ``k`` products to about ``spread``, each column to its own."""
@@ -94,14 +94,14 @@ class Net:
         """A layer of its own."""
         rows, k = x.shape
         y = self.view(rows, n, how.dtype)
-        spec = q.QLinearSpec(rows, k, n, how, table, residual is not None)
+        spec = ops.QLinear(rows, k, n, how, table, residual is not None)
         return self.add(spec, [x] if residual is None else [x, residual], y, *self.layer(k, n, how, table))
 
     def patch(self, patches: int, k: int, n: int, leading: int) -> View:
         """Patches of an image to tokens."""
         x = self.source(patches, k, "int8")
         table = self.ints(-9000, 9000, leading + patches, n).astype(np.int16)
-        spec = q.QPatchEmbedSpec(patches, k, n, leading)
+        spec = ops.QPatchEmbed(patches, k, n, leading)
         return self.add(spec, [x], self.view(leading + patches, n, "int16"), *self.layer(k, n, WIDE), table)
 
     def norm(self, x: View, first: int = 0, plain: bool = True) -> View:
@@ -110,7 +110,7 @@ class Net:
         seen = View(x.buffer, (rows, dim), x.strides, first * dim, x.dtype)
         halvings = np.zeros(dim) if plain else self.ints(0, 7, dim)
         offset = np.zeros(dim) if plain else self.ints(-90, 90, dim)
-        spec = q.QLayerNormSpec(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
+        spec = ops.QLayerNorm(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
         return self.add(spec, [seen], self.view(rows, dim), halvings.astype(np.int8), offset.astype(np.int8))
 
     def attention(self, x: View, stream: View, heads: int, head_dim: int) -> View:
@@ -118,7 +118,7 @@ class Net:
         width, tokens = heads * head_dim, x.shape[0]
         qkv = self.linear(x, 3 * width, Finish("int8"))
         shift = int(np.log2(UNIT * head_dim**0.5 / 250))
-        spec = q.QAttentionSpec(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
+        spec = ops.QAttention(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
         mixed = self.add(spec, [qkv], self.view(tokens, width))
         return self.linear(mixed, stream.shape[1], WIDE, residual=stream)
 
@@ -146,17 +146,17 @@ class Net:
         # Logits spread over a few powers of two, so that all chosen experts weigh something.
         bias = bias + (skew * UNIT * width**0.5 * self.rng.permutation(experts)).astype(np.int32)
         gate = self.view(tokens, experts, "int16")
-        self.add(q.QLinearSpec(tokens, width, experts, WIDE), [x], gate, weight, bias, scale)
+        self.add(ops.QLinear(tokens, width, experts, WIDE), [x], gate, weight, bias, scale)
         chosen = tuple(range(experts)) if candidates is None else candidates
         shapes = ((tokens, top_k), (tokens, top_k), (tokens * top_k,), (len(chosen) + 1,))
         names = [self.view(1, 1).buffer for _ in shapes]
         routes = tuple(dense(name, shape, "int32") for name, shape in zip(names, shapes, strict=True))
-        router = q.QRouterSpec(tokens, experts, top_k, chosen, normalize, threshold)
+        router = ops.QRouter(tokens, experts, top_k, chosen, normalize, threshold)
         self.steps.append(Step(router, (gate,), routes, (), (f"/Router_{len(self.steps)}",)))
         shared = [self.table()] if table else []
         first = self._bank(x, routes, hidden, self.finish(), router, shared, gather=True)
         second = self._bank(first, routes, width, WIDE, router, [], gather=False)
-        spec = q.QCombineSpec(tokens, top_k, width, True)
+        spec = ops.QCombine(tokens, top_k, width, True)
         return self.add(spec, [second, routes[0], routes[1], stream], self.view(tokens, width, "int16"))
 
     def _bank(
@@ -165,21 +165,21 @@ class Net:
         routes: tuple[View, ...],
         n: int,
         how: Finish,
-        router: q.QRouterSpec,
+        router: ops.QRouter,
         table: list[np.ndarray],
         *,
         gather: bool,
     ) -> View:
         slots, k = len(router.candidates), x.shape[1]
         arrays = [array for _ in range(slots) for array in self.layer(k, n, how)]
-        spec = q.QExpertSpec(router.tokens, router.top_k, slots, k, n, gather, how, bool(table))
+        spec = ops.QExperts(router.tokens, router.top_k, slots, k, n, gather, how, bool(table))
         y = self.view(router.tokens * router.top_k, n, how.dtype)
         return self.add(spec, [x, routes[2], routes[3]], y, *arrays, *table)
 
     def enlarge(self, x: View, height: int, width: int) -> View:
         """An image of twice the size."""
         y = self.view(4 * height * width, x.shape[1])
-        return self.add(q.QBilinearSpec(height, width, x.shape[1]), [x], y)
+        return self.add(ops.QBilinear(height, width, x.shape[1]), [x], y)
 
     def conv(
         self,
@@ -199,7 +199,7 @@ class Net:
         weight, *rest = self.layer(cin * kernel * kernel, cout, how, table)
         square, steps = (kernel, kernel), (stride, stride)
         zero = int(self.ints(-128, 127))
-        spec = q.QConv2dSpec(
+        spec = ops.QConv2d(
             height, width, cin, cout, *out, square, steps, (pad,) * 4, (1, 1), zero, how, table
         )  # fmt: skip
         y = self.view(out[0] * out[1], cout, how.dtype)

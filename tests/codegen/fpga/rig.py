@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+from edgemtl.quantize.execute import Memory, run_step
+from edgemtl.quantize.functional import INTEGER
 
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
@@ -16,9 +18,7 @@ from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.hw.spec import AcceleratorSpec, Buffer, read_spec
 from edgemtl.lowering.ir import IMAGE, Step, View
-from edgemtl.quantize.execute import Memory, run_step
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.tvm_bridge.specs_int8 import QRouterSpec
+from edgemtl.operators import QRouter
 
 RUBBISH = 0xA5
 KIB = 1024
@@ -64,7 +64,7 @@ def law(steps: Sequence[Step], image: np.ndarray) -> Law:
     for index, step in enumerate(steps):
         run_step(index, step, INTEGER, memory)
         values |= {view.buffer: memory.read(view).copy() for view in step.outputs}
-        if isinstance(step.spec, QRouterSpec):
+        if isinstance(step.operator, QRouter):
             first, slot = memory.read(step.outputs[3]), memory.read(step.outputs[1])
             choices[step.outputs[0].buffer] = np.searchsorted(first, slot, side="right") - 1
     return Law(values, choices)
@@ -111,14 +111,14 @@ def check(program: FpgaProgram, tasks: Mapping[str, Sequence[Step]], image: np.n
     for task in program.tasks:
         known = law(tasks[task.task], image)
         made = {IMAGE}
-        left = {step.outputs[0].buffer for step in task.steps if isinstance(step.spec, QRouterSpec)}
+        left = {step.outputs[0].buffer for step in task.steps if isinstance(step.operator, QRouter)}
         routers = iter(name for name in known.choices if name not in left)
         for step in task.steps:
             assert {view.buffer for view in step.inputs} <= made
             made |= {view.buffer for view in step.outputs}
-            if not isinstance(step.spec, SegmentSpec):
+            if not isinstance(step.operator, SegmentSpec):
                 continue
-            segment = task.segments[step.spec.index]
+            segment = task.segments[step.operator.index]
             found, result = run(segment, step.inputs, program, known)
             assert list(found) == [rows.buffer for rows in segment.outputs]
             assert set(found) == {view.buffer for view in step.outputs}

@@ -39,7 +39,7 @@ def edges() -> Net:
 def compiled(board: str, *nets: Net) -> tuple[FpgaProgram, list[Frame], list[Law]]:
     """The tasks of one program, with a frame and the law of each."""
     tasks = {str(i): net.steps for i, net in enumerate(nets)}
-    gate = next((s.inputs[0].buffer for s in nets[0].steps if hasattr(s.spec, "candidates")), "")
+    gate = next((s.inputs[0].buffer for s in nets[0].steps if hasattr(s.operator, "candidates")), "")
     program = compile_segments(tasks, engines()[board], early={"0": {gate: (3, 1)}})
     known = [law(net.steps, net.image) for net in nets]
     frames = [

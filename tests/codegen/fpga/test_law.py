@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from edgemtl.tvm_bridge.specs_int8 import QAttentionSpec, QBilinearSpec, QConv2dSpec
+from edgemtl.operators import QAttention, QBilinear, QConv2d
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, heads
 from tests.codegen.fpga.rig import ENGINES, compile_and_check, engines
@@ -22,10 +22,10 @@ def test_encoders(engine: str, net: Net) -> None:
     """Only heads that are no whole granules stay on the CPU."""
     spec = engines()[engine]
     (task,) = compile_and_check(net.steps, net.image, spec).tasks
-    held = [step.spec for step in net.steps if isinstance(step.spec, QAttentionSpec)]
+    held = [step.operator for step in net.steps if isinstance(step.operator, QAttention)]
     odd = sum(part.heads > 1 and part.head_dim % spec.engine.array_columns > 0 for part in held)
     left = Counter(step.kind for step in task.left if not step.kind.startswith(("Quantise", "Dequantise")))
-    assert left == Counter({"QAttentionSpec": odd, "QLinearSpec": 2 * odd} if odd else {})
+    assert left == Counter({"QAttention": odd, "QLinear": 2 * odd} if odd else {})
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -35,9 +35,9 @@ def test_heads(engine: str, net: Net) -> None:
     """Only layers over rows of pixels that are no whole lines, or too wide, stay on the CPU."""
     spec = engines()[engine]
     (task,) = compile_and_check(net.steps, net.image, spec).tasks
-    left = [step.reason for step in task.left if step.kind == "QConv2dSpec"]
+    left = [step.reason for step in task.left if step.kind == "QConv2d"]
     assert all("is no whole number of 64-byte lines" in why or "the accumulators hold" in why for why in left)
-    widths = [step.spec.width for step in net.steps if isinstance(step.spec, QConv2dSpec | QBilinearSpec)]
+    widths = [step.operator.width for step in net.steps if isinstance(step.operator, QConv2d | QBilinear)]
     if all(width % 4 == 0 and 2 * width <= spec.engine.accumulator_rows for width in widths):
         assert (left, len(task.segments)) == ([], 1)
 

@@ -51,7 +51,7 @@ def test_a_row_of_an_image_that_fits_nowhere_is_refused_by_name() -> None:
     x = net.norm(net.source(4 * 24, 32, "int16"))
     net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
     spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
-    name = next(step.origin[0] for step in net.steps if type(step.spec).__name__ == "QConv2dSpec")
+    name = next(step.origin[0] for step in net.steps if type(step.operator).__name__ == "QConv2d")
     with pytest.raises(
         BudgetError, match=rf"^{name}: results, .* of one row needs 24576 bytes, the budget is"
     ) as caught:

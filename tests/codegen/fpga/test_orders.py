@@ -36,8 +36,8 @@ def two_layers(skew: float = 0.02) -> Net:
 
 def gates(net: Net) -> list[tuple[str, int]]:
     """The gate of every router, and how many candidates it has."""
-    routers = [step for step in net.steps if hasattr(step.spec, "candidates")]
-    return [(step.inputs[0].buffer, len(step.spec.candidates)) for step in routers]
+    routers = [step for step in net.steps if hasattr(step.operator, "candidates")]
+    return [(step.inputs[0].buffer, len(step.operator.candidates)) for step in routers]
 
 
 def weight_bytes(program: FpgaProgram, routes: Sequence[np.ndarray]) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View
-from edgemtl.tvm_bridge import specs_int8 as q
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import check, compile_and_check, engines
 
@@ -30,8 +30,8 @@ def through_float(net: Net, view: View) -> View:
     """What a layer kept in float32 does to the steps around it: out of the integers and back in."""
     size = view.size
     held = net.view(*view.shape, "float32")
-    net.add(q.DequantiseSpec(size, view.dtype, 0.5, 0), [view], held)
-    return net.add(q.QuantiseSpec(size, view.dtype, 2.0, 0), [held], net.view(*view.shape, view.dtype))
+    net.add(ops.Dequantise(size, view.dtype, 0.5, 0), [view], held)
+    return net.add(ops.Quantise(size, view.dtype, 2.0, 0), [held], net.view(*view.shape, view.dtype))
 
 
 @pytest.mark.parametrize("engine", ["zcu104", "16 x 16"])
@@ -44,20 +44,22 @@ def test_a_layer_in_float_lies_between_two_segments(engine: str) -> None:
     net.result(net.norm(stream, 1))
     program = compile_and_check(net.steps, net.image, engines()[engine])
     (task,) = program.tasks
-    kinds = [type(step.spec).__name__ for step in task.steps]
-    middle = ["SegmentSpec", "DequantiseSpec", "QuantiseSpec", "SegmentSpec"]
-    assert kinds == ["QuantiseSpec", *middle, "DequantiseSpec"]
-    assert [step.spec.index for step in task.steps if isinstance(step.spec, SegmentSpec)] == [0, 1]
+    kinds = [type(step.operator).__name__ for step in task.steps]
+    middle = ["SegmentSpec", "Dequantise", "Quantise", "SegmentSpec"]
+    assert kinds == ["Quantise", *middle, "Dequantise"]
+    assert [step.operator.index for step in task.steps if isinstance(step.operator, SegmentSpec)] == [0, 1]
     assert [[layer.name for layer in segment.layers] for segment in task.segments] == [
         ["patch", "norm", "experts"],
         ["norm", "mlp", "norm"],
     ]
     assert {step.reason for step in task.left} == {FLOAT}
-    assert [step.origin for step in task.left] == [step.origin for step in task.steps if step.spec in _specs(net, task)]
+    assert [step.origin for step in task.left] == [
+        step.origin for step in task.steps if step.operator in _specs(net, task)
+    ]
 
 
 def _specs(net: Net, task: object) -> list[object]:
-    return [step.spec for step in net.steps if "uantise" in type(step.spec).__name__]
+    return [step.operator for step in net.steps if "uantise" in type(step.operator).__name__]
 
 
 def test_a_segment_may_begin_behind_the_class_token() -> None:
@@ -100,7 +102,7 @@ def test_other_convolutions_stay_between_two_segments(name: str) -> None:
     side = round(x.shape[0] ** 0.5)
     net.result(net.conv(x, side, side, 8, net.finish()))
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert left_of(program) == [("QConv2dSpec", why)]
+    assert left_of(program) == [("QConv2d", why)]
     assert len(program.tasks[0].segments) == 2
 
 
@@ -108,7 +110,7 @@ def test_rows_wider_than_the_accumulators_stay() -> None:
     net = Net(5)
     net.result(net.conv(net.source(2 * 513, 4, "int8"), 2, 513, 4, net.finish()))
     program = compile_segments({"task": net.steps}, engines()["zcu104"])
-    assert left_of(program) == [("QConv2dSpec", "a row has 513 pixels, the accumulators hold 512")]
+    assert left_of(program) == [("QConv2d", "a row has 513 pixels, the accumulators hold 512")]
     assert program.tasks[0].segments == ()
 
 
@@ -116,7 +118,7 @@ def test_an_image_higher_than_the_counters_stays() -> None:
     net = Net(5)
     net.result(net.conv(net.source(2048, 1, "int8"), 2048, 1, 1, net.finish()))
     program = compile_segments({"task": net.steps}, engines()["zcu104"])
-    assert [kind for kind, why in left_of(program) if "2,047" in why] == ["QConv2dSpec"]
+    assert [kind for kind, why in left_of(program) if "2,047" in why] == ["QConv2d"]
 
 
 def read_again(net: Net, kind: str) -> None:
@@ -151,7 +153,7 @@ def test_rows_between_layers_that_others_read_keep_them_on_the_cpu() -> None:
     net.result(hidden)
     net.result(made)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert [kind for kind, _ in left_of(program)] == ["QLinearSpec", "QLinearSpec"]
+    assert [kind for kind, _ in left_of(program)] == ["QLinear", "QLinear"]
 
 
 def test_layers_without_a_residual_stay() -> None:
@@ -181,7 +183,7 @@ def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: st
     net.result(net.conv(large if again == "enlarged" else other, 8, 8, 8, net.finish()))
     net.result(large)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert "QBilinearSpec" in [kind for kind, _ in left_of(program)]
+    assert "QBilinear" in [kind for kind, _ in left_of(program)]
 
 
 def test_heads_of_broken_granules_stay() -> None:
@@ -189,7 +191,7 @@ def test_heads_of_broken_granules_stay() -> None:
     stream = net.source(9, 32, "int16")
     net.result(net.attention(net.norm(stream), stream, 2, 24))
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert dict(left_of(program))["QAttentionSpec"] == (
+    assert dict(left_of(program))["QAttention"] == (
         "heads of 24 channels are no whole number of 32, the array's columns"
     )
 

@@ -73,7 +73,7 @@ def output(name: str, stream: bytes, **options: object) -> dict[str, np.ndarray]
     """What a stream leaves that stands for the compiled one."""
     program, known = compiled(name)
     (task,) = program.tasks
-    (step,) = (step for step in task.steps if isinstance(step.spec, SegmentSpec))
+    (step,) = (step for step in task.steps if isinstance(step.operator, SegmentSpec))
     held = windows(task.segments[0], step.inputs, program.parameters, known)
     execute(stream, SPEC, held, **options)
     return {rows.buffer: get(held.output, rows) for rows in task.segments[0].outputs}

@@ -19,7 +19,8 @@ from onnx import helper, numpy_helper
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
-from edgemtl.tvm_bridge.generic import Call, TensorType
+from edgemtl.operators import TensorType
+from edgemtl.tvm_bridge.generic import Call
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.harness import Machine
 

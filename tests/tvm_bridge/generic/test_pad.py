@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.tvm_bridge.generic import TensorType, lower_call
+from edgemtl.operators import TensorType
+from edgemtl.tvm_bridge.generic import lower_call
 from tests.tvm_bridge.generic.forms import Form, call_of, compare
 
 IMAGE = (1, 3, 5, 7)

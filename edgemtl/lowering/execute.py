@@ -1,21 +1,26 @@
-"""Runs the steps of a task in numpy, one function per kind of step: the float reference and the integer law."""
+"""Runs the steps of a task in numpy by the definitions of their operators: the float reference and the integer law."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Array, Step, View
-from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View
+from edgemtl.operators import Array, Operator, Values
+from edgemtl.tvm_bridge.kernel import FixedKernel
 
-Function = Callable[[Any, Sequence[Array], Sequence[Array]], tuple[Array, ...]]
-"""(spec, inputs, constants) to the outputs of a step, in the order of its views."""
+Compute = Callable[[Operator, Values], tuple[Array, ...]]
+"""An operator's outputs: its definition, or a changed one."""
 
-Watch = Callable[[int, Sequence[Array], Sequence[Array]], None]
-"""Called behind each step with its index, its inputs and its outputs."""
+Watch = Callable[[int, Values, Mapping[str, Array]], None]
+"""Called behind each step with its index, what it computed with, and its outputs by name."""
+
+
+def by_definition(operator: Operator, values: Values) -> tuple[Array, ...]:
+    """What an operator computes."""
+    return operator.compute(values)
 
 
 class Memory:
@@ -45,26 +50,28 @@ class Memory:
 
 
 def run_steps(
-    steps: Sequence[Step], functions: Mapping[type, Function], image: Array, watch: Watch | None = None
+    steps: Sequence[Step], image: Array, watch: Watch | None = None, compute: Compute = by_definition
 ) -> Array:
-    """The contents of the output buffer, flat, after all steps. Raises UnsupportedError for a kernel of TVM's own."""
+    """The contents of the output buffer, flat, after all steps. Raises UnsupportedError for a generic kernel."""
     memory = Memory(steps, image)
     for index, step in enumerate(steps):
-        run_step(index, step, functions, memory, watch)
+        run_step(index, step, memory, watch, compute)
     last = max((v for s in steps for v in s.outputs if v.buffer == OUTPUT), key=lambda v: v.extent_bytes)
     return memory.read(View(OUTPUT, (last.extent_bytes // last.itemsize,), (1,), 0, last.dtype)).copy()
 
 
 def run_step(
-    index: int, step: Step, functions: Mapping[type, Function], memory: Memory, watch: Watch | None = None
+    index: int, step: Step, memory: Memory, watch: Watch | None = None, compute: Compute = by_definition
 ) -> None:
     """Run one step on ``memory``."""
-    if isinstance(step.spec, Kernel):
+    if isinstance(step.operator, FixedKernel):
         hint = "keep comparisons and calibration to models without such operators"
         raise UnsupportedError(step.origin[0], "it runs in a generic kernel and has no definition in numpy", hint)
-    inputs = [memory.read(view) for view in step.inputs]
-    outputs = functions[type(step.spec)](step.spec, inputs, [c.array for c in step.constants])
+    signature = step.operator.signature
+    inputs, constants = [memory.read(view) for view in step.inputs], [c.array for c in step.constants]
+    values = Values(signature, inputs, constants)
+    outputs = compute(step.operator, values)
     for view, array in zip(step.outputs, outputs, strict=True):
         memory.write(view, array)
     if watch is not None:
-        watch(index, inputs, outputs)
+        watch(index, values, dict(zip(signature.outputs, outputs, strict=True)))

@@ -1,0 +1,102 @@
+"""Linear layers over rows, with an activation and a residual behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemtl.hw import law
+from edgemtl.hw.arith import unpack_scale
+from edgemtl.hw.law import Finish
+from edgemtl.onnx_runtime import multiply
+from edgemtl.operators.activations import activate
+from edgemtl.operators.operator import (
+    Array,
+    Operator,
+    Signature,
+    TensorType,
+    Values,
+    float32,
+    int8,
+    int16,
+    int32,
+)
+
+TABLE = {"table": int8(256)}
+"""A curve of every byte, by byte + 128."""
+
+
+@dataclass(frozen=True)
+class Linear(Operator):
+    """Y [rows, n] = act(X [rows, k] W [k, n] + b [n]), plus R [rows, n] where ``residual``."""
+
+    rows: int
+    k: int
+    n: int
+    activation: str
+    residual: bool
+
+    @property
+    def signature(self) -> Signature:
+        inputs = {"x": float32(self.rows, self.k)}
+        if self.residual:
+            inputs["residual"] = float32(self.rows, self.n)
+        constants = {"weight": float32(self.k, self.n), "bias": float32(self.n)}
+        return Signature(inputs, {"y": float32(self.rows, self.n)}, constants)
+
+    @property
+    def macs(self) -> int:
+        return self.rows * self.k * self.n
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        y = activate(self._sums(values), self.activation)
+        return (y + values["residual"] if self.residual else y,)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("pre",) if self.activation else ()
+
+    def part(self, name: str, values: Values) -> Array:
+        return self._sums(values)
+
+    def _sums(self, values: Values) -> Array:
+        return np.asarray(multiply(values["x"], values["weight"]) + values["bias"])
+
+
+@dataclass(frozen=True)
+class QLinear(Operator):
+    """`law.linear`: int8 [rows, k] (and the residual, int16 [rows, n]) to int8 or int16 [rows, n].
+
+    ``scale`` is `edgemtl.hw.arith.pack_scale`'s: a multiplier and a shift for each of the n columns.
+    """
+
+    rows: int
+    k: int
+    n: int
+    how: Finish
+    table: bool = False
+    residual: bool = False
+
+    @property
+    def signature(self) -> Signature:
+        inputs = {"x": int8(self.rows, self.k)}
+        if self.residual:
+            inputs["residual"] = int16(self.rows, self.n)
+        constants = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
+        outputs = {"y": TensorType((self.rows, self.n), self.how.dtype)}
+        return Signature(inputs, outputs, constants | (TABLE if self.table else {}))
+
+    @property
+    def macs(self) -> int:
+        return self.rows * self.k * self.n
+
+    @property
+    def label(self) -> str:
+        return "linear"
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        table = values["table"] if self.table else None
+        residual = values["residual"] if self.residual else None
+        scale = unpack_scale(values["scale"])
+        return (law.linear(values["x"], values["weight"], values["bias"], *scale, self.how, table, residual),)

@@ -1,0 +1,241 @@
+"""The mixture of experts: route tokens, run every expert over its own tokens, combine what each token chose.
+
+Slots are the (token, choice) pairs in expert order, ``offsets`` the first slot of each expert and the end of the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from edgemtl.hw import law
+from edgemtl.hw.arith import unpack_scale
+from edgemtl.hw.law import Finish
+from edgemtl.onnx_runtime import multiply
+from edgemtl.operators.activations import activate
+from edgemtl.operators.linear import TABLE
+from edgemtl.operators.operator import (
+    Array,
+    Operator,
+    Signature,
+    TensorType,
+    Types,
+    Values,
+    float32,
+    int8,
+    int16,
+    int32,
+)
+
+
+def _routes(tokens: int, top_k: int, candidates: int, dtype: str) -> Types:
+    return {
+        "weights": TensorType((tokens, top_k), dtype),
+        "slots": int32(tokens, top_k),
+        "tokens": int32(tokens * top_k),
+        "offsets": int32(candidates + 1),
+    }
+
+
+@dataclass(frozen=True)
+class Router(Operator):
+    """Logits [tokens, experts] to weights and slots of each choice, the token of each slot, and first slots.
+
+    Probabilities are over all columns, the choice among ``candidates`` (columns, ascending), ties to the lowest.
+    ``normalize`` divides the chosen probabilities by their sum; those below ``threshold`` become 0.
+    """
+
+    tokens: int
+    experts: int
+    top_k: int
+    candidates: tuple[int, ...]
+    normalize: bool
+    threshold: float
+
+    @property
+    def signature(self) -> Signature:
+        outputs = _routes(self.tokens, self.top_k, len(self.candidates), "float32")
+        return Signature({"logits": float32(self.tokens, self.experts)}, outputs)
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        logits, columns = values["logits"], np.array(self.candidates)
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        probability = powers / powers.sum(-1, keepdims=True)
+        order = np.argsort(-logits[:, columns], axis=-1, kind="stable")[:, : self.top_k]
+        weight = np.take_along_axis(probability[:, columns], order, -1)
+        if self.normalize:
+            weight = weight / weight.sum(-1, keepdims=True)
+        weight = np.where(weight < self.threshold, 0, weight).astype(np.float32)
+        flat = order.reshape(-1)
+        by_expert = np.argsort(flat, kind="stable")
+        slot = np.empty_like(by_expert)
+        slot[by_expert] = np.arange(len(flat))
+        first = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=len(columns)))])
+        places = (slot.reshape(order.shape), by_expert // self.top_k, first)
+        return (weight, *(a.astype(np.int32) for a in places))
+
+
+@dataclass(frozen=True)
+class QRouter(Operator):
+    """`law.route`: logits int16 [tokens, experts] to what `Router` gives, with integer weights."""
+
+    tokens: int
+    experts: int
+    top_k: int
+    candidates: tuple[int, ...]
+    normalize: bool
+    threshold: int
+
+    @property
+    def signature(self) -> Signature:
+        outputs = _routes(self.tokens, self.top_k, len(self.candidates), "int32")
+        return Signature({"logits": int16(self.tokens, self.experts)}, outputs)
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        routes = law.route(values["logits"], self.top_k, self.candidates, self.normalize, self.threshold)
+        return routes.weight, routes.slot, routes.token, routes.first
+
+
+@dataclass(frozen=True)
+class Experts(Operator):
+    """One linear layer of every expert over its own slots: Y[s] = act(X[s] W[e] + b[e]).
+
+    Slots run in expert order. With ``gather`` slot s reads row token[s] of X [tokens, k], else row s of
+    X [tokens top_k, k].
+    """
+
+    tokens: int
+    top_k: int
+    slots: int
+    k: int
+    n: int
+    gather: bool
+    activation: str
+
+    @property
+    def signature(self) -> Signature:
+        rows = self.tokens * self.top_k
+        x = float32(self.tokens if self.gather else rows, self.k)
+        inputs = {"x": x, "tokens": int32(rows), "offsets": int32(self.slots + 1)}
+        repeated = {"weight": float32(self.k, self.n), "bias": float32(self.n)}
+        return Signature(inputs, {"y": float32(rows, self.n)}, {}, repeated, self.slots)
+
+    @property
+    def macs(self) -> int:
+        return self.tokens * self.top_k * self.k * self.n
+
+    @property
+    def label(self) -> str:
+        return "up" if self.gather else "down"
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (activate(self._sums(values), self.activation),)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("pre",) if self.activation else ()
+
+    def part(self, name: str, values: Values) -> Array:
+        return self._sums(values)
+
+    def _sums(self, values: Values) -> Array:
+        rows = values["x"][values["tokens"]] if self.gather else values["x"]
+        y = np.empty((len(rows), self.n), np.float32)
+        for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
+            y[begin:end] = multiply(rows[begin:end], values.of("weight", expert)) + values.of("bias", expert)
+        return y
+
+
+@dataclass(frozen=True)
+class QExperts(Operator):
+    """One `law.linear` of every expert over its own slots, in expert order; operands as of `Experts`.
+
+    The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts.
+    """
+
+    tokens: int
+    top_k: int
+    slots: int
+    k: int
+    n: int
+    gather: bool
+    how: Finish
+    table: bool = False
+
+    @property
+    def signature(self) -> Signature:
+        rows = self.tokens * self.top_k
+        x = int8(self.tokens if self.gather else rows, self.k)
+        inputs = {"x": x, "tokens": int32(rows), "offsets": int32(self.slots + 1)}
+        repeated = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
+        outputs = {"y": TensorType((rows, self.n), self.how.dtype)}
+        return Signature(inputs, outputs, TABLE if self.table else {}, repeated, self.slots)
+
+    @property
+    def macs(self) -> int:
+        return self.tokens * self.top_k * self.k * self.n
+
+    @property
+    def label(self) -> str:
+        return "up" if self.gather else "down"
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        rows = values["x"][values["tokens"]] if self.gather else values["x"]
+        table = values["table"] if self.table else None
+        y = np.empty((len(rows), self.n), self.how.dtype)
+        for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
+            weight, bias, scale = (values.of(name, expert) for name in ("weight", "bias", "scale"))
+            y[begin:end] = law.linear(rows[begin:end], weight, bias, *unpack_scale(scale), self.how, table)
+        return (y,)
+
+
+@dataclass(frozen=True)
+class Combine(Operator):
+    """Y[t] = sum_j weights[t, j] X[slots[t, j]], plus R[t] where ``residual``; X [tokens top_k, dim]."""
+
+    tokens: int
+    top_k: int
+    dim: int
+    residual: bool
+
+    @property
+    def signature(self) -> Signature:
+        pairs, y = (self.tokens, self.top_k), float32(self.tokens, self.dim)
+        inputs = {"x": float32(self.tokens * self.top_k, self.dim), "weights": float32(*pairs), "slots": int32(*pairs)}
+        return Signature(inputs | ({"residual": y} if self.residual else {}), {"y": y})
+
+    @property
+    def macs(self) -> int:
+        return self.tokens * self.top_k * self.dim
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        y = (values["x"][values["slots"]] * values["weights"][:, :, None]).sum(1)
+        return (y + values["residual"] if self.residual else y,)
+
+
+@dataclass(frozen=True)
+class QCombine(Operator):
+    """`law.combine`: expert outputs int16 [tokens top_k, dim], weights and slots int32 [tokens, top_k], and the residual
+    int16 [tokens, dim] where there is one, to int16 [tokens, dim].
+    """
+
+    tokens: int
+    top_k: int
+    dim: int
+    residual: bool
+
+    @property
+    def signature(self) -> Signature:
+        pairs, y = int32(self.tokens, self.top_k), int16(self.tokens, self.dim)
+        inputs = {"x": int16(self.tokens * self.top_k, self.dim), "weights": pairs, "slots": pairs}
+        return Signature(inputs | ({"residual": y} if self.residual else {}), {"y": y})
+
+    @property
+    def macs(self) -> int:
+        return self.tokens * self.top_k * self.dim
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        residual = values["residual"] if self.residual else None
+        return (law.combine(values["x"], values["weights"], values["slots"], residual),)

@@ -1,0 +1,97 @@
+"""Bilinear resizing of images, and the way of a quantised one back to float32 planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from edgemtl.hw import law
+from edgemtl.onnx_runtime import multiply
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
+
+
+@cache
+def _weights(size: int, out: int) -> Array:
+    """Bilinear weights [out, size] of one axis: half-pixel centres, edges clamped."""
+    centre = np.clip((np.arange(out) + 0.5) * size / out - 0.5, 0, size - 1)
+    near = np.abs(centre[:, None] - np.arange(size)[None])
+    return np.asarray(np.maximum(0, 1 - near), np.float32)
+
+
+@dataclass(frozen=True)
+class Resize(Operator):
+    """Bilinear resize of [height * width, channels], edges clamped (ONNX Resize, linear, half_pixel).
+
+    The result is NCHW, [1, channels, out_height, out_width], where ``planar``, else channels-last rows.
+    """
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    planar: bool = True
+
+    @property
+    def signature(self) -> Signature:
+        planes = (1, self.channels, self.out_height, self.out_width)
+        rows = (self.out_height * self.out_width, self.channels)
+        y = float32(*(planes if self.planar else rows))
+        return Signature({"x": float32(self.height * self.width, self.channels)}, {"y": y})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        image = values["x"].reshape(self.height, -1)
+        lines = multiply(_weights(self.height, self.out_height), image).reshape(-1, self.width, self.channels)
+        y = multiply(_weights(self.width, self.out_width), lines)
+        return (np.ascontiguousarray(y.transpose(2, 0, 1))[None] if self.planar else y.reshape(-1, self.channels),)
+
+
+@dataclass(frozen=True)
+class QBilinear(Operator):
+    """`law.bilinear`: int8 [height * width, channels] to int8 [4 height * width, channels]."""
+
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def label(self) -> str:
+        return "resize"
+
+    @property
+    def signature(self) -> Signature:
+        pixels = self.height * self.width
+        return Signature({"x": int8(pixels, self.channels)}, {"y": int8(4 * pixels, self.channels)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        y = law.bilinear(values["x"].reshape(self.height, self.width, self.channels))
+        return (y.reshape(-1, self.channels),)
+
+
+@dataclass(frozen=True)
+class DequantiseImage(Operator):
+    """`law.dequantise` of [height * width, channels] to float32 planes [1, channels, H, W].
+
+    With ``enlarge`` the integers are `law.enlarge`'s, 16 times the value at twice the size, and ``scale`` is theirs.
+    """
+
+    height: int
+    width: int
+    channels: int
+    enlarge: bool
+    dtype: str
+    scale: float
+    zero: int
+
+    @property
+    def signature(self) -> Signature:
+        times = 2 if self.enlarge else 1
+        x = TensorType((self.height * self.width, self.channels), self.dtype)
+        return Signature({"x": x}, {"y": float32(1, self.channels, times * self.height, times * self.width)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        image = values["x"].reshape(self.height, self.width, self.channels)
+        wide = law.enlarge(image) if self.enlarge else image
+        return (law.dequantise(wide, self.scale, self.zero).transpose(2, 0, 1)[None],)
