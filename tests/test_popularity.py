@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 
 from edgemtl import frontend, partition
 from edgemtl.hw.spec import read_spec
 from edgemtl.integers import Quantised, quantise
-from edgemtl.operators import QRouter
+from edgemtl.lowering.execute import run_steps
+from edgemtl.operators import QRouter, Values
 from edgemtl.popularity import MOST_IMAGES, choose, popular_experts
 from edgemtl.tvm_bridge.target import resolve
 from tests.support.boards import LENIENT, export
@@ -37,13 +37,14 @@ def used(quantised: Quantised, task: str) -> tuple[str, np.ndarray]:
     steps, counts, gates = quantised.integers[task].steps, [], set()
     for image in IMAGES:
 
-        def watch(index: int, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-            if isinstance(steps[index].spec, QRouter):
-                gates.add(steps[index].inputs[0].buffer)
-                chosen = np.argsort(-inputs[0].astype(int), axis=1, kind="stable")[:, : steps[index].spec.top_k]
-                counts.append(np.bincount(chosen.reshape(-1), minlength=inputs[0].shape[1]))
+        def watch(index: int, values: Values, outputs: Mapping[str, np.ndarray]) -> None:
+            if isinstance(steps[index].operator, QRouter):
+                gates.add(steps[index]["logits"].buffer)
+                logits = values["logits"]
+                chosen = np.argsort(-logits.astype(int), axis=1, kind="stable")[:, : steps[index].operator.top_k]
+                counts.append(np.bincount(chosen.reshape(-1), minlength=logits.shape[1]))
 
-        run_steps(steps, INTEGER, image, watch)
+        run_steps(steps, image, watch)
     (gate,) = gates
     return gate, np.array(counts)
 
@@ -73,7 +74,7 @@ def test_without_images_there_are_none(quantised: Quantised) -> None:
 
 def test_no_more_images_than_needed(quantised: Quantised, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    monkeypatch.setattr("edgemtl.popularity.run_steps", lambda steps, functions, image, watch: runs.append(image))
+    monkeypatch.setattr("edgemtl.popularity.run_steps", lambda steps, image, watch: runs.append(image))
     popular_experts({"semseg": quantised.integers["semseg"]}, IMAGES * 5, ENGINE)
     assert len(runs) == MOST_IMAGES
     popular_experts({"none": SimpleNamespace(steps=())}, IMAGES, ENGINE)

@@ -217,8 +217,8 @@ class Combine(Operator):
 
 @dataclass(frozen=True)
 class QCombine(Operator):
-    """`law.combine`: expert outputs int16 [tokens top_k, dim], weights and slots int32 [tokens, top_k], and the residual
-    int16 [tokens, dim] where there is one, to int16 [tokens, dim].
+    """`law.combine`: expert outputs int16 [tokens top_k, dim], weights and slots int32 [tokens, top_k], and the
+    residual int16 [tokens, dim] where there is one, to int16 [tokens, dim].
     """
 
     tokens: int

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
-from edgemtl.quantize.reference import FLOAT
 
 from edgemtl.frontend import read_model
 from edgemtl.integers import float_steps
+from edgemtl.lowering.execute import run_steps
 from edgemtl.partition import partition
 from edgemtl.quantize.align import share_ranges, shared_layers
 from edgemtl.quantize.bias import correct_biases
@@ -34,24 +32,24 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     return floats, plain, correct_biases(floats, plain, images), images
 
 
-def means(steps: Sequence, functions: Mapping, images: Sequence[np.ndarray], wanted: set[int]) -> dict[int, np.ndarray]:
+def means(steps: Sequence, images: Sequence[np.ndarray], wanted: set[int]) -> dict[int, np.ndarray]:
     """Mean output per channel of the wanted steps over all images."""
     sums: dict[int, list[np.ndarray]] = {index: [] for index in wanted}
 
-    def watch(index, inputs, outputs):
+    def watch(index, values, outputs):
         if index in wanted:
-            sums[index].append(outputs[0].reshape(-1, outputs[0].shape[-1]).astype(float).mean(0))
+            sums[index].append(outputs["y"].reshape(-1, outputs["y"].shape[-1]).astype(float).mean(0))
 
     for image in images:
-        run_steps(steps, functions, image, watch)
+        run_steps(steps, image, watch)
     return {index: np.mean(values, axis=0) for index, values in sums.items()}
 
 
 def errors(floats, task: IntegerTask, images) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Per corrected float step: the float mean less the integer one, and the worth of a step of the output."""
     places = {c.source: c for c in task.correctable}
-    real = means(floats[task.task], FLOAT, images, set(places))
-    found = means(task.steps, INTEGER, images, {c.step for c in places.values()})
+    real = means(floats[task.task], images, set(places))
+    found = means(task.steps, images, {c.step for c in places.values()})
     gaps = {}
     for source, place in places.items():
         tensor = task.tensors[task.steps[place.step].outputs[0].buffer]

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +16,7 @@ from edgemtl.errors import BudgetError, QuantisationError, UsageError
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.frontend import read_model
 from edgemtl.integers import Quantised, quantise
+from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
 from edgemtl.quantize.quantise import measure_sqnr
@@ -49,7 +48,7 @@ def assert_law(program: CpuProgram, quantised: Quantised, images: list[np.ndarra
     machine = Machine(program)
     for image in images:
         for name, task in quantised.integers.items():
-            expected = run_steps(task.steps, INTEGER, image)
+            expected = run_steps(task.steps, image)
             np.testing.assert_array_equal(machine.run(name, image).reshape(-1), expected, err_msg=name)
 
 
@@ -146,7 +145,7 @@ def test_layers_kept_in_float_compile_and_bring_the_network_no_further_away(kept
     assert all(task.kept for task in quantised.integers.values())
     for name, task in quantised.integers.items():
         for image in images:
-            expected, found = run_steps(task.steps, INTEGER, image), machine.run(name, image).reshape(-1)
+            expected, found = run_steps(task.steps, image), machine.run(name, image).reshape(-1)
             # A rounding may fall the other way behind float arithmetic in another order.
             assert np.abs(expected - found).max() < 0.1 * np.abs(expected).max()
         assert measure_sqnr(quantised.floats[name], task, images) > 20

@@ -9,8 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from edgemtl.quantize.execute import run_steps
-from edgemtl.quantize.functional import INTEGER
 from onnx import numpy_helper
 
 from edgemtl import operators as ops
@@ -19,6 +17,7 @@ from edgemtl.errors import EdgemtlError, UnsupportedError, UsageError
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.frontend import read_model
 from edgemtl.integers import Quantised, make_exchange, quantise
+from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
@@ -123,7 +122,7 @@ def test_distances_are_what_the_outputs_say(cases):
     (image,) = smooth_images(case.tasks[0].input.shape, 1, seed=9)
     found = run_onnx(case.proto, {case.tasks[0].input.name: image})
     for task in case.tasks:
-        law = run_steps(case.quantised.integers[task.task.name].steps, INTEGER, image)
+        law = run_steps(case.quantised.integers[task.task.name].steps, image)
         assert decibel([law], [found[task.task.output].reshape(-1)]) > 25
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgemtl.operators import Winograd, WinogradWeights
 from edgemtl.tvm_bridge.kernels import winograd, winograd_weights
+from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_math import (
     TILE,
     WINDOW,
@@ -23,18 +26,18 @@ from tests.support.processors import on_each
 from tests.tvm_bridge.harness import close, normal, run, targets
 
 CASES = (
-    Winograd(1, 1, 1, 1, False, ""),
-    Winograd(1, 7, 3, 7, False, "relu"),
-    Winograd(5, 3, 7, 3, False, "gelu"),
-    Winograd(17, 31, 40, 96, False, "relu"),
-    Winograd(8, 16, 64, 128, False, ""),
-    Winograd(6, 9, 257, 1, False, ""),
-    Winograd(4, 4, 16, 257, False, "relu"),
-    Winograd(2, 2, 1, 40, True, ""),
-    Winograd(14, 6, 40, 48, True, "relu"),
-    Winograd(24, 32, 96, 64, True, "relu", 19),
-    Winograd(5, 7, 3, 7, False, "relu", 1),
-    Winograd(10, 18, 96, 160, True, "silu", 40),
+    Winograd(1, 1, 1, 1, False, "", 0),
+    Winograd(1, 7, 3, 7, False, "relu", 0),
+    Winograd(5, 3, 7, 3, False, "gelu", 0),
+    Winograd(17, 31, 40, 96, False, "relu", 0),
+    Winograd(8, 16, 64, 128, False, "", 0),
+    Winograd(6, 9, 257, 1, False, "", 0),
+    Winograd(4, 4, 16, 257, False, "relu", 0),
+    Winograd(2, 2, 1, 40, True, "", 0),
+    Winograd(14, 6, 40, 48, True, "relu", 0),
+    Winograd(24, 32, 96, 64, True, "relu", 0, 19),
+    Winograd(5, 7, 3, 7, False, "relu", 0, 1),
+    Winograd(10, 18, 96, 160, True, "silu", 0, 40),
 )
 
 
@@ -68,7 +71,8 @@ def expected(spec: Winograd, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
 def output(spec: Winograd, target: CpuTarget) -> np.ndarray:
     """Weights transformed, then the convolution."""
     x, weight, bias, *last = arrays_of(spec)
-    form = WinogradWeights(spec.cin, spec.cout, spec.upsample)
+    spec = replace(spec, columns=padded_width(spec.cout, target))
+    form = WinogradWeights(spec.cin, spec.cout, spec.upsample, spec.columns)
     (raw,) = winograd_weights.pack(form, target, weight)
     prepared = run(winograd_weights.build(form, target), target, raw=raw)
     packed = winograd.pack(spec, target, bias, *(last if spec.pointwise else ()))
@@ -102,12 +106,12 @@ def test_any_size_matches(
     height: int, width: int, cin: int, cout: int, upsample: bool, pointwise: int, threads: int
 ) -> None:
     factor = 2 if upsample else 1
-    spec = Winograd(height * factor, width * factor, cin, cout, upsample, "relu", pointwise)
+    spec = Winograd(height * factor, width * factor, cin, cout, upsample, "relu", 0, pointwise)
     close(output(spec, resolve("cpu", threads)), expected(spec, arrays_of(spec)))
 
 
 @pytest.mark.parametrize(
-    "spec", [Winograd(8, 16, 40, 128, False, ""), Winograd(18, 14, 33, 70, True, "relu", 19)], ids=str
+    "spec", [Winograd(8, 16, 40, 128, False, "", 0), Winograd(18, 14, 33, 70, True, "relu", 0, 19)], ids=str
 )
 def test_the_same_bits_for_any_number_of_parts(spec: Winograd) -> None:
     one = output(spec, resolve("cpu", 1))

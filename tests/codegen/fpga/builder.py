@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense, make_step
 
 WIDE = Finish("int16")
 UNIT = 5400
@@ -43,12 +45,22 @@ class Net:
         self._made += 1
         return dense(f"b{self._made}", (rows, width), dtype)
 
-    def add(self, spec: object, inputs: Sequence[View], output: View, *arrays: np.ndarray, node: str = "") -> View:
-        """One step."""
-        name = node or f"/{type(spec).__name__}_{len(self.steps)}"
-        constants = tuple(Constant(f"{name}.{i}", array) for i, array in enumerate(arrays))
-        self.steps.append(Step(spec, tuple(inputs), (output,), constants, (name,)))
-        return output
+    def add(
+        self,
+        operator: ops.Operator,
+        views: Mapping[str, View],
+        arrays: Mapping[str, np.ndarray | Sequence[np.ndarray]] = MappingProxyType({}),
+    ) -> View:
+        """One step of operands and constants by name; its first output."""
+        name = f"/{type(operator).__name__}_{len(self.steps)}"
+        constants = {
+            key: [Constant(f"{name}.{key}.{i}", array) for i, array in enumerate(value)]
+            if key in operator.signature.repeated
+            else Constant(f"{name}.{key}", value)
+            for key, value in arrays.items()
+        }
+        self.steps.append(make_step(operator, views, constants, (name,)))
+        return self.steps[-1].result
 
     def ints(self, low: int, high: int, *shape: int) -> np.ndarray:
         """Random integers, both ends included."""
@@ -58,29 +70,33 @@ class Net:
         """Rows that a layer in float32 hands over."""
         high = 127 if dtype == "int8" else 32767
         values = self.rng.normal(0, high / 3, rows * width).round().clip(-high - 1, high)
-        self._image.append(values)
-        size = rows * width
-        seen = View(IMAGE, (rows, width), (width, 1), self._given)
-        self._given += size
-        return self.add(ops.Quantise(size, dtype, 1.0, 0), [seen], self.view(rows, width, dtype))
+        size, y = rows * width, self.view(rows, width, dtype)
+        # Operands begin at whole lines.
+        self._image.append(np.pad(values, (0, -size % 16)))
+        seen = View(IMAGE, (size,), (1,), self._given)
+        self._given += size + -size % 16
+        self.add(ops.Quantise(size, dtype, 1.0, 0), {"x": seen, "y": dense(y.buffer, (size,), dtype)})
+        return y
 
     def result(self, view: View) -> None:
         """Rows that a layer in float32 takes."""
-        before = sum(step.outputs[0].size for step in self.steps if step.outputs[0].buffer == OUTPUT)
-        seen = View(OUTPUT, view.shape, view.strides, before)
-        self.add(ops.Dequantise(view.size, view.dtype, 1.0, 0), [view], seen)
+        ends = [step.result.offset + step.result.size for step in self.steps if step.result.buffer == OUTPUT]
+        seen = View(OUTPUT, (view.size,), (1,), -(-max(ends, default=0) // 16) * 16)
+        whole = replace(view, shape=(view.size,), strides=(1,))
+        self.add(ops.Dequantise(view.size, view.dtype, 1.0, 0), {"x": whole, "y": seen})
 
     def scales(self, n: int, k: int, spread: float) -> np.ndarray:
         """Scale words that bring sums of ``k`` products to about ``spread``, each column to its own."""
         wanted = spread / (UNIT * k**0.5) * np.exp(self.rng.uniform(-1, 1, n))
         return pack_scale(*np.array([encode_scale(float(scale)) for scale in wanted]).T)
 
-    def layer(self, k: int, n: int, how: Finish, table: bool = False) -> tuple[np.ndarray, ...]:
+    def layer(self, k: int, n: int, how: Finish, table: bool = False) -> dict[str, np.ndarray]:
         """Weight, bias, scale words, and a table."""
         spread = 4000 if how.dtype == "int16" else 60
         bias = self.ints(-UNIT, UNIT, n).astype(np.int32)
-        made = self.ints(-127, 127, k, n).astype(np.int8), bias, self.scales(n, k, spread)
-        return (*made, self.table()) if table else made
+        weight = self.ints(-127, 127, k, n).astype(np.int8)
+        layer = {"weight": weight, "bias": bias, "scale": self.scales(n, k, spread)}
+        return layer | {"table": self.table()} if table else layer
 
     def table(self) -> np.ndarray:
         """A table of bytes."""
@@ -94,15 +110,16 @@ class Net:
         """A layer of its own."""
         rows, k = x.shape
         y = self.view(rows, n, how.dtype)
-        spec = ops.QLinear(rows, k, n, how, table, residual is not None)
-        return self.add(spec, [x] if residual is None else [x, residual], y, *self.layer(k, n, how, table))
+        linear = ops.QLinear(rows, k, n, how, table, residual is not None)
+        added = {} if residual is None else {"residual": residual}
+        return self.add(linear, {"x": x, **added, "y": y}, self.layer(k, n, how, table))
 
     def patch(self, patches: int, k: int, n: int, leading: int) -> View:
         """Patches of an image to tokens."""
         x = self.source(patches, k, "int8")
         table = self.ints(-9000, 9000, leading + patches, n).astype(np.int16)
-        spec = ops.QPatchEmbed(patches, k, n, leading)
-        return self.add(spec, [x], self.view(leading + patches, n, "int16"), *self.layer(k, n, WIDE), table)
+        embed, tokens = ops.QPatchEmbed(patches, k, n, leading), self.view(leading + patches, n, "int16")
+        return self.add(embed, {"x": x, "y": tokens}, self.layer(k, n, WIDE) | {"table": table})
 
     def norm(self, x: View, first: int = 0, plain: bool = True) -> View:
         """LayerNorm of the rows from ``first`` on; not ``plain``: with halvings and offsets."""
@@ -110,16 +127,17 @@ class Net:
         seen = View(x.buffer, (rows, dim), x.strides, first * dim, x.dtype)
         halvings = np.zeros(dim) if plain else self.ints(0, 7, dim)
         offset = np.zeros(dim) if plain else self.ints(-90, 90, dim)
-        spec = ops.QLayerNorm(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
-        return self.add(spec, [seen], self.view(rows, dim), halvings.astype(np.int8), offset.astype(np.int8))
+        norm = ops.QLayerNorm(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
+        constants = {"halvings": halvings.astype(np.int8), "offset": offset.astype(np.int8)}
+        return self.add(norm, {"x": seen, "y": self.view(rows, dim)}, constants)
 
     def attention(self, x: View, stream: View, heads: int, head_dim: int) -> View:
         """q, k and v, attention, and the layer behind it onto the residual."""
         width, tokens = heads * head_dim, x.shape[0]
         qkv = self.linear(x, 3 * width, Finish("int8"))
         shift = int(np.log2(UNIT * head_dim**0.5 / 250))
-        spec = ops.QAttention(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
-        mixed = self.add(spec, [qkv], self.view(tokens, width))
+        attention = ops.QAttention(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
+        mixed = self.add(attention, {"qkv": qkv, "y": self.view(tokens, width)})
         return self.linear(mixed, stream.shape[1], WIDE, residual=stream)
 
     def mlp(self, x: View, stream: View, hidden: int, table: bool) -> View:
@@ -142,44 +160,45 @@ class Net:
     ) -> View:
         """Gate, router and experts onto the residual; ``skew`` of all tokens' logits go to some experts alone."""
         tokens, width = x.shape
-        weight, bias, scale = self.layer(width, experts, WIDE)
+        layer = self.layer(width, experts, WIDE)
         # Logits spread over a few powers of two, so that all chosen experts weigh something.
-        bias = bias + (skew * UNIT * width**0.5 * self.rng.permutation(experts)).astype(np.int32)
+        layer["bias"] += (skew * UNIT * width**0.5 * self.rng.permutation(experts)).astype(np.int32)
         gate = self.view(tokens, experts, "int16")
-        self.add(ops.QLinear(tokens, width, experts, WIDE), [x], gate, weight, bias, scale)
+        self.add(ops.QLinear(tokens, width, experts, WIDE), {"x": x, "y": gate}, layer)
         chosen = tuple(range(experts)) if candidates is None else candidates
-        shapes = ((tokens, top_k), (tokens, top_k), (tokens * top_k,), (len(chosen) + 1,))
-        names = [self.view(1, 1).buffer for _ in shapes]
-        routes = tuple(dense(name, shape, "int32") for name, shape in zip(names, shapes, strict=True))
         router = ops.QRouter(tokens, experts, top_k, chosen, normalize, threshold)
-        self.steps.append(Step(router, (gate,), routes, (), (f"/Router_{len(self.steps)}",)))
-        shared = [self.table()] if table else []
+        outputs = router.signature.outputs.items()
+        routes = {name: dense(self.view(1, 1).buffer, kind.shape, "int32") for name, kind in outputs}
+        self.add(router, {"logits": gate, **routes})
+        shared = {"table": self.table()} if table else {}
         first = self._bank(x, routes, hidden, self.finish(), router, shared, gather=True)
-        second = self._bank(first, routes, width, WIDE, router, [], gather=False)
-        spec = ops.QCombine(tokens, top_k, width, True)
-        return self.add(spec, [second, routes[0], routes[1], stream], self.view(tokens, width, "int16"))
+        second = self._bank(first, routes, width, WIDE, router, {}, gather=False)
+        views = {"x": second, "weights": routes["weights"], "slots": routes["slots"], "residual": stream}
+        return self.add(ops.QCombine(tokens, top_k, width, True), {**views, "y": self.view(tokens, width, "int16")})
 
     def _bank(
         self,
         x: View,
-        routes: tuple[View, ...],
+        routes: Mapping[str, View],
         n: int,
         how: Finish,
         router: ops.QRouter,
-        table: list[np.ndarray],
+        table: Mapping[str, np.ndarray],
         *,
         gather: bool,
     ) -> View:
         slots, k = len(router.candidates), x.shape[1]
-        arrays = [array for _ in range(slots) for array in self.layer(k, n, how)]
-        spec = ops.QExperts(router.tokens, router.top_k, slots, k, n, gather, how, bool(table))
+        layers = [self.layer(k, n, how) for _ in range(slots)]
+        arrays = {name: [layer[name] for layer in layers] for name in ("weight", "bias", "scale")}
+        experts = ops.QExperts(router.tokens, router.top_k, slots, k, n, gather, how, bool(table))
         y = self.view(router.tokens * router.top_k, n, how.dtype)
-        return self.add(spec, [x, routes[2], routes[3]], y, *arrays, *table)
+        views = {"x": x, "tokens": routes["tokens"], "offsets": routes["offsets"], "y": y}
+        return self.add(experts, views, arrays | table)
 
     def enlarge(self, x: View, height: int, width: int) -> View:
         """An image of twice the size."""
         y = self.view(4 * height * width, x.shape[1])
-        return self.add(ops.QBilinear(height, width, x.shape[1]), [x], y)
+        return self.add(ops.QBilinear(height, width, x.shape[1]), {"x": x, "y": y})
 
     def conv(
         self,
@@ -196,11 +215,12 @@ class Net:
         """A convolution that pads to keep the size where it has no stride."""
         cin, pad = x.shape[1], kernel // 2
         out = [-(-size // stride) for size in (height, width)]
-        weight, *rest = self.layer(cin * kernel * kernel, cout, how, table)
+        layer = self.layer(cin * kernel * kernel, cout, how, table)
+        layer["weight"] = layer["weight"].T.reshape(cout, cin, kernel, kernel)
         square, steps = (kernel, kernel), (stride, stride)
         zero = int(self.ints(-128, 127))
-        spec = ops.QConv2d(
+        conv = ops.QConv2d(
             height, width, cin, cout, *out, square, steps, (pad,) * 4, (1, 1), zero, how, table
         )  # fmt: skip
         y = self.view(out[0] * out[1], cout, how.dtype)
-        return self.add(spec, [x], y, weight.T.reshape(cout, cin, kernel, kernel), *rest)
+        return self.add(conv, {"x": x, "y": y}, layer)

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from edgemtl.quantize.execute import Memory, run_step
-from edgemtl.quantize.functional import INTEGER
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
+from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.codegen.fpga.site import Stored
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.hw.spec import AcceleratorSpec, Buffer, read_spec
+from edgemtl.lowering.execute import Memory, run_step
 from edgemtl.lowering.ir import IMAGE, Step, View
 from edgemtl.operators import QRouter
 
@@ -62,11 +61,11 @@ def law(steps: Sequence[Step], image: np.ndarray) -> Law:
     """Run the steps one after the other."""
     memory, values, choices = Memory(steps, image), {}, {}
     for index, step in enumerate(steps):
-        run_step(index, step, INTEGER, memory)
+        run_step(index, step, memory)
         values |= {view.buffer: memory.read(view).copy() for view in step.outputs}
         if isinstance(step.operator, QRouter):
-            first, slot = memory.read(step.outputs[3]), memory.read(step.outputs[1])
-            choices[step.outputs[0].buffer] = np.searchsorted(first, slot, side="right") - 1
+            offsets, slots = memory.read(step["offsets"]), memory.read(step["slots"])
+            choices[step["weights"].buffer] = np.searchsorted(offsets, slots, side="right") - 1
     return Law(values, choices)
 
 
@@ -116,7 +115,7 @@ def check(program: FpgaProgram, tasks: Mapping[str, Sequence[Step]], image: np.n
         for step in task.steps:
             assert {view.buffer for view in step.inputs} <= made
             made |= {view.buffer for view in step.outputs}
-            if not isinstance(step.operator, SegmentSpec):
+            if not isinstance(step.operator, SegmentCall):
                 continue
             segment = task.segments[step.operator.index]
             found, result = run(segment, step.inputs, program, known)

@@ -9,10 +9,10 @@ import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
+from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Step, View
+from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import check, compile_and_check, engines
 
@@ -29,9 +29,11 @@ def left_of(program: FpgaProgram) -> list[tuple[str, str]]:
 def through_float(net: Net, view: View) -> View:
     """What a layer kept in float32 does to the steps around it: out of the integers and back in."""
     size = view.size
-    held = net.view(*view.shape, "float32")
-    net.add(ops.Dequantise(size, view.dtype, 0.5, 0), [view], held)
-    return net.add(ops.Quantise(size, view.dtype, 2.0, 0), [held], net.view(*view.shape, view.dtype))
+    held = dense(net.view(1, 1).buffer, (size,))
+    net.add(ops.Dequantise(size, view.dtype, 0.5, 0), {"x": dense(view.buffer, (size,), view.dtype), "y": held})
+    y = net.view(*view.shape, view.dtype)
+    net.add(ops.Quantise(size, view.dtype, 2.0, 0), {"x": held, "y": dense(y.buffer, (size,), view.dtype)})
+    return y
 
 
 @pytest.mark.parametrize("engine", ["zcu104", "16 x 16"])
@@ -45,9 +47,9 @@ def test_a_layer_in_float_lies_between_two_segments(engine: str) -> None:
     program = compile_and_check(net.steps, net.image, engines()[engine])
     (task,) = program.tasks
     kinds = [type(step.operator).__name__ for step in task.steps]
-    middle = ["SegmentSpec", "Dequantise", "Quantise", "SegmentSpec"]
+    middle = ["SegmentCall", "Dequantise", "Quantise", "SegmentCall"]
     assert kinds == ["Quantise", *middle, "Dequantise"]
-    assert [step.operator.index for step in task.steps if isinstance(step.operator, SegmentSpec)] == [0, 1]
+    assert [step.operator.index for step in task.steps if isinstance(step.operator, SegmentCall)] == [0, 1]
     assert [[layer.name for layer in segment.layers] for segment in task.segments] == [
         ["patch", "norm", "experts"],
         ["norm", "mlp", "norm"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentSpec
+from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import decode_stream, encode_stream
@@ -73,7 +73,7 @@ def output(name: str, stream: bytes, **options: object) -> dict[str, np.ndarray]
     """What a stream leaves that stands for the compiled one."""
     program, known = compiled(name)
     (task,) = program.tasks
-    (step,) = (step for step in task.steps if isinstance(step.operator, SegmentSpec))
+    (step,) = (step for step in task.steps if isinstance(step.operator, SegmentCall))
     held = windows(task.segments[0], step.inputs, program.parameters, known)
     execute(stream, SPEC, held, **options)
     return {rows.buffer: get(held.output, rows) for rows in task.segments[0].outputs}

@@ -45,7 +45,7 @@ def naive_layer(engine: Engine, rows: list[list[list[int]]], bias, scale, table)
 def test_linear(engine: Engine, data: st.DataObject) -> None:
     k, n, tabled = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 70)), data.draw(st.booleans())
     layer = Net(data.draw(st.integers(0, 99))).layer(k, n, Finish("int8"), tabled)
-    weight, bias, scale, *table = (part.tolist() for part in layer)
+    weight, bias, scale, *table = (part.tolist() for part in layer.values())
     height = engine.array_rows
     tiles = [weight[at : at + height] for at in range(0, k, height)]
     wanted = naive_layer(engine, tiles, bias, scale, table[0] if table else None)
@@ -71,9 +71,9 @@ def test_lines_of_an_expert(engine: Engine, data: st.DataObject) -> None:
 def test_conv(engine: Engine, data: st.DataObject) -> None:
     """Tiles in order dy, then dx where a tile holds one tap, then groups of channels; inside dx, then channel."""
     k, n, tabled = data.draw(st.integers(1, 80)), data.draw(st.integers(1, 40)), data.draw(st.booleans())
-    flat, *rest = Net(data.draw(st.integers(0, 99))).layer(9 * k, n, Finish("int8"), tabled)
-    kernel = flat.T.reshape(n, k, 3, 3)
-    bias, scale, *table = (part.tolist() for part in rest)
+    layer = Net(data.draw(st.integers(0, 99))).layer(9 * k, n, Finish("int8"), tabled)
+    kernel = layer["weight"].T.reshape(n, k, 3, 3)
+    _, bias, scale, *table = (part.tolist() for part in layer.values())
     p, g = engine.array_rows, engine.array_columns
     taps = 3 if p % 3 == 0 and p / 3 >= g else 1
     tiles = []
@@ -87,7 +87,7 @@ def test_conv(engine: Engine, data: st.DataObject) -> None:
                 tiles.append(tile)
     assert weights.taps(engine) == taps
     wanted = naive_layer(engine, tiles, bias, scale, table[0] if table else None)
-    assert weights.conv_weights(engine, (kernel, *rest)) == wanted
+    assert weights.conv_weights(engine, layer | {"weight": kernel}) == wanted
 
 
 @pytest.mark.parametrize("width", [1, 31, 32, 33, 192])
