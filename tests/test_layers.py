@@ -18,6 +18,7 @@ LEAVES = {"errors", "units", "options", "images", "paths", "processor", "bundle"
 }
 ORDER = [
     "onnx_runtime",
+    "operators",
     "frontend",
     "partition",
     "schedule",
@@ -164,6 +165,14 @@ def test_the_planner_knows_no_graph_and_the_checker_no_planner():
     assert not [i for i, name in THEIRS if i.room == "schedule" and name.startswith(("onnx", "tvm", "numpy"))]
     ours = {i.target for i, _ in OURS if i.file == "edgemtl/schedule/checker.py"}
     assert ours == {"edgemtl.errors", "edgemtl.schedule.model"}
+
+
+def test_kernels_and_the_law_do_not_use_what_an_operator_computes():
+    """They are checked against it."""
+    alone = [path for path in _files() if "kernels" in path.parts or "hw" in path.resolve().parts]
+    assert len(alone) > 50
+    nodes = [node for path in alone for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "compute"]
 
 
 @pytest.mark.parametrize("name", [name for name in LINKED if (ROOT / name).exists()])
