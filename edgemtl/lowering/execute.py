@@ -8,6 +8,7 @@ import numpy as np
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View
+from edgemtl.onnx_runtime import multiply
 from edgemtl.operators import Array, Operator, Values
 from edgemtl.tvm_bridge.kernel import FixedKernel
 
@@ -69,7 +70,7 @@ def run_step(
         raise UnsupportedError(step.origin[0], "it runs in a generic kernel and has no definition in numpy", hint)
     signature = step.operator.signature
     inputs, constants = [memory.read(view) for view in step.inputs], [c.array for c in step.constants]
-    values = Values(signature, inputs, constants)
+    values = Values(signature, inputs, constants, multiply)
     outputs = compute(step.operator, values)
     for view, array in zip(step.outputs, outputs, strict=True):
         memory.write(view, array)

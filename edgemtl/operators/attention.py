@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgemtl.hw import law
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8
 
 
@@ -32,9 +31,9 @@ class Attention(Operator):
     def compute(self, values: Values) -> tuple[Array, ...]:
         split = values["qkv"].reshape(self.tokens, 3, self.heads, self.head_dim)
         q, k, v = (split[:, i].transpose(1, 0, 2) for i in range(3))
-        scores = multiply(q, k.transpose(0, 2, 1)) * np.float32(self.scale)
+        scores = values.multiply(q, k.transpose(0, 2, 1)) * np.float32(self.scale)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        y = multiply(weights, v) / weights.sum(-1, keepdims=True)
+        y = values.multiply(weights, v) / weights.sum(-1, keepdims=True)
         return (np.ascontiguousarray(y.transpose(1, 0, 2)).reshape(self.tokens, -1),)
 
     @property

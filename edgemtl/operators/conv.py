@@ -10,7 +10,6 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.activations import activate
 from edgemtl.operators.linear import TABLE
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int32
@@ -85,7 +84,7 @@ class Conv2d(Operator):
                     y, x = row * self.dilation[0], column * self.dilation[1]
                     seen = padded[y:, x:][:: self.stride[0], :: self.stride[1]][: self.out_height, :width]
                     part = seen[:, :, group * size : (group + 1) * size].reshape(-1, size)
-                    total += multiply(part, kernel[:, :, row, column].T)
+                    total += values.multiply(part, kernel[:, :, row, column].T)
             sums.append(total)
         return np.concatenate(sums, -1) + values["bias"]
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8, int16, int32
 
 
@@ -44,7 +43,7 @@ class PatchEmbed(Operator):
     def compute(self, values: Values) -> tuple[Array, ...]:
         p, rows, columns = self.patch, self.height // self.patch, self.width // self.patch
         cut = values["image"].reshape(self.channels, rows, p, columns, p).transpose(1, 3, 0, 2, 4)
-        y = multiply(cut.reshape(rows * columns, -1), values["weight"].reshape(self.dim, -1).T)
+        y = values.multiply(cut.reshape(rows * columns, -1), values["weight"].reshape(self.dim, -1).T)
         return (np.concatenate([np.zeros((self.leading, self.dim), np.float32), y]) + values["table"],)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.activations import activate
 from edgemtl.operators.operator import (
     Array,
@@ -61,7 +60,7 @@ class Linear(Operator):
         return self._sums(values)
 
     def _sums(self, values: Values) -> Array:
-        return np.asarray(multiply(values["x"], values["weight"]) + values["bias"])
+        return np.asarray(values.multiply(values["x"], values["weight"]) + values["bias"])
 
 
 @dataclass(frozen=True)

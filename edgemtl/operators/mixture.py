@@ -13,7 +13,6 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.activations import activate
 from edgemtl.operators.linear import TABLE
 from edgemtl.operators.operator import (
@@ -144,7 +143,7 @@ class Experts(Operator):
         rows = values["x"][values["tokens"]] if self.gather else values["x"]
         y = np.empty((len(rows), self.n), np.float32)
         for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
-            y[begin:end] = multiply(rows[begin:end], values.of("weight", expert)) + values.of("bias", expert)
+            y[begin:end] = values.multiply(rows[begin:end], values.of("weight", expert)) + values.of("bias", expert)
         return y
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,11 +65,17 @@ class Signature:
         return (*(list(self.repeated.items()) * self.repeats), *self.constants.items())
 
 
-class Values:
-    """The arrays an operator computes with: its inputs and constants by name."""
+Product = Callable[[Array, Array], Array]
+"""a @ b of float32 arrays, batched as in numpy. numpy's own adds in an order that depends on its threads."""
 
-    def __init__(self, signature: Signature, inputs: Sequence[Array], constants: Sequence[Array]) -> None:
-        self._signature, self._constants = signature, constants
+
+class Values:
+    """The arrays an operator computes with, its inputs and constants by name, and how it multiplies matrices."""
+
+    def __init__(
+        self, signature: Signature, inputs: Sequence[Array], constants: Sequence[Array], multiply: Product
+    ) -> None:
+        self._signature, self._constants, self.multiply = signature, constants, multiply
         self._inputs = dict(zip(signature.inputs, inputs, strict=True))
 
     def __getitem__(self, name: str) -> Array:
@@ -99,7 +105,7 @@ class Operator(ABC):
     def compute(self, values: Values) -> tuple[Array, ...]:
         """The outputs in the order of the signature.
 
-        Float operators in numpy, with the same bits whatever the number of threads; integer ones by `edgemtl.hw.law`.
+        Float operators in numpy, integer ones by `edgemtl.hw.law`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no definition in numpy")
 

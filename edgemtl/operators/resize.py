@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 
 from edgemtl.hw import law
-from edgemtl.onnx_runtime import multiply
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
 
 
@@ -43,8 +42,8 @@ class Resize(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         image = values["x"].reshape(self.height, -1)
-        lines = multiply(_weights(self.height, self.out_height), image).reshape(-1, self.width, self.channels)
-        y = multiply(_weights(self.width, self.out_width), lines)
+        lines = values.multiply(_weights(self.height, self.out_height), image).reshape(-1, self.width, self.channels)
+        y = values.multiply(_weights(self.width, self.out_width), lines)
         return (np.ascontiguousarray(y.transpose(2, 0, 1))[None] if self.planar else y.reshape(-1, self.channels),)
 
 
