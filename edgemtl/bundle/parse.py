@@ -22,7 +22,7 @@ from edgemtl.bundle.manifest import (
 from edgemtl.bundle.parse_fpga import read_fpga_program
 from edgemtl.bundle.parse_program import read_program, read_weight
 from edgemtl.bundle.program import Program
-from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_VALUE, read_floats, read_shape, read_texts
+from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_FLOAT32, MAX_VALUE, read_floats, read_shape, read_texts
 from edgemtl.errors import ConfigError
 
 
@@ -126,7 +126,7 @@ def _golden(field: Field) -> GoldenEntry:
         None if fill.value is None else fill.number(-MAX_VALUE, MAX_VALUE),
         stride.integer(1, MAX_COUNT),
         elements.integer(1, MAX_COUNT),
-        tolerance.number(0, MAX_VALUE),
+        tolerance.number(0, MAX_FLOAT32),
     )
 
 
