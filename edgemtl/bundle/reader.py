@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +17,7 @@ from edgemtl.bundle.checks import check_sections
 from edgemtl.bundle.fields import parse_json
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
+from edgemtl.bundle.indices import check_indices
 from edgemtl.bundle.manifest import (
     MANIFEST,
     MANIFEST_SHA256,
@@ -28,7 +29,6 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.npy import FloatArray, read_npy
 from edgemtl.bundle.parse import parse_manifest
-from edgemtl.bundle.program import WeightEntry
 from edgemtl.bundle.segment import Segment
 from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
 
@@ -157,10 +157,10 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
         check_crc(data, item)
     for entry in manifest.golden:
         _read_golden(entry, members.__getitem__)
-    _check_ranges(manifest.weights, WEIGHTS, members)
+    check_indices(manifest.weights, WEIGHTS, members[WEIGHTS])
     if isinstance(manifest.program, FpgaProgram):
         for host in manifest.program.hosts:
-            _check_ranges(host.tensors, host.weights, members)
+            check_indices(host.tensors, host.weights, members[host.weights])
         for task in manifest.program.tasks.values():
             for segment in task.segments:
                 read_layer_index(segment, members[segment.layer_index])
@@ -191,19 +191,6 @@ def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tu
     first, second = golden_paths(entry.task, entry.case)
     stored = read_npy(section(first), entry.input_shape, first)
     return stored, read_npy(section(second), (entry.output_elements,), second)
-
-
-def _check_ranges(tensors: Sequence[WeightEntry], section: str, members: Mapping[str, memoryview]) -> None:
-    """Raise ConfigError where integers that kernels may use as indices leave the range the manifest gives."""
-    for entry in tensors:
-        if entry.range is not None:
-            values = np.frombuffer(
-                members[section][entry.offset :][: entry.bytes], np.dtype(entry.dtype).newbyteorder("<")
-            )
-            low, high = int(values.min()), int(values.max())
-            if low < entry.range[0] or high > entry.range[1]:
-                must, found = f"integers from {entry.range[0]} to {entry.range[1]}", f"from {low} to {high}"
-                raise ConfigError(f"{section}: {entry.name} must hold {must}, not {found}; compile the bundle again")
 
 
 def read_layer_index(segment: Segment, data: bytes | memoryview) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

@@ -56,7 +56,9 @@ def _host(name: str, triple: str, bits: int) -> dict[str, Any]:
         "name": name,
         "cpu": {**cpu, "precision": "int8", "target": target, "library": library, "tasks": tasks, **sizes},
         "weights": f"program/host_{name}.bin",
-        "tensors": [{"name": "w", "offset": 0, "bytes": 16, "shape": [16], "dtype": "int8", "range": None}],
+        "tensors": [
+            {"name": "w", "offset": 0, "bytes": 16, "shape": [16], "dtype": "int8", "role": "values", "range": None}
+        ],
         "handovers": {"depth": [{"step": 1, "inputs": [0], "outputs": [128]}]},
     }
 

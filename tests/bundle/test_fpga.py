@@ -62,7 +62,7 @@ CASES = [
     (f"{REGION}.buffers.0.first", 1, r"regions: residual must be made of buffers in its 64 bytes, with a first use"),
     (
         "weights",
-        [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32", "range": [0, 9]}],
+        [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32", "role": "values", "range": [0, 9]}],
         r"weights must be empty",
     ),
 ]

@@ -15,11 +15,16 @@ from edgemtl.tvm_bridge.target import CpuTarget
 
 @dataclass(frozen=True)
 class WeightTensor:
-    """One packed tensor in the weights section; ``offset`` in bytes, a multiple of 64."""
+    """One packed tensor in the weights section; ``offset`` in bytes, a multiple of 64.
+
+    role: "offsets" of tensors in words of four bytes, "indices" from the first to the last of ``bounds``, or "values".
+    """
 
     name: str
     offset: int
     array: Array = field(repr=False)
+    role: str = "values"
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,10 +146,14 @@ def _weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
         "bytes": tensor.array.nbytes,
         "shape": list(tensor.array.shape),
         "dtype": tensor.array.dtype.name,
-        "range": _range(tensor.array),
+        "role": tensor.role,
+        "range": _range(tensor),
     }
 
 
-def _range(array: Array) -> list[int] | None:
-    """The least and the largest of integers that may be indices; None of other values."""
+def _range(tensor: WeightTensor) -> list[int] | None:
+    """The bounds of indices, the least and the largest of other integers; None of other values."""
+    if tensor.bounds is not None:
+        return list(tensor.bounds)
+    array = tensor.array
     return [int(array.min()), int(array.max())] if array.dtype in (np.int32, np.int64) and array.size else None
