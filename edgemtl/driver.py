@@ -37,7 +37,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
-from edgemtl.selftest import verify_bundle, why_not_here
+from edgemtl.selftest import verify_bundle, why_no_native_host, why_not_here
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -136,6 +136,8 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
         size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
     sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
     told = (f"self-test not run: {unable}; run `edgemtl selftest` there",) if unable else ()
+    if run and (reason := why_no_native_host(manifest.program)):
+        told = (f"self-test without the library for the CPU beside the accelerator: {reason}",)
     return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *told))
 
 

@@ -18,6 +18,7 @@ from edgemtl.compare import first_apart
 from edgemtl.errors import SelftestError, UnsupportedError
 from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
+from edgemtl.runtime.devices.hosts import HOST
 from edgemtl.runtime.machine import check_this_machine
 from edgemtl.tvm_bridge.target import resolve
 
@@ -40,8 +41,15 @@ class Miss:
 
 def why_not_here(program: Program | FpgaProgram) -> str | None:
     """Why this machine cannot run a program; None where it can. A board's runs in simulation anywhere."""
-    if isinstance(program, FpgaProgram):
-        return None
+    return None if isinstance(program, FpgaProgram) else _obstacle(program)
+
+
+def why_no_native_host(program: Program | FpgaProgram) -> str | None:
+    """Why this machine cannot run the library that a board's bundle has for the CPU of a PC; None where it can."""
+    return _obstacle(program.host(HOST).cpu) if isinstance(program, FpgaProgram) else None
+
+
+def _obstacle(program: Program) -> str | None:
     try:
         check_this_machine(program.target)
     except UnsupportedError as error:
@@ -81,8 +89,10 @@ def find_misses(path: Path, program: Program | FpgaProgram) -> tuple[Miss, ...]:
 
     Raises SelftestError where that process is ended by a signal or fails for another reason than a difference.
     """
-    device = "sim" if isinstance(program, FpgaProgram) else "cpu"
-    command = [sys.executable, "-P", "-m", "edgemtl", "-q", "selftest", str(path), "--device", device, "--json"]
+    flags = ["--device", "cpu"]
+    if isinstance(program, FpgaProgram):
+        flags = ["--device", "sim", *(["--native-host"] if why_no_native_host(program) is None else [])]
+    command = [sys.executable, "-P", "-m", "edgemtl", "-q", "selftest", str(path), *flags, "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode < 0:

@@ -59,6 +59,7 @@ class Session:
         threads: int = 2,
         check_arena: bool = False,
         copy: bool = False,
+        native_host: bool = False,
     ) -> Session:
         """Open a bundle: check every byte of it, load its program, prepare its weights.
 
@@ -68,6 +69,8 @@ class Session:
         simulation also for accesses whose order is left open.
         copy: read the file into memory instead of mapping it, so that nothing done to the file later, cutting it
         short too, reaches this session.
+        native_host: in simulation, run the steps of the board's CPU in the bundle's library instead of in numpy; for
+        bundles you trust as you trust a program.
         Raises InputError, IntegrityError or ConfigError for the file, UnsupportedError for a program this
         machine or device cannot run, BudgetError where memory is missing, UsageError for the arguments.
         """
@@ -75,7 +78,7 @@ class Session:
         with ExitStack() as undo:
             bundle = open_bundle(path, copy)
             undo.callback(bundle.close)
-            opened = open_device(device, bundle, check_arena)
+            opened = open_device(device, bundle, check_arena, native_host)
             undo.callback(opened.close)
             worker = Worker(threads)
             undo.callback(worker.close)

@@ -15,7 +15,7 @@ import numpy as np
 from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
 from edgemtl.bundle.checks import check_sections
 from edgemtl.bundle.fields import parse_json
-from edgemtl.bundle.fpga import FpgaProgram
+from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
 from edgemtl.bundle.indices import check_indices
 from edgemtl.bundle.manifest import (
@@ -161,6 +161,7 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
     if isinstance(manifest.program, FpgaProgram):
         for host in manifest.program.hosts:
             check_indices(host.tensors, host.weights, members[host.weights])
+        check_indices(manifest.program.constants, HOST_CONSTANTS, members[HOST_CONSTANTS])
         for task in manifest.program.tasks.values():
             for segment in task.segments:
                 read_layer_index(segment, members[segment.layer_index])

@@ -62,11 +62,19 @@ def evaluate(
     emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
 
 
-def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", json: Json = False) -> int:
+def selftest(
+    bundle: BundleFile,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    native_host: Annotated[
+        bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
+    ] = False,
+    json: Json = False,
+) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session:
+    with Session.open(bundle, device, threads, native_host=native_host) as session:
         results = session.selftest()
     figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
     rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]

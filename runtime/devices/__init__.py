@@ -53,16 +53,20 @@ class Device(Protocol):
         """Let go of everything; may be called twice."""
 
 
-def open_device(name: str, bundle: Bundle, check_arena: bool = False) -> Device:
+def open_device(name: str, bundle: Bundle, check_arena: bool = False, native_host: bool = False) -> Device:
     """The device ``name`` with the bundle's program; ``check_arena``: a simulator looks for hazards too.
+
+    native_host: a simulator runs the steps of the board's CPU in the bundle's library, not in numpy.
 
     Raises UsageError, or UnsupportedError where the bundle has no program for it or nothing drives it yet.
     """
     if name not in DEVICES:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
     program = bundle.manifest.program
+    if native_host and not (isinstance(program, FpgaProgram) and name == SIMULATOR):
+        raise UsageError(f"native_host must go with a board's bundle on device {SIMULATOR!r}, not with {name!r}")
     if isinstance(program, FpgaProgram):
-        return _open_fpga(name, bundle, program, check_arena)
+        return _open_fpga(name, bundle, program, check_arena, native_host)
     if name != "cpu":
         raise _no_program(name, "cpu", "cpu")
     from edgemtl.runtime.devices.cpu import CpuDevice
@@ -71,14 +75,14 @@ def open_device(name: str, bundle: Bundle, check_arena: bool = False) -> Device:
     return CpuDevice(program, library, weights, bundle.manifest.input.shape)
 
 
-def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool) -> Device:
+def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool, native_host: bool) -> Device:
     if name == "cpu":
         raise _no_program(name, f"the FPGA of {program.board.name}", SIMULATOR)
     if name != SIMULATOR:
         raise UnsupportedError(f"device {name}", "there is no driver for it yet", f"open it with device={SIMULATOR!r}")
     from edgemtl.runtime.devices.sim import SimDevice
 
-    return SimDevice(bundle, program, check_arena)
+    return SimDevice(bundle, program, check_arena, native_host)
 
 
 def _no_program(name: str, held: str, device: str) -> UnsupportedError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,13 +87,18 @@ class CpuProgram:
 
 def to_manifest(program: CpuProgram) -> dict[str, Any]:
     """The "program" and "weights" entries of a bundle's manifest."""
-    return {"program": _program_entry(program), "weights": [_weight_entry(w) for w in program.weights]}
+    return {"program": _program_entry(program), "weights": [weight_entry(w) for w in program.weights]}
 
 
 def weights_section(program: CpuProgram) -> bytes:
     """The section of weights, zeros between tensors."""
-    section = bytearray(program.weights_bytes)
-    for tensor in program.weights:
+    return pack_section(program.weights, program.weights_bytes)
+
+
+def pack_section(tensors: Sequence[WeightTensor], size: int) -> bytes:
+    """A section of ``size`` bytes with tensors in their places, zeros between."""
+    section = bytearray(size)
+    for tensor in tensors:
         section[tensor.offset : tensor.offset + tensor.array.nbytes] = tensor.array.tobytes()
     return bytes(section)
 
@@ -139,7 +144,8 @@ def _layer_entry(layer: Layer) -> Mapping[str, Any]:
     }
 
 
-def _weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
+def weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
+    """A tensor as a manifest describes it."""
     return {
         "name": tensor.name,
         "offset": tensor.offset,
