@@ -15,6 +15,7 @@ LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as e
 
 LEAVES = {
     "host",
+    "signing",
     "specs",
     "errors",
     "units",
@@ -71,6 +72,7 @@ OWNERS = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "click": {"cli"},
+    "cryptography": {"signing"},
 }
 """Libraries that only these rooms import."""
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from edgemtl.bundle import Bundle, FpgaProgram, Program
 from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.runtime.buffers import Bytes
 from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.records import Memory, SegmentRun
 
@@ -16,10 +17,12 @@ SIMULATOR = "sim"
 class Device(Protocol):
     """A program in its memory, driven from one thread.
 
+    ``sections``: the names of the bundle's sections of weights that it reads while it runs.
     ``image`` float32 [1, C, H, W] is what a run reads, ``outputs[task]`` what it writes; both stay where they
     are. ``basis``: what times taken here are, "measured" or of a "simulator".
     """
 
+    sections: tuple[str, ...]
     image: FloatArray
     outputs: dict[str, FloatArray]
     basis: str
@@ -45,6 +48,9 @@ class Device(Protocol):
 
     def check_guards(self) -> None:
         """Raise IntegrityError where the program wrote outside its memory."""
+
+    def prepared(self) -> Bytes:
+        """What `start` made of the weights, uint8, to be looked at again: it must not change."""
 
     def memory(self) -> Memory:
         """Bytes held."""

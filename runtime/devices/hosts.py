@@ -25,8 +25,9 @@ Places = list[Bytes]
 
 
 class Host(Protocol):
-    """The steps of a board's CPU; what `Device` says of image, outputs and the functions of the same names holds."""
+    """The steps of a board's CPU; what `Device` says of the members of the same names holds."""
 
+    sections: tuple[str, ...]
     image: FloatArray
     outputs: dict[str, FloatArray]
     program: Program
@@ -46,6 +47,9 @@ class Host(Protocol):
     def check_guards(self) -> None:
         """Raise IntegrityError where a step wrote outside its memory."""
 
+    def prepared(self) -> Bytes:
+        """What `start` made of the weights."""
+
     def memory(self) -> Memory:
         """Bytes held."""
 
@@ -60,6 +64,7 @@ class NativeHost(CpuDevice):
         host = program.host(HOST)
         weights = bundle.weights(host.weights)
         super().__init__(host.cpu, bundle.member(host.cpu.library), weights, bundle.manifest.input.shape)
+        self.sections = (host.weights,)
         self._handovers, self._tasks = host.handovers, program.tasks
 
     def rows(self, task: str, segment: int) -> tuple[Places, Places]:
@@ -78,6 +83,8 @@ class SteppedHost:
 
     Raises BudgetError for its memory.
     """
+
+    sections: tuple[str, ...] = (HOST_CONSTANTS,)
 
     def __init__(self, bundle: Bundle, program: FpgaProgram) -> None:
         self.program, self._tasks = program.host(HOST).cpu, program.tasks
@@ -133,6 +140,10 @@ class SteppedHost:
         """Raise IntegrityError where a guard byte of a buffer was overwritten."""
         for buffer in self._buffers.values():
             buffer.check()
+
+    def prepared(self) -> Bytes:
+        """Nothing."""
+        return np.zeros(0, np.uint8)
 
     def memory(self) -> Memory:
         """Bytes held: buffers are counted one by one, since numpy's host does not plan an arena."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgemtl.bundle import Bundle, FpgaProgram, Program, Rows, Segment
+from edgemtl.bundle.manifest import WEIGHTS
 from edgemtl.bundle.reader import read_layer_index
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import decode_stream
@@ -55,6 +56,7 @@ class SimDevice:
         self._parameters: Bytes | None = bundle.weights()
         self._host: Host = NativeHost(bundle, program) if native_host else SteppedHost(bundle, program)
         self.image, self.outputs = self._host.image, self._host.outputs
+        self.sections: tuple[str, ...] = (WEIGHTS, *self._host.sections)
 
     @property
     def program(self) -> Program:
@@ -112,6 +114,10 @@ class SimDevice:
         self._host.check_guards()
         for buffer in self._windows.values():
             buffer.check()
+
+    def prepared(self) -> Bytes:
+        """What the host made of its weights."""
+        return self._host.prepared()
 
     def memory(self) -> Memory:
         """Bytes held on this machine: windows count as staging, parameters as weights."""
