@@ -120,11 +120,12 @@ def verify(
     listed = [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]
     document = {"verified": True, "signature": signature, "sections": listed}
     rows = [(n, format_bytes(b), h[:16]) for n, b, h in sections]
-    emit(
-        document,
-        json,
-        lambda c: c.print(table(_verified(signature), ("section", "size", "sha256"), rows)),
-    )
+    emit(document, json, lambda c: _draw_verified(c, rows, signature))
+
+
+def _draw_verified(console: Console, rows: list[tuple[str, str, str]], signature: dict[str, Any] | None) -> None:
+    console.print(_verified(signature), markup=False, soft_wrap=True)
+    console.print(table("", ("section", "size", "sha256"), rows))
 
 
 def _verified(signature: dict[str, Any] | None) -> str:
@@ -149,7 +150,9 @@ def _draw_info(console: Console, document: dict[str, Any], signature: dict[str, 
     program = document["program"]
     if signature:
         signer = f"signed, unchecked: key {signature['key'][:16]}..., version {signature['model_version']}"
-        console.print(f"{signer}, counter {signature['counter']}; bundle verify --key checks it", markup=False)
+        console.print(
+            f"{signer}, counter {signature['counter']}; bundle verify --key checks it", markup=False, soft_wrap=True
+        )
     console.print(f"model {document['model']['name']}  target {_target(program)}")
     rows = [
         (
