@@ -37,7 +37,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
-from edgemtl.selftest import choose_way, verify_bundle
+from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -145,7 +145,10 @@ def _selftest(
     except UnsupportedError as error:
         return None, (f"self-test not run: {error.reason}; {error.hint}",)
     verify = partial(verify_bundle, tasks=tasks, quantised=quantised)
-    return verify, (f"self-test run under {emulator.qemu}",) if emulator else ()
+    if emulator:
+        return verify, (f"self-test run under {emulator.qemu}",)
+    reason = why_no_native_host(manifest.program)
+    return verify, (f"self-test without the library for the CPU beside the accelerator: {reason}",) if reason else ()
 
 
 def _compile(

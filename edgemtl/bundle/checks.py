@@ -64,7 +64,7 @@ def _check_program(manifest: Manifest) -> None:
         return
     if manifest.weights:
         fail("weights", "empty beside a program of an FPGA, whose hosts have tensors", f"{len(manifest.weights)} long")
-    check_fpga(program)
+    check_fpga(program, manifest.input.shape)
 
 
 def _check_golden(manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.program import Program, WeightEntry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"

@@ -66,10 +66,10 @@ def _check_version(root: Field) -> None:
     version = root.entries().get("schema_version")
     if version is None:
         raise ConfigError("manifest must have the field 'schema_version'; compile the bundle again")
-    if version.integer(0, MAX_COUNT) > SCHEMA_VERSION:
-        raise ConfigError(
-            f"manifest.schema_version must be {SCHEMA_VERSION}, not {version.value}; update edgemtl to read this bundle"
-        )
+    number = version.integer(0, MAX_COUNT)
+    if number != SCHEMA_VERSION:
+        advice = "update edgemtl to read this bundle" if number > SCHEMA_VERSION else "compile this older bundle again"
+        raise ConfigError(f"manifest.schema_version must be {SCHEMA_VERSION}, not {number}; {advice}")
 
 
 def _program(field: Field) -> Program | FpgaProgram:

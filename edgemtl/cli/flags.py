@@ -19,6 +19,13 @@ Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads 
 Device = Annotated[
     str, typer.Option("--device", help="cpu, or sim: a board's program in simulation, which takes its time.")
 ]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option("--keys", help="File of a public key; bundles that none of them signed are refused; repeatable."),
+]
+MinVersion = Annotated[
+    int | None, typer.Option("--min-version", help="With --keys, the least counter that a bundle must be signed with.")
+]
 Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
 
 Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: minmax, percentile or entropy.")]

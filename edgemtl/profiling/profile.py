@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgemtl.bundle import FpgaProgram, Manifest, open_bundle
+from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, read_trust
 from edgemtl.errors import UsageError
 from edgemtl.evaluate.predict import expand, load_image
 from edgemtl.profiling.measured import measure_task
@@ -20,6 +20,8 @@ from edgemtl.runtime.images import FloatArray
 class ProfileOptions:
     """What is profiled. ``tasks`` empty means all; ``runs`` of each task on a CPU, whose times vary.
 
+    keys, min_version: as of `Session.open`.
+
     Raises UsageError for a device there is no profile of.
     """
 
@@ -28,6 +30,8 @@ class ProfileOptions:
     tasks: tuple[str, ...] = ()
     threads: int = 2
     runs: int = 30
+    keys: tuple[Path, ...] | None = None
+    min_version: int | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("sim", "cpu"):
@@ -38,9 +42,10 @@ class ProfileOptions:
 
 def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
     """Run ``path`` on the images and say where time goes. Raises what `Session.open` raises, InputError, UsageError."""
-    with open_bundle(path) as opened:
+    with open_bundle(path, trust=read_trust(options.keys, options.min_version)) as opened:
         manifest = opened.manifest
-    with Session.open(path, options.device, options.threads) as session:
+    keys, least = options.keys, options.min_version
+    with Session.open(path, options.device, options.threads, keys=keys, min_version=least) as session:
         files = expand(options.inputs)
         images = [load_image(session, file).array for file in files]
         tasks = options.tasks or session.tasks

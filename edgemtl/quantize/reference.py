@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgemtl.host.integers import copied
 from edgemtl.lowering.ir import Array
 from edgemtl.onnx_runtime import multiply
 from edgemtl.quantize.execute import Function
@@ -171,11 +172,6 @@ def _resize(spec: specs_conv.ResizeSpec, inputs: Sequence[Array], constants: Seq
     lines = multiply(_weights(spec.height, spec.out_height), image.reshape(spec.height, -1))
     y = multiply(_weights(spec.width, spec.out_width), lines.reshape(-1, spec.width, spec.channels))
     return (np.ascontiguousarray(y.transpose(2, 0, 1))[None] if spec.planar else y.reshape(-1, spec.channels),)
-
-
-def copied(spec: Any, inputs: Sequence[Array], constants: Sequence[Array]) -> tuple[Array]:
-    """A copy: the views say from where to where."""
-    return (inputs[0],)
 
 
 FLOAT: Mapping[type, Function] = {

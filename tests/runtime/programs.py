@@ -144,7 +144,7 @@ def manifest(target: CpuTarget, steps: int = 4) -> Manifest:
     """The manifest of the bundle, without golden pairs."""
     layers = tuple(Layer(i, "scale" if i % 2 == 0 else "add", (f"node{i}",), FLOATS, 0) for i in range(steps))
     return Manifest(
-        schema_version=1,
+        schema_version=2,
         tool=Tool("edgemtl", "0.1.0"),
         model=ModelEntry("small.onnx", "0" * 64),
         input=InputEntry("image", SHAPE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),

@@ -10,7 +10,7 @@ from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
 from edgemtl.schedule import Access, check_accesses
-from edgemtl.tvm_bridge.build import Argument, Call
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -30,6 +30,7 @@ class Assembler:
             "output": map(self._place, bound.step.outputs),
             "weight": (Argument("weights", offset) for offset in self._weights(bound)),
             "weights_space": _endless(Argument("weights", 0)),
+            "weights_words": _endless(Argument(WEIGHTS_WORDS, 0)),
             "workspace": (Argument("arena", self.offsets[buffer.name]) for buffer in bound.workspaces),
         }
         return Call(bound.kernel, tuple(next(places[operand.role]) for operand in bound.kernel.operands))
@@ -44,6 +45,9 @@ class Assembler:
         if key not in self._packed:
             self._packed[key] = tuple(pack(step.spec, self.target, step.constants, self.weights))
             check_accesses(self._accesses(bound, self._packed[key]))
+            for operand, offset in zip(bound.operands("weight"), self._packed[key], strict=True):
+                if operand.bounds is not None:
+                    self.weights.bound(offset, operand.bounds)
         return self._packed[key]
 
     def _accesses(self, bound: BoundStep, offsets: Sequence[int]) -> Iterator[Access]:
