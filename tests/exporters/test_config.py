@@ -104,7 +104,7 @@ def test_refuses(overrides, text):
         (("x", 0, "depth"), "channels of task x must be a positive integer, not 0"),
         (
             ("x", 1, "pose"),
-            "kind of task x must be one of segmentation, depth, normals, edges, saliency, other, not 'pose'",
+            "kind of task x must be one of segmentation, depth, normals, edges, saliency, classification, other, not 'pose'",
         ),
     ],
 )
