@@ -43,7 +43,8 @@ class Head(nn.Module):
 class ClassHead(nn.Module):
     """The scores [B, classes] of a classification from the trunk's tokens [B, N, D].
 
-    LayerNorm, the mean over the patches, one linear layer. Not part of M3ViT, whose tasks are maps.
+    LayerNorm of the class token, or the mean of all tokens where there is none; then one linear layer. Not part of
+    M3ViT, whose tasks are maps.
     """
 
     def __init__(self, config: ModelConfig, classes: int) -> None:
@@ -53,8 +54,8 @@ class ClassHead(nn.Module):
         self.classes = nn.Linear(config.dim, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.norm(tokens[:, 1:] if self.class_token else tokens)
-        return cast(Tensor, self.classes(x.mean(1)))
+        x = self.norm(tokens)
+        return cast(Tensor, self.classes(x[:, 0] if self.class_token else x.mean(1)))
 
 
 def make_head(config: ModelConfig, task: TaskSpec) -> nn.Module:
