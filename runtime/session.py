@@ -46,7 +46,15 @@ class Session:
         self._scrubber: Scrubber | None = None
         self._finite = np.empty(bundle.manifest.input.shape, np.bool_)
         self._tasks = {
-            task.name: TaskInfo(task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps)
+            task.name: TaskInfo(
+                task.name,
+                task.kind,
+                task.channels,
+                program.output.shape,
+                task.pathway,
+                program.steps,
+                task.classes,
+            )
             for task in bundle.manifest.tasks
             for program in (device.program.tasks[task.name],)
         }

@@ -19,6 +19,7 @@ LEAVES = {
     "specs",
     "errors",
     "units",
+    "vocabulary",
     "options",
     "images",
     "paths",
@@ -31,6 +32,7 @@ LEAVES = {
 ORDER = [
     "onnx_runtime",
     "frontend",
+    "inputs",
     "partition",
     "schedule",
     "tvm_bridge",

@@ -7,7 +7,6 @@ from edgemtl.bundle.fields import Field
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import (
     CASES,
-    KINDS,
     PATHWAYS,
     SCHEMA_VERSION,
     GoldenEntry,
@@ -24,6 +23,7 @@ from edgemtl.bundle.parse_program import read_program, read_weight
 from edgemtl.bundle.program import Program
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_FLOAT32, MAX_VALUE, read_floats, read_shape, read_texts
 from edgemtl.errors import ConfigError
+from edgemtl.vocabulary import KINDS, RESIZE_FILTERS
 
 
 def parse_manifest(document: object) -> Manifest:
@@ -90,12 +90,15 @@ def _model(field: Field) -> ModelEntry:
 
 
 def _input(field: Field) -> InputEntry:
-    name, shape, mean, std = field.members("name", "shape", "mean", "std")
-    return InputEntry(name.text(), read_shape(shape), read_floats(mean), read_floats(std))
+    name, shape, mean, std, resize_filter = field.members("name", "shape", "mean", "std", "resize_filter")
+    numbers = read_floats(mean), read_floats(std)
+    return InputEntry(name.text(), read_shape(shape), *numbers, resize_filter.choice(*RESIZE_FILTERS))
 
 
 def _task(field: Field) -> TaskEntry:
-    name, kind, channels, pathway, moe, notes = field.members("name", "kind", "channels", "pathway", "moe", "notes")
+    name, kind, channels, pathway, moe, notes, classes = field.members(
+        "name", "kind", "channels", "pathway", "moe", "notes", "classes"
+    )
     return TaskEntry(
         name.name(),
         kind.choice(*KINDS),
@@ -103,6 +106,7 @@ def _task(field: Field) -> TaskEntry:
         pathway.choice(*PATHWAYS),
         tuple(_moe(item) for item in moe.items()),
         read_texts(notes),
+        read_texts(classes),
     )
 
 

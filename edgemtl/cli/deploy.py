@@ -32,19 +32,21 @@ def run(
     min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
-    """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
+    """Run tasks on images; write NAME_TASK.npy (what the model says), .png of maps, .json of the best classes."""
     check_output_folder("-o", output)
     from edgemtl.evaluate.predict import predict_files
+    from edgemtl.images import summarise_notes
     from edgemtl.runtime import Session
 
     opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
     with opened as session, step(f"running {bundle}"):
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
-    rows = [(item["image"], item["task"], item["array"], item["picture"] or "none, not a map") for item in written]
-    for resized in sorted({item["image"] for item in written if item["resized"]}):
-        note(f"{resized}: resized to the model's input size")
-    emit({"written": written}, json, lambda c: c.print(table("", ("image", "task", "array", "picture"), rows)))
+    rows = [(w["image"], w["task"], w["array"], w["picture"] or w["classes"] or "none") for w in written]
+    for text in summarise_notes({item["image"]: item["notes"] for item in written}):
+        note(f"note: {text}")
+    columns = ("image", "task", "array", "picture or classes")
+    emit({"written": written}, json, lambda c: c.print(table("", columns, rows)))
 
 
 def evaluate(
@@ -63,8 +65,11 @@ def evaluate(
 
     opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
     with opened as session, step(f"evaluating {data}"):
-        scores = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
-    document = {"tasks": [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]}
+        scores, notes = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
+    for text in notes:
+        note(f"note: {text}")
+    tasks = [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]
+    document = {"tasks": tasks, "notes": list(notes)}
     rows = [(s.task, s.images, "  ".join(f"{k} {v:.4g}" for k, v in s.metrics.items())) for s in scores]
     emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
 

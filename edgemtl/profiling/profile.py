@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, read_trust
 from edgemtl.errors import UsageError
-from edgemtl.evaluate.predict import expand, load_image
+from edgemtl.images import expand, load_image, summarise_notes
 from edgemtl.profiling.measured import measure_task
 from edgemtl.profiling.simulated import Recorded, record_task, simulate_switches, simulated_task
 from edgemtl.report.profile import SCHEMA_VERSION, CpuTarget, Profile, coefficients
@@ -47,12 +47,16 @@ def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
     keys, least = options.keys, options.min_version
     with Session.open(path, options.device, options.threads, keys=keys, min_version=least) as session:
         files = expand(options.inputs)
-        images = [load_image(session, file).array for file in files]
+        loaded = [load_image(file, session.input) for file in files]
+        images = [image.array for image in loaded]
+        notes = summarise_notes({str(file): image.notes for file, image in zip(files, loaded, strict=True)})
         tasks = options.tasks or session.tasks
         names = tuple(file.name for file in files)
         if options.device == "sim":
-            return _simulated(path, session, manifest, tasks, images, names)
-        return _measured(path, session, manifest, tasks, images, names, options)
+            profile = _simulated(path, session, manifest, tasks, images, names)
+        else:
+            profile = _measured(path, session, manifest, tasks, images, names, options)
+    return replace(profile, notes=(*profile.notes, *notes))
 
 
 def _simulated(

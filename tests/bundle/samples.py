@@ -49,7 +49,13 @@ def document() -> dict[str, Any]:
         "schema_version": 2,
         "tool": {"name": "edgemtl", "version": "0.1.0"},
         "model": {"name": "modèle.onnx", "sha256": "ab" * 32},
-        "input": {"name": "image", "shape": list(SHAPE), "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        "input": {
+            "name": "image",
+            "shape": list(SHAPE),
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "resize_filter": "pillow-bilinear",
+        },
         "tasks": [_task(task, kind, channels) for task, (kind, channels) in TASKS.items()],
         "notes": ["batch size 1"],
         "program": _program(),
@@ -91,6 +97,7 @@ def _task(name: str, kind: str, channels: int) -> dict[str, Any]:
         "pathway": "calibrated",
         "moe": moe,
         "notes": [],
+        "classes": [],
     }
 
 

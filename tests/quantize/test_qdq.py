@@ -22,9 +22,9 @@ from edgemtl.partition import TaskModel
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.functional import INTEGER
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
-from edgemtl.quantize.qdq.distance import decibel
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.places import as_cut, read
+from edgemtl.quantize.quality import signal_to_noise
 from edgemtl.tvm_bridge import specs_int8 as q
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.nets import NETS
@@ -124,7 +124,7 @@ def test_distances_are_what_the_outputs_say(cases):
     found = run_onnx(case.proto, {case.tasks[0].input.name: image})
     for task in case.tasks:
         law = run_steps(case.quantised.integers[task.task.name].steps, INTEGER, image)
-        assert decibel([law], [found[task.task.output].reshape(-1)]) > 25
+        assert signal_to_noise([law], [found[task.task.output].reshape(-1)]) > 25
 
 
 @pytest.mark.parametrize("name", CASES)
