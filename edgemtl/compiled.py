@@ -125,7 +125,8 @@ def _notes(
         yield from (
             f"{task.task}: {step.origin[-1]}, {step.kind}, on {HOSTS['a53']}: {step.reason}" for step in task.left
         )
-    yield f"in simulation the CPU's steps run compiled for {hosts[-1].cpu.target.name}"
+    target = hosts[-1].cpu.target.name
+    yield f"in simulation the CPU's steps run in numpy, or with --native-host compiled for {target}"
 
 
 def _experts_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:

@@ -29,7 +29,8 @@ from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.datasheet import Datasheet, describe_spec
 from edgemtl.hw.spec import BOARDS, AcceleratorSpec, is_board, read_spec
-from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
+from edgemtl.images import expand
+from edgemtl.inputs import InputImages, read_files, read_folder
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
@@ -37,7 +38,7 @@ from edgemtl.paths import check_apart, check_output_file
 from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
-from edgemtl.selftest import choose_way, verify_bundle
+from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -112,7 +113,8 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
         model = describe(frontend.read_model(path), options)
         check_apart("-o", (output,), model.weight_files)
         names = choose_tasks(model, options.tasks)
-        images = _calibration_images(model, options)
+        calibration = _calibration_images(model, options)
+        images = calibration.arrays
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
         tasks = specialise(model, names, options.pathway, images)
     quantised = _quantised(model, tasks, target, options, images, progress)
@@ -125,7 +127,7 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
         else:
             golden = make_golden(path, model, tasks, chosen, options.seed)
     said = (*made.notes, *(quantised.notes if quantised else ()), *golden.notes)
-    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
+    notes = (*_input_notes(model, calibration), *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
     notes = notes if options.selftest else (*notes, "self-test not run: --no-selftest")
     manifest = _manifest(path, model, tasks, made, golden.entries, notes)
     # Which machine compiled must not show in the bundle, so this is said beside it.
@@ -145,7 +147,10 @@ def _selftest(
     except UnsupportedError as error:
         return None, (f"self-test not run: {error.reason}; {error.hint}",)
     verify = partial(verify_bundle, tasks=tasks, quantised=quantised)
-    return verify, (f"self-test run under {emulator.qemu}",) if emulator else ()
+    if emulator:
+        return verify, (f"self-test run under {emulator.qemu}",)
+    reason = why_no_native_host(manifest.program)
+    return verify, (f"self-test without the library for the CPU beside the accelerator: {reason}",) if reason else ()
 
 
 def _compile(
@@ -174,7 +179,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
     """
     model = describe(frontend.read_model(path), options.model)
-    images = _calibration_images(model, options.model)
+    images = _calibration_images(model, options.model).arrays
     tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
     target = resolve(BESIDE if options.board else options.target, options.threads)
     reports = cpu.check(tasks, target)
@@ -221,7 +226,7 @@ def _structure(
     model: MultiTaskModel, tasks: tuple[TaskModel, ...], target: CpuTarget, options: CheckOptions
 ) -> tuple[Quantised, tuple[str, ...]]:
     if (asked := options.integers) is not None:
-        made = _quantised(model, tasks, target, asked, _calibration_images(model, asked), quiet)
+        made = _quantised(model, tasks, target, asked, _calibration_images(model, asked).arrays, quiet)
         assert made is not None
         return made, ()
     generator = np.random.default_rng(0)
@@ -241,9 +246,10 @@ def compare_model(
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path), options.model)
         choose_tasks(model, [options.task])
-        images = {str(file): load_input(model, file) for file in compare.list_inputs(options.inputs)}
+        inputs = read_files(model, {str(file): file for file in expand(options.inputs)})
+        images = inputs.arrays
         compare.check_inputs(images, model.input)
-        known = read_images(model, options.calibration) if options.calibration is not None else {}
+        known = read_folder(model, options.calibration).arrays if options.calibration is not None else {}
         names = choose_tasks(model, compare.tasks_needed(options))
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
         dropping = list(known.values()) if options.pathway == "calibrated" else None
@@ -255,7 +261,8 @@ def compare_model(
         pair = compare.make_pair(task, target, options.sides, integers, watch)
     with progress(f"comparing on {len(images)} images"):
         limits = Limits(options.least_sqnr_db, options.least_agreement)
-        return compare.compare_sides(pair, task, list(images.values()), limits, integers.notes if integers else ())
+        notes = (*inputs.notes, *(integers.notes if integers else ()))
+        return compare.compare_sides(pair, task, list(images.values()), limits, notes)
 
 
 def quantize_model(path: Path, options: CompileOptions, output: Path, progress: Progress = quiet) -> QuantiseResult:
@@ -268,7 +275,8 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
         model = describe(frontend.read_model(path), options)
         check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
-        images = _calibration_images(model, options)
+        calibration = _calibration_images(model, options)
+        images = calibration.arrays
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
         tasks = specialise(model, names, options.pathway, images)
     with progress(f"calibrating on {len(images)} images"):
@@ -276,7 +284,11 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     with progress("writing QDQ and measuring its distance"):
         made, distances = make_exchange(path.name, tasks, quantised, images)
         qdq.write_both(files, made, quantised.parameters, quantised.floats)
-    notes = (*model.notes, *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *quantised.notes)
+    notes = (
+        *_input_notes(model, calibration),
+        *(f"{t.task.name}: {n}" for t in tasks for n in t.notes),
+        *quantised.notes,
+    )
     sizes = files.model.stat().st_size, files.parameters.stat().st_size
     return QuantiseResult(str(files.model), str(files.parameters), *sizes, distances, notes)
 
@@ -313,12 +325,9 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
 def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     """The model with what the user says about its input and tasks. Raises UsageError for what does not fit."""
     model = frontend.rename_tasks(model, dict(options.renames))
-    kinds, names = dict(options.kinds), [task.name for task in model.tasks]
-    for name, kind in kinds.items():
-        if name not in names or kind not in frontend.model.KINDS:
-            tasks, meanings = ", ".join(names), ", ".join(frontend.model.KINDS)
-            raise UsageError(f"--kind must be one of {tasks} = one of {meanings}, not {name}={kind}")
-    model = replace(model, tasks=tuple(replace(t, kind=kinds.get(t.name, t.kind)) for t in model.tasks))
+    model = frontend.change_kinds(model, dict(options.kinds))
+    if options.resize_filter is not None:
+        model = replace(model, input=replace(model.input, resize_filter=options.resize_filter))
     if options.mean is None or options.std is None:
         return model
     if not len(options.mean) == len(options.std) == model.input.shape[1]:
@@ -333,15 +342,14 @@ def specialise(
     return partition.partition(model, names, pathway, list(images.values()) if pathway == "calibrated" else None)
 
 
-def _calibration_images(model: MultiTaskModel, options: CompileOptions) -> dict[str, np.ndarray]:
+def _calibration_images(model: MultiTaskModel, options: CompileOptions) -> InputImages:
     """The images by name; none where nothing asks for them."""
-    wanted = options.pathway == "calibrated" or options.precision == "int8"
-    return read_images(model, options.calibration) if wanted and options.calibration is not None else {}
+    needed = options.pathway == "calibrated" or options.precision == "int8"
+    return read_folder(model, options.calibration) if needed and options.calibration is not None else InputImages({})
 
 
-def read_images(model: MultiTaskModel, folder: Path) -> dict[str, np.ndarray]:
-    """Every image of a folder as an input of ``model``, by name. Raises what `load_input` raises."""
-    return {path.name: load_input(model, path) for path in list_images(folder)}
+def _input_notes(model: MultiTaskModel, calibration: InputImages) -> tuple[str, ...]:
+    return (*model.notes, *(f"calibration: {note}" for note in calibration.notes))
 
 
 def _quantised(
@@ -362,15 +370,6 @@ def _quantised(
             return from_parameters(model, everyone, target, options.parameters).only(chosen)
     with progress(f"calibrating on {len(images)} images"):
         return quantise(model, tasks, target, images, options.quantise)
-
-
-def load_input(model: MultiTaskModel, path: Path) -> np.ndarray:
-    """A picture or .npy file as an input of ``model``. Raises InputError, or UsageError without a normalisation."""
-    if path.suffix.lower() == ".npy":
-        return read_array(path)
-    if model.input.mean is None or model.input.std is None:
-        raise UsageError(f"{path}: pictures must come with --mean and --std, since the model records no normalisation")
-    return normalise(resize_rgb(read_rgb(path), *model.input.shape[2:]), model.input.mean, model.input.std)
 
 
 def _manifest(
@@ -396,5 +395,5 @@ def _manifest(
 
 
 def _task_entry(task: TaskModel) -> dict[str, Any]:
-    meaning = {"name": task.task.name, "kind": task.task.kind, "channels": task.task.channels}
-    return {**meaning, "pathway": task.pathway, "moe": [asdict(m) for m in task.moe], "notes": task.notes}
+    kept = {field: getattr(task.task, field) for field in ("name", "kind", "channels", "classes")}
+    return {**kept, "pathway": task.pathway, "moe": [asdict(m) for m in task.moe], "notes": task.notes}

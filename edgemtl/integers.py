@@ -42,7 +42,8 @@ class Quantised:
         how = f"int8 by {held.method} on {held.images} images"
         ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
         kept = (f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.kept)
-        return f"{how}; signal to noise of the outputs: {ratios}", *kept
+        doubts = (note for note in held.notes if note.partition(":")[0] in self.integers)
+        return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *kept
 
 
 def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:

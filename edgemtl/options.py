@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from edgemtl.errors import UsageError
 from edgemtl.hw.spec import is_board
+from edgemtl.vocabulary import RESIZE_FILTERS
 
 Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
@@ -61,8 +62,8 @@ class CompileOptions:
     `edgemtl quantize`) instead where given;
     ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
     before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
-    session can use. ``mean``, ``std`` and ``kinds`` (task, kind) fill in what a model does not record about its input
-    and its tasks.
+    session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
+    record about its input and its tasks.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -83,6 +84,7 @@ class CompileOptions:
     selftest: bool = True
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    resize_filter: str | None = None
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     expert_order: str = "expert"
@@ -97,6 +99,8 @@ class CompileOptions:
             raise UsageError(f"--threads must be between 1 and 64, not {self.threads}")
         if (self.mean is None) != (self.std is None):
             raise UsageError("--mean and --std must be given together, or neither")
+        if self.resize_filter is not None:
+            _check_choice("resize-filter", self.resize_filter, RESIZE_FILTERS)
         if self.pathway == "calibrated" and self.calibration is None:
             raise UsageError(
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
@@ -159,6 +163,7 @@ class CheckOptions:
     threads: int = 2
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    resize_filter: str | None = None
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
 
@@ -208,6 +213,7 @@ class CheckOptions:
             threads=self.threads,
             mean=self.mean,
             std=self.std,
+            resize_filter=self.resize_filter,
             kinds=self.kinds,
             renames=self.renames,
         )
@@ -219,8 +225,8 @@ class CompareOptions:
 
     ``inputs`` are pictures, arrays or folders of them. torch needs ``checkpoint``; int8 and functional need
     ``calibration`` or ``parameters``, and ``quantise`` says how they are made from images. ``least_sqnr_db`` and
-    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std`` and ``renames`` as of
-    CompileOptions.
+    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std``, ``resize_filter``
+    and ``renames`` as of CompileOptions.
 
     Raises UsageError for a name or value outside its choices, and for whatever would have to be guessed.
     """
@@ -239,12 +245,14 @@ class CompareOptions:
     least_agreement: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    resize_filter: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("pathway", self.pathway, PATHWAYS)
         self._check_sides()
         self._check_integers()
+        _ = self.model
         if not self.inputs:
             raise UsageError("compare must be given at least one --input, a picture, an .npy file or a folder of them")
         if (self.checkpoint is None) == ("torch" in self.sides):
@@ -263,7 +271,7 @@ class CompareOptions:
     @property
     def model(self) -> CompileOptions:
         """What is said about the model."""
-        return CompileOptions(mean=self.mean, std=self.std, renames=self.renames)
+        return CompileOptions(mean=self.mean, std=self.std, resize_filter=self.resize_filter, renames=self.renames)
 
     def _check_sides(self) -> None:
         for name in self.sides:

@@ -20,6 +20,7 @@ from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
 from edgemtl.processor import architecture_of, find_obstacle, this_processor
+from edgemtl.runtime.devices.hosts import HOST
 from edgemtl.runtime.records import SelftestResult
 from edgemtl.runtime.selftest import compare_golden
 from edgemtl.tvm_bridge.target import resolve
@@ -39,6 +40,11 @@ class Miss:
     def __str__(self) -> str:
         error = f"relative error {self.error:.1e}" if math.isfinite(self.error) else "NaN or infinity for a number"
         return f"task {self.task} on the {self.case} golden input: {error}, {self.tolerance:.1e} allowed"
+
+
+def why_no_native_host(program: Program | FpgaProgram) -> str:
+    """Why this machine cannot run the library that a board's bundle has for the CPU of a PC; "" where it can."""
+    return find_obstacle(program.host(HOST).cpu.target, this_processor()) if isinstance(program, FpgaProgram) else ""
 
 
 def choose_way(program: Program | FpgaProgram) -> Emulator | None:
@@ -95,8 +101,10 @@ def find_misses(path: Path, program: Program | FpgaProgram) -> tuple[Miss, ...]:
 
     Raises SelftestError where that process is ended by a signal or fails for another reason than a difference.
     """
-    device = "sim" if isinstance(program, FpgaProgram) else "cpu"
-    command = [sys.executable, "-P", "-m", "edgemtl", "-q", "selftest", str(path), "--device", device, "--json"]
+    flags = ["--device", "cpu"]
+    if isinstance(program, FpgaProgram):
+        flags = ["--device", "sim", *(["--native-host"] if why_no_native_host(program) is None else [])]
+    command = [sys.executable, "-P", "-m", "edgemtl", "-q", "selftest", str(path), *flags, "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode < 0:

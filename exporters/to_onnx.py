@@ -34,6 +34,7 @@ from edgemtl.frontend.moe_node import (
     moe_nodes,
 )
 from edgemtl.paths import folder_aside
+from edgemtl.vocabulary import DEFAULT_FILTER, RESIZE_FILTERS
 
 INPUT = "image"
 EXTERNAL_DATA_BYTES = 1_500_000_000
@@ -62,22 +63,27 @@ class ExportReport:
         return {p.task: p.max_abs_error for p in self.parity}
 
 
-def export_onnx(model: M3ViT, path: str | Path, *, tasks: Sequence[str] | None = None) -> ExportReport:
+def export_onnx(
+    model: M3ViT, path: str | Path, *, tasks: Sequence[str] | None = None, resize_filter: str = DEFAULT_FILTER
+) -> ExportReport:
     """Write `model` to `path` and compare it with torch in onnxruntime; nothing is left at `path` if that fails.
 
     tasks: names of the outputs, all of the model's by default. The graph takes the normalised image
-    [1, 3, H, W]; what tasks have in common is there once; the metadata says how the input is normalised.
-    Raises `UsageError` for tasks the model does not have, `CheckpointError` for weights that are not finite
-    float32 and `ModelError` if onnxruntime and torch disagree.
+    [1, 3, H, W]; what tasks have in common is there once; the metadata says how the input is normalised
+    and by which filter (one of `vocabulary.RESIZE_FILTERS`) pictures are resized to it.
+    Raises `UsageError` for tasks the model does not have and for an unknown filter, `CheckpointError` for
+    weights that are not finite float32 and `ModelError` if onnxruntime and torch disagree.
     """
     names, path = _task_names(model, tasks), Path(path)
+    if resize_filter not in RESIZE_FILTERS:
+        raise UsageError(f"--resize-filter must be one of {', '.join(RESIZE_FILTERS)}, not {resize_filter!r}")
     if not path.parent.is_dir():
         raise UsageError(f"the folder of {path} must exist; create it first")
     _check_weights(model)
     with _evaluating(model):
         graph = _trace(model, names)
         clean(graph)
-        _describe(graph, model, names)
+        _describe(graph, model, names, resize_filter)
         with folder_aside(path.parent, path) as folder:
             written = _write(graph, folder / path.name)
             parity = check_parity(model, written[0], names)
@@ -193,7 +199,7 @@ def _trace(model: M3ViT, tasks: Sequence[str]) -> ir.Model:
     return program.model
 
 
-def _describe(graph: ir.Model, model: M3ViT, tasks: Sequence[str]) -> None:
+def _describe(graph: ir.Model, model: M3ViT, tasks: Sequence[str], resize_filter: str) -> None:
     """Attach the MoE bodies and write who made the file and what is in it."""
     config = model.config
     attach_functions(graph)
@@ -205,7 +211,12 @@ def _describe(graph: ir.Model, model: M3ViT, tasks: Sequence[str]) -> None:
         "schema_version": 1,
         "model": config.to_json(),
         "tasks": outputs,
-        "input": {"name": INPUT, "mean": list(config.mean), "std": list(config.std)},
+        "input": {
+            "name": INPUT,
+            "mean": list(config.mean),
+            "std": list(config.std),
+            "resize_filter": resize_filter,
+        },
         "routing": config.routing if config.moe_blocks else None,
     }
     graph.metadata_props[METADATA] = json.dumps(document, sort_keys=True, separators=(",", ":"))

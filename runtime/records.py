@@ -12,7 +12,10 @@ from edgemtl.bundle import Segment
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """One task: what its map means, its channels, the shape of its output for one frame, its pathway, its steps."""
+    """One task: what its output means, its channels, the shape of its output for one frame, its pathway, its steps.
+
+    classes: the name of each class, none where the model records none.
+    """
 
     name: str
     kind: str
@@ -20,6 +23,7 @@ class TaskInfo:
     output_shape: tuple[int, ...]
     pathway: str
     steps: int
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

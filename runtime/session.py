@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,13 @@ from typing import ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, FpgaProgram, InputEntry, Program, open_bundle
+from edgemtl.bundle import Bundle, FpgaProgram, InputEntry, Program, open_bundle, read_trust
 from edgemtl.bundle.fields import shorten
 from edgemtl.errors import UsageError
 from edgemtl.runtime.devices import Device, open_device
 from edgemtl.runtime.images import FloatArray, check_batch, check_finite, check_overlaps, output_for, outputs_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
+from edgemtl.runtime.scrub import Scrubber
 from edgemtl.runtime.selftest import compare_golden
 from edgemtl.runtime.stop import Stop, cut
 from edgemtl.runtime.worker import Worker
@@ -42,9 +43,18 @@ class Session:
     def __init__(self, bundle: Bundle, device: Device, worker: Worker, check_arena: bool) -> None:
         self._bundle, self._device, self._worker, self._check_arena = bundle, device, worker, check_arena
         self._closing, self._stops = threading.Lock(), set[Stop]()
+        self._scrubber: Scrubber | None = None
         self._finite = np.empty(bundle.manifest.input.shape, np.bool_)
         self._tasks = {
-            task.name: TaskInfo(task.name, task.kind, task.channels, program.output.shape, task.pathway, program.steps)
+            task.name: TaskInfo(
+                task.name,
+                task.kind,
+                task.channels,
+                program.output.shape,
+                task.pathway,
+                program.steps,
+                task.classes,
+            )
             for task in bundle.manifest.tasks
             for program in (device.program.tasks[task.name],)
         }
@@ -59,6 +69,10 @@ class Session:
         threads: int = 2,
         check_arena: bool = False,
         copy: bool = False,
+        native_host: bool = False,
+        keys: str | Path | Sequence[str | Path] | None = None,
+        min_version: int | None = None,
+        scrub_every: int | None = None,
     ) -> Session:
         """Open a bundle: check every byte of it, load its program, prepare its weights.
 
@@ -68,19 +82,26 @@ class Session:
         simulation also for accesses whose order is left open.
         copy: read the file into memory instead of mapping it, so that nothing done to the file later, cutting it
         short too, reaches this session.
+        native_host: in simulation, run the steps of the board's CPU in the bundle's library instead of in numpy; for
+        bundles you trust as you trust a program.
+        keys: files of public keys; a bundle that none of them signed is refused before its manifest is read. None takes
+        unsigned bundles too. min_version: the least counter that a signed bundle must have.
+        scrub_every: before each so many frames, hash the next slice of the weights in memory; a run that finds one
+        changed raises IntegrityError and writes nothing for that frame. All are hashed once in `scrub_cycle` frames.
         Raises InputError, IntegrityError or ConfigError for the file, UnsupportedError for a program this
         machine or device cannot run, BudgetError where memory is missing, UsageError for the arguments.
         """
-        _check_options(path, device, threads)
+        _check_options(path, device, threads, scrub_every)
         with ExitStack() as undo:
-            bundle = open_bundle(path, copy)
+            bundle = open_bundle(path, copy, read_trust(keys, min_version))
             undo.callback(bundle.close)
-            opened = open_device(device, bundle, check_arena)
+            opened = open_device(device, bundle, check_arena, native_host)
             undo.callback(opened.close)
             worker = Worker(threads)
             undo.callback(worker.close)
             session = cls(bundle, opened, worker, check_arena)
             session._call(Stop(), opened.start)
+            session._scrubber = Scrubber(bundle, opened.sections, opened.prepared(), scrub_every)
             undo.pop_all()
         return session
 
@@ -96,6 +117,7 @@ class Session:
         """Wait for the run under way, then let go of everything; may be called twice."""
         with self._closing:
             self._worker.close()
+            self._scrubber = None
             self._device.close()
             self._bundle.close()
 
@@ -201,6 +223,18 @@ class Session:
         self.task_info(task)
         return self._call(Stop(), self._simulate, task, check_batch(image, self.input.shape))
 
+    def verify(self) -> None:
+        """Hash the weights in memory again, and what was made of them at open.
+
+        Raises IntegrityError, which names the section, where one is not what it was when the bundle was opened.
+        """
+        self._call(Stop(), self._verify)
+
+    @property
+    def scrub_cycle(self) -> int | None:
+        """Frames in which all weights are hashed once; None where the session was opened without ``scrub_every``."""
+        return self._open_scrubber().cycle
+
     def selftest(self) -> tuple[SelftestResult, ...]:
         """Run every task's golden inputs and compare with its golden outputs."""
         pairs = (golden for task in self._tasks for golden in self._bundle.goldens(task))
@@ -224,9 +258,18 @@ class Session:
         finally:
             self._stops.discard(stop)
 
+    def _open_scrubber(self) -> Scrubber:
+        if self._scrubber is None:
+            raise UsageError("a Session must be open to be used, and this one was closed; open it again")
+        return self._scrubber
+
+    def _verify(self) -> None:
+        self._open_scrubber().verify()
+
     def _run_batch(self, stop: Stop, names: tuple[str, ...], batch: FloatArray, outputs: dict[str, FloatArray]) -> None:
         for index, frame in enumerate(batch):
             stop.check()
+            self._open_scrubber().count_frame()
             self._stage(frame)
             begin = 0
             for name in names:
@@ -274,10 +317,12 @@ class Session:
         return tuple(times)
 
 
-def _check_options(path: object, device: object, threads: object) -> None:
+def _check_options(path: object, device: object, threads: object, scrub_every: object) -> None:
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"the bundle must be given as a path, not {type(path).__name__}; pass a str or a Path")
     if not isinstance(device, str):
         raise UsageError(f"device must be a name, not {device!r}")
     if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS:
         raise UsageError(f"threads must be from 1 to {MAX_THREADS}, not {threads!r}")
+    if scrub_every is not None and (type(scrub_every) is not int or scrub_every < 1):
+        raise UsageError(f"scrub_every must be a whole number of frames from 1 on, not {scrub_every!r}")

@@ -25,7 +25,8 @@ from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
 from edgemtl.bundle.reader import Bundle, open_bundle
 from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
-from edgemtl.bundle.writer import write_bundle
+from edgemtl.bundle.signature import Signature, Trust, read_trust
+from edgemtl.bundle.writer import sign_bundle, write_bundle
 
 __all__ = [
     "CASES",
@@ -51,10 +52,12 @@ __all__ = [
     "Section",
     "Segment",
     "SegmentLayer",
+    "Signature",
     "Target",
     "TaskEntry",
     "TaskProgram",
     "Tool",
+    "Trust",
     "WeightEntry",
     "crop_input",
     "expand_input",
@@ -62,5 +65,7 @@ __all__ = [
     "open_bundle",
     "pack_golden",
     "parse_manifest",
+    "read_trust",
+    "sign_bundle",
     "write_bundle",
 ]

@@ -9,6 +9,7 @@ from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, Manifest, golden_paths
 from edgemtl.bundle.npy import npy_bytes
+from edgemtl.vocabulary import count_names
 
 GOLDEN_BYTES = 1 << 20
 
@@ -54,6 +55,8 @@ def _check_tasks(manifest: Manifest) -> None:
         if task.channels != (shape[1] if len(shape) > 1 else 1):
             must = f"[N, {task.channels}, ...]" if task.channels > 1 else "[N, 1, ...], [N] or []"
             fail(f"program.tasks.{task.name}.output.shape", must, list(shape))
+        if task.classes and len(task.classes) != (count := count_names(task.kind, shape)):
+            fail(f"tasks.{task.name}.classes", f"{count} names, or none", f"{len(task.classes)}")
 
 
 def _check_program(manifest: Manifest) -> None:
@@ -64,7 +67,7 @@ def _check_program(manifest: Manifest) -> None:
         return
     if manifest.weights:
         fail("weights", "empty beside a program of an FPGA, whose hosts have tensors", f"{len(manifest.weights)} long")
-    check_fpga(program)
+    check_fpga(program, manifest.input.shape)
 
 
 def _check_golden(manifest: Manifest) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from edgemtl.bundle.checks_host import check_host_steps
 from edgemtl.bundle.checks_program import check_program, check_tensors, fail
-from edgemtl.bundle.fpga import FpgaProgram, Host
+from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, Host
 from edgemtl.bundle.parse_fpga import HOSTS
 from edgemtl.bundle.segment import Rows, Segment
 from edgemtl.hw.encoding import engine_digest
@@ -16,8 +17,8 @@ HEAD_AND_END = 2
 INDEX_BYTES = 2
 
 
-def check_fpga(program: FpgaProgram) -> None:
-    """Raise ConfigError where two parts of the program contradict each other."""
+def check_fpga(program: FpgaProgram, image: tuple[int, ...]) -> None:
+    """Raise ConfigError where two parts of the program contradict each other, or the shape of the image."""
     digest = f"{engine_digest(program.board.engine):016x}"
     if program.engine != digest:
         fail("program.engine", f"{digest}, the digest of the board's engine", program.engine)
@@ -28,6 +29,8 @@ def check_fpga(program: FpgaProgram) -> None:
     for name, task in program.tasks.items():
         for index, segment in enumerate(task.segments):
             _check_segment(program, segment, f"program.tasks.{name}.segments[{index}]")
+    check_tensors(program.constants, program.constants_bytes, "program.constants")
+    check_host_steps(program, image)
 
 
 def _check_host(program: FpgaProgram, host: Host, place: str) -> None:
@@ -103,6 +106,7 @@ def fpga_members(program: FpgaProgram) -> Iterator[str]:
     """The names of the program's members but the parameters."""
     for host in program.hosts:
         yield from (host.cpu.library, host.weights)
+    yield HOST_CONSTANTS
     for task in program.tasks.values():
         for segment in task.segments:
             yield from (segment.stream, segment.layer_index)
@@ -113,6 +117,8 @@ def check_fpga_sizes(program: FpgaProgram, sizes: Mapping[str, int]) -> None:
     for host in program.hosts:
         if sizes[host.weights] != host.cpu.weights_bytes:
             fail(f"sections: {host.weights}", f"{host.cpu.weights_bytes} bytes", f"{sizes[host.weights]} bytes")
+    if sizes[HOST_CONSTANTS] != program.constants_bytes:
+        fail(f"sections: {HOST_CONSTANTS}", f"{program.constants_bytes} bytes", f"{sizes[HOST_CONSTANTS]} bytes")
     for task in program.tasks.values():
         for segment in task.segments:
             words, rest = divmod(sizes[segment.stream], WORD_BYTES)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import NoReturn
 
-from edgemtl.bundle.program import Program, WeightEntry
+from edgemtl.bundle.program import INDICES, OFFSETS, VALUES, Program, WeightEntry
 from edgemtl.errors import ConfigError
 
 WEIGHT_ALIGNMENT = 64
+OFFSET_DTYPE = "int32"
 INDEX_DTYPES = ("int32", "int64")
 """What indices are made of."""
 ITEM_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
@@ -58,6 +59,9 @@ def check_tensors(tensors: Sequence[WeightEntry], section_bytes: int, place: str
             fail(f"{where}.bytes", f"{size}, what its shape and dtype take", entry.bytes)
         if (entry.range is not None) != (entry.dtype in INDEX_DTYPES and entry.bytes > 0):
             fail(f"{where}.range", f"there for {' and '.join(INDEX_DTYPES)}, null for the others", entry.range)
+        if (entry.role != VALUES and entry.range is None) or (entry.role == OFFSETS and entry.dtype != OFFSET_DTYPE):
+            must = f"{VALUES}, or of integers {INDICES}, or of {OFFSET_DTYPE} {OFFSETS}"
+            fail(f"{where}.role", must, f"{entry.role} of {entry.dtype}")
         end = entry.offset + entry.bytes
     if end > section_bytes:
         fail(place, f"inside the section of {section_bytes} bytes", f"{end} bytes long")

@@ -96,8 +96,8 @@ def shorten(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def parse_json(data: bytes) -> object:
-    """The JSON document in ``data``.
+def parse_json(data: bytes, name: str = "manifest.json") -> object:
+    """The JSON document in ``data``, which messages call ``name``.
 
     Raises ConfigError for bad UTF-8 or JSON, repeated keys, NaN and infinity.
     """
@@ -105,9 +105,7 @@ def parse_json(data: bytes) -> object:
         # Text, not bytes: of bytes the parser would guess the encoding.
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"manifest.json must be a JSON document; {shorten(str(error))}; compile the bundle again"
-        ) from None
+        raise ConfigError(f"{name} must be a JSON document; {shorten(str(error))}; compile the bundle again") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from edgemtl.bundle.program import Output, Program, WeightEntry
 from edgemtl.bundle.segment import Segment
+from edgemtl.host import HostStep
 from edgemtl.hw.spec import AcceleratorSpec
+
+HOST_CONSTANTS = "program/host_constants.bin"
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,14 @@ class LeftStep:
 
 @dataclass(frozen=True)
 class FpgaTask:
-    """One task: steps of a host's program, its output, its segments in order, and the steps left to the CPU."""
+    """One task: steps of a host's program, its output, its segments in order, and the steps left to the CPU.
+
+    host: what each step computes, for a simulation that runs no native code.
+    """
 
     steps: int
     output: Output
+    host: tuple[HostStep, ...]
     segments: tuple[Segment, ...]
     left: tuple[LeftStep, ...]
 
@@ -57,7 +64,8 @@ class FpgaProgram:
 
     engine: digest of the engine the streams are for, 16 hexadecimal digits. share: of the memory on chip that blocks
     may take, 1 where no budget asked for less. on_chip: bytes by memory, the most any segment takes. parameters_bytes:
-    the window `parameters`, which is the section weights.bin.
+    the window `parameters`, which is the section weights.bin. constants: those of the tasks' host steps, not packed, in
+    the section HOST_CONSTANTS.
     """
 
     device: str
@@ -68,6 +76,8 @@ class FpgaProgram:
     on_chip: dict[str, int]
     parameters_bytes: int
     hosts: tuple[Host, ...]
+    constants: tuple[WeightEntry, ...]
+    constants_bytes: int
     tasks: dict[str, FpgaTask]
 
     def host(self, name: str) -> Host:

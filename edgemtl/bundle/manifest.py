@@ -8,15 +8,15 @@ from typing import Any
 
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.program import Program, WeightEntry
+from edgemtl.vocabulary import DEFAULT_FILTER
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
 PATHWAYS = ("exact", "window", "calibrated")
 PLAIN, SKEWED = CASES = ("plain", "skewed")
 """Golden pairs a task may have: on noise or an image, and on one value everywhere but in a corner."""
-KINDS = ("segmentation", "depth", "normals", "edges", "saliency", "other")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class ModelEntry:
 class InputEntry:
     """The image input: shape (1, C, H, W) float32; the input is (pixel / 255 - mean) / std per channel.
 
-    ``mean`` and ``std`` are None where the model does not record them.
+    ``mean`` and ``std`` are None where the model does not record them. ``resize_filter``: one of
+    `vocabulary.RESIZE_FILTERS`, by which pictures become H x W.
     """
 
     name: str
     shape: tuple[int, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    resize_filter: str = DEFAULT_FILTER
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class MoEEntry:
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """One task: what its map means, its channels, its pathway and the experts kept for it."""
+    """One task: what its output means, its channels, its pathway and the experts kept for it.
+
+    classes: the name of each class, none where the model records none.
+    """
 
     name: str
     kind: str
@@ -69,6 +74,7 @@ class TaskEntry:
     pathway: str
     moe: tuple[MoEEntry, ...]
     notes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

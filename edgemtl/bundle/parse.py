@@ -7,7 +7,6 @@ from edgemtl.bundle.fields import Field
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import (
     CASES,
-    KINDS,
     PATHWAYS,
     SCHEMA_VERSION,
     GoldenEntry,
@@ -22,8 +21,9 @@ from edgemtl.bundle.manifest import (
 from edgemtl.bundle.parse_fpga import read_fpga_program
 from edgemtl.bundle.parse_program import read_program, read_weight
 from edgemtl.bundle.program import Program
-from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_VALUE, read_floats, read_shape, read_texts
+from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_FLOAT32, MAX_VALUE, read_floats, read_shape, read_texts
 from edgemtl.errors import ConfigError
+from edgemtl.vocabulary import KINDS, RESIZE_FILTERS
 
 
 def parse_manifest(document: object) -> Manifest:
@@ -66,10 +66,10 @@ def _check_version(root: Field) -> None:
     version = root.entries().get("schema_version")
     if version is None:
         raise ConfigError("manifest must have the field 'schema_version'; compile the bundle again")
-    if version.integer(0, MAX_COUNT) > SCHEMA_VERSION:
-        raise ConfigError(
-            f"manifest.schema_version must be {SCHEMA_VERSION}, not {version.value}; update edgemtl to read this bundle"
-        )
+    number = version.integer(0, MAX_COUNT)
+    if number != SCHEMA_VERSION:
+        advice = "update edgemtl to read this bundle" if number > SCHEMA_VERSION else "compile this older bundle again"
+        raise ConfigError(f"manifest.schema_version must be {SCHEMA_VERSION}, not {number}; {advice}")
 
 
 def _program(field: Field) -> Program | FpgaProgram:
@@ -90,12 +90,15 @@ def _model(field: Field) -> ModelEntry:
 
 
 def _input(field: Field) -> InputEntry:
-    name, shape, mean, std = field.members("name", "shape", "mean", "std")
-    return InputEntry(name.text(), read_shape(shape), read_floats(mean), read_floats(std))
+    name, shape, mean, std, resize_filter = field.members("name", "shape", "mean", "std", "resize_filter")
+    numbers = read_floats(mean), read_floats(std)
+    return InputEntry(name.text(), read_shape(shape), *numbers, resize_filter.choice(*RESIZE_FILTERS))
 
 
 def _task(field: Field) -> TaskEntry:
-    name, kind, channels, pathway, moe, notes = field.members("name", "kind", "channels", "pathway", "moe", "notes")
+    name, kind, channels, pathway, moe, notes, classes = field.members(
+        "name", "kind", "channels", "pathway", "moe", "notes", "classes"
+    )
     return TaskEntry(
         name.name(),
         kind.choice(*KINDS),
@@ -103,6 +106,7 @@ def _task(field: Field) -> TaskEntry:
         pathway.choice(*PATHWAYS),
         tuple(_moe(item) for item in moe.items()),
         read_texts(notes),
+        read_texts(classes),
     )
 
 
@@ -126,7 +130,7 @@ def _golden(field: Field) -> GoldenEntry:
         None if fill.value is None else fill.number(-MAX_VALUE, MAX_VALUE),
         stride.integer(1, MAX_COUNT),
         elements.integer(1, MAX_COUNT),
-        tolerance.number(0, MAX_VALUE),
+        tolerance.number(0, MAX_FLOAT32),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgemtl.bundle.fields import Field
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask, Handover, Host, LeftStep
+from edgemtl.bundle.parse_host import read_host_step
 from edgemtl.bundle.parse_program import read_output, read_program, read_weight
 from edgemtl.bundle.parse_segment import read_segment
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, read_integers, read_texts
@@ -19,8 +20,18 @@ DIGEST_DIGITS = 16
 
 def read_fpga_program(field: Field) -> FpgaProgram:
     """The program of an FPGA. Raises ConfigError, and ResourceError for a board whose engine does not fit it."""
-    device, precision, board, engine, share, on_chip, parameters, hosts, tasks = field.members(
-        "device", "precision", "board", "engine", "share", "on_chip", "parameters_bytes", "hosts", "tasks"
+    device, precision, board, engine, share, on_chip, parameters, hosts, constants, size, tasks = field.members(
+        "device",
+        "precision",
+        "board",
+        "engine",
+        "share",
+        "on_chip",
+        "parameters_bytes",
+        "hosts",
+        "constants",
+        "constants_bytes",
+        "tasks",
     )
     return FpgaProgram(
         device.choice("fpga"),
@@ -31,6 +42,8 @@ def read_fpga_program(field: Field) -> FpgaProgram:
         {name.choice(*ON_CHIP): size.integer(0, MAX_BYTES) for name, size in _pairs(on_chip)},
         parameters.integer(0, MAX_BYTES),
         tuple(_host(item) for item in hosts.items()),
+        tuple(read_weight(item) for item in constants.items()),
+        size.integer(0, MAX_BYTES),
         {name: _task(item, name) for name, item in tasks.entries().items()},
     )
 
@@ -71,10 +84,11 @@ def _handover(field: Field) -> Handover:
 
 
 def _task(field: Field, name: str) -> FpgaTask:
-    steps, output, segments, left = field.members("steps", "output", "segments", "left")
+    steps, output, host, segments, left = field.members("steps", "output", "host", "segments", "left")
     return FpgaTask(
         steps.integer(1, MAX_COUNT),
         read_output(output),
+        tuple(read_host_step(item) for item in host.items()),
         tuple(read_segment(item, f"streams/{name}/{index}") for index, item in enumerate(segments.items())),
         tuple(_left(item) for item in left.items()),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemtl.bundle.fields import Field
-from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
+from edgemtl.bundle.program import ROLES, Layer, Output, Program, Target, TaskProgram, WeightEntry
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_INT64, MAX_MACS, read_shape, read_texts
 
 TRIPLES = ("x86_64-linux-gnu", "aarch64-linux-gnu")
@@ -75,13 +75,16 @@ def _layer(field: Field) -> Layer:
 
 def read_weight(field: Field) -> WeightEntry:
     """One tensor of a section of weights."""
-    name, offset, size, shape, dtype, bounds = field.members("name", "offset", "bytes", "shape", "dtype", "range")
+    name, offset, size, shape, dtype, role, bounds = field.members(
+        "name", "offset", "bytes", "shape", "dtype", "role", "range"
+    )
     return WeightEntry(
         name.text(),
         offset.integer(0, MAX_BYTES),
         size.integer(0, MAX_BYTES),
         read_shape(shape, rank=0),
         dtype.choice(*WEIGHT_DTYPES),
+        role.choice(*ROLES),
         _range(bounds),
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROLES = VALUES, INDICES, OFFSETS = ("values", "indices", "offsets")
+"""What a tensor of weights is for."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -68,7 +71,9 @@ class Program:
 class WeightEntry:
     """One tensor of the weights section; ``offset`` in bytes, a multiple of 64.
 
-    range: of int32 and int64, the least and the largest value: kernels find other values by them.
+    role: "values"; "indices", by which kernels find other values; or "offsets", by which they find other tensors of the
+    section, in words of four bytes. range: of int32 and int64 what values lie between, of indices the bounds of what
+    they count in.
     """
 
     name: str
@@ -76,4 +81,5 @@ class WeightEntry:
     bytes: int
     shape: tuple[int, ...]
     dtype: str
+    role: str = VALUES
     range: tuple[int, int] | None = None

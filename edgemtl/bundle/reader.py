@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -15,8 +15,9 @@ import numpy as np
 from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
 from edgemtl.bundle.checks import check_sections
 from edgemtl.bundle.fields import parse_json
-from edgemtl.bundle.fpga import FpgaProgram
+from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
+from edgemtl.bundle.indices import check_indices
 from edgemtl.bundle.manifest import (
     MANIFEST,
     MANIFEST_SHA256,
@@ -28,8 +29,9 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.npy import FloatArray, read_npy
 from edgemtl.bundle.parse import parse_manifest
-from edgemtl.bundle.program import WeightEntry
 from edgemtl.bundle.segment import Segment
+from edgemtl.bundle.signature import MAX_BYTES as MAX_SIGNATURE
+from edgemtl.bundle.signature import SIGNATURE, Signature, Trust, check_signature, read_signature
 from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
 
 MAX_MANIFEST = 8 << 20
@@ -38,11 +40,19 @@ MAX_MANIFEST = 8 << 20
 class Bundle:
     """An open bundle whose every byte has been checked.
 
-    Views of its sections are writable and private: what is written there never reaches the file.
+    Views of its sections are writable and private: what is written there never reaches the file. ``signature``: who
+    says that it is theirs, None where nobody does; true only where it was opened with keys.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, sections: Mapping[str, memoryview], mapping: mmap.mmap) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        sections: Mapping[str, memoryview],
+        signature: Signature | None,
+        mapping: mmap.mmap,
+    ) -> None:
+        self.path, self.manifest, self.signature = path, manifest, signature
         self._mapping, self._sections = mapping, dict(sections)
 
     def __enter__(self) -> Bundle:
@@ -99,16 +109,17 @@ class Bundle:
             self._mapping.close()
 
 
-def open_bundle(path: str | Path, copy: bool = False) -> Bundle:
+def open_bundle(path: str | Path, copy: bool = False, trust: Trust | None = None) -> Bundle:
     """Map a bundle, or ``copy`` it into memory, and check all of it: container, manifest, hashes, goldens, indices.
 
+    trust: what its signature must be, checked before the manifest is read; None takes unsigned bundles too.
     Raises InputError where there is no such file, IntegrityError where bytes are not the ones that were
     written, ConfigError where the bytes are intact but the manifest is invalid or of a newer schema.
     """
     path = Path(path)
     mapping = _map(path, copy)
     try:
-        return Bundle(path, *_read(memoryview(mapping)), mapping)
+        return Bundle(path, *_read(memoryview(mapping), trust), mapping)
     except (IntegrityError, ConfigError) as error:
         failure = type(error)(f"{path}: {error}")
     # Raised here because the first error's traceback holds views of the mapping, which must go now.
@@ -142,11 +153,17 @@ def _copy(descriptor: int, size: int) -> mmap.mmap:
     return memory
 
 
-def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
+def _read(data: memoryview, trust: Trust | None) -> tuple[Manifest, dict[str, memoryview], Signature | None]:
     layout = read_layout(data)
     members = {item.member.name: data[item.data_offset :][: item.member.bytes] for item in layout.members}
-    manifest = _read_manifest(members)
-    names = [MANIFEST, MANIFEST_SHA256, *(section.name for section in manifest.sections)]
+    text = _read_text(members)
+    signature = read_signature(bytes(members[SIGNATURE][: MAX_SIGNATURE + 1])) if SIGNATURE in members else None
+    if trust is not None:
+        check_signature(signature, text, trust)
+    manifest = parse_manifest(parse_json(text))
+    check_sections(manifest)
+    signed = [SIGNATURE] if signature else []
+    names = [MANIFEST, MANIFEST_SHA256, *signed, *(section.name for section in manifest.sections)]
     if list(members) != names:
         raise IntegrityError(
             f"the members must be {', '.join(names)}, in this order, not {', '.join(members)}; {AGAIN}"
@@ -157,17 +174,19 @@ def _read(data: memoryview) -> tuple[Manifest, dict[str, memoryview]]:
         check_crc(data, item)
     for entry in manifest.golden:
         _read_golden(entry, members.__getitem__)
-    _check_ranges(manifest.weights, WEIGHTS, members)
+    check_indices(manifest.weights, WEIGHTS, members[WEIGHTS])
     if isinstance(manifest.program, FpgaProgram):
         for host in manifest.program.hosts:
-            _check_ranges(host.tensors, host.weights, members)
+            check_indices(host.tensors, host.weights, members[host.weights])
+        check_indices(manifest.program.constants, HOST_CONSTANTS, members[HOST_CONSTANTS])
         for task in manifest.program.tasks.values():
             for segment in task.segments:
                 read_layer_index(segment, members[segment.layer_index])
-    return manifest, members
+    return manifest, members, signature
 
 
-def _read_manifest(members: Mapping[str, memoryview]) -> Manifest:
+def _read_text(members: Mapping[str, memoryview]) -> bytes:
+    """A copy of the manifest's bytes, which have the hash beside them."""
     if list(members)[:2] != [MANIFEST, MANIFEST_SHA256]:
         raise IntegrityError(f"the first members must be {MANIFEST} and {MANIFEST_SHA256}; {AGAIN}")
     if len(members[MANIFEST]) > MAX_MANIFEST:
@@ -175,9 +194,7 @@ def _read_manifest(members: Mapping[str, memoryview]) -> Manifest:
     text = bytes(members[MANIFEST])
     if members[MANIFEST_SHA256] != f"{sha256(text)}  {MANIFEST}\n".encode():
         raise IntegrityError(f"{MANIFEST} must have the SHA-256 in {MANIFEST_SHA256}, and has not; {AGAIN}")
-    manifest = parse_manifest(parse_json(text))
-    check_sections(manifest)
-    return manifest
+    return text
 
 
 def _check_section(section: Section, data: bytes | memoryview) -> None:
@@ -191,19 +208,6 @@ def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tu
     first, second = golden_paths(entry.task, entry.case)
     stored = read_npy(section(first), entry.input_shape, first)
     return stored, read_npy(section(second), (entry.output_elements,), second)
-
-
-def _check_ranges(tensors: Sequence[WeightEntry], section: str, members: Mapping[str, memoryview]) -> None:
-    """Raise ConfigError where integers that kernels may use as indices leave the range the manifest gives."""
-    for entry in tensors:
-        if entry.range is not None:
-            values = np.frombuffer(
-                members[section][entry.offset :][: entry.bytes], np.dtype(entry.dtype).newbyteorder("<")
-            )
-            low, high = int(values.min()), int(values.max())
-            if low < entry.range[0] or high > entry.range[1]:
-                must, found = f"integers from {entry.range[0]} to {entry.range[1]}", f"from {low} to {high}"
-                raise ConfigError(f"{section}: {entry.name} must hold {must}, not {found}; compile the bundle again")
 
 
 def read_layer_index(segment: Segment, data: bytes | memoryview) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

@@ -11,6 +11,7 @@ MAX_MACS = 1 << 53
 MAX_INT64 = (1 << 63) - 1
 MAX_RANK = 8
 MAX_VALUE = 1e30
+MAX_FLOAT32 = 3.4028234663852886e38
 
 
 def read_shape(field: Field, rank: int = 2) -> tuple[int, ...]:

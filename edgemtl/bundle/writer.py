@@ -9,11 +9,15 @@ from pathlib import Path
 
 from edgemtl.bundle.archive import MAX_BYTES, Layout, Member, lay_out, sha256
 from edgemtl.bundle.checks import expected_sections
+from edgemtl.bundle.fields import NAME as TASK_NAME
+from edgemtl.bundle.fields import shorten
 from edgemtl.bundle.manifest import MANIFEST, MANIFEST_SHA256, Manifest, Section
 from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.reader import open_bundle
-from edgemtl.errors import ConfigError
+from edgemtl.bundle.signature import MAX_COUNTER, SIGNATURE, Signature, sign_manifest
+from edgemtl.errors import ConfigError, UsageError
 from edgemtl.paths import write_aside
+from edgemtl.signing import read_private_key
 
 Data = bytes | bytearray | memoryview
 
@@ -31,8 +35,31 @@ def write_bundle(
     Raises ConfigError where the manifest is invalid or its sections are not the ones given, OutputError where the
     file cannot be written, and what ``verify`` raises.
     """
-    path = Path(path)
-    members = _members(manifest, sections)
+    return _write_members(Path(path), _members(manifest, sections), verify)
+
+
+def sign_bundle(path: Path, output: Path, key: Path, counter: int, model_version: str) -> Signature:
+    """Write the bundle ``path`` with a signature by the private key in the file ``key``; one that it has is replaced.
+
+    counter: larger for every release, so that a device can refuse an older one. model_version: what people call it. The
+    same bundle, key, version and counter give the same bytes. Raises what `open_bundle` and `read_private_key` raise,
+    UsageError for a counter or a version that cannot be signed, OutputError where the file cannot be written.
+    """
+    if not 0 <= counter <= MAX_COUNTER:
+        raise UsageError(f"--counter must be from 0 to {MAX_COUNTER}, not {counter}")
+    if not TASK_NAME.fullmatch(model_version):
+        raise UsageError(f"--model-version must be letters, digits and _.-, at most 128, not {shorten(model_version)}")
+    private = read_private_key(key)
+    with open_bundle(path, copy=True) as bundle:
+        names = (MANIFEST, MANIFEST_SHA256, *(section.name for section in bundle.manifest.sections))
+        members: list[tuple[str, Data]] = [(name, bundle.section(name)) for name in names]
+        signature = sign_manifest(bytes(bundle.section(MANIFEST)), private, model_version, counter)
+        members.insert(len((MANIFEST, MANIFEST_SHA256)), (SIGNATURE, signature.to_bytes()))
+        _write_members(output, members, None)
+    return signature
+
+
+def _write_members(path: Path, members: Sequence[tuple[str, Data]], verify: Callable[[Path], None] | None) -> int:
     with write_aside(path) as aside:
         _write(aside, lay_out([_stamp(name, data) for name, data in members]), [data for _, data in members])
         with open_bundle(aside):

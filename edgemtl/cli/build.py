@@ -22,6 +22,7 @@ from edgemtl.cli.flags import (
     Pathway,
     Precision,
     Renames,
+    ResizeFilter,
     Std,
     Target,
     TaskList,
@@ -56,6 +57,7 @@ def compile_(
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
+    resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
     expert_order: Annotated[
@@ -88,6 +90,7 @@ def compile_(
         selftest=selftest,
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
         expert_order=expert_order,

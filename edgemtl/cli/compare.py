@@ -13,7 +13,18 @@ from rich.markup import escape
 
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
-from edgemtl.cli.flags import Json, KeepFloat, Method, Pathway, Renames, Target, numbers, quantise_options, renames
+from edgemtl.cli.flags import (
+    Json,
+    KeepFloat,
+    Method,
+    Pathway,
+    Renames,
+    ResizeFilter,
+    Target,
+    numbers,
+    quantise_options,
+    renames,
+)
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_output_file
@@ -60,6 +71,7 @@ def compare(
     ] = None,
     mean: Mean = None,
     std: Std = None,
+    resize_filter: ResizeFilter = None,
     rename: Renames = None,
     json: Json = False,
 ) -> int:
@@ -79,6 +91,7 @@ def compare(
         least_agreement=_share(fail_agreement_below),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        resize_filter=resize_filter,
         renames=renames(rename),
     )
     check_request(model, target, calibration, parameters)

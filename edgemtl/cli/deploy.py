@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgemtl.cli import sign
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads, chosen_tasks
+from edgemtl.cli.flags import BundleFile, Device, Json, Keys, MinVersion, TaskList, Threads, chosen_tasks
 from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
@@ -27,20 +28,25 @@ def run(
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = "cpu",
+    keys: Keys = None,
+    min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
-    """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
+    """Run tasks on images; write NAME_TASK.npy (what the model says), .png of maps, .json of the best classes."""
     check_output_folder("-o", output)
     from edgemtl.evaluate.predict import predict_files
+    from edgemtl.images import summarise_notes
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session, step(f"running {bundle}"):
+    opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
+    with opened as session, step(f"running {bundle}"):
         tasks = chosen_tasks(task, session.tasks)
         written = [asdict(item) for item in predict_files(session, tasks, input, output)]
-    rows = [(item["image"], item["task"], item["array"], item["picture"] or "none, not a map") for item in written]
-    for resized in sorted({item["image"] for item in written if item["resized"]}):
-        note(f"{resized}: resized to the model's input size")
-    emit({"written": written}, json, lambda c: c.print(table("", ("image", "task", "array", "picture"), rows)))
+    rows = [(w["image"], w["task"], w["array"], w["picture"] or w["classes"] or "none") for w in written]
+    for text in summarise_notes({item["image"]: item["notes"] for item in written}):
+        note(f"note: {text}")
+    columns = ("image", "task", "array", "picture or classes")
+    emit({"written": written}, json, lambda c: c.print(table("", columns, rows)))
 
 
 def evaluate(
@@ -49,24 +55,41 @@ def evaluate(
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = "cpu",
+    keys: Keys = None,
+    min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
     """Measure the tasks' accuracy on a folder of images and labels."""
     from edgemtl.evaluate.folder import evaluate_folder
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session, step(f"evaluating {data}"):
-        scores = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
-    document = {"tasks": [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]}
+    opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
+    with opened as session, step(f"evaluating {data}"):
+        scores, notes = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
+    for text in notes:
+        note(f"note: {text}")
+    tasks = [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]
+    document = {"tasks": tasks, "notes": list(notes)}
     rows = [(s.task, s.images, "  ".join(f"{k} {v:.4g}" for k, v in s.metrics.items())) for s in scores]
     emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
 
 
-def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", json: Json = False) -> int:
+def selftest(
+    bundle: BundleFile,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    native_host: Annotated[
+        bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
+    ] = False,
+    keys: Keys = None,
+    min_version: MinVersion = None,
+    json: Json = False,
+) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session:
+    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
+    with Session.open(bundle, device, threads, native_host=native_host, **trusted) as session:
         results = session.selftest()
     figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
     rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]
@@ -85,19 +108,36 @@ def _finite(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @bundle_app.command("verify")
-def verify(bundle: BundleFile, json: Json = False) -> None:
-    """Check every section of a bundle against its SHA-256."""
-    from edgemtl.bundle import open_bundle
+def verify(
+    bundle: BundleFile,
+    key: Annotated[
+        list[Path] | None, typer.Option("--key", help="File of a public key that must have signed it; repeatable.")
+    ] = None,
+    min_version: MinVersion = None,
+    json: Json = False,
+) -> None:
+    """Check every section of a bundle against its SHA-256, and with --key its signature."""
+    from edgemtl.bundle import open_bundle, read_trust
 
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, trust=read_trust(key, min_version)) as opened:
         sections = [(s.name, s.bytes, s.sha256) for s in opened.manifest.sections]
-    document = {"verified": True, "sections": [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]}
+        signature = asdict(opened.signature) if key and opened.signature else None
+    listed = [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]
+    document = {"verified": True, "signature": signature, "sections": listed}
     rows = [(n, format_bytes(b), h[:16]) for n, b, h in sections]
-    emit(
-        document,
-        json,
-        lambda c: c.print(table("every section is what was written", ("section", "size", "sha256"), rows)),
-    )
+    emit(document, json, lambda c: _draw_verified(c, rows, signature))
+
+
+def _draw_verified(console: Console, rows: list[tuple[str, str, str]], signature: dict[str, Any] | None) -> None:
+    console.print(_verified(signature), markup=False, soft_wrap=True)
+    console.print(table("", ("section", "size", "sha256"), rows))
+
+
+def _verified(signature: dict[str, Any] | None) -> str:
+    if signature is None:
+        return "every section is what was written; no signature was checked"
+    version, counter = signature["model_version"], signature["counter"]
+    return f"every section is what was signed by {signature['key'][:16]}..., version {version}, counter {counter}"
 
 
 @bundle_app.command("info")
@@ -106,13 +146,18 @@ def info(bundle: BundleFile, json: Json = False) -> None:
     from edgemtl.bundle import open_bundle
 
     with open_bundle(bundle) as opened:
-        manifest = opened.manifest
-        document = manifest.to_json()
-    emit({"manifest": document}, json, lambda c: _draw_info(c, document))
+        document = opened.manifest.to_json()
+        signature = asdict(opened.signature) if opened.signature else None
+    emit({"manifest": document, "signature": signature}, json, lambda c: _draw_info(c, document, signature))
 
 
-def _draw_info(console: Console, document: dict[str, Any]) -> None:
+def _draw_info(console: Console, document: dict[str, Any], signature: dict[str, Any] | None) -> None:
     program = document["program"]
+    if signature:
+        signer = f"signed, unchecked: key {signature['key'][:16]}..., version {signature['model_version']}"
+        console.print(
+            f"{signer}, counter {signature['counter']}; bundle verify --key checks it", markup=False, soft_wrap=True
+        )
     console.print(f"model {document['model']['name']}  target {_target(program)}")
     rows = [
         (
@@ -158,4 +203,5 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
     app.command("eval")(evaluate)
     app.command("selftest")(selftest)
+    sign.register(bundle_app)
     app.add_typer(bundle_app, name="bundle")

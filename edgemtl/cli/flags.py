@@ -10,6 +10,7 @@ import typer
 
 from edgemtl.errors import UsageError
 from edgemtl.options import QuantiseOptions
+from edgemtl.vocabulary import RESIZE_FILTERS
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model.", metavar="MODEL.onnx")]
 BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="APP.edgemtl")]
@@ -18,6 +19,13 @@ TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task name; r
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads to run with.")]
 Device = Annotated[
     str, typer.Option("--device", help="cpu, or sim: a board's program in simulation, which takes its time.")
+]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option("--keys", help="File of a public key; bundles that none of them signed are refused; repeatable."),
+]
+MinVersion = Annotated[
+    int | None, typer.Option("--min-version", help="With --keys, the least counter that a bundle must be signed with.")
 ]
 Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
 
@@ -32,6 +40,10 @@ Mean = Annotated[
     typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),
 ]
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
+ResizeFilter = Annotated[
+    str | None,
+    typer.Option("--resize-filter", help=f"How pictures are resized: {', '.join(RESIZE_FILTERS)}; as in training."),
+]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")]
 
 Pathway = Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")]

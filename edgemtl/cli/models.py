@@ -22,6 +22,7 @@ from edgemtl.cli.flags import (
     Pathway,
     Precision,
     Renames,
+    ResizeFilter,
     Std,
     Target,
     TaskList,
@@ -32,6 +33,7 @@ from edgemtl.cli.flags import (
 from edgemtl.options import CheckOptions
 from edgemtl.paths import check_model_file, check_output_file
 from edgemtl.units import format_bytes, parse_bytes
+from edgemtl.vocabulary import DEFAULT_FILTER
 
 if TYPE_CHECKING:
     from edgemtl.partition import Cost, Inspection
@@ -61,6 +63,7 @@ def export(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")
     ] = None,
+    resize_filter: ResizeFilter = None,
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
@@ -74,7 +77,7 @@ def export(
     for text in loaded.notes:
         note(f"note: {text}")
     with step("exporting and comparing with torch"):
-        report = export_onnx(loaded.model, output, tasks=task)
+        report = export_onnx(loaded.model, output, tasks=task, resize_filter=resize_filter or DEFAULT_FILTER)
     rows = [(name, f"{error:.2e}") for name, error in report.max_abs_error.items()]
     document = {"model": str(output), "max_abs_error": report.max_abs_error, "notes": list(loaded.notes)}
     emit(
@@ -133,6 +136,7 @@ def check(
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
+    resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
     json: Json = False,
@@ -150,6 +154,7 @@ def check(
         threads=threads,
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemtl.cli.console import emit, step, table
-from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads
+from edgemtl.cli.flags import BundleFile, Json, Keys, MinVersion, TaskList, Threads
 from edgemtl.paths import check_apart, check_output_folder
 
 REPORTS = ("report.html", "report.json", "layers.csv", "trace.json")
@@ -24,6 +24,8 @@ def profile(
     task: TaskList = None,
     threads: Threads = 2,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task on a CPU.")] = 30,
+    keys: Keys = None,
+    min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
     """Run tasks on images and write report.html, report.json, layers.csv and trace.json (for Perfetto)."""
@@ -32,7 +34,8 @@ def profile(
     from edgemtl.profiling import ProfileOptions, profile_bundle
     from edgemtl.report.profile import write_profile
 
-    options = ProfileOptions(device, tuple(input), tuple(task or ()), threads, runs)
+    trusted = (tuple(keys) if keys else None, min_version)
+    options = ProfileOptions(device, tuple(input), tuple(task or ()), threads, runs, *trusted)
     with step(f"profiling {bundle} on {device}"):
         made = profile_bundle(bundle, options)
     files = [str(path) for path in write_profile(made, output)]

@@ -19,6 +19,7 @@ from edgemtl.cli.flags import (
     ModelFile,
     Pathway,
     Renames,
+    ResizeFilter,
     Std,
     TaskList,
     numbers,
@@ -45,6 +46,7 @@ def quantize(
     min_sqnr: MinSqnr = 15.0,
     mean: Mean = None,
     std: Std = None,
+    resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
     json: Json = False,
@@ -58,6 +60,7 @@ def quantize(
         quantise=quantise_options(method, keep_float, min_sqnr),
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
+        resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
     )

@@ -3,7 +3,7 @@
 from edgemtl.compare.comparison import Comparison, Limits, Pair, compare_sides
 from edgemtl.compare.figures import LayerFigures, RouterFigures
 from edgemtl.compare.parting import first_apart
-from edgemtl.compare.prepare import check_inputs, list_inputs, make_integers, tasks_needed
+from edgemtl.compare.prepare import check_inputs, make_integers, tasks_needed
 from edgemtl.compare.reading import Reading, Routing, Side
 from edgemtl.compare.sides import make_pair, make_side
 from edgemtl.compare.watched import WatchModules
@@ -21,7 +21,6 @@ __all__ = [
     "check_inputs",
     "compare_sides",
     "first_apart",
-    "list_inputs",
     "make_integers",
     "make_pair",
     "make_side",

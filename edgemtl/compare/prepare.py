@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
-from edgemtl.images import list_images
 from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.operators import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.quantize import tasks_with
 from edgemtl.tvm_bridge.target import CpuTarget
-
-
-def list_inputs(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The files, folders replaced by the images in them. Raises InputError for a folder without any."""
-    return tuple(file for path in paths for file in (list_images(path) if path.is_dir() else (path,)))
 
 
 def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:

@@ -36,11 +36,16 @@ def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop,
         delivered = [name for name in step.origin if name in values and values[name].buffer == out.buffer]
         if delivered:
             seen = replace(values[delivered[0]], dtype=out.dtype)
-            found[delivered[0]] = Stop(index, delivered[0], seen, out.shape[-1])
+            found[delivered[0]] = Stop(index, delivered[0], seen, _width(out))
         elif step.operator.delivers:
             name = _free(f"{step.origin[0]}:{step.operator.label}", found)
-            found[name] = Stop(index, name, out, out.shape[-1])
+            found[name] = Stop(index, name, out, _width(out))
     return tuple(sorted(found.values(), key=lambda stop: stop.step))
+
+
+def _width(view: View) -> int:
+    """The length of a row; a scalar is one of one value."""
+    return view.shape[-1] if view.shape else 1
 
 
 def _free(name: str, taken: Mapping[str, Stop]) -> str:

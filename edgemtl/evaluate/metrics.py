@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemtl.errors import InputError
+from edgemtl.evaluate.classes import ClassificationMeter
 from edgemtl.report.decode import salient
 
 Array = NDArray[Any]
@@ -172,11 +173,12 @@ METERS: Final[dict[str, Callable[[int], Meter]]] = {
     "normals": lambda channels: NormalsMeter(),
     "edges": lambda channels: EdgesMeter(),
     "saliency": lambda channels: SaliencyMeter(),
+    "classification": ClassificationMeter,
 }
 
 
 def make_meter(kind: str, channels: int) -> Meter:
-    """An empty meter for a task of this kind whose output has `channels` channels; raises `InputError`."""
+    """An empty meter for a task of this kind whose output has `channels` channels, or classes; raises `InputError`."""
     if kind not in METERS:
         raise InputError(f"the kind of a task with labels must be one of {', '.join(METERS)}, not {kind!r}")
     return METERS[kind](channels)

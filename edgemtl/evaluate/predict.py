@@ -1,9 +1,10 @@
-"""Run a session on image files and write what it says: arrays for programs, pictures for people."""
+"""Run a session on image files and write what it says: arrays for programs, pictures and best classes for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,98 +12,92 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from edgemtl.errors import InputError, UsageError
-from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
+from edgemtl.errors import UsageError
+from edgemtl.evaluate.classes import rank_classes
+from edgemtl.images import LoadedImage, expand, load_image
 from edgemtl.paths import check_apart, output_folder, write_aside
 from edgemtl.report.pictures import colourise
+from edgemtl.vocabulary import MAP_CHANNELS, fits_kind
 
 if TYPE_CHECKING:
-    from edgemtl.runtime import Session
+    from edgemtl.runtime import Session, TaskInfo
 
-
-MAP_RANK = 3
-"""Axes of a map: channels, height, width."""
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """One model input: ``array`` float32 [1,C,H,W], and whether the picture was resized to get there."""
-
-    array: np.ndarray
-    resized: bool
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files one task left for one image; no picture of an output that is not a map [C, H, W]."""
+    """The files one task left for one image, and notes on how the image became an input.
+
+    array: always; picture: of maps; classes: JSON with the best classes of a classification.
+    """
 
     image: str
     task: str
     array: str
     picture: str | None
+    classes: str | None
     resized: bool
-
-
-def load_image(session: Session, path: Path) -> LoadedImage:
-    """Read ``path`` as an input of ``session``: pictures are resized and normalised, .npy arrays taken as they are.
-
-    Raises InputError for unreadable files, and for pictures where the model records no normalisation.
-    """
-    if path.suffix.lower() == ".npy":
-        return LoadedImage(read_array(path), resized=False)
-    spec = session.input
-    if spec.mean is None or spec.std is None:
-        raise InputError(
-            f"{path}: the model must record how pictures are normalised, and it does not; "
-            "compile it with --mean and --std, or give an .npy array that is already normalised"
-        )
-    rgb = read_rgb(path)
-    height, width = spec.shape[2:]
-    resized = resize_rgb(rgb, height, width)
-    return LoadedImage(normalise(resized, spec.mean, spec.std), resized=rgb.shape[:2] != (height, width))
-
-
-def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as they are, folders as the images in them."""
-    return tuple(found for path in paths for found in (list_images(path) if path.is_dir() else (path,)))
+    notes: tuple[str, ...]
 
 
 def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
-    """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy, and of maps NAME_TASK.png, into ``output``.
+    """Run ``tasks`` on every image of ``inputs`` and write results into ``output``.
 
-    The files of a result are there whole, or none of them is. Raises UsageError where a result would overwrite an
-    input or another result, OutputError where it cannot be written.
+    NAME_TASK.npy is what the model says; NAME_TASK.png of maps, NAME_TASK.json of classifications. The files of a
+    result are there whole, or none of them is. Raises UsageError where a result would overwrite an input or another
+    result, OutputError where it cannot be written.
     """
     images = expand(inputs)
-    check_results(images, tasks, output)
+    infos = {task: session.task_info(task) for task in tasks}
+    check_results(images, infos, output)
     with output_folder(output):
         for path in images:
-            loaded = load_image(session, path)
+            loaded = load_image(path, session.input)
             for task, prediction in session.run(list(tasks), loaded.array).items():
-                yield _write(session, path, task, prediction, output, loaded.resized)
+                yield _write(infos[task], path, prediction, output, loaded)
 
 
-def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path) -> None:
+def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output: Path) -> None:
     """Raise UsageError where two results have one name, or a result that of an input."""
     sources: dict[Path, Path] = {}
     for path in images:
-        for file in (file for task in tasks for file in _results(path, task, output)):
+        for file in (file for info in infos.values() for file in _results(path, info, output).values()):
             if file in sources:
-                raise UsageError(f"--input {path} must have another name: its result {file} is that of {sources[file]}")
+                raise UsageError(
+                    f"--input {path} must have another name: its result {file} is that of {sources[file]}; "
+                    "rename one, or run them into two folders"
+                )
             sources[file] = path
     check_apart("-o", sources, images)
 
 
-def _results(image: Path, task: str, output: Path) -> tuple[Path, Path]:
-    return output / f"{image.stem}_{task}.npy", output / f"{image.stem}_{task}.png"
+def _results(image: Path, info: TaskInfo, output: Path) -> dict[str, Path]:
+    """The files of a result, by suffix."""
+    fits = fits_kind(info.kind, info.output_shape)
+    suffixes = ["npy"]
+    if fits and info.kind in MAP_CHANNELS:
+        suffixes.append("png")
+    if fits and info.kind == "classification":
+        suffixes.append("json")
+    return {suffix: output / f"{image.stem}_{info.name}.{suffix}" for suffix in suffixes}
 
 
-def _write(session: Session, path: Path, task: str, prediction: np.ndarray, output: Path, resized: bool) -> Written:
-    array, picture = _results(path, task, output)
-    is_map = prediction[0].ndim == MAP_RANK
-    with write_aside(array) as first, write_aside(picture) if is_map else nullcontext() as second:
-        with first.open("wb") as file:
+def _write(info: TaskInfo, path: Path, prediction: np.ndarray, output: Path, loaded: LoadedImage) -> Written:
+    files = _results(path, info, output)
+    with ExitStack() as stack:
+        asides = {suffix: stack.enter_context(write_aside(file)) for suffix, file in files.items()}
+        with asides["npy"].open("wb") as file:
             np.save(file, prediction)
-        if second is not None:
-            Image.fromarray(colourise(prediction[0], session.task_info(task).kind)).save(second, "PNG")
-    return Written(str(path), task, str(array), str(picture) if is_map else None, resized)
+        if "png" in asides:
+            Image.fromarray(colourise(prediction[0], info.kind)).save(asides["png"], "PNG")
+        if "json" in asides:
+            asides["json"].write_text(_describe_classes(info, path, prediction[0]), encoding="utf-8")
+    picture, classes = (str(files[suffix]) if suffix in files else None for suffix in ("png", "json"))
+    return Written(str(path), info.name, str(files["npy"]), picture, classes, loaded.resized, loaded.notes)
+
+
+def _describe_classes(info: TaskInfo, path: Path, scores: np.ndarray) -> str:
+    top = [best.to_json() for best in rank_classes(scores, info.classes)]
+    document = {"schema_version": SCHEMA_VERSION, "image": str(path), "task": info.name, "top": top}
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"

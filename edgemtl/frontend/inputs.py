@@ -7,6 +7,7 @@ import onnx_ir as ir
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import InputSpec
+from edgemtl.vocabulary import DEFAULT_FILTER
 
 MAX_SIDE = 1 << 15
 AXES = ("batch", "channels", "height", "width")
@@ -88,4 +89,5 @@ def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str])
     elif not len(mean) == len(std) == channels or min(std) <= 0:
         rule = f"{channels} means and {channels} positive deviations"
         raise ModelError(f"metadata of input {value.name} must have {rule}, not {mean} and {std}")
-    return InputSpec(value.name, (batch, channels, height, width), mean, std)
+    resize_filter = metadata.resize_filter if metadata is not None and known else DEFAULT_FILTER
+    return InputSpec(value.name, (batch, channels, height, width), mean, std, resize_filter)

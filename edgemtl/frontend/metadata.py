@@ -9,19 +9,21 @@ from typing import Any
 import onnx_ir as ir
 
 from edgemtl.errors import ModelError
-from edgemtl.frontend.model import KINDS, METADATA, Task
+from edgemtl.frontend.model import METADATA, Task
+from edgemtl.vocabulary import DEFAULT_FILTER, KINDS, RESIZE_FILTERS
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Tasks in order, the name of the image input and its normalisation."""
+    """Tasks in order, the name of the image input, its normalisation and the filter that resizes pictures."""
 
     tasks: tuple[Task, ...]
     input: str
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    resize_filter: str
 
 
 def read_metadata(model: ir.Model) -> Metadata | None:
@@ -45,7 +47,13 @@ def _parse(document: dict[str, Any]) -> Metadata:
         if len(set(names)) != len(names):
             raise ValueError("tasks must differ")
     image = document["input"]
-    return Metadata(tasks, str(image["name"]), _numbers(image["mean"]), _numbers(image["std"]))
+    resize_filter = image.get("resize_filter", DEFAULT_FILTER)
+    if resize_filter not in RESIZE_FILTERS:
+        raise ModelError(
+            f"metadata of input {image['name']} must have a resize_filter of {', '.join(RESIZE_FILTERS)}, "
+            f"not {resize_filter!r}; update edgemtl, or give --resize-filter to the export"
+        )
+    return Metadata(tasks, str(image["name"]), _numbers(image["mean"]), _numbers(image["std"]), resize_filter)
 
 
 def _task(entry: dict[str, Any]) -> Task:
@@ -53,7 +61,13 @@ def _task(entry: dict[str, Any]) -> Task:
     good = isinstance(name, str) and name and isinstance(output, str) and isinstance(channels, int)
     if not good or kind not in KINDS:
         raise ValueError("a task must have a name, an output, a kind and channels")
-    return Task(name, output, kind, channels)
+    return Task(name, output, kind, channels, _names(entry.get("classes", [])))
+
+
+def _names(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("class names must be a list of strings")
+    return tuple(values)
 
 
 def _numbers(values: list[float] | None) -> tuple[float, ...] | None:

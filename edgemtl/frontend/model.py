@@ -7,14 +7,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgemtl.vocabulary import DEFAULT_FILTER
+
 ORIGIN = "edgemtl.origin"
 """Node metadata: path of the torch module the node came from."""
 
 METADATA = "edgemtl"
 """Model metadata written by the exporter: JSON that describes tasks, input and routing."""
-
-KINDS = ("segmentation", "depth", "normals", "edges", "saliency", "other")
-"""What a task's output map can mean."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +21,28 @@ class InputSpec:
     """The image input.
 
     shape: (1, C, H, W).  mean, std: per channel, the input is (pixel / 255 - mean) / std; None where the model
-    does not say.
+    does not say.  resize_filter: one of `vocabulary.RESIZE_FILTERS`, by which pictures become H x W.
     """
 
     name: str
     shape: tuple[int, int, int, int]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    resize_filter: str = DEFAULT_FILTER
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its name, the graph output that answers it, what the map means (one of `KINDS`), its channels."""
+    """One task: its name, the graph output that answers it, what that means, its channels.
+
+    kind: one of `vocabulary.KINDS`. classes: the name of each class, none where the model records none.
+    """
 
     name: str
     output: str
     kind: str
     channels: int
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

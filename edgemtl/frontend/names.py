@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
-from edgemtl.frontend.model import MultiTaskModel
+from edgemtl.frontend.model import MultiTaskModel, Task
+from edgemtl.vocabulary import KINDS, describe_shape, fits_kind
 
 MAX_LENGTH = 128
 NO_NAME = "task"
@@ -83,3 +84,27 @@ def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTask
     if len(set(names)) < len(names):
         raise UsageError(f"--rename must leave tasks with names of their own, not {', '.join(names)}")
     return replace(model, tasks=tuple(replace(task, name=name) for task, name in zip(model.tasks, names, strict=True)))
+
+
+def change_kinds(model: MultiTaskModel, kinds: Mapping[str, str]) -> MultiTaskModel:
+    """The model with other kinds by task. Raises UsageError for an unknown one, and one the output's shape forbids."""
+    shapes = {
+        task.name: value.shape.numpy()
+        for task, value in zip(model.tasks, model.ir.graph.outputs, strict=True)
+        if value.shape is not None
+    }
+    for name, kind in kinds.items():
+        if name not in shapes or kind not in KINDS:
+            tasks, meanings = ", ".join(shapes), ", ".join(KINDS)
+            raise UsageError(f"--kind must be one of {tasks} = one of {meanings}, not {name}={kind}")
+        if not fits_kind(kind, shapes[name]):
+            raise UsageError(
+                f"--kind {name}={kind} must be of an output with {describe_shape(kind)}, not {list(shapes[name])}; "
+                "leave it out to get arrays"
+            )
+    return replace(model, tasks=tuple(_with_kind(task, kinds.get(task.name, task.kind)) for task in model.tasks))
+
+
+def _with_kind(task: Task, kind: str) -> Task:
+    """Names of classes go with the meaning they were recorded for."""
+    return replace(task, kind=kind, classes=task.classes if kind == task.kind else ())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
-from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.errors import ModelError, UnsupportedError, UsageError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
 from edgemtl.frontend.names import name_tasks
+from edgemtl.vocabulary import count_names, describe_shape, fits_kind
 
-HINTS: tuple[tuple[str, tuple[str, ...], range], ...] = (
-    ("segmentation", ("seg", "parts", "parsing"), range(2, 10_000)),
-    ("depth", ("depth", "disparity"), range(1, 2)),
-    ("normals", ("normal",), range(3, 4)),
-    ("edges", ("edge", "boundar", "contour"), range(1, 2)),
-    ("saliency", ("sal",), range(1, 3)),
-)
-"""Kind, parts of a name that suggest it, channels it can have."""
+HINTS: dict[str, tuple[str, ...]] = {
+    "segmentation": ("seg", "parts", "parsing"),
+    "depth": ("depth", "disparity"),
+    "normals": ("normal",),
+    "edges": ("edge", "boundar", "contour"),
+    "saliency": ("sal",),
+    "classification": ("class", "cls", "logit", "label"),
+}
+"""Kind, and parts of a name that suggest it where the shape allows it."""
 
 
 def name_outputs(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> tuple[str, ...]:
@@ -54,16 +58,30 @@ def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]
     sizes = shape.numpy()
     channels = sizes[1] if len(sizes) > 1 else 1
     if written is not None:
-        return Task(name, output, written.kind, channels)
-    kind = _guess(name, channels)
+        return _as_written(Task(name, output, written.kind, channels, written.classes), sizes, notes)
+    kind = _guess(name, sizes)
     why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
     notes.append(f"task {name}: an output of the graph, {why}")
     return Task(name, output, kind, channels)
 
 
-def _guess(name: str, channels: int) -> str:
+def _as_written(task: Task, sizes: tuple[int, ...], notes: list[str]) -> Task:
+    """The task as the metadata has it; `ModelError` for class names of another number than classes."""
+    if not fits_kind(task.kind, sizes):
+        must = describe_shape(task.kind)
+        notes.append(f"task {task.name}: recorded as {task.kind}, which is {must}, not {list(sizes)}; taken as other")
+        task = replace(task, kind="other", classes=())
+    if task.classes and len(task.classes) != (count := count_names(task.kind, sizes)):
+        raise ModelError(
+            f"metadata of task {task.name} must have {count} class names, not {len(task.classes)}; export again"
+        )
+    return task
+
+
+def _guess(name: str, sizes: tuple[int, ...]) -> str:
+    """The kind that parts of the name suggest, where the shape allows it."""
     lower = name.lower()
-    for kind, parts, possible in HINTS:
-        if channels in possible and any(part in lower for part in parts):
+    for kind, parts in HINTS.items():
+        if fits_kind(kind, sizes) and any(part in lower for part in parts):
             return kind
     return "other"

@@ -122,6 +122,11 @@ class Constant:
     name: str
     array: Array = field(repr=False)
 
+    @property
+    def type(self) -> TensorType:
+        """Its shape and dtype."""
+        return TensorType(self.array.shape, self.array.dtype.name)
+
     @cached_property
     def key(self) -> str:
         """Digest of type, shape and contents; made when first asked for, since it reads all the bytes."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from edgemtl.lowering.ir import IMAGE, PREPARED, Step
-from edgemtl.operators import Copy, QCopy, TensorType
+from edgemtl.operators import Copy, QCopy
 
 WORD_BYTES = 4
 
@@ -31,35 +31,14 @@ def verify(stage: str, steps: Sequence[Step]) -> None:
 
 
 def _faults(step: Step) -> Iterator[str]:
-    signature, operator = step.operator.signature, step.operator
-    constants = [
-        (constant.name, TensorType(constant.array.shape, constant.array.dtype.name)) for constant in step.constants
-    ]
-    sides = (
-        ("inputs", signature.inputs.items(), [(view.buffer, view.type) for view in step.inputs]),
-        ("outputs", signature.outputs.items(), [(view.buffer, view.type) for view in step.outputs]),
-        ("constants", signature.constant_types, constants),
-    )
-    for side, expected, actual in sides:
-        if len(expected) != len(actual):
-            yield f"its operator has {len(expected)} {side}, it has {len(actual)}"
-            return
-        if not operator.strided:
-            yield from _other_types(expected, actual)
+    operator, constants = step.operator, [constant.type for constant in step.constants]
     if isinstance(operator, Copy | QCopy):
         yield from _misfit_copy(step, operator)
-    else:
-        yield from (f"{view.buffer} must lie row-major without gaps" for view in step.views if not view.is_dense)
-
-
-def _other_types(expected: Iterable[tuple[str, TensorType]], actual: Iterable[tuple[str, TensorType]]) -> Iterator[str]:
-    for (name, kind), (at, found) in zip(expected, actual, strict=True):
-        if kind != found:
-            yield f"{name} must be {_describe(kind)}, and {at} is {_describe(found)}"
-
-
-def _describe(kind: TensorType) -> str:
-    return f"{kind.dtype}{list(kind.shape)}"
+        return
+    inputs, outputs = ([view.type for view in views] for views in (step.inputs, step.outputs))
+    if misfit := operator.signature.find_misfit(inputs, outputs, constants):
+        yield str(misfit)
+    yield from (f"{view.buffer} must lie row-major without gaps" for view in step.views if not view.is_dense)
 
 
 def _misfit_copy(step: Step, operator: Copy | QCopy) -> Iterator[str]:

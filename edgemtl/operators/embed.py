@@ -42,7 +42,8 @@ class PatchEmbed(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         p, rows, columns = self.patch, self.height // self.patch, self.width // self.patch
-        cut = values["image"].reshape(self.channels, rows, p, columns, p).transpose(1, 3, 0, 2, 4)
+        image = values["image"].reshape(self.channels, self.height, self.width)[:, : rows * p, : columns * p]
+        cut = image.reshape(self.channels, rows, p, columns, p).transpose(1, 3, 0, 2, 4)
         y = values.multiply(cut.reshape(rows * columns, -1), values["weight"].reshape(self.dim, -1).T)
         return (np.concatenate([np.zeros((self.leading, self.dim), np.float32), y]) + values["table"],)
 

@@ -21,6 +21,9 @@ class TensorType:
     shape: tuple[int, ...]
     dtype: str
 
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
     @property
     def size(self) -> int:
         """How many elements it has."""
@@ -33,6 +36,18 @@ class TensorType:
 
 
 Types = Mapping[str, TensorType]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What an operand is, and what a signature says it must be."""
+
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what} must be {self.expected}, not {self.found}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,23 @@ class Signature:
         if expert is not None or name not in self.constants:
             raise KeyError(name)
         return self.repeats * len(self.repeated) + list(self.constants).index(name)
+
+    @property
+    def constant_count(self) -> int:
+        """How many constants there are."""
+        return self.repeats * len(self.repeated) + len(self.constants)
+
+    def find_misfit(
+        self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], constants: Sequence[TensorType]
+    ) -> Misfit | None:
+        """The first thing by which operands differ from the signature."""
+        counts = {"inputs": len(self.inputs), "outputs": len(self.outputs), "constants": self.constant_count}
+        for side, types in (("inputs", inputs), ("outputs", outputs), ("constants", constants)):
+            if len(types) != counts[side]:
+                return Misfit(f"the number of {side}", str(counts[side]), str(len(types)))
+        expected = (*self.inputs.items(), *self.outputs.items(), *self.constant_types)
+        pairs = zip(expected, (*inputs, *outputs, *constants), strict=True)
+        return next((Misfit(name, str(kind), str(found)) for (name, kind), found in pairs if kind != found), None)
 
     @property
     def constant_types(self) -> tuple[tuple[str, TensorType], ...]:

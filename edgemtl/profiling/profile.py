@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgemtl.bundle import FpgaProgram, Manifest, open_bundle
+from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, read_trust
 from edgemtl.errors import UsageError
-from edgemtl.evaluate.predict import expand, load_image
+from edgemtl.images import expand, load_image, summarise_notes
 from edgemtl.profiling.measured import measure_task
 from edgemtl.profiling.simulated import Recorded, record_task, simulate_switches, simulated_task
 from edgemtl.report.profile import SCHEMA_VERSION, CpuTarget, Profile, coefficients
@@ -20,6 +20,8 @@ from edgemtl.runtime.images import FloatArray
 class ProfileOptions:
     """What is profiled. ``tasks`` empty means all; ``runs`` of each task on a CPU, whose times vary.
 
+    keys, min_version: as of `Session.open`.
+
     Raises UsageError for a device there is no profile of.
     """
 
@@ -28,6 +30,8 @@ class ProfileOptions:
     tasks: tuple[str, ...] = ()
     threads: int = 2
     runs: int = 30
+    keys: tuple[Path, ...] | None = None
+    min_version: int | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("sim", "cpu"):
@@ -38,16 +42,21 @@ class ProfileOptions:
 
 def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
     """Run ``path`` on the images and say where time goes. Raises what `Session.open` raises, InputError, UsageError."""
-    with open_bundle(path) as opened:
+    with open_bundle(path, trust=read_trust(options.keys, options.min_version)) as opened:
         manifest = opened.manifest
-    with Session.open(path, options.device, options.threads) as session:
+    keys, least = options.keys, options.min_version
+    with Session.open(path, options.device, options.threads, keys=keys, min_version=least) as session:
         files = expand(options.inputs)
-        images = [load_image(session, file).array for file in files]
+        loaded = [load_image(file, session.input) for file in files]
+        images = [image.array for image in loaded]
+        notes = summarise_notes({str(file): image.notes for file, image in zip(files, loaded, strict=True)})
         tasks = options.tasks or session.tasks
         names = tuple(file.name for file in files)
         if options.device == "sim":
-            return _simulated(path, session, manifest, tasks, images, names)
-        return _measured(path, session, manifest, tasks, images, names, options)
+            profile = _simulated(path, session, manifest, tasks, images, names)
+        else:
+            profile = _measured(path, session, manifest, tasks, images, names, options)
+    return replace(profile, notes=(*profile.notes, *notes))
 
 
 def _simulated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,10 @@ CHECK_EVERY = 4
 
 
 def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec) -> None:
-    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite or constant."""
+    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite or constant.
+
+    Copies of one image do not count: they would be calibrated on and checked with.
+    """
     if len(images) < LEAST_IMAGES:
         raise UsageError(
             f"int8 must be calibrated on at least {LEAST_IMAGES} images, not {len(images)}; "
@@ -31,6 +35,11 @@ def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec)
             raise InputError(f"calibration image {name} must be finite; it holds infinities or NaN")
         if np.ptp(image) == 0:
             raise InputError(f"calibration image {name} must show something, not one value everywhere; leave it out")
+    if (different := len({hashlib.sha256(image.tobytes()).digest() for image in images})) < LEAST_IMAGES:
+        raise UsageError(
+            f"int8 must be calibrated on at least {LEAST_IMAGES} different images, not {different} and copies of them; "
+            "add typical images to the folder of --calibration"
+        )
 
 
 def split(images: Sequence[Array]) -> tuple[list[Array], list[Array]]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnxruntime.quantization.calibrate import HistogramCollector
 
 from edgemtl import operators as ops
 from edgemtl.errors import InputError
@@ -17,10 +14,10 @@ from edgemtl.lowering.ir import IMAGE, Step
 from edgemtl.operators import Array, Values
 from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
+from edgemtl.quantize.histogram import Histogram
 
 ALL = ".all"
 PERCENTILE = 99.99
-BINS = 2048
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class Observation:
 def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> Observation:
     """Run float steps on the images and take ranges by ``method``.
 
-    minmax keeps everything seen, percentile cuts 0.005% off each end, entropy is onnxruntime's: the range that changes
-    the distribution least.
+    minmax keeps everything seen, percentile cuts 0.005% off each end, entropy takes the range that changes the
+    distribution least. The work depends on the number of values alone, not on what they are.
     Raises InputError where a value is infinite or not a number.
     """
     watcher = _Watcher(steps, method)
@@ -72,8 +69,7 @@ class _Watcher:
         self.steps, self.method = steps, method
         self.channels: dict[int, Array] = {}
         self.extremes: dict[str, Range] = {}
-        symmetric, levels = False, 128
-        self.histograms = HistogramCollector(method, symmetric, BINS, levels, PERCENTILE, None)
+        self.histograms: dict[str, Histogram] = {}
 
     def watch(self, index: int, values: Values, outputs: Mapping[str, Array]) -> None:
         operator = self.steps[index].operator
@@ -96,14 +92,18 @@ class _Watcher:
         found = Range(min(low, 0.0), max(high, 0.0))
         self.extremes[name] = found.union(self.extremes.get(name, found))
         if self.method != "minmax":
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.histograms.collect({name: np.ascontiguousarray(values, np.float32)})
+            self.histograms.setdefault(name, Histogram()).add(values)
 
     def ranges(self) -> dict[str, Range]:
         if self.method == "minmax":
             return self.extremes
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = self.histograms.compute_collection_result()
-        cut = {name: Range(min(0.0, float(r[0])), max(0.0, float(r[1]))) for name, r in found.items()}
+        cut = {name: self._cut(name, histogram) for name, histogram in self.histograms.items()}
         # A range is never cut down to nothing.
         return self.extremes | {name: of for name, of in cut.items() if of.reach > 0}
+
+    def _cut(self, name: str, histogram: Histogram) -> Range:
+        """The range by the method, within what was seen."""
+        percentile = self.method == "percentile"
+        low, high = histogram.percentile(PERCENTILE) if percentile else histogram.least_divergence()
+        seen = self.extremes[name]
+        return Range(max(low, seen.low), min(high, seen.high))

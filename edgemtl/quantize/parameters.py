@@ -36,7 +36,7 @@ class Parameters:
     """Everything the integers of a model are made from, besides the model: a file can be read, compared and kept.
 
     model: the SHA-256 of the ONNX file. pathway, keep_float: what the tasks were lowered with. sqnr_db: how far the
-    integer outputs lay from the float ones on the images kept for the check, per task.
+    integer outputs lay from the float ones on the images kept for the check, per task; notes: what speaks against that.
     """
 
     model: str
@@ -46,6 +46,7 @@ class Parameters:
     keep_float: tuple[str, ...]
     tasks: Mapping[str, TaskParameters]
     sqnr_db: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Sequence[Step]]) -> None:
@@ -58,6 +59,7 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "images": parameters.images,
         "keep_float": list(parameters.keep_float),
         "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
+        "notes": list(parameters.notes),
         "tasks": {task: _task_document(held, steps[task]) for task, held in parameters.tasks.items()},
     }
     partial = path.with_name(path.name + ".partial")
@@ -141,6 +143,7 @@ def _parse(document: dict[str, Any]) -> Parameters:
         keep_float=tuple(map(str, document["keep_float"])),
         tasks={task: _parse_task(entry) for task, entry in document["tasks"].items()},
         sqnr_db={task: float(value) for task, value in document["sqnr_db"].items()},
+        notes=tuple(map(str, document["notes"])),
     )
 
 

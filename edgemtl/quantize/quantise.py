@@ -19,6 +19,7 @@ from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.parameters import Parameters, TaskParameters
+from edgemtl.quantize.quality import Quality, judge, signal_to_noise
 from edgemtl.quantize.weights import BIAS_LIMIT
 
 CORRECTION_IMAGES = 16
@@ -41,15 +42,29 @@ def calibrate(
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
-    sqnr = {task: measure_sqnr(tasks[task], integers[task], kept[:CHECK_IMAGES]) for task in tasks}
-    for task, found in sqnr.items():
-        if not found >= options.least_sqnr_db:
-            raise QuantisationError(
-                f"{task} must keep a signal-to-noise ratio of {options.least_sqnr_db:g} dB in int8, not {found:.1f} dB"
-                "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
-            )
+    quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
-    return Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr), integers
+    sqnr = {task: of.sqnr_db for task, of in quality.items()}
+    notes = tuple(note for of in quality.values() for note in of.notes)
+    return Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr, notes), integers
+
+
+def check_task(
+    task: str, floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array], least_db: float
+) -> Quality:
+    """How far a task's integer output is off on ``images``. Raises QuantisationError where that is too far."""
+    quality = judge(task, *_outputs(floats, integer, images), least_db)
+    if not quality.sqnr_db >= least_db:
+        raise QuantisationError(
+            f"{task} must keep a signal-to-noise ratio of {least_db:g} dB in int8, not {quality.sqnr_db:.1f} dB"
+            "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
+        )
+    return quality
+
+
+def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    exact = [run_steps(floats, image) for image in images]
+    return exact, [run_steps(integer.steps, image) for image in images]
 
 
 def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
@@ -98,11 +113,5 @@ def _with_bias(step: Step, difference: Array) -> Step:
 
 
 def measure_sqnr(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> float:
-    """The power of a task's output, its mean left out, over that of the difference, in decibel."""
-    signal = noise = 0.0
-    for image in images:
-        expected = run_steps(floats, image).astype(np.float64)
-        found = run_steps(integer.steps, image)
-        signal += float(((expected - expected.mean()) ** 2).sum())
-        noise += float(((expected - found) ** 2).sum())
-    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else float("-inf")
+    """`quality.signal_to_noise` of a task's output on ``images``, in decibel."""
+    return signal_to_noise(*_outputs(floats, integer, images))

@@ -49,12 +49,22 @@ def class_colours(classes: int) -> Picture:
 
 
 def colourise(prediction: Array, kind: str) -> Picture:
-    """Picture [H, W, 3] of a prediction [C, H, W] as the model outputs it; raises `InputError`."""
+    """Picture [H, W, 3] of a map [C, H, W] as the model outputs it; pixels that are not finite are black.
+
+    Raises `InputError` for another rank, and for a kind that is no map.
+    """
     if prediction.ndim != 3:
         raise InputError(f"a prediction must have three axes (channels, height, width), not {prediction.ndim}")
     if kind not in _PAINTERS:
         raise InputError(f"the kind of a task must be one of {', '.join(_PAINTERS)}, not {kind!r}")
-    return _PAINTERS[kind](prediction)
+    finite = np.isfinite(prediction)
+    if finite.all():
+        return _PAINTERS[kind](prediction)
+    # Painted from the finite values: one NaN must not change the range of all others.
+    known = prediction[finite]
+    picture = _PAINTERS[kind](np.where(finite, prediction, known.min() if known.size else 0))
+    picture[~finite.all(0)] = _UNLABELLED
+    return picture
 
 
 def colourise_classes(ids: Array) -> Picture:
@@ -106,8 +116,8 @@ _PAINTERS: Final[dict[str, Callable[[Array], Picture]]] = {
     "normals": colourise_normals,
     "edges": _edges,
     "saliency": lambda prediction: _grey(salient(prediction)),
-    "other": lambda prediction: _grey((prediction[0] - prediction[0].min()) / max(np.ptp(prediction[0]), 1e-6)),
 }
+"""One for every kind that is a map (`vocabulary.MAP_CHANNELS`)."""
 
 
 def contact_sheet(

@@ -23,6 +23,8 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.target import CpuTarget, tvm_target
 
+WEIGHTS_WORDS = "weights_words"
+WORD_BYTES = 4
 SPACES = ("arena", "weights", "prepared", "image", "output")
 COMPILERS = {
     "x86_64-linux-gnu": ("g++", "g++"),
@@ -36,7 +38,9 @@ PASS_CONFIG = {"tirx.disable_storage_rewrite": True}
 
 @dataclass(frozen=True)
 class Argument:
-    """A place: one of SPACES and a byte offset in it, a multiple of 64."""
+    """A place: one of SPACES and a byte offset in it, a multiple of 64; or, as "weights_words", no place but how many
+    words of four bytes the space of weights has.
+    """
 
     space: str
     offset: int
@@ -103,5 +107,11 @@ def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> tirx.Prim
 
 
 def _call(call: Call, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, tirx.Buffer]) -> tvm.ir.Call:
-    pointers = [tirx.address_of(spaces[place.space][place.offset]) for place in call.arguments]
-    return tvm.ir.Call(symbols[call.kernel.symbol], pointers, ret_ty=PrimType("int32"))
+    values = [_value(place, spaces) for place in call.arguments]
+    return tvm.ir.Call(symbols[call.kernel.symbol], values, ret_ty=PrimType("int32"))
+
+
+def _value(place: Argument, spaces: Mapping[str, tirx.Buffer]) -> tirx.PrimExpr:
+    if place.space == WEIGHTS_WORDS:
+        return tirx.IntImm("int32", int(spaces["weights"].shape[0]) // WORD_BYTES)
+    return tirx.address_of(spaces[place.space][place.offset])

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgemtl.operators import Operator, Signature
 
-Role = Literal["input", "output", "weight", "weights_space", "workspace"]
+Role = Literal["input", "output", "weight", "weights_space", "weights_words", "workspace"]
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,18 @@ class Operand:
     """One pointer of a kernel; all are 64-byte aligned.
 
     "weights_space" is the whole weights section as an array of float32 or int32, for kernels that find their weights
-    by a table of element offsets (experts); its shape is (0,).
+    by a table of element offsets (experts); its shape is (0,). "weights_words" is no pointer but a number: how many
+    elements of four bytes that section has.
+
+    bounds: of a weight by whose integers the kernel finds memory, the least and the largest that lie inside. The kernel
+    clamps to them; a bundle's reader refuses others.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     role: Role
+    bounds: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:

@@ -26,7 +26,7 @@ from edgemtl.evaluate.metrics import Meter, make_meter
 from edgemtl.exporters.checkpoints import load_checkpoint
 from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.to_onnx import export_onnx
-from edgemtl.images import normalise, read_rgb, resize_rgb
+from edgemtl.images import normalise, read_picture, resize_rgb
 from edgemtl.options import CompileOptions
 from edgemtl.partition import Cost, Inspection
 from edgemtl.processor import this_processor
@@ -91,7 +91,7 @@ def model_input(session: Session, rgb: np.ndarray) -> np.ndarray:
     height, width = session.input.shape[2:]
     assert session.input.mean is not None
     assert session.input.std is not None
-    return normalise(resize_rgb(rgb, height, width), session.input.mean, session.input.std)
+    return normalise(resize_rgb(rgb, height, width, session.input.resize_filter), session.input.mean, session.input.std)
 
 
 def label_of(pool: Pool, index: int, kind: str) -> np.ndarray:
@@ -112,7 +112,7 @@ def draw(session: Session, pictures: Sequence[np.ndarray], target: Path) -> None
     for rgb in pictures:
         outputs = session.run(list(session.tasks), model_input(session, rgb))
         painted = [colourise(out[0], session.task_info(name).kind) for name, out in outputs.items()]
-        rows.append([resize_rgb(rgb, height, width), *painted])
+        rows.append([resize_rgb(rgb, height, width).astype(np.uint8), *painted])
     Image.fromarray(contact_sheet(rows, ("image", *session.tasks), scale=2)).save(target)
 
 
@@ -181,7 +181,7 @@ def main() -> None:
     with Session.open(bundle, threads=options.threads) as session:
         accuracy = measure_accuracy(session, torch_model, pool)
         draw(session, list(pool.image[:SHOWN_SCENES]), options.out / "scenes.png")
-        draw(session, [read_rgb(PHOTO)], options.out / "photo.png")
+        draw(session, [np.asarray(read_picture(PHOTO, 3).image)], options.out / "photo.png")
         latency = measure_latency(session, session.tasks, warmup=10, runs=50, seed=0)
         memory = session.memory
     print_table(accuracy, latency, inspect_model(model_file), table_title(options.scenes, options.threads))

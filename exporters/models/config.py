@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from edgemtl.errors import ConfigError
+from edgemtl.vocabulary import KINDS, Kind
 
-TaskKind = Literal["segmentation", "depth", "normals", "edges", "saliency", "other"]
 Routing = Literal["multi_gate", "single_gate", "task_conditioned", "window"]
 
-TASK_KINDS: tuple[str, ...] = typing.get_args(TaskKind)
 ROUTINGS: tuple[str, ...] = typing.get_args(Routing)
 
 LATER_FIELDS = ("gate_input_ahead",)
@@ -48,14 +47,14 @@ class TaskSpec:
 
     name: str
     channels: int
-    kind: TaskKind
+    kind: Kind
 
     def __post_init__(self) -> None:
         name_ok = isinstance(self.name, str) and self.name.isidentifier()
         _require(name_ok, "task name", "a letter followed by letters, digits and underscores", self.name)
-        channels_ok, kinds = _is_int(self.channels, 1), ", ".join(TASK_KINDS)
+        channels_ok, kinds = _is_int(self.channels, 1), ", ".join(KINDS)
         _require(channels_ok, f"channels of task {self.name}", "a positive integer", self.channels)
-        _require(self.kind in TASK_KINDS, f"kind of task {self.name}", f"one of {kinds}", self.kind)
+        _require(self.kind in KINDS, f"kind of task {self.name}", f"one of {kinds}", self.kind)
 
 
 @dataclass(frozen=True)

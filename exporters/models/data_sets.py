@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from edgemtl.exporters.models.config import TaskKind, TaskSpec
+from edgemtl.exporters.models.config import TaskSpec
+from edgemtl.vocabulary import Kind
 
-CHANNELS: dict[str, tuple[TaskKind, dict[str, int]]] = {
+CHANNELS: dict[str, tuple[Kind, dict[str, int]]] = {
     "semseg": ("segmentation", {"PASCALContext": 21, "NYUD": 40, "CityScapes": 7}),
     "human_parts": ("segmentation", {"PASCALContext": 7}),
     "sal": ("saliency", {"PASCALContext": 1}),

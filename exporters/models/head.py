@@ -1,4 +1,4 @@
-"""The convolutional head of one task (upstream `VisionTransformerUpHead`, num_conv 4)."""
+"""The head of one task: to a map (upstream `VisionTransformerUpHead`, num_conv 4), or to scores of classes."""
 
 from itertools import pairwise
 from typing import cast
@@ -6,7 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgemtl.exporters.models.config import ModelConfig
+from edgemtl.exporters.models.config import ModelConfig, TaskSpec
 
 
 class Head(nn.Module):
@@ -38,6 +38,30 @@ class Head(nn.Module):
 
     def _call(self, name: str, x: Tensor) -> Tensor:
         return cast(Tensor, self.get_submodule(name)(x))
+
+
+class ClassHead(nn.Module):
+    """The scores [B, classes] of a classification from the trunk's tokens [B, N, D].
+
+    LayerNorm of the class token, or the mean of all tokens where there is none; then one linear layer. Not part of
+    M3ViT, whose tasks are maps.
+    """
+
+    def __init__(self, config: ModelConfig, classes: int) -> None:
+        super().__init__()
+        self.class_token = config.class_token
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.classes = nn.Linear(config.dim, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.norm(tokens)
+        return cast(Tensor, self.classes(x[:, 0] if self.class_token else x.mean(1)))
+
+
+def make_head(config: ModelConfig, task: TaskSpec) -> nn.Module:
+    """The head that a task's kind needs."""
+    head = ClassHead if task.kind == "classification" else Head
+    return head(config, task.channels)
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgemtl.errors import ConfigError
 from edgemtl.exporters.models.backbone import Backbone
 from edgemtl.exporters.models.config import ModelConfig
-from edgemtl.exporters.models.head import Head
+from edgemtl.exporters.models.head import make_head
 from edgemtl.exporters.models.moe import MoE
 from edgemtl.exporters.models.routing import GateLosses
 
@@ -19,7 +19,7 @@ class M3ViT(nn.Module):
     """A multi-task model; raises `ConfigError` for a task name torch cannot give to a module.
 
     Images are float [B, 3, H, W], sized and normalised as the config says; maps are raw [B, channels, H, W]:
-    logits for segmentation, edges and saliency, values for depth and normals.
+    logits for segmentation, edges and saliency, values for depth and normals; classifications are logits [B, classes].
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -29,7 +29,7 @@ class M3ViT(nn.Module):
             raise ConfigError(f"task name must not be one torch.nn.ModuleDict uses itself, not {taken[0]!r}")
         self.config = config
         self.backbone = Backbone(config)
-        self.decoders = nn.ModuleDict({task.name: Head(config, task.channels) for task in config.tasks})
+        self.decoders = nn.ModuleDict({task.name: make_head(config, task) for task in config.tasks})
         self.apply(_initialise)
 
     def forward(self, image: Tensor, task: str) -> Tensor:

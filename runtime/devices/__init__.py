@@ -6,6 +6,7 @@ from typing import Protocol
 
 from edgemtl.bundle import Bundle, FpgaProgram, Program
 from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.runtime.buffers import Bytes
 from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.records import Memory, SegmentRun
 
@@ -16,10 +17,12 @@ SIMULATOR = "sim"
 class Device(Protocol):
     """A program in its memory, driven from one thread.
 
+    ``sections``: the names of the bundle's sections of weights that it reads while it runs.
     ``image`` float32 [1, C, H, W] is what a run reads, ``outputs[task]`` what it writes; both stay where they
     are. ``basis``: what times taken here are, "measured" or of a "simulator".
     """
 
+    sections: tuple[str, ...]
     image: FloatArray
     outputs: dict[str, FloatArray]
     basis: str
@@ -46,6 +49,9 @@ class Device(Protocol):
     def check_guards(self) -> None:
         """Raise IntegrityError where the program wrote outside its memory."""
 
+    def prepared(self) -> Bytes:
+        """What `start` made of the weights, uint8, to be looked at again: it must not change."""
+
     def memory(self) -> Memory:
         """Bytes held."""
 
@@ -53,16 +59,20 @@ class Device(Protocol):
         """Let go of everything; may be called twice."""
 
 
-def open_device(name: str, bundle: Bundle, check_arena: bool = False) -> Device:
+def open_device(name: str, bundle: Bundle, check_arena: bool = False, native_host: bool = False) -> Device:
     """The device ``name`` with the bundle's program; ``check_arena``: a simulator looks for hazards too.
+
+    native_host: a simulator runs the steps of the board's CPU in the bundle's library, not in numpy.
 
     Raises UsageError, or UnsupportedError where the bundle has no program for it or nothing drives it yet.
     """
     if name not in DEVICES:
         raise UsageError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
     program = bundle.manifest.program
+    if native_host and not (isinstance(program, FpgaProgram) and name == SIMULATOR):
+        raise UsageError(f"native_host must go with a board's bundle on device {SIMULATOR!r}, not with {name!r}")
     if isinstance(program, FpgaProgram):
-        return _open_fpga(name, bundle, program, check_arena)
+        return _open_fpga(name, bundle, program, check_arena, native_host)
     if name != "cpu":
         raise _no_program(name, "cpu", "cpu")
     from edgemtl.runtime.devices.cpu import CpuDevice
@@ -71,14 +81,14 @@ def open_device(name: str, bundle: Bundle, check_arena: bool = False) -> Device:
     return CpuDevice(program, library, weights, bundle.manifest.input.shape)
 
 
-def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool) -> Device:
+def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool, native_host: bool) -> Device:
     if name == "cpu":
         raise _no_program(name, f"the FPGA of {program.board.name}", SIMULATOR)
     if name != SIMULATOR:
         raise UnsupportedError(f"device {name}", "there is no driver for it yet", f"open it with device={SIMULATOR!r}")
     from edgemtl.runtime.devices.sim import SimDevice
 
-    return SimDevice(bundle, program, check_arena)
+    return SimDevice(bundle, program, check_arena, native_host)
 
 
 def _no_program(name: str, held: str, device: str) -> UnsupportedError:

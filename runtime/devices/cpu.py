@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgemtl.bundle import Program, TaskProgram
+from edgemtl.bundle.manifest import WEIGHTS
 from edgemtl.errors import EdgemtlError, UnsupportedError
 from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
@@ -29,6 +30,7 @@ class CpuDevice:
     """
 
     basis = "measured"
+    sections: tuple[str, ...] = (WEIGHTS,)
 
     def __init__(self, program: Program, library: bytes, weights: Bytes, shape: tuple[int, ...]) -> None:
         check_this_machine(program.target)
@@ -95,6 +97,10 @@ class CpuDevice:
 
     def _buffers(self) -> tuple[Buffer, ...]:
         return (self._arena, self._prepared, self._image, *self._outputs.values())
+
+    def prepared(self) -> Bytes:
+        """The prepared weights."""
+        return self._prepared.array
 
     def memory(self) -> Memory:
         """Bytes held."""

@@ -1,7 +1,7 @@
 """The simulator: an FPGA's program on this machine, bit for bit; how long it takes here says nothing about the board.
 
-Steps of the CPU run through a library for this machine, segments in the functional simulator; rows are copied between
-the arena and a segment's windows as a driver would.
+Steps of the CPU are computed in numpy, or, where that is asked for, by the bundle's library for this machine. Segments
+run in the functional simulator; rows are copied between the CPU's memory and a segment's windows as a driver would.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgemtl.bundle import Bundle, FpgaProgram, Handover, Program, Rows, Segment
+from edgemtl.bundle import Bundle, FpgaProgram, Program, Rows, Segment
+from edgemtl.bundle.manifest import WEIGHTS
 from edgemtl.bundle.reader import read_layer_index
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import decode_stream
@@ -17,44 +18,45 @@ from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
-from edgemtl.runtime.devices.cpu import CpuDevice
+from edgemtl.runtime.devices.hosts import HOST, Host, NativeHost, SteppedHost
 from edgemtl.runtime.records import Memory, SegmentRun
 
-HOST = "x86"
 WINDOWS = ("input", "output", "scratch")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A segment with its stream, and where its rows lie in the arena."""
+    """A segment with its number in the task, its stream, and the step of the host in whose place it runs."""
 
+    number: int
     entry: Segment
     stream: bytes
-    handover: Handover
+    step: int
 
 
 class SimDevice:
     """An FPGA's program in simulation; ``check_hazards``: no access of two units may depend on which comes first.
 
-    Raises UnsupportedError where this machine cannot run the host's library, BudgetError for its memory, IntegrityError
-    for a stream that is not whole or legal, UsageError for one that is for another engine.
+    native_host: the CPU's steps run in the bundle's library. Raises UnsupportedError where this machine cannot run
+    that, BudgetError for its memory, IntegrityError for a stream that is not whole or legal, UsageError for one that is
+    for another engine.
     """
 
     basis = "simulator"
 
-    def __init__(self, bundle: Bundle, program: FpgaProgram, check_hazards: bool) -> None:
-        host = program.host(HOST)
+    def __init__(self, bundle: Bundle, program: FpgaProgram, check_hazards: bool, native_host: bool) -> None:
+        steps = {name: [held.step for held in handovers] for name, handovers in program.host(HOST).handovers.items()}
         self._spec, self._check_hazards, self._parameters_bytes = program.board, check_hazards, program.parameters_bytes
-        self._segments = {name: _load(bundle, program, name, host.handovers[name]) for name in program.tasks}
+        self._segments = {name: _load(bundle, program, name, steps[name]) for name in program.tasks}
         self._bundle = bundle
         _check_streams([held for task in self._segments.values() for held in task], program)
         sizes = {name: _most(self._segments, name) for name in WINDOWS}
-        check_memory(host.cpu.arena_bytes + host.cpu.prepared_bytes + sum(sizes.values()))
+        check_memory(sum(sizes.values()))
         self._windows = {name: Buffer(f"window {name}", size) for name, size in sizes.items()}
         self._parameters: Bytes | None = bundle.weights()
-        library, weights = bundle.member(host.cpu.library), bundle.weights(host.weights)
-        self._host = CpuDevice(host.cpu, library, weights, bundle.manifest.input.shape)
+        self._host: Host = NativeHost(bundle, program) if native_host else SteppedHost(bundle, program)
         self.image, self.outputs = self._host.image, self._host.outputs
+        self.sections: tuple[str, ...] = (WEIGHTS, *self._host.sections)
 
     @property
     def program(self) -> Program:
@@ -78,24 +80,23 @@ class SimDevice:
     def _walk(self, task: str, begin: int, end: int) -> list[SegmentRun]:
         made = []
         for loaded in self._segments[task]:
-            step = loaded.handover.step
-            if begin <= step < end:
-                self._host.run(task, begin, step)
-                made.append(self._describe(loaded, self._execute(loaded)))
-                begin = step + 1
+            if begin <= loaded.step < end:
+                self._host.run(task, begin, loaded.step)
+                made.append(self._describe(loaded, self._execute(task, loaded)))
+                begin = loaded.step + 1
         self._host.run(task, begin, end)
         return made
 
-    def _execute(self, loaded: Loaded) -> Result:
-        entry, arena = loaded.entry, self._host.arena
+    def _execute(self, task: str, loaded: Loaded) -> Result:
+        entry, (inputs, outputs) = loaded.entry, self._host.rows(task, loaded.number)
         held = {name: self._windows[name].array[: getattr(entry.windows, name)] for name in WINDOWS}
-        for rows, at in zip(entry.inputs, loaded.handover.inputs, strict=True):
-            _in_window(held["input"], rows)[:] = _in_arena(arena, at, rows)
+        for rows, place in zip(entry.inputs, inputs, strict=True):
+            _in_window(held["input"], rows)[:] = place
         assert self._parameters is not None
         windows = Windows(self._parameters, **held)
         result = execute(loaded.stream, self._spec, windows, check_hazards=self._check_hazards)
-        for rows, at in zip(entry.outputs, loaded.handover.outputs, strict=True):
-            _in_arena(arena, at, rows)[:] = _in_window(held["output"], rows)
+        for rows, place in zip(entry.outputs, outputs, strict=True):
+            place[:] = _in_window(held["output"], rows)
         return result
 
     def _describe(self, loaded: Loaded, result: Result) -> SegmentRun:
@@ -114,6 +115,10 @@ class SimDevice:
         for buffer in self._windows.values():
             buffer.check()
 
+    def prepared(self) -> Bytes:
+        """What the host made of its weights."""
+        return self._host.prepared()
+
     def memory(self) -> Memory:
         """Bytes held on this machine: windows count as staging, parameters as weights."""
         held = self._host.memory()
@@ -126,11 +131,11 @@ class SimDevice:
         self._host.close()
 
 
-def _load(bundle: Bundle, program: FpgaProgram, task: str, handovers: Sequence[Handover]) -> tuple[Loaded, ...]:
+def _load(bundle: Bundle, program: FpgaProgram, task: str, steps: Sequence[int]) -> tuple[Loaded, ...]:
     """A task's segments in the order in which they run."""
-    segments = program.tasks[task].segments
-    made = [Loaded(s, bundle.member(s.stream), held) for s, held in zip(segments, handovers, strict=True)]
-    return tuple(sorted(made, key=lambda loaded: loaded.handover.step))
+    segments = zip(program.tasks[task].segments, steps, strict=True)
+    made = [Loaded(number, s, bundle.member(s.stream), step) for number, (s, step) in enumerate(segments)]
+    return tuple(sorted(made, key=lambda loaded: loaded.step))
 
 
 def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
@@ -143,11 +148,6 @@ def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
 
 def _most(segments: Mapping[str, Sequence[Loaded]], window: str) -> int:
     return max((getattr(held.entry.windows, window) for task in segments.values() for held in task), default=0)
-
-
-def _in_arena(arena: Bytes, offset: int, rows: Rows) -> Bytes:
-    """uint8 [rows, bytes of a row], one row behind the other."""
-    return arena[offset:][: rows.rows * rows.row_bytes].reshape(rows.rows, rows.row_bytes)
 
 
 def _in_window(window: Bytes, rows: Rows) -> Bytes:

@@ -15,6 +15,7 @@ from tests.bundle import samples
 SPEC = read_spec("zcu104")
 PARAMETERS = bytes(range(128))
 HOST_WEIGHTS = bytes(64)
+CONSTANTS = bytes(range(64))
 STREAM = encode_stream([Instruction("SOFTMAX", dict.fromkeys(BY_NAME["SOFTMAX"].places, 0))], SPEC.engine, 16)
 
 
@@ -42,8 +43,31 @@ def _program() -> dict[str, Any]:
         "on_chip": {"residual": 64, "ring": 1024, "routing": 24},
         "parameters_bytes": len(PARAMETERS),
         "hosts": [_host("a53", "aarch64-linux-gnu", 128), _host("x86", "x86_64-linux-gnu", 256)],
-        "tasks": {"depth": {"steps": 2, "output": output, "segments": [_segment()], "left": left}},
+        "constants": [
+            {"name": "c", "offset": 0, "bytes": 16, "shape": [16], "dtype": "int8", "role": "values", "range": None}
+        ],
+        "constants_bytes": len(CONSTANTS),
+        "tasks": {"depth": {"steps": 2, "output": output, "host": _steps(), "segments": [_segment()], "left": left}},
     }
+
+
+def _steps() -> list[dict[str, Any]]:
+    """The image's first values to bytes, and the segment that reads them."""
+    sizes = {"size": 32, "dtype": "int8", "inverse_scale": 4.0, "zero": 1}
+    quantise = {"operator": "Quantise", "sizes": sizes, "segment": None, "constants": []}
+    segment = {"operator": "segment", "sizes": None, "segment": 0, "constants": []}
+    return [
+        {**quantise, "inputs": [_flat("image", "float32")], "outputs": [_flat("patches", "int8")]},
+        {**segment, "inputs": [_view("patches", "int8")], "outputs": [_view("map", "int16")]},
+    ]
+
+
+def _view(buffer: str, dtype: str) -> dict[str, Any]:
+    return {"buffer": buffer, "shape": [4, 8], "strides": [8, 1], "offset": 0, "dtype": dtype}
+
+
+def _flat(buffer: str, dtype: str) -> dict[str, Any]:
+    return {"buffer": buffer, "shape": [32], "strides": [1], "offset": 0, "dtype": dtype}
 
 
 def _host(name: str, triple: str, bits: int) -> dict[str, Any]:
@@ -56,7 +80,9 @@ def _host(name: str, triple: str, bits: int) -> dict[str, Any]:
         "name": name,
         "cpu": {**cpu, "precision": "int8", "target": target, "library": library, "tasks": tasks, **sizes},
         "weights": f"program/host_{name}.bin",
-        "tensors": [{"name": "w", "offset": 0, "bytes": 16, "shape": [16], "dtype": "int8", "range": None}],
+        "tensors": [
+            {"name": "w", "offset": 0, "bytes": 16, "shape": [16], "dtype": "int8", "role": "values", "range": None}
+        ],
         "handovers": {"depth": [{"step": 1, "inputs": [0], "outputs": [128]}]},
     }
 
@@ -82,6 +108,7 @@ def sections() -> dict[str, bytes]:
     held = {"weights.bin": PARAMETERS, "streams/depth/0.stream": STREAM, "streams/depth/0.layers": b"\1\0"}
     for name in ("a53", "x86"):
         held |= {f"program/host_{name}.so": samples.LIBRARY, f"program/host_{name}.bin": HOST_WEIGHTS}
+    held["program/host_constants.bin"] = CONSTANTS
     return held | pack_golden("depth", samples.image(), samples.output("depth"), 1e-4)[1]
 
 

@@ -46,16 +46,30 @@ def document() -> dict[str, Any]:
     """The manifest as JSON, without sections."""
     golden = [_golden(task) for task in TASKS]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "tool": {"name": "edgemtl", "version": "0.1.0"},
         "model": {"name": "modèle.onnx", "sha256": "ab" * 32},
-        "input": {"name": "image", "shape": list(SHAPE), "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        "input": {
+            "name": "image",
+            "shape": list(SHAPE),
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "resize_filter": "pillow-bilinear",
+        },
         "tasks": [_task(task, kind, channels) for task, (kind, channels) in TASKS.items()],
         "notes": ["batch size 1"],
         "program": _program(),
         "weights": [
-            {"name": "a", "offset": 0, "bytes": 40, "shape": [2, 5], "dtype": "float32", "range": None},
-            {"name": "b", "offset": 64, "bytes": 128, "shape": [128], "dtype": "int8", "range": None},
+            {
+                "name": "a",
+                "offset": 0,
+                "bytes": 40,
+                "shape": [2, 5],
+                "dtype": "float32",
+                "role": "values",
+                "range": None,
+            },
+            {"name": "b", "offset": 64, "bytes": 128, "shape": [128], "dtype": "int8", "role": "values", "range": None},
         ],
         "golden": golden,
     }
@@ -83,6 +97,7 @@ def _task(name: str, kind: str, channels: int) -> dict[str, Any]:
         "pathway": "calibrated",
         "moe": moe,
         "notes": [],
+        "classes": [],
     }
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -314,7 +315,8 @@ def test_indices_outside_their_range(tmp_path: Path, dtype: str, change: int) ->
     """Integers may tell kernels where to read: each keeps the range that the manifest gives it."""
     values = samples.weights()[64:].view(dtype)
     low, high = int(values.min()), int(values.max())
-    entry = {"name": "b", "offset": 64, "bytes": 128, "shape": [values.size], "dtype": dtype, "range": [low, high]}
+    entry = {"name": "b", "offset": 64, "bytes": 128, "shape": [values.size], "dtype": dtype, "role": "indices"}
+    entry["range"] = [low, high]
     good = samples.changed("weights.1", entry)
     open_bundle(samples.pack(tmp_path / "good.edgemtl", samples.members(good))).close()
     files = samples.sections()
@@ -325,6 +327,22 @@ def test_indices_outside_their_range(tmp_path: Path, dtype: str, change: int) ->
     )
     with pytest.raises(ConfigError, match=message):
         open_bundle(samples.pack(tmp_path / "bad.edgemtl", samples.members(good, files)))
+
+
+@pytest.mark.parametrize("stray", [1, 15, 17, 32])
+def test_offsets_that_are_no_tensor_s(tmp_path: Path, stray: int) -> None:
+    """Offsets count words of four bytes, and each is where a tensor of the section starts."""
+    entry = {"name": "b", "offset": 64, "bytes": 128, "shape": [32], "dtype": "int32", "role": "offsets"}
+    entry["range"] = [0, 32]
+    document, files = samples.changed("weights.1", entry), samples.sections()
+    places = np.array([0, 16] * 16, np.int32)
+    files["weights.bin"] = files["weights.bin"][:64] + places.tobytes()
+    open_bundle(samples.pack(tmp_path / "good.edgemtl", samples.members(document, files))).close()
+    places[7] = stray
+    files["weights.bin"] = files["weights.bin"][:64] + places.tobytes()
+    message = rf"weights.bin: b must hold the places of its tensors in words, not {stray}; compile the bundle again"
+    with pytest.raises(ConfigError, match=message):
+        open_bundle(samples.pack(tmp_path / "bad.edgemtl", samples.members(document, files)))
 
 
 def test_a_copy_in_memory(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.bundle import fpga_samples, samples
 from tests.bundle.test_manifest import JSON
 
 HOST, TASK = "program.hosts.0", "program.tasks.depth"
-SEGMENT = f"{TASK}.segments.0"
+SEGMENT, STEP = f"{TASK}.segments.0", f"{TASK}.host.0"
 REGION, ROWS = f"{SEGMENT}.regions.0", f"{SEGMENT}.inputs.0"
 CASES = [
     ("program.precision", "fp32", r"program.precision must be one of int8, not 'fp32'"),
@@ -46,6 +46,26 @@ CASES = [
     (f"{HOST}.handovers.depth.0.inputs", [225], r"depth\[0\].inputs must be inside the arena of 256 bytes, not 225"),
     (f"{HOST}.handovers.depth.0.outputs", [-1], r"outputs\[0\] must be an integer from 0"),
     (f"{TASK}.steps", 3, r"cpu.tasks.depth.steps must be those of the task, 3, not 2"),
+    (f"{TASK}.host", [], r"program.tasks.depth.host must be 2 steps, not 0"),
+    (f"{STEP}.operator", "Dream", r"host\[0\].operator must be one of segment, .*, QuantiseImage, .*, not 'Dream'"),
+    (f"{STEP}.operator", "segment", r"host\[0\].operator must be segment with the number of one, or another operator"),
+    (f"{STEP}.segment", 0, r"host\[0\].operator must be segment with the number of one, or another operator"),
+    (f"{STEP}.sizes.size", 1.5, r"host\[0\].sizes.size must be an integer from -4611686018427387904 to"),
+    (f"{STEP}.sizes.size", 33, r"host\[0\].sizes.size must be from 0 to 32, the largest of its operands, not 33"),
+    (f"{STEP}.sizes.size", -1, r"host\[0\].sizes.size must be from 0 to 32, the largest of its operands, not -1"),
+    (f"{STEP}.sizes.dtype", "int64", r"host\[0\].sizes.dtype must be one of int8, int16, not 'int64'"),
+    (f"{STEP}.constants", [1], r"host\[0\].constants must be below 1, of the program's, not \[1\]"),
+    (f"{STEP}.constants", [0], r"host\[0\]: the number of constants must be 0, not 1"),
+    (f"{STEP}.inputs.0.shape", [31], r"host\[0\]: x must be float32\[32\], not float32\[31\]"),
+    (f"{STEP}.inputs.0.strides", [8, 1], r"inputs\[0\].strides must be 1 steps, one a dimension, not \[8, 1\]"),
+    (f"{STEP}.inputs.0.offset", 41, r"host\[0\]: image must be inside its 288 bytes, not 292 long"),
+    (f"{STEP}.inputs.0.dtype", "int32", r"host\[0\]: image must be float32 in all steps, not int32"),
+    (f"{STEP}.outputs.0.offset", 225, r"host\[0\]: patches must be inside its 256 bytes, not 257 long"),
+    (f"{STEP}.outputs.0.dtype", "int16", r"host\[0\]: y must be int8\[32\], not int16\[32\]"),
+    (f"{TASK}.host.1.segment", 1, r"depth.host must be segments at the steps \[1\] of a53, not \[1\]"),
+    (f"{TASK}.host.1.inputs.0.strides", [9, 1], r"inputs must be dense values \[\(32, 'int8'\)\], those of the"),
+    (f"{TASK}.host.1.outputs.0.shape", [4, 7], r"outputs must be dense values \[\(32, 'int16'\)\], those of the"),
+    ("program.constants.0.offset", 64, r"program.constants must be inside the section of 64 bytes, not 80 bytes"),
     (f"{SEGMENT}.stream", "weights.bin", r"stream must be one of streams/depth/0.stream, not 'weights.bin'"),
     (f"{SEGMENT}.layers", [], r"segments\[0\].layers must be at least one layer, not none"),
     (f"{SEGMENT}.early", [], r"segments\[0\].early must be one list for each of 1 routers, not 0"),
@@ -62,7 +82,7 @@ CASES = [
     (f"{REGION}.buffers.0.first", 1, r"regions: residual must be made of buffers in its 64 bytes, with a first use"),
     (
         "weights",
-        [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32", "range": [0, 9]}],
+        [{"name": "a", "offset": 0, "bytes": 4, "shape": [1], "dtype": "int32", "role": "values", "range": [0, 9]}],
         r"weights must be empty",
     ),
 ]
@@ -128,6 +148,7 @@ def test_fields_are_all_there_and_no_more(place: str) -> None:
     [
         ("program/host_a53.bin", b"x", r"program/host_a53.bin must be 64 bytes, not 1 bytes"),
         ("weights.bin", b"x", r"weights.bin must be 128 bytes, not 1 bytes"),
+        ("program/host_constants.bin", b"x", r"program/host_constants.bin must be 64 bytes, not 1 bytes"),
         ("streams/depth/0.stream", b"x" * 65, r"0.stream must be two or more words of 32 bytes, not 65 bytes"),
         ("streams/depth/0.stream", b"x" * 32, r"0.stream must be two or more words of 32 bytes, not 32 bytes"),
         ("streams/depth/0.layers", b"\0\0\0\0", r"0.layers must be 2 bytes, 2 an instruction, not 4 bytes"),

@@ -16,8 +16,8 @@ from tests.bundle import samples
 
 HASH = "0" * 64
 CASES = [
-    ("schema_version", 2, r"manifest.schema_version must be 1, not 2; update edgemtl to read this bundle"),
-    ("schema_version", 0, r"manifest.schema_version must be an integer from 1 to 1, not 0"),
+    ("schema_version", 3, r"manifest.schema_version must be 2, not 3; update edgemtl to read this bundle"),
+    ("schema_version", 0, r"manifest.schema_version must be 2, not 0; compile this older bundle again"),
     ("schema_version", "1", r"manifest.schema_version must be an integer from 0 to 2147483647, not '1'"),
     ("schema_version", True, r"not True; compile the bundle again"),
     ("tool", [], r"manifest.tool must be an object, not \[\]"),
@@ -125,6 +125,12 @@ CASES = [
     ),
     ("weights.0.range", [0], r"weights\[0\].range must be the least and the largest value, not \[0\]"),
     ("weights.0.range", [0, 2**63], r"weights\[0\].range\[1\] must be an integer from -9223372036854775808 to"),
+    ("weights.0.role", "tables", r"weights\[0\].role must be one of values, indices, offsets, not 'tables'"),
+    (
+        "weights.0.role",
+        "indices",
+        r"weights\[0\].role must be values, or of integers indices, or of int32 offsets, not indices of float32",
+    ),
     ("weights.0.range", 7, r"weights\[0\].range must be an array"),
     ("weights.0.offset", 32, r"manifest.weights\[0\].offset must be a multiple of 64, not 32"),
     ("weights.0.offset", -64, r"manifest.weights\[0\].offset must be an integer from 0"),
@@ -145,7 +151,7 @@ CASES = [
     ("golden.0.input_shape", [1, 3, 5, 6], r"golden of semseg: input_shape must be a part of \[1, 3, 4, 6\]"),
     ("golden.0.input_shape", [1, 2, 4, 6], r"golden of semseg: input_shape must be a part of"),
     ("golden.0.output_stride", 2, r"golden of semseg: output_elements must be 60, one in 2, not 120"),
-    ("golden.0.tolerance", -1, r"tolerance must be a number from 0 to 1e\+30, not -1"),
+    ("golden.0.tolerance", -1, r"tolerance must be a number from 0 to 3.40282e\+38, not -1"),
 ]
 
 
@@ -222,7 +228,7 @@ def test_a_file_must_list_its_sections(tmp_path: Path) -> None:
 def test_newer_schema_in_a_file(tmp_path: Path) -> None:
     newer = samples.changed("schema_version", 7)
     newer["a field of the future"] = 1
-    with pytest.raises(ConfigError, match="schema_version must be 1, not 7; update edgemtl"):
+    with pytest.raises(ConfigError, match="schema_version must be 2, not 7; update edgemtl"):
         open_bundle(samples.pack(tmp_path / "a", samples.members(newer)))
 
 

@@ -159,7 +159,7 @@ def test_failed_verification_leaves_no_file(tmp_path: Path) -> None:
 
 def test_manifest_is_checked_when_written(tmp_path: Path) -> None:
     wrong = replace(samples.manifest(), schema_version=0)
-    with pytest.raises(ConfigError, match="schema_version must be an integer from 1 to 1, not 0"):
+    with pytest.raises(ConfigError, match="schema_version must be 2, not 0; compile this older bundle again"):
         write_bundle(tmp_path / "a.edgemtl", wrong, samples.sections())
 
 

@@ -123,7 +123,8 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
     assert_fails(
         capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
     )
-    assert_fails(capsys, 1, "no.png: no such file", "run", bundle_file, "--input", "no.png", "-o", "out")
+    missing = "no.png: must be a PNG or JPEG picture, and there is no such file"
+    assert_fails(capsys, 1, missing, "run", bundle_file, "--input", "no.png", "-o", "out")
 
 
 def test_array_of_another_shape(capsys, bundle_file, in_folder):

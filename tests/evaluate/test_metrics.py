@@ -136,7 +136,7 @@ def test_widen_sets_the_eight_neighbours_and_nothing_across_the_border() -> None
     np.testing.assert_array_equal(widen(mask), expected)
 
 
-@pytest.mark.parametrize("kind", ["segmentation", "depth", "normals", "edges", "saliency"])
+@pytest.mark.parametrize("kind", ["segmentation", "depth", "normals", "edges", "saliency", "classification"])
 def test_an_empty_meter_gives_nan(kind: str) -> None:
     assert all(math.isnan(value) for value in make_meter(kind, 3).result().values())
 
@@ -151,7 +151,7 @@ def test_one_picture_at_a_time_is_all_pictures_at_once() -> None:
 
 
 def test_a_kind_without_metrics_is_refused() -> None:
-    expected = "must be one of segmentation, depth, normals, edges, saliency, not 'other'"
+    expected = "must be one of segmentation, depth, normals, edges, saliency, classification, not 'other'"
     with pytest.raises(InputError, match=expected):
         make_meter("other", 1)
 

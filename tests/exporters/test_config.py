@@ -8,6 +8,7 @@ import pytest
 from edgemtl.errors import ConfigError
 from edgemtl.exporters.models import ModelConfig, TaskSpec, preset
 from edgemtl.exporters.models.presets import PRESETS
+from edgemtl.vocabulary import KINDS
 from tests.exporters.small import TASKS, small_config
 
 REFUSED = [
@@ -104,7 +105,7 @@ def test_refuses(overrides, text):
         (("x", 0, "depth"), "channels of task x must be a positive integer, not 0"),
         (
             ("x", 1, "pose"),
-            "kind of task x must be one of segmentation, depth, normals, edges, saliency, other, not 'pose'",
+            f"kind of task x must be one of {', '.join(KINDS)}, not 'pose'",
         ),
     ],
 )

@@ -63,7 +63,12 @@ def test_the_file_is_sound_and_describes_itself(exported) -> None:
             {"name": "semseg", "output": "semseg", "kind": "segmentation", "channels": 5},
             {"name": "depth", "output": "depth", "kind": "depth", "channels": 1},
         ],
-        "input": {"name": "image", "mean": list(config.mean), "std": list(config.std)},
+        "input": {
+            "name": "image",
+            "mean": list(config.mean),
+            "std": list(config.std),
+            "resize_filter": "pillow-bilinear",
+        },
         "routing": "multi_gate",
     }
 

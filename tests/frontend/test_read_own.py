@@ -1,6 +1,7 @@
 """Models our exporter wrote."""
 
 import hashlib
+import json
 import tempfile
 from pathlib import Path
 
@@ -94,11 +95,19 @@ def with_metadata(path: Path, folder: Path, text: str) -> Path:
         ('"schema_version":1', '"schema', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"kind":"depth"', '"kind":"deep"', "metadata 'edgemtl' must be what the exporter writes, not "),
         ('"output":"depth"', '"output":"semseg"', "metadata 'edgemtl' must be what the exporter writes, not "),
-        ('"name":"image","std":[0.229,', '"name":"image","std":[', "metadata of input image must have 3 means "),
+        ('"std":[0.229,0.224,0.225]},', '"std":[0.224,0.225]},', "metadata of input image must have 3 means "),
+        ('"std":[0.229,0.224,0.225]},', '"std":[0,0.224,0.225]},', "metadata of input image must have 3 means "),
         (
-            '"name":"image","std":[0.229,',
-            '"name":"image","std":[0,',
-            "metadata of input image must have 3 means ",
+            '"resize_filter":"pillow-bilinear"',
+            '"resize_filter":"area"',
+            "metadata of input image must have a resize_filter of pillow-bilinear, pillow-bicubic, torch-bilinear, not",
+        ),
+        ('"kind":"depth"', '"classes":"cat","kind":"depth"', "must be what the exporter writes, not "),
+        ('"kind":"depth"', '"classes":["a"],"kind":"depth"', "metadata of task depth must have 0 class names, not 1;"),
+        (
+            '"kind":"segmentation"',
+            '"classes":["a"],"kind":"segmentation"',
+            "metadata of task semseg must have 5 class names, not 1; export again",
         ),
     ],
 )
@@ -108,3 +117,20 @@ def test_refuses_damaged_metadata(exported: Path, tmp_path: Path, old: str, new:
     with pytest.raises(ModelError) as error:
         read_model(with_metadata(exported, tmp_path, text.replace(old, new)))
     assert message in str(error.value)
+
+
+def test_what_the_metadata_says_of_classes_filter_and_kind(exported: Path, tmp_path: Path) -> None:
+    text = onnx.load(exported).metadata_props[0].value
+    names = ["wall", "floor", "door", "lamp", "chair"]
+    text = text.replace('"kind":"segmentation"', f'"classes":{json.dumps(names)},"kind":"segmentation"')
+    text = text.replace("pillow-bilinear", "torch-bilinear").replace('"kind":"depth"', '"kind":"classification"')
+    model = read_model(with_metadata(exported, tmp_path, text))
+    assert model.input.resize_filter == "torch-bilinear"
+    assert model.tasks[0].classes == tuple(names)
+    assert (model.tasks[1].kind, model.tasks[1].classes) == ("other", ())
+    assert any("task depth: recorded as classification, which is one axis of at least 2" in n for n in model.notes)
+
+
+def test_a_file_without_a_filter_has_the_default(exported: Path, tmp_path: Path) -> None:
+    text = onnx.load(exported).metadata_props[0].value.replace('"resize_filter":"pillow-bilinear",', "")
+    assert read_model(with_metadata(exported, tmp_path, text)).input.resize_filter == "pillow-bilinear"

@@ -103,4 +103,4 @@ def test_nothing_but_biases_changes(made) -> None:
         for before, after in zip(task.steps, corrected[name].steps, strict=True):
             changed = [i for i, (a, b) in enumerate(zip(before.constants, after.constants, strict=True)) if a != b]
             assert changed in ([], [1])
-            assert before.spec == after.spec
+            assert before.operator == after.operator

@@ -22,9 +22,9 @@ from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
-from edgemtl.quantize.qdq.distance import decibel
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.places import as_cut, read
+from edgemtl.quantize.quality import signal_to_noise
 from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
@@ -123,7 +123,7 @@ def test_distances_are_what_the_outputs_say(cases):
     found = run_onnx(case.proto, {case.tasks[0].input.name: image})
     for task in case.tasks:
         law = run_steps(case.quantised.integers[task.task.name].steps, image)
-        assert decibel([law], [found[task.task.output].reshape(-1)]) > 25
+        assert signal_to_noise([law], [found[task.task.output].reshape(-1)]) > 25
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -15,6 +15,7 @@ from edgemtl.report.pictures import (
     colourise_normals,
     contact_sheet,
 )
+from edgemtl.vocabulary import KINDS, MAP_CHANNELS
 
 
 def test_classes_get_their_palette_colour_and_unlabelled_pixels_black() -> None:
@@ -47,14 +48,33 @@ def test_edges_and_saliency_are_grey() -> None:
     logits = np.array([[[-40.0, 0.0, 40.0]]])
     np.testing.assert_array_equal(colourise(logits, "edges")[0, :, 0], (0, 128, 255))
     np.testing.assert_array_equal(colourise(logits, "saliency")[0, :, 1], (0, 0, 255))
-    np.testing.assert_array_equal(colourise(logits, "other")[0, :, 2], (0, 128, 255))
 
 
-@pytest.mark.parametrize("kind", ["segmentation", "depth", "normals", "edges", "other"])
+@pytest.mark.parametrize("kind", ["segmentation", "depth", "normals", "edges", "saliency"])
 def test_every_kind_gives_an_rgb_picture_of_the_predictions_size(kind: str) -> None:
-    picture = colourise(np.random.default_rng(0).normal(size=(3, 4, 5)), kind)
+    picture = colourise(np.random.default_rng(0).normal(size=(3 if kind != "saliency" else 2, 4, 5)), kind)
     assert picture.shape == (4, 5, 3)
     assert picture.dtype == np.uint8
+
+
+def test_every_map_has_a_painter() -> None:
+    assert {*MAP_CHANNELS, "classification", "other"} == set(KINDS)
+    for kind, channels in MAP_CHANNELS.items():
+        assert colourise(np.ones((channels[0], 2, 3)), kind).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("kind", MAP_CHANNELS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_not_finite_are_black_and_change_no_others(kind: str, value: float) -> None:
+    shape = (MAP_CHANNELS[kind][0], 4, 5)
+    prediction = np.random.default_rng(0).uniform(1, 2, size=shape)
+    broken = prediction.copy()
+    broken[:, 1, 1] = value
+    prediction[:, 1, 1] = prediction.min()
+    expected = colourise(prediction, kind)
+    expected[1, 1] = 0
+    np.testing.assert_array_equal(colourise(broken, kind), expected)
+    assert not colourise(np.full(shape, value), kind).any()
 
 
 def test_a_contact_sheet_puts_pictures_in_a_grid() -> None:

@@ -84,7 +84,7 @@ def _square(a: T.handle("float32"), c: T.handle("float32")) -> T.int32:
     return T.int32(0)
 
 
-SCALE_KERNEL = Kernel("scale", (), _scale, FLOATS)
+SCALE_KERNEL = Kernel("scale", (), _scale)
 ADD_KERNEL = Kernel("add", (), _add)
 SQUARE_KERNEL = Kernel("square", (), _square)
 
@@ -144,7 +144,7 @@ def manifest(target: CpuTarget, steps: int = 4) -> Manifest:
     """The manifest of the bundle, without golden pairs."""
     layers = tuple(Layer(i, "scale" if i % 2 == 0 else "add", (f"node{i}",), FLOATS, 0) for i in range(steps))
     return Manifest(
-        schema_version=1,
+        schema_version=2,
         tool=Tool("edgemtl", "0.1.0"),
         model=ModelEntry("small.onnx", "0" * 64),
         input=InputEntry("image", SHAPE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),

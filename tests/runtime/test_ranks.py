@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,12 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "matrix": (5, 3),
     "grown": (2, 1, 2, 1, 1, 1, 1, 3),
     "map": (1, 2, 3, 4),
+    "unknown": (1, 2, 3, 4),
+    "classes": (1, 7),
+    "pooled": (1, 8, 1, 1),
 }
+KINDS = {"map": "segmentation", "classes": "classification", "pooled": "classification"}
+NAMES = {"classes": tuple("abcdefg")}
 
 
 def _double(count: int) -> Kernel:
@@ -72,7 +78,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     stored = picture(0)
     pairs = [pack_golden(t, stored, expected(t, expand_input(stored, SHAPE)), 0.0) for t in SHAPES]
-    entries = tuple(TaskEntry(t, "other", s[1] if len(s) > 1 else 1, "exact", (), ()) for t, s in SHAPES.items())
+    entries = tuple(
+        TaskEntry(t, KINDS.get(t, "other"), s[1] if len(s) > 1 else 1, "exact", (), (), NAMES.get(t, ()))
+        for t, s in SHAPES.items()
+    )
     manifest = replace(good, tasks=entries, program=program, weights=(), golden=tuple(entry for entry, _ in pairs))
     sections = {"weights.bin": b"", "program/cpu.so": _library()}
     write_bundle(path, manifest, {name: data for _, files in pairs for name, data in files.items()} | sections)
@@ -105,6 +114,9 @@ def test_all_tasks_and_their_selftest(bundle: Path) -> None:
             "matrix": (1, 5, 3),
             "grown": (1, 2, 1, 2, 1, 1, 1, 1, 3),
             "map": (1, 2, 3, 4),
+            "unknown": (1, 2, 3, 4),
+            "classes": (1, 7),
+            "pooled": (1, 8, 1, 1),
         }
         for task, array in found.items():
             np.testing.assert_array_equal(array.reshape(-1), expected(task, picture(1)).reshape(-1))
@@ -131,14 +143,33 @@ def test_only_maps_become_pictures(bundle: Path, tmp_path: Path) -> None:
     with Session.open(bundle) as session:
         written = list(predict_files(session, list(SHAPES), [tmp_path / "photo.npy"], tmp_path / "out"))
     assert {item.task for item in written if item.picture is not None} == {"map"}
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["photo_map.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"photo_{task}.npy" for task in SHAPES),
+        *("photo_map.png", "photo_classes.json", "photo_pooled.json"),
+    }
     for item in written:
         np.testing.assert_array_equal(np.load(item.array).reshape(-1), expected(item.task, picture(5)).reshape(-1))
 
 
-def test_only_maps_are_evaluated(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["classes", "pooled"])
+def test_classifications_write_their_best_classes(bundle: Path, tmp_path: Path, task: str) -> None:
+    np.save(tmp_path / "photo.npy", picture(5))
+    with Session.open(bundle) as session:
+        (written,) = predict_files(session, [task], [tmp_path / "photo.npy"], tmp_path / "out")
+    assert written.classes is not None
+    document = json.loads(Path(written.classes).read_text())
+    scores = expected(task, picture(5)).reshape(-1)
+    best = sorted(range(scores.size), key=lambda index: -scores[index])[:5]
+    assert [item["class"] for item in document["top"]] == best
+    assert [item["score"] for item in document["top"]] == pytest.approx([float(scores[index]) for index in best])
+    names = [item["name"] for item in document["top"]] if task in NAMES else None
+    assert names == ([NAMES[task][index] for index in best] if task in NAMES else None)
+    assert (document["schema_version"], document["task"]) == (1, task)
+
+
+def test_only_what_has_metrics_is_evaluated(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     np.save(tmp_path / "images" / "a.npy", picture(0))
-    message = r"task vector must have an output \[1, channels, height, width\] to be evaluated, not \[7\]; leave it out"
+    message = r"task vector must be of a kind with metrics \(segmentation, .*\), not other; compile with --kind vector="
     with Session.open(bundle) as session, pytest.raises(InputError, match=message):
         evaluate_folder(session, ["vector"], tmp_path)

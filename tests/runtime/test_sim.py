@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, write_bundle
 from edgemtl.bundle.extract import extract_program
-from edgemtl.errors import IntegrityError, UnsupportedError, UsageError
+from edgemtl.errors import ConfigError, IntegrityError, UnsupportedError, UsageError
+from edgemtl.host import HostStep
 from edgemtl.hw.encoding import decode_stream, encode_stream, engine_digest
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.spec import read_spec
@@ -46,9 +48,10 @@ def wanted(model: Path) -> dict[str, list[np.ndarray]]:
         return {task: [session.run(task, image) for image in IMAGES] for task in session.tasks}
 
 
-@pytest.fixture
-def session(bundle: Path) -> Iterator[Session]:
-    with Session.open(bundle, "sim", check_arena=True) as opened:
+@pytest.fixture(params=[False, True], ids=["numpy", "native"])
+def session(bundle: Path, request: pytest.FixtureRequest) -> Iterator[Session]:
+    """The bundle in simulation, with the CPU's steps in numpy and in the bundle's library."""
+    with Session.open(bundle, "sim", check_arena=True, native_host=request.param) as opened:
         yield opened
 
 
@@ -85,10 +88,12 @@ def test_times_are_not_the_boards(session: Session, wanted: dict[str, list[np.nd
 def test_memory_counts_windows_and_parameters(session: Session) -> None:
     program = session.program
     assert isinstance(program, FpgaProgram)
-    host, memory = program.host("x86"), session.memory
-    assert memory.arena_bytes == host.cpu.arena_bytes
-    assert memory.weights_bytes == program.parameters_bytes + host.cpu.weights_bytes
-    assert memory.staging_bytes > 4 * 3 * 32 * 48
+    memory, pixels = session.memory, 32 * 48
+    # As bytes the patches of the image, and for each of two tasks a map of a quarter of its pixels in 16 bits.
+    channels = [task.output.shape[1] for task in program.tasks.values()]
+    assert memory.arena_bytes >= 3 * pixels + max(channels) * pixels // 4 * 2
+    assert memory.weights_bytes == program.parameters_bytes
+    assert memory.staging_bytes > 4 * 3 * pixels
 
 
 def test_simulate_tells_what_a_cycle_simulator_asks(session: Session, wanted: dict[str, list[np.ndarray]]) -> None:
@@ -122,6 +127,63 @@ def test_layers_in_float_lie_between_two_segments(tmp_path: Path) -> None:
         for task, array in found.run(found.tasks[::-1], IMAGES[0]).items():
             np.testing.assert_array_equal(array, answers[task])
         assert all(result.passed for result in found.selftest())
+    with Session.open(tmp_path / "zcu104", "sim", native_host=True) as native:
+        for task, array in native.run(native.tasks[::-1], IMAGES[0]).items():
+            np.testing.assert_array_equal(array, answers[task])
+
+
+MARK = """#include <fcntl.h>
+__attribute__((constructor)) static void start(void) {{ open("{}", O_CREAT | O_WRONLY, 0600); }}
+"""
+
+
+@pytest.mark.parametrize("call", ["run", "profile", "simulate", "selftest"])
+def test_no_code_of_the_bundle_runs_unless_asked(bundle: Path, tmp_path: Path, call: str) -> None:
+    """Every library in the bundle leaves a mark when it is loaded."""
+    source, library, mark = tmp_path / "mark.c", tmp_path / "mark.so", tmp_path / "mark"
+    source.write_text(MARK.format(mark))
+    subprocess.run(["g++", "-shared", "-fPIC", "-x", "c", source, "-o", library], check=True)
+    path = rewritten(bundle, tmp_path / "a", {f"program/host_{n}.so": library.read_bytes() for n in ("a53", "x86")})
+    with Session.open(path, "sim") as session:
+        getattr(session, call)(*([] if call == "selftest" else ["depth", IMAGES[0]]))
+    assert not mark.exists()
+    with pytest.raises(UnsupportedError, match="the program's library: it has no function 'run_"):
+        Session.open(path, "sim", native_host=True)
+    assert mark.exists()
+
+
+def test_the_native_host_is_a_board_s(bundle: Path, wanted: dict[str, list[np.ndarray]], model: Path) -> None:
+    with pytest.raises(UsageError, match=r"native_host must go with a board's bundle on device 'sim', not with 'cpu'"):
+        Session.open(model.parent / "cpu.edgemtl", native_host=True)
+
+
+def _changed(step: HostStep, fields: dict[str, Any]) -> HostStep:
+    return replace(step, operator=replace(step.operator, **fields))
+
+
+def changed_step(bundle: Path, path: Path, **fields: Any) -> Path:
+    """The bundle with other sizes in the first step of its tasks."""
+    with open_bundle(bundle) as opened:
+        program = opened.manifest.program
+    assert isinstance(program, FpgaProgram)
+    tasks = {
+        name: replace(
+            task, host=(replace(task.host[0], operator=replace(task.host[0].operator, **fields)), *task.host[1:])
+        )
+        for name, task in program.tasks.items()
+    }
+    return rewritten(bundle, path, {}, tasks=tasks)
+
+
+def test_steps_that_do_not_fit(bundle: Path, tmp_path: Path) -> None:
+    """Sizes that agree with nothing end in a typed error, not in numpy's."""
+    with Session.open(changed_step(bundle, tmp_path / "a", patch=7), "sim") as session:
+        message = r"depth: step 0 \(QuantiseImage\) must have operands that fit it, and has not: .*; compile it again"
+        with pytest.raises(ConfigError, match=message):
+            session.run("depth", IMAGES[0])
+    with Session.open(changed_step(bundle, tmp_path / "b", patch=0), "sim") as session:
+        with pytest.raises(ConfigError, match=r"and has not: integer division or modulo by zero"):
+            session.run("depth", IMAGES[0])
 
 
 def test_the_same_model_gives_the_same_bundle(model: Path, bundle: Path, tmp_path: Path) -> None:

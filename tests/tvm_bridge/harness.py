@@ -11,8 +11,8 @@ import pytest
 import tvm_ffi
 
 from edgemtl.runtime.threads import configure_pool
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, compile_entries
-from edgemtl.tvm_bridge.kernel import Kernel
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, compile_entries
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import demand, on_each, runnable
 
@@ -61,8 +61,20 @@ class Arena:
 
     def entry(self) -> Entry:
         """An entry "main" that calls the kernel on this arena."""
-        call = Call(self.kernel, tuple(Argument("arena", place) for place in self.places))
-        return Entry("main", (call,), {"arena": self.memory.nbytes})
+        arguments = (self._argument(o, place) for o, place in zip(self.kernel.operands, self.places, strict=True))
+        return Entry(
+            "main", (Call(self.kernel, tuple(arguments)),), {"arena": self.memory.nbytes, "weights": self.space}
+        )
+
+    @staticmethod
+    def _argument(operand: Operand, place: int) -> Argument:
+        return Argument(WEIGHTS_WORDS, 0) if operand.role == WEIGHTS_WORDS else Argument("arena", place)
+
+    @property
+    def space(self) -> int:
+        """Bytes of the section of weights that kernels look into by a table; 1 where they do not."""
+        spaces = (i for i, operand in enumerate(self.kernel.operands) if operand.role == "weights_space")
+        return next((self.ends[i] - self.places[i] for i in spaces), 1)
 
     def outputs(self) -> dict[str, np.ndarray]:
         """What the kernel wrote; nothing may be written between operands."""
@@ -85,8 +97,8 @@ def run(kernel: Kernel, target: CpuTarget, /, **arrays: np.ndarray) -> dict[str,
 
 def call(function: Callable[..., Any], arena: Arena) -> None:
     """Call a compiled entry "main"."""
-    empty = tvm_ffi.from_dlpack(np.zeros(1, np.uint8))
-    function(tvm_ffi.from_dlpack(arena.memory), empty, empty, empty, empty, 0, 1)
+    empty, weights = (tvm_ffi.from_dlpack(aligned(size)) for size in (1, arena.space))
+    function(tvm_ffi.from_dlpack(arena.memory), weights, empty, empty, empty, 0, 1)
 
 
 def with_threads(count: int, work: Callable[[], object]) -> object:

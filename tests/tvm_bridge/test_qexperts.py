@@ -16,7 +16,7 @@ from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
 
-GAP = 12  # words between experts: they need not lie side by side
+GAP = 48  # words between experts: they need not lie side by side
 FIRST = QExperts(14, 1, 3, 20, 96, True, Finish("int8", 3, -127), table=True)
 SECOND = QExperts(7, 2, 3, 97, 13, False, Finish("int16"))
 CASES = [
@@ -28,7 +28,7 @@ CASES = [
 def place(spec: QExperts, target: CpuTarget, held: list[Layer]) -> tuple[np.ndarray, np.ndarray]:
     """A weights section that holds the experts in reverse order, and the table of their places."""
     tensors = [qexperts.pack_expert(spec, target, expert.weight) for expert in held]
-    step = tensors[0].size + GAP
+    step = -(-tensors[0].size // 16) * 16 + GAP
     section = np.full(step * spec.slots, -1, np.int32)
     table = np.arange(spec.slots, dtype=np.int32)[::-1] * step
     for start, tensor in zip(table, tensors, strict=True):

@@ -2,7 +2,16 @@
 
 from edgemtl.codegen.cpu.check import NodeReport, check, mark_refusal, name_integers
 from edgemtl.codegen.cpu.compile import compile_cpu, plan_cpu
-from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram, WeightTensor, to_manifest, weights_section
+from edgemtl.codegen.cpu.program import (
+    CpuProgram,
+    Layer,
+    TaskProgram,
+    WeightTensor,
+    pack_section,
+    to_manifest,
+    weight_entry,
+    weights_section,
+)
 
 __all__ = [
     "CpuProgram",
@@ -14,7 +23,9 @@ __all__ = [
     "compile_cpu",
     "mark_refusal",
     "name_integers",
+    "pack_section",
     "plan_cpu",
     "to_manifest",
+    "weight_entry",
     "weights_section",
 ]

@@ -10,7 +10,7 @@ from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
 from edgemtl.schedule import Access, check_accesses
-from edgemtl.tvm_bridge.build import Argument, Call
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call
 from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -35,6 +35,8 @@ class Assembler:
                     return next(weights)
                 case "weights_space":
                     return Argument("weights", 0)
+                case "weights_words":
+                    return Argument(WEIGHTS_WORDS, 0)
                 case "workspace":
                     return next(workspaces)
                 case _:
@@ -52,6 +54,9 @@ class Assembler:
         if key not in self._packed:
             self._packed[key] = tuple(pack(step, self.target, self.weights))
             check_accesses(self._accesses(bound, self._packed[key]))
+            for operand, offset in zip(bound.operands("weight"), self._packed[key], strict=True):
+                if operand.bounds is not None:
+                    self.weights.bound(offset, operand.bounds)
         return self._packed[key]
 
     def _accesses(self, bound: BoundStep, offsets: Sequence[int]) -> Iterator[Access]:

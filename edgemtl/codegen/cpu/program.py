@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,16 @@ from edgemtl.tvm_bridge.target import CpuTarget
 
 @dataclass(frozen=True)
 class WeightTensor:
-    """One packed tensor in the weights section; ``offset`` in bytes, a multiple of 64."""
+    """One packed tensor in the weights section; ``offset`` in bytes, a multiple of 64.
+
+    role: "offsets" of tensors in words of four bytes, "indices" from the first to the last of ``bounds``, or "values".
+    """
 
     name: str
     offset: int
     array: Array = field(repr=False)
+    role: str = "values"
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,18 @@ class CpuProgram:
 
 def to_manifest(program: CpuProgram) -> dict[str, Any]:
     """The "program" and "weights" entries of a bundle's manifest."""
-    return {"program": _program_entry(program), "weights": [_weight_entry(w) for w in program.weights]}
+    return {"program": _program_entry(program), "weights": [weight_entry(w) for w in program.weights]}
 
 
 def weights_section(program: CpuProgram) -> bytes:
     """The section of weights, zeros between tensors."""
-    section = bytearray(program.weights_bytes)
-    for tensor in program.weights:
+    return pack_section(program.weights, program.weights_bytes)
+
+
+def pack_section(tensors: Sequence[WeightTensor], size: int) -> bytes:
+    """A section of ``size`` bytes with tensors in their places, zeros between."""
+    section = bytearray(size)
+    for tensor in tensors:
         section[tensor.offset : tensor.offset + tensor.array.nbytes] = tensor.array.tobytes()
     return bytes(section)
 
@@ -135,17 +145,22 @@ def _layer_entry(layer: Layer) -> Mapping[str, Any]:
     }
 
 
-def _weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
+def weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
+    """A tensor as a manifest describes it."""
     return {
         "name": tensor.name,
         "offset": tensor.offset,
         "bytes": tensor.array.nbytes,
         "shape": list(tensor.array.shape),
         "dtype": tensor.array.dtype.name,
-        "range": _range(tensor.array),
+        "role": tensor.role,
+        "range": _range(tensor),
     }
 
 
-def _range(array: Array) -> list[int] | None:
-    """The least and the largest of integers that may be indices; None of other values."""
+def _range(tensor: WeightTensor) -> list[int] | None:
+    """The bounds of indices, the least and the largest of other integers; None of other values."""
+    if tensor.bounds is not None:
+        return list(tensor.bounds)
+    array = tensor.array
     return [int(array.min()), int(array.max())] if array.dtype in (np.int32, np.int64) and array.size else None

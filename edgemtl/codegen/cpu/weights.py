@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,7 +35,21 @@ class WeightStore:
 
     def add_offsets(self, name: str, offsets: Sequence[int]) -> int:
         """Store the places of tensors as int32 counts of float32 elements; its own offset in bytes."""
-        return self.add(name, np.array([offset // 4 for offset in offsets], np.int32))
+        at = self.add(name, np.array([offset // 4 for offset in offsets], np.int32))
+        self._describe(at, lambda tensor: replace(tensor, role="offsets", bounds=None))
+        return at
+
+    def bound(self, offset: int, bounds: tuple[int, int]) -> None:
+        """Say that the tensor at ``offset`` holds indices from the first to the last of ``bounds``."""
+
+        def narrowed(tensor: WeightTensor) -> WeightTensor:
+            low, high = tensor.bounds or bounds
+            return replace(tensor, role="indices", bounds=(max(low, bounds[0]), min(high, bounds[1])))
+
+        self._describe(offset, narrowed)
+
+    def _describe(self, offset: int, change: Callable[[WeightTensor], WeightTensor]) -> None:
+        self.tensors = [change(tensor) if tensor.offset == offset else tensor for tensor in self.tensors]
 
     def _unique(self, name: str) -> str:
         """The name, with a number behind it where other content has taken it."""

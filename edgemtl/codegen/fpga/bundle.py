@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from edgemtl.bundle.fpga import HOST_CONSTANTS
 from edgemtl.codegen import cpu
+from edgemtl.codegen.fpga.describe import describe_steps
 from edgemtl.codegen.fpga.host import HostProgram
 from edgemtl.codegen.fpga.place import Placement
 from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask
@@ -21,6 +23,7 @@ from edgemtl.hw.encoding import engine_digest
 def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, Any]:
     """The "program" and "weights" entries of a bundle's manifest."""
     made = {task.task: task for task in hosts[0].cpu.tasks}
+    steps, constants = describe_steps(program, hosts[0])
     granule = program.spec.engine.array_columns
     entry = {
         "device": "fpga",
@@ -31,14 +34,17 @@ def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str,
         "on_chip": program.on_chip,
         "parameters_bytes": len(program.parameters),
         "hosts": [_host_entry(host) for host in hosts],
-        "tasks": {task.task: _task_entry(task, made[task.task], granule) for task in program.tasks},
+        "constants": [cpu.weight_entry(tensor) for tensor in constants.tensors],
+        "constants_bytes": constants.size,
+        "tasks": {task.task: _task_entry(task, made[task.task], steps[task.task], granule) for task in program.tasks},
     }
     return {"program": entry, "weights": []}
 
 
 def sections(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
     """The bundle's members that hold the program, by name."""
-    made = {"weights.bin": program.parameters}
+    _, constants = describe_steps(program, hosts[0])
+    made = {"weights.bin": program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
     for host in hosts:
         made |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
     for task in program.tasks:
@@ -72,10 +78,13 @@ def _host_entry(host: HostProgram) -> dict[str, Any]:
     }
 
 
-def _task_entry(task: FpgaTask, made: cpu.TaskProgram, granule: int) -> dict[str, Any]:
+def _task_entry(
+    task: FpgaTask, made: cpu.TaskProgram, steps: Sequence[Mapping[str, Any]], granule: int
+) -> dict[str, Any]:
     return {
         "steps": len(made.steps),
         "output": {"shape": list(made.output_shape), "dtype": made.output_dtype},
+        "host": list(steps),
         "segments": [_segment_entry(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)],
         "left": [asdict(step) for step in task.left],
     }

@@ -13,6 +13,7 @@ from edgemtl.lowering.ir import Step
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
 from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.quality import signal_to_noise
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,7 @@ def measure_distances(
         exact = [run_steps(floats[task], image) for image in images]
         law = [run_steps(integers[task].steps, image) for image in images]
         qdq = [np.asarray(run[position]).reshape(-1) for run in runs]
-        found.append(Distance(task, decibel(exact, law), decibel(exact, qdq), decibel(law, qdq)))
+        found.append(
+            Distance(task, signal_to_noise(exact, law), signal_to_noise(exact, qdq), signal_to_noise(law, qdq))
+        )
     return tuple(found)
-
-
-def decibel(expected: Sequence[Array], found: Sequence[Array]) -> float:
-    """The power of what is expected, each image's mean left out, over that of the difference."""
-    pairs = [(e.astype(np.float64), f) for e, f in zip(expected, found, strict=True)]
-    signal = sum(float(((e - e.mean()) ** 2).sum()) for e, _ in pairs)
-    noise = sum(float(((e - f) ** 2).sum()) for e, f in pairs)
-    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else float("-inf")

@@ -89,7 +89,7 @@ def _check_size(graph: GraphBuilder, origin: Origin) -> None:
 
 def _describe(tasks: Sequence[Task], spec: InputSpec) -> str:
     """What the exporter writes too, so that a reader knows tasks and normalisation."""
-    image = {"name": spec.name, "mean": spec.mean, "std": spec.std}
+    image = {"name": spec.name, "mean": spec.mean, "std": spec.std, "resize_filter": spec.resize_filter}
     return _compact({"schema_version": SCHEMA_VERSION, "tasks": [asdict(task) for task in tasks], "input": image})
 
 

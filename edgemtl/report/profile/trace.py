@@ -8,6 +8,7 @@ when the result was there. Times are microseconds from the first cycle of the tr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 from edgemtl.hw.isa import UNITS
@@ -60,7 +61,7 @@ def _slices(task: TaskProfile) -> Iterator[Event]:
     for place, unit in enumerate(UNITS, 1):
         held = sorted((span for span in task.spans if span.unit == unit), key=lambda span: (span.start, span.end))
         nexts = [span.start for span in held[1:]]
-        for span, following in zip(held, [*nexts, None], strict=True):
+        for span, following in zip_longest(held, nexts):
             end = span.end if following is None else min(span.end, following)
             yield _slice(task, span, place, end)
 

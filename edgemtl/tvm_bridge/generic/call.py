@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from tvm import te
+from tvm import te, tirx
 
 from edgemtl.operators import Array, TensorType
+from edgemtl.tvm_bridge.kernels.emit import within
 
 Tensor = Any  # te.Tensor: TVM ships no types
 Expr = Any
@@ -32,6 +33,15 @@ class Loops:
     workspaces: tuple[TensorType, ...] = ()
 
 
+@dataclass(frozen=True)
+class Table:
+    """A constant of a definition's own. bounds: of indices, the least and the largest that lie inside, else None."""
+
+    tensor: Tensor
+    array: Array
+    bounds: tuple[int, int] | None = None
+
+
 @dataclass
 class Call:
     """One call of an operator. Definitions ask for what they read; what they did not ask for is not an operand.
@@ -47,7 +57,7 @@ class Call:
     constants: Mapping[int, Array]
     outputs: tuple[TensorType, ...]
     used: dict[int, Tensor] = field(default_factory=dict)
-    tables: list[tuple[Tensor, Array]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
 
     def has(self, index: int) -> bool:
@@ -80,8 +90,16 @@ class Call:
 
     def table(self, array: Array) -> Tensor:
         """A new constant of the definition's own, stored with the weights."""
+        return self._add_table(array, None)
+
+    def index_table(self, array: Array, size: int) -> Callable[..., Expr]:
+        """A new constant of indices into an axis of ``size``; what is read of it lies inside, whatever memory says."""
+        tensor = self._add_table(array, (0, size - 1))
+        return lambda *at: within(tensor(*at), tirx.const(0, tensor.dtype), tirx.const(size - 1, tensor.dtype))
+
+    def _add_table(self, array: Array, bounds: tuple[int, int] | None) -> Tensor:
         tensor = te.placeholder(array.shape, str(array.dtype), name=f"t{len(self.tables)}")
-        self.tables.append((tensor, np.ascontiguousarray(array)))
+        self.tables.append(Table(tensor, np.ascontiguousarray(array), bounds))
         return tensor
 
     def attribute(self, name: str, default: Attribute) -> Attribute:

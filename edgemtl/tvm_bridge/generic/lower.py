@@ -63,7 +63,7 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
     function = te.create_prim_func([*computed, *weights, *copied])
     parts: list[tuple[Role, list[Tensor]]] = [("input", computed), ("weight", weights), ("output", results)]
     roles = [role for role, tensors in parts for _ in tensors]
-    return _generic(call, to_kernel(call.op, function, roles), arrays)
+    return _generic(call, _with_bounds(call, to_kernel(call.op, function, roles)), arrays)
 
 
 def _generic(call: Call, kernel: Kernel, arrays: tuple[Array, ...]) -> GenericKernel:
@@ -74,6 +74,14 @@ def _generic(call: Call, kernel: Kernel, arrays: tuple[Array, ...]) -> GenericKe
         _named(kernel, "weight", [TensorType(array.shape, array.dtype.name) for array in arrays]),
     )
     return GenericKernel(FixedKernel(kernel, types), inputs, arrays)
+
+
+def _with_bounds(call: Call, kernel: Kernel) -> Kernel:
+    """The kernel with what is known of its tables of indices: they are its last weights."""
+    weights = [operand for operand in kernel.operands if operand.role == "weight"]
+    tables = weights[len(weights) - len(call.tables) :]
+    bounds = {operand.name: table.bounds for operand, table in zip(tables, call.tables, strict=True)}
+    return replace(kernel, operands=tuple(replace(o, bounds=bounds.get(o.name)) for o in kernel.operands))
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -110,8 +118,8 @@ def _computed(call: Call) -> tuple[int, ...]:
 def _operands(call: Call) -> tuple[list[Tensor], list[Tensor], tuple[Array, ...]]:
     """Placeholders of computed operands, then of constants, and the values of the latter."""
     known = [index for index in call.used if index in call.constants]
-    weights = [call.used[index] for index in known] + [tensor for tensor, _ in call.tables]
-    arrays = (*(call.constants[index] for index in known), *(array for _, array in call.tables))
+    weights = [call.used[index] for index in known] + [table.tensor for table in call.tables]
+    arrays = (*(call.constants[index] for index in known), *(table.array for table in call.tables))
     return [call.used[index] for index in _computed(call)], weights, arrays
 
 

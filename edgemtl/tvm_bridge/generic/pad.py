@@ -61,10 +61,10 @@ def _repeated(call: Call, mode: str, before: list[int], after: list[int], shape:
     """Each output element is an input element, found axis by axis."""
     x, sizes = call.tensor(0), call.type_of(0).shape
     padded = [i for i in range(len(shape)) if before[i] or after[i]]
-    tables = {i: call.table(_sources(mode, sizes[i], before[i], after[i])) for i in padded}
+    tables = {i: call.index_table(_sources(mode, sizes[i], before[i], after[i]), sizes[i]) for i in padded}
 
     def element(*index: Expr) -> Expr:
-        return x(*(tables[i][v] if i in tables else v for i, v in enumerate(index)))
+        return x(*(tables[i](v) if i in tables else v for i, v in enumerate(index)))
 
     return te.compute(shape, element, name="pad")
 

@@ -106,15 +106,15 @@ def _check_size(axis: Axis, has_scales: bool) -> None:
 def _gathered(call: Call, x: Tensor, axis: int, read: Taps) -> Tensor:
     """x with an axis replaced by weighted sums of its pixels."""
     shape = [int(n) for n in x.shape]
+    pixel = call.index_table(read.index, shape[axis])
     shape[axis] = len(read.index)
-    pixel = call.table(read.index)
     count = read.index.shape[1]
     if (read.weight == 1).all():
-        return te.compute(shape, lambda *i: x(*i[:axis], pixel[i[axis], 0], *i[axis + 1 :]), name="pick")
+        return te.compute(shape, lambda *i: x(*i[:axis], pixel(i[axis], 0), *i[axis + 1 :]), name="pick")
     weight, k = call.table(read.weight), te.reduce_axis((0, count), name="k")
 
     def element(*i: Expr) -> Expr:
-        return te.sum(weight[i[axis], k] * x(*i[:axis], pixel[i[axis], k], *i[axis + 1 :]), axis=k)
+        return te.sum(weight[i[axis], k] * x(*i[:axis], pixel(i[axis], k), *i[axis + 1 :]), axis=k)
 
     return te.compute(shape, element, name="blend")
 

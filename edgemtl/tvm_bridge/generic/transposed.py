@@ -74,15 +74,18 @@ def _phased(call: Call, axes: Sequence[Phases], blocks: Sequence[int], channels:
     """[N, O, phases .., blocks ..]: every phase a convolution of its own."""
     batch, outputs, inner, per_group = channels
     rank, weight = len(axes), call.tensor(WEIGHT)
-    tap, offset, used = ([call.table(getattr(axis, name)) for axis in axes] for name in ("tap", "offset", "is_used"))
+    kernel = call.type_of(WEIGHT).shape[2:]
+    tap = [call.index_table(axis.tap, size) for axis, size in zip(axes, kernel, strict=True)]
+    offset = [call.index_table(axis.offset, int(axis.offset.max()) + 1) for axis in axes]
+    used = [call.table(axis.is_used) for axis in axes]
     source = _surrounded(call, axes, blocks)
     c, t = te.reduce_axis((0, inner), name="c"), taps([axis.depth for axis in axes])
     is_whole = all(axis.is_used.all() for axis in axes)
 
     def element(n: Expr, o: Expr, *index: Expr) -> Expr:
         phase, block = index[:rank], index[rank:]
-        place = [b + offset[a][phase[a], t[a]] for a, b in enumerate(block)]
-        chosen = [tap[a][phase[a], t[a]] for a in range(rank)]
+        place = [b + offset[a](phase[a], t[a]) for a, b in enumerate(block)]
+        chosen = [tap[a](phase[a], t[a]) for a in range(rank)]
         group = tirx.floordiv(o, per_group)
         product = source(n, group * inner + c, *place) * weight(group * inner + c, o - group * per_group, *chosen)
         if not is_whole:

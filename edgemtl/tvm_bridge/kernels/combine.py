@@ -9,7 +9,17 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Combine
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, for_columns, guarded, parallel, vector_store
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    define,
+    for_columns,
+    guarded,
+    i32,
+    parallel,
+    vector_store,
+    within,
+)
 from edgemtl.tvm_bridge.target import CpuTarget
 
 
@@ -26,23 +36,25 @@ def build(spec: Combine, target: CpuTarget) -> Kernel:
     ]
 
     def body(x: Buffer, weights: Buffer, slots: Buffer, *rest: Buffer) -> None:
-        def value(token: Expr, column: Expr) -> Expr:
-            total = weights[token, 0] * x[slots[token, 0], column]
+        def value(token: Expr, places: list[Expr], column: Expr) -> Expr:
+            total = weights[token, 0] * x[places[0], column]
             for choice in range(1, spec.top_k):
-                total = total + weights[token, choice] * x[slots[token, choice], column]
+                total = total + weights[token, choice] * x[places[choice], column]
             return rest[0][token, column] + total if spec.residual else total
 
         share = -(-spec.tokens // target.threads)
         with parallel(target.threads) as part, T.serial(share) as index:
             token = part * share + index
             with guarded(tirx.all(part < target.threads, token < spec.tokens)):
+                last = i32(spec.tokens * spec.top_k - 1)
+                places = [T.bind(within(slots[token, choice], i32(0), last)) for choice in range(spec.top_k)]
                 for_columns(
                     spec.dim,
                     target,
                     lambda width, first: vector_store(
                         rest[-1],
                         width,
-                        lambda lane: value(token, first + lane),
+                        lambda lane: value(token, places, first + lane),
                         lambda lane: (token, first + lane),
                     ),
                 )

@@ -46,7 +46,7 @@ def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None]) 
             # The calling convention keeps TVM from wrapping it; a C function with an error code is what remains.
             T.func_attr({"calling_conv": -1, "tirx.noalias": True})
             T.func_ret(PrimType("int32"))
-            handles = [T.arg(o.name, T.handle(o.dtype)) for o in operands]
+            handles = [T.arg(o.name, T.int32() if _is_number(o) else T.handle(o.dtype)) for o in operands]
             buffers = [_declare(o, h) for o, h in zip(operands, handles, strict=True)]
             with T.attr(i32(0), "device_id", i32(0)), T.attr(i32(0), "device_type", i32(CPU_DEVICE)):
                 body(*buffers)
@@ -54,9 +54,36 @@ def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None]) 
     return Kernel(symbol, tuple(operands), builder.get())
 
 
+def _is_number(operand: Operand) -> bool:
+    return operand.role == "weights_words"
+
+
 def _declare(operand: Operand, handle: Any) -> Buffer:
+    if _is_number(operand):
+        return handle
     shape = (WEIGHTS_SPACE_ELEMENTS,) if operand.role == "weights_space" else operand.shape
     return T.decl_buffer(shape, operand.dtype, data=handle)
+
+
+def within(index: Expr, low: Expr, high: Expr) -> Expr:
+    """``index`` clamped to ``low`` .. ``high``: whatever memory says, it stays inside."""
+    return tirx.max(tirx.min(index, high), low)
+
+
+LINE_WORDS = 16
+"""Words of four bytes in the 64 bytes that tensors of weights are aligned to."""
+
+
+def tensor_place(table: Buffer, entry: Expr, words: Expr, size: int) -> Expr:
+    """Where a tensor of ``size`` words lies in a section of ``words``: aligned and inside, whatever ``table`` says."""
+    last = tirx.max(words - i32(size), i32(0))
+    return T.bind(within(table[entry], i32(0), last) & i32(-LINE_WORDS))
+
+
+def slots_of(offsets: Buffer, entry: Expr, rows: int) -> tuple[Expr, Expr]:
+    """The first and the end of the rows that ``offsets`` gives an entry, inside of ``rows`` whatever they say."""
+    start = T.bind(within(offsets[entry], i32(0), i32(rows)))
+    return start, T.bind(within(offsets[entry + 1], start, i32(rows)))
 
 
 def local(size: int, dtype: str = "float32") -> Buffer:

@@ -9,7 +9,19 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Experts
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    define,
+    guarded,
+    i32,
+    parallel,
+    register_tile,
+    slots_of,
+    tensor_place,
+    tile_rows,
+    within,
+)
 from edgemtl.tvm_bridge.kernels.tiles import (
     Share,
     dynamic_tiles,
@@ -29,7 +41,7 @@ def pack_expert(spec: Experts, target: CpuTarget, weight: np.ndarray, bias: np.n
 
 @cache
 def build(spec: Experts, target: CpuTarget) -> Kernel:
-    """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), y.
+    """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), words (its size), y.
 
     ``table`` [slots] holds the element offset of each expert's tensor in the weights section.
     """
@@ -40,6 +52,7 @@ def build(spec: Experts, target: CpuTarget) -> Kernel:
         Operand("offsets", (spec.slots + 1,), "int32", "input"),
         Operand("table", (spec.slots,), "int32", "weight"),
         Operand("weights", (0,), "float32", "weights_space"),
+        Operand("words", (), "int32", "weights_words"),
         Operand("y", (rows, spec.n), "float32", "output"),
     ]
 
@@ -59,27 +72,32 @@ def _emit(
     offsets: Buffer,
     table: Buffer,
     weights: Buffer,
+    words: Expr,
     y: Buffer,
 ) -> None:
     """Parts split the columns of every expert, so all are busy however popular one expert is."""
     bias_start = padded_width(spec.n, target) * spec.k
 
     def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
-        base, bias = table[expert] + column * spec.k, table[expert] + bias_start + column
-        start = offsets[expert]
+        tensor = tensor_place(table, expert, words, bias_start + padded_width(spec.n, target))
+        base, bias = tensor + column * spec.k, tensor + bias_start + column
+        start, end = slots_of(offsets, expert, spec.tokens * spec.top_k)
 
         def tile(rows: int, first: Expr) -> None:
+            places = [start + first + row for row in range(rows)]
+            if spec.gather:
+                places = [T.bind(within(tokens[place], i32(0), i32(spec.tokens - 1))) for place in places]
             sums = register_tile(
                 rows,
                 width,
                 spec.k,
-                lambda row, k: x[tokens[start + first + row] if spec.gather else start + first + row, k],
+                lambda row, k: x[places[row], k],
                 lambda k: lambda lane: weights[base + k * width + lane],
                 lambda row: lambda lane: weights[bias + lane],
             )
             store_tile(y, sums, (width, valid), spec.activation, lambda r, lane: (start + first + r, column + lane))
 
-        dynamic_tiles(offsets[expert + 1] - start, tile_rows(width, target), share, tile)
+        dynamic_tiles(end - start, tile_rows(width, target), share, tile)
 
     with parallel(target.threads) as part, guarded(part < target.threads):
         with T.serial(spec.slots) as expert:

@@ -13,7 +13,7 @@ from tvm.script.ir_builder import tirx as T
 from edgemtl.hw.law import GATE_BITS
 from edgemtl.operators import QCombine
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, within
 from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, saturate, spread, store
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -32,7 +32,9 @@ def build(spec: QCombine, target: CpuTarget) -> Kernel:
 
     def body(x: Buffer, weights: Buffer, slots: Buffer, *rest: Buffer) -> None:
         def row(token: Expr) -> None:
-            chosen = [(T.bind(weights[token, k]), T.bind(slots[token, k])) for k in range(spec.top_k)]
+            last = i32(spec.tokens * spec.top_k - 1)
+            places = [T.bind(within(slots[token, k], i32(0), last)) for k in range(spec.top_k)]
+            chosen = [(T.bind(weights[token, k]), place) for k, place in enumerate(places)]
 
             def columns(lanes: int, first: Expr) -> None:
                 wide, total = f"int32x{lanes}", constant(1 << GATE_BITS - 1, "int32", lanes)

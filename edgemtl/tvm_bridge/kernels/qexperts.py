@@ -11,7 +11,19 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QExperts
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, local, parallel, tile_rows
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    define,
+    guarded,
+    i32,
+    local,
+    parallel,
+    slots_of,
+    tensor_place,
+    tile_rows,
+    within,
+)
 from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate,
@@ -19,6 +31,7 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     pack_bias,
     pack_scale,
     pack_weight,
+    packed_words,
     span,
     start_sums,
 )
@@ -48,7 +61,8 @@ def pack_params(
 
 @cache
 def build(spec: QExperts, target: CpuTarget) -> Kernel:
-    """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), params[, lookup], y.
+    """The kernel of ``spec``: operands x, tokens, offsets, table, weights (the whole section), words (its size),
+    params[, lookup], y.
 
     ``table`` [slots] holds the offset of each expert's tensor in the weights section, in words of four bytes.
     """
@@ -59,14 +73,15 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
         Operand("offsets", (spec.slots + 1,), "int32", "input"),
         Operand("table", (spec.slots,), "int32", "weight"),
         Operand("weights", (0,), "int32", "weights_space"),
+        Operand("words", (), "int32", "weights_words"),
         Operand("params", (spec.slots, 2, padded_width(spec.n, target)), "int32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
         Operand("y", (rows, spec.n), spec.how.dtype, "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
-        lookup = buffers[6] if spec.table else None
-        _emit(spec, target, Output(target, spec.how, buffers[-1], lookup), *buffers[:6])
+        lookup = buffers[7] if spec.table else None
+        _emit(spec, target, Output(target, spec.how, buffers[-1], lookup), *buffers[:7])
 
     symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
@@ -90,17 +105,22 @@ def _emit(
     offsets: Buffer,
     table: Buffer,
     weights: Buffer,
+    words: Expr,
     params: Buffer,
 ) -> None:
     """Parts split the columns of every expert, so all are busy however popular one expert is."""
 
     def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
-        base, start = table[expert] + first_word(spec.k, column, target), offsets[expert]
+        tensor = tensor_place(table, expert, words, packed_words(spec.k, spec.n, target))
+        base = tensor + first_word(spec.k, column, target)
+        start, end = slots_of(offsets, expert, spec.tokens * spec.top_k)
 
         def tile(rows: int, first: Expr) -> None:
             sums = start_sums(rows, width, target, lambda at: lambda lane: params[expert, 0, column + at + lane])
             place = _opaque(start + first)
-            sources = [tokens[place + row] if spec.gather else place + row for row in range(rows)]
+            sources = [place + row for row in range(rows)]
+            if spec.gather:
+                sources = [T.bind(within(tokens[at], i32(0), i32(spec.tokens - 1))) for at in sources]
             accumulate(
                 sums,
                 spec.k,
@@ -117,7 +137,7 @@ def _emit(
                 lambda row, at: (place + row, column + at),
             )
 
-        dynamic_tiles(offsets[expert + 1] - start, tile_rows(width, target), share, tile)
+        dynamic_tiles(end - start, tile_rows(width, target), share, tile)
 
     with parallel(target.threads) as part, guarded(part < target.threads):
         with T.serial(spec.slots) as expert:

@@ -13,7 +13,7 @@ from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.operators import QRouter
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel, within
 from edgemtl.tvm_bridge.kernels.vectors import i64, reciprocal
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -56,7 +56,7 @@ def build(spec: QRouter, target: CpuTarget) -> Kernel:
     pairs, kept = (spec.tokens, spec.top_k), len(spec.candidates)
     operands = [
         Operand("logits", (spec.tokens, spec.experts), "int16", "input"),
-        Operand("candidates", (kept,), "int32", "weight"),
+        Operand("candidates", (kept,), "int32", "weight", (0, spec.experts - 1)),
         Operand("exp2", (STEPS,), "int32", "weight"),
         Operand("choices", pairs, "int32", "workspace"),
         Operand("scores", (kept,), "int32", "workspace"),
@@ -82,7 +82,8 @@ def _route(r: _Router) -> None:
         T.buffer_store(r.offsets, i32(0), [expert])
     with T.serial(r.spec.tokens) as token:
         with T.serial(kept) as index:
-            T.buffer_store(r.scores, r.logits[token, r.candidates[index]].astype("int32"), [index])
+            column = within(r.candidates[index], i32(0), i32(r.spec.experts - 1))
+            T.buffer_store(r.scores, r.logits[token, column].astype("int32"), [index])
         largest = _largest(r, token)
         total = _start_total(r, token, largest)
         with T.serial(r.spec.top_k) as choice:

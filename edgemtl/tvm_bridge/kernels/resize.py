@@ -17,9 +17,11 @@ from edgemtl.tvm_bridge.kernels.emit import (
     define,
     for_columns,
     guarded,
+    i32,
     parallel,
     store_row,
     vector_store,
+    within,
 )
 from edgemtl.tvm_bridge.kernels.layout import transpose
 from edgemtl.tvm_bridge.target import CpuTarget
@@ -63,9 +65,9 @@ def build(spec: Resize, target: CpuTarget) -> Kernel:
     line = spec.width * spec.channels + target.lanes
     operands = [
         Operand("x", (spec.height, spec.width * spec.channels), "float32", "input"),
-        Operand("rows", (spec.out_height,), "int32", "weight"),
+        Operand("rows", (spec.out_height,), "int32", "weight", (0, max(spec.height - 2, 0))),
         Operand("row_weights", (spec.out_height,), "float32", "weight"),
-        Operand("columns", (spec.out_width,), "int32", "weight"),
+        Operand("columns", (spec.out_width,), "int32", "weight", (0, max(spec.width - 2, 0))),
         Operand("column_weights", (spec.out_width,), "float32", "weight"),
         Operand("line", (target.threads, line), "float32", "workspace"),
         Operand("y", planar if spec.planar else (*planar[2:], spec.channels), "float32", "output"),
@@ -87,7 +89,8 @@ def build(spec: Resize, target: CpuTarget) -> Kernel:
 
 def _blend_rows(resize: _Resize, part: Expr, row: Expr) -> None:
     """line[part] = the source row between the two neighbours of output row ``row``."""
-    x, low, weight = resize.x, T.bind(resize.rows[row]), T.bind(resize.row_weights[row])
+    x, weight = resize.x, T.bind(resize.row_weights[row])
+    low = T.bind(within(resize.rows[row], i32(0), i32(max(resize.spec.height - 2, 0))))
     next_row = 1 if resize.spec.height > 1 else 0
 
     def blend(width: int, first: Expr) -> None:
@@ -103,7 +106,8 @@ def _blend_rows(resize: _Resize, part: Expr, row: Expr) -> None:
 def _blended(resize: _Resize, part: Expr, at: Expr, channel: Expr) -> Lane:
     """Channels from ``channel`` on of the pixel between the two neighbours of output column ``at``."""
     channels, line = resize.spec.channels, resize.line
-    left = T.bind(resize.columns[at] * channels + channel)
+    column = within(resize.columns[at], i32(0), i32(max(resize.spec.width - 2, 0)))
+    left = T.bind(column * channels + channel)
     weight = T.bind(resize.column_weights[at])
     step = channels if resize.spec.width > 1 else 0
 

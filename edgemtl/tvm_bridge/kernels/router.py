@@ -10,7 +10,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Router
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, exp2, f32, guarded, i32, local, parallel
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, exp2, f32, guarded, i32, local, parallel, within
 from edgemtl.tvm_bridge.target import CpuTarget
 
 LOG2_E = float(np.log2(np.e))
@@ -34,7 +34,7 @@ def build(spec: Router, target: CpuTarget) -> Kernel:
     kept = len(spec.candidates)
     operands = [
         Operand("logits", (spec.tokens, spec.experts), "float32", "input"),
-        Operand("candidates", (kept,), "int32", "weight"),
+        Operand("candidates", (kept,), "int32", "weight", (0, spec.experts - 1)),
         Operand("choices", pairs, "int32", "workspace"),
         Operand("scores", (max(spec.experts, kept),), "float32", "workspace"),
         Operand("weights", pairs, "float32", "output"),
@@ -97,7 +97,7 @@ def _keep_candidates(spec: Router, candidates: Buffer, scores: Buffer) -> None:
     """Move the candidates' scores to the front; they ascend, so nothing is overwritten before it is read."""
     if len(spec.candidates) < spec.experts:
         with T.serial(len(spec.candidates)) as index:
-            T.buffer_store(scores, scores[candidates[index]], [index])
+            T.buffer_store(scores, scores[within(candidates[index], i32(0), i32(spec.experts - 1))], [index])
 
 
 def _choose(

@@ -1,0 +1,91 @@
+"""What must hold between the steps of a host CPU, its segments, its constants and its memory; one function per rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from math import prod
+from typing import Any
+
+from edgemtl.bundle.checks_program import fail
+from edgemtl.bundle.fpga import FpgaProgram, FpgaTask
+from edgemtl.bundle.segment import Rows
+from edgemtl.host import BUFFER_DTYPES, IMAGE, OUTPUT, HostStep, HostView
+from edgemtl.operators import Conv2d, QConv2d, TensorType
+
+PADDED = Conv2d, QConv2d
+NUMBERS = {"zero", "low", "mul", "shift", "score_shift", "epsilon", "threshold"}
+"""Integers of an operator that are no sizes."""
+
+
+def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
+    """Raise ConfigError where the steps of a task contradict its segments, its memory or each other."""
+    arena = max(host.cpu.arena_bytes for host in program.hosts)
+    dtypes: dict[str, str] = {}
+    for name, task in program.tasks.items():
+        place = f"program.tasks.{name}.host"
+        if len(task.host) != task.steps:
+            fail(place, f"{task.steps} steps", f"{len(task.host)}")
+        _check_segments(program, name, task, place)
+        sizes = {IMAGE: 4 * prod(image), OUTPUT: 4 * prod(task.output.shape)}
+        for index, step in enumerate(task.host):
+            where = f"{place}[{index}]"
+            if any(constant >= len(program.constants) for constant in step.constants):
+                fail(f"{where}.constants", f"below {len(program.constants)}, of the program's", list(step.constants))
+            for view in (*step.inputs, *step.outputs):
+                _check_view(view, sizes.get(view.buffer, arena), dtypes, where)
+            _check_sizes(program, step, where)
+
+
+def _check_view(view: HostView, size: int, dtypes: dict[str, str], where: str) -> None:
+    if view.extent * BUFFER_DTYPES[view.dtype] > size:
+        fail(f"{where}: {view.buffer}", f"inside its {size} bytes", f"{view.extent * BUFFER_DTYPES[view.dtype]} long")
+    float32 = "float32" if view.buffer in (IMAGE, OUTPUT) else view.dtype
+    if (expected := dtypes.setdefault(view.buffer, float32)) != view.dtype:
+        fail(f"{where}: {view.buffer}", f"{expected} in all steps", view.dtype)
+
+
+def _check_sizes(program: FpgaProgram, step: HostStep, where: str) -> None:
+    """No size of an operator is larger than all it computes with: a bundle cannot ask for more memory than it shows."""
+    operands = [view.extent for view in (*step.inputs, *step.outputs)]
+    most = max([1, *operands, *(prod(program.constants[index].shape) for index in step.constants)])
+    if step.operator is None:
+        return
+    for item in fields(step.operator):  # type: ignore[arg-type]  # operators are dataclasses
+        value = getattr(step.operator, item.name)
+        if item.name not in NUMBERS and any(not 0 <= size <= most for size in _whole(value)):
+            fail(f"{where}.sizes.{item.name}", f"from 0 to {most}, the largest of its operands", value)
+    if isinstance(step.operator, PADDED):
+        reach = [step.operator.dilation[axis] * (step.operator.kernel[axis] - 1) for axis in (0, 1, 0, 1)]
+        if any(pad > most for pad, most in zip(step.operator.pad, reach, strict=True)):
+            fail(f"{where}.sizes.pad", f"at most {reach}, what the kernel reaches", list(step.operator.pad))
+    if not step.operator.strided:
+        inputs, outputs = ([view.type for view in views] for views in (step.inputs, step.outputs))
+        constants = [TensorType(entry.shape, entry.dtype) for entry in (program.constants[i] for i in step.constants)]
+        if misfit := step.operator.signature.find_misfit(inputs, outputs, constants):
+            fail(f"{where}: {misfit.what}", misfit.expected, misfit.found)
+
+
+def _whole(value: Any) -> Sequence[int]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [item for item in values if type(item) is int]
+
+
+def _check_segments(program: FpgaProgram, name: str, task: FpgaTask, place: str) -> None:
+    steps = {step.segment: index for index, step in enumerate(task.host) if step.segment is not None}
+    for host in program.hosts:
+        expected = {number: handover.step for number, handover in enumerate(host.handovers[name])}
+        if steps != expected or len(steps) != sum(step.segment is not None for step in task.host):
+            fail(place, f"segments at the steps {list(expected.values())} of {host.name}", list(steps.values()))
+    for number, index in steps.items():
+        segment, step = task.segments[number], task.host[index]
+        _check_rows(step.inputs, segment.inputs, f"{place}[{index}].inputs")
+        _check_rows(step.outputs, segment.outputs, f"{place}[{index}].outputs")
+
+
+def _check_rows(views: Sequence[HostView], rows: Sequence[Rows], place: str) -> None:
+    """Rows are handed over as they lie: dense, and as many as the segment says."""
+    given = [(prod(view.shape), view.dtype) for view in views if view.is_dense]
+    expected = [(part.rows * part.width, part.dtype) for part in rows]
+    if given != expected:
+        fail(place, f"dense values {expected}, those of the segment", given)

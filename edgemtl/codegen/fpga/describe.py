@@ -1,0 +1,43 @@
+"""The steps beside an accelerator as a bundle describes them: operators with their operands and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from edgemtl.codegen.cpu.weights import WeightStore
+from edgemtl.codegen.fpga.host import HostProgram, symbol
+from edgemtl.codegen.fpga.program import FpgaProgram
+from edgemtl.host import SEGMENT
+from edgemtl.lowering.ir import Step
+from edgemtl.tvm_bridge.kernel import FixedKernel
+
+
+def describe_steps(program: FpgaProgram, host: HostProgram) -> tuple[dict[str, list[Mapping[str, Any]]], WeightStore]:
+    """The steps of every task in the order of ``host``, and their constants, each content once."""
+    constants = WeightStore()
+    segments = {made.task: {symbol(made, i): i for i in range(len(made.segments))} for made in program.tasks}
+    steps = {
+        task.task: [_describe(step, segments[task.task], constants) for step in task.steps] for task in host.cpu.tasks
+    }
+    return steps, constants
+
+
+def _describe(step: Step, segments: Mapping[str, int], constants: WeightStore) -> Mapping[str, Any]:
+    operands = {"inputs": [asdict(view) for view in step.inputs], "outputs": [asdict(view) for view in step.outputs]}
+    if isinstance(step.operator, FixedKernel):
+        return {
+            "operator": SEGMENT,
+            "sizes": None,
+            "segment": segments[step.operator.kernel.symbol],
+            "constants": [],
+            **operands,
+        }
+    offsets = [constants.add(constant.name, np.asarray(constant.array)) for constant in step.constants]
+    numbers = {tensor.offset: number for number, tensor in enumerate(constants.tensors)}
+    sizes = asdict(step.operator)  # type: ignore[call-overload]  # operators are dataclasses
+    made = {"operator": type(step.operator).__name__, "sizes": sizes, "segment": None}
+    return made | {"constants": [numbers[offset] for offset in offsets]} | operands

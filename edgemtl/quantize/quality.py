@@ -1,0 +1,104 @@
+"""How far integer outputs lie from float ones on the check images, and whether that figure says anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemtl.errors import InputError
+from edgemtl.operators import Array
+
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A task's signal to noise in decibel, and notes where that does not mean what it seems to."""
+
+    sqnr_db: float
+    notes: tuple[str, ...]
+
+
+def signal_to_noise(expected: Sequence[Array], found: Sequence[Array]) -> float:
+    """The power of what is expected, its mean left out, over that of the difference, in decibel; an array an image.
+
+    The mean is each image's own, and that of all images where an output is one number. Where nothing is left, the
+    output being constant, the power is that of the constant. Infinite where both are equal.
+    """
+    exact = _widen(expected)
+    return _decibel(_power(exact), _noise(exact, found))
+
+
+def judge(task: str, expected: Sequence[Array], found: Sequence[Array], least_db: float) -> Quality:
+    """`signal_to_noise` of a task on the check images, and what speaks against it.
+
+    Raises InputError for expected outputs that are not finite.
+    """
+    exact = _widen(expected)
+    if not all(np.isfinite(e).all() for e in exact):
+        raise InputError(
+            f"{task} must give finite outputs on the images kept for the check, not infinities or NaN; "
+            "leave out the image or repair the weights"
+        )
+    notes = (*_note_size(exact), *_note_change(exact, found, least_db), *_note_worst(exact, found, least_db))
+    return Quality(signal_to_noise(expected, found), tuple(f"{task}: {note}" for note in notes))
+
+
+def _note_size(exact: Sequence[Array]) -> tuple[str, ...]:
+    largest = max(float(np.abs(e).max()) for e in exact)
+    if largest == 0:
+        return ("its float output is 0 on all check images, so the check says nothing",)
+    if largest < SMALLEST_NORMAL:
+        return (f"its outputs reach {largest:.1e}, below the least normal float32; processors may take them for 0",)
+    return ()
+
+
+def _note_change(exact: Sequence[Array], found: Sequence[Array], least_db: float) -> tuple[str, ...]:
+    """Where outputs are all but the same for every image, a good figure is that of biases."""
+    if least_db == -math.inf:
+        return ()
+    common = np.mean(exact, axis=0)
+    change = sum(float(((e - common) ** 2).sum()) for e in exact)
+    if change == 0:
+        return ("its output is the same on all check images, so its figure is that of a constant",)
+    if (ratio := _decibel(change, _noise(exact, found))) < least_db:
+        return (
+            f"what its output differs by from image to image is {ratio:.1f} dB against the error of int8; "
+            "its figure is that of what all check images have in common",
+        )
+    return ()
+
+
+def _note_worst(exact: Sequence[Array], found: Sequence[Array], least_db: float) -> tuple[str, ...]:
+    """One image of large outputs hides what int8 does to images of small ones."""
+    if exact[0].size == 1:
+        return ()
+    single = [_decibel(_power([e]), _noise([e], [f])) for e, f in zip(exact, found, strict=True)]
+    below = [ratio for ratio in single if ratio < least_db]
+    if not below or len(below) == len(single):
+        return ()
+    return (f"{len(below)} of {len(single)} check images alone are below {least_db:g} dB, down to {min(below):.1f} dB",)
+
+
+def _widen(arrays: Sequence[Array]) -> list[Array]:
+    return [array.astype(np.float64) for array in arrays]
+
+
+def _power(exact: Sequence[Array]) -> float:
+    overall = float(np.mean(exact))
+    centres = [float(e.mean()) if e.size > 1 else overall for e in exact]
+    power = sum(float(((e - centre) ** 2).sum()) for e, centre in zip(exact, centres, strict=True))
+    return power if power > 0 else sum(float((e**2).sum()) for e in exact)
+
+
+def _noise(exact: Sequence[Array], found: Sequence[Array]) -> float:
+    return sum(float(((e - f) ** 2).sum()) for e, f in zip(exact, found, strict=True))
+
+
+def _decibel(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 and math.isfinite(noise) else -math.inf
