@@ -1,4 +1,7 @@
-"""What a word reads and writes on chip, and the products it makes."""
+"""What an instruction reads and writes on chip, memory by memory, one function each.
+
+Rows pass the array once for each tile, so they count each time. Called for instructions that have work only.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +9,106 @@ from collections.abc import Iterator
 
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.cycle.tiles import COLUMN_BYTES, TABLE_BYTES, conv_taps, up
-from edgemtl.hw.sim.cycle.words import Moved, Tiled, Work
+from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.work import region
 from edgemtl.hw.spec import Engine
 
 Bytes = Iterator[tuple[str, int]]
 
 
-def macs_of(made: Instruction, work: Work) -> int:
-    """Products that count: none of padding, those of a convolution's border included."""
-    if not isinstance(work, Tiled) or not work.tiles.loads:
-        return 0
-    if made.name in ("SCORES", "MIX"):
-        return work.rows * made["count"] * made["k" if made.name == "SCORES" else "n"]
-    return work.rows * made["k"] * made["n"] * (9 if made.name == "CONV" else 1)
+def linear(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
+    """A LINEAR layer, with the residual it adds."""
+    yield from _layer(made, work, engine, 1)
+    if made["residual"]:
+        yield region(made, "add"), _results(made, work, engine)
 
 
-def on_chip_of(made: Instruction, work: Work, engine: Engine) -> dict[str, int]:
-    """Bytes by memory, read and written together. Rows pass the array once for each tile, so they count each time."""
-    found: dict[str, int] = {}
-    for name, size in _all(made, work, engine):
-        found[name] = found.get(name, 0) + size
-    return found
+def conv(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
+    """A convolution: its rows pass once for each tap that has a tile of its own."""
+    return _layer(made, work, engine, 9 // conv_taps(engine.array_rows, engine.array_columns))
 
 
-def _all(made: Instruction, work: Work, engine: Engine) -> Bytes:
-    if isinstance(work, Tiled):
-        yield from _matrix(made, work, engine) if work.tiles.loads else ()
-    elif isinstance(work, Moved):
-        target = {"STREAM": "ring", "LOAD": "dst", "STORE": "src"}[made.name]
-        size = work.size if target == "ring" else made["rows"] * made["size"] * engine.array_columns
-        yield target if target == "ring" else region(made, target), size
-    elif work.cycles:
-        yield from _row_unit(made, work.rows, engine)
-
-
-def _matrix(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
-    yield "array", work.tiles.loaded
-    yield from _attention(made, work, engine) if made.name in ("SCORES", "MIX") else _layer(made, work, engine)
-
-
-def _layer(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
+def _layer(made: Instruction, work: Tiled, engine: Engine, passes: int) -> Bytes:
     columns = up(made["n"], engine.array_columns)
-    size = work.rows * columns * engine.array_columns * (2 if made["wide"] else 1)
-    passes = 1
-    if made.name == "CONV":
-        passes = 9 // conv_taps(engine.array_rows, engine.array_columns)
+    yield "array", work.tiles.loaded
     yield region(made, "src"), work.rows * made["k"] * columns * passes
-    yield region(made, "dst"), size
-    if made.name == "LINEAR" and made["residual"]:
-        yield region(made, "add"), size
+    yield region(made, "dst"), _results(made, work, engine)
     beside = columns * COLUMN_BYTES * engine.array_columns + TABLE_BYTES * made["table"]
     yield "ring", work.tiles.loaded + beside
 
 
-def _attention(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
-    rows, columns = work.rows, engine.array_columns
-    if made.name == "SCORES":
-        yield region(made, "src"), rows * made["k"] * up(made["count"], columns)
-        yield region(made, "keys"), work.tiles.loaded
-        yield region(made, "dst"), rows * made["heads"] * made["count"] * 2
-    else:
-        yield region(made, "src"), rows * made["count"] * up(made["n"], columns)
-        yield region(made, "values"), work.tiles.loaded
-        yield region(made, "dst"), rows * made["n"]
+def _results(made: Instruction, work: Tiled, engine: Engine) -> int:
+    columns = up(made["n"], engine.array_columns) * engine.array_columns
+    return work.rows * columns * (2 if made["wide"] else 1)
 
 
-def _row_unit(made: Instruction, rows: int, engine: Engine) -> Bytes:
-    if made.name == "SOFTMAX":
-        yield region(made, "src"), rows * made["count"] * 3  # read as 16 bits, written as 8
-    elif made.name == "ROUTE":
-        yield region(made, "src"), rows * made["experts"] * 2
-        yield region(made, "from"), 32 + made["early"]
-    elif made.name == "ENLARGE":
-        size = rows * 2 * made["width"] * made["stride"] * engine.array_columns
-        yield region(made, "src"), size  # two source rows of half the width for each row made
-        yield region(made, "dst"), size
-    elif made.name == "NORM":
-        yield region(made, "src"), rows * made["width"] * 2
-        yield region(made, "dst"), rows * made["width"]
-        if made["parameters"]:
-            yield region(made, "from"), 2 * made["width"]
-    else:
-        yield from _sums(made, rows)
+def scores(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
+    """Queries and keys to scores of 16 bits."""
+    yield "array", work.tiles.loaded
+    yield region(made, "src"), work.rows * made["k"] * up(made["count"], engine.array_columns)
+    yield region(made, "keys"), work.tiles.loaded
+    yield region(made, "dst"), work.rows * made["heads"] * made["count"] * 2
 
 
-def _sums(made: Instruction, rows: int) -> Bytes:
-    """OPEN, COMBINE and SETTLE: halves of 16 bits read and written."""
-    size = rows * made["width"] * 2
-    if made.name == "COMBINE":
-        yield region(made, "src"), size
+def mix(made: Instruction, work: Tiled, engine: Engine) -> Bytes:
+    """Weights and values to rows of bytes."""
+    yield "array", work.tiles.loaded
+    yield region(made, "src"), work.rows * made["count"] * up(made["n"], engine.array_columns)
+    yield region(made, "values"), work.tiles.loaded
+    yield region(made, "dst"), work.rows * made["n"]
+
+
+def stream(made: Instruction, work: Moved, engine: Engine) -> Bytes:
+    """Weights into the ring."""
+    yield "ring", work.size
+
+
+def load(made: Instruction, work: Moved, engine: Engine) -> Bytes:
+    """Rows into a region."""
+    yield region(made, "dst"), made["rows"] * made["size"] * engine.array_columns
+
+
+def store(made: Instruction, work: Moved, engine: Engine) -> Bytes:
+    """Rows out of a region."""
+    yield region(made, "src"), made["rows"] * made["size"] * engine.array_columns
+
+
+def softmax(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Scores read as 16 bits, weights written as 8."""
+    yield region(made, "src"), work.rows * made["count"] * 3
+
+
+def route(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Logits, and what may be chosen."""
+    yield region(made, "src"), work.rows * made["experts"] * 2
+    yield region(made, "from"), 32 + made["early"]
+
+
+def enlarge(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Two source rows of half the width for each row made."""
+    size = work.rows * 2 * made["width"] * made["stride"] * engine.array_columns
+    yield region(made, "src"), size
+    yield region(made, "dst"), size
+
+
+def norm(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Rows of 16 bits to rows of 8, and perhaps halvings and offsets."""
+    yield region(made, "src"), work.rows * made["width"] * 2
+    yield region(made, "dst"), work.rows * made["width"]
+    if made["parameters"]:
+        yield region(made, "from"), 2 * made["width"]
+
+
+def sums(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """OPEN and SETTLE: upper halves read and written, lower ones written or read."""
+    size = work.rows * made["width"] * 2
     yield region(made, "high"), 2 * size
-    yield region(made, "low"), size * (2 if made.name == "COMBINE" else 1)
+    yield region(made, "low"), size
+
+
+def combine(made: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """An expert's rows, and both halves of the sums read and written."""
+    size = work.rows * made["width"] * 2
+    yield region(made, "src"), size
+    yield region(made, "high"), 2 * size
+    yield region(made, "low"), 2 * size

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.sim.cycle.costs import COSTS, macs_of, on_chip_of
 from edgemtl.hw.sim.cycle.frames import Frame, early_lists, routers
 from edgemtl.hw.sim.cycle.lists import Entry, by_expert, by_token
-from edgemtl.hw.sim.cycle.moved import macs_of, on_chip_of
 from edgemtl.hw.sim.cycle.words import Moved, Program, Tiled, Word
-from edgemtl.hw.sim.cycle.work import Place, work_of
+from edgemtl.hw.sim.cycle.work import Place
 from edgemtl.hw.spec import Engine
 
 Lists = Sequence[tuple[int, tuple[Entry, ...]]]
@@ -41,7 +41,7 @@ def _program(number: int, frame: Frame, engine: Engine, head: int, same_ring: bo
     traffic: Counter[str] = Counter()
     for at, made in enumerate(frame.stream.instructions):
         place = _place(made, at, lists, head, frame.stream.ring_lines)
-        work = work_of(made, engine, place)
+        work = COSTS[made.name].work(made, engine, place)
         ahead = made.unit == "weights" and same_ring
         waits, signals = tuple(sorted(made.waits)), tuple(sorted(made.signals))
         words.append(Word(number, at, made.name, made.unit, waits, signals, work, ahead))

@@ -1,4 +1,8 @@
-"""What each instruction costs: the formulas of docs/accelerator.md, section Time."""
+"""What each instruction costs: the formulas of docs/accelerator.md, section Time, one function each.
+
+They raise IntegrityError, before anything is counted in pieces or tiles, for an instruction that takes more bytes than
+the ring or a region has.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from edgemtl.hw.sim.cycle.tiles import (
     ring_tiles,
     up,
 )
-from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed, Work
+from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed
 from edgemtl.hw.spec import Engine
 
 ROW_CYCLES = 4
@@ -66,67 +70,124 @@ def rows_of(instruction: Instruction, place: Place) -> int:
     return min(max(place.entry.tokens - instruction["skip"], 0), rows)
 
 
-def work_of(instruction: Instruction, engine: Engine, place: Place) -> Work:
-    """The cost of a word at its place.
-
-    Raises IntegrityError, before anything is counted in pieces or tiles, for one that takes more bytes than the ring or
-    a region has.
-    """
-    if instruction.unit == "matrix":
-        return _tiled(instruction, engine, place)
-    if instruction.unit == "weights":
-        return _streamed(instruction, engine, place)
-    if instruction.unit == "data":
-        return Moved(instruction.name.lower(), _copied(instruction, engine), 0)
-    rows = rows_of(instruction, place) if instruction.name == "COMBINE" else instruction["rows"]
-    return Timed(_cycles(instruction, engine, rows), rows)
+def linear(made: Instruction, engine: Engine, place: Place) -> Tiled:
+    """Rows through the weights of the ring, or of the cache."""
+    rows, cached = rows_of(made, place), bool(made["cached"])
+    if not rows:
+        return _tiled(made, place, 0, NONE)
+    _check_weights(made, engine, made["k"], _lines(engine) if cached else place.ring)
+    deep = depths(made["k"], engine.array_rows)
+    load = engine.weight_load_bytes_per_cycle
+    return _tiled(
+        made, place, rows, ring_tiles(deep, made["n"], engine.array_columns, load, bool(made["table"]), cached)
+    )
 
 
-def _tiled(made: Instruction, engine: Engine, place: Place) -> Tiled:
-    if made.name in ("SCORES", "MIX"):
-        return Tiled(made["rows"], _attention(made, engine), 0, 0)
-    tall, columns, load = engine.array_rows, engine.array_columns, engine.weight_load_bytes_per_cycle
-    conv = made.name == "CONV"
-    rows = made["rows"] * made["width"] if conv else rows_of(made, place)
-    if rows:
-        _check_weights(made, engine, place)
-    deep = conv_depths(made["k"], tall, columns) if conv else depths(made["k"], tall)
-    cached = not conv and bool(made["cached"])
-    tiles = ring_tiles(deep, made["n"], columns, load, bool(made["table"]), cached) if rows else NONE
+def conv(made: Instruction, engine: Engine, place: Place) -> Tiled:
+    """Rows of pixels through the weights of the ring, tap by tap."""
+    rows = made["rows"] * made["width"]
+    if not rows:
+        return _tiled(made, place, 0, NONE)
+    _check_weights(made, engine, 9 * made["k"], place.ring)
+    deep = conv_depths(made["k"], engine.array_rows, engine.array_columns)
+    load = engine.weight_load_bytes_per_cycle
+    return _tiled(
+        made, place, rows, ring_tiles(deep, made["n"], engine.array_columns, load, bool(made["table"]), False)
+    )
+
+
+def _tiled(made: Instruction, place: Place, rows: int, tiles: Tiles) -> Tiled:
     release = made["release"] * LINE_BYTES if place.present else 0
     return Tiled(rows, tiles, (place.head + made["offset"]) * LINE_BYTES, release)
 
 
-def _attention(made: Instruction, engine: Engine) -> Tiles:
-    source, deep, columns = ("keys", "k", "count") if made.name == "SCORES" else ("values", "count", "n")
+def scores(made: Instruction, engine: Engine, place: Place) -> Tiled:
+    """Queries through the keys of a region."""
+    return _attention(made, engine, "keys", made["k"], made["count"])
+
+
+def mix(made: Instruction, engine: Engine, place: Place) -> Tiled:
+    """Scores through the values of a region."""
+    return _attention(made, engine, "values", made["count"], made["n"])
+
+
+def _attention(made: Instruction, engine: Engine, source: str, deep: int, columns: int) -> Tiled:
     if not made["rows"]:
-        return NONE
-    _check_size(made, made["count"] * made["k" if made.name == "SCORES" else "n"], engine, source)
+        return Tiled(0, NONE, 0, 0)
+    _check_size(made, deep * columns, engine, source)
     load = width(engine, region(made, source))
-    return region_tiles(depths(made[deep], engine.array_rows), made[columns], engine.array_columns, load)
+    tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load)
+    return Tiled(made["rows"], tiles, 0, 0)
 
 
-def _streamed(made: Instruction, engine: Engine, place: Place) -> Moved:
+def stream(made: Instruction, engine: Engine, place: Place) -> Moved:
+    """Weights into the ring, or an expert's into the cache where it is not there yet."""
     _check_lines(made, made["lines"], _lines(engine) if made["cached"] else place.ring)
     wanted = place.present and not (made["cached"] and place.entry and not place.entry.load)
     return Moved("weights", made["lines"] * LINE_BYTES * wanted, 0 if made["cached"] else place.ring * LINE_BYTES)
 
 
-def _copied(made: Instruction, engine: Engine) -> int:
-    """Bytes that LOAD or STORE moves over the ports: whole lines, of each row where rows are apart."""
+def load(made: Instruction, engine: Engine, place: Place) -> Moved:
+    """Rows from the board's memory."""
+    return Moved("load", _copied(made, engine, "dst"), 0)
+
+
+def store(made: Instruction, engine: Engine, place: Place) -> Moved:
+    """Rows to the board's memory."""
+    return Moved("store", _copied(made, engine, "src"), 0)
+
+
+def _copied(made: Instruction, engine: Engine, name: str) -> int:
+    """Bytes over the ports: whole lines, of each row where rows are apart."""
     size = made["size"] * engine.array_columns
-    _check_size(made, made["rows"] * size, engine, "dst" if made.name == "LOAD" else "src")
+    _check_size(made, made["rows"] * size, engine, name)
     if made["step"] * LINE_BYTES == size:
         return made["rows"] * size
     return made["rows"] * up(size, LINE_BYTES) * LINE_BYTES
 
 
-def _check_weights(made: Instruction, engine: Engine, place: Place) -> None:
-    """Weights of LINEAR or CONV are in the ring, or in the cache, all at once."""
-    deep, columns = made["k"] * (9 if made.name == "CONV" else 1), engine.array_columns
+def route(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """The choices of tokens and, at the end, the list of experts."""
+    tokens = up(made["rows"], engine.router_tokens_per_cycle)
+    return Timed(tokens + made["k"] + UNIT_CYCLES + made["end"] * made["experts"], made["rows"])
+
+
+def softmax(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of scores."""
+    return _rows(made["rows"], up(made["count"], engine.softmax_lanes) + ROW_CYCLES)
+
+
+def norm(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of the residual."""
+    return _rows(made["rows"], up(made["width"], engine.vector_lanes) + ROW_CYCLES)
+
+
+def sums(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """OPEN and SETTLE."""
+    return _rows(made["rows"], up(made["width"], engine.vector_lanes))
+
+
+def combine(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of one expert."""
+    return _rows(rows_of(made, place), up(made["width"], engine.vector_lanes) + 1)
+
+
+def enlarge(made: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of pixels, twice as many and twice as long."""
+    rows = made["rows"]
+    values = rows * 2 * made["width"] * made["stride"] * engine.array_columns
+    return Timed(up(values, engine.vector_lanes) + UNIT_CYCLES if rows else 0, rows)
+
+
+def _rows(rows: int, cycles: int) -> Timed:
+    return Timed(rows * cycles + UNIT_CYCLES if rows else 0, rows)
+
+
+def _check_weights(made: Instruction, engine: Engine, deep: int, most: int) -> None:
+    """The weights of columns of ``deep`` bytes are all at once in a memory of ``most`` lines."""
+    columns = engine.array_columns
     size = TABLE_BYTES * made["table"] + up(made["n"], columns) * columns * (deep + COLUMN_BYTES)
-    cached = made.name == "LINEAR" and made["cached"]
-    _check_lines(made, up(size, LINE_BYTES), _lines(engine) if cached else place.ring)
+    _check_lines(made, up(size, LINE_BYTES), most)
 
 
 def _lines(engine: Engine) -> int:
@@ -150,18 +211,3 @@ def _check_size(made: Instruction, size: int, engine: Engine, name: str) -> None
 
 
 _capacities = lru_cache(maxsize=8)(capacities)
-
-
-def _cycles(made: Instruction, engine: Engine, rows: int) -> int:
-    if made.name == "ROUTE":
-        tokens = up(rows, engine.router_tokens_per_cycle)
-        return tokens + made["k"] + UNIT_CYCLES + made["end"] * made["experts"]
-    if not rows:
-        return 0
-    lanes = engine.vector_lanes
-    if made.name == "SOFTMAX":
-        return rows * (up(made["count"], engine.softmax_lanes) + ROW_CYCLES) + UNIT_CYCLES
-    if made.name == "ENLARGE":
-        return up(rows * 2 * made["width"] * made["stride"] * engine.array_columns, lanes) + UNIT_CYCLES
-    more = {"NORM": ROW_CYCLES, "COMBINE": 1}.get(made.name, 0)
-    return rows * (up(made["width"], lanes) + more) + UNIT_CYCLES

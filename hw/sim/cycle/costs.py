@@ -1,0 +1,72 @@
+"""The table of what instructions cost: work, multiply-accumulates, bytes on chip, by the instruction's name.
+
+It names every instruction that a unit executes, and nothing is charged as another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgemtl.hw.isa import Instruction
+from edgemtl.hw.sim.cycle import moved, work
+from edgemtl.hw.sim.cycle.moved import Bytes
+from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed, Work
+from edgemtl.hw.sim.cycle.work import Place
+from edgemtl.hw.spec import Engine
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one instruction costs.
+
+    work: at its place. on_chip: bytes by memory, read and written together. products: multiply-accumulates of each row,
+    none of padding, those of a convolution's border included.
+    """
+
+    work: Callable[[Instruction, Engine, Place], Work]
+    on_chip: Callable[[Instruction, Any, Engine], Bytes]
+    products: Callable[[Instruction], int] | None = None
+
+
+COSTS: Mapping[str, Cost] = {
+    "STREAM": Cost(work.stream, moved.stream),
+    "LOAD": Cost(work.load, moved.load),
+    "STORE": Cost(work.store, moved.store),
+    "LINEAR": Cost(work.linear, moved.linear, lambda made: made["k"] * made["n"]),
+    "CONV": Cost(work.conv, moved.conv, lambda made: 9 * made["k"] * made["n"]),
+    "SCORES": Cost(work.scores, moved.scores, lambda made: made["count"] * made["k"]),
+    "MIX": Cost(work.mix, moved.mix, lambda made: made["count"] * made["n"]),
+    "SOFTMAX": Cost(work.softmax, moved.softmax),
+    "NORM": Cost(work.norm, moved.norm),
+    "OPEN": Cost(work.sums, moved.sums),
+    "COMBINE": Cost(work.combine, moved.combine),
+    "SETTLE": Cost(work.sums, moved.sums),
+    "ENLARGE": Cost(work.enlarge, moved.enlarge),
+    "ROUTE": Cost(work.route, moved.route),
+}
+
+
+def macs_of(made: Instruction, work: Work) -> int:
+    """Multiply-accumulates that count."""
+    products = COSTS[made.name].products
+    return work.rows * products(made) if products and isinstance(work, Tiled) and work.tiles.loads else 0
+
+
+def on_chip_of(made: Instruction, work: Work, engine: Engine) -> dict[str, int]:
+    """Bytes by memory, read and written together."""
+    found: dict[str, int] = {}
+    for name, size in COSTS[made.name].on_chip(made, work, engine) if _has_work(work) else ():
+        found[name] = found.get(name, 0) + size
+    return found
+
+
+def _has_work(work: Work) -> bool:
+    match work:
+        case Tiled():
+            return bool(work.tiles.loads)
+        case Timed():
+            return work.cycles > 0
+        case Moved():
+            return True
