@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,9 +41,20 @@ class Quantised:
         held = self.parameters
         how = f"int8 by {held.method} on {held.images} images"
         ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
-        kept = (f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.kept)
+        kept = [f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.kept]
+        kept += [note for task, made in self.integers.items() for note in _island_notes(task, made)]
         doubts = (note for note in held.notes if note.partition(":")[0] in self.integers)
         return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *kept
+
+
+def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
+    """How much of a task runs in float32 although it was not asked to, and why."""
+    if not integer.islands:
+        return
+    total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
+    share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
+    yield f"{task}: {len(integer.islands)} steps have no integer form and run in float32, {share}"
+    yield from (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
 
 
 def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:

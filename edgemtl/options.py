@@ -35,6 +35,7 @@ class QuantiseOptions:
 
     ``method`` is the way ranges are taken. ``keep_float`` are names of layers, with * and ?, that stay in float32.
     ``least_sqnr_db`` is the least signal-to-noise ratio of any task's output that is accepted, in decibel.
+    With ``require_int8`` a step without an integer form is refused; else it runs in float32, which a note says.
     ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
     alone are left, which comparisons call naive.
 
@@ -46,6 +47,7 @@ class QuantiseOptions:
     least_sqnr_db: float = 15.0
     quieten: bool = True
     correct: bool = True
+    require_int8: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, METHODS)

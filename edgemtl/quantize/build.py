@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,12 +11,13 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
+from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import Norm, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
-from edgemtl.quantize.tensors import Tensor, wide
+from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
 from edgemtl.quantize.units import (
     write_attention,
     write_combine,
@@ -41,11 +42,21 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
 
 
 @dataclass(frozen=True)
+class Island:
+    """A step without an integer form: its name, why, and its multiply-accumulates. It runs in float32."""
+
+    node: str
+    reason: str
+    macs: int
+
+
+@dataclass(frozen=True)
 class IntegerTask:
     """One task in integers.
 
     sources: for each step, the float step it stands for. tensors: what each buffer's integers stand for. kept: names of
-    the layers that stayed in float. sums: for each step with weights, what its sums are requantised to.
+    the layers that were to stay in float. sums: for each step with weights, what its sums are requantised to. islands:
+    the steps without an integer form, which run in float too.
     """
 
     task: str
@@ -55,30 +66,77 @@ class IntegerTask:
     correctable: tuple[Correctable, ...]
     kept: tuple[str, ...]
     sums: Mapping[int, Tensor] = field(default_factory=dict)
+    islands: tuple[Island, ...] = ()
+
+    @property
+    def all_integer(self) -> bool:
+        """Whether no layer runs in float."""
+        return not self.kept and not self.islands
 
 
-def build_integer(tasks: Tasks, seen: Mapping[str, Observation], keep_float: Sequence[str]) -> dict[str, IntegerTask]:
+def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
     """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`).
 
-    ``keep_float`` are patterns of layer names, with * and ?. Raises UnsupportedError for a step without an integer
-    form, UsageError for a pattern that names no layer.
+    Steps without an integer form become islands: they run in float between conversions. Raises UsageError for a
+    pattern of ``options.keep_float`` that names no layer, UnsupportedError for islands with ``options.require_int8``.
     """
-    kept = {task: kept_steps(steps, keep_float) for task, steps in tasks.items()}
-    check_patterns(tasks, keep_float)
-    needs = {task: needs_of(steps, kept[task]) for task, steps in tasks.items()}
-    stream = stream_scale(tasks, seen, needs)
-    norms = _plan_norms(tasks, seen, kept)
+    check_patterns(tasks, options.keep_float)
+    chosen = {task: kept_steps(steps, options.keep_float) for task, steps in tasks.items()}
+    kept, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
+    # A step that stays in float may leave its readers without what they need: then they stay as well.
+    while any((found := _write_all(tasks, seen, kept))[1].values()):
+        refused = {task: refused[task] | found[1][task] for task in tasks}
+        kept = {task: with_norms(steps, kept[task] | set(refused[task])) for task, steps in tasks.items()}
+    if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
+        raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     made = {}
     for task, steps in tasks.items():
-        writer = Writer(steps, seen[task], needs[task], stream)
-        for index, step in enumerate(steps):
-            writer.index = index
-            _write(writer, step, norms[task].get(index), index in kept[task])
-        names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(kept[task])))
-        parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
+        writer = found[0][task]
         verify("quantisation", writer.steps)
-        made[task] = IntegerTask(task, *parts, names, writer.sums)
+        names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
+        parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
+        islands = tuple(_island(steps[i], refused[task].get(i)) for i in sorted(kept[task] - chosen[task]))
+        made[task] = IntegerTask(task, *parts, names, writer.sums, islands)
     return made
+
+
+def _island(step: Step, error: UnsupportedError | None) -> Island:
+    reason = "a layer that reads it runs in float32" if error is None else error.reason
+    return Island(step.origin[0], reason, step.operator.macs)
+
+
+def _write_all(
+    tasks: Tasks, seen: Mapping[str, Observation], kept: Mapping[str, frozenset[int]]
+) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
+    """Every task written with the ``kept`` steps in float, and the steps that turn out to have no integer form."""
+    needs = {task: needs_of(steps, kept[task]) for task, steps in tasks.items()}
+    stream = stream_scale(tasks, seen, needs)
+    norms, refused = _plan_norms(tasks, seen, kept)
+    writers = {}
+    for task, steps in tasks.items():
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream)
+        for index, step in enumerate(steps):
+            writer.index, written = index, True
+            try:
+                if index not in refused[task]:
+                    _write(writer, step, norms[task].get(index), index in kept[task])
+            except UnsupportedError as error:
+                # q, k and v are those of an attention that cannot take them: it stays in float, not their layer.
+                asked = "qkv" in needs[task].get(step.result.buffer, ())
+                refused[task] |= dict.fromkeys(_attentions(steps, index) if asked else [index], error)
+                written = False
+            if not written or index in refused[task]:
+                # What was written is thrown away; the steps behind it are only tried.
+                for view in step.outputs:
+                    writer.define(view.buffer, FLOAT_TENSOR)
+    return writers, refused
+
+
+def _attentions(steps: Sequence[Step], index: int) -> list[int]:
+    """The attention steps that read a step's result or a copy of it."""
+    reading = readers(steps, index)
+    found = [i for i, step in enumerate(steps) if isinstance(step.operator, ops.Attention)]
+    return [i for i in found if any(steps[i] is reader for reader in reading)]
 
 
 def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
@@ -100,6 +158,12 @@ def kept_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]
     hold gamma.
     """
     chosen = {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}
+    return with_norms(steps, chosen)
+
+
+def with_norms(steps: Sequence[Step], kept: Set[int]) -> frozenset[int]:
+    """The steps and the LayerNorms in front of them, which leave gamma to their readers."""
+    chosen = set(kept)
     for index, step in enumerate(steps):
         if isinstance(step.operator, ops.LayerNorm):
             reading = readers(steps, index)
@@ -134,19 +198,23 @@ def stream_scale(
 
 def _plan_norms(
     tasks: Tasks, seen: Mapping[str, Observation], kept: Mapping[str, frozenset[int]]
-) -> dict[str, dict[int, Norm]]:
-    """The integer form of every LayerNorm; tasks that share one share its halvings, since its readers' weights hold
-    them.
+) -> tuple[dict[str, dict[int, Norm]], dict[str, dict[int, UnsupportedError]]]:
+    """The integer form of every LayerNorm, and those without one; tasks that share one share its halvings, since its
+    readers' weights hold them.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
     planned: dict[str, dict[int, Norm]] = {task: {} for task in tasks}
+    refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
             if isinstance(step.operator, ops.LayerNorm) and index not in kept[task]:
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
-                planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
-    return planned
+                try:
+                    planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
+                except UnsupportedError as error:
+                    refused[task][index] = error
+    return planned, refused
 
 
 def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> Norm:

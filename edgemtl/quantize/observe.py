@@ -15,6 +15,7 @@ from edgemtl.operators import Array, Values
 from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
 from edgemtl.quantize.histogram import Histogram
+from edgemtl.tvm_bridge.kernel import FixedKernel
 
 ALL = ".all"
 PERCENTILE = 99.99
@@ -35,6 +36,10 @@ class Range:
     def union(self, other: Range) -> Range:
         """The smallest range that holds both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+UNBOUNDED = Range(-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
+"""Of values that no integers can hold."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,11 @@ class _Watcher:
             self.channels[index] = np.maximum(self.channels.get(index, 0), largest)
 
     def add(self, name: str, values: Array) -> None:
-        low, high = float(values.min()), float(values.max())
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         if not np.isfinite(low) or not np.isfinite(high):
+            if self._may_be_infinite(name):
+                self.extremes[name] = UNBOUNDED
+                return
             where = "the image" if name == IMAGE else self.steps[int(name.split(".")[0])].origin[0]
             raise InputError(
                 f"{where} must be finite on every calibration image, not {low} to {high}; "
@@ -93,6 +101,10 @@ class _Watcher:
         self.extremes[name] = found.union(self.extremes.get(name, found))
         if self.method != "minmax":
             self.histograms.setdefault(name, Histogram()).add(values)
+
+    def _may_be_infinite(self, name: str) -> bool:
+        """A node that stays in float may give infinities, as a mask does."""
+        return name != IMAGE and isinstance(self.steps[int(name.split(".")[0])].operator, FixedKernel)
 
     def ranges(self) -> dict[str, Range]:
         if self.method == "minmax":

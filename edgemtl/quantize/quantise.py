@@ -38,7 +38,7 @@ def calibrate(
     observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
-    plain = build_integer(tasks, share_ranges(tasks, observed), options.keep_float)
+    plain = build_integer(tasks, share_ranges(tasks, observed), options)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
@@ -73,7 +73,7 @@ def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
     Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
-    plain = build_integer(tasks, share_ranges(tasks, observed), parameters.keep_float)
+    plain = build_integer(tasks, share_ranges(tasks, observed), QuantiseOptions(keep_float=parameters.keep_float))
     return {task: _corrected(made, parameters.tasks[task].corrections) for task, made in plain.items()}
 
 

@@ -14,7 +14,7 @@ from edgemtl.hw.arith import encode_scale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
-from edgemtl.quantize.observe import Observation, Range
+from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
 
 
@@ -186,7 +186,11 @@ class Writer:
         if buffer == IMAGE:
             return self.seen.ranges[IMAGE]
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        return self.seen.ranges[str(writers[-1])]
+        found = self.seen.ranges[str(writers[-1])]
+        if found == UNBOUNDED:
+            reason = "it reads values that are infinite or not a number on a calibration image"
+            raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
+        return found
 
     def _quantised(self, view: View, tensor: Tensor) -> View:
         buffer = self._twin(view.buffer, tensor.dtype, tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from edgemtl.lowering.graph import array_of, computed_inputs, dtype_of, is_op, n
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.operators import Array, TensorType
+from edgemtl.partition.macs import macs
 from edgemtl.tvm_bridge.generic import Call, GenericKernel, lower_call
 
 # Operators that treat every element alike, so the order of the axes does not matter to them.
@@ -46,7 +48,7 @@ def _emit(em: Emitter, node: ir.Node) -> None:
     lowered = lower_call(name_of(node), call)
     outputs = tuple(em.new(kind.shape, kind.dtype) for kind in call.outputs)
     reads = tuple(view for index in lowered.inputs if (view := views[index]) is not None)
-    em.append(lowered.operator, reads, outputs, _constants(node, lowered))
+    em.append(replace(lowered.operator, work=macs(node)), reads, outputs, _constants(node, lowered))
     for value, view in zip(node.outputs, outputs, strict=True):
         em.views[value] = view.transpose(CHANNELS_FIRST) if turned and len(view.shape) == 4 else view
 

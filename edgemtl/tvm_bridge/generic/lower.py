@@ -12,9 +12,10 @@ from tvm import te
 from edgemtl.errors import UnsupportedError
 from edgemtl.operators import Array, Signature, TensorType
 from edgemtl.tvm_bridge.generic.call import Call, Loops, Refused, Tensor
+from edgemtl.tvm_bridge.generic.operator import Generic
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
 from edgemtl.tvm_bridge.generic.schedule import to_kernel
-from edgemtl.tvm_bridge.kernel import FixedKernel, Kernel, Operand, Role
+from edgemtl.tvm_bridge.kernel import Kernel, Operand, Role
 from edgemtl.tvm_bridge.kernels.emit import define
 
 HINT = "replace the operator in the model, or open an issue with its definition"
@@ -24,7 +25,7 @@ HINT = "replace the operator in the model, or open an issue with its definition"
 class GenericKernel:
     """A kernel with the operands of the call it reads, by index, and the constants it reads behind them, in order."""
 
-    operator: FixedKernel
+    operator: Generic
     inputs: tuple[int, ...]
     weights: tuple[Array, ...]
 
@@ -73,7 +74,7 @@ def _generic(call: Call, kernel: Kernel, arrays: tuple[Array, ...]) -> GenericKe
         _named(kernel, "output", call.outputs),
         _named(kernel, "weight", [TensorType(array.shape, array.dtype.name) for array in arrays]),
     )
-    return GenericKernel(FixedKernel(kernel, types), inputs, arrays)
+    return GenericKernel(Generic(kernel, types, call=call, reads=inputs), inputs, arrays)
 
 
 def _with_bounds(call: Call, kernel: Kernel) -> Kernel:

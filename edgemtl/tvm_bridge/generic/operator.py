@@ -1,0 +1,73 @@
+"""A node of ONNX as an operator: its generic kernel, and onnxruntime to say what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgemtl.errors import UnsupportedError
+from edgemtl.onnx_runtime import open_session
+from edgemtl.operators import Array, TensorType, Values
+from edgemtl.tvm_bridge.generic.call import Call
+from edgemtl.tvm_bridge.kernel import FixedKernel
+
+IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Generic(FixedKernel):
+    """One node. ``call``: the node as its kernel's definition sees it; ``reads``: its computed operands, by index."""
+
+    call: Call = field(kw_only=True, compare=False, repr=False)
+    reads: tuple[int, ...] = field(kw_only=True, compare=False, repr=False)
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        """What onnxruntime computes. Raises UnsupportedError where it does not run the node."""
+        names = dict(zip(self.reads, self.signature.inputs, strict=True))
+        fed = {f"x{index}": np.ascontiguousarray(values[name]) for index, name in names.items()}
+        return tuple(self._session.run(None, fed))
+
+    @cached_property
+    def _session(self) -> Any:
+        try:
+            return open_session(node_model(self.call, self.reads).SerializeToString())
+        except Exception as error:
+            reason = f"onnxruntime does not run it, and integers are calibrated on what it computes: {error}"
+            raise UnsupportedError(self.call.op, reason, "compile in fp32, or replace the operator") from None
+
+
+def node_model(call: Call, reads: Sequence[int]) -> onnx.ModelProto:
+    """A model of the node alone: computed operands x0, x1, ... by index, results y0, y1, ..."""
+    given = {index: kind for index, kind in enumerate(call.inputs) if kind is not None}
+    names = [f"x{index}" if index in given else "" for index in range(len(call.inputs))]
+    # What its definition does not read needs a value all the same.
+    unread = {i: np.zeros(kind.shape, kind.dtype) for i, kind in given.items() if i not in reads}
+    known = {**unread, **call.constants}
+    inputs = [_value(f"x{index}", given[index]) for index in reads]
+    outputs = [_value(f"y{index}", kind) for index, kind in enumerate(call.outputs)]
+    initializers = [numpy_helper.from_array(np.ascontiguousarray(a), f"x{i}") for i, a in known.items()]
+    node = make_node(call, names, [value.name for value in outputs])
+    graph = helper.make_graph([node], "node", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", call.opset)], ir_version=IR_VERSION)
+
+
+def make_node(call: Call, inputs: Sequence[str], outputs: Sequence[str], name: str = "") -> onnx.NodeProto:
+    """The node with other names of operands and results."""
+    node = helper.make_node(call.op, list(inputs), list(outputs), name)
+    node.attribute.extend(helper.make_attribute(key, _plain(value)) for key, value in call.attributes.items())
+    return node
+
+
+def _plain(value: Any) -> Any:
+    return numpy_helper.from_array(value.numpy()) if hasattr(value, "numpy") else value
+
+
+def _value(name: str, kind: TensorType) -> onnx.ValueInfoProto:
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(kind.dtype))
+    return helper.make_tensor_value_info(name, dtype, kind.shape)
