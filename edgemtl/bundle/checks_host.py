@@ -49,20 +49,20 @@ def _check_sizes(program: FpgaProgram, step: HostStep, where: str) -> None:
     """No size of an operator is larger than all it computes with: a bundle cannot ask for more memory than it shows."""
     operands = [view.extent for view in (*step.inputs, *step.outputs)]
     most = max([1, *operands, *(prod(program.constants[index].shape) for index in step.constants)])
-    if step.operator is None:
+    if step.sizes is None:
         return
-    for item in fields(step.operator):  # type: ignore[arg-type]  # operators are dataclasses
-        value = getattr(step.operator, item.name)
+    for item in fields(step.sizes):  # type: ignore[arg-type]  # operators are dataclasses
+        value = getattr(step.sizes, item.name)
         if item.name not in NUMBERS and any(not 0 <= size <= most for size in _whole(value)):
             fail(f"{where}.sizes.{item.name}", f"from 0 to {most}, the largest of its operands", value)
-    if isinstance(step.operator, PADDED):
-        reach = [step.operator.dilation[axis] * (step.operator.kernel[axis] - 1) for axis in (0, 1, 0, 1)]
-        if any(pad > most for pad, most in zip(step.operator.pad, reach, strict=True)):
-            fail(f"{where}.sizes.pad", f"at most {reach}, what the kernel reaches", list(step.operator.pad))
-    if not step.operator.strided:
+    if isinstance(step.sizes, PADDED):
+        reach = [step.sizes.dilation[axis] * (step.sizes.kernel[axis] - 1) for axis in (0, 1, 0, 1)]
+        if any(pad > most for pad, most in zip(step.sizes.pad, reach, strict=True)):
+            fail(f"{where}.sizes.pad", f"at most {reach}, what the kernel reaches", list(step.sizes.pad))
+    if not step.sizes.strided:
         inputs, outputs = ([view.type for view in views] for views in (step.inputs, step.outputs))
         constants = [TensorType(entry.shape, entry.dtype) for entry in (program.constants[i] for i in step.constants)]
-        if misfit := step.operator.signature.find_misfit(inputs, outputs, constants):
+        if misfit := step.sizes.signature.find_misfit(inputs, outputs, constants):
             fail(f"{where}: {misfit.what}", misfit.expected, misfit.found)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgemtl.bundle.fields import Field
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, read_integers, read_shape
-from edgemtl.host import BUFFER_DTYPES, OPERATORS, SEGMENT, HostStep, HostView
+from edgemtl.host import BUFFER_DTYPES, NATIVE, OPERATORS, SEGMENT, HostStep, HostView
 
 MOST = 1 << 62
 MOST_NUMBER = 1e300
@@ -18,11 +18,12 @@ def read_host_step(field: Field) -> HostStep:
     operator, sizes, segment, inputs, outputs, constants = field.members(
         "operator", "sizes", "segment", "inputs", "outputs", "constants"
     )
-    name = operator.choice(SEGMENT, *OPERATORS)
-    if (name == SEGMENT) != (sizes.value is None) or (name == SEGMENT) != (segment.value is not None):
-        operator.fail(f"{SEGMENT} with the number of one, or another operator with its sizes")
+    name = operator.choice(SEGMENT, NATIVE, *OPERATORS)
+    if (name in OPERATORS) != (sizes.value is not None) or (name == SEGMENT) != (segment.value is not None):
+        operator.fail(f"{SEGMENT} with the number of one, {NATIVE}, or another operator with its sizes")
     return HostStep(
-        None if name == SEGMENT else _read_dataclass(sizes, OPERATORS[name]),
+        name,
+        _read_dataclass(sizes, OPERATORS[name]) if name in OPERATORS else None,
         segment.integer(0, MAX_COUNT) if name == SEGMENT else None,
         tuple(_view(item) for item in inputs.items()),
         tuple(_view(item) for item in outputs.items()),

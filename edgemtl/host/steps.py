@@ -11,6 +11,8 @@ IMAGE, OUTPUT = "image", "output"
 """Buffers that are not the host's own: what a run reads, and what the task of the step writes."""
 SEGMENT = "segment"
 """The operator of a step that the accelerator runs."""
+NATIVE = "native"
+"""The operator of a step that has no definition in numpy: the host's library alone runs it."""
 BUFFER_DTYPES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
 """What buffers are made of, with the bytes of an element."""
 
@@ -45,12 +47,14 @@ class HostView:
 
 @dataclass(frozen=True)
 class HostStep:
-    """One step: its operator, or (None) the number of the segment that runs in its place.
+    """One step: the name of its operator and the operator with its sizes, or the number of the segment that runs in its
+    place; neither where it is native code.
 
     constants: the places of its constants in the program's list, in the order of the operator.
     """
 
-    operator: Operator | None
+    operator: str
+    sizes: Operator | None
     segment: int | None
     inputs: tuple[HostView, ...]
     outputs: tuple[HostView, ...]

@@ -9,7 +9,8 @@ import numpy as np
 
 from edgemtl.bundle import Bundle, FpgaProgram, FpgaTask, Program, Rows
 from edgemtl.bundle.fpga import HOST_CONSTANTS
-from edgemtl.host import IMAGE, OUTPUT, HostStep, HostView, run_operator
+from edgemtl.errors import UnsupportedError
+from edgemtl.host import IMAGE, NATIVE, OUTPUT, HostStep, HostView, run_operator
 from edgemtl.operators import Array, Operator
 from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
@@ -101,10 +102,17 @@ class SteppedHost:
         """Nothing is made once."""
 
     def run(self, task: str, begin: int, end: int) -> None:
-        """Run steps ``begin <= i < end`` of a task. Raises ConfigError where a step's operands do not fit it."""
+        """Run steps ``begin <= i < end`` of a task.
+
+        Raises ConfigError where a step's operands do not fit it, UnsupportedError for native code.
+        """
         for index, step in enumerate(self._tasks[task].host[begin:end], begin):
-            if step.operator is not None:
-                self._run_step(task, f"{task}: step {index}", step, step.operator)
+            if step.operator == NATIVE:
+                hint = "pass --native-host (native_host=True of Session.open) to run the library of the bundle"
+                reason = "it is native code, which a simulation leaves out"
+                raise UnsupportedError(f"{task}: step {index}", reason, hint)
+            if step.sizes is not None:
+                self._run_step(task, f"{task}: step {index} ({step.operator})", step, step.sizes)
 
     def _run_step(self, task: str, name: str, step: HostStep, operator: Operator) -> None:
         inputs, outputs = ([self._read(task, view) for view in views] for views in (step.inputs, step.outputs))

@@ -158,7 +158,7 @@ def test_the_native_host_is_a_board_s(bundle: Path, wanted: dict[str, list[np.nd
 
 
 def _changed(step: HostStep, fields: dict[str, Any]) -> HostStep:
-    return replace(step, operator=replace(step.operator, **fields))
+    return replace(step, sizes=replace(step.sizes, **fields))
 
 
 def changed_step(bundle: Path, path: Path, **fields: Any) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.codegen.fpga.host import HostProgram, symbol
 from edgemtl.codegen.fpga.program import FpgaProgram
-from edgemtl.host import SEGMENT
+from edgemtl.host import NATIVE, SEGMENT
 from edgemtl.lowering.ir import Step
 from edgemtl.tvm_bridge.kernel import FixedKernel
 
@@ -29,13 +29,9 @@ def describe_steps(program: FpgaProgram, host: HostProgram) -> tuple[dict[str, l
 def _describe(step: Step, segments: Mapping[str, int], constants: WeightStore) -> Mapping[str, Any]:
     operands = {"inputs": [asdict(view) for view in step.inputs], "outputs": [asdict(view) for view in step.outputs]}
     if isinstance(step.operator, FixedKernel):
-        return {
-            "operator": SEGMENT,
-            "sizes": None,
-            "segment": segments[step.operator.kernel.symbol],
-            "constants": [],
-            **operands,
-        }
+        segment = segments.get(step.operator.kernel.symbol)
+        kind = NATIVE if segment is None else SEGMENT
+        return {"operator": kind, "sizes": None, "segment": segment, "constants": [], **operands}
     offsets = [constants.add(constant.name, np.asarray(constant.array)) for constant in step.constants]
     numbers = {tensor.offset: number for number, tensor in enumerate(constants.tensors)}
     sizes = asdict(step.operator)  # type: ignore[call-overload]  # operators are dataclasses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.mixture import OPSET
 from edgemtl.quantize.qdq.steps import write_task
 from edgemtl.quantize.qdq.task import start
+from edgemtl.tvm_bridge.generic import Generic
 
 QUANTISED = "edgemtl.quantised"
 """Model metadata: JSON of `Origin`."""
@@ -56,7 +57,7 @@ def make_qdq(
     _check_size(graph, origin)
     image = helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape)
     made = helper.make_graph(graph.nodes, "quantised", [image], outputs, graph.initializers)
-    imports = [helper.make_opsetid("", OPSET)]
+    imports = [helper.make_opsetid("", max([OPSET, *_opsets(integers)]))]
     if graph.functions:
         imports.append(helper.make_opsetid(DOMAIN, VERSION))
     model = helper.make_model(
@@ -66,6 +67,12 @@ def make_qdq(
     described = _describe([task.task for task in tasks], spec)
     helper.set_model_props(model, {METADATA: described, QUANTISED: _compact(asdict(origin))})
     return model
+
+
+def _opsets(integers: Mapping[str, IntegerTask]) -> Iterator[int]:
+    """The opsets of nodes that are written as they are."""
+    operators = (step.operator for task in integers.values() for step in task.steps)
+    return (operator.call.opset for operator in operators if isinstance(operator, Generic))
 
 
 def _write(graph: GraphBuilder, task: TaskModel, floats: Sequence[Step], integer: IntegerTask) -> onnx.ValueInfoProto:

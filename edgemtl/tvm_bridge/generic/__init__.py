@@ -3,5 +3,6 @@
 from edgemtl.operators import Array, TensorType
 from edgemtl.tvm_bridge.generic.call import Call
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
+from edgemtl.tvm_bridge.generic.operator import Generic
 
-__all__ = ["Array", "Call", "GenericKernel", "TensorType", "lower_call"]
+__all__ = ["Array", "Call", "Generic", "GenericKernel", "TensorType", "lower_call"]
