@@ -103,7 +103,7 @@ def find_misses(path: Path, program: Program | FpgaProgram) -> tuple[Miss, ...]:
     """
     flags = ["--device", "cpu"]
     if isinstance(program, FpgaProgram):
-        flags = ["--device", "sim", *(["--native-host"] if why_no_native_host(program) is None else [])]
+        flags = ["--device", "sim", *([] if why_no_native_host(program) else ["--native-host"])]
     command = [sys.executable, "-P", "-m", "edgemtl", "-q", "selftest", str(path), *flags, "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
