@@ -38,6 +38,7 @@ from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.selftest import verify_bundle, why_not_here
+from edgemtl.suggest import one_of
 from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -297,7 +298,7 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
     known = tuple(task.name for task in model.tasks)
     for name in asked:
         if name not in known:
-            raise UsageError(f"--task must be one of {', '.join(known)}, not {name!r}")
+            raise UsageError(one_of("--task", known, name))
     return tuple(dict.fromkeys(asked)) or known
 
 
@@ -306,9 +307,10 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     model = frontend.rename_tasks(model, dict(options.renames))
     kinds, names = dict(options.kinds), [task.name for task in model.tasks]
     for name, kind in kinds.items():
-        if name not in names or kind not in frontend.model.KINDS:
-            tasks, meanings = ", ".join(names), ", ".join(frontend.model.KINDS)
-            raise UsageError(f"--kind must be one of {tasks} = one of {meanings}, not {name}={kind}")
+        if name not in names:
+            raise UsageError(one_of("TASK of --kind TASK=KIND", names, name))
+        if kind not in frontend.model.KINDS:
+            raise UsageError(one_of("KIND of --kind TASK=KIND", frontend.model.KINDS, kind))
     model = replace(model, tasks=tuple(replace(t, kind=kinds.get(t.name, t.kind)) for t in model.tasks))
     if options.mean is None or options.std is None:
         return model

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from edgemtl.errors import UsageError
 from edgemtl.hw.spec import is_board
+from edgemtl.suggest import one_of
 
 Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
@@ -25,7 +26,7 @@ SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise UsageError(one_of(f"--{name}", choices, value))
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ class CompareOptions:
     def _check_sides(self) -> None:
         for name in self.sides:
             if name not in SIDES:
-                raise UsageError(f"compare must be given two of {', '.join(SIDES)}, not {name!r}")
+                raise UsageError(one_of("A and B of compare", SIDES, name))
         if self.a == self.b:
             raise UsageError(f"compare must be given two different ones of {', '.join(SIDES)}, not {self.a} twice")
 

@@ -64,6 +64,14 @@ def check_apart(flag: str, outputs: Iterable[Path], inputs: Iterable[Path | None
             raise UsageError(f"{flag} must not overwrite what is read: {output} is {source}; name another file")
 
 
+def check_absent(flag: str, outputs: Iterable[Path], force: bool) -> None:
+    """Raise UsageError where an output is there already, unless ``force`` says to overwrite it."""
+    if force:
+        return
+    if (present := next((path for path in outputs if path.exists()), None)) is not None:
+        raise UsageError(f"{flag} must not overwrite {present}, which is there already; name another, or add --force")
+
+
 def _identities(path: Path) -> Iterator[tuple[int, int]]:
     files = path.iterdir() if path.is_dir() else (path,)
     yield from (identity for file in files if (identity := _identity(file)) is not None)

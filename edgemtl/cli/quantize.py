@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import check_request
+from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Json,
     KeepFloat,
@@ -63,6 +64,7 @@ def quantize(
     )
     check_request(model, calibration=calibration)
     check_output_file("-o", output, (model, calibration))
+    check_names(model, options.tasks, options.renames, options.kinds)
     from edgemtl.driver import quantize_model
 
     result = quantize_model(model, options, output, step)
@@ -81,4 +83,4 @@ def _figure(decibel: float) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verb to ``app``."""
-    app.command("quantize")(quantize)
+    add_verb(app, "quantize", quantize)

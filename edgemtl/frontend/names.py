@@ -9,6 +9,7 @@ from dataclasses import replace
 from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
 from edgemtl.frontend.model import MultiTaskModel
+from edgemtl.suggest import one_of
 
 MAX_LENGTH = 128
 NO_NAME = "task"
@@ -75,8 +76,7 @@ def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTask
         places = [i for i, task in enumerate(model.tasks) if old == task.name]
         places = places or [i for i, task in enumerate(model.tasks) if old == task.output]
         if not places:
-            known = ", ".join(task.name for task in model.tasks)
-            raise UsageError(f"--rename must be OLD=NEW with OLD one of {known}, not {old!r}")
+            raise UsageError(one_of("OLD of --rename OLD=NEW", (task.name for task in model.tasks), old))
         if not is_legal(new):
             raise UsageError(f"--rename {old}: the new name must have {RULE}, not {new!r}")
         names[places[0]] = new
