@@ -29,6 +29,7 @@ from edgemtl.cli.flags import (
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_absent, check_output_file
+from edgemtl.tvm_bridge.target import resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,6 +96,7 @@ def compare(
         renames=renames(rename),
     )
     check_request(model, target, calibration, parameters)
+    resolve(target)  # refuses a board
     check_inputs(input)
     check_file("--checkpoint", checkpoint, "a .safetensors or .pth file")
     check_names(model, [task], options.renames)

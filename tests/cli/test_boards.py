@@ -41,7 +41,8 @@ def bundle(model: Path) -> Path:
 
 @needs_linker
 def test_it_runs_in_simulation(capsys: pytest.CaptureFixture[str], bundle: Path, in_folder: Path) -> None:
-    results = run_json(capsys, "selftest", bundle, "--device", "sim")
+    results = run_json(capsys, "selftest", bundle)
+    assert results == run_json(capsys, "selftest", bundle, "--device", "sim")
     assert results["passed"]
     assert {task["tolerance"] for task in results["tasks"]} == {0}
     assert run_json(capsys, "bundle", "verify", bundle)["verified"]
@@ -199,10 +200,15 @@ def test_info_shows_board_and_memory(capsys: pytest.CaptureFixture[str], bundle:
 
 @needs_linker
 def test_devices_that_cannot_run_it(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
-    held = "device cpu: this bundle holds no program for it, only one for the FPGA of zcu104; open it with device='sim'"
-    assert_fails(capsys, 3, held, "selftest", bundle)
-    assert_fails(capsys, 3, held, "bench", bundle)
-    assert_fails(capsys, 3, "device zcu104: there is no driver for it yet", "selftest", bundle, "--device", "zcu104")
+    text = "is compiled for the board zcu104; leave --device out, or give --device sim"
+    for verb in ("selftest", "bench"):
+        assert_fails(capsys, 3, text, verb, bundle, "--device", "cpu")
+    text = "a simulation's speed here says nothing about the board; for the board's time give it to `edgemtl profile`"
+    assert_fails(capsys, 3, text, "bench", bundle)
+    text = "--device zcu104: there is no driver for it yet; leave --device out, which runs"
+    assert_fails(capsys, 3, text, "selftest", bundle, "--device", "zcu104")
+    text = "--device must be one of cpu, sim, not 'smi'; did you mean 'sim'?"
+    assert_fails(capsys, 2, text, "selftest", bundle, "--device", "smi")
 
 
 @needs_linker
@@ -219,8 +225,8 @@ def test_what_a_board_needs(capsys: pytest.CaptureFixture[str], model: Path, in_
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "-o", "x.edgemtl")
     text = "--precision int8 must come with --calibration FOLDER"
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "--precision", "int8", "-o", "x.edgemtl")
-    text = "no.toml: a board must be a readable TOML file"
-    assert_fails(capsys, 1, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
+    text = "--target must be a target, a board, or a board's TOML file, and there is no file no.toml"
+    assert_fails(capsys, 2, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
     assert list(Path().iterdir()) == []
 
 

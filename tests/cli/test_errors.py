@@ -21,7 +21,9 @@ def assert_fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *argu
 def test_unknown_verb(capsys):
     assert_fails(capsys, 2, "'frobnicate' is no verb of edgemtl; the verbs are export, inspect,", "frobnicate")
     assert_fails(capsys, 2, "'cmpile' is no verb of edgemtl; did you mean 'compile'?", "cmpile")
-    assert_fails(capsys, 2, "No such command 'vrify'. Did you mean 'verify'?; see `edgemtl bundle --help`", "bundle", "vrify")
+    assert_fails(
+        capsys, 2, "No such command 'vrify'. Did you mean 'verify'?; see `edgemtl bundle --help`", "bundle", "vrify"
+    )
 
 
 def test_without_arguments_it_prints_help(capsys, monkeypatch):
