@@ -68,8 +68,8 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
     assert sum(result["on_chip"].values()) <= 900 * 1024
     notes = "\n".join(result["notes"])
     assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
-    assert "depth: 1 segment on the overlay of zcu104" in notes
-    assert "depth/decoders.depth/Resize_2, DequantiseImageSpec, on cpu-a53: it works in float32" in notes
+    assert "depth: 1 segment on the accelerator of zcu104" in notes
+    assert "depth/decoders.depth/Resize_2 (dequantise image) on cpu-a53: it works in float32" in notes
     with open_bundle("a.edgemtl") as opened:
         program = opened.manifest.program
         assert isinstance(program, FpgaProgram)
@@ -263,7 +263,7 @@ def test_check_says_where_every_node_runs(capsys: pytest.CaptureFixture[str], mo
     assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "segment 0"
     resize = nodes["depth/decoders.depth/Resize_2"]
     assert resize["how"] == "cpu-a53"
-    assert resize["reason"] == "DequantiseImage: it works in float32, which the overlay does not have"
+    assert resize["reason"] == "dequantise image: it works in float32, which the accelerator does not have"
     assert nodes["backbone.blocks.0.attn/Reshape"]["how"] == "view"
     assert nodes["backbone.blocks.0.attn/Reshape"]["tasks"] == ["semseg", "depth"]
 
@@ -275,7 +275,7 @@ def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[
     assert document["notes"] == []
     nodes = {node["node"]: node for node in document["nodes"]}
     assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "cpu-a53"
-    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("Linear: it is kept in float32")
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("linear: it is kept in float32")
     assert nodes["backbone.blocks.1.attn.qkv/MatMul"]["how"] == "segment 1"
 
 

@@ -107,10 +107,12 @@ def test_export_needs_one_source_of_weights(capsys, in_folder):
     assert_fails(
         capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx"
     )
+    Path("x.json").write_text("{}")
     both = ("--preset", "demo", "--config", "x.json")
     assert_fails(
         capsys, 2, "one description of the model, not --preset", "export", "--seed", "1", *both, "-o", "x.onnx"
     )
+    Path("x.json").unlink()
     from_file = ("export", "--seed", "1", "--config", "x.json", "-o", "x")
     assert_fails(capsys, 2, "--config must be a JSON file; `edgemtl export --print-config PRESET` prints", *from_file)
     Path("x.json").write_text("{")
@@ -135,7 +137,7 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
     assert_fails(
         capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
     )
-    text = "--input must be a PNG, JPEG or .npy file or a folder of them, and there is no file no.png; check the path"
+    text = "--input must be a PNG, JPEG or .npy file or a folder of them, and there is no file no.png"
     assert_fails(capsys, 2, text, "run", bundle_file, "--input", "no.png", "-o", "out")
 
 

@@ -222,9 +222,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return queue_reason(spec, engine)
     if type(spec).__module__ != q.__name__:
         return "it is kept in float32, which the accelerator does not have"
-    return (
-        "its surroundings are none that the accelerator runs: it knows attention, MLPs and experts with their residuals"
-    )
+    known = "it knows attention, MLPs and experts with their residuals"
+    return f"its surroundings are none that the accelerator runs: {known}"
 
 
 def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:
