@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ def counting(what: str, total: int) -> Iterator[None]:
         _COUNTER.reset(token)
 
 
+def counted(what: str, items: Sequence[T]) -> Iterator[T]:
+    """The items; each is one unit of the work called ``what``, done when the next one is asked for."""
+    listener = _LISTENER.get()
+    counter = None if listener is None else _Counter(what, len(items), listener)
+    for item in items:
+        yield item
+        if counter is not None:
+            counter.tick()
+
+
 def tick() -> None:
     """One unit of the work that is being counted is done."""
     if (counter := _COUNTER.get()) is not None:
@@ -76,5 +89,5 @@ def tick() -> None:
 
 
 def _spell(seconds: float) -> str:
-    whole = round(seconds)
+    whole = max(round(seconds), 1)
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60:02} s"

@@ -32,6 +32,7 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
@@ -99,6 +100,7 @@ def compile_(
     check_request(model, target, calibration, parameters)
     check_output_file("-o", output, (model, *options.files))
     check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
     from edgemtl.driver import compile_model
 
     result = compile_model(model, options, output, step)

@@ -26,6 +26,7 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
+from edgemtl.cli.lean import import_driver
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_absent, check_output_file
@@ -111,6 +112,8 @@ def compare(
 
 
 def _compare(model: Path, options: CompareOptions) -> Comparison:
+    if options.checkpoint is None:
+        import_driver()
     from edgemtl.driver import compare_model
 
     watch: WatchModules | None = None

@@ -14,6 +14,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import plan_opening
 from edgemtl.cli.files import LAYOUT, check_bundle, check_data, check_inputs
 from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, TaskList, Threads
+from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
@@ -38,6 +39,7 @@ def run(
     from edgemtl.evaluate.predict import check_results, expand, predict_files
 
     check_results(expand(input), opening.tasks, output, force)
+    import_session()
     from edgemtl.runtime import Session
 
     with Session.open(bundle, opening.device, threads) as session, step(f"running {bundle}"):
@@ -65,6 +67,8 @@ def evaluate(
     opening = plan_opening(bundle, device, task)
     check_data(data, opening.tasks)
     from edgemtl.evaluate.folder import evaluate_folder
+
+    import_session()
     from edgemtl.runtime import Session
 
     with Session.open(bundle, opening.device, threads) as session, step(f"evaluating {data}"):
@@ -77,6 +81,7 @@ def evaluate(
 def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = None, json: Json = False) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
     opening = plan_opening(bundle, device, None)
+    import_session()
     from edgemtl.runtime import Session
 
     with Session.open(bundle, opening.device, threads) as session, step(f"testing {bundle} on {opening.device}"):

@@ -10,6 +10,7 @@ from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, step, table
 from edgemtl.cli.early import plan_opening
 from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads
+from edgemtl.cli.lean import import_session
 from edgemtl.errors import UnsupportedError
 
 
@@ -29,6 +30,8 @@ def bench(
         hint = "for the board's time give it to `edgemtl profile`"
         raise UnsupportedError(f"bench {bundle}", "a simulation's speed here says nothing about the board", hint)
     from edgemtl.evaluate.latency import measure_latency
+
+    import_session()
     from edgemtl.runtime import Session
 
     with Session.open(bundle, opening.device, threads) as session, step("measuring"):

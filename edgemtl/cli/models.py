@@ -31,6 +31,7 @@ from edgemtl.cli.flags import (
     pairs,
     renames,
 )
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CheckOptions
 from edgemtl.units import format_bytes
 
@@ -115,6 +116,7 @@ def check(
     )
     check_request(model, target, calibration, parameters)
     check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
     from edgemtl import driver
 
     with step(f"checking {model} for {target}"):

@@ -12,6 +12,7 @@ from edgemtl.cli.console import emit, step, table
 from edgemtl.cli.early import plan_opening
 from edgemtl.cli.files import check_inputs
 from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, TaskList, Threads
+from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_absent, check_apart, check_output_folder
 
 REPORTS = ("report.html", "report.json", "layers.csv", "trace.json")
@@ -35,6 +36,7 @@ def profile(
     check_absent("-o", files, force)
     opening = plan_opening(bundle, device, task)
     check_inputs(input)
+    import_session()
     from edgemtl.profiling import ProfileOptions, profile_bundle
     from edgemtl.report.profile import write_profile
 

@@ -27,6 +27,7 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
@@ -65,6 +66,7 @@ def quantize(
     check_request(model, calibration=calibration)
     check_output_file("-o", output, (model, calibration))
     check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
     from edgemtl.driver import quantize_model
 
     result = quantize_model(model, options, output, step)

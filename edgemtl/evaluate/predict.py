@@ -14,6 +14,7 @@ from PIL import Image
 from edgemtl.errors import InputError, UsageError
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
 from edgemtl.paths import check_absent, check_apart, output_folder, write_aside
+from edgemtl.progress import counted
 from edgemtl.report.pictures import colourise
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def predict_files(
     images = expand(inputs)
     check_results(images, tasks, output, force)
     with output_folder(output):
-        for path in images:
+        for path in counted("images", images):
             loaded = load_image(session, path)
             for task, prediction in session.run(list(tasks), loaded.array).items():
                 yield _write(session, path, task, prediction, output, loaded.resized)
