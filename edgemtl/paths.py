@@ -43,6 +43,19 @@ def check_output_file(flag: str, path: Path, inputs: Iterable[Path | None] = ())
     check_apart(flag, (path,), inputs)
 
 
+def check_output_pair(output: Path, inputs: Iterable[Path | None]) -> tuple[Path, Path]:
+    """``output``, a QDQ model, and the .json beside it, for its integer parameters.
+
+    Raises UsageError where either cannot be written, or is one of ``inputs``.
+    """
+    if output.suffix != ".onnx":
+        raise UsageError(f"-o must end in .onnx, since the parameters go to .json beside it, not {output}")
+    parameters, read = output.with_suffix(".json"), tuple(inputs)
+    check_output_file("-o", output, read)
+    check_output_file("-o, for the parameters beside it,", parameters, read)
+    return output, parameters
+
+
 def check_output_folder(flag: str, path: Path) -> None:
     """Raise UsageError unless ``path`` is a folder that can be written to, or can be made."""
     try:

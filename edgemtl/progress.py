@@ -40,7 +40,7 @@ class _Counter:
     total: int
     listener: Listener
     done: int = 0
-    start: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=lambda: time.perf_counter())
 
     def tick(self) -> None:
         self.done += 1

@@ -8,13 +8,13 @@ LEAST_LIKENESS = 0.6
 MOST_LISTED = 12
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The name of ``known`` that ``word`` resembles most; None where it resembles none."""
+def nearest(word: str, known: Iterable[str], likeness: float = LEAST_LIKENESS) -> str | None:
+    """The name of ``known`` that ``word`` resembles most; None where it resembles none by ``likeness`` (0 to 1)."""
     # Only a mistake needs it.
     import difflib
 
     by_spelling = {name.casefold(): name for name in known}
-    matches = difflib.get_close_matches(word.casefold(), by_spelling, n=1, cutoff=LEAST_LIKENESS)
+    matches = difflib.get_close_matches(word.casefold(), by_spelling, n=1, cutoff=likeness)
     return by_spelling[matches[0]] if matches else None
 
 

@@ -41,12 +41,13 @@ WORST = 3
 """So many of the worst layers are marked."""
 Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, where the model records none.")]
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
-Name = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.")]
+SideA = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.", metavar="A")]
+SideB = Annotated[str, typer.Argument(help="Another one of them.", metavar="B")]
 
 
 def compare(
-    a: Name,
-    b: Name,
+    a: SideA,
+    b: SideB,
     model: Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")],
     task: Annotated[str, typer.Option("--task", help="The task to compare.")],
     input: Inputs,

@@ -38,7 +38,7 @@ def check_target(name: str, option: str = "--target") -> None:
     elif name in ("cpu", *TARGETS):
         resolve(name)
     else:
-        raise UsageError(f"{one_of(option, ('cpu', *TARGETS, *BOARDS), name)}; or a board's file, .toml")
+        raise UsageError(one_of(option, ("cpu", *TARGETS, *BOARDS, "FILE.toml of a board"), name))
 
 
 def check_request(
@@ -56,6 +56,7 @@ def check_names(model: Path, tasks: Sequence[str], renames: Pairs = (), kinds: P
     if not tasks and not renames and not kinds:
         return
     from edgemtl.frontend.model import KINDS
+    from edgemtl.frontend.names import new_names
     from edgemtl.frontend.peek import peek_tasks
 
     for _, kind in kinds:
@@ -64,16 +65,11 @@ def check_names(model: Path, tasks: Sequence[str], renames: Pairs = (), kinds: P
     outputs = peek_tasks(model)
     if outputs is None:
         return
-    names = {name: name for name in outputs}
-    for old, new in renames:
-        name = old if old in outputs else next((n for n, output in outputs.items() if output == old), None)
-        if name is None:
-            raise UsageError(one_of("OLD of --rename OLD=NEW", outputs, old))
-        names[name] = new
-    check_tasks(tasks, tuple(names.values()))
+    names = new_names(tuple(outputs.items()), dict(renames))
+    check_tasks(tasks, names)
     for name, _ in kinds:
-        if name not in names.values():
-            raise UsageError(one_of("TASK of --kind TASK=KIND", names.values(), name))
+        if name not in names:
+            raise UsageError(one_of("TASK of --kind TASK=KIND", names, name))
 
 
 def check_tasks(asked: Sequence[str], known: Sequence[str]) -> None:

@@ -17,6 +17,9 @@ from edgemtl.cli.flags import Json, TaskList
 from edgemtl.errors import UsageError
 from edgemtl.paths import check_output_file
 
+ENDINGS = (".safetensors", ".pth", ".pt", ".pth.tar")
+"""Of a checkpoint's name."""
+
 
 def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.")] = None,
@@ -59,7 +62,7 @@ def export(
     if output is None:
         raise UsageError("--output must be given: the ONNX file to write; see `edgemtl export --help`")
     check_output_file("-o", output, (checkpoint, config, upstream_config))
-    _check_files(checkpoint, config, upstream_config)
+    _check_files(checkpoint, config, upstream_config, ranks=layout != "edge-moe")
     from edgemtl.exporters.source import ModelSource, known_tasks
 
     source = ModelSource(checkpoint, seed, preset, config, upstream_config, upstream_flags, layout)
@@ -83,13 +86,18 @@ def export(
     )
 
 
-def _check_files(checkpoint: Path | None, config: Path | None, upstream_config: Path | None) -> None:
-    """Raise UsageError for a file that is not there, or is of another kind."""
+def _check_files(checkpoint: Path | None, config: Path | None, upstream_config: Path | None, ranks: bool) -> None:
+    """Raise UsageError for a file that is not there, or is of another kind; ``ranks``: a folder has a file for each."""
     what = "a .safetensors or .pth file, or a folder with a .pth a rank"
     if checkpoint is not None and not checkpoint.is_dir():
         check_file("--checkpoint", checkpoint, what)
-        if (kind := kind_of(checkpoint)) not in (CHECKPOINT, None):
-            raise UsageError(f"--checkpoint must be {what}, and {checkpoint} is {kind}; name the file with the weights")
+        kind = kind_of(checkpoint)
+        if kind not in (CHECKPOINT, None) or not checkpoint.name.endswith(ENDINGS):
+            found = f"is {kind}" if kind else f"ends in none of {', '.join(ENDINGS)}"
+            raise UsageError(f"--checkpoint must be {what}, and {checkpoint} {found}; name the file with the weights")
+    if checkpoint is not None and checkpoint.is_dir() and not any(checkpoint.glob("*.pth" if ranks else "*.bin")):
+        holds = "a .pth file for each rank" if ranks else "the .float32.bin files of --layout edge-moe"
+        raise UsageError(f"--checkpoint must be a folder with {holds}, and {checkpoint} has none; name the file itself")
     check_file("--config", config, "a JSON file; `edgemtl export --print-config PRESET` prints one")
     check_file("--upstream-config", upstream_config, "a yaml file of M3ViT")
 

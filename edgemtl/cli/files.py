@@ -10,6 +10,8 @@ from edgemtl.errors import UsageError
 from edgemtl.suggest import nearest
 
 HEAD_BYTES = 64
+FILE_LIKENESS = 0.8
+"""Of a file's name with what was given; endings alone make 0.6."""
 LAYOUT = "images/NAME.png and, for each task, a label TASK/NAME.png or TASK/NAME.npy"
 """Of a folder that `edgemtl eval` measures on."""
 MODEL, BUNDLE, CHECKPOINT, PICTURE, ARRAY = "an ONNX model", "a bundle", "a checkpoint", "a picture", "an array"
@@ -21,6 +23,7 @@ NEXT_STEPS = {
     ARRAY: "give it to --input",
 }
 """What to do with a file of each kind that stands in the wrong place."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
 MODEL_FIELDS = (b"\x12", b"\x1a", b"\x22", b"\x2a", b"\x32", b"\x3a")
 """How a model's field behind the first begins."""
 _MANIFEST_NAME = slice(30, 43)
@@ -59,11 +62,9 @@ def check_images(name: str, folder: Path | None) -> None:
     """Raise UsageError unless ``folder``, given to the option ``name``, holds images; None is left out."""
     check_folder(name, folder, "a folder of images")
     if folder is not None:
-        from edgemtl.images import IMAGE_SUFFIXES
-
-        suffixes = (*IMAGE_SUFFIXES, ".npy")
-        if not any(file.suffix.lower() in suffixes for file in folder.iterdir()):
-            raise UsageError(f"{name} must be a folder of images, and {folder} holds no {', '.join(suffixes)} file")
+        if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir()):
+            endings = ", ".join(IMAGE_SUFFIXES)
+            raise UsageError(f"{name} must be a folder of images, and {folder} holds no {endings} file; name another")
 
 
 def check_data(folder: Path, tasks: Sequence[str]) -> None:
@@ -84,8 +85,8 @@ def check_inputs(paths: list[Path]) -> None:
             continue
         check_file("--input", path, "a PNG, JPEG or .npy file or a folder of them")
         kind = kind_of(path)
-        if kind in (MODEL, BUNDLE, CHECKPOINT):
-            raise UsageError(f"--input must be a PNG, JPEG or .npy file, and {path} is {kind}; name an image")
+        if kind not in (PICTURE, ARRAY) and path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise UsageError(f"--input must be a PNG, JPEG or .npy file, and {path} is {kind or 'none'}; name an image")
 
 
 def kind_of(path: Path) -> str | None:
@@ -112,8 +113,12 @@ def kind_of(path: Path) -> str | None:
 def _check(name: str, path: Path, wanted: str) -> None:
     check_file(name, path, wanted)
     kind = kind_of(path)
-    if kind not in (wanted, None):
-        raise UsageError(f"{name} must be {wanted}, and {path} is {kind}; {NEXT_STEPS[str(kind)].format(path=path)}")
+    if kind is not None and kind != wanted:
+        raise UsageError(f"{name} must be {wanted}, and {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
+    if kind is None and wanted == MODEL:
+        raise UsageError(
+            f"{name} must be {wanted}, and {path} is none; name a file that `edgemtl export` or torch wrote"
+        )
 
 
 def _is_file(path: Path) -> bool:
@@ -136,5 +141,5 @@ def _check_path(path: Path) -> str:
         present = [entry.name for entry in path.absolute().parent.iterdir()]
     except (OSError, ValueError):
         return f"there is no folder {path.parent} either; check the path"
-    name = nearest(path.name, present)
+    name = nearest(path.name, present, FILE_LIKENESS)
     return f"did you mean {str(path.with_name(name))!r}?" if name else "check the path"

@@ -21,7 +21,7 @@ def bench(
     device: Device = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Runs that are not counted.")] = 10,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Draws the input image.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the input image.")] = 0,
     json: Json = False,
 ) -> None:
     """Measure latency per task (median, p10, p90) and the switch cost: first run after a switch less a steady run."""

@@ -29,7 +29,7 @@ from edgemtl.cli.flags import (
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
-from edgemtl.paths import check_output_file
+from edgemtl.paths import check_output_pair
 from edgemtl.units import format_bytes
 
 
@@ -64,7 +64,7 @@ def quantize(
         renames=renames(rename),
     )
     check_request(model, calibration=calibration)
-    check_output_file("-o", output, (model, calibration))
+    check_output_pair(output, (model, calibration))
     check_names(model, options.tasks, options.renames, options.kinds)
     import_driver()
     from edgemtl.driver import quantize_model

@@ -57,7 +57,8 @@ def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[
 
 
 def show_target(
-    name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.")], json: Json = False
+    name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.", metavar="NAME")],
+    json: Json = False,
 ) -> None:
     """Show a target's parameters, or a board with its engine and what that needs of the part."""
     check_target(name, "NAME")

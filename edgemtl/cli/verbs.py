@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -33,6 +34,16 @@ MODULES = {
     "doctor": "setup",
 }
 """By verb, the module of this folder that has it."""
+WORDS = (
+    (re.compile(r"^Invalid value for '([^']+)'( / '[^']+')?: Input should be "), r"\1 must be "),
+    (re.compile(r"^Missing (argument|option) '([^']+)'( / '[^']+')?"), r"\2 must be given"),
+    (re.compile(r"^Missing command"), "a verb must be given"),
+    (re.compile(r"a valid integer, unable to parse string as an integer"), "a whole number"),
+    (re.compile(r"a valid number, unable to parse string as a number"), "a number"),
+    (re.compile(r"greater than or equal to "), "at least "),
+    (re.compile(r"less than or equal to "), "at most "),
+)
+"""Typer's messages in the form of ours."""
 COMPLETION = "_EDGEMTL_COMPLETE"
 """The variable by which a shell asks for completions; the words are elsewhere then."""
 
@@ -52,7 +63,6 @@ def options(
     ] = False,
 ) -> None:
     """Compile multi-task mixture-of-experts vision transformers, one task's pathway at a time."""
-    VERBOSITY.level, VERBOSITY.debug = 1, False
     listen(verbose, quiet, debug)
 
 
@@ -62,6 +72,7 @@ def make_app(verbs: Sequence[str] = tuple(MODULES)) -> typer.Typer:
         callback=options,
         epilog="Each verb has examples: edgemtl VERB --help.",
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
     )
     for module in dict.fromkeys(MODULES[verb] for verb in verbs):
@@ -71,12 +82,13 @@ def make_app(verbs: Sequence[str] = tuple(MODULES)) -> typer.Typer:
 
 def invoke(arguments: list[str]) -> int:
     """Run one command, print the help where there is none; its exit code. Raises what the verb raises."""
+    VERBOSITY.level, VERBOSITY.debug = 1, False
     verb = None if COMPLETION in os.environ else _find_verb(arguments)
     app = make_app([verb] if verb else tuple(MODULES))
     try:
         outcome = app(arguments or ["--help"], prog_name="edgemtl", standalone_mode=False)
     except typer.TyperException as error:
-        raise UsageError(_spell(error, verb)) from None
+        raise UsageError(_spell(error)) from None
     except SystemExit as error:
         # Typer ends the process itself after a completion, and where a pipe is closed.
         if error.code:
@@ -95,7 +107,10 @@ def _find_verb(arguments: Sequence[str]) -> str | None:
     return verb
 
 
-def _spell(error: typer.TyperException, verb: str | None) -> str:
-    """What typer says in one line, and where to read on."""
+def _spell(error: typer.TyperException) -> str:
+    """What typer says in one line and in our words, and where to read on."""
     text = " ".join(error.format_message().split()).rstrip(".")
-    return f"{text}; see `edgemtl {f'{verb} ' if verb else ''}--help`"
+    for pattern, words in WORDS:
+        text = pattern.sub(words, text)
+    context = getattr(error, "ctx", None)
+    return f"{text}; see `{context.command_path if context else 'edgemtl'} --help`"

@@ -36,8 +36,7 @@ def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
     assert value.shape is not None
     sizes = list(value.shape)
     if not isinstance(sizes[0], int) or sizes[0] < 0:
-        size = f"batch size {_spell(sizes[0])} taken as 1"
-        notes.append(f"input {value.name}: {size}; a session runs any number of images, one by one")
+        notes.append(f"input {value.name}: batch size {_spell(sizes[0])} taken as 1")
         sizes[0] = 1
     named = dict(zip(AXES, sizes, strict=True))
     if opened := {axis: size for axis, size in named.items() if not isinstance(size, int) or size < 0}:

@@ -71,22 +71,28 @@ def _first_free(name: str, taken: set[str]) -> str:
     return free
 
 
-def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTaskModel:
-    """The model with tasks called otherwise; ``renames``: from a task's name, or its output's in the file.
+def new_names(tasks: Sequence[tuple[str, str]], renames: Mapping[str, str]) -> tuple[str, ...]:
+    """What tasks (name, output in the file) are called after ``renames``, from a name or an output's.
 
     Raises UsageError for a task there is not, and for names that are not allowed or not different.
     """
-    names = [task.name for task in model.tasks]
+    names = [name for name, _ in tasks]
     for old, new in renames.items():
-        places = [i for i, task in enumerate(model.tasks) if old == task.name]
-        places = places or [i for i, task in enumerate(model.tasks) if old == task.output]
+        places = [i for i, (name, _) in enumerate(tasks) if old == name]
+        places = places or [i for i, (_, output) in enumerate(tasks) if old == output]
         if not places:
-            raise UsageError(one_of("OLD of --rename OLD=NEW", (task.name for task in model.tasks), old))
+            raise UsageError(one_of("OLD of --rename OLD=NEW", (name for name, _ in tasks), old))
         if not is_legal(new):
             raise UsageError(f"--rename {old}: the new name must have {RULE}, not {new!r}")
         names[places[0]] = new
     if len(set(names)) < len(names):
         raise UsageError(f"--rename must leave tasks with names of their own, not {', '.join(names)}")
+    return tuple(names)
+
+
+def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTaskModel:
+    """The model with tasks called otherwise; ``renames`` and errors as of `new_names`."""
+    names = new_names([(task.name, task.output) for task in model.tasks], renames)
     tasks = tuple(replace(task, name=name) for task, name in zip(model.tasks, names, strict=True))
     calls = {old.name: new.name for old, new in zip(model.tasks, tasks, strict=True) if old.name != new.name}
     return replace(model, tasks=tasks, notes=_renamed_notes(model.notes, calls))
