@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgemtl.errors import InputError
 from edgemtl.evaluate.metrics import make_meter
-from edgemtl.evaluate.predict import MAP_RANK, load_image
+from edgemtl.evaluate.predict import MAP_RANK, load_image, run_image
 from edgemtl.images import list_images, read_array
 from edgemtl.progress import counted
 
@@ -57,7 +57,7 @@ def evaluate_folder(session: Session, tasks: Sequence[str], data: Path) -> tuple
         _check_map(task, info.output_shape)
     meters = {task: make_meter(info.kind, info.channels) for task, info in infos.items()}
     for path in counted("images", images):
-        outputs = session.run(list(tasks), load_image(session, path).array)
+        outputs = run_image(session, tasks, path, load_image(session, path).array)
         for task, prediction in outputs.items():
             label = read_label(data / task, path.stem)
             if label.shape[-2:] != prediction.shape[-2:]:

@@ -81,8 +81,16 @@ def predict_files(
     with output_folder(output):
         for path in counted("images", images):
             loaded = load_image(session, path)
-            for task, prediction in session.run(list(tasks), loaded.array).items():
+            for task, prediction in run_image(session, tasks, path, loaded.array).items():
                 yield _write(session, path, task, prediction, output, loaded.resized)
+
+
+def run_image(session: Session, tasks: Sequence[str], path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+    """``Session.run`` of several tasks on the image read from ``path``, which its InputError names."""
+    try:
+        return session.run(list(tasks), image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path, force: bool = True) -> None:

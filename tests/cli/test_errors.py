@@ -72,7 +72,7 @@ def test_budget_too_small(capsys, model_file, in_folder):
         ),
         (["--threads", "0"], "--threads must be between 1 and 64, not 0"),
         (["--pathway", "calibrated"], "--pathway calibrated must come with --calibration FOLDER"),
-        (["--pathway", "window"], "the window pathway must have a layer that fixes its experts per task"),
+        (["--pathway", "window"], "--pathway window must have a layer that fixes its experts per task"),
         (["--memory-budget", "lots"], "a size must be a number and a unit such as 8MiB, not 'lots'"),
         (["--mean", "1,2,3"], "--mean and --std must be given together"),
         (["--mean", "a", "--std", "b"], "--mean must be numbers with commas between"),
@@ -143,7 +143,8 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
 
 def test_array_of_another_shape(capsys, bundle_file, in_folder):
     np.save("small.npy", np.zeros((1, 3, 8, 8), np.float32))
-    assert_fails(capsys, 1, "[1, 3, 8, 8]", "run", bundle_file, "--input", "small.npy", "-o", "out")
+    text = "small.npy: image must have the shape [B, 3, 16, 24], not [1, 3, 8, 8]; resize it"
+    assert_fails(capsys, 1, text, "run", bundle_file, "--input", "small.npy", "-o", "out")
 
 
 def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
@@ -188,7 +189,7 @@ def test_external_weights_are_no_place_for_a_bundle(capsys, model_file, in_folde
 def test_check_knows_the_options_of_compile(capsys, model_file, in_folder):
     for options, code, text in [
         (["--memory-budget", "1KiB"], 4, "the budget is 1024 bytes"),
-        (["--pathway", "window"], 2, "the window pathway must have a layer that fixes its experts per task"),
+        (["--pathway", "window"], 2, "--pathway window must have a layer that fixes its experts per task"),
         (["--pathway", "calibrated"], 2, "--pathway calibrated must come with --calibration FOLDER"),
         (["--kind", "semseg=sound"], 2, "KIND of --kind TASK=KIND must be one of segmentation, depth"),
         (["--threads", "0"], 2, "--threads must be between 1 and 64, not 0"),

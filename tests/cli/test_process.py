@@ -1,5 +1,6 @@
 """The program as a process: streams that are closed or full, Ctrl-C, and what is refused at once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -65,6 +66,19 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(model_file, tmp_path, after):
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_is_a_document_too(model_file, tmp_path):
+    command = [*PROGRAM, "compile", str(model_file), "-o", str(tmp_path / "a.edgemtl"), "--json"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    started.send_signal(signal.SIGINT)
+    printed, said = started.communicate(timeout=120)
+    if started.returncode == 0:
+        pytest.skip("it was done before")
+    assert (started.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    document = {"kind": "interrupted", "message": "interrupted", "exit_code": 130}
+    assert json.loads(printed) == {"schema_version": 1, "error": document}
 
 
 def quick(*arguments: object, cwd: Path) -> tuple[str, list[str]]:
