@@ -85,7 +85,10 @@ REFUSALS = [
     (["fp32", "onnx", "--task", "normals"], "--task must be one of semseg, depth, not 'normals'"),
     (["fp32", "onnx", "--target", "cpu-x"], "--target must be one of cpu, "),
     (["fp32", "onnx", "--report", "nowhere/page.html"], "the folder of --report nowhere/page.html must exist"),
-    (["torch", "onnx", "--task", "normals", "--checkpoint", "model.safetensors"], "--task must be one of semseg, depth, not 'normals'"),
+    (
+        ["torch", "onnx", "--task", "normals", "--checkpoint", "model.safetensors"],
+        "--task must be one of semseg, depth, not 'normals'",
+    ),
 ]
 
 
