@@ -10,6 +10,7 @@ import numpy as np
 from edgemtl.errors import InputError
 from edgemtl.lowering.ir import IMAGE, Array, Step
 from edgemtl.options import Method
+from edgemtl.progress import tick
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.histogram import Histogram
 from edgemtl.quantize.reference import FLOAT, conv_sums, expert_sums, linear_sums, normalised
@@ -60,6 +61,7 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     for image in images:
         watcher.add(IMAGE, image)
         run_steps(steps, FLOAT, image, watcher.watch)
+        tick()
     return Observation(watcher.ranges(), dict(watcher.channels))
 
 

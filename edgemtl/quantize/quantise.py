@@ -10,6 +10,7 @@ import numpy as np
 from edgemtl.errors import ConfigError, QuantisationError
 from edgemtl.lowering.ir import Array, Constant, Step
 from edgemtl.options import QuantiseOptions
+from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
@@ -35,12 +36,14 @@ def calibrate(
     Raises what `build_integer` raises, and QuantisationError where the check finds a task too far off.
     """
     used, kept = split(images)
-    observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
+    with counting("images run for ranges", len(tasks) * len(used)):
+        observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
     plain = build_integer(tasks, share_ranges(tasks, observed), options.keep_float)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
-    quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
+    with counting("images checked", len(tasks) * len(kept[:CHECK_IMAGES])):
+        quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
     sqnr = {task: of.sqnr_db for task, of in quality.items()}
     notes = tuple(note for of in quality.values() for note in of.notes)
@@ -61,8 +64,13 @@ def check_task(
 
 
 def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-    exact = [run_steps(floats, FLOAT, image) for image in images]
-    return exact, [run_steps(integer.steps, INTEGER, image) for image in images]
+    exact: list[Array] = []
+    rounded: list[Array] = []
+    for image in images:
+        exact.append(run_steps(floats, FLOAT, image))
+        rounded.append(run_steps(integer.steps, INTEGER, image))
+        tick()
+    return exact, rounded
 
 
 def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
