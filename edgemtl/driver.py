@@ -26,9 +26,9 @@ from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend.inputs import normalisation_note
 from edgemtl.golden import make_golden, make_integer_golden
-from edgemtl.hw.datasheet import Datasheet, describe_spec
-from edgemtl.hw.spec import BOARDS, AcceleratorSpec, is_board, read_spec
+from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
 from edgemtl.images import expand
 from edgemtl.inputs import InputImages, read_files, read_folder
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
@@ -39,7 +39,8 @@ from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
-from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
+from edgemtl.suggest import one_of
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
 
@@ -293,21 +294,6 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     return QuantiseResult(str(files.model), str(files.parameters), *sizes, distances, notes)
 
 
-def known_targets() -> tuple[CpuTarget, ...]:
-    """Every target with a fixed processor."""
-    return tuple(TARGETS.values())
-
-
-def known_boards() -> tuple[AcceleratorSpec, ...]:
-    """Every board that comes with a file."""
-    return tuple(read_spec(name) for name in BOARDS)
-
-
-def describe_board(name: str) -> Datasheet:
-    """The data sheet of a board, by name or by the path of its file. Raises what `read_spec` raises."""
-    return describe_spec(read_spec(name))
-
-
 def resolve_target(name: str) -> CpuTarget:
     """A target by name; "cpu" is this machine's. Raises UsageError."""
     return resolve(name)
@@ -318,7 +304,7 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
     known = tuple(task.name for task in model.tasks)
     for name in asked:
         if name not in known:
-            raise UsageError(f"--task must be one of {', '.join(known)}, not {name!r}")
+            raise UsageError(one_of("--task", known, name))
     return tuple(dict.fromkeys(asked)) or known
 
 
@@ -332,7 +318,8 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
         return model
     if not len(options.mean) == len(options.std) == model.input.shape[1]:
         raise UsageError(f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input")
-    return replace(model, input=replace(model.input, mean=options.mean, std=options.std))
+    notes = tuple(note for note in model.notes if note != normalisation_note(model.input.name))
+    return replace(model, input=replace(model.input, mean=options.mean, std=options.std), notes=notes)
 
 
 def specialise(

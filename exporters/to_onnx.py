@@ -34,6 +34,7 @@ from edgemtl.frontend.moe_node import (
     moe_nodes,
 )
 from edgemtl.paths import folder_aside
+from edgemtl.suggest import one_of
 from edgemtl.vocabulary import DEFAULT_FILTER, RESIZE_FILTERS
 
 INPUT = "image"
@@ -76,7 +77,7 @@ def export_onnx(
     """
     names, path = _task_names(model, tasks), Path(path)
     if resize_filter not in RESIZE_FILTERS:
-        raise UsageError(f"--resize-filter must be one of {', '.join(RESIZE_FILTERS)}, not {resize_filter!r}")
+        raise UsageError(one_of("--resize-filter", RESIZE_FILTERS, resize_filter))
     if not path.parent.is_dir():
         raise UsageError(f"the folder of {path} must exist; create it first")
     _check_weights(model)

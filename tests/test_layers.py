@@ -14,21 +14,11 @@ ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
 LEAVES = {
-    "host",
-    "signing",
-    "operators",
-    "errors",
-    "units",
-    "vocabulary",
-    "options",
-    "images",
-    "paths",
-    "processor",
-    "bundle",
-    "hw.isa",
-    "hw.arith",
-    "hw.law",
-} | {f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")}
+    *("errors", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor", "bundle"),
+    *("host", "signing", "operators"),
+    *("hw.isa", "hw.arith", "hw.law", "hw.fields", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
+    *("hw.encoding", "hw.isa_documents"),
+}
 ORDER = [
     "onnx_runtime",
     "frontend",

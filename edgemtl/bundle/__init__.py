@@ -23,7 +23,7 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
-from edgemtl.bundle.reader import Bundle, open_bundle
+from edgemtl.bundle.reader import Bundle, open_bundle, read_manifest
 from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
 from edgemtl.bundle.signature import Signature, Trust, read_trust
 from edgemtl.bundle.writer import sign_bundle, write_bundle
@@ -65,6 +65,7 @@ __all__ = [
     "open_bundle",
     "pack_golden",
     "parse_manifest",
+    "read_manifest",
     "read_trust",
     "sign_bundle",
     "write_bundle",

@@ -126,6 +126,22 @@ def open_bundle(path: str | Path, copy: bool = False, trust: Trust | None = None
     raise failure
 
 
+def read_manifest(path: str | Path, trust: Trust | None = None) -> Manifest:
+    """The manifest of a bundle alone, for what it says before anything is run; sections are neither read nor checked.
+
+    trust: as of `open_bundle`. Raises what `open_bundle` raises for the file, its members, signature and manifest.
+    """
+    path = Path(path)
+    mapping = _map(path, copy=False)
+    try:
+        data = memoryview(mapping)
+        items = read_layout(data).members
+        return _read_manifest({i.member.name: data[i.data_offset :][: i.member.bytes] for i in items}, trust)[0]
+    except (IntegrityError, ConfigError) as error:
+        failure = type(error)(f"{path}: {error}")
+    raise failure
+
+
 def _map(path: Path, copy: bool) -> mmap.mmap:
     """The file mapped privately, or ``copy``, in memory of this process."""
     try:
@@ -156,12 +172,7 @@ def _copy(descriptor: int, size: int) -> mmap.mmap:
 def _read(data: memoryview, trust: Trust | None) -> tuple[Manifest, dict[str, memoryview], Signature | None]:
     layout = read_layout(data)
     members = {item.member.name: data[item.data_offset :][: item.member.bytes] for item in layout.members}
-    text = _read_text(members)
-    signature = read_signature(bytes(members[SIGNATURE][: MAX_SIGNATURE + 1])) if SIGNATURE in members else None
-    if trust is not None:
-        check_signature(signature, text, trust)
-    manifest = parse_manifest(parse_json(text))
-    check_sections(manifest)
+    manifest, signature = _read_manifest(members, trust)
     signed = [SIGNATURE] if signature else []
     names = [MANIFEST, MANIFEST_SHA256, *signed, *(section.name for section in manifest.sections)]
     if list(members) != names:
@@ -183,6 +194,17 @@ def _read(data: memoryview, trust: Trust | None) -> tuple[Manifest, dict[str, me
             for segment in task.segments:
                 read_layer_index(segment, members[segment.layer_index])
     return manifest, members, signature
+
+
+def _read_manifest(members: Mapping[str, memoryview], trust: Trust | None) -> tuple[Manifest, Signature | None]:
+    """The manifest, parsed after its signature is what ``trust`` demands, and the signature."""
+    text = _read_text(members)
+    signature = read_signature(bytes(members[SIGNATURE][: MAX_SIGNATURE + 1])) if SIGNATURE in members else None
+    if trust is not None:
+        check_signature(signature, text, trust)
+    manifest = parse_manifest(parse_json(text))
+    check_sections(manifest)
+    return manifest, signature
 
 
 def _read_text(members: Mapping[str, memoryview]) -> bytes:

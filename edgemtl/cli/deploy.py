@@ -5,43 +5,49 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from edgemtl.cli import sign
+from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import BundleFile, Device, Json, Keys, MinVersion, TaskList, Threads, chosen_tasks
+from edgemtl.cli.early import plan_opening, read_demands
+from edgemtl.cli.files import LAYOUT, check_bundle, check_data, check_inputs
+from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, TaskList, Threads
+from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
-bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def run(
     bundle: BundleFile,
-    input: Annotated[
-        list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")
-    ],
+    input: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
     task: TaskList = None,
     threads: Threads = 2,
-    device: Device = "cpu",
+    device: Device = None,
     keys: Keys = None,
     min_version: MinVersion = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Run tasks on images; write NAME_TASK.npy (what the model says), .png of maps, .json of the best classes."""
     check_output_folder("-o", output)
+    opening = plan_opening(bundle, device, task, keys, min_version)
+    check_inputs(input)
     from edgemtl.evaluate.predict import predict_files
     from edgemtl.images import summarise_notes
+
+    import_session()
     from edgemtl.runtime import Session
 
-    opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
+    opened = Session.open(bundle, opening.device, threads, keys=keys, min_version=min_version)
     with opened as session, step(f"running {bundle}"):
-        tasks = chosen_tasks(task, session.tasks)
-        written = [asdict(item) for item in predict_files(session, tasks, input, output)]
+        written = [asdict(item) for item in predict_files(session, opening.tasks, input, output, force)]
     rows = [(w["image"], w["task"], w["array"], w["picture"] or w["classes"] or "none") for w in written]
     for text in summarise_notes({item["image"]: item["notes"] for item in written}):
         note(f"note: {text}")
@@ -51,21 +57,31 @@ def run(
 
 def evaluate(
     bundle: BundleFile,
-    data: Annotated[Path, typer.Option("--data", help="Folder with images/ and one folder of labels per task.")],
+    data: Annotated[Path, typer.Option("--data", help=f"Folder with {LAYOUT}.")],
     task: TaskList = None,
     threads: Threads = 2,
-    device: Device = "cpu",
+    device: Device = None,
     keys: Keys = None,
     min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
-    """Measure the tasks' accuracy on a folder of images and labels."""
+    """Measure the tasks' accuracy on a folder of images and labels.
+
+    DATA/images/NAME.png (or .jpg, .npy) are the images. DATA/TASK/NAME.png or .npy is the label of each, with the
+    height and width of the task's output: class ids (segmentation) or a mask of 0 and 255 (edges, saliency) in a PNG
+    of one channel; metres (depth, [H,W]) or unit vectors (normals, [3,H,W]) as float32 in .npy. Labels of a
+    classification are in DATA/TASK/labels.csv, with the columns image,class.
+    """
+    opening = plan_opening(bundle, device, task, keys, min_version)
+    check_data(data, opening.tasks)
     from edgemtl.evaluate.folder import evaluate_folder
+
+    import_session()
     from edgemtl.runtime import Session
 
-    opened = Session.open(bundle, device, threads, keys=keys, min_version=min_version)
+    opened = Session.open(bundle, opening.device, threads, keys=keys, min_version=min_version)
     with opened as session, step(f"evaluating {data}"):
-        scores, notes = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
+        scores, notes = evaluate_folder(session, opening.tasks, data)
     for text in notes:
         note(f"note: {text}")
     tasks = [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]
@@ -77,7 +93,7 @@ def evaluate(
 def selftest(
     bundle: BundleFile,
     threads: Threads = 2,
-    device: Device = "cpu",
+    device: Device = None,
     native_host: Annotated[
         bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
     ] = False,
@@ -86,10 +102,13 @@ def selftest(
     json: Json = False,
 ) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
+    opening = plan_opening(bundle, device, None, keys, min_version)
+    import_session()
     from edgemtl.runtime import Session
 
     trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
-    with Session.open(bundle, device, threads, native_host=native_host, **trusted) as session:
+    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
+    with opened as session, step(f"testing {bundle} on {opening.device}"):
         results = session.selftest()
     figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
     rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]
@@ -107,7 +126,6 @@ def _finite(document: dict[str, Any]) -> dict[str, Any]:
     return {key: None if value == math.inf else value for key, value in document.items()}
 
 
-@bundle_app.command("verify")
 def verify(
     bundle: BundleFile,
     key: Annotated[
@@ -117,9 +135,11 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every section of a bundle against its SHA-256, and with --key its signature."""
-    from edgemtl.bundle import open_bundle, read_trust
+    check_bundle(bundle)
+    trust = read_demands("--key", key, min_version)
+    from edgemtl.bundle import open_bundle
 
-    with open_bundle(bundle, trust=read_trust(key, min_version)) as opened:
+    with open_bundle(bundle, trust=trust) as opened:
         sections = [(s.name, s.bytes, s.sha256) for s in opened.manifest.sections]
         signature = asdict(opened.signature) if key and opened.signature else None
     listed = [{"name": n, "bytes": b, "sha256": h} for n, b, h in sections]
@@ -140,9 +160,9 @@ def _verified(signature: dict[str, Any] | None) -> str:
     return f"every section is what was signed by {signature['key'][:16]}..., version {version}, counter {counter}"
 
 
-@bundle_app.command("info")
 def info(bundle: BundleFile, json: Json = False) -> None:
     """Show what a bundle holds: tasks, pathways, target, memory, sections, notes."""
+    check_bundle(bundle)
     from edgemtl.bundle import open_bundle
 
     with open_bundle(bundle) as opened:
@@ -200,8 +220,10 @@ def _memory(program: dict[str, Any]) -> list[tuple[str, int]]:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``."""
-    app.command("run")(run)
-    app.command("eval")(evaluate)
-    app.command("selftest")(selftest)
-    sign.register(bundle_app)
-    app.add_typer(bundle_app, name="bundle")
+    add_verb(app, "run", run)
+    add_verb(app, "eval", evaluate)
+    add_verb(app, "selftest", selftest)
+    bundle = add_group(app, "bundle", "Look into a bundle, or sign it.")
+    add_verb(bundle, "info", info, "bundle info")
+    add_verb(bundle, "verify", verify, "bundle verify")
+    sign.register(bundle)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit
+from edgemtl.cli.files import check_bundle, check_file
 from edgemtl.cli.flags import BundleFile, Json
 from edgemtl.paths import check_output_file
 
@@ -38,6 +40,8 @@ def sign(
     json: Json = False,
 ) -> None:
     """Sign a bundle: the hashes of all of it, the version of the model and the counter, with an Ed25519 key."""
+    check_bundle(bundle)
+    check_file("--key", key, "a file of a private key, which `edgemtl bundle keygen` writes")
     check_output_file("-o", output, (bundle, key))
     from edgemtl.bundle import sign_bundle
 
@@ -49,5 +53,5 @@ def sign(
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``, those on a bundle."""
-    app.command("keygen")(keygen)
-    app.command("sign")(sign)
+    add_verb(app, "keygen", keygen, "bundle keygen")
+    add_verb(app, "sign", sign, "bundle sign")

@@ -13,7 +13,9 @@ import numpy as np
 from edgemtl.errors import InputError
 from edgemtl.evaluate.classes import find_label, read_class_labels
 from edgemtl.evaluate.metrics import METERS, Meter, make_meter
+from edgemtl.evaluate.predict import run_image
 from edgemtl.images import list_images, load_image, read_array, read_label_picture, summarise_notes
+from edgemtl.progress import counted
 from edgemtl.vocabulary import count_classes, describe_shape, fits_kind
 
 if TYPE_CHECKING:
@@ -56,10 +58,10 @@ def evaluate_folder(
     meters = {task: _make_meter(info) for task, info in infos.items()}
     readers = {task: _label_reader(info, data / task) for task, info in infos.items()}
     notes: dict[str, tuple[str, ...]] = {}
-    for path in images:
+    for path in counted("images", images):
         loaded = load_image(path, session.input)
         notes[path.name] = loaded.notes
-        for task, prediction in session.run(list(tasks), loaded.array).items():
+        for task, prediction in run_image(session, tasks, path, loaded.array).items():
             label = readers[task](path)
             if infos[task].kind != "classification":
                 _check_size(data / task, path.stem, label, prediction)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from edgemtl.errors import UsageError
+from edgemtl.errors import InputError, UsageError
 from edgemtl.evaluate.classes import rank_classes
 from edgemtl.images import LoadedImage, expand, load_image
-from edgemtl.paths import check_apart, output_folder, write_aside
+from edgemtl.paths import check_absent, check_apart, output_folder, write_aside
+from edgemtl.progress import counted
 from edgemtl.report.pictures import colourise
 from edgemtl.vocabulary import MAP_CHANNELS, fits_kind
 
@@ -41,25 +42,35 @@ class Written:
     notes: tuple[str, ...]
 
 
-def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
+def predict_files(
+    session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path, force: bool = True
+) -> Iterator[Written]:
     """Run ``tasks`` on every image of ``inputs`` and write results into ``output``.
 
     NAME_TASK.npy is what the model says; NAME_TASK.png of maps, NAME_TASK.json of classifications. The files of a
-    result are there whole, or none of them is. Raises UsageError where a result would overwrite an input or another
-    result, OutputError where it cannot be written.
+    result are there whole, or none of them is. Raises UsageError where a result would overwrite an input, another
+    result, or without ``force`` any file, OutputError where it cannot be written.
     """
     images = expand(inputs)
     infos = {task: session.task_info(task) for task in tasks}
-    check_results(images, infos, output)
+    check_results(images, infos, output, force)
     with output_folder(output):
-        for path in images:
+        for path in counted("images", images):
             loaded = load_image(path, session.input)
-            for task, prediction in session.run(list(tasks), loaded.array).items():
+            for task, prediction in run_image(session, tasks, path, loaded.array).items():
                 yield _write(infos[task], path, prediction, output, loaded)
 
 
-def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output: Path) -> None:
-    """Raise UsageError where two results have one name, or a result that of an input."""
+def run_image(session: Session, tasks: Sequence[str], path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+    """``Session.run`` of several tasks on the image read from ``path``, which its InputError names."""
+    try:
+        return session.run(list(tasks), image)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output: Path, force: bool) -> None:
+    """Raise UsageError where two results have one name, a result that of an input, or without ``force`` of any file."""
     sources: dict[Path, Path] = {}
     for path in images:
         for file in (file for info in infos.values() for file in _results(path, info, output).values()):
@@ -70,6 +81,7 @@ def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output:
                 )
             sources[file] = path
     check_apart("-o", sources, images)
+    check_absent("-o", sources, force)
 
 
 def _results(image: Path, info: TaskInfo, output: Path) -> dict[str, Path]:

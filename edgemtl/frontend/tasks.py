@@ -9,7 +9,7 @@ import onnx_ir as ir
 from edgemtl.errors import ModelError, UnsupportedError, UsageError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
-from edgemtl.frontend.names import name_tasks
+from edgemtl.frontend.names import GUESSED, RECORDED, name_tasks
 from edgemtl.vocabulary import count_names, describe_shape, fits_kind
 
 HINTS: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]
         return _as_written(Task(name, output, written.kind, channels, written.classes), sizes, notes)
     kind = _guess(name, sizes)
     why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
-    notes.append(f"task {name}: an output of the graph, {why}")
+    notes.append(f"task {name}: {GUESSED} {why}")
     return Task(name, output, kind, channels)
 
 
@@ -69,7 +69,8 @@ def _as_written(task: Task, sizes: tuple[int, ...], notes: list[str]) -> Task:
     """The task as the metadata has it; `ModelError` for class names of another number than classes."""
     if not fits_kind(task.kind, sizes):
         must = describe_shape(task.kind)
-        notes.append(f"task {task.name}: recorded as {task.kind}, which is {must}, not {list(sizes)}; taken as other")
+        why = f"{RECORDED} {task.kind}, which is {must}, not {list(sizes)}; taken as other"
+        notes.append(f"task {task.name}: {why}")
         task = replace(task, kind="other", classes=())
     if task.classes and len(task.classes) != (count := count_names(task.kind, sizes)):
         raise ModelError(

@@ -55,8 +55,8 @@ def _check_mode(model: MultiTaskModel, mode: str) -> Pathway:
     windows = [node for node in moe_nodes(model.ir) if MoEAttributes.from_node(node).window]
     if mode == "window" and not windows:
         raise UsageError(
-            f"the window pathway must have a layer that fixes its experts per task, and none of the "
-            f"{len(model.moe)} MoE layers does; use exact, or calibrated with calibration images"
+            f"--pathway window must have a layer that fixes its experts per task, and none of the "
+            f"{len(model.moe)} MoE layers does; use exact, or calibrated with --calibration FOLDER"
         )
     return cast(Pathway, mode)
 

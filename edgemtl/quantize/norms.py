@@ -10,6 +10,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import Step
+from edgemtl.lowering.words import operator_name
 from edgemtl.operators import Array
 
 MOST_HALVINGS = 7
@@ -53,7 +54,7 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     gamma, beta = (step.constant(name).array.astype(np.float64) for name in ("scale", "shift"))
     for reader in (reading := readers(steps, index)):
         if not isinstance(reader.operator, ops.Linear | ops.Experts | ops.Conv2d):
-            what = type(reader.operator).__name__.lower()
+            what = operator_name(reader.operator)
             reason = f"a LayerNorm has an integer form in front of linear layers and convolutions only, not of {what}"
             raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
     padded = any(isinstance(r.operator, ops.Conv2d) and any(r.operator.pad) for r in reading)

@@ -14,6 +14,7 @@ from edgemtl.lowering.ir import IMAGE, Step
 from edgemtl.operators import Array, Values
 from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
+from edgemtl.progress import tick
 from edgemtl.quantize.histogram import Histogram
 from edgemtl.tvm_bridge.kernel import FixedKernel
 
@@ -66,6 +67,7 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     for image in images:
         watcher.add(IMAGE, image)
         run_steps(steps, image, watcher.watch)
+        tick()
     return Observation(watcher.ranges(), dict(watcher.channels))
 
 

@@ -13,6 +13,7 @@ from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
 from edgemtl.operators import Array
 from edgemtl.options import QuantiseOptions
+from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
@@ -35,14 +36,16 @@ def calibrate(
     Raises what `build_integer` raises, and QuantisationError where the check finds a task too far off.
     """
     used, kept = split(images)
-    observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
+    with counting("images run for ranges", len(tasks) * len(used)):
+        observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
     plain = build_integer(tasks, share_ranges(tasks, observed), options)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
-    quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
+    with counting("images checked", len(tasks) * len(kept[:CHECK_IMAGES])):
+        quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
     sqnr = {task: of.sqnr_db for task, of in quality.items()}
     notes = tuple(note for of in quality.values() for note in of.notes)
@@ -63,8 +66,13 @@ def check_task(
 
 
 def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-    exact = [run_steps(floats, image) for image in images]
-    return exact, [run_steps(integer.steps, image) for image in images]
+    exact: list[Array] = []
+    rounded: list[Array] = []
+    for image in images:
+        exact.append(run_steps(floats, image))
+        rounded.append(run_steps(integer.steps, image))
+        tick()
+    return exact, rounded
 
 
 def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:

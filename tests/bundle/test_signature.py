@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -13,10 +14,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from edgemtl.bundle import open_bundle, read_trust, sign_bundle
+from edgemtl.bundle import open_bundle, read_manifest, read_trust, sign_bundle
 from edgemtl.bundle.archive import Member, lay_out
 from edgemtl.bundle.signature import SIGNATURE
-from edgemtl.errors import EdgemtlError, InputError, IntegrityError, OutputError, UnsupportedError, UsageError
+from edgemtl.errors import (
+    ConfigError,
+    EdgemtlError,
+    InputError,
+    IntegrityError,
+    OutputError,
+    UnsupportedError,
+    UsageError,
+)
 from edgemtl.signing import generate_key
 from tests.bundle import fpga_samples, samples
 
@@ -66,6 +75,7 @@ def test_a_signed_bundle_opens_with_and_without_keys(signed: Path, keys: Path) -
             assert bundle.signature is not None
             assert (bundle.signature.model_version, bundle.signature.counter) == ("1.4.2", 7)
             assert bundle.weights().tobytes() == samples.weights().tobytes()
+            assert read_manifest(signed, trust) == bundle.manifest
 
 
 def test_what_is_signed_can_be_checked_by_anyone(signed: Path, keys: Path) -> None:
@@ -94,13 +104,24 @@ def test_a_board_s_bundle(tmp_path: Path, keys: Path) -> None:
 
 
 def refused(path: Path, message: str, keys: Path, *names: str, least: int | None = None) -> None:
-    with pytest.raises(IntegrityError, match=message):
-        open_bundle(path, trust=read_trust([keys / f"{name}.pub" for name in names], least))
+    trust = read_trust([keys / f"{name}.pub" for name in names], least)
+    for read in (open_bundle, read_manifest):
+        with pytest.raises(IntegrityError, match=message):
+            read(path, trust=trust)
 
 
 def test_unsigned(signed: Path, keys: Path, tmp_path: Path) -> None:
     message = r"the bundle must be signed by a trusted key, and is unsigned; get a signed one"
     refused(repacked(signed, tmp_path / "b", {SIGNATURE: None}), message, keys, "maker")
+
+
+def test_nothing_of_an_unsigned_manifest_is_parsed(tmp_path: Path, keys: Path) -> None:
+    text = b"no JSON"
+    digest = f"{hashlib.sha256(text).hexdigest()}  manifest.json\n".encode()
+    path = samples.pack(tmp_path / "a", {"manifest.json": text, "manifest.sha256": digest})
+    with pytest.raises(ConfigError, match=r"a JSON document"):
+        read_manifest(path)
+    refused(path, r"must be signed by a trusted key, and is unsigned", keys, "maker")
 
 
 def test_another_s_key(signed: Path, keys: Path) -> None:

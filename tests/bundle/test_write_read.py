@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemtl.bundle import Section, open_bundle, write_bundle
+from edgemtl.bundle import Section, open_bundle, read_manifest, write_bundle
 from edgemtl.errors import ConfigError, InputError, IntegrityError, UsageError
 from tests.bundle import samples
 
@@ -25,6 +25,20 @@ def test_manifest_survives(tmp_path: Path) -> None:
         assert [s.name for s in found.sections] == list(samples.SECTIONS)
         assert json.loads(json.dumps(found.to_json())) == samples.listed(samples.document())
         assert found.task("depth").channels == 1
+
+
+def test_the_manifest_alone(tmp_path: Path) -> None:
+    path = samples.write(tmp_path / "a.edgemtl")
+    with open_bundle(path) as bundle:
+        assert read_manifest(path) == bundle.manifest
+    data = path.read_bytes()
+    path.write_bytes(
+        data.replace(b'"name": "depth"', b'"name": "depht"', 1).replace(b'"name":"depth"', b'"name":"depht"', 1)
+    )
+    with pytest.raises(IntegrityError, match=r"a\.edgemtl: .*manifest\.json"):
+        read_manifest(path)
+    with pytest.raises(InputError, match=r"nothing\.edgemtl: must be a readable bundle"):
+        read_manifest(tmp_path / "nothing.edgemtl")
 
 
 def test_sections_survive(tmp_path: Path) -> None:

@@ -247,6 +247,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(capsys, bundle, data):
     Image.new("RGB", (WIDTH, HEIGHT)).save("data/images/00.jpg")
     text = "must have another name: its result out/00_semseg.npy is that of data/images/00.jpg; rename one"
     assert_fails(capsys, 2, text, "run", bundle, "--input", "data/images", "-o", "out")
+    Path("data/semseg").mkdir()
     text = "images must have different names, since labels go by them, not 00.jpg, 00.png; rename"
     assert_fails(capsys, 1, text, "eval", bundle, "--data", "data", "--task", "semseg")
     assert not Path("out").exists()

@@ -141,7 +141,7 @@ def test_notes_say_what_was_done_to_pictures(capsys, bundle_file, in_folder):
 
 
 def test_copies_of_few_images_are_refused(capsys, model_file, pictures):
-    for path in list(pictures.iterdir())[7:]:
+    for path in sorted(pictures.iterdir())[7:]:
         path.write_bytes((pictures / "00.png").read_bytes())
     copies = len({path.read_bytes() for path in pictures.iterdir()})
     text = (

@@ -1,5 +1,6 @@
 """The program as a process: streams that are closed or full, Ctrl-C, and what is refused at once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -46,7 +47,7 @@ def test_a_reader_that_is_gone_is_no_error_to_speak_of(bundle_file):
 def test_nobody_need_listen_to_stderr(bundle_file, where):
     ended = run("bundle", "info", bundle_file, "--json", shell=where)
     assert (ended.returncode, ended.stdout[:1]) == (0, "{")
-    assert run("inspect", "nothing.onnx", shell=where).returncode == 1
+    assert run("inspect", "nothing.onnx", shell=where).returncode == 2
 
 
 @pytest.mark.parametrize("after", [0.3, 1.0, 4.0])
@@ -67,6 +68,19 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(model_file, tmp_path, after):
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_is_a_document_too(model_file, tmp_path):
+    command = [*PROGRAM, "compile", str(model_file), "-o", str(tmp_path / "a.edgemtl"), "--json"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    started.send_signal(signal.SIGINT)
+    printed, said = started.communicate(timeout=120)
+    if started.returncode == 0:
+        pytest.skip("it was done before")
+    assert (started.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    document = {"kind": "interrupted", "message": "interrupted", "exit_code": 130}
+    assert json.loads(printed) == {"schema_version": 1, "error": document}
+
+
 def quick(*arguments: object, cwd: Path) -> tuple[str, list[str]]:
     """What a command says, and its exit code and whether it has loaded the compiler."""
     command = [sys.executable, "-c", QUICK, *map(str, arguments)]
@@ -84,10 +98,32 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
     for code, text, *arguments in [
         (2, "the folder of -o nowhere/a.edgemtl must exist", "compile", model_file, "-o", "nowhere/a.edgemtl"),
         (2, "-o must not overwrite what is read", "compile", model_file, "-o", model_file),
-        (1, "nothing.onnx must be an ONNX file", "compile", "nothing.onnx", "-o", "a.edgemtl"),
+        (
+            2,
+            "MODEL.onnx must be an ONNX model, and there is no file nothing.onnx",
+            "compile",
+            "nothing.onnx",
+            "-o",
+            "a.edgemtl",
+        ),
         (2, "--target must be one of cpu", "compile", model_file, "-o", "a.edgemtl", "--target", "z80"),
-        (1, "images: must hold PNG, JPEG", "quantize", model_file, "-o", "a.onnx", "--calibration", images),
-        (1, "p.json: must be a file of integer parameters", "check", model_file, *integer),
+        (
+            2,
+            "--calibration must be a folder of images, and",
+            "quantize",
+            model_file,
+            "-o",
+            "a.onnx",
+            "--calibration",
+            images,
+        ),
+        (
+            2,
+            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, and",
+            "check",
+            model_file,
+            *integer,
+        ),
         (2, "--rename must be OLD=NEW, not 'a'", "inspect", model_file, "--rename", "a"),
         (2, "--rename must say OLD=NEW once for each", "inspect", model_file, "--rename", "a=b", "--rename", "a=c"),
         (2, "must be a folder, and file is a file", "run", bundle_file, "--input", "a.npy", "-o", "file"),

@@ -168,12 +168,12 @@ def test_options_it_refuses(capsys, model, pictures, in_folder, options, text):
 
 
 def test_it_needs_images_and_a_place(capsys, model, pictures, in_folder):
-    assert_fails(capsys, 2, "Missing option '--calibration'", "quantize", model, "-o", "m.onnx")
-    assert_fails(capsys, 2, "Missing option '--output' / '-o'", "quantize", model, "--calibration", pictures)
+    assert_fails(capsys, 2, "--calibration must be given", "quantize", model, "-o", "m.onnx")
+    assert_fails(capsys, 2, "--output must be given", "quantize", model, "--calibration", pictures)
     text = "-o must not overwrite what is read"
     assert_fails(capsys, 2, text, "quantize", model, "--calibration", pictures, "-o", model)
-    text = "nowhere: must be a folder of PNG, JPEG or .npy images"
-    assert_fails(capsys, 1, text, "quantize", model, "--calibration", "nowhere", "-o", "m.onnx")
+    text = "--calibration must be a folder of images, and there is no folder nowhere; check the path"
+    assert_fails(capsys, 2, text, "quantize", model, "--calibration", "nowhere", "-o", "m.onnx")
 
 
 def change(document: dict, path: str, value: object) -> None:

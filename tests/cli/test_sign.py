@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgemtl.cli.app import main
+from tests.cli.test_errors import assert_fails
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def sign(bundle: str, key: str, counter: int, output: str) -> int:
 
 
 VERBS = {
-    "run": ["--input", "image.npy", "-o", "out"],
+    "run": ["--input", "image.npy", "-o", "out", "--force"],
     "selftest": [],
     "bench": ["--runs", "1", "--warmup", "0"],
-    "profile": ["--device", "cpu", "--runs", "1", "--input", "image.npy", "-o", "report"],
+    "profile": ["--device", "cpu", "--runs", "1", "--input", "image.npy", "-o", "report", "--force"],
 }
 
 
@@ -49,6 +50,53 @@ def test_every_verb_that_runs_a_bundle(capsys, signed, verb):
     ):
         assert main(["-q", verb, bundle, *VERBS[verb], *more]) == 5
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_nothing_is_told_of_a_bundle_before_its_signature_is_checked(capsys, signed, verb):
+    trusted = ["--keys", "maker.pub"]
+    wrong = ["--device", "sim"] if verb == "selftest" else ["--task", "dept"]
+    assert main(["-q", verb, "plain.edgemtl", *VERBS[verb], *wrong, *trusted]) == 5
+    assert "is unsigned" in capsys.readouterr().err
+    assert main(["-q", verb, "signed.edgemtl", *VERBS[verb], *wrong, *trusted]) in (2, 3)
+    assert wrong[1] in capsys.readouterr().err
+
+
+def test_keys_that_are_not_there(capsys, signed):
+    Path("folder").mkdir()
+    for text, *words in (
+        (
+            "--keys must be a file of a public key, which `edgemtl bundle keygen` writes, and there is no file "
+            "makr.pub; did you mean 'maker.pub'?",
+            "selftest",
+            "signed.edgemtl",
+            "--keys",
+            "makr.pub",
+        ),
+        (
+            "--key must be a file of a public key, which `edgemtl bundle keygen` writes, and folder is a folder",
+            "bundle",
+            "verify",
+            "signed.edgemtl",
+            "--key",
+            "folder",
+        ),
+        (
+            "--key must be a file of a private key, which `edgemtl bundle keygen` writes, and there is no file no",
+            "bundle",
+            "sign",
+            "plain.edgemtl",
+            "--key",
+            "no",
+            "--counter",
+            "1",
+            "-o",
+            "b.edgemtl",
+        ),
+        ("and maker is none", "bundle", "sign", "maker", "--key", "maker", "--counter", "1", "-o", "b.edgemtl"),
+    ):
+        assert_fails(capsys, 2, text, *words)
+    assert not Path("b.edgemtl").exists()
 
 
 def test_eval(capsys, signed):

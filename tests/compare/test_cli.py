@@ -59,7 +59,7 @@ def test_fail_below_names_the_layer_and_exits_with_1(folder, capsys):
 
 
 REFUSALS = [
-    (["onnx", "tvm"], "compare must be given two of torch, onnx, fp32, int8, functional, not 'tvm'"),
+    (["onnx", "tvm"], "A and B of compare must be one of torch, onnx, fp32, int8, functional, not 'tvm'"),
     (
         ["onnx", "onnx"],
         "compare must be given two different ones of torch, onnx, fp32, int8, functional, not onnx twice",
@@ -85,7 +85,10 @@ REFUSALS = [
     (["fp32", "onnx", "--task", "normals"], "--task must be one of semseg, depth, not 'normals'"),
     (["fp32", "onnx", "--target", "cpu-x"], "--target must be one of cpu, "),
     (["fp32", "onnx", "--report", "nowhere/page.html"], "the folder of --report nowhere/page.html must exist"),
-    (["torch", "onnx", "--task", "normals", "--checkpoint", "model.safetensors"], "must be one of semseg, depth in"),
+    (
+        ["torch", "onnx", "--task", "normals", "--checkpoint", "model.safetensors"],
+        "--task must be one of semseg, depth, not 'normals'",
+    ),
 ]
 
 

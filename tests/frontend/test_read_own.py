@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 
 from edgemtl.errors import ModelError, UsageError
 from edgemtl.exporters.models import ModelConfig
-from edgemtl.frontend import InputSpec, MoELayer, Task, read_model
+from edgemtl.frontend import InputSpec, MoELayer, Task, change_kinds, read_model
 from tests.support.models import build_and_export, moe_configs
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
@@ -129,6 +129,7 @@ def test_what_the_metadata_says_of_classes_filter_and_kind(exported: Path, tmp_p
     assert model.tasks[0].classes == tuple(names)
     assert (model.tasks[1].kind, model.tasks[1].classes) == ("other", ())
     assert any("task depth: recorded as classification, which is one axis of at least 2" in n for n in model.notes)
+    assert not any("task depth: " in note for note in change_kinds(model, {"depth": "depth"}).notes)
 
 
 def test_a_file_without_a_filter_has_the_default(exported: Path, tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def test_unknown_requests_are_refused():
 
 def test_window_without_windows_is_refused():
     text = (
-        "^the window pathway must have a layer that fixes its experts per task, and none of the 2 MoE layers "
-        "does; use exact, or calibrated with calibration images$"
+        "^--pathway window must have a layer that fixes its experts per task, and none of the 2 MoE layers "
+        "does; use exact, or calibrated with --calibration FOLDER$"
     )
     with pytest.raises(UsageError, match=text):
         partition(two_tasks("multi"), ["t0"], "window")

@@ -204,7 +204,7 @@ def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
     """Why the overlay cannot run a convolution; empty where it can."""
     shape = (operator.kernel, operator.stride, operator.pad, operator.dilation)
     if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
-        return f"the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
+        return f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
     if operator.width > engine.accumulator_rows:
         return f"a row has {operator.width} pixels, the accumulators hold {engine.accumulator_rows}"
     if operator.height > MOST_ROWS:
@@ -216,16 +216,17 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     """Why the step at ``at`` is not part of a segment."""
     operator = steps[at].operator
     if isinstance(operator, ops.QuantiseImage | ops.Quantise | ops.DequantiseImage | ops.Dequantise):
-        return "it works in float32, which the overlay does not have"
+        return "it works in float32, which the accelerator does not have"
     if isinstance(operator, ops.QConv2d):
-        return picture_reason(steps, at, engine) or "its surroundings are none that the overlay runs"
+        return picture_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
         return heads_reason(operator, engine)
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
-        return "it is kept in float32, which the overlay does not have"
-    return "its surroundings are none that the overlay runs: it knows attention, MLPs and experts with their residuals"
+        return "it is kept in float32, which the accelerator does not have"
+    known = "it knows attention, MLPs and experts with their residuals"
+    return f"its surroundings are none that the accelerator runs: {known}"
 
 
 def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:
