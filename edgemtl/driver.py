@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,7 +21,7 @@ from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
-from edgemtl.codegen.fpga.check import check_board, find_without_integers
+from edgemtl.codegen.fpga.check import check_board
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
@@ -35,7 +37,7 @@ from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
-from edgemtl.quantize import qdq, tasks_with
+from edgemtl.quantize import Island, qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
@@ -90,11 +92,30 @@ class QuantiseResult:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many nodes run somewhere, and their multiply-accumulates."""
+
+    where: str
+    nodes: int
+    macs: int
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """A report for every node, and what it rests on."""
 
     nodes: tuple[NodeReport, ...]
     notes: tuple[str, ...]
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Nodes and multiply-accumulates by where they run, most multiply-accumulates first."""
+        found: dict[str, Share] = {}
+        for node in self.nodes:
+            where = "refused" if node.how == "unsupported" else node.where or "no work"
+            share = found.get(where, Share(where, 0, 0))
+            found[where] = Share(where, share.nodes + 1, share.macs + node.macs)
+        return tuple(sorted(found.values(), key=lambda share: (-share.macs, share.where)))
 
 
 def quiet(title: str) -> AbstractContextManager[None]:
@@ -186,21 +207,46 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     reports = cpu.check(tasks, target)
     if not options.integer:
         return CheckResult(_planned(reports, tasks, lambda: _plan(tasks, target, None, options)), ())
-    if refused := find_without_integers(tasks):
-        return CheckResult(tuple(refused), (NOT_PLACED,))
+    if any(report.how == "unsupported" for report in reports):
+        return CheckResult(tuple(reports), (NOT_PLACED,))
     try:
         quantised, notes = _structure(model, tasks, target, options)
     except UnsupportedError as error:
-        refused = [r for r in cpu.mark_refusal(reports, error, tasks) if r.how == "unsupported"]
-        return CheckResult(tuple(refused), (NOT_PLACED,))
+        return CheckResult(tuple(cpu.mark_refusal(reports, error, tasks)), (NOT_PLACED,))
+    islands = {island.node: island for task in quantised.integers.values() for island in task.islands}
     steps = {name: made.steps for name, made in quantised.integers.items()}
     if options.board:
         spec = read_spec(options.target)
-        placed = check_board(tasks, steps, spec.engine)
+        placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
         budget = options.memory_budget
-        return CheckResult(_planned(placed, tasks, lambda: compile_segments(steps, spec, budget=budget)), notes)
-    placed = cpu.name_integers(reports, steps)
-    return CheckResult(_planned(placed, tasks, lambda: _plan(tasks, target, quantised, options)), notes)
+        nodes = _planned(placed, tasks, lambda: compile_segments(steps, spec, budget=budget))
+    else:
+        placed = _with_islands(cpu.name_integers(reports, quantised.integers), islands, options.require_int8)
+        nodes = _planned(placed, tasks, lambda: _plan(tasks, target, quantised, options))
+    return CheckResult(nodes, (*notes, *_island_flags(islands)))
+
+
+def _with_islands(
+    reports: Sequence[NodeReport], islands: Mapping[str, Island], require_int8: bool
+) -> Sequence[NodeReport]:
+    """The reports with why nodes run in float32, refused where they must not."""
+
+    def explained(report: NodeReport) -> NodeReport:
+        island = islands.get(report.node)
+        if island is None:
+            return report
+        if require_int8:
+            return cpu.refuse(report, island.reason, "replace the operator, or leave out --require-int8")
+        return replace(report, reason=island.reason, hint="")
+
+    return [explained(report) for report in reports]
+
+
+def _island_flags(islands: Mapping[str, Island]) -> Iterator[str]:
+    """The options that ask for what happens anyway, to paste."""
+    if islands:
+        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in islands)
+        yield f"to ask for these layers in float32, pass {flags}"
 
 
 def _plan(
@@ -354,7 +400,8 @@ def _quantised(
             chosen = [task.task.name for task in tasks]
             together = choose_tasks(model, tasks_with(options.parameters, chosen))
             everyone = specialise(model, together, options.pathway, images)
-            return from_parameters(model, everyone, target, options.parameters).only(chosen)
+            require = options.quantise.require_int8
+            return from_parameters(model, everyone, target, options.parameters, require).only(chosen)
     with progress(f"calibrating on {len(images)} images"):
         return quantise(model, tasks, target, images, options.quantise)
 

@@ -76,8 +76,10 @@ def quantise(
     return Quantised(floats, integers, parameters)
 
 
-def from_parameters(model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path) -> Quantised:
-    """The integer tasks a file of parameters stands for.
+def from_parameters(
+    model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path, require_int8: bool = False
+) -> Quantised:
+    """The integer tasks a file of parameters stands for; ``require_int8`` as of QuantiseOptions.
 
     Raises what `quantize.read_parameters` raises, and UsageError for a file made with another pathway.
     """
@@ -85,7 +87,7 @@ def from_parameters(model: MultiTaskModel, tasks: Sequence[TaskModel], target: C
     parameters = quantize.read_parameters(path, model.sha256, floats)
     if (pathway := parameters.pathway) != tasks[0].pathway:
         raise UsageError(f"--pathway must be {pathway}, which {path} was made with, not {tasks[0].pathway}")
-    return Quantised(floats, quantize.apply(floats, parameters), parameters)
+    return Quantised(floats, quantize.apply(floats, parameters, require_int8), parameters)
 
 
 def make_exchange(

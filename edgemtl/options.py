@@ -167,8 +167,8 @@ class CheckOptions:
     """What to check for, as of CompileOptions; a board computes in integers whatever ``precision`` says.
 
     Scales of integers come from ``calibration`` or ``parameters``. If neither is given, placeholder scales are used,
-    which is enough for the structure. ``keep_float`` as of QuantiseOptions. Raises UsageError for what says scales
-    without integers, and for more than one thing that says them.
+    which is enough for the structure. ``keep_float`` and ``require_int8`` as of QuantiseOptions. Raises UsageError for
+    what says scales without integers, and for more than one thing that says them.
     """
 
     target: str = "cpu"
@@ -179,6 +179,7 @@ class CheckOptions:
     calibration: Path | None = None
     parameters: Path | None = None
     keep_float: tuple[str, ...] = ()
+    require_int8: bool = False
     threads: int = 2
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -189,8 +190,8 @@ class CheckOptions:
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
         reading = self.calibration is not None and self.pathway != "calibrated"
-        if not self.integer and (reading or self.parameters is not None or self.keep_float):
-            flags = "--calibration, --parameters and --keep-float"
+        if not self.integer and (reading or self.parameters is not None or self.keep_float or self.require_int8):
+            flags = "--calibration, --parameters, --keep-float and --require-int8"
             raise UsageError(
                 f"{flags} must come with a board or --precision int8, not with --target {self.target} in fp32"
             )

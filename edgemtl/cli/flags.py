@@ -37,6 +37,10 @@ Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: mi
 KeepFloat = Annotated[
     list[str] | None, typer.Option("--keep-float", help="Layer to keep in float32, with * and ?; repeatable.")
 ]
+RequireInt8 = Annotated[
+    bool,
+    typer.Option("--require-int8", help="Refuse layers without an integer form; else they run in float32."),
+]
 MinSqnr = Annotated[float, typer.Option("--min-sqnr", help="Least signal-to-noise ratio of a task's output in dB.")]
 
 Mean = Annotated[
@@ -62,9 +66,11 @@ Renames = Annotated[
 ]
 
 
-def quantise_options(method: str, keep_float: Sequence[str] | None, min_sqnr: float) -> QuantiseOptions:
-    """The three in one."""
-    return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr)
+def quantise_options(
+    method: str, keep_float: Sequence[str] | None, min_sqnr: float, require_int8: bool = False
+) -> QuantiseOptions:
+    """They in one."""
+    return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr, require_int8=require_int8)
 
 
 def budget(text: str | None) -> int | None:

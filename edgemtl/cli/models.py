@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ from edgemtl.cli.flags import (
     Pathway,
     Precision,
     Renames,
+    RequireInt8,
     ResizeFilter,
     Std,
     Target,
@@ -39,6 +41,7 @@ from edgemtl.units import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgemtl.driver import Share
     from edgemtl.partition import Cost, Inspection
 
 
@@ -92,12 +95,14 @@ def check(
         Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
     ] = None,
     keep_float: KeepFloat = None,
+    require_int8: RequireInt8 = False,
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Show counts and shares alone, not every node.")] = False,
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
@@ -110,6 +115,7 @@ def check(
         calibration=calibration,
         parameters=parameters,
         keep_float=tuple(keep_float or ()),
+        require_int8=require_int8,
         threads=threads,
         mean=numbers("--mean", mean),
         std=numbers("--std", std),
@@ -128,13 +134,24 @@ def check(
         note(f"note: {text}")
     refused = [r for r in found.nodes if r.how == "unsupported"]
     rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in found.nodes]
-    emit(
-        {"supported": not refused, "nodes": [asdict(r) for r in found.nodes], "notes": list(found.notes)},
-        json,
-        lambda c: c.print(table("", ("node", "op", "runs as", "why"), rows)),
-    )
+    document = {
+        "supported": not refused,
+        "shares": [asdict(share) for share in found.shares],
+        "nodes": [] if summary else [asdict(r) for r in found.nodes],
+        "notes": list(found.notes),
+    }
+    emit(document, json, lambda c: _draw_check(c, [] if summary else rows, found.shares))
     note(f"{len(found.nodes) - len(refused)} of {len(found.nodes)} nodes compile for {target}")
     return 3 if refused else 0
+
+
+def _draw_check(console: Console, rows: Sequence[Sequence[str]], shares: Sequence[Share]) -> None:
+    if rows:
+        console.print(table("", ("node", "op", "runs as", "why"), rows))
+        console.print()
+    total = sum(share.macs for share in shares)
+    cells = [(s.where, s.nodes, f"{s.macs / 1e6:.1f}", f"{s.macs / total:.1%}" if total else "") for s in shares]
+    console.print(table("", ("runs in", "nodes", "MMAC", "share"), cells))
 
 
 def register(app: typer.Typer) -> None:

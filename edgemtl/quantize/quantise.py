@@ -75,13 +75,14 @@ def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Arra
     return exact, rounded
 
 
-def apply(tasks: Tasks, parameters: Parameters) -> dict[str, IntegerTask]:
+def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> dict[str, IntegerTask]:
     """The integer tasks that these parameters stand for: the same as `calibrate` returned with them.
 
     Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
-    plain = build_integer(tasks, share_ranges(tasks, observed), QuantiseOptions(keep_float=parameters.keep_float))
+    options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8)
+    plain = build_integer(tasks, share_ranges(tasks, observed), options)
     return {task: _corrected(made, parameters.tasks[task].corrections) for task, made in plain.items()}
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import dtype_of, name_of, shape_of
-from edgemtl.lowering.ir import IMAGE, Step, dense
+from edgemtl.lowering.ir import IMAGE, dense
 from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
+from edgemtl.partition.macs import macs
+from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.target import CpuTarget
-
-_Row = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class NodeReport:
     """How one ONNX node runs: ``how`` is a kernel's name, "view" (no work), "generic" or "unsupported".
 
     ``reason`` and ``hint`` say why it is none of our kernels and what would change that; ``tasks`` use it so.
+    ``where``: "float32" or "int8", on a board "accelerator" or "cpu" or both; "" for no work. ``macs``:
+    multiply-accumulates.
     """
 
     node: str
@@ -30,15 +32,17 @@ class NodeReport:
     reason: str
     hint: str
     tasks: tuple[str, ...]
+    where: str
+    macs: int
 
 
 def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
     """A report for every node of the tasks' graphs in the order they run; those of several tasks are one."""
-    found: dict[_Row, list[str]] = {}
+    found: dict[NodeReport, list[str]] = {}
     for task in tasks:
-        for row in _task_rows(group_task(task.task.name, task.ir), target):
-            found.setdefault(row, []).append(task.task.name)
-    return [NodeReport(*row, tuple(names)) for row, names in found.items()]
+        for report in _task_reports(group_task(task.task.name, task.ir), target):
+            found.setdefault(report, []).append(task.task.name)
+    return [replace(report, tasks=tuple(names)) for report, names in found.items()]
 
 
 def mark_refusal(
@@ -46,21 +50,33 @@ def mark_refusal(
 ) -> list[NodeReport]:
     """The reports with the node of ``error`` as refused, or one more for what is no node."""
     known = {report.node: report for report in reports}
-    plain = NodeReport(error.node, "", "", "", "", tuple(task.task.name for task in tasks))
-    refused = replace(known.get(error.node, plain), how="unsupported", reason=error.reason, hint=error.hint)
+    plain = NodeReport(error.node, "", "", "", "", tuple(task.task.name for task in tasks), "", 0)
+    refused = refuse(known.get(error.node, plain), error.reason, error.hint)
     return [*({**known, error.node: refused}.values())]
 
 
-def name_integers(reports: Sequence[NodeReport], steps: Mapping[str, Sequence[Step]]) -> list[NodeReport]:
+def refuse(report: NodeReport, reason: str, hint: str) -> NodeReport:
+    """The report of a node that does not run."""
+    return replace(report, how="unsupported", reason=reason, hint=hint, where="")
+
+
+def name_integers(reports: Sequence[NodeReport], tasks: Mapping[str, IntegerTask]) -> list[NodeReport]:
     """The reports with the kinds of the integer steps of each node, by task, as ``how``; "view" where it has none."""
     kinds: dict[str, dict[str, None]] = {}
-    for step in (step for of_task in steps.values() for step in of_task):
+    for step in (step for task in tasks.values() for step in task.steps):
         for node in step.origin:
             kinds.setdefault(node, {})[operator_name(step.operator)] = None
-    return [replace(report, how=" + ".join(kinds.get(report.node, ("view",)))) for report in reports]
+    floats = {name for task in tasks.values() for name in (*task.kept, *(island.node for island in task.islands))}
+    return [_named(report, kinds.get(report.node, {}), report.node in floats) for report in reports]
 
 
-def _task_rows(task: Grouped, target: CpuTarget) -> Iterator[_Row]:
+def _named(report: NodeReport, kinds: Mapping[str, None], is_float: bool) -> NodeReport:
+    if not kinds:
+        return replace(report, how="view", where="")
+    return replace(report, how=" + ".join(kinds), where="float32" if is_float else "int8")
+
+
+def _task_reports(task: Grouped, target: CpuTarget) -> Iterator[NodeReport]:
     """Lower the task group by group; what a group cannot do is reported, and lowering goes on behind it."""
     em = Emitter(target)
     em.views[task.image] = dense(IMAGE, shape_of(task.image))
@@ -72,4 +88,6 @@ def _task_rows(task: Grouped, target: CpuTarget) -> Iterator[_Row]:
         except UnsupportedError as error:
             how, reason, hint = "unsupported", error.reason, error.hint
             em.views.update((v, em.new(shape_of(v), dtype_of(v))) for n in group.nodes for v in n.outputs)
-        yield from ((name_of(node), node.op_type, how, reason, hint) for node in group.nodes)
+        where = "" if how in ("view", "unsupported") else "float32"
+        for node in group.nodes:
+            yield NodeReport(name_of(node), node.op_type, how, reason, hint, (), where, macs(node))

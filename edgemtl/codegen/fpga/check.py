@@ -1,4 +1,4 @@
-"""What runs where on a board, node by node: a segment of the overlay, or the CPU beside it and why."""
+"""What runs where on a board, node by node: a segment of the accelerator, or the CPU beside it and why."""
 
 from __future__ import annotations
 
@@ -16,26 +16,13 @@ from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import resolve
 
 CPU = HOSTS["a53"]
-NO_INTEGERS = ("generic", "unsupported")
-"""Nodes that run so on a CPU have no integer form, and a board runs integers alone."""
-
-
-def find_without_integers(tasks: Sequence[TaskModel]) -> list[NodeReport]:
-    """Reports of the nodes for which a board has nothing at all."""
-    reports = (report for report in check(tasks, resolve(CPU)) if report.how in NO_INTEGERS)
-    return [_without_integers(report) for report in reports]
-
-
-def _without_integers(report: NodeReport) -> NodeReport:
-    reason = report.reason if report.how == "unsupported" else f"it has no integer form: {report.reason}"
-    return replace(report, how="unsupported", reason=reason)
 
 
 def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]], engine: Engine) -> list[NodeReport]:
     """A report for every node of the tasks, whose integer steps are ``steps``; those of several tasks are one.
 
-    ``how``: "segment N" of the overlay, "cpu-a53" where ``reason`` says why, both where parts of a node run on each,
-    or "view" for no work.
+    ``how``: "segment N" of the accelerator, "cpu-a53" where ``reason`` says why, both where parts of a node run on
+    each, or "view" for no work.
     """
     found: dict[NodeReport, list[str]] = {}
     for task in tasks:
@@ -49,8 +36,10 @@ def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]],
 def _placed(report: NodeReport, places: Mapping[str, dict[str, str]]) -> NodeReport:
     at = places.get(report.node)
     if at is None:
-        return replace(report, how="view", reason=report.reason if report.how == "view" else "", hint="")
-    return replace(report, how=" + ".join(at), reason="; ".join(filter(None, at.values())), hint="")
+        reason = report.reason if report.how == "view" else ""
+        return replace(report, how="view", reason=reason, hint="", where="")
+    where = " + ".join(dict.fromkeys("cpu" if place == CPU else "accelerator" for place in at))
+    return replace(report, how=" + ".join(at), reason="; ".join(filter(None, at.values())), hint="", where=where)
 
 
 def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
