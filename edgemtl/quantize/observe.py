@@ -16,7 +16,6 @@ from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
 from edgemtl.progress import tick
 from edgemtl.quantize.histogram import Histogram
-from edgemtl.tvm_bridge.kernel import FixedKernel
 
 ALL = ".all"
 PERCENTILE = 99.99
@@ -105,8 +104,8 @@ class _Watcher:
             self.histograms.setdefault(name, Histogram()).add(values)
 
     def _may_be_infinite(self, name: str) -> bool:
-        """A node that stays in float may give infinities, as a mask does."""
-        return name != IMAGE and isinstance(self.steps[int(name.split(".")[0])].operator, FixedKernel)
+        """A node that stays in float may give infinities, as a mask does, and so may a copy of it."""
+        return name != IMAGE and not self.steps[int(name.split(".")[0])].operator.delivers
 
     def ranges(self) -> dict[str, Range]:
         if self.method == "minmax":
