@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
-LEAVES = {"errors", "units", "options", "images", "paths", "processor", "bundle", "hw.isa", "hw.arith", "hw.law"} | {
-    f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")
-}
+LEAVES = (
+    {"errors", "units", "options", "images", "paths", "processor", "bundle", "extras"}
+    | {"hw.isa", "hw.arith", "hw.law"}
+    | {f"hw.{name}" for name in ("fields", "resources", "spec", "datasheet", "regions", "encoding", "isa_documents")}
+)
 ORDER = [
     "onnx_runtime",
     "frontend",
@@ -41,7 +43,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "profiling", "selftest", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "profiling", "selftest", "driver", "doctor", "cli"}
 """Only what runs programs knows the runtime."""
 SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""

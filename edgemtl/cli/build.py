@@ -30,6 +30,7 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
+from edgemtl.extras import check_extra
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes, parse_bytes
@@ -74,6 +75,7 @@ def compile_(
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
+    check_extra("compile", "edgemtl compile")
     options = CompileOptions(
         target=target,
         tasks=tuple(task or ()),

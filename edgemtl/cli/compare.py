@@ -14,7 +14,8 @@ from rich.markup import escape
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_request
 from edgemtl.cli.flags import Json, KeepFloat, Method, Pathway, Renames, Target, numbers, quantise_options, renames
-from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.errors import UsageError
+from edgemtl.extras import check_extra
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_output_file
 
@@ -64,6 +65,7 @@ def compare(
     json: Json = False,
 ) -> int:
     """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
+    check_extra("compile", "edgemtl compare")
     options = CompareOptions(
         a=a,
         b=b,
@@ -97,6 +99,7 @@ def _compare(model: Path, options: CompareOptions) -> Comparison:
 
     watch: WatchModules | None = None
     if options.checkpoint is not None:
+        check_extra("export", "--checkpoint")
         from edgemtl.exporters.watch import watch_checkpoint
 
         with step(f"reading {options.checkpoint}"):
@@ -114,10 +117,7 @@ def _check_report(path: Path | None, inputs: tuple[Path | None, ...]) -> None:
     if path is None:
         return
     check_output_file("--report", path, inputs)
-    try:
-        import edgemtl.report.comparison  # noqa: F401
-    except ImportError as error:
-        raise UnsupportedError("--report", f"{error.name} is not installed", "pip install 'edgemtl[report]'") from None
+    check_extra("report", "--report")
 
 
 def _write_report(found: Comparison, path: Path) -> None:

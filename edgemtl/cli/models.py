@@ -29,6 +29,7 @@ from edgemtl.cli.flags import (
     pairs,
     renames,
 )
+from edgemtl.extras import check_extra
 from edgemtl.options import CheckOptions
 from edgemtl.paths import check_model_file, check_output_file
 from edgemtl.units import format_bytes, parse_bytes
@@ -64,6 +65,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
+    check_extra("export", "edgemtl export")
     check_output_file("-o", output, (checkpoint, config, upstream_config))
     from edgemtl.exporters.build import ModelSource, build_model
     from edgemtl.exporters.to_onnx import export_onnx
@@ -86,6 +88,7 @@ def export(
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    check_extra("compile", "edgemtl inspect")
     chosen = dict(renames(rename))
     check_model_file(model)
     from edgemtl.driver import inspect_model
@@ -138,6 +141,7 @@ def check(
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
+    check_extra("compile", "edgemtl check")
     options = CheckOptions(
         target=target,
         tasks=tuple(task or ()),

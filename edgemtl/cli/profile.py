@@ -9,6 +9,7 @@ import typer
 
 from edgemtl.cli.console import emit, step, table
 from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads
+from edgemtl.extras import check_extra
 from edgemtl.paths import check_apart, check_output_folder
 
 REPORTS = ("report.html", "report.json", "layers.csv", "trace.json")
@@ -27,6 +28,7 @@ def profile(
     json: Json = False,
 ) -> None:
     """Run tasks on images and write report.html, report.json, layers.csv and trace.json (for Perfetto)."""
+    check_extra("report", "edgemtl profile")
     check_output_folder("-o", output)
     check_apart("-o", [output / name for name in REPORTS], (bundle, *input))
     from edgemtl.profiling import ProfileOptions, profile_bundle

@@ -26,6 +26,7 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
+from edgemtl.extras import check_extra
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
@@ -50,6 +51,7 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
+    check_extra("compile", "edgemtl quantize")
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,
