@@ -8,7 +8,7 @@ CPU :=
 TESTS :=
 PYTEST := $(BIN)/python -m pytest -n 2 $(if $(CPU),--cpu $(CPU))
 
-.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance clean
+.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance fuzz release clean
 
 setup: $(VENV)/ready
 
@@ -63,5 +63,14 @@ reproduce-m3vit: setup
 conformance: setup
 	$(BIN)/python -m tests.conformance.table
 
+# Hostile inputs, N a surface; writes docs/fuzzing.md.
+N := 10000
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --inputs $(N) --table docs/fuzzing.md
+
+# dist/: the source distribution and the wheel of what is committed, each installed in a fresh environment and tried there.
+release: setup lint
+	$(BIN)/python -m pytest -n 0 tests/release --release-to dist
+
 clean:
-	rm -rf $(VENV) out build
+	rm -rf $(VENV) out build dist

@@ -7,23 +7,10 @@ import shutil
 from dataclasses import dataclass
 
 from edgemtl.emulation import EMULATORS, NATIVE, RUNTIME_LIBRARIES
+from edgemtl.errors import UnsupportedError
+from edgemtl.extras import BASE, EXTRAS, install_hint
+from edgemtl.runtime.library import RUNTIME, find_runtime, load_runtime
 
-PACKAGES = (
-    ("numpy", "runtime", False),
-    ("pillow", "runtime", False),
-    ("apache-tvm-ffi", "runtime", False),
-    ("apache-tvm", "compile", False),
-    ("onnx", "compile", False),
-    ("onnx-ir", "compile", False),
-    ("onnxscript", "compile", False),
-    ("onnxruntime", "compile", False),
-    ("ortools", "compile", False),
-    ("torch", "export", True),
-    ("safetensors", "export", True),
-    ("pyyaml", "export", True),
-    ("plotly", "report", True),
-    ("jinja2", "report", True),
-)
 PROGRAMS = (
     ("g++", "compile for this machine", False, "apt-get install g++"),
     ("aarch64-linux-gnu-g++", "compile --target cpu-a53 and for boards", True, "apt-get install g++-aarch64-linux-gnu"),
@@ -42,12 +29,27 @@ class Finding:
     optional: bool
 
 
-def _package(name: str, purpose: str, optional: bool) -> Finding:
+def _version(distribution: str) -> str | None:
     try:
-        return Finding(name, True, importlib.metadata.version(name), purpose, optional)
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        extra = "" if purpose == "runtime" else f"[{purpose}]"
-        return Finding(name, False, f"pip install 'edgemtl{extra}'", purpose, optional)
+        return None
+
+
+def _packages(names: dict[str, str], purpose: str, hint: str, optional: bool) -> tuple[Finding, ...]:
+    versions = {name: _version(name) for name in names}
+    return tuple(Finding(name, found is not None, found or hint, purpose, optional) for name, found in versions.items())
+
+
+def _runtime() -> Finding:
+    """TVM's runtime library, loaded: that it is there does not say that it fits."""
+    try:
+        load_runtime()
+    except UnsupportedError as error:
+        return Finding(RUNTIME, False, error.hint, "run", False)
+    except ImportError:
+        return Finding(RUNTIME, False, "pip install edgemtl", "run", False)
+    return Finding(RUNTIME, True, find_runtime(), "run", False)
 
 
 def _program(name: str, purpose: str, optional: bool, hint: str) -> Finding:
@@ -63,5 +65,12 @@ def _aarch64_runtime() -> Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look for every package and program; nothing is imported or run."""
-    return tuple(_package(*p) for p in PACKAGES) + tuple(_program(*p) for p in PROGRAMS) + (_aarch64_runtime(),)
+    """Look for every package and program.
+
+    The packages of an extra are optional where its first one is not there: such a machine is not meant to have it.
+    """
+    base = _packages(BASE, "run", "pip install edgemtl", False)
+    absent = {extra: _version(next(iter(names))) is None for extra, names in EXTRAS.items()}
+    extras = [f for e, names in EXTRAS.items() for f in _packages(names, e, install_hint(e), absent[e])]
+    programs = [_program(name, use, easy or absent["compile"], hint) for name, use, easy, hint in PROGRAMS]
+    return (*base, _runtime(), *extras, *programs, _aarch64_runtime())

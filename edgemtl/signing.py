@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgemtl.errors import InputError, OutputError, UnsupportedError
+from edgemtl.extras import install_hint
 
 PUBLIC_SUFFIX = ".pub"
 _PRIVATE_MODE, _PUBLIC_MODE = 0o600, 0o644
@@ -128,5 +129,5 @@ def _check_installed() -> None:
     try:
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
     except ImportError:
-        hint = "pip install 'edgemtl[sign]'"
-        raise UnsupportedError("signatures", "the package cryptography is not installed", hint) from None
+        reason = "the package cryptography is not installed"
+        raise UnsupportedError("signatures", reason, install_hint("sign")) from None

@@ -56,17 +56,19 @@ def load_runtime() -> ctypes.CDLL:
         return ctypes.CDLL(find_runtime(), ctypes.RTLD_GLOBAL)
     except OSError as error:
         reason = f"it cannot be loaded ({error})"
-        raise UnsupportedError(RUNTIME, reason, "pip install apache-tvm, or put it on LD_LIBRARY_PATH") from None
+        hint = "pip install edgemtl, whose wheel has it, or put it on LD_LIBRARY_PATH"
+        raise UnsupportedError(RUNTIME, reason, hint) from None
 
 
 def find_runtime() -> str:
-    """Where TVM's runtime is: in TVM's package, found without importing it, else for the loader to find."""
+    """Where TVM's runtime is: in TVM's package, found without importing it, else beside this file, else the loader's.
+
+    TVM's package comes first: a process that also compiles must not have the library twice.
+    """
     package = importlib.util.find_spec("tvm")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        path = Path(folder) / "lib" / RUNTIME
-        if path.is_file():
-            return str(path)
-    return RUNTIME
+    folders = [*((package.submodule_search_locations or []) if package else []), str(Path(__file__).parent)]
+    paths = (Path(folder, "lib", RUNTIME) for folder in folders)
+    return next((str(path) for path in paths if path.is_file()), RUNTIME)
 
 
 class Library:

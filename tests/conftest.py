@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -15,6 +17,7 @@ settings.load_profile("short")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "take this processor for the machine's, to run the paths of a narrower one (default: the machine's own)"
+    parser.addoption("--release-to", type=Path, metavar="FOLDER", help="where tests/release leaves what it builds")
     parser.addoption("--cpu", choices=processors.NAMES, help=text)
 
 

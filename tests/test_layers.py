@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
 
 LEAVES = {
-    *("errors", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor", "bundle"),
-    *("host", "signing", "operators"),
+    *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
+    *("bundle", "host", "signing", "operators"),
     *("hw.isa", "hw.arith", "hw.law", "hw.fields", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
     *("hw.encoding", "hw.isa_documents"),
 }
@@ -46,7 +46,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "cli"}
+RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "doctor", "cli"}
 """Only what runs programs knows the runtime."""
 SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""

@@ -11,8 +11,17 @@ import typer
 
 from edgemtl.cli.console import VERBOSITY
 from edgemtl.cli.examples import EXAMPLES
+from edgemtl.extras import check_extra
 
 Verb = Callable[..., int | None]
+
+NEEDS = {
+    **dict.fromkeys(("inspect", "check", "compile", "quantize", "compare"), "compile"),
+    "export": "export",
+    "profile": "report",
+    **dict.fromkeys(("bundle keygen", "bundle sign"), "sign"),
+}
+"""By its words, the extra that a verb needs; the others run on a base install."""
 
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
@@ -27,7 +36,8 @@ def listen(verbose: int = 0, quiet: bool = False, debug: bool = False) -> None:
 
 def add_verb(app: typer.Typer, name: str, function: Verb, path: str | None = None) -> None:
     """Add a verb to ``app``, with --verbose, --quiet and --debug; ``path``: all its words, where it has several."""
-    app.command(name, epilog=_epilog(path or name))(_with_verbosity(function))
+    words = path or name
+    app.command(name, epilog=_epilog(words))(_with_verbosity(function, words))
 
 
 def add_group(app: typer.Typer, name: str, about: str) -> typer.Typer:
@@ -42,12 +52,14 @@ def listen_in_group(verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = F
     listen(verbose, quiet, debug)
 
 
-def _with_verbosity(function: Verb) -> Verb:
-    """``function`` with the options on what goes to stderr behind its own."""
+def _with_verbosity(function: Verb, words: str) -> Verb:
+    """``function`` with the options on what goes to stderr behind its own; it is refused where its extra is missing."""
 
     @functools.wraps(function)
     def heard(**values: Any) -> int | None:
         listen(values.pop("verbose"), values.pop("quiet"), values.pop("debug"))
+        if words in NEEDS:
+            check_extra(NEEDS[words], f"edgemtl {words}")
         return function(**values)
 
     def options(verbose: Verbose = 0, quiet: Quiet = False, debug: Debug = False) -> None: ...

@@ -28,7 +28,8 @@ from edgemtl.cli.flags import (
     renames,
 )
 from edgemtl.cli.lean import import_driver
-from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.errors import UsageError
+from edgemtl.extras import check_extra
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_absent, check_output_file
 from edgemtl.tvm_bridge.target import resolve
@@ -122,6 +123,7 @@ def _compare(model: Path, options: CompareOptions) -> Comparison:
 
     watch: WatchModules | None = None
     if options.checkpoint is not None:
+        check_extra("export", "--checkpoint")
         from edgemtl.exporters.watch import watch_checkpoint
 
         with step(f"reading {options.checkpoint}"):
@@ -140,10 +142,7 @@ def _check_report(path: Path | None, force: bool, inputs: tuple[Path | None, ...
         return
     check_output_file("--report", path, inputs)
     check_absent("--report", (path,), force)
-    try:
-        import edgemtl.report.comparison  # noqa: F401
-    except ImportError as error:
-        raise UnsupportedError("--report", f"{error.name} is not installed", "pip install 'edgemtl[report]'") from None
+    check_extra("report", "--report")
 
 
 def _write_report(found: Comparison, path: Path) -> None:

@@ -19,6 +19,7 @@ from edgemtl.tvm_bridge.target import TARGETS, resolve
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgemtl.doctor import Finding
     from edgemtl.hw.datasheet import Datasheet
     from edgemtl.hw.spec import AcceleratorSpec
     from edgemtl.tvm_bridge.target import CpuTarget
@@ -95,16 +96,24 @@ def _share(needs: float, has: int) -> str:
 
 def doctor(json: Json = False) -> int:
     """Check that what the compiler and the runtime need is here, and say what to install where it is not."""
+    from rich.markup import escape
+
     from edgemtl.doctor import examine
 
     findings = examine()
-    rows = [(f.what, "ok" if f.found else "MISSING", f.detail, f.needed_for) for f in findings]
+    rows = [(f.what, _state(f), escape(f.detail), f.needed_for) for f in findings]
     emit(
         {"healthy": all(f.found or f.optional for f in findings), "findings": [asdict(f) for f in findings]},
         json,
         lambda c: c.print(table("", ("what", "state", "detail", "needed for"), rows)),
     )
     return 0 if all(f.found or f.optional for f in findings) else 1
+
+
+def _state(finding: Finding) -> str:
+    if finding.found:
+        return "ok"
+    return "not installed" if finding.optional else "MISSING"
 
 
 def register(app: typer.Typer) -> None:

@@ -1,6 +1,6 @@
 """The description of a model: everything that decides its graph and the shapes of its parameters."""
 
-import math
+import sys
 import typing
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
@@ -27,7 +27,8 @@ def _is_int(value: object, low: int) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # A JSON integer may be too large for a float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_ints(value: object, low: int) -> bool:

@@ -118,7 +118,7 @@ def test_unsigned(signed: Path, keys: Path, tmp_path: Path) -> None:
 def test_nothing_of_an_unsigned_manifest_is_parsed(tmp_path: Path, keys: Path) -> None:
     text = b"no JSON"
     digest = f"{hashlib.sha256(text).hexdigest()}  manifest.json\n".encode()
-    path = samples.pack(tmp_path / "a", {"manifest.json": text, "manifest.sha256": digest})
+    path = samples.pack(tmp_path / "a", [("manifest.json", text), ("manifest.sha256", digest)])
     with pytest.raises(ConfigError, match=r"a JSON document"):
         read_manifest(path)
     refused(path, r"must be signed by a trusted key, and is unsigned", keys, "maker")

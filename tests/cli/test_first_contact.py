@@ -52,7 +52,7 @@ def place(model_file: Path, bundle_file: Path, tmp_path_factory: pytest.TempPath
 
 COMMANDS = [
     *((0, f"{verb} --help") for verb in EXAMPLES),
-    *((0, words) for words in ("--help", "--version", "-h", "targets list", "targets show zcu104", "doctor")),
+    *((0, words) for words in ("--help", "--version", "-h", "targets list", "targets show zcu104")),
     *((0, words) for words in ("bundle info app.edgemtl", "bundle verify app.edgemtl", "export --print-config demo")),
     *((2, words) for words in ("compil model.onnx", "compile", "compile --tagret cpu", "bundle", "targets lst")),
     (2, "compile model.onnx -o a.edgemtl --threads many"),
@@ -112,7 +112,7 @@ def test_a_task_is_looked_up_with_onnx_alone(words: str, place: Path) -> None:
     assert heavy_after(*words.split(), cwd=place) == (2, ["onnx"])
 
 
-@pytest.mark.parametrize("words", ["selftest app.edgemtl", "run app.edgemtl --input images -o {out}"])
+@pytest.mark.parametrize("words", ["doctor", "selftest app.edgemtl", "run app.edgemtl --input images -o {out}"])
 def test_a_device_needs_tvm_ffi_alone(words: str, place: Path, tmp_path: Path) -> None:
     code, heavy = heavy_after(*words.format(out=tmp_path).split(), cwd=place)
     assert (code, heavy) == (0, ["tvm_ffi"])

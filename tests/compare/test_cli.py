@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_too_few_calibration_images_are_refused(folder, capsys, tmp_path, lab):
 
 
 def test_a_page_without_its_libraries_is_refused(folder, capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "edgemtl.report.comparison", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else name)
     code, said = refused(capsys, "fp32", "onnx", *BASE, "--report", "page.html")
     assert code == 3
-    assert "pip install 'edgemtl[report]'" in said
+    assert "--report: it needs jinja2, and this is not installed; pip install 'edgemtl[report]'" in said

@@ -122,9 +122,10 @@ def test_no_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     library.load_runtime.cache_clear()
     monkeypatch.setattr(library, "find_runtime", lambda: "libtvm_runtime_that_is_not_there.so")
     try:
-        with pytest.raises(
-            UnsupportedError, match=r"libtvm_runtime.so: it cannot be loaded \(.*; pip install apache-tvm"
-        ):
+        message = (
+            r"libtvm_runtime.so: it cannot be loaded \(.*; pip install edgemtl, whose wheel has it, or put it on LD"
+        )
+        with pytest.raises(UnsupportedError, match=message):
             library.load_runtime()
     finally:
         library.load_runtime.cache_clear()
@@ -134,3 +135,11 @@ def test_where_the_runtime_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path(find_runtime()).is_file()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert find_runtime() == "libtvm_runtime.so"
+
+
+def test_without_tvm_the_runtime_of_the_wheel_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libtvm_runtime.so").write_bytes(b"")
+    assert find_runtime() == str(tmp_path / "lib" / "libtvm_runtime.so")
