@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgemtl.errors import EdgemtlError, ModelError
+from edgemtl.frontend.consistency import check_consistency
 from edgemtl.frontend.files import LoadedFile, load
 from edgemtl.frontend.fuse import fuse
 from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
@@ -59,6 +60,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     check_operators(model, notes)
     layers = describe_layers(model)
     check_static(model)
+    check_consistency(model.graph)
     attach_functions(model)
     image = describe_input(model.graph, metadata, notes)
     answers = describe_tasks(model.graph, names, metadata, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -84,7 +85,9 @@ def _range(name: str, task: str, seen: Mapping[str, Observation], layers: Sequen
 def halved(union: Range, own: Range) -> Range:
     """The union divided by the largest power of two that still holds ``own``."""
     ends = [(abs(u), abs(o)) for u, o in ((union.low, own.low), (union.high, own.high)) if u]
-    times = min((int(np.floor(np.log2(u / o))) if o else 16 for u, o in ends), default=0)
+    # A denormal end would make the ratio infinite.
+    ratios = [min(u / o, sys.float_info.max) if o else 2.0**16 for u, o in ends]
+    times = min((int(np.floor(np.log2(ratio))) for ratio in ratios), default=0)
     factor = 2.0 ** -max(times, 0)
     return Range(union.low * factor, union.high * factor)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-MODEL, QDQ, PARAMETERS = "model_0.onnx", "qdq.onnx", "qdq.json"
+MODEL, PARAMETERS = "model_0.onnx", "qdq.json"
+DENSE, PLAIN = "batched.onnx", "cnn.onnx"
+"""The model with its experts spelt out, and a network without any."""
 CPU, BOARD = "int8.edgemtl", "board.edgemtl"
 
 
@@ -24,7 +26,7 @@ def folder(path: Path) -> Path:
 def make(path: Path) -> None:
     """Export a small model of two tasks, quantise it, compile it for the CPU and for a board."""
     from edgemtl.cli.app import main
-    from tests.support.models import build_and_export, small_config
+    from tests.support.models import as_dense, build_and_export, plain_cnn, small_config
 
     (path / "images").mkdir(parents=True, exist_ok=True)
     for seed in range(8):
@@ -32,9 +34,20 @@ def make(path: Path) -> None:
         np.save(path / "images" / f"{seed}.npy", image)
     model = build_and_export(small_config(head_channels=(12, 8, 8)), 0, path)[1]
     assert model.name == MODEL, model
+    assert as_dense(model, path).name == DENSE
+    assert plain_cnn(path).name == PLAIN
     int8 = ("--precision", "int8", "--parameters", str(path / PARAMETERS))
     for words in (
-        ("quantize", str(model), "--calibration", str(path / "images"), "--min-sqnr", "-200", "-o", str(path / QDQ)),
+        (
+            "quantize",
+            str(model),
+            "--calibration",
+            str(path / "images"),
+            "--min-sqnr",
+            "-200",
+            "-o",
+            str(path / "qdq.onnx"),
+        ),
         ("compile", str(model), *int8, "-o", str(path / CPU)),
         ("compile", str(model), "--target", "zcu104", *int8, "-o", str(path / BOARD)),
     ):

@@ -50,6 +50,8 @@ def test_other_sizes_are_other_layers():
         ((0, 8), (0, 3), (0, 4)),
         ((-1, 8), (-1, 1), (-1, 8)),
         ((0, 0), (0, 0), (0, 0)),
+        ((-8, 8), (0, 0), (-(2.0**-13), 2.0**-13)),
+        ((0, 1.5), (0, 1e-320), (0, 1.5 * 2.0**-1024)),
     ],
 )
 def test_a_small_range_takes_the_union_by_powers_of_two(union, own, expected):

@@ -1,4 +1,4 @@
-"""ONNX files with bytes or structure changed, read by the frontend."""
+"""ONNX files with bytes or structure changed: read, partitioned and lowered for the CPU, as `check` does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from random import Random
 
 import onnx
 
+from edgemtl.codegen.cpu import check
+from edgemtl.driver import choose_tasks
 from edgemtl.frontend import read_model
+from edgemtl.partition import partition
+from edgemtl.tvm_bridge.target import resolve
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import ROUNDS, change_bytes
@@ -30,11 +34,11 @@ def change_structure(model: onnx.ModelProto, rng: Random) -> bytes:
 
 
 def prepare(folder: Path) -> Callable[[int], str]:
-    """A changed file: the exported model or its QDQ form."""
+    """A changed file: the exported model, the same with its experts spelt out, or a plain network."""
     good = materials.folder(folder.parent / "materials")
-    files = [(good / name).read_bytes() for name in (materials.MODEL, materials.QDQ)]
+    files = [(good / name).read_bytes() for name in (materials.MODEL, materials.DENSE, materials.PLAIN)]
     models = [onnx.load_from_string(data) for data in files]
-    path = folder / "changed.onnx"
+    path, target = folder / "changed.onnx", resolve("cpu")
 
     def act(seed: int) -> str:
         rng = Random(seed)
@@ -43,7 +47,9 @@ def prepare(folder: Path) -> Callable[[int], str]:
         except UNWRITABLE:
             return "not written"
         path.write_bytes(data)
-        return f"{len(read_model(path).tasks)} tasks"
+        model = read_model(path)
+        tasks = partition(model, choose_tasks(model, ()))
+        return f"{sum(row.how == 'unsupported' for row in check(tasks, target))} nodes are refused"
 
     return act
 

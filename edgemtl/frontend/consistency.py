@@ -1,0 +1,57 @@
+"""What ONNX demands of nodes and its shape inference does not look at."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgemtl.errors import ModelError
+from edgemtl.frontend.values import is_static, size_of, sizes_of
+
+SAME_SIZE = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+"""Operators whose result has the elements of their first operand."""
+
+
+def check_consistency(graph: ir.Graph) -> None:
+    """Raise ModelError for the first node that contradicts its operands; shapes are known."""
+    for node in graph:
+        source = node.inputs[0] if node.domain == "" and node.inputs else None
+        if source is None or not is_static(source):
+            continue
+        if node.op_type == "Transpose" and "perm" in node.attributes:
+            _check_order(node, len(sizes_of(source)))
+        if node.op_type in SAME_SIZE:
+            _check_size(node, source)
+        if node.op_type in ("Conv", "ConvTranspose") and "kernel_shape" in node.attributes:
+            _check_kernel(node, sizes_of(source))
+
+
+def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return [*node.attributes[name].as_ints()] if name in node.attributes else default
+
+
+def _check_order(node: ir.Node, rank: int) -> None:
+    perm = _integers(node, "perm", [])
+    if sorted(perm) != [*range(rank)]:
+        raise ModelError(f"node {node.name}: perm must order the {rank} axes of its input, not be {perm}")
+
+
+def _check_size(node: ir.Node, source: ir.Value) -> None:
+    result = node.outputs[0]
+    if size_of(source) != size_of(result):
+        shapes = f"the {size_of(source)} elements of its input {list(sizes_of(source))}, not {list(sizes_of(result))}"
+        raise ModelError(f"the output of node {node.name} must have {shapes}; check the model's sizes")
+
+
+def _check_kernel(node: ir.Node, shape: tuple[int, ...]) -> None:
+    weight = node.inputs[1]
+    if weight is None or not is_static(weight):
+        return
+    kernel, sizes = _integers(node, "kernel_shape", []), [*sizes_of(weight)[2:]]
+    if kernel != sizes:
+        raise ModelError(f"node {node.name}: kernel_shape must be that of its weights, {sizes}, not {kernel}")
+    if node.op_type == "Conv" and "pads" in node.attributes:
+        pads, dilations = _integers(node, "pads", []), _integers(node, "dilations", [1] * len(kernel))
+        window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        padded = [n + pads[i] + pads[i + len(kernel)] for i, n in enumerate(shape[2:])]
+        if any(span > size for span, size in zip(window, padded, strict=True)):
+            raise ModelError(f"node {node.name}: its window {window} must fit into its padded input {padded}")

@@ -1,0 +1,41 @@
+"""Files that contradict ONNX's rules: the node and the rule, before anything is lowered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgemtl.errors import ModelError
+from edgemtl.frontend import read_model
+from tests.frontend.test_refusals import model
+
+
+def conv(w, kernel=(3, 3), **attributes):
+    return w.op("Conv", "image", w.const(np.ones((2, 3, 3, 3), np.float32)), kernel_shape=[*kernel], **attributes)
+
+
+CONTRADICTIONS = [
+    (
+        lambda w: w.op("Reshape", "image", w.ints(1, 3, 4, 5)),
+        "the output of node Reshape_0 must have the 48 elements of its input [1, 3, 4, 4], not [1, 3, 4, 5]; check the",
+    ),
+    (
+        lambda w: w.op("Transpose", "image", perm=[0, 2, 1]),
+        "node Transpose_0: perm must order the 4 axes of its input, not be [0, 2, 1]",
+    ),
+    (
+        lambda w: conv(w, (2, 3), pads=[1] * 4),
+        "node Conv_0: kernel_shape must be that of its weights, [3, 3], not [2, 3]",
+    ),
+    (
+        lambda w: conv(w, pads=[0] * 4, dilations=[1, 2], strides=[2, 2]),
+        "node Conv_0: its window [3, 5] must fit into its padded input [4, 4]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), CONTRADICTIONS, ids=lambda case: str(case)[:40])
+def test_a_node_that_contradicts_itself_is_refused(tmp_path, write, message):
+    with pytest.raises(ModelError) as error:
+        read_model(model(tmp_path, write))
+    assert str(error.value).startswith(message)
