@@ -21,7 +21,8 @@ def check_consistency(graph: ir.Graph) -> None:
             _check_order(node, len(sizes_of(source)))
         if node.op_type in SAME_SIZE:
             _check_size(node, source)
-        if node.op_type in ("Conv", "ConvTranspose") and "kernel_shape" in node.attributes:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            _check_bias(node)
             _check_kernel(node, sizes_of(source))
 
 
@@ -42,11 +43,19 @@ def _check_size(node: ir.Node, source: ir.Value) -> None:
         raise ModelError(f"the output of node {node.name} must have {shapes}; check the model's sizes")
 
 
+def _check_bias(node: ir.Node) -> None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    channels = sizes_of(node.outputs[0])[1]
+    if bias is not None and is_static(bias) and sizes_of(bias) != (channels,):
+        raise ModelError(f"node {node.name}: its bias must be of shape [{channels}], not {list(sizes_of(bias))}")
+
+
 def _check_kernel(node: ir.Node, shape: tuple[int, ...]) -> None:
     weight = node.inputs[1]
     if weight is None or not is_static(weight):
         return
-    kernel, sizes = _integers(node, "kernel_shape", []), [*sizes_of(weight)[2:]]
+    sizes = [*sizes_of(weight)[2:]]
+    kernel = _integers(node, "kernel_shape", sizes)
     if kernel != sizes:
         raise ModelError(f"node {node.name}: kernel_shape must be that of its weights, {sizes}, not {kernel}")
     if node.op_type == "Conv" and "pads" in node.attributes:

@@ -31,6 +31,10 @@ CONTRADICTIONS = [
         lambda w: conv(w, pads=[0] * 4, dilations=[1, 2], strides=[2, 2]),
         "node Conv_0: its window [3, 5] must fit into its padded input [4, 4]",
     ),
+    (
+        lambda w: w.op("Conv", "image", w.const(np.ones((2, 3, 1, 1))), "image"),
+        "node Conv_0: its bias must be of shape [2], not [1, 3, 4, 4]",
+    ),
 ]
 
 

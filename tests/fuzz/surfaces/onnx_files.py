@@ -48,7 +48,7 @@ def prepare(folder: Path) -> Callable[[int], str]:
             return "not written"
         path.write_bytes(data)
         model = read_model(path)
-        tasks = partition(model, choose_tasks(model, ()))
+        tasks = partition(model, choose_tasks(model, ()), "exact")
         return f"{sum(row.how == 'unsupported' for row in check(tasks, target))} nodes are refused"
 
     return act
