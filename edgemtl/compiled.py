@@ -16,6 +16,7 @@ from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.integers import Quantised
 from edgemtl.lowering.ir import Array
+from edgemtl.lowering.words import spell_operator
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.popularity import popular_experts
@@ -116,14 +117,16 @@ def _notes(
     if spec.hypothetical:
         yield f"{spec.name} is a hypothetical board: it was never made"
     used = ", ".join(f"{name} {size}" for name, size in program.on_chip.items())
-    yield f"{sum(program.on_chip.values())} bytes on chip ({used}), blocks at {program.share:.1%} of what there is"
+    smaller = "" if program.share == 1 else f"; blocks of rows at {program.share:.1%} of their size without a budget"
+    yield f"{sum(program.on_chip.values())} bytes on chip ({used}){smaller}"
     if any(segment.routing for task in program.tasks for segment in task.segments):
         yield _experts_note(early, images, options)
     for task in program.tasks:
         count = len(task.segments)
-        yield f"{task.task}: {count} segment{'s' if count != 1 else ''} on the overlay of {spec.name}"
+        yield f"{task.task}: {count} segment{'s' if count != 1 else ''} on the accelerator of {spec.name}"
         yield from (
-            f"{task.task}: {step.origin[-1]}, {step.kind}, on {HOSTS['a53']}: {step.reason}" for step in task.left
+            f"{task.task}: {step.origin[-1]} ({spell_operator(step.kind)}) on {HOSTS['a53']}: {step.reason}"
+            for step in task.left
         )
     yield f"in simulation the CPU's steps run compiled for {hosts[-1].cpu.target.name}"
 

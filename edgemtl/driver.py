@@ -26,9 +26,10 @@ from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend.inputs import normalisation_note
+from edgemtl.frontend.names import without_guesses
 from edgemtl.golden import make_golden, make_integer_golden
-from edgemtl.hw.datasheet import Datasheet, describe_spec
-from edgemtl.hw.spec import BOARDS, AcceleratorSpec, is_board, read_spec
+from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
 from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
@@ -38,7 +39,8 @@ from edgemtl.quantize import qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.selftest import verify_bundle, why_not_here
-from edgemtl.tvm_bridge.target import TARGETS, CpuTarget, resolve
+from edgemtl.suggest import one_of
+from edgemtl.tvm_bridge.target import CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
 
@@ -272,21 +274,6 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     return QuantiseResult(str(files.model), str(files.parameters), *sizes, distances, notes)
 
 
-def known_targets() -> tuple[CpuTarget, ...]:
-    """Every target with a fixed processor."""
-    return tuple(TARGETS.values())
-
-
-def known_boards() -> tuple[AcceleratorSpec, ...]:
-    """Every board that comes with a file."""
-    return tuple(read_spec(name) for name in BOARDS)
-
-
-def describe_board(name: str) -> Datasheet:
-    """The data sheet of a board, by name or by the path of its file. Raises what `read_spec` raises."""
-    return describe_spec(read_spec(name))
-
-
 def resolve_target(name: str) -> CpuTarget:
     """A target by name; "cpu" is this machine's. Raises UsageError."""
     return resolve(name)
@@ -297,7 +284,7 @@ def choose_tasks(model: MultiTaskModel, asked: Sequence[str]) -> tuple[str, ...]
     known = tuple(task.name for task in model.tasks)
     for name in asked:
         if name not in known:
-            raise UsageError(f"--task must be one of {', '.join(known)}, not {name!r}")
+            raise UsageError(one_of("--task", known, name))
     return tuple(dict.fromkeys(asked)) or known
 
 
@@ -306,15 +293,18 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     model = frontend.rename_tasks(model, dict(options.renames))
     kinds, names = dict(options.kinds), [task.name for task in model.tasks]
     for name, kind in kinds.items():
-        if name not in names or kind not in frontend.model.KINDS:
-            tasks, meanings = ", ".join(names), ", ".join(frontend.model.KINDS)
-            raise UsageError(f"--kind must be one of {tasks} = one of {meanings}, not {name}={kind}")
-    model = replace(model, tasks=tuple(replace(t, kind=kinds.get(t.name, t.kind)) for t in model.tasks))
+        if name not in names:
+            raise UsageError(one_of("TASK of --kind TASK=KIND", names, name))
+        if kind not in frontend.model.KINDS:
+            raise UsageError(one_of("KIND of --kind TASK=KIND", frontend.model.KINDS, kind))
+    tasks = tuple(replace(t, kind=kinds.get(t.name, t.kind)) for t in model.tasks)
+    model = replace(model, tasks=tasks, notes=without_guesses(model.notes, kinds))
     if options.mean is None or options.std is None:
         return model
     if not len(options.mean) == len(options.std) == model.input.shape[1]:
         raise UsageError(f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input")
-    return replace(model, input=replace(model.input, mean=options.mean, std=options.std))
+    notes = tuple(note for note in model.notes if note != normalisation_note(model.input.name))
+    return replace(model, input=replace(model.input, mean=options.mean, std=options.std), notes=notes)
 
 
 def specialise(

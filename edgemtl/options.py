@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from edgemtl.errors import UsageError
 from edgemtl.hw.spec import is_board
+from edgemtl.suggest import one_of
 
 Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
@@ -19,13 +20,29 @@ ON_CHIP = ("few", "all")
 PATHWAYS: tuple[str, ...] = get_args(Pathway)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
+MOST_NORMAL = 1e30
+"""The largest mean and deviation, and the inverse of the least deviation: what a bundle can record."""
 SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 """What can be compared with what."""
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise UsageError(one_of(f"--{name}", choices, value))
+
+
+def _check_normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    if (mean is None) != (std is None):
+        raise UsageError("--mean and --std must be given together, or neither")
+    for flag, numbers, low in (("--mean", mean, -MOST_NORMAL), ("--std", std, 1 / MOST_NORMAL)):
+        if numbers is not None and not all(low <= number <= MOST_NORMAL for number in numbers):
+            given = ",".join(f"{number:g}" for number in numbers)
+            raise UsageError(f"{flag} must be numbers from {low:g} to {MOST_NORMAL:g}, not {given}")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"--seed must be from 0 to {(1 << 63) - 1}, not {seed}")
 
 
 @dataclass(frozen=True)
@@ -95,8 +112,8 @@ class CompileOptions:
         self._check_experts()
         if not 1 <= self.threads <= 64:
             raise UsageError(f"--threads must be between 1 and 64, not {self.threads}")
-        if (self.mean is None) != (self.std is None):
-            raise UsageError("--mean and --std must be given together, or neither")
+        _check_normalisation(self.mean, self.std)
+        _check_seed(self.seed)
         if self.pathway == "calibrated" and self.calibration is None:
             raise UsageError(
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
@@ -268,7 +285,7 @@ class CompareOptions:
     def _check_sides(self) -> None:
         for name in self.sides:
             if name not in SIDES:
-                raise UsageError(f"compare must be given two of {', '.join(SIDES)}, not {name!r}")
+                raise UsageError(one_of("A and B of compare", SIDES, name))
         if self.a == self.b:
             raise UsageError(f"compare must be given two different ones of {', '.join(SIDES)}, not {self.a} twice")
 

@@ -43,6 +43,19 @@ def check_output_file(flag: str, path: Path, inputs: Iterable[Path | None] = ())
     check_apart(flag, (path,), inputs)
 
 
+def check_output_pair(output: Path, inputs: Iterable[Path | None]) -> tuple[Path, Path]:
+    """``output``, a QDQ model, and the .json beside it, for its integer parameters.
+
+    Raises UsageError where either cannot be written, or is one of ``inputs``.
+    """
+    if output.suffix != ".onnx":
+        raise UsageError(f"-o must end in .onnx, since the parameters go to .json beside it, not {output}")
+    parameters, read = output.with_suffix(".json"), tuple(inputs)
+    check_output_file("-o", output, read)
+    check_output_file("-o, for the parameters beside it,", parameters, read)
+    return output, parameters
+
+
 def check_output_folder(flag: str, path: Path) -> None:
     """Raise UsageError unless ``path`` is a folder that can be written to, or can be made."""
     try:
@@ -62,6 +75,14 @@ def check_apart(flag: str, outputs: Iterable[Path], inputs: Iterable[Path | None
     for output in outputs:
         if (source := known.get(_identity(output) or (-1, -1))) is not None:
             raise UsageError(f"{flag} must not overwrite what is read: {output} is {source}; name another file")
+
+
+def check_absent(flag: str, outputs: Iterable[Path], force: bool) -> None:
+    """Raise UsageError where an output is there already, unless ``force`` says to overwrite it."""
+    if force:
+        return
+    if (present := next((path for path in outputs if path.exists()), None)) is not None:
+        raise UsageError(f"{flag} must not overwrite {present}, which is there already; name another, or add --force")
 
 
 def _identities(path: Path) -> Iterator[tuple[int, int]]:

@@ -13,9 +13,10 @@ from typing import ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, FpgaProgram, InputEntry, Program, open_bundle
+from edgemtl.bundle import Bundle, FpgaProgram, Golden, InputEntry, Program, open_bundle
 from edgemtl.bundle.fields import shorten
 from edgemtl.errors import UsageError
+from edgemtl.progress import counting, tick
 from edgemtl.runtime.devices import Device, open_device
 from edgemtl.runtime.images import FloatArray, check_batch, check_finite, check_overlaps, output_for, outputs_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
@@ -204,7 +205,13 @@ class Session:
     def selftest(self) -> tuple[SelftestResult, ...]:
         """Run every task's golden inputs and compare with its golden outputs."""
         pairs = (golden for task in self._tasks for golden in self._bundle.goldens(task))
-        return tuple(compare_golden(golden, self.run(golden.task, golden.input)) for golden in pairs)
+        with counting("golden inputs", len(self._bundle.manifest.golden)):
+            return tuple(self._compare(golden) for golden in pairs)
+
+    def _compare(self, golden: Golden) -> SelftestResult:
+        result = compare_golden(golden, self.run(golden.task, golden.input))
+        tick()
+        return result
 
     def _check_tasks(self, tasks: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
         if not isinstance(tasks, str | list | tuple) or not all(isinstance(name, str) for name in tasks):

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 ROOTS = ("cli.app", "cli.deploy", "cli.measure", "doctor", "runtime", "bundle", "evaluate.predict", "evaluate.folder")
 VERBS = {"cli.deploy", "cli.measure"}
 """The modules of cli whose verbs a device has: others import the compiler inside their functions."""
+APART = ("cli", "tvm_bridge")
+"""Rooms whose functions a device does not call, apart from those verbs; their modules are imported for their tables."""
 
 
 def path_of(module: str) -> Path | None:
@@ -22,7 +24,8 @@ def path_of(module: str) -> Path | None:
 
 
 def statements(module: str) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The import statements a module may run; those inside functions of cli only where a device has the verb."""
+    """The import statements a module may run; those inside functions only where a device calls them."""
+    called = module in VERBS or module.split(".")[0] not in APART
     pending: list[ast.AST] = [ast.parse(path_of(module).read_text(encoding="utf-8"))]
     while pending:
         node = pending.pop()
@@ -30,7 +33,7 @@ def statements(module: str) -> Iterator[ast.Import | ast.ImportFrom]:
             yield node
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             pending.extend(node.orelse)
-        elif not (isinstance(node, ast.FunctionDef) and module.startswith("cli.") and module not in VERBS):
+        elif called or not isinstance(node, ast.FunctionDef):
             pending.extend(ast.iter_child_nodes(node))
 
 

@@ -23,7 +23,7 @@ from edgemtl.bundle.manifest import (
 )
 from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
-from edgemtl.bundle.reader import Bundle, open_bundle
+from edgemtl.bundle.reader import Bundle, open_bundle, read_manifest
 from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
 from edgemtl.bundle.writer import write_bundle
 
@@ -62,5 +62,6 @@ __all__ = [
     "open_bundle",
     "pack_golden",
     "parse_manifest",
+    "read_manifest",
     "write_bundle",
 ]

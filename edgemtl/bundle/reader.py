@@ -115,6 +115,22 @@ def open_bundle(path: str | Path, copy: bool = False) -> Bundle:
     raise failure
 
 
+def read_manifest(path: str | Path) -> Manifest:
+    """The manifest of a bundle alone, for what it says before anything is run; sections are neither read nor checked.
+
+    Raises what `open_bundle` raises for the file, its members and the manifest.
+    """
+    path = Path(path)
+    mapping = _map(path, copy=False)
+    try:
+        data = memoryview(mapping)
+        items = read_layout(data).members
+        return _read_manifest({i.member.name: data[i.data_offset :][: i.member.bytes] for i in items})
+    except (IntegrityError, ConfigError) as error:
+        failure = type(error)(f"{path}: {error}")
+    raise failure
+
+
 def _map(path: Path, copy: bool) -> mmap.mmap:
     """The file mapped privately, or ``copy``, in memory of this process."""
     try:

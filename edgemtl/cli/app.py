@@ -11,24 +11,31 @@ from edgemtl.errors import EdgemtlError, OutputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported, 4 over budget, 5 integrity, 130 Ctrl-C."""
+    """Run one command. Exit codes: 0 done, 1 failed, 2 usage, 3 unsupported, 4 over budget, 5 integrity, 130 Ctrl-C.
+
+    With --json a failure is a document on stdout too.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    # Asked of the words, since a command that cannot be parsed fails too.
+    interrupts.STATE.as_json = "--json" in words
     try:
-        code = _run(arguments)
+        code = _run(words)
     except (KeyboardInterrupt, Exception):
         if not interrupts.STATE.interrupted:
             raise
         code = interrupts.EXIT_CODE
     if code == interrupts.EXIT_CODE:
         _say(interrupts.LINE)
+        _print_document(interrupts.LINE, interrupts.LINE, code)
     return code
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(words: list[str]) -> int:
     try:
         _check_streams()
         from edgemtl.cli.verbs import invoke
 
-        return invoke(sys.argv[1:] if arguments is None else arguments)
+        return invoke(words)
     except KeyboardInterrupt:
         return interrupts.EXIT_CODE
     except BrokenPipeError:
@@ -45,13 +52,33 @@ def _explain(error: Exception) -> int:
         return interrupts.EXIT_CODE
     if VERBOSITY.debug:
         raise error
+    kind, text, code = _describe(error)
+    text = " ".join(text.split())
+    _say(f"error: {text}")
+    _print_document(kind, text, code)
+    return code
+
+
+def _describe(error: Exception) -> tuple[str, str, int]:
+    """Of what kind an error is, its text and its exit code."""
     if isinstance(error, EdgemtlError):
-        return _fail(str(error), error.exit_code)
+        return type(error).__name__.removesuffix("Error").lower(), str(error), error.exit_code
     if isinstance(error, OSError):
-        return _fail(f"{error.filename or 'a system call'} must succeed, and it failed: {error.strerror or error}", 1)
+        text = f"{error.filename or 'a system call'} must succeed, and it failed: {error.strerror or error}"
+        return "system", text, 1
     if isinstance(error, MemoryError):
-        return _fail("this needs more memory than this machine gives; close other programs or take a smaller model", 4)
-    return _fail(f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where", 1)
+        text = "this needs more memory than this machine gives; close other programs or take a smaller model"
+        return "memory", text, 4
+    text = f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where"
+    return "internal", text, 1
+
+
+def _print_document(kind: str, message: str, code: int) -> None:
+    """With --json the failure as a document on stdout, where that is open."""
+    if interrupts.STATE.as_json:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stdout.write(interrupts.error_document(kind, message, code))
+            sys.stdout.flush()
 
 
 def _check_streams() -> None:
@@ -60,11 +87,6 @@ def _check_streams() -> None:
         sys.stderr = open(os.devnull, "w")
     if sys.stdout is None:
         raise OutputError("standard output must be open, and it is closed; redirect it to a file or to /dev/null")
-
-
-def _fail(message: str, code: int) -> int:
-    _say(f"error: {message}")
-    return code
 
 
 def _say(text: str) -> None:

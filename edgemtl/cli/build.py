@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import check_request
+from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Budget,
     CompiledThreads,
@@ -25,15 +26,16 @@ from edgemtl.cli.flags import (
     Std,
     Target,
     TaskList,
+    budget,
     numbers,
     pairs,
     quantise_options,
     renames,
 )
-from edgemtl.extras import check_extra
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
-from edgemtl.units import format_bytes, parse_bytes
+from edgemtl.units import format_bytes
 
 
 def compile_(
@@ -75,13 +77,12 @@ def compile_(
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
-    check_extra("compile", "edgemtl compile")
     options = CompileOptions(
         target=target,
         tasks=tuple(task or ()),
         pathway=pathway,
         precision=precision,
-        memory_budget=parse_bytes(memory_budget) if memory_budget else None,
+        memory_budget=budget(memory_budget),
         calibration=calibration,
         parameters=parameters,
         quantise=quantise_options(method, keep_float, min_sqnr),
@@ -98,6 +99,8 @@ def compile_(
     )
     check_request(model, target, calibration, parameters)
     check_output_file("-o", output, (model, *options.files))
+    check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
     from edgemtl.driver import compile_model
 
     result = compile_model(model, options, output, step)
@@ -119,4 +122,4 @@ def compile_(
 
 def register(app: typer.Typer) -> None:
     """Add this module's verb to ``app``."""
-    app.command("compile")(compile_)
+    add_verb(app, "compile", compile_)

@@ -8,35 +8,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import check_request
-from edgemtl.cli.flags import Json, KeepFloat, Method, Pathway, Renames, Target, numbers, quantise_options, renames
+from edgemtl.cli.early import check_names, check_request
+from edgemtl.cli.files import check_file, check_inputs
+from edgemtl.cli.flags import (
+    Force,
+    Inputs,
+    Json,
+    KeepFloat,
+    Method,
+    Pathway,
+    Renames,
+    Target,
+    numbers,
+    quantise_options,
+    renames,
+)
+from edgemtl.cli.lean import import_driver
 from edgemtl.errors import UsageError
 from edgemtl.extras import check_extra
 from edgemtl.options import SIDES, CompareOptions
-from edgemtl.paths import check_output_file
+from edgemtl.paths import check_absent, check_output_file
+from edgemtl.tvm_bridge.target import resolve
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgemtl.compare import Comparison, LayerFigures, WatchModules
 
 WORST = 3
 """So many of the worst layers are marked."""
 Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, where the model records none.")]
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
-Name = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.")]
+SideA = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.", metavar="A")]
+SideB = Annotated[str, typer.Argument(help="Another one of them.", metavar="B")]
 
 
 def compare(
-    a: Name,
-    b: Name,
+    a: SideA,
+    b: SideB,
     model: Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")],
     task: Annotated[str, typer.Option("--task", help="The task to compare.")],
-    input: Annotated[
-        list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")
-    ],
+    input: Inputs,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Weights of torch, .safetensors or .pth.")
     ] = None,
@@ -62,10 +77,10 @@ def compare(
     mean: Mean = None,
     std: Std = None,
     rename: Renames = None,
+    force: Force = False,
     json: Json = False,
 ) -> int:
     """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
-    check_extra("compile", "edgemtl compare")
     options = CompareOptions(
         a=a,
         b=b,
@@ -84,7 +99,11 @@ def compare(
         renames=renames(rename),
     )
     check_request(model, target, calibration, parameters)
-    _check_report(report, (model, checkpoint, calibration, parameters, *input))
+    resolve(target)  # refuses a board
+    check_inputs(input)
+    check_file("--checkpoint", checkpoint, "a .safetensors or .pth file")
+    check_names(model, [task], options.renames)
+    _check_report(report, force, (model, checkpoint, calibration, parameters, *input))
     found = _compare(model, options)
     for text in found.notes:
         note(f"note: {text}")
@@ -95,6 +114,8 @@ def compare(
 
 
 def _compare(model: Path, options: CompareOptions) -> Comparison:
+    if options.checkpoint is None:
+        import_driver()
     from edgemtl.driver import compare_model
 
     watch: WatchModules | None = None
@@ -112,11 +133,12 @@ def _own_name(options: CompareOptions) -> str:
     return {new: old for old, new in options.renames}.get(options.task, options.task)
 
 
-def _check_report(path: Path | None, inputs: tuple[Path | None, ...]) -> None:
+def _check_report(path: Path | None, force: bool, inputs: tuple[Path | None, ...]) -> None:
     """Before anything is computed, since a comparison may take minutes."""
     if path is None:
         return
     check_output_file("--report", path, inputs)
+    check_absent("--report", (path,), force)
     check_extra("report", "--report")
 
 
@@ -148,6 +170,8 @@ def _number(flag: str, text: str, unit: str, example: str) -> float:
 
 
 def _draw(console: Console, found: Comparison) -> None:
+    from rich.markup import escape
+
     worst = sorted((layer for layer in found.layers if layer.sqnr_db < math.inf), key=lambda layer: layer.sqnr_db)
     lowest = [layer.name for layer in worst[:WORST]]
     rows = [_row(layer, found, lowest) for layer in found.layers]
@@ -162,6 +186,8 @@ def _draw(console: Console, found: Comparison) -> None:
 
 
 def _row(layer: LayerFigures, found: Comparison, lowest: list[str]) -> tuple[str, ...]:
+    from rich.markup import escape
+
     limit, first = found.limits.sqnr_db, found.first
     mark = f"[yellow]worst {lowest.index(layer.name) + 1}[/]" if layer.name in lowest else ""
     if first is not None and layer.name == first.name:
@@ -184,4 +210,4 @@ def _verdict(found: Comparison) -> int:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verb to ``app``."""
-    app.command("compare")(compare)
+    add_verb(app, "compare", compare)

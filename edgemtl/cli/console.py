@@ -6,18 +6,23 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from edgemtl.cli import interrupts
+from edgemtl.cli.interrupts import SCHEMA_VERSION
 from edgemtl.errors import OutputError
+from edgemtl.progress import Count, Listener, listening
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    # rich is imported where something is drawn: most commands that fail draw nothing.
+    from rich.console import Console
+    from rich.table import Table
+
 PIPE_COLUMNS = 200
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between lines that say how far a step is, where stderr is no terminal."""
 
 
 @dataclass
@@ -31,10 +36,6 @@ class Verbosity:
 VERBOSITY = Verbosity()
 
 
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
 def note(text: str, level: int = 1) -> None:
     """One line on stderr, shown from verbosity ``level`` on."""
     if VERBOSITY.level >= level:
@@ -43,31 +44,44 @@ def note(text: str, level: int = 1) -> None:
 
 def _print_aside(text: str) -> None:
     """A line on stderr; where that is full or closed, the work goes on without it."""
-    with suppress(OSError):
-        _stderr().print(text, markup=False)
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """One step of long work: a spinner on a terminal, plain lines elsewhere, with its duration."""
+    """One step of long work, its duration and how far it is: a spinner on a terminal, elsewhere a line now and then."""
     interrupts.begin_work()
-    console, start = _stderr(), time.perf_counter()
+    start = time.perf_counter()
     if VERBOSITY.level < 1:
         yield
         return
-    if console.is_terminal:
-        with console.status(title):
-            yield
-    else:
+    with _spinner(title) if sys.stderr.isatty() else nullcontext(_sparse_lines(title)) as listener, listening(listener):
         yield
     _print_aside(f"{title} ({time.perf_counter() - start:.1f} s)")
 
 
-class _Page(Console):
-    """A console that leaves it to the program what a closed pipe means."""
+@contextmanager
+def _spinner(title: str) -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.markup import escape
 
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+    with Console(stderr=True).status(escape(title)) as status:
+        yield lambda count: status.update(escape(f"{title}: {count}"))
+
+
+def _sparse_lines(title: str) -> Listener:
+    """A line after a second, then after twice the time of the line before, half a minute at most."""
+    last, pause = time.perf_counter(), FIRST_PAUSE
+
+    def listen(count: Count) -> None:
+        nonlocal last, pause
+        if time.perf_counter() - last >= pause and count.done < count.total:
+            _print_aside(f"{title}: {count}")
+            last, pause = time.perf_counter(), min(2 * pause, LONGEST_PAUSE)
+
+    return listen
 
 
 def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console], None]) -> None:
@@ -76,8 +90,7 @@ def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console],
         if as_json:
             sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1) + "\n")
         else:
-            # A file or a pipe has no width to fit.
-            render(_Page(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS))
+            render(_page())
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -85,8 +98,22 @@ def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console],
         raise OutputError(f"standard output must take the result, and that failed: {error.strerror}") from error
 
 
+def _page() -> Console:
+    """A console that leaves it to the program what a closed pipe means."""
+    from rich.console import Console
+
+    class Page(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    # A file or a pipe has no width to fit.
+    return Page(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table whose first column is left aligned and whose others are right aligned."""
+    from rich.table import Table
+
     made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")

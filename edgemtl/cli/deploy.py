@@ -5,38 +5,45 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads, chosen_tasks
+from edgemtl.cli.early import plan_opening
+from edgemtl.cli.files import LAYOUT, check_bundle, check_data, check_inputs
+from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, TaskList, Threads
+from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
 
-bundle_app = typer.Typer(no_args_is_help=True, help="Look into a bundle.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def run(
     bundle: BundleFile,
-    input: Annotated[
-        list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")
-    ],
+    input: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
     task: TaskList = None,
     threads: Threads = 2,
-    device: Device = "cpu",
+    device: Device = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Run tasks on images; write NAME_TASK.npy (what the model says) and NAME_TASK.png (for the eye)."""
     check_output_folder("-o", output)
-    from edgemtl.evaluate.predict import predict_files
+    opening = plan_opening(bundle, device, task)
+    check_inputs(input)
+    from edgemtl.evaluate.predict import check_results, expand, predict_files
+
+    check_results(expand(input), opening.tasks, output, force)
+    import_session()
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session, step(f"running {bundle}"):
-        tasks = chosen_tasks(task, session.tasks)
-        written = [asdict(item) for item in predict_files(session, tasks, input, output)]
+    with Session.open(bundle, opening.device, threads) as session, step(f"running {bundle}"):
+        written = [asdict(item) for item in predict_files(session, opening.tasks, input, output, force)]
     rows = [(item["image"], item["task"], item["array"], item["picture"] or "none, not a map") for item in written]
     for resized in sorted({item["image"] for item in written if item["resized"]}):
         note(f"{resized}: resized to the model's input size")
@@ -45,28 +52,39 @@ def run(
 
 def evaluate(
     bundle: BundleFile,
-    data: Annotated[Path, typer.Option("--data", help="Folder with images/ and one folder of labels per task.")],
+    data: Annotated[Path, typer.Option("--data", help=f"Folder with {LAYOUT}.")],
     task: TaskList = None,
     threads: Threads = 2,
-    device: Device = "cpu",
+    device: Device = None,
     json: Json = False,
 ) -> None:
-    """Measure the tasks' accuracy on a folder of images and labels."""
+    """Measure the tasks' accuracy on a folder of images and labels.
+
+    DATA/images/NAME.png (or .jpg, .npy) are the images. DATA/TASK/NAME.png or .npy is the label of each, with the
+    height and width of the task's output: class ids (segmentation) or a mask of 0 and 255 (edges, saliency) in a PNG
+    of one channel; metres (depth, [H,W]) or unit vectors (normals, [3,H,W]) as float32 in .npy.
+    """
+    opening = plan_opening(bundle, device, task)
+    check_data(data, opening.tasks)
     from edgemtl.evaluate.folder import evaluate_folder
+
+    import_session()
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session, step(f"evaluating {data}"):
-        scores = evaluate_folder(session, chosen_tasks(task, session.tasks), data)
+    with Session.open(bundle, opening.device, threads) as session, step(f"evaluating {data}"):
+        scores = evaluate_folder(session, opening.tasks, data)
     document = {"tasks": [{"task": s.task, "kind": s.kind, "images": s.images, "metrics": s.metrics} for s in scores]}
     rows = [(s.task, s.images, "  ".join(f"{k} {v:.4g}" for k, v in s.metrics.items())) for s in scores]
     emit(document, json, lambda c: c.print(table("measured", ("task", "images", "metrics"), rows)))
 
 
-def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = "cpu", json: Json = False) -> int:
+def selftest(bundle: BundleFile, threads: Threads = 2, device: Device = None, json: Json = False) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
+    opening = plan_opening(bundle, device, None)
+    import_session()
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, device, threads) as session:
+    with Session.open(bundle, opening.device, threads) as session, step(f"testing {bundle} on {opening.device}"):
         results = session.selftest()
     figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
     rows = [(r.task, r.case, "ok" if r.passed else "FAILED", *f) for r, f in zip(results, figures, strict=True)]
@@ -84,9 +102,9 @@ def _finite(document: dict[str, Any]) -> dict[str, Any]:
     return {key: None if value == math.inf else value for key, value in document.items()}
 
 
-@bundle_app.command("verify")
 def verify(bundle: BundleFile, json: Json = False) -> None:
     """Check every section of a bundle against its SHA-256."""
+    check_bundle(bundle)
     from edgemtl.bundle import open_bundle
 
     with open_bundle(bundle) as opened:
@@ -100,9 +118,9 @@ def verify(bundle: BundleFile, json: Json = False) -> None:
     )
 
 
-@bundle_app.command("info")
 def info(bundle: BundleFile, json: Json = False) -> None:
     """Show what a bundle holds: tasks, pathways, target, memory, sections, notes."""
+    check_bundle(bundle)
     from edgemtl.bundle import open_bundle
 
     with open_bundle(bundle) as opened:
@@ -155,7 +173,9 @@ def _memory(program: dict[str, Any]) -> list[tuple[str, int]]:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``."""
-    app.command("run")(run)
-    app.command("eval")(evaluate)
-    app.command("selftest")(selftest)
-    app.add_typer(bundle_app, name="bundle")
+    add_verb(app, "run", run)
+    add_verb(app, "eval", evaluate)
+    add_verb(app, "selftest", selftest)
+    bundle = add_group(app, "bundle", "Look into a bundle.")
+    add_verb(bundle, "info", info, "bundle info")
+    add_verb(bundle, "verify", verify, "bundle verify")

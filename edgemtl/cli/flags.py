@@ -10,6 +10,7 @@ import typer
 
 from edgemtl.errors import UsageError
 from edgemtl.options import QuantiseOptions
+from edgemtl.units import parse_bytes
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model.", metavar="MODEL.onnx")]
 BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="APP.edgemtl")]
@@ -17,8 +18,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document with
 TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task name; repeatable; default: every task.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads to run with.")]
 Device = Annotated[
-    str, typer.Option("--device", help="cpu, or sim: a board's program in simulation, which takes its time.")
+    str | None,
+    typer.Option("--device", help="cpu, or sim: a board in simulation, which takes its time; default: the bundle's."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite results that are there already.")]
+Inputs = Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")]
 Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
 
 Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: minmax, percentile or entropy.")]
@@ -51,12 +55,14 @@ def quantise_options(method: str, keep_float: Sequence[str] | None, min_sqnr: fl
     return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr)
 
 
-def chosen_tasks(asked: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """``asked`` in its order, or every known task. Raises UsageError for a name the model does not have."""
-    for name in asked or ():
-        if name not in known:
-            raise UsageError(f"--task must be one of {', '.join(known)}, not {name!r}")
-    return tuple(dict.fromkeys(asked)) if asked else tuple(known)
+def budget(text: str | None) -> int | None:
+    """The bytes of --memory-budget. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text)
+    except UsageError as error:
+        raise UsageError(f"--memory-budget: {error}") from None
 
 
 def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from types import FrameType
 
+SCHEMA_VERSION = 1
+"""Of every document that --json prints."""
 EXIT_CODE = 128 + signal.SIGINT
 LINE = "interrupted"
 
 
 @dataclass
 class State:
-    """Whether work has begun that may leave something behind, and whether Ctrl-C was pressed since.
+    """Whether work has begun that may leave something behind, whether Ctrl-C was pressed since, and whether a failure
+    is printed as JSON.
 
     Libraries turn KeyboardInterrupt into errors of their own, or drop it.
     """
 
     working: bool = False
     interrupted: bool = False
+    as_json: bool = False
 
 
 STATE = State()
+
+
+def error_document(kind: str, message: str, exit_code: int) -> str:
+    """What --json prints of a failure."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "error": {"kind": kind, "message": message, "exit_code": exit_code},
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def install() -> None:
@@ -49,6 +63,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C does not wait
     if not STATE.working:
         os.write(2, f"{LINE}\n".encode())
+        if STATE.as_json:
+            os.write(1, error_document(LINE, LINE, EXIT_CODE).encode())
         os._exit(EXIT_CODE)
     STATE.interrupted = True
     # Destructors that the exception goes through would print a traceback each.

@@ -6,25 +6,36 @@ from typing import Annotated
 
 import typer
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, step, table
-from edgemtl.cli.flags import BundleFile, Json, TaskList, Threads, chosen_tasks
+from edgemtl.cli.early import plan_opening
+from edgemtl.cli.flags import BundleFile, Device, Json, TaskList, Threads
+from edgemtl.cli.lean import import_session
+from edgemtl.errors import UnsupportedError
 
 
 def bench(
     bundle: BundleFile,
     task: TaskList = None,
     threads: Threads = 2,
+    device: Device = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Runs that are not counted.")] = 10,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Draws the input image.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the input image.")] = 0,
     json: Json = False,
 ) -> None:
     """Measure latency per task (median, p10, p90) and the switch cost: first run after a switch less a steady run."""
+    opening = plan_opening(bundle, device, task)
+    if opening.device != "cpu":
+        hint = "for the board's time give it to `edgemtl profile`"
+        raise UnsupportedError(f"bench {bundle}", "a simulation's speed here says nothing about the board", hint)
     from edgemtl.evaluate.latency import measure_latency
+
+    import_session()
     from edgemtl.runtime import Session
 
-    with Session.open(bundle, threads=threads) as session, step("measuring"):
-        rows = measure_latency(session, chosen_tasks(task, session.tasks), warmup, runs, seed)
+    with Session.open(bundle, opening.device, threads) as session, step("measuring"):
+        rows = measure_latency(session, opening.tasks, warmup, runs, seed)
     document = {"figures": "measured", "threads": threads, "tasks": [row.to_json() for row in rows]}
     cells = [(r.task, *(f"{v:.3f}" for v in (r.median_ms, r.p10_ms, r.p90_ms, r.switch_ms))) for r in rows]
     emit(
@@ -36,4 +47,4 @@ def bench(
 
 def register(app: typer.Typer) -> None:
     """Add this module's verb to ``app``."""
-    app.command("bench")(bench)
+    add_verb(app, "bench", bench)

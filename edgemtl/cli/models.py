@@ -1,4 +1,4 @@
-"""Verbs on a model before it is compiled: export, inspect, check."""
+"""Verbs on a model before it is compiled: inspect, check."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import check_request
+from edgemtl.cli.early import check_names, check_request
+from edgemtl.cli.files import check_model
 from edgemtl.cli.flags import (
     Budget,
     CompiledThreads,
@@ -25,75 +26,32 @@ from edgemtl.cli.flags import (
     Std,
     Target,
     TaskList,
+    budget,
     numbers,
     pairs,
     renames,
 )
-from edgemtl.extras import check_extra
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CheckOptions
-from edgemtl.paths import check_model_file, check_output_file
-from edgemtl.units import format_bytes, parse_bytes
+from edgemtl.units import format_bytes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgemtl.partition import Cost, Inspection
-
-
-def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help=".safetensors or .pth with the weights, or a folder with a .pth a rank."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")] = None,
-    upstream_config: Annotated[
-        Path | None, typer.Option("--upstream-config", help="Model as a yaml file of M3ViT, instead of --preset.")
-    ] = None,
-    upstream_flags: Annotated[
-        str | None,
-        typer.Option("--upstream-flags", help='Flags its trainer was given, e.g. "--multi_gate True --moe_top_k 4".'),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option("--layout", help="upstream, or edge-moe: a folder of .float32.bin files.")
-    ] = "upstream",
-    task: TaskList = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Export a PyTorch model to ONNX and compare it with torch in onnxruntime."""
-    check_extra("export", "edgemtl export")
-    check_output_file("-o", output, (checkpoint, config, upstream_config))
-    from edgemtl.exporters.build import ModelSource, build_model
-    from edgemtl.exporters.to_onnx import export_onnx
-
-    with step("building the model"):
-        source = ModelSource(checkpoint, seed, preset, config, upstream_config, upstream_flags, layout)
-        loaded = build_model(source)
-    for text in loaded.notes:
-        note(f"note: {text}")
-    with step("exporting and comparing with torch"):
-        report = export_onnx(loaded.model, output, tasks=task)
-    rows = [(name, f"{error:.2e}") for name, error in report.max_abs_error.items()]
-    document = {"model": str(output), "max_abs_error": report.max_abs_error, "notes": list(loaded.notes)}
-    emit(
-        document,
-        json,
-        lambda c: c.print(table(f"{output}: onnxruntime against torch", ("task", "max abs error"), rows)),
-    )
 
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
     """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
-    check_extra("compile", "edgemtl inspect")
     chosen = dict(renames(rename))
-    check_model_file(model)
-    from edgemtl.driver import inspect_model
+    check_model(model)
+    check_names(model, (), tuple(chosen.items()))
+    # Not through the driver, which imports the compiler.
+    from edgemtl.frontend import read_model, rename_tasks
+    from edgemtl.partition import inspect_model
 
-    found = inspect_model(model, chosen)
+    with step(f"reading {model}"):
+        found = inspect_model(rename_tasks(read_model(model), chosen))
     emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
 
 
@@ -141,13 +99,12 @@ def check(
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
-    check_extra("compile", "edgemtl check")
     options = CheckOptions(
         target=target,
         tasks=tuple(task or ()),
         pathway=pathway,
         precision=precision,
-        memory_budget=parse_bytes(memory_budget) if memory_budget else None,
+        memory_budget=budget(memory_budget),
         calibration=calibration,
         parameters=parameters,
         keep_float=tuple(keep_float or ()),
@@ -158,9 +115,12 @@ def check(
         renames=renames(rename),
     )
     check_request(model, target, calibration, parameters)
-    from edgemtl.driver import check_model
+    check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
+    from edgemtl import driver
 
-    found = check_model(model, options)
+    with step(f"checking {model} for {target}"):
+        found = driver.check_model(model, options)
     for text in found.notes:
         note(f"note: {text}")
     refused = [r for r in found.nodes if r.how == "unsupported"]
@@ -176,6 +136,5 @@ def check(
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``."""
-    app.command("export")(export)
-    app.command("inspect")(inspect)
-    app.command("check")(check)
+    add_verb(app, "inspect", inspect)
+    add_verb(app, "check", check)

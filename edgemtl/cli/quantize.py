@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import check_request
+from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Json,
     KeepFloat,
@@ -26,9 +27,9 @@ from edgemtl.cli.flags import (
     quantise_options,
     renames,
 )
-from edgemtl.extras import check_extra
+from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
-from edgemtl.paths import check_output_file
+from edgemtl.paths import check_output_pair
 from edgemtl.units import format_bytes
 
 
@@ -51,7 +52,6 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
-    check_extra("compile", "edgemtl quantize")
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,
@@ -64,7 +64,9 @@ def quantize(
         renames=renames(rename),
     )
     check_request(model, calibration=calibration)
-    check_output_file("-o", output, (model, calibration))
+    check_output_pair(output, (model, calibration))
+    check_names(model, options.tasks, options.renames, options.kinds)
+    import_driver()
     from edgemtl.driver import quantize_model
 
     result = quantize_model(model, options, output, step)
@@ -83,4 +85,4 @@ def _figure(decibel: float) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verb to ``app``."""
-    app.command("quantize")(quantize)
+    add_verb(app, "quantize", quantize)

@@ -6,12 +6,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
+from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, table
+from edgemtl.cli.early import check_target
 from edgemtl.cli.flags import Json
+from edgemtl.hw.datasheet import describe_spec
 from edgemtl.hw.resources import count
-from edgemtl.hw.spec import is_board
+from edgemtl.hw.spec import BOARDS, is_board, read_spec
+from edgemtl.tvm_bridge.target import TARGETS, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,15 +24,10 @@ if TYPE_CHECKING:
     from edgemtl.hw.spec import AcceleratorSpec
     from edgemtl.tvm_bridge.target import CpuTarget
 
-targets_app = typer.Typer(no_args_is_help=True, help="What can be compiled for.", rich_markup_mode=None)
 
-
-@targets_app.command("list")
 def list_targets(json: Json = False) -> None:
     """List the processors and the boards that are compiled for."""
-    from edgemtl.driver import known_boards, known_targets
-
-    targets, boards = known_targets(), known_boards()
+    targets, boards = tuple(TARGETS.values()), tuple(read_spec(name) for name in BOARDS)
     emit(
         {"targets": [asdict(t) for t in targets], "boards": [_board_entry(b) for b in boards]},
         json,
@@ -59,18 +57,17 @@ def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[
     console.print(table("", ("board", "part", "array", "target MHz", "state"), entries))
 
 
-@targets_app.command("show")
 def show_target(
-    name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.")], json: Json = False
+    name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.", metavar="NAME")],
+    json: Json = False,
 ) -> None:
     """Show a target's parameters, or a board with its engine and what that needs of the part."""
-    from edgemtl.driver import describe_board, resolve_target
-
+    check_target(name, "NAME")
     if is_board(name):
-        sheet = describe_board(name)
+        sheet = describe_spec(read_spec(name))
         emit({"board": sheet.to_json()}, json, lambda console: _print_sheet(console, sheet))
     else:
-        fields = asdict(resolve_target(name))
+        fields = asdict(resolve(name))
         emit({"target": fields}, json, lambda c: c.print(table(name, ("parameter", "value"), list(fields.items()))))
 
 
@@ -99,6 +96,8 @@ def _share(needs: float, has: int) -> str:
 
 def doctor(json: Json = False) -> int:
     """Check that what the compiler and the runtime need is here, and say what to install where it is not."""
+    from rich.markup import escape
+
     from edgemtl.doctor import examine
 
     findings = examine()
@@ -119,5 +118,7 @@ def _state(finding: Finding) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``."""
-    app.add_typer(targets_app, name="targets")
-    app.command("doctor")(doctor)
+    targets = add_group(app, "targets", "What can be compiled for.")
+    add_verb(targets, "list", list_targets, "targets list")
+    add_verb(targets, "show", show_target, "targets show")
+    add_verb(app, "doctor", doctor)

@@ -13,6 +13,7 @@ from edgemtl.errors import InputError
 from edgemtl.lowering.graph import name_of
 from edgemtl.lowering.ir import Array
 from edgemtl.partition import TaskModel
+from edgemtl.progress import counted
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def compare_sides(
 ) -> Comparison:
     """Run both sides on every image. Raises InputError where they have no layer in common."""
     tally = _Tally()
-    for image in images:
+    for image in counted("images", images):
         tally.add(pair.sides[0](image), pair.sides[1](image))
     if not tally.layers:
         raise InputError(

@@ -14,6 +14,7 @@ from edgemtl.errors import InputError
 from edgemtl.evaluate.metrics import make_meter
 from edgemtl.evaluate.predict import MAP_RANK, load_image
 from edgemtl.images import list_images, read_array
+from edgemtl.progress import counted
 
 if TYPE_CHECKING:
     from edgemtl.runtime import Session
@@ -55,7 +56,7 @@ def evaluate_folder(session: Session, tasks: Sequence[str], data: Path) -> tuple
     for task, info in infos.items():
         _check_map(task, info.output_shape)
     meters = {task: make_meter(info.kind, info.channels) for task, info in infos.items()}
-    for path in images:
+    for path in counted("images", images):
         outputs = session.run(list(tasks), load_image(session, path).array)
         for task, prediction in outputs.items():
             label = read_label(data / task, path.stem)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgemtl.progress import counted
+
 if TYPE_CHECKING:
     from edgemtl.runtime import Session
 
@@ -49,7 +51,7 @@ def measure_latency(
             _timed(session, task, image, outs[task])
     first: dict[str, list[float]] = {task: [] for task in tasks}
     steady: dict[str, list[float]] = {task: [] for task in tasks}
-    for _ in range(runs):
+    for _ in counted("rounds", range(runs)):
         for task in tasks:
             first[task].append(_timed(session, task, image, outs[task]))
             _timed(session, task, image, outs[task])

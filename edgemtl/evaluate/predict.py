@@ -13,7 +13,8 @@ from PIL import Image
 
 from edgemtl.errors import InputError, UsageError
 from edgemtl.images import list_images, normalise, read_array, read_rgb, resize_rgb
-from edgemtl.paths import check_apart, output_folder, write_aside
+from edgemtl.paths import check_absent, check_apart, output_folder, write_aside
+from edgemtl.progress import counted
 from edgemtl.report.pictures import colourise
 
 if TYPE_CHECKING:
@@ -67,23 +68,25 @@ def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(found for path in paths for found in (list_images(path) if path.is_dir() else (path,)))
 
 
-def predict_files(session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path) -> Iterator[Written]:
+def predict_files(
+    session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path, force: bool = True
+) -> Iterator[Written]:
     """Run ``tasks`` on every image of ``inputs``; write NAME_TASK.npy, and of maps NAME_TASK.png, into ``output``.
 
     The files of a result are there whole, or none of them is. Raises UsageError where a result would overwrite an
-    input or another result, OutputError where it cannot be written.
+    input or another result, or without ``force`` any file, OutputError where it cannot be written.
     """
     images = expand(inputs)
-    check_results(images, tasks, output)
+    check_results(images, tasks, output, force)
     with output_folder(output):
-        for path in images:
+        for path in counted("images", images):
             loaded = load_image(session, path)
             for task, prediction in session.run(list(tasks), loaded.array).items():
                 yield _write(session, path, task, prediction, output, loaded.resized)
 
 
-def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path) -> None:
-    """Raise UsageError where two results have one name, or a result that of an input."""
+def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path, force: bool = True) -> None:
+    """Raise UsageError where two results have one name, a result that of an input, or without ``force`` of any file."""
     sources: dict[Path, Path] = {}
     for path in images:
         for file in (file for task in tasks for file in _results(path, task, output)):
@@ -91,6 +94,7 @@ def check_results(images: Sequence[Path], tasks: Sequence[str], output: Path) ->
                 raise UsageError(f"--input {path} must have another name: its result {file} is that of {sources[file]}")
             sources[file] = path
     check_apart("-o", sources, images)
+    check_absent("-o", sources, force)
 
 
 def _results(image: Path, task: str, output: Path) -> tuple[Path, Path]:

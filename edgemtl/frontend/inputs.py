@@ -9,6 +9,8 @@ from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import InputSpec
 
 MAX_SIDE = 1 << 15
+MOST_CHANNELS = 4
+"""Of a picture; a last axis of at most as many, behind larger ones, is taken for channels by whoever reads it."""
 AXES = ("batch", "channels", "height", "width")
 
 
@@ -46,7 +48,8 @@ def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
             raise ModelError(f"input {value.name} must have a {axis} from 1 to {MAX_SIDE}, not {size}")
     if sizes[0] != 1:
         reason = f"its batch size is {sizes[0]}, and models are compiled for one image"
-        raise UnsupportedError(f"input {value.name}", reason, "export the model with batch size 1")
+        hint = "export the model with batch size 1: `edgemtl run` and Session.run take any number of images, one by one"
+        raise UnsupportedError(f"input {value.name}", reason, hint)
     return ir.Shape(sizes)
 
 
@@ -75,6 +78,17 @@ def _describe(value: ir.Value) -> str:
     return f"{value.dtype} of shape {value.shape}"
 
 
+def normalisation_note(name: str) -> str:
+    """What is said of an input whose normalisation the model does not record."""
+    return f"input {name}: normalisation unknown, the image is expected as the model takes it"
+
+
+def _layout_note(name: str, channels: int, height: int, width: int) -> str:
+    looks = f"[1, {channels}, {height}, {width}] looks like [N, H, W, C]"
+    read = f"it is read as [N, C, H, W], {channels} channels of {height}x{width}"
+    return f"input {name}: {looks}, and {read}; if that is wrong, export the model with channels first"
+
+
 def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> InputSpec:
     """The input with the normalisation the metadata gives; a note where there is none."""
     (value,) = graph.inputs
@@ -84,8 +98,10 @@ def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str])
     known = metadata is not None and metadata.input == value.name
     mean, std = (metadata.mean, metadata.std) if metadata is not None and known else (None, None)
     if mean is None or std is None:
-        notes.append(f"input {value.name}: normalisation unknown, the image is expected as the model takes it")
+        notes.append(normalisation_note(value.name))
     elif not len(mean) == len(std) == channels or min(std) <= 0:
         rule = f"{channels} means and {channels} positive deviations"
         raise ModelError(f"metadata of input {value.name} must have {rule}, not {mean} and {std}")
+    if channels > MOST_CHANNELS and width <= MOST_CHANNELS:
+        notes.append(_layout_note(value.name, channels, height, width))
     return InputSpec(value.name, (batch, channels, height, width), mean, std)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
 from edgemtl.frontend.model import MultiTaskModel
+from edgemtl.suggest import one_of
 
 MAX_LENGTH = 128
 NO_NAME = "task"
+SPELLED = "named"
+GUESSED = "an output of the graph,"
+"""How a note on a task goes on, behind its name, that says what its name or its kind was taken from."""
 RULE = f"at most {MAX_LENGTH} letters, digits and _.- without two dots in a row, and must not start with . or -"
 
 
@@ -20,7 +24,9 @@ def name_tasks(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
     legal = legal_names(names)
     for name, task in zip(names, legal, strict=True):
         if name != task:
-            notes.append(f"task {task}: named {name!r} in the file, which no task can be; --rename calls it otherwise")
+            notes.append(
+                f"{_subject(task)}{SPELLED} {name!r} in the file, which no task can be; --rename calls it otherwise"
+            )
     return legal
 
 
@@ -65,21 +71,49 @@ def _first_free(name: str, taken: set[str]) -> str:
     return free
 
 
-def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTaskModel:
-    """The model with tasks called otherwise; ``renames``: from a task's name, or its output's in the file.
+def new_names(tasks: Sequence[tuple[str, str]], renames: Mapping[str, str]) -> tuple[str, ...]:
+    """What tasks (name, output in the file) are called after ``renames``, from a name or an output's.
 
     Raises UsageError for a task there is not, and for names that are not allowed or not different.
     """
-    names = [task.name for task in model.tasks]
+    names = [name for name, _ in tasks]
     for old, new in renames.items():
-        places = [i for i, task in enumerate(model.tasks) if old == task.name]
-        places = places or [i for i, task in enumerate(model.tasks) if old == task.output]
+        places = [i for i, (name, _) in enumerate(tasks) if old == name]
+        places = places or [i for i, (_, output) in enumerate(tasks) if old == output]
         if not places:
-            known = ", ".join(task.name for task in model.tasks)
-            raise UsageError(f"--rename must be OLD=NEW with OLD one of {known}, not {old!r}")
+            raise UsageError(one_of("OLD of --rename OLD=NEW", (name for name, _ in tasks), old))
         if not is_legal(new):
             raise UsageError(f"--rename {old}: the new name must have {RULE}, not {new!r}")
         names[places[0]] = new
     if len(set(names)) < len(names):
         raise UsageError(f"--rename must leave tasks with names of their own, not {', '.join(names)}")
-    return replace(model, tasks=tuple(replace(task, name=name) for task, name in zip(model.tasks, names, strict=True)))
+    return tuple(names)
+
+
+def rename_tasks(model: MultiTaskModel, renames: Mapping[str, str]) -> MultiTaskModel:
+    """The model with tasks called otherwise; ``renames`` and errors as of `new_names`."""
+    names = new_names([(task.name, task.output) for task in model.tasks], renames)
+    tasks = tuple(replace(task, name=name) for task, name in zip(model.tasks, names, strict=True))
+    calls = {old.name: new.name for old, new in zip(model.tasks, tasks, strict=True) if old.name != new.name}
+    return replace(model, tasks=tasks, notes=_renamed_notes(model.notes, calls))
+
+
+def without_guesses(notes: Sequence[str], tasks: Iterable[str]) -> tuple[str, ...]:
+    """The notes but those on kinds that were guessed of ``tasks``, whose kinds the user gives."""
+    stale = tuple(_subject(task) + GUESSED for task in tasks)
+    return tuple(note for note in notes if not note.startswith(stale))
+
+
+def _renamed_notes(notes: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """The notes under the new ``names`` of tasks, but those on how an old name was spelled."""
+    stale = tuple(_subject(old) + SPELLED for old in names)
+    subjects = {_subject(old): _subject(new) for old, new in names.items()}
+    return tuple(_under(note, subjects) for note in notes if not note.startswith(stale))
+
+
+def _under(note: str, subjects: Mapping[str, str]) -> str:
+    return next((new + note.removeprefix(old) for old, new in subjects.items() if note.startswith(old)), note)
+
+
+def _subject(task: str) -> str:
+    return f"task {task}: "

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
-from edgemtl.frontend.names import name_tasks
+from edgemtl.frontend.names import GUESSED, name_tasks
 
 HINTS: tuple[tuple[str, tuple[str, ...], range], ...] = (
     ("segmentation", ("seg", "parts", "parsing"), range(2, 10_000)),
@@ -57,7 +57,7 @@ def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]
         return Task(name, output, written.kind, channels)
     kind = _guess(name, channels)
     why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
-    notes.append(f"task {name}: an output of the graph, {why}")
+    notes.append(f"task {name}: {GUESSED} {why}")
     return Task(name, output, kind, channels)
 
 

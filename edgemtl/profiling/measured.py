@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from edgemtl.bundle import Program
+from edgemtl.progress import tick
 from edgemtl.report.profile import CpuTaskProfile, KernelFacts, cpu_task_profile
 from edgemtl.runtime import Session
 from edgemtl.runtime.images import FloatArray
@@ -29,4 +30,5 @@ def measure_task(
         if index >= WARMUP:
             whole.append(took)
             kernels.append(steps)
+        tick()
     return cpu_task_profile(task, facts, kernels, whole)

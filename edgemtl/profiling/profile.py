@@ -9,10 +9,12 @@ from pathlib import Path
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle
 from edgemtl.errors import UsageError
 from edgemtl.evaluate.predict import expand, load_image
-from edgemtl.profiling.measured import measure_task
-from edgemtl.profiling.simulated import Recorded, record_task, simulate_switches, simulated_task
+from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.profiling.measured import WARMUP, measure_task
+from edgemtl.profiling.simulated import Recorded, TaskFrames, record_task, simulate_switches, simulated_task
+from edgemtl.progress import counting, tick
 from edgemtl.report.profile import SCHEMA_VERSION, CpuTarget, Profile, coefficients
-from edgemtl.runtime import Session
+from edgemtl.runtime import SegmentRun, Session
 from edgemtl.runtime.images import FloatArray
 
 
@@ -61,8 +63,10 @@ def _simulated(
     program = manifest.program
     assert isinstance(program, FpgaProgram)
     board = program.board
-    recorded = [Recorded(task, tuple(session.simulate(task, image) for image in images)) for task in tasks]
-    frames = [record_task(made, board) for made in recorded]
+    with counting("images simulated", len(tasks) * len(images)):
+        recorded = [Recorded(task, tuple(_simulate(session, task, image) for image in images)) for task in tasks]
+    with counting("tasks timed in simulation", len(tasks)):
+        frames = [_timed(made, board) for made in recorded]
     left = {task: tuple(f"{', '.join(s.origin)}: {s.reason}" for s in program.tasks[task].left) for task in tasks}
     made = tuple(simulated_task(held, board, left[held.task]) for held in frames)
     return Profile(
@@ -82,6 +86,18 @@ def _simulated(
     )
 
 
+def _simulate(session: Session, task: str, image: FloatArray) -> tuple[SegmentRun, ...]:
+    runs = session.simulate(task, image)
+    tick()
+    return runs
+
+
+def _timed(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
+    frames = record_task(recorded, board)
+    tick()
+    return frames
+
+
 def _measured(
     path: Path,
     session: Session,
@@ -93,7 +109,8 @@ def _measured(
 ) -> Profile:
     program = manifest.program
     assert not isinstance(program, FpgaProgram)
-    made = tuple(measure_task(session, program, task, images, options.runs) for task in tasks)
+    with counting("runs", len(tasks) * (options.runs + WARMUP)):
+        made = tuple(measure_task(session, program, task, images, options.runs) for task in tasks)
     return Profile(
         schema_version=SCHEMA_VERSION,
         device="cpu",

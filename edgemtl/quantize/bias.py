@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgemtl.lowering.ir import Array, Constant, Step
+from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.execute import Memory, run_step, run_steps
@@ -24,21 +25,33 @@ def correct_biases(
     Layers are corrected in order, each behind corrected ones. Tasks that share a layer share its correction: the mean
     of theirs. Layers that end in a table, and experts, are left alone: the next layer makes good their mean.
     """
-    wanted = {task: _float_means(floats[task], integers[task], images) for task in floats}
+    with counting("images run for means", len(floats) * len(images)):
+        wanted = {task: _float_means(floats[task], integers[task], images) for task in floats}
     states = {task: _State(integers[task], images) for task in floats}
     layers = shared_layers(floats) if len(floats) > 1 else []
-    for index in range(max(len(steps) for steps in floats.values())):
-        for state in states.values():
-            state.run(index)
-        left = [task for task in floats if states[task].correctable(index) is not None]
-        while left:
-            group = layers[index] if index < len(layers) and left[0] in layers[index] else frozenset({left[0]})
-            members = [task for task in left if task in group]
-            error = np.mean([wanted[t][index] - states[t].mean(index) for t in members], axis=0)
-            for task in members:
-                states[task].correct(index, error)
-            left = [task for task in left if task not in members]
+    count = max(len(steps) for steps in floats.values())
+    with counting("layers corrected", count):
+        for index in range(count):
+            for state in states.values():
+                state.run(index)
+            group = layers[index] if index < len(layers) else frozenset[str]()
+            _correct_layer(index, states, group, wanted)
+            tick()
     return {task: state.result() for task, state in states.items()}
+
+
+def _correct_layer(
+    index: int, states: Mapping[str, _State], shared: frozenset[str], means: Mapping[str, Mapping[int, Array]]
+) -> None:
+    """Correct float step ``index`` in every task; those in ``shared`` by the mean of their errors."""
+    left = [task for task in states if states[task].correctable(index) is not None]
+    while left:
+        group = shared if left[0] in shared else {left[0]}
+        members = [task for task in left if task in group]
+        error = np.mean([means[t][index] - states[t].mean(index) for t in members], axis=0)
+        for task in members:
+            states[task].correct(index, error)
+        left = [task for task in left if task not in members]
 
 
 def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> dict[int, Array]:
@@ -52,6 +65,7 @@ def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[A
 
     for image in images:
         run_steps(steps, FLOAT, image, watch)
+        tick()
     return {index: total / len(images) for index, total in sums.items()}
 
 

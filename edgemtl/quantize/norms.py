@@ -9,6 +9,7 @@ import numpy as np
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import Array, Step
+from edgemtl.lowering.words import operator_name
 from edgemtl.tvm_bridge import specs, specs_conv
 
 MOST_HALVINGS = 7
@@ -52,7 +53,7 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     gamma, beta = (c.array.astype(np.float64) for c in step.constants)
     for reader in (reading := readers(steps, index)):
         if not isinstance(reader.spec, specs.LinearSpec | specs.ExpertSpec | specs_conv.Conv2dSpec):
-            what = type(reader.spec).__name__.removesuffix("Spec").lower()
+            what = operator_name(reader.spec)
             reason = f"a LayerNorm has an integer form in front of linear layers and convolutions only, not of {what}"
             raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
     padded = any(isinstance(r.spec, specs_conv.Conv2dSpec) and any(r.spec.pad) for r in reading)

@@ -13,6 +13,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 from edgemtl.errors import InputError
 from edgemtl.lowering.ir import IMAGE, Array, Step
 from edgemtl.options import Method
+from edgemtl.progress import tick
 from edgemtl.quantize.execute import run_steps
 from edgemtl.quantize.reference import FLOAT, conv_sums, expert_sums, linear_sums, normalised
 from edgemtl.tvm_bridge import specs, specs_conv
@@ -63,6 +64,7 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     for image in images:
         watcher.add(IMAGE, image)
         run_steps(steps, FLOAT, image, watcher.watch)
+        tick()
     return Observation(watcher.ranges(), dict(watcher.channels))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from edgemtl.errors import ConfigError, QuantisationError
 from edgemtl.lowering.ir import Array, Constant, Step
 from edgemtl.options import QuantiseOptions
+from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
@@ -34,12 +35,14 @@ def calibrate(
     Raises what `build_integer` raises, and QuantisationError where the check finds a task too far off.
     """
     used, kept = split(images)
-    observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
+    with counting("images run for ranges", len(tasks) * len(used)):
+        observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
     plain = build_integer(tasks, share_ranges(tasks, observed), options.keep_float)
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
-    sqnr = {task: measure_sqnr(tasks[task], integers[task], kept[:CHECK_IMAGES]) for task in tasks}
+    with counting("images checked", len(tasks) * len(kept[:CHECK_IMAGES])):
+        sqnr = {task: measure_sqnr(tasks[task], integers[task], kept[:CHECK_IMAGES]) for task in tasks}
     for task, found in sqnr.items():
         if not found >= options.least_sqnr_db:
             raise QuantisationError(
@@ -105,4 +108,5 @@ def measure_sqnr(floats: Sequence[Step], integer: IntegerTask, images: Sequence[
         found = run_steps(integer.steps, INTEGER, image)
         signal += float(((expected - expected.mean()) ** 2).sum())
         noise += float(((expected - found) ** 2).sum())
+        tick()
     return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else float("-inf")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.hw.spec import is_board
 from edgemtl.processor import architecture_of, find_obstacle, this_processor
+from edgemtl.suggest import one_of
 
 if TYPE_CHECKING:
     import tvm
@@ -68,7 +69,7 @@ def resolve(name: str, threads: int = DEFAULT_THREADS) -> CpuTarget:
     if name == "cpu":
         name = _native()
     if name not in TARGETS:
-        raise UsageError(f"--target must be one of cpu, {', '.join(TARGETS)}, not {name!r}")
+        raise UsageError(one_of("--target", ("cpu", *TARGETS), name))
     return replace(TARGETS[name], threads=threads)
 
 

@@ -2,20 +2,17 @@
 
 import sys
 import typing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from edgemtl.errors import ConfigError
+from edgemtl.suggest import nearest
 
 TaskKind = Literal["segmentation", "depth", "normals", "edges", "saliency", "other"]
 Routing = Literal["multi_gate", "single_gate", "task_conditioned", "window"]
 
 TASK_KINDS: tuple[str, ...] = typing.get_args(TaskKind)
 ROUTINGS: tuple[str, ...] = typing.get_args(Routing)
-
-LATER_FIELDS = ("gate_input_ahead",)
-"""Fields that JSON written before them lacks; their defaults are what those models do."""
-
 
 MOST_SIZE, MOST_BLOCKS, MOST_TASKS, MOST_STAGES = 1 << 16, 1024, 64, 64
 """Beyond these a description is a mistake, and building the model would not end."""
@@ -204,7 +201,10 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelConfig":
-        """The config `to_json` described; raises `ConfigError` naming unknown and missing fields."""
+        """The config `to_json` described, a field that is left out at its default.
+
+        Raises `ConfigError` naming unknown fields, and missing ones that have no default.
+        """
         _require(isinstance(data, dict), "model config", "a JSON object", data)
         _check_keys("model config", data, cls)
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
@@ -218,9 +218,13 @@ class ModelConfig:
 
 
 def _check_keys(what: str, data: dict[str, Any], cls: type[ModelConfig] | type[TaskSpec]) -> None:
-    known = [f.name for f in fields(cls)]
-    missing = [k for k in known if k not in data and k not in LATER_FIELDS]
-    unknown = [k for k in data if k not in known]
-    if missing or unknown:
-        fields_ = f"{what} must have exactly the fields {', '.join(known)}"
-        raise ConfigError(f"{fields_}; missing {missing}, unknown {unknown}")
+    required = [field.name for field in fields(cls) if field.default is MISSING]
+    known = [field.name for field in fields(cls)]
+    if missing := [name for name in required if name not in data]:
+        rule = f"{what} must have the fields {', '.join(required)}"
+        raise ConfigError(f"{rule}, and {', '.join(missing)} is missing; `export --print-config demo` shows them all")
+    for name in data:
+        if name not in known:
+            meant = nearest(name, known)
+            hint = f"did you mean {meant!r}?" if meant else f"the fields are {', '.join(known)}"
+            raise ConfigError(f"{what} must not have a field {name!r}, which there is not; {hint}")

@@ -41,7 +41,8 @@ def bundle(model: Path) -> Path:
 
 @needs_linker
 def test_it_runs_in_simulation(capsys: pytest.CaptureFixture[str], bundle: Path, in_folder: Path) -> None:
-    results = run_json(capsys, "selftest", bundle, "--device", "sim")
+    results = run_json(capsys, "selftest", bundle)
+    assert results == run_json(capsys, "selftest", bundle, "--device", "sim")
     assert results["passed"]
     assert {task["tolerance"] for task in results["tasks"]} == {0}
     assert run_json(capsys, "bundle", "verify", bundle)["verified"]
@@ -67,8 +68,8 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
     assert sum(result["on_chip"].values()) <= 900 * 1024
     notes = "\n".join(result["notes"])
     assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
-    assert "depth: 1 segment on the overlay of zcu104" in notes
-    assert "depth/decoders.depth/Resize_2, DequantiseImageSpec, on cpu-a53: it works in float32" in notes
+    assert "depth: 1 segment on the accelerator of zcu104" in notes
+    assert "depth/decoders.depth/Resize_2 (dequantise image) on cpu-a53: it works in float32" in notes
     with open_bundle("a.edgemtl") as opened:
         program = opened.manifest.program
         assert isinstance(program, FpgaProgram)
@@ -199,10 +200,15 @@ def test_info_shows_board_and_memory(capsys: pytest.CaptureFixture[str], bundle:
 
 @needs_linker
 def test_devices_that_cannot_run_it(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
-    held = "device cpu: this bundle holds no program for it, only one for the FPGA of zcu104; open it with device='sim'"
-    assert_fails(capsys, 3, held, "selftest", bundle)
-    assert_fails(capsys, 3, held, "bench", bundle)
-    assert_fails(capsys, 3, "device zcu104: there is no driver for it yet", "selftest", bundle, "--device", "zcu104")
+    text = "is compiled for the board zcu104; leave --device out, or give --device sim"
+    for verb in ("selftest", "bench"):
+        assert_fails(capsys, 3, text, verb, bundle, "--device", "cpu")
+    text = "a simulation's speed here says nothing about the board; for the board's time give it to `edgemtl profile`"
+    assert_fails(capsys, 3, text, "bench", bundle)
+    text = "--device zcu104: there is no driver for it yet; leave --device out, which runs"
+    assert_fails(capsys, 3, text, "selftest", bundle, "--device", "zcu104")
+    text = "--device must be one of cpu, sim, not 'smi'; did you mean 'sim'?"
+    assert_fails(capsys, 2, text, "selftest", bundle, "--device", "smi")
 
 
 @needs_linker
@@ -219,8 +225,8 @@ def test_what_a_board_needs(capsys: pytest.CaptureFixture[str], model: Path, in_
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "-o", "x.edgemtl")
     text = "--precision int8 must come with --calibration FOLDER"
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "--precision", "int8", "-o", "x.edgemtl")
-    text = "no.toml: a board must be a readable TOML file"
-    assert_fails(capsys, 1, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
+    text = "--target must be a target, a board, or a board's TOML file, and there is no file no.toml"
+    assert_fails(capsys, 2, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
     assert list(Path().iterdir()) == []
 
 
@@ -257,7 +263,7 @@ def test_check_says_where_every_node_runs(capsys: pytest.CaptureFixture[str], mo
     assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "segment 0"
     resize = nodes["depth/decoders.depth/Resize_2"]
     assert resize["how"] == "cpu-a53"
-    assert resize["reason"] == "DequantiseImage: it works in float32, which the overlay does not have"
+    assert resize["reason"] == "dequantise image: it works in float32, which the accelerator does not have"
     assert nodes["backbone.blocks.0.attn/Reshape"]["how"] == "view"
     assert nodes["backbone.blocks.0.attn/Reshape"]["tasks"] == ["semseg", "depth"]
 
@@ -269,7 +275,7 @@ def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[
     assert document["notes"] == []
     nodes = {node["node"]: node for node in document["nodes"]}
     assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "cpu-a53"
-    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("Linear: it is kept in float32")
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("linear: it is kept in float32")
     assert nodes["backbone.blocks.1.attn.qkv/MatMul"]["how"] == "segment 1"
 
 

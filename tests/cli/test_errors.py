@@ -19,7 +19,11 @@ def assert_fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *argu
 
 
 def test_unknown_verb(capsys):
-    assert_fails(capsys, 2, "No such command 'frobnicate'", "frobnicate")
+    assert_fails(capsys, 2, "'frobnicate' is no verb of edgemtl; the verbs are export, inspect,", "frobnicate")
+    assert_fails(capsys, 2, "'cmpile' is no verb of edgemtl; did you mean 'compile'?", "cmpile")
+    assert_fails(
+        capsys, 2, "No such command 'vrify'. Did you mean 'verify'?; see `edgemtl bundle --help`", "bundle", "vrify"
+    )
 
 
 def test_without_arguments_it_prints_help(capsys, monkeypatch):
@@ -29,7 +33,8 @@ def test_without_arguments_it_prints_help(capsys, monkeypatch):
 
 
 def test_missing_model(capsys, in_folder):
-    assert_fails(capsys, 1, "nothing.onnx", "inspect", "nothing.onnx")
+    text = "MODEL.onnx must be an ONNX model, and there is no file nothing.onnx; check the path"
+    assert_fails(capsys, 2, text, "inspect", "nothing.onnx")
 
 
 def test_missing_task(capsys, model_file, in_folder):
@@ -48,7 +53,7 @@ def test_budget_too_small(capsys, model_file, in_folder):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--target", "z80"], "--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, not 'z80'"),
+        (["--target", "z80"], "--target must be one of cpu, cpu-avx512-vnni, cpu-avx512, cpu-avx2, cpu-a53, zcu104,"),
         (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
         (["--precision", "int3"], "--precision must be one of fp32, int8, not 'int3'"),
         (["--precision", "int8"], "--precision int8 must come with --calibration FOLDER, from whose images scales are"),
@@ -73,7 +78,10 @@ def test_budget_too_small(capsys, model_file, in_folder):
         (["--mean", "a", "--std", "b"], "--mean must be numbers with commas between"),
         (["--mean", "1", "--std", "1"], "--mean and --std must have 3 numbers"),
         (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
-        (["--kind", "semseg=sound"], "--kind must be one of semseg, depth = one of segmentation, depth"),
+        (["--kind", "semseg=depht"], "KIND of --kind TASK=KIND must be one of segmentation, depth"),
+        (["--kind", "semseg=depht"], "not 'depht'; did you mean 'depth'?"),
+        (["--kind", "edges=depth"], "TASK of --kind TASK=KIND must be one of semseg, depth, not 'edges'"),
+        (["--rename", "edges=depth"], "OLD of --rename OLD=NEW must be one of semseg, depth, not 'edges'"),
     ],
 )
 def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
@@ -81,6 +89,9 @@ def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
 
 
 def test_boards_that_cannot_be(capsys, in_folder):
+    missing = "NAME must be a target, a board, or a board's TOML file, and there is no file no.toml; check the path"
+    assert_fails(capsys, 2, missing, "targets", "show", "no.toml")
+    Path("no.toml").write_text("[")
     assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
     text = (spec.FOLDER / "zcu104.toml").read_text()
     Path("wide.toml").write_text(text.replace("vector_lanes = 32", "vector_lanes = 64"))
@@ -96,13 +107,16 @@ def test_export_needs_one_source_of_weights(capsys, in_folder):
     assert_fails(
         capsys, 2, "--seed must come with --preset NAME or --config FILE", "export", "--seed", "1", "-o", "x.onnx"
     )
+    Path("x.json").write_text("{}")
     both = ("--preset", "demo", "--config", "x.json")
     assert_fails(
         capsys, 2, "one description of the model, not --preset", "export", "--seed", "1", *both, "-o", "x.onnx"
     )
-    assert_fails(
-        capsys, 2, "--config must be a readable JSON file", "export", "--seed", "1", "--config", "x.json", "-o", "x"
-    )
+    Path("x.json").unlink()
+    from_file = ("export", "--seed", "1", "--config", "x.json", "-o", "x")
+    assert_fails(capsys, 2, "--config must be a JSON file; `edgemtl export --print-config PRESET` prints", *from_file)
+    Path("x.json").write_text("{")
+    assert_fails(capsys, 2, "--config must be a readable JSON file", *from_file)
 
 
 @pytest.mark.parametrize("cut", [10, 4000])
@@ -123,7 +137,8 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
     assert_fails(
         capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
     )
-    assert_fails(capsys, 1, "no.png: no such file", "run", bundle_file, "--input", "no.png", "-o", "out")
+    text = "--input must be a PNG, JPEG or .npy file or a folder of them, and there is no file no.png"
+    assert_fails(capsys, 2, text, "run", bundle_file, "--input", "no.png", "-o", "out")
 
 
 def test_array_of_another_shape(capsys, bundle_file, in_folder):
@@ -132,12 +147,18 @@ def test_array_of_another_shape(capsys, bundle_file, in_folder):
 
 
 def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
-    assert_fails(capsys, 1, "must be a folder of PNG, JPEG or .npy images", "eval", bundle_file, "--data", "nowhere")
+    layout = "images/NAME.png and, for each task, a label TASK/NAME.png or TASK/NAME.npy"
+    text = f"--data must be a folder with {layout}, and there is no folder nowhere"
+    assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "nowhere")
     Path("data/images").mkdir(parents=True)
-    assert_fails(capsys, 1, "must hold PNG, JPEG or .npy images; it holds none", "eval", bundle_file, "--data", "data")
+    text = "data/images holds no .png, .jpg, .jpeg, .npy file"
+    assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "data")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/images/a.png")
-    assert_fails(capsys, 1, "must hold a label a.png or a.npy", "eval", bundle_file, "--data", "data")
+    text = f"--data must be a folder with {layout}, and data has no labels of semseg; make data/semseg, or leave"
+    assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "data")
     Path("data/semseg").mkdir()
+    text = "must hold a label a.png or a.npy"
+    assert_fails(capsys, 1, text, "eval", bundle_file, "--data", "data", "--task", "semseg")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("data/semseg/a.png")
     assert_fails(capsys, 1, "must be 16x24 like the output", "eval", bundle_file, "--data", "data", "--task", "semseg")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/semseg/a.png")
@@ -169,7 +190,7 @@ def test_check_knows_the_options_of_compile(capsys, model_file, in_folder):
         (["--memory-budget", "1KiB"], 4, "the budget is 1024 bytes"),
         (["--pathway", "window"], 2, "the window pathway must have a layer that fixes its experts per task"),
         (["--pathway", "calibrated"], 2, "--pathway calibrated must come with --calibration FOLDER"),
-        (["--kind", "semseg=sound"], 2, "--kind must be one of semseg, depth = one of segmentation, depth"),
+        (["--kind", "semseg=sound"], 2, "KIND of --kind TASK=KIND must be one of segmentation, depth"),
         (["--threads", "0"], 2, "--threads must be between 1 and 64, not 0"),
         (["--precision", "int3"], 2, "--precision must be one of fp32, int8, not 'int3'"),
     ]:

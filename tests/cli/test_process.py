@@ -46,7 +46,7 @@ def test_a_reader_that_is_gone_is_no_error_to_speak_of(bundle_file):
 def test_nobody_need_listen_to_stderr(bundle_file, where):
     ended = run("bundle", "info", bundle_file, "--json", shell=where)
     assert (ended.returncode, ended.stdout[:1]) == (0, "{")
-    assert run("inspect", "nothing.onnx", shell=where).returncode == 1
+    assert run("inspect", "nothing.onnx", shell=where).returncode == 2
 
 
 @pytest.mark.parametrize("after", [0.3, 1.0, 4.0])
@@ -84,10 +84,32 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
     for code, text, *arguments in [
         (2, "the folder of -o nowhere/a.edgemtl must exist", "compile", model_file, "-o", "nowhere/a.edgemtl"),
         (2, "-o must not overwrite what is read", "compile", model_file, "-o", model_file),
-        (1, "nothing.onnx must be an ONNX file", "compile", "nothing.onnx", "-o", "a.edgemtl"),
+        (
+            2,
+            "MODEL.onnx must be an ONNX model, and there is no file nothing.onnx",
+            "compile",
+            "nothing.onnx",
+            "-o",
+            "a.edgemtl",
+        ),
         (2, "--target must be one of cpu", "compile", model_file, "-o", "a.edgemtl", "--target", "z80"),
-        (1, "images: must hold PNG, JPEG", "quantize", model_file, "-o", "a.onnx", "--calibration", images),
-        (1, "p.json: must be a file of integer parameters", "check", model_file, *integer),
+        (
+            2,
+            "--calibration must be a folder of images, and",
+            "quantize",
+            model_file,
+            "-o",
+            "a.onnx",
+            "--calibration",
+            images,
+        ),
+        (
+            2,
+            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, and",
+            "check",
+            model_file,
+            *integer,
+        ),
         (2, "--rename must be OLD=NEW, not 'a'", "inspect", model_file, "--rename", "a"),
         (2, "--rename must say OLD=NEW once for each", "inspect", model_file, "--rename", "a=b", "--rename", "a=c"),
         (2, "must be a folder, and file is a file", "run", bundle_file, "--input", "a.npy", "-o", "file"),

@@ -129,13 +129,22 @@ def test_json_round_trip(name):
 def test_from_json_names_wrong_fields():
     data = small_config().to_json()
     data["colour"] = data.pop("patch")
+    rule = (
+        r"^model config must have the fields image, patch, dim, depth, heads, mlp_hidden, tasks, and patch is missing"
+    )
+    with pytest.raises(ConfigError, match=rf"{rule}; `export --print-config demo` shows them all$"):
+        ModelConfig.from_json(data)
+    data["patch"] = 8
     with pytest.raises(
-        ConfigError, match=r"exactly the fields image, patch, .*; missing \['patch'\], unknown \['colour'\]"
+        ConfigError, match=r"^model config must not have a field 'colour', which there is not; the fields"
     ):
+        ModelConfig.from_json(data)
+    data["dpeth"] = data.pop("colour")
+    with pytest.raises(ConfigError, match=r"'dpeth', which there is not; did you mean 'depth'"):
         ModelConfig.from_json(data)
     data = small_config().to_json()
     data["tasks"][1].pop("kind")
-    with pytest.raises(ConfigError, match=r"^task must have exactly the fields .*; missing \['kind'\], unknown \[\]$"):
+    with pytest.raises(ConfigError, match=r"^task must have the fields name, channels, kind, and kind is missing"):
         ModelConfig.from_json(data)
     with pytest.raises(ConfigError, match=r"^tasks must be a list of objects, not 3$"):
         ModelConfig.from_json({**small_config().to_json(), "tasks": 3})

@@ -8,9 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemtl.bundle import TASK_NAME
+from edgemtl.driver import describe
 from edgemtl.errors import UsageError
 from edgemtl.frontend import read_model, rename_tasks
 from edgemtl.frontend.names import legal_names
+from edgemtl.frontend.peek import peek_tasks
+from edgemtl.options import CompileOptions
+from tests.support.models import build_and_export, small_config
 
 
 @pytest.mark.parametrize(
@@ -69,10 +73,75 @@ def test_renaming_by_either_name(tmp_path):
     assert [task.name for task in swapped.tasks] == ["depth_x", "Identity_0"]
 
 
+def test_notes_go_with_the_names(tmp_path):
+    model = read_model(two_outputs(tmp_path, "Identity:0", "depth/x"))
+    assert [note.split(",")[0] for note in model.notes if note.startswith("task ")] == [
+        "task Identity_0: named 'Identity:0' in the file",
+        "task depth_x: named 'depth/x' in the file",
+        "task Identity_0: an output of the graph",
+        "task depth_x: an output of the graph",
+    ]
+    renamed = rename_tasks(model, {"Identity:0": "semseg"})
+    assert [note.split(",")[0] for note in renamed.notes if note.startswith("task ")] == [
+        "task depth_x: named 'depth/x' in the file",
+        "task semseg: an output of the graph",
+        "task depth_x: an output of the graph",
+    ]
+
+
+def test_what_the_user_says_is_not_guessed(tmp_path):
+    model = read_model(two_outputs(tmp_path, "semseg", "depth"))
+    assert "input image: normalisation unknown, the image is expected as the model takes it" in model.notes
+    mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    assert not [note for note in describe(model, CompileOptions(mean=mean, std=std)).notes if note.startswith("input")]
+    notes = describe(model, CompileOptions(kinds=(("depth", "other"),))).notes
+    assert [note.split(":")[0] for note in notes] == ["input image", "task semseg"]
+
+
+@pytest.mark.parametrize(("output", "name"), [("Identity:0", "Identity_0"), ("depth", "depth")])
+def test_peeking_tells_the_names_of_reading(tmp_path, output, name):
+    path = two_outputs(tmp_path, output, "b/c")
+    tasks = {task.name: task.output for task in read_model(path).tasks}
+    assert peek_tasks(path) == tasks
+    assert name in tasks
+
+
+def test_peeking_tells_the_names_of_the_exporter(tmp_path):
+    path = build_and_export(small_config(), 0, tmp_path)[1]
+    assert peek_tasks(path) == {task.name: task.output for task in read_model(path).tasks}
+
+
+def test_where_peeking_does_not_tell(tmp_path):
+    path = two_outputs(tmp_path, "a", "b")
+    model = onnx.load(path)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("task_id", 7, []))
+    onnx.save(model, path)
+    assert peek_tasks(path) is None
+    path.write_bytes(b"no model")
+    assert peek_tasks(path) is None
+    assert peek_tasks(tmp_path / "nothing.onnx") is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "looks"), [([1, 224, 224, 3], True), ([1, 3, 224, 224], False), ([1, 8, 9, 9], False)]
+)
+def test_an_input_with_channels_last_is_noted(tmp_path, shape, looks):
+    node = onnx.helper.make_node("Relu", ["image"], ["y"])
+    image, output = (onnx.helper.make_tensor_value_info(name, 1, shape) for name in ("image", "y"))
+    graph = onnx.helper.make_graph([node], "g", [image], [output])
+    opset = [onnx.helper.make_opsetid("", 21)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "m.onnx")
+    text = (
+        "input image: [1, 224, 224, 3] looks like [N, H, W, C], and it is read as [N, C, H, W], 224 channels of 224x3; "
+        "if that is wrong, export the model with channels first"
+    )
+    assert (text in read_model(tmp_path / "m.onnx").notes) == looks
+
+
 @pytest.mark.parametrize(
     ("renames", "text"),
     [
-        ({"edges": "a"}, "--rename must be OLD=NEW with OLD one of Identity_0, depth_x, not 'edges'"),
+        ({"edges": "a"}, "OLD of --rename OLD=NEW must be one of Identity_0, depth_x, not 'edges'"),
         ({"depth_x": "a/b"}, "--rename depth_x: the new name must have at most 128 letters, .* not 'a/b'"),
         ({"depth_x": "Identity_0"}, "--rename must leave tasks with names of their own, not Identity_0, Identity_0"),
     ],

@@ -114,7 +114,8 @@ INPUTS = [
     (
         [2, 3, 4, 4],
         TensorProto.FLOAT,
-        "input image: its batch size is 2, and models are compiled for one image; export the model with batch size 1",
+        "input image: its batch size is 2, and models are compiled for one image; export the model with batch size 1: "
+        "`edgemtl run` and Session.run take any number of images, one by one",
     ),
     (
         [1, 3, 4, 4],

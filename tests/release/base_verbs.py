@@ -8,6 +8,8 @@ import numpy as np
 
 DEVICE_VERBS = (
     ("doctor",),
+    ("targets", "list"),
+    ("targets", "show", "zcu104"),
     ("bundle", "info", "app.edgemtl"),
     ("bundle", "verify", "app.edgemtl"),
     ("selftest", "app.edgemtl"),

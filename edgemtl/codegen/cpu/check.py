@@ -10,6 +10,7 @@ from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.ir import IMAGE, Step, dense
 from edgemtl.lowering.task import Grouped, group_task
+from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import CpuTarget
 
@@ -55,7 +56,7 @@ def name_integers(reports: Sequence[NodeReport], steps: Mapping[str, Sequence[St
     kinds: dict[str, dict[str, None]] = {}
     for step in (step for of_task in steps.values() for step in of_task):
         for node in step.origin:
-            kinds.setdefault(node, {})[type(step.spec).__name__.removesuffix("Spec")] = None
+            kinds.setdefault(node, {})[operator_name(step.spec)] = None
     return [replace(report, how=" + ".join(kinds.get(report.node, ("view",)))) for report in reports]
 
 

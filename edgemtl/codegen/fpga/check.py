@@ -11,6 +11,7 @@ from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
+from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
 from edgemtl.tvm_bridge.target import resolve
 
@@ -65,7 +66,7 @@ def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
 
 
 def _why(left: Left) -> str:
-    return f"{type(left.step.spec).__name__.removesuffix('Spec')}: {left.reason}"
+    return f"{operator_name(left.step.spec)}: {left.reason}"
 
 
 def _steps(run: tuple[networks.Group, ...] | Left) -> tuple[Step, ...]:

@@ -201,7 +201,7 @@ def conv_reason(spec: q.QConv2dSpec, engine: Engine) -> str:
     """Why the overlay cannot run a convolution; empty where it can."""
     shape = (spec.kernel, spec.stride, spec.pad, spec.dilation)
     if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
-        return f"the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
+        return f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
     if spec.width > engine.accumulator_rows:
         return f"a row has {spec.width} pixels, the accumulators hold {engine.accumulator_rows}"
     if spec.height > MOST_ROWS:
@@ -213,16 +213,17 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     """Why the step at ``at`` is not part of a segment."""
     spec = steps[at].spec
     if isinstance(spec, q.QuantiseImageSpec | q.QuantiseSpec | q.DequantiseImageSpec | q.DequantiseSpec):
-        return "it works in float32, which the overlay does not have"
+        return "it works in float32, which the accelerator does not have"
     if isinstance(spec, q.QConv2dSpec):
-        return picture_reason(steps, at, engine) or "its surroundings are none that the overlay runs"
+        return picture_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(spec, q.QAttentionSpec) and heads_reason(spec, engine):
         return heads_reason(spec, engine)
     if isinstance(spec, q.QRouterSpec) and queue_reason(spec, engine):
         return queue_reason(spec, engine)
     if type(spec).__module__ != q.__name__:
-        return "it is kept in float32, which the overlay does not have"
-    return "its surroundings are none that the overlay runs: it knows attention, MLPs and experts with their residuals"
+        return "it is kept in float32, which the accelerator does not have"
+    known = "it knows attention, MLPs and experts with their residuals"
+    return f"its surroundings are none that the accelerator runs: {known}"
 
 
 def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:

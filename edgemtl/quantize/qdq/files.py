@@ -10,9 +10,8 @@ from pathlib import Path
 
 import onnx
 
-from edgemtl.errors import UsageError
 from edgemtl.lowering.ir import Step
-from edgemtl.paths import check_output_file, folder_aside
+from edgemtl.paths import check_output_pair, folder_aside
 from edgemtl.quantize.parameters import Parameters, write_parameters
 
 
@@ -26,12 +25,7 @@ class Files:
 
 def plan_files(output: Path, inputs: Sequence[Path]) -> Files:
     """``output`` and the .json beside it. Raises UsageError where either cannot be written, or is one of ``inputs``."""
-    if output.suffix != ".onnx":
-        raise UsageError(f"-o must end in .onnx, since the parameters go to .json beside it, not {output}")
-    files = Files(output, output.with_suffix(".json"))
-    check_output_file("-o", files.model, inputs)
-    check_output_file("-o, for the parameters beside it,", files.parameters, inputs)
-    return files
+    return Files(*check_output_pair(output, inputs))
 
 
 def write_both(

@@ -1,4 +1,4 @@
-"""What stays on the CPU beside the overlay, and why; what crosses between the two."""
+"""What stays on the CPU beside the accelerator, and why; what crosses between the two."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edgemtl.tvm_bridge import specs_int8 as q
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import check, compile_and_check, engines
 
-FLOAT = "it works in float32, which the overlay does not have"
-STRANGE = "its surroundings are none that the overlay runs"
+FLOAT = "it works in float32, which the accelerator does not have"
+STRANGE = "its surroundings are none that the accelerator runs"
 
 
 def left_of(program: FpgaProgram) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ CONVOLUTIONS: dict[str, tuple[Callable[[Net, View], View], str]] = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_other_convolutions_stay_between_two_segments(name: str) -> None:
     made, shape = CONVOLUTIONS[name]
-    why = f"the overlay convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
+    why = f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
     net = Net(4)
     x = net.conv(net.norm(net.source(64, 16, "int16")), 8, 8, 12, net.finish())
     x = made(net, x)
@@ -135,7 +135,7 @@ def read_again(net: Net, kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "steps"), [("mlp", 2), ("attention", 3), ("experts", 5)])
 def test_a_residual_that_is_read_again_keeps_its_block_on_the_cpu(kind: str, steps: int) -> None:
-    """The overlay adds in place."""
+    """The accelerator adds in place."""
     net = Net(6)
     read_again(net, kind)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
@@ -173,7 +173,7 @@ def test_more_queues_than_the_router_holds_are_not_compiled_to_a_stream_that_fai
 
 @pytest.mark.parametrize("again", ["enlarged", "other"])
 def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: str) -> None:
-    """The overlay keeps a few of its rows at a time, for the convolution behind it."""
+    """The accelerator keeps a few of its rows at a time, for the convolution behind it."""
     net = Net(14)
     x = net.norm(net.source(4 * 4, 8, "int16"))
     other = net.norm(net.source(8 * 8, 8, "int16"))
