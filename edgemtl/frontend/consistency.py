@@ -1,8 +1,12 @@
-"""What ONNX demands of nodes and its shape inference does not look at."""
+"""What ONNX demands of nodes: rules of shape inference, whose failures are silent elsewhere, and what those omit."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import onnx
 import onnx_ir as ir
+from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend.values import is_static, size_of, sizes_of
@@ -11,19 +15,50 @@ SAME_SIZE = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identit
 """Operators whose result has the elements of their first operand."""
 
 
-def check_consistency(graph: ir.Graph) -> None:
+BY_ELEMENT = ("GatherElements", "ScatterElements")
+MAX_KNOWN = 1 << 10
+"""Elements of constants that a rule may look at: shapes, axes, pads."""
+
+
+def check_consistency(model: ir.Model) -> None:
     """Raise ModelError for the first node that contradicts its operands; shapes are known."""
-    for node in graph:
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    for node in model.graph:
+        if node.domain == "" and not any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+            _check_rule(node, model.opset_imports[""], imports)
         source = node.inputs[0] if node.domain == "" and node.inputs else None
         if source is None or not is_static(source):
             continue
         if node.op_type == "Transpose" and "perm" in node.attributes:
             _check_order(node, len(sizes_of(source)))
+        if node.op_type in BY_ELEMENT:
+            _check_indices(node, len(sizes_of(source)))
         if node.op_type in SAME_SIZE:
             _check_size(node, source)
         if node.op_type in ("Conv", "ConvTranspose"):
             _check_bias(node)
             _check_kernel(node, sizes_of(source))
+
+
+def _check_rule(node: ir.Node, version: int, imports: Sequence[onnx.OperatorSetIdProto]) -> None:
+    """Where a rule fails the shape that the file records would stand."""
+    schema = onnx.defs.get_schema(node.op_type, version, "")
+    sources = {str(value.name): value for value in node.inputs if value is not None}
+    types = {name: ir.to_proto(value).type for name, value in sources.items()}
+    constants = {name: v.const_value for name, v in sources.items() if v.const_value is not None}
+    known = {name: ir.to_proto(tensor) for name, tensor in constants.items() if tensor.size <= MAX_KNOWN}
+    try:
+        infer_node_outputs(schema, ir.to_proto(node), types, known, opset_imports=[*imports])
+    except InferenceError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"node {node.name} must be valid by ONNX's rules, and is not: {reason}") from None
+
+
+def _check_indices(node: ir.Node, rank: int) -> None:
+    shapes = [list(sizes_of(value)) for value in node.inputs[1:] if value is not None and is_static(value)]
+    if any(len(shape) != rank or shape != shapes[0] for shape in shapes):
+        text = f"indices and updates must be of one shape of rank {rank}, not {' and '.join(map(str, shapes))}"
+        raise ModelError(f"node {node.name}: {text}")
 
 
 def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:

@@ -60,7 +60,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
     check_operators(model, notes)
     layers = describe_layers(model)
     check_static(model)
-    check_consistency(model.graph)
+    check_consistency(model)
     attach_functions(model)
     image = describe_input(model.graph, metadata, notes)
     answers = describe_tasks(model.graph, names, metadata, notes)

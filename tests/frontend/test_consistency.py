@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend import read_model
+from edgemtl.frontend.consistency import check_consistency
 from tests.frontend.test_refusals import model
 
 
 def conv(w, kernel=(3, 3), **attributes):
     return w.op("Conv", "image", w.const(np.ones((2, 3, 3, 3), np.float32)), kernel_shape=[*kernel], **attributes)
+
+
+def bounds(w):
+    """The first two channels, for Slice."""
+    return w.ints(0), w.ints(2), w.ints(1)
 
 
 CONTRADICTIONS = [
@@ -35,6 +43,14 @@ CONTRADICTIONS = [
         lambda w: w.op("Conv", "image", w.const(np.ones((2, 3, 1, 1))), "image"),
         "node Conv_0: its bias must be of shape [2], not [1, 3, 4, 4]",
     ),
+    (
+        lambda w: w.op("GatherElements", "image", w.ints(0, 1), axis=1),
+        "node GatherElements_0: indices and updates must be of one shape of rank 4, not [2]",
+    ),
+    (
+        lambda w: w.op("ScatterElements", "image", w.op("Cast", "image", to=7), w.op("Slice", "image", *bounds(w))),
+        "node ScatterElements_2: indices and updates must be of one shape of rank 4, not [1, 3, 4, 4] and [1, 2, 4, 4]",
+    ),
 ]
 
 
@@ -43,3 +59,12 @@ def test_a_node_that_contradicts_itself_is_refused(tmp_path, write, message):
     with pytest.raises(ModelError) as error:
         read_model(model(tmp_path, write))
     assert str(error.value).startswith(message)
+
+
+def test_operands_that_do_not_fit_are_refused_whatever_is_recorded_of_the_result():
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("a", [5, 6, 24]), ("b", [5, 1, 6]))]
+    result = helper.make_tensor_value_info("c", TensorProto.FLOAT, [5, 6, 24])
+    graph = helper.make_graph([helper.make_node("Mul", ["a", "b"], ["c"], name="scale")], "g", values, [result])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    with pytest.raises(ModelError, match=r"node scale must be valid by ONNX's rules, and is not: .*Incompatible"):
+        check_consistency(ir.from_proto(proto))
