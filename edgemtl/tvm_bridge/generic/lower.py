@@ -34,7 +34,8 @@ def lower_call(node: str, call: Call) -> GenericKernel:
     """The kernel of a call; equal calls give equal kernels.
 
     Raises UnsupportedError, which names ``node``, for an operator without a definition, for a form of one that its
-    definition does not cover, and for a result of another shape or type than ONNX infers.
+    definition does not cover, for operands that do not fit it, and for a result of another shape or type than ONNX
+    infers.
     """
     definition = OPERATORS.get(call.op)
     if definition is None:
@@ -45,6 +46,10 @@ def lower_call(node: str, call: Call) -> GenericKernel:
         return _loops(call, result) if isinstance(result, Loops) else _expressions(call, _listed(result))
     except Refused as refusal:
         raise UnsupportedError(node, str(refusal), HINT) from refusal
+    except (ValueError, IndexError) as error:
+        # Definitions take operands to be as ONNX demands; where they are not, ranks and sizes do not match.
+        shapes = " and ".join(str(list(operand.shape)) for operand in call.inputs if operand is not None)
+        raise UnsupportedError(node, f"{call.op} is not defined for operands of shapes {shapes}", HINT) from error
 
 
 def _listed(result: Tensor | Sequence[Tensor]) -> list[Tensor]:
