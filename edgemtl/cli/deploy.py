@@ -14,7 +14,7 @@ from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import plan_opening, read_demands
 from edgemtl.cli.files import LAYOUT, check_bundle, check_data, check_inputs
-from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, TaskList, Threads
+from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, NativeHost, TaskList, Threads
 from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_output_folder
 from edgemtl.units import format_bytes
@@ -30,6 +30,7 @@ def run(
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = None,
+    native_host: NativeHost = False,
     keys: Keys = None,
     min_version: MinVersion = None,
     force: Force = False,
@@ -45,7 +46,8 @@ def run(
     import_session()
     from edgemtl.runtime import Session
 
-    opened = Session.open(bundle, opening.device, threads, keys=keys, min_version=min_version)
+    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
+    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
     with opened as session, step(f"running {bundle}"):
         written = [asdict(item) for item in predict_files(session, opening.tasks, input, output, force)]
     rows = [(w["image"], w["task"], w["array"], w["picture"] or w["classes"] or "none") for w in written]
@@ -61,6 +63,7 @@ def evaluate(
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = None,
+    native_host: NativeHost = False,
     keys: Keys = None,
     min_version: MinVersion = None,
     json: Json = False,
@@ -79,7 +82,8 @@ def evaluate(
     import_session()
     from edgemtl.runtime import Session
 
-    opened = Session.open(bundle, opening.device, threads, keys=keys, min_version=min_version)
+    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
+    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
     with opened as session, step(f"evaluating {data}"):
         scores, notes = evaluate_folder(session, opening.tasks, data)
     for text in notes:
@@ -94,9 +98,7 @@ def selftest(
     bundle: BundleFile,
     threads: Threads = 2,
     device: Device = None,
-    native_host: Annotated[
-        bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
-    ] = False,
+    native_host: NativeHost = False,
     keys: Keys = None,
     min_version: MinVersion = None,
     json: Json = False,

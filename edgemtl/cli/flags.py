@@ -22,6 +22,9 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="cpu, or sim: a board in simulation, which takes its time; default: the bundle's."),
 ]
+NativeHost = Annotated[
+    bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
+]
 Keys = Annotated[
     list[Path] | None,
     typer.Option("--keys", help="File of a public key; bundles that none of them signed are refused; repeatable."),

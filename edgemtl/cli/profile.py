@@ -11,7 +11,7 @@ from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, step, table
 from edgemtl.cli.early import plan_opening
 from edgemtl.cli.files import check_inputs
-from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, TaskList, Threads
+from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, NativeHost, TaskList, Threads
 from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_absent, check_apart, check_output_folder
 
@@ -26,6 +26,7 @@ def profile(
     task: TaskList = None,
     threads: Threads = 2,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task on a CPU.")] = 30,
+    native_host: NativeHost = False,
     keys: Keys = None,
     min_version: MinVersion = None,
     force: Force = False,
@@ -43,7 +44,7 @@ def profile(
     from edgemtl.report.profile import write_profile
 
     trusted = (tuple(keys) if keys else None, min_version)
-    options = ProfileOptions(opening.device, tuple(input), opening.tasks, threads, runs, *trusted)
+    options = ProfileOptions(opening.device, tuple(input), opening.tasks, threads, runs, *trusted, native_host)
     with step(f"profiling {bundle} on {opening.device}"):
         made = profile_bundle(bundle, options)
     written = [str(path) for path in write_profile(made, output)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, read_trust
 from edgemtl.errors import UsageError
@@ -22,7 +23,7 @@ from edgemtl.runtime.images import FloatArray
 class ProfileOptions:
     """What is profiled. ``tasks`` empty means all; ``runs`` of each task on a CPU, whose times vary.
 
-    keys, min_version: as of `Session.open`.
+    keys, min_version, native_host: as of `Session.open`.
 
     Raises UsageError for a device there is no profile of.
     """
@@ -34,6 +35,7 @@ class ProfileOptions:
     runs: int = 30
     keys: tuple[Path, ...] | None = None
     min_version: int | None = None
+    native_host: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in ("sim", "cpu"):
@@ -46,8 +48,9 @@ def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
     """Run ``path`` on the images and say where time goes. Raises what `Session.open` raises, InputError, UsageError."""
     with open_bundle(path, trust=read_trust(options.keys, options.min_version)) as opened:
         manifest = opened.manifest
-    keys, least = options.keys, options.min_version
-    with Session.open(path, options.device, options.threads, keys=keys, min_version=least) as session:
+    trusted: dict[str, Any] = {"keys": options.keys, "min_version": options.min_version}
+    opening = Session.open(path, options.device, options.threads, native_host=options.native_host, **trusted)
+    with opening as session:
         files = expand(options.inputs)
         loaded = [load_image(file, session.input) for file in files]
         images = [image.array for image in loaded]
