@@ -22,7 +22,6 @@ from edgemtl.cli.flags import (
     Mean,
     ModelFile,
     Pathway,
-    Precision,
     Renames,
     RequireInt8,
     ResizeFilter,
@@ -35,6 +34,7 @@ from edgemtl.cli.flags import (
     renames,
 )
 from edgemtl.cli.lean import import_driver
+from edgemtl.hw.spec import is_board
 from edgemtl.options import CheckOptions
 from edgemtl.units import format_bytes
 
@@ -86,7 +86,10 @@ def check(
     target: Target = "cpu",
     task: TaskList = None,
     pathway: Pathway = "exact",
-    precision: Precision = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32 or int8; default: int8 where an option gives scales or layers for it."),
+    ] = None,
     memory_budget: Budget = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
@@ -106,11 +109,13 @@ def check(
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
+    scales = (calibration is not None and pathway != "calibrated") or parameters is not None
+    implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8)
     options = CheckOptions(
         target=target,
         tasks=tuple(task or ()),
         pathway=pathway,
-        precision=precision,
+        precision="int8" if implied else precision or "fp32",
         memory_budget=budget(memory_budget),
         calibration=calibration,
         parameters=parameters,
@@ -130,7 +135,8 @@ def check(
 
     with step(f"checking {model} for {target}"):
         found = driver.check_model(model, options)
-    for text in found.notes:
+    implied_int8 = ("checked in int8, which the options are for; --precision says it",) if implied else ()
+    for text in (notes := (*implied_int8, *found.notes)):
         note(f"note: {text}")
     refused = [r for r in found.nodes if r.how == "unsupported"]
     rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in found.nodes]
@@ -138,7 +144,7 @@ def check(
         "supported": not refused,
         "shares": [asdict(share) for share in found.shares],
         "nodes": [] if summary else [asdict(r) for r in found.nodes],
-        "notes": list(found.notes),
+        "notes": list(notes),
     }
     emit(document, json, lambda c: _draw_check(c, [] if summary else rows, found.shares))
     note(f"{len(found.nodes) - len(refused)} of {len(found.nodes)} nodes compile for {target}")

@@ -282,21 +282,31 @@ def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[
 def test_check_reports_what_has_no_integers(
     capsys: pytest.CaptureFixture[str], model_file: Path, in_folder: Path
 ) -> None:
-    """The heads of this model enlarge by 4, which the integers do not have."""
-    assert main(["-q", "check", str(model_file), "--target", "zcu104", "--json"]) == 3
-    document = json.loads(capsys.readouterr().out)
-    assert not document["supported"]
-    (node,) = document["nodes"]
-    assert (node["node"], node["how"]) == ("semseg/decoders.semseg/Resize_1", "unsupported")
-    assert "a factor of 2, not 4 x 4" in node["reason"]
-    assert "the other nodes are not placed" in document["notes"][0]
+    """The heads of this model enlarge by 4, which the integers do not have: the board's CPU does it."""
+    document = run_json(capsys, "check", model_file, "--target", "zcu104")
+    nodes = {node["node"]: node for node in document["nodes"]}
+    resize = nodes["semseg/decoders.semseg/Resize_1"]
+    assert (resize["where"], "a factor of 2, not 4 x 4" in resize["reason"]) == ("cpu", True)
+    assert len(nodes) > 20
+    shares = {share["where"]: share for share in document["shares"]}
+    assert sum(share["nodes"] for share in shares.values()) == len(nodes)
+    assert shares["accelerator"]["macs"] > 10 * shares["cpu"]["macs"]
+    assert "pass --keep-float semseg/decoders.semseg/Resize_1" in document["notes"][-1]
+    summary = run_json(capsys, "check", model_file, "--target", "zcu104", "--summary")
+    assert (summary["nodes"], summary["shares"]) == ([], document["shares"])
+    assert main(["-q", "check", str(model_file), "--target", "zcu104", "--require-int8", "--json"]) == 3
+    refused = json.loads(capsys.readouterr().out)
+    assert not refused["supported"]
+    assert len(refused["nodes"]) == len(nodes)
+    (node,) = (node for node in refused["nodes"] if node["how"] == "unsupported")
+    assert node["node"] == "semseg/decoders.semseg/Resize_1"
 
 
 def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
     text = (
-        "--calibration, --parameters and --keep-float must come with a board or --precision int8, not with --target cpu"
+        "--calibration, --parameters, --keep-float and --require-int8 must come with a board or --precision int8, not"
     )
-    assert_fails(capsys, 2, text, "check", model, "--calibration", "images")
+    assert_fails(capsys, 2, text, "check", model, "--calibration", "images", "--precision", "fp32")
     text = "--parameters must come without --calibration and --keep-float: the file says them"
     both = ("--calibration", "images", "--parameters", "m.json")
     assert_fails(capsys, 2, text, "check", model, "--target", "zcu104", *both)
