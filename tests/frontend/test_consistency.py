@@ -54,7 +54,7 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("write", "message"), CONTRADICTIONS, ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(("write", "message"), CONTRADICTIONS, ids=[message[:40] for _, message in CONTRADICTIONS])
 def test_a_node_that_contradicts_itself_is_refused(tmp_path, write, message):
     with pytest.raises(ModelError) as error:
         read_model(model(tmp_path, write))
