@@ -11,7 +11,7 @@ from edgemtl.bundle.checks_program import fail
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask
 from edgemtl.bundle.segment import Rows
 from edgemtl.host import BUFFER_DTYPES, IMAGE, OUTPUT, HostStep, HostView
-from edgemtl.operators import Conv2d, QConv2d, TensorType
+from edgemtl.operators import Conv2d, Operator, QConv2d, TensorType
 
 PADDED = Conv2d, QConv2d
 NUMBERS = {"zero", "low", "mul", "shift", "score_shift", "epsilon", "threshold"}
@@ -60,10 +60,18 @@ def _check_sizes(program: FpgaProgram, step: HostStep, where: str) -> None:
         if any(pad > most for pad, most in zip(step.sizes.pad, reach, strict=True)):
             fail(f"{where}.sizes.pad", f"at most {reach}, what the kernel reaches", list(step.sizes.pad))
     if not step.sizes.strided:
-        inputs, outputs = ([view.type for view in views] for views in (step.inputs, step.outputs))
-        constants = [TensorType(entry.shape, entry.dtype) for entry in (program.constants[i] for i in step.constants)]
-        if misfit := step.sizes.signature.find_misfit(inputs, outputs, constants):
-            fail(f"{where}: {misfit.what}", misfit.expected, misfit.found)
+        _check_operands(program, step, step.sizes, where)
+
+
+def _check_operands(program: FpgaProgram, step: HostStep, operator: Operator, where: str) -> None:
+    inputs, outputs = ([view.type for view in views] for views in (step.inputs, step.outputs))
+    constants = [TensorType(entry.shape, entry.dtype) for entry in (program.constants[i] for i in step.constants)]
+    try:
+        misfit = operator.signature.find_misfit(inputs, outputs, constants)
+    except ArithmeticError as error:
+        fail(f"{where}.sizes", f"those of a {step.operator}", str(error))
+    if misfit is not None:
+        fail(f"{where}: {misfit.what}", misfit.expected, misfit.found)
 
 
 def _whole(value: Any) -> Sequence[int]:

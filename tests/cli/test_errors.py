@@ -1,5 +1,6 @@
 """Mistakes: the message says what must be, what is and what to do, and the exit code says of what kind it is."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -199,16 +200,19 @@ def test_check_knows_the_options_of_compile(capsys, model_file, in_folder):
         assert_fails(capsys, code, text, "compile", model_file, "-o", "a.edgemtl", *options)
 
 
-def test_check_refuses_in_int8_what_compile_refuses(capsys, model_file, in_folder):
-    """Its resize by four has no integer form."""
+def test_check_and_compile_agree_on_what_has_no_integers(capsys, model_file, in_folder):
+    """Its resize by four has no integer form: it runs in float32, or is refused with --require-int8, by both."""
     Path("images").mkdir()
     for seed in range(8):
         np.save(f"images/{seed}.npy", np.random.default_rng(seed).standard_normal((1, 3, 16, 24), np.float32))
     reason = "a resize has an integer form for a factor of 2, not 4 x 4"
-    assert main(["-q", "check", str(model_file), "--precision", "int8"]) == 3
+    check, whole = ("-q", "check", str(model_file), "--precision", "int8"), ("--require-int8",)
+    assert main([*check]) == 0
+    assert reason in " ".join(capsys.readouterr().out.split())
+    assert main([*check, *whole]) == 3
     assert reason in " ".join(capsys.readouterr().out.split())
     integer = ["--precision", "int8", "--calibration", "images", "--min-sqnr=-100"]
-    assert_fails(capsys, 3, reason, "compile", model_file, "-o", "a.edgemtl", *integer)
-    kept = ["--keep-float", "*Resize*"]
-    assert main(["-q", "check", str(model_file), "--precision", "int8", *kept]) == 0
-    assert main(["-q", "compile", str(model_file), "-o", "a.edgemtl", *integer, *kept]) == 0
+    assert_fails(capsys, 3, reason, "compile", model_file, "-o", "a.edgemtl", *integer, *whole)
+    assert main(["-q", "compile", str(model_file), "-o", "a.edgemtl", *integer, "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any(note.endswith(f"Resize_1 runs in float32: {reason}") for note in notes)

@@ -10,6 +10,7 @@ import pytest
 from edgemtl.frontend import read_model
 from edgemtl.integers import float_steps
 from edgemtl.lowering.execute import run_steps
+from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.quantize.align import share_ranges, shared_layers
 from edgemtl.quantize.bias import correct_biases
@@ -28,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     tasks = partition(model, [task.name for task in model.tasks], "exact")
     floats, images = float_steps(tasks, resolve("cpu-avx2")), smooth_images(model.input.shape, 6)
     seen = share_ranges(floats, {name: observe(steps, images, "minmax") for name, steps in floats.items()})
-    plain = build_integer(floats, seen, ())
+    plain = build_integer(floats, seen, QuantiseOptions())
     return floats, plain, correct_biases(floats, plain, images), images
 
 

@@ -20,7 +20,7 @@ from edgemtl.operators import (
     Router,
 )
 from edgemtl.tvm_bridge import build
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library, compile_entries
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, build_library, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
 from edgemtl.tvm_bridge.target import CpuTarget, resolve
@@ -44,7 +44,8 @@ def kernels(target: CpuTarget) -> list[Kernel]:
 
 def every_kernel(target: CpuTarget) -> Entry:
     """An entry that calls them all; every operand at the same place, so it is not for running."""
-    calls = [Call(k, tuple(Argument("arena", 0) for _ in k.operands)) for k in kernels(target)]
+    spaces = {WEIGHTS_WORDS: WEIGHTS_WORDS}
+    calls = [Call(k, tuple(Argument(spaces.get(o.role, "arena"), 0) for o in k.operands)) for k in kernels(target)]
     return Entry("main", tuple(calls), {"arena": 1 << 20})
 
 

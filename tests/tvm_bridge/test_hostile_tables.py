@@ -169,9 +169,9 @@ def test_generic_operators(target: CpuTarget, op: str) -> None:
     for index, array in constants.items():
         types[index] = TensorType(array.shape, str(array.dtype))
     made = lower_call("node", Call(op, 21, attributes, tuple(types), constants, (TensorType(after, "float32"),)))
-    weights = [operand for operand in made.kernel.operands if operand.role == "weight"]
+    weights = [operand for operand in made.operator.kernel.operands if operand.role == "weight"]
     arrays = {operand.name: array for operand, array in zip(weights, made.weights, strict=True)}
-    inputs = {o.name: normal(*o.shape) for o in made.kernel.operands if o.role == "input"}
+    inputs = {o.name: normal(*o.shape) for o in made.operator.kernel.operands if o.role == "input"}
     tables = [operand for operand in weights if operand.bounds is not None]
     assert tables
     for table in tables:
@@ -179,4 +179,4 @@ def test_generic_operators(target: CpuTarget, op: str) -> None:
         low, high = table.bounds
         assert low == 0
         assert 0 <= arrays[table.name].min() <= arrays[table.name].max() <= high
-        agree(made.kernel, target, inputs | arrays, table.name, between(low, high))
+        agree(made.operator.kernel, target, inputs | arrays, table.name, between(low, high))

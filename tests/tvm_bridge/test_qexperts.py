@@ -8,7 +8,7 @@ from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Constant
+from edgemtl.lowering.ir import Constant, Step, dense, make_step
 from edgemtl.operators import QExperts
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qexperts
@@ -64,20 +64,28 @@ def test_the_law_holds(target: CpuTarget) -> None:
         equal(actual, wanted)
 
 
-def step_constants(bias: int) -> list[Constant]:
-    """Constants of a step: the same weights whatever the bias."""
+def step_of(bias: int) -> Step:
+    """A step: the same weights whatever the bias."""
     held = [layer(FIRST.k, FIRST.n, seed) for seed in range(FIRST.slots)]
-    triples = [(e.weight, e.bias + np.int32(bias), e.words) for e in held]
-    flat = [array for triple in triples for array in triple]
-    return [Constant(f"c{i}", array) for i, array in enumerate([*flat, held[0].table])]
+    signature = FIRST.signature
+    views = {
+        name: dense(name, kind.shape, kind.dtype) for name, kind in {**signature.inputs, **signature.outputs}.items()
+    }
+    constants = {
+        "weight": [Constant("w", e.weight) for e in held],
+        "bias": [Constant("b", e.bias + np.int32(bias)) for e in held],
+        "scale": [Constant("s", e.words) for e in held],
+        "table": Constant("t", held[0].table),
+    }
+    return make_step(FIRST, views, constants)
 
 
 def test_tasks_share_weights_whatever_their_biases() -> None:
     target, store = resolve("cpu-avx512-vnni"), WeightStore()
-    first = list(pack(FIRST, target, step_constants(0), store))
+    first = list(pack(step_of(0), target, store))
     count = len(store.tensors)
     assert count == FIRST.slots + 3
-    second = list(pack(FIRST, target, step_constants(1), store))
+    second = list(pack(step_of(1), target, store))
     assert len(store.tensors) == count + 1
     assert [a == b for a, b in zip(first, second, strict=True)] == [True, False, True]
     roles = [operand for operand in qexperts.build(FIRST, target).operands if operand.role == "weight"]
