@@ -20,6 +20,7 @@ LEAVES = {
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [
+    "graph",
     "onnx_runtime",
     "frontend",
     "inputs",
@@ -44,7 +45,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
+BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"graph", "frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
 RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "doctor", "cli"}
 """Only what runs programs knows the runtime."""
@@ -206,6 +207,8 @@ def test_every_room_has_a_place():
         ("runtime", "schedule", False),
         ("runtime", "onnx_runtime", False),
         ("exporters", "onnx_runtime", True),
+        ("exporters", "graph", True),
+        ("runtime", "graph", False),
         ("codegen", "runtime", False),
         ("driver", "exporters", False),
         ("cli", "exporters", True),

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import name_of, shape_of
+from edgemtl.graph import name_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Constant, Constants, Step, View, dense, make_step
 from edgemtl.lowering.views import look
 from edgemtl.operators import Copy, Operator, QCopy

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.ir import IMAGE, dense
 from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.lowering.words import operator_name

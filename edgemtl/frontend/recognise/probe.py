@@ -20,7 +20,7 @@ from edgemtl.frontend.recognise.run import Region, Run, nodes_between, region_ru
 from edgemtl.frontend.recognise.thin import thin
 from edgemtl.frontend.recognise.trials import Sizes, Trial, balanced, certain_trials, draw_trials
 from edgemtl.frontend.reference import ACTIVATIONS
-from edgemtl.frontend.values import array_of
+from edgemtl.graph import array_of
 
 TOLERANCE = 2e-5
 """Of a token's magnitude; the two forms of GELU differ by more."""

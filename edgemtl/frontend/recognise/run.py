@@ -13,7 +13,7 @@ import onnxruntime
 
 from edgemtl.frontend.limits import why_not_run
 from edgemtl.frontend.recognise.experts import NotRecognisedError
-from edgemtl.frontend.values import array_of, is_constant, sizes_of
+from edgemtl.graph import array_of, is_constant, shape_of
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From tokens [T, D] and logits [T, E] to the result [T, D]."""
@@ -60,7 +60,7 @@ def region_runner(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Ru
 
     def run(tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
         given = ((x, tokens), (logits, scores))
-        feeds = {f"{value.name}": array.reshape(sizes_of(value)) for value, array in given}
+        feeds = {f"{value.name}": array.reshape(shape_of(value)) for value, array in given}
         result: np.ndarray = _checked(lambda: session.run(None, feeds)[0])
         return result.reshape(len(tokens), -1)
 
@@ -82,8 +82,8 @@ def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> onnxrun
     graph = onnx.helper.make_graph(
         [ir.serde.serialize_node(node) for node in region.nodes],
         "region",
-        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, sizes_of(v)) for v in inputs],
-        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, sizes_of(end))],
+        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, shape_of(v)) for v in inputs],
+        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, shape_of(end))],
         list(constants.values()),
     )
     opset = onnx.helper.make_opsetid("", region.opset)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import array_of, attribute, is_op, producer, scalar_of
+from edgemtl.graph import array_of, attribute, is_op, producer, scalar_of
 from edgemtl.operators import Array
 
 _SAMPLES = np.linspace(-8.0, 8.0, 641)
