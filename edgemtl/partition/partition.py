@@ -14,8 +14,9 @@ from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_
 from edgemtl.partition.cut import cut, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
-from edgemtl.partition.model import PATHWAYS, Calibration, MoEPathway, Pathway, TaskModel
+from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
 from edgemtl.partition.share import share_tensors
+from edgemtl.vocabulary import PATHWAYS, Pathway
 
 
 def partition(
