@@ -36,7 +36,6 @@ def test_what_a_session_says(session: Session) -> None:
     memory = session.memory
     assert (memory.arena_bytes, memory.prepared_bytes, memory.weights_bytes) == (programs.ARENA, 192, 256)
     assert memory.staging_bytes == 4 * 4 * programs.FLOATS
-    assert memory.allocated_bytes == programs.ARENA + 192 + 16 * programs.FLOATS
     assert memory.peak_resident_bytes > 1 << 20
 
 
