@@ -273,7 +273,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("edgemtl.exporters.checkpoint_files.os.replace", fail)
+    monkeypatch.setattr("edgemtl.paths.os.replace", fail)
     with pytest.raises(CheckpointError, match=r"m.safetensors cannot be written: disk full$"):
         save_checkpoint(small_model(seed=1), path, {})
     assert path.read_bytes() == before
