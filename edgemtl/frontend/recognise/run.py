@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
 from edgemtl.frontend.limits import why_not_run
 from edgemtl.frontend.recognise.experts import NotRecognisedError
 from edgemtl.graph import array_of, is_constant, shape_of
+from edgemtl.onnx_runtime import open_session
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From tokens [T, D] and logits [T, E] to the result [T, D]."""
@@ -76,7 +76,7 @@ def _checked(work: Callable[[], Any]) -> Any:
         raise NotRecognisedError(f"onnxruntime cannot run its part of the graph ({first})") from error
 
 
-def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> onnxruntime.InferenceSession:
+def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Any:
     constants = {v: _constant(v, replaced) for n in region.nodes for v in n.inputs if v is not None and is_constant(v)}
     inputs, end = (region.x, region.logits), region.end
     graph = onnx.helper.make_graph(
@@ -88,11 +88,7 @@ def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> onnxrun
     )
     opset = onnx.helper.make_opsetid("", region.opset)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model.SerializeToString())
 
 
 def _constant(value: ir.Value, replaced: Mapping[ir.Value, np.ndarray]) -> onnx.TensorProto:
