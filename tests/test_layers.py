@@ -180,6 +180,13 @@ def test_kernels_and_the_law_do_not_use_what_an_operator_computes():
     assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "compute"]
 
 
+def test_benchmarks_and_examples_do_not_need_the_tests():
+    paths = [path for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+    assert len(paths) > 20
+    nodes = [(path, node) for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not [str(path) for path, node in nodes for name in _targets(node) if name.split(".")[0] == "tests"]
+
+
 @pytest.mark.parametrize("name", [name for name in LINKED if (ROOT / name).exists()])
 def test_linked_rooms_are_the_same_files(name):
     link = ROOT / "edgemtl" / name

@@ -17,9 +17,9 @@ from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.options import CompileOptions
 from edgemtl.selftest import verify_bundle
 from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.runtime import native, programs
 from tests.support.models import SMALL, build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 
 def _obstacle() -> str:

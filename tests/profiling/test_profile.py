@@ -17,9 +17,9 @@ from edgemtl.hw.sim.cycle import Frame, rate
 from edgemtl.profiling import ProfileOptions, profile_bundle
 from edgemtl.report.profile import Profile, profile_to_json
 from edgemtl.runtime import Session
+from examples.smooth_images import smooth_images
 from tests.report.browser import open_page
 from tests.support.boards import CONFIG, compile_to, export, needs_linker
-from tests.support.scenes import smooth_images
 
 IMAGES = smooth_images((1, 3, *CONFIG.image), 3, seed=11)
 

@@ -16,8 +16,8 @@ from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.observe import observe
 from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.quantize import IntegerTask, calibrate, write_parameters
 from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.codegen.graphs import random
 from tests.codegen.nets import NETS
 from tests.codegen.test_generic import IMAGE, task_of
 from tests.codegen.test_plain_nets import exported
-from tests.support.scenes import smooth_images
 
 
 @pytest.fixture(scope="module")
