@@ -14,7 +14,7 @@ from edgemtl.lowering.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space
 from edgemtl.lowering.match import Group, cover
 from edgemtl.lowering.patterns import PATTERNS, leftover
 from edgemtl.lowering.verify import verify
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import CpuTarget
 
 
 def groups_of(model: ir.Model) -> list[Group]:

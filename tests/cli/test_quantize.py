@@ -16,8 +16,8 @@ from edgemtl.errors import ConfigError, EdgemtlError, UsageError
 from edgemtl.frontend import read_model
 from edgemtl.integers import from_parameters, quantise
 from edgemtl.options import QuantiseOptions
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session
-from edgemtl.tvm_bridge.target import resolve
 from examples.smooth_images import smooth_images
 from tests.cli.test_errors import assert_fails
 from tests.cli.test_verbs import run_json

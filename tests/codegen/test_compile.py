@@ -14,7 +14,7 @@ from edgemtl.errors import UsageError
 from edgemtl.exporters.models import ModelConfig, preset
 from edgemtl.frontend import read_model
 from edgemtl.partition import TaskModel, partition
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.vocabulary import PATHWAYS
 from tests.codegen import oracle
 from tests.codegen.graphs import random

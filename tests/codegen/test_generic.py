@@ -14,7 +14,7 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import InputSpec, Task
 from edgemtl.graph import shape_of
 from edgemtl.partition import TaskModel
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen.graphs import int64, parse, random
 from tests.codegen.harness import Machine
 

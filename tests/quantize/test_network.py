@@ -19,8 +19,8 @@ from edgemtl.integers import Quantised, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize.quantise import measure_sqnr
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
 from tests.support.models import build_and_export, moe_configs, small_config

@@ -21,11 +21,11 @@ from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
+from edgemtl.processor import resolve
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.places import as_cut, read
 from edgemtl.quantize.quality import signal_to_noise
-from edgemtl.tvm_bridge.target import resolve
 from examples.smooth_images import smooth_images
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported

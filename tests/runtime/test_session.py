@@ -19,9 +19,9 @@ from edgemtl.errors import (
     UnsupportedError,
     UsageError,
 )
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session, TaskInfo, available
 from edgemtl.runtime.devices.sizes import check_sizes
-from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import programs
 from tests.runtime.programs import SHAPE, WEIGHTS, expected, picture
 

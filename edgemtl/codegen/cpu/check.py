@@ -13,8 +13,8 @@ from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
 from edgemtl.partition.macs import macs
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

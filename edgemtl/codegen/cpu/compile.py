@@ -17,9 +17,9 @@ from edgemtl.errors import UsageError
 from edgemtl.graph import dtype_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Lowered
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.build import Call, Entry, build_library
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def compile_cpu(
