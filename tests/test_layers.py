@@ -180,6 +180,14 @@ def test_kernels_and_the_law_do_not_use_what_an_operator_computes():
     assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "compute"]
 
 
+@pytest.mark.parametrize(("call", "owner"), [("onnxruntime.InferenceSession", "onnx_runtime"), ("os.replace", "paths")])
+def test_one_module_calls(call, owner):
+    """Sessions have the same options everywhere, and files are whole or not there."""
+    nodes = [(path, node) for path in _files() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    calls = [path.stem for path, node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == call]
+    assert {*calls} == {owner}
+
+
 def test_benchmarks_and_examples_do_not_need_the_tests():
     paths = [path for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
     assert len(paths) > 20

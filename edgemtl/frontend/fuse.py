@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.reference import erf, gelu, gelu_tanh
 from edgemtl.graph import array_of, is_static, replace_value, shape_of
+from edgemtl.operators.activations import erf, gelu, gelu_tanh
 
 GRID = np.linspace(-4.0, 4.0, 33)
 REACH = 6

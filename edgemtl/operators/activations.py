@@ -37,7 +37,8 @@ def sigmoid(x: Array) -> Array:
 
 def silu(x: Array) -> Array:
     """x times its logistic."""
-    return np.asarray(x / (1 + np.exp(-x)))
+    with np.errstate(over="ignore"):  # the quotient is 0 there
+        return np.asarray(x / (1 + np.exp(-x)))
 
 
 ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu}
