@@ -24,12 +24,12 @@ from onnx import helper, numpy_helper
 
 from benchmarks.here import target_to_measure
 from edgemtl.operators import LayerNorm, Resize, Winograd, WinogradWeights
+from edgemtl.processor import CpuTarget
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import layernorm, resize, winograd, winograd_weights
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 HEIGHT, WIDTH, DIM, CHANNELS, CLASSES, LAYERS = 8, 16, 192, 256, 19, 4
 EPSILON = 1e-6

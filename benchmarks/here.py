@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from edgemtl.processor import this_processor
+from edgemtl.processor import CpuTarget, resolve, this_processor
 from edgemtl.runtime.machine import check_this_machine
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 
 
 def processor_line() -> str:

@@ -20,6 +20,7 @@ from benchmarks.here import target_to_measure
 from benchmarks.kernels import RUNS_PER_TURN, Arrays, Case, case_of, load
 from edgemtl.hw.law import Finish
 from edgemtl.operators import Experts, Linear, PatchEmbed, QConv2d, QExperts, QLinear, QPatchEmbed, Winograd
+from edgemtl.processor import CpuTarget
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.kernels import experts
@@ -34,7 +35,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
 )
 from edgemtl.tvm_bridge.kernels.int8_tiles import accumulate, group, packed_words, span, start_sums
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
 RELU = Finish("int8", -128)

@@ -25,7 +25,7 @@ from benchmarks.here import processor_line
 from benchmarks.peers import Candidate, Row, prepare, rows
 from edgemtl.driver import compile_model
 from edgemtl.options import CompileOptions, QuantiseOptions
-from tests.support.scenes import smooth_images
+from examples.smooth_images import smooth_images
 
 IMAGES = 12
 BARS = {"encoder": 1.8, "head": 1.2}

@@ -34,7 +34,7 @@ from edgemtl.operators import (
     Resize,
     Router,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import CpuTarget
 
 EXPERTS = tuple(range(16))
 # (integer kernel, float32 kernel of the same shape where there is one): M3ViT tiny at 128x256 and small at 512x512.

@@ -30,6 +30,7 @@ from edgemtl.operators import (
     PatchEmbed,
     Router,
 )
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import experts
@@ -43,7 +44,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     vector_store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 ALIGNMENT = 64
 RUNS_PER_TURN = 10

@@ -21,9 +21,9 @@ from edgemtl.integers import float_steps, from_parameters, quantise
 from edgemtl.lowering.execute import Memory, run_step
 from edgemtl.lowering.ir import Step
 from edgemtl.options import QuantiseOptions
+from edgemtl.processor import resolve
 from edgemtl.quantize import write_parameters
-from edgemtl.tvm_bridge.target import resolve
-from tests.support.scenes import smooth_images
+from examples.smooth_images import smooth_images
 
 Choices = npt.NDArray[np.int32]
 SEED = 1

@@ -15,8 +15,8 @@ from edgemtl.driver import compile_model
 from edgemtl.exporters.models import M3ViT, ModelConfig, preset
 from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.options import CompileOptions
-from tests.support.foreign import as_dense, as_microsoft_moe, as_nonzero
-from tests.support.models import build
+from examples.foreign import as_dense, as_microsoft_moe, as_nonzero
+from examples.random_models import build
 
 TASK = "semseg"
 SEED = 0

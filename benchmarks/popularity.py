@@ -16,8 +16,8 @@ from edgemtl.lowering.execute import run_steps
 from edgemtl.operators import QRouter, Values
 from edgemtl.options import QuantiseOptions
 from edgemtl.popularity import popular_experts
+from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask
-from edgemtl.tvm_bridge.target import resolve
 from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
 from examples.rooms.demo import export
 from examples.rooms.evaluate import render_views

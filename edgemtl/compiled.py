@@ -10,7 +10,7 @@ from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import CpuProgram
 from edgemtl.codegen.fpga import bundle as fpga_bundle
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.host import HOSTS, HostProgram, compile_hosts
+from edgemtl.codegen.fpga.host import HostProgram, compile_hosts
 from edgemtl.codegen.fpga.program import Early, FpgaProgram
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
@@ -20,7 +20,7 @@ from edgemtl.operators import Array
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.popularity import popular_experts
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import HOSTS, CpuTarget
 
 
 @dataclass(frozen=True)

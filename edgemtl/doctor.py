@@ -6,16 +6,11 @@ import importlib.metadata
 import shutil
 from dataclasses import dataclass
 
-from edgemtl.emulation import EMULATORS, NATIVE, RUNTIME_LIBRARIES
+from edgemtl.emulation import fetching_script, has_runtime, runtime_libraries
 from edgemtl.errors import UnsupportedError
 from edgemtl.extras import BASE, EXTRAS, install_hint
+from edgemtl.processor import ARCHITECTURES, HOSTS, TARGETS, Architecture, Emulation, Tool, architecture_of
 from edgemtl.runtime.library import RUNTIME, find_runtime, load_runtime
-
-PROGRAMS = (
-    ("g++", "compile for this machine", False, "apt-get install g++"),
-    ("aarch64-linux-gnu-g++", "compile --target cpu-a53 and for boards", True, "apt-get install g++-aarch64-linux-gnu"),
-    ("qemu-aarch64", "testing aarch64 bundles here", True, "apt-get install qemu-user"),
-)
 
 
 @dataclass(frozen=True)
@@ -52,16 +47,24 @@ def _runtime() -> Finding:
     return Finding(RUNTIME, True, find_runtime(), "run", False)
 
 
-def _program(name: str, purpose: str, optional: bool, hint: str) -> Finding:
-    path = shutil.which(name)
-    return Finding(name, path is not None, path or hint, purpose, optional)
+def _tool(tool: Tool, purpose: str, optional: bool) -> Finding:
+    path = shutil.which(tool.command)
+    return Finding(tool.command, path is not None, path or tool.hint, purpose, optional)
 
 
-def _aarch64_runtime() -> Finding:
-    folder = EMULATORS["aarch64"].libraries
-    found = all((folder / name).is_file() for name in RUNTIME_LIBRARIES)
-    detail = str(folder if found else NATIVE / "fetch_aarch64.sh")
-    return Finding("TVM's aarch64 runtime", found, detail, "testing aarch64 bundles here", True)
+def _linker(architecture: Architecture, optional: bool) -> Finding:
+    """The linker for a PC, which is what compiles, is needed by all; others by those who compile for them."""
+    if architecture.name == architecture_of(TARGETS[HOSTS["x86"]]):
+        return _tool(architecture.linker, "compile for this machine", optional)
+    names = [name for name, target in TARGETS.items() if target.triple == architecture.triple]
+    boards = " and for boards" if HOSTS["a53"] in names else ""
+    return _tool(architecture.linker, f"compile --target {', '.join(names)}{boards}", True)
+
+
+def _emulation(architecture: str, emulation: Emulation) -> tuple[Finding, Finding]:
+    purpose, found = f"testing {architecture} bundles here", has_runtime(architecture)
+    detail = str(runtime_libraries(architecture) if found else fetching_script(architecture))
+    return _tool(emulation.qemu, purpose, True), Finding(f"TVM's {architecture} runtime", found, detail, purpose, True)
 
 
 def examine() -> tuple[Finding, ...]:
@@ -72,5 +75,6 @@ def examine() -> tuple[Finding, ...]:
     base = _packages(BASE, "run", "pip install edgemtl", False)
     absent = {extra: _version(next(iter(names))) is None for extra, names in EXTRAS.items()}
     extras = [f for e, names in EXTRAS.items() for f in _packages(names, e, install_hint(e), absent[e])]
-    programs = [_program(name, use, easy or absent["compile"], hint) for name, use, easy, hint in PROGRAMS]
-    return (*base, _runtime(), *extras, *programs, _aarch64_runtime())
+    linkers = [_linker(architecture, absent["compile"]) for architecture in ARCHITECTURES.values()]
+    emulated = [f for a in ARCHITECTURES.values() if a.emulation for f in _emulation(a.name, a.emulation)]
+    return (*base, _runtime(), *extras, *linkers, *emulated)

@@ -23,7 +23,6 @@ from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
 from edgemtl.codegen.fpga.check import check_board
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.compare import Comparison, Limits, WatchModules
 from edgemtl.compiled import Compiled, TaskSummary, compile_for_board, compile_for_cpu
 from edgemtl.errors import UnsupportedError, UsageError
@@ -37,12 +36,12 @@ from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
+from edgemtl.processor import HOSTS, CpuTarget, resolve
 from edgemtl.quantize import Island, qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.suggest import one_of
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 
 Progress = Callable[[str], AbstractContextManager[None]]
 

@@ -16,11 +16,11 @@ import numpy as np
 import edgemtl.runtime
 from edgemtl.bundle import Bundle, Golden, extract_program
 from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.processor import ARCHITECTURES
 from edgemtl.runtime.images import FloatArray
 
 NATIVE = Path(edgemtl.runtime.__file__).parent / "native"
 RUNTIME_LIBRARIES = ("libtvm_runtime.so", "libtvm_ffi.so")
-PACKAGES = "apt-get install qemu-user g++-aarch64-linux-gnu"
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,35 @@ class Emulator:
     libraries: Path
 
 
-EMULATORS = {
-    "aarch64": Emulator("qemu-aarch64", "aarch64-linux-gnu-g++", Path("/usr/aarch64-linux-gnu"), NATIVE / "aarch64"),
-}
-
-
 def find_emulator(architecture: str) -> Emulator:
     """The emulator of an architecture. Raises UnsupportedError where there is none, or a part of it is missing."""
-    if architecture not in EMULATORS:
+    known = ARCHITECTURES.get(architecture)
+    if known is None or known.emulation is None:
         raise UnsupportedError("emulation", f"there is no emulator for {architecture}", "run the bundle on its device")
-    emulator = EMULATORS[architecture]
-    for program in (emulator.qemu, emulator.compiler, "make"):
+    qemu, libraries = known.emulation.qemu, runtime_libraries(architecture)
+    for program in (qemu.command, known.linker.command, "make"):
         if shutil.which(program) is None:
-            raise UnsupportedError("emulation", f"{program} is not installed", f"{PACKAGES} make")
-    if not all((emulator.libraries / name).is_file() for name in RUNTIME_LIBRARIES):
-        reason = f"TVM's runtime for {architecture} is not in {emulator.libraries}"
-        raise UnsupportedError("emulation", reason, f"{NATIVE / 'fetch_aarch64.sh'} fetches it")
-    return emulator
+            hint = f"{qemu.hint} {known.linker.package} make"
+            raise UnsupportedError("emulation", f"{program} is not installed", hint)
+    if not has_runtime(architecture):
+        reason = f"TVM's runtime for {architecture} is not in {libraries}"
+        raise UnsupportedError("emulation", reason, f"{fetching_script(architecture)} fetches it")
+    return Emulator(qemu.command, known.linker.command, known.emulation.system, libraries)
+
+
+def runtime_libraries(architecture: str) -> Path:
+    """The folder of TVM's runtime libraries for an architecture that is emulated here."""
+    return NATIVE / architecture
+
+
+def has_runtime(architecture: str) -> bool:
+    """Whether TVM's runtime libraries for an architecture are there."""
+    return all((runtime_libraries(architecture) / name).is_file() for name in RUNTIME_LIBRARIES)
+
+
+def fetching_script(architecture: str) -> Path:
+    """What fetches TVM's runtime libraries for an architecture."""
+    return NATIVE / f"fetch_{architecture}.sh"
 
 
 @contextmanager

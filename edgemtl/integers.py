@@ -16,11 +16,11 @@ from edgemtl.lowering.task import group_task, lower_task
 from edgemtl.operators import Array
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask, Parameters
 from edgemtl.quantize.images import split
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
 from edgemtl.quantize.quantise import CHECK_IMAGES
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,13 @@ from typing import Literal, get_args
 from edgemtl.errors import UsageError
 from edgemtl.hw.spec import is_board
 from edgemtl.suggest import one_of
-from edgemtl.vocabulary import RESIZE_FILTERS
+from edgemtl.vocabulary import PATHWAYS, RESIZE_FILTERS
 
-Pathway = Literal["exact", "window", "calibrated"]
 Precision = Literal["fp32", "int8"]
 Method = Literal["minmax", "percentile", "entropy"]
 
 EXPERT_ORDERS = ("expert", "token")
 ON_CHIP = ("few", "all")
-PATHWAYS: tuple[str, ...] = get_args(Pathway)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
 MOST_NORMAL = 1e30

@@ -7,7 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -125,6 +126,33 @@ def folder_aside(folder: Path, what: Path) -> Iterator[Path]:
     """An empty folder inside ``folder`` for what is on its way to ``what``; it is gone at the end. As `write_aside`."""
     with _aside(folder.absolute(), what, _create_folder) as aside:
         yield aside
+
+
+def put_in_place(aside: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move the files of these names from ``aside`` to ``folder``, in this order: all of them or, on OSError, none.
+
+    ``aside``: a folder of `folder_aside`; copies of the files that are replaced lie there until it goes.
+    """
+    former = Path(tempfile.mkdtemp(dir=aside))
+    for name in names:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, former / name)
+    placed: list[str] = []
+    try:
+        for name in names:
+            os.replace(aside / name, folder / name)
+            placed.append(name)
+    except OSError:
+        _put_back(placed, folder, former)
+        raise
+
+
+def _put_back(names: Iterable[str], folder: Path, former: Path) -> None:
+    for name in names:
+        if (former / name).exists():
+            os.replace(former / name, folder / name)
+        else:
+            (folder / name).unlink()
 
 
 @contextmanager

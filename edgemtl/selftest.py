@@ -19,11 +19,10 @@ from edgemtl.emulation import Emulator, emulate_goldens, find_emulator
 from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
-from edgemtl.processor import architecture_of, find_obstacle, this_processor
+from edgemtl.processor import architecture_of, find_obstacle, resolve, this_processor
 from edgemtl.runtime.devices.hosts import HOST
 from edgemtl.runtime.records import SelftestResult
 from edgemtl.runtime.selftest import compare_golden
-from edgemtl.tvm_bridge.target import resolve
 
 REPORT = "open an issue with the model"
 

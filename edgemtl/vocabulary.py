@@ -1,4 +1,4 @@
-"""Words that models, bundles and options share: kinds of tasks, filters that resize pictures; a leaf."""
+"""Words that models, bundles and options share: kinds of tasks, pathways, filters that resize pictures; a leaf."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ MAP_CHANNELS: Final[dict[str, range]] = {
     "saliency": range(1, 3),
 }
 """Channels that the maps of each kind can have."""
+
+Pathway = Literal["exact", "window", "calibrated"]
+PATHWAYS: Final[tuple[str, ...]] = get_args(Pathway)
+"""How the partition chooses the experts that a task keeps."""
 
 ResizeFilter = Literal["pillow-bilinear", "pillow-bicubic", "torch-bilinear"]
 RESIZE_FILTERS: Final[tuple[str, ...]] = get_args(ResizeFilter)

@@ -1,7 +1,6 @@
 """Tensors in and out of files: PyTorch pickles, folders of them, and safetensors with metadata."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from edgemtl.errors import CheckpointError
+from edgemtl.errors import CheckpointError, OutputError
 from edgemtl.exporters.pickles import read_pickle
 from edgemtl.exporters.rank_files import read_rank_files
 from edgemtl.exporters.state_dicts import State, find_state
+from edgemtl.paths import write_aside
 
 METADATA_KEY = "edgemtl"
 PICKLES = (".pth", ".pt", ".pth.tar")
@@ -52,15 +52,14 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"checkpoint must be saved as .safetensors, not {path.name!r}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-        save_file(dict(tensors), temporary, metadata={METADATA_KEY: text})
-        os.replace(temporary, path)
-    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
+        with write_aside(path) as aside:
+            save_file(dict(tensors), aside, metadata={METADATA_KEY: text})
+    except OutputError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.__cause__}") from error
+    except (SafetensorError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> dict[str, object]:

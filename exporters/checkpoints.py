@@ -69,11 +69,6 @@ def save_checkpoint(model: M3ViT, path: str | Path, metadata: Mapping[str, objec
     write_safetensors(Path(path), tensors, stored)
 
 
-def read_checkpoint_metadata(path: str | Path) -> dict[str, object]:
-    """The metadata given to `save_checkpoint`; raises `CheckpointError` for a file it did not write."""
-    return dict(_stored(Path(path), read_metadata(Path(path)))["metadata"])
-
-
 def upstream_windows(config: ModelConfig, experts: int | None = None) -> tuple[tuple[int, int], ...]:
     """First and past-the-last expert of each task, as upstream has it: start += int(i * (E - n) / (T - 1)).
 

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import (
 
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.simplify import drop_single_splits
-from edgemtl.frontend.values import make_contiguous
+from edgemtl.graph import make_contiguous
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PREFIX = "model."

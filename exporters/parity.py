@@ -15,7 +15,6 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from edgemtl.errors import CheckpointError, ModelError
 from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.models.routing import columns
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
+from edgemtl.onnx_runtime import open_session
 
 TIE_MARGIN = 1e-5
 MAX_ERROR = 1e-4
@@ -61,7 +61,7 @@ def check_parity(model: M3ViT, path: Path, tasks: Sequence[str], seed: int = 0) 
 
 def _run_onnx(path: Path, image: np.ndarray, tasks: int) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
     """The outputs of the file as it is, and what its MoE nodes gave, by task in order of depth."""
-    outputs = _session(path).run(None, {"image": image})
+    outputs = open_session(path, optimise=True).run(None, {"image": image})
     proto = onnx.load(str(path), load_external_data=False)
     values = [node.output[0] for node in proto.graph.node if (node.domain, node.op_type) == (DOMAIN, OP_TYPE)]
     if not values:
@@ -70,14 +70,8 @@ def _run_onnx(path: Path, image: np.ndarray, tasks: int) -> tuple[list[np.ndarra
     with NamedTemporaryFile(dir=path.parent, suffix=".onnx") as file:
         file.write(proto.SerializeToString())
         file.flush()
-        mixed = _session(Path(file.name)).run(values, {"image": image})
+        mixed = open_session(Path(file.name), optimise=True).run(values, {"image": image})
     return outputs, _by_task(proto, dict(zip(values, mixed, strict=True)), tasks)
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _by_task(proto: onnx.ModelProto, mixed: dict[str, np.ndarray], tasks: int) -> list[list[np.ndarray]]:

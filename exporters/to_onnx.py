@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from edgemtl.frontend.moe_node import (
     attach_functions,
     moe_nodes,
 )
-from edgemtl.paths import folder_aside
+from edgemtl.paths import folder_aside, put_in_place
 from edgemtl.suggest import one_of
 from edgemtl.vocabulary import DEFAULT_FILTER, RESIZE_FILTERS
 
@@ -239,7 +238,6 @@ def _write(graph: ir.Model, path: Path) -> tuple[Path, ...]:
 def _publish(written: tuple[Path, ...], path: Path, parity: tuple[Parity, ...], moe_layers: int) -> ExportReport:
     digest = hashlib.sha256(written[0].read_bytes()).hexdigest()
     size = sum(file.stat().st_size for file in written)
-    targets = [path.parent / file.name for file in written]
-    for file, target in reversed(list(zip(written, targets, strict=True))):
-        os.replace(file, target)
-    return ExportReport(path, targets[1] if len(targets) > 1 else None, parity, moe_layers, size, digest)
+    names = [file.name for file in written]
+    put_in_place(written[0].parent, path.parent, names[::-1])
+    return ExportReport(path, path.parent / names[1] if len(names) > 1 else None, parity, moe_layers, size, digest)

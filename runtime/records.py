@@ -31,9 +31,9 @@ class Memory:
     """Bytes a session holds.
 
     arena_bytes: working memory, shared by all tasks.  prepared_bytes: weights in the form kernels read, made
-    at open.  staging_bytes: aligned copies of the input and the outputs.  weights_bytes: mapped from the
-    file, shared with every process that maps it.  peak_resident_bytes: most the whole process has had in
-    memory, measured.
+    at open; a memory budget bounds the sum of these two.  staging_bytes: aligned copies of the input and the
+    outputs.  weights_bytes: mapped from the file, shared with every process that maps it.
+    peak_resident_bytes: most the whole process has had in memory, measured.
     """
 
     arena_bytes: int
@@ -41,11 +41,6 @@ class Memory:
     staging_bytes: int
     weights_bytes: int
     peak_resident_bytes: int
-
-    @property
-    def allocated_bytes(self) -> int:
-        """What the session has allocated; a memory budget bounds arena_bytes + prepared_bytes of it."""
-        return self.arena_bytes + self.prepared_bytes + self.staging_bytes
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgemtl import processor
-from edgemtl.processor import this_processor
-from edgemtl.tvm_bridge.target import TARGETS, resolve
+from edgemtl.processor import TARGETS, resolve, this_processor
 from tests.support import processors
 
 NAMED = {"avx2": "cpu-avx2", "avx512": "cpu-avx512", "avx512-vnni": "cpu-avx512-vnni"}

@@ -20,6 +20,7 @@ LEAVES = {
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [
+    "graph",
     "onnx_runtime",
     "frontend",
     "inputs",
@@ -44,7 +45,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"frontend", "onnx_runtime"}}
+BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"graph", "frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
 RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "doctor", "cli"}
 """Only what runs programs knows the runtime."""
@@ -179,6 +180,21 @@ def test_kernels_and_the_law_do_not_use_what_an_operator_computes():
     assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "compute"]
 
 
+@pytest.mark.parametrize(("call", "owner"), [("onnxruntime.InferenceSession", "onnx_runtime"), ("os.replace", "paths")])
+def test_one_module_calls(call, owner):
+    """Sessions have the same options everywhere, and files are whole or not there."""
+    nodes = [(path, node) for path in _files() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    calls = [path.stem for path, node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == call]
+    assert {*calls} == {owner}
+
+
+def test_benchmarks_and_examples_do_not_need_the_tests():
+    paths = [path for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+    assert len(paths) > 20
+    nodes = [(path, node) for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not [str(path) for path, node in nodes for name in _targets(node) if name.split(".")[0] == "tests"]
+
+
 @pytest.mark.parametrize("name", [name for name in LINKED if (ROOT / name).exists()])
 def test_linked_rooms_are_the_same_files(name):
     link = ROOT / "edgemtl" / name
@@ -206,6 +222,8 @@ def test_every_room_has_a_place():
         ("runtime", "schedule", False),
         ("runtime", "onnx_runtime", False),
         ("exporters", "onnx_runtime", True),
+        ("exporters", "graph", True),
+        ("runtime", "graph", False),
         ("codegen", "runtime", False),
         ("driver", "exporters", False),
         ("cli", "exporters", True),

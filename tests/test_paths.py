@@ -19,6 +19,7 @@ from edgemtl.paths import (
     check_output_folder,
     folder_aside,
     output_folder,
+    put_in_place,
     write_aside,
 )
 
@@ -179,6 +180,24 @@ def test_the_next_writer_removes_what_killed_ones_left_and_nothing_else(tmp_path
     alive.communicate("")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {foreign.name, "ours"} | ({"theirs"} if kind == "file" else set())
+
+
+@pytest.mark.parametrize("before", [{}, {"a": "old a"}, {"a": "old a", "b": "old b"}])
+def test_files_are_put_in_place_together_or_not_at_all(tmp_path, before):
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+
+    def write(*names):
+        with folder_aside(tmp_path, tmp_path / "m") as aside:
+            for name in "ab":
+                (aside / name).write_text(f"new {name}")
+            put_in_place(aside, tmp_path, names)
+
+    with pytest.raises(OutputError, match="m must be written, and that failed: No such file"):
+        write("a", "b", "missing")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    write("a", "b")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new a", "b": "new b"}
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path):

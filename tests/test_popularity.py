@@ -15,10 +15,10 @@ from edgemtl.integers import Quantised, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.operators import QRouter, Values
 from edgemtl.popularity import MOST_IMAGES, choose, popular_experts
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
+from examples.smooth_images import smooth_images
 from tests.support.boards import LENIENT, export
 from tests.support.models import small_config
-from tests.support.scenes import smooth_images
 
 ENGINE = read_spec("zcu104").engine
 CONFIG = small_config(head_channels=(12, 8, 6))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemtl import frontend, partition
+from edgemtl import emulation, frontend, partition
 from edgemtl.bundle import FpgaProgram, open_bundle, write_bundle
 from edgemtl.driver import compile_model
-from edgemtl.emulation import EMULATORS, find_emulator
+from edgemtl.emulation import find_emulator
 from edgemtl.errors import SelftestError, UnsupportedError
 from edgemtl.options import CompileOptions
 from edgemtl.runtime import Session
@@ -108,6 +108,9 @@ def test_what_an_emulator_lacks_is_said(monkeypatch, tmp_path):
         program = tmp_path / name
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)
-    monkeypatch.setitem(EMULATORS, "aarch64", replace(EMULATORS["aarch64"], libraries=tmp_path))
-    with pytest.raises(UnsupportedError, match=f"TVM's runtime for aarch64 is not in {tmp_path}; .*fetch_aarch64.sh"):
+    monkeypatch.setattr(emulation, "NATIVE", tmp_path)
+    with pytest.raises(
+        UnsupportedError,
+        match=f"TVM's runtime for aarch64 is not in {tmp_path}/aarch64; .*/fetch_aarch64.sh fetches it",
+    ):
         find_emulator("aarch64")

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from edgemtl.bundle.checks_host import check_host_steps
 from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, Host
-from edgemtl.bundle.parse_fpga import HOSTS
 from edgemtl.bundle.segment import Rows, Segment
 from edgemtl.hw.encoding import engine_digest
 from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES
 from edgemtl.hw.regions import capacities
+from edgemtl.processor import HOSTS
 
 HEAD_AND_END = 2
 INDEX_BYTES = 2

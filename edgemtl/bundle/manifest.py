@@ -14,7 +14,6 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
-PATHWAYS = ("exact", "window", "calibrated")
 PLAIN, SKEWED = CASES = ("plain", "skewed")
 """Golden pairs a task may have: on noise or an image, and on one value everywhere but in a corner."""
 

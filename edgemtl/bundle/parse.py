@@ -7,7 +7,6 @@ from edgemtl.bundle.fields import Field
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.manifest import (
     CASES,
-    PATHWAYS,
     SCHEMA_VERSION,
     GoldenEntry,
     InputEntry,
@@ -23,7 +22,7 @@ from edgemtl.bundle.parse_program import read_program, read_weight
 from edgemtl.bundle.program import Program
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_FLOAT32, MAX_VALUE, read_floats, read_shape, read_texts
 from edgemtl.errors import ConfigError
-from edgemtl.vocabulary import KINDS, RESIZE_FILTERS
+from edgemtl.vocabulary import KINDS, PATHWAYS, RESIZE_FILTERS
 
 
 def parse_manifest(document: object) -> Manifest:

@@ -11,9 +11,8 @@ from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, read_integers, read_text
 from edgemtl.hw.fields import read_table
 from edgemtl.hw.isa import REGIONS
 from edgemtl.hw.spec import AcceleratorSpec, check_spec
+from edgemtl.processor import HOSTS
 
-HOSTS = ("a53", "x86")
-"""Beside the logic, and on a PC where a simulator stands for the logic."""
 ON_CHIP = (*REGIONS, "ring", "routing")
 DIGEST_DIGITS = 16
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgemtl.bundle.fields import Field
 from edgemtl.bundle.program import ROLES, Layer, Output, Program, Target, TaskProgram, WeightEntry
 from edgemtl.bundle.values import MAX_BYTES, MAX_COUNT, MAX_INT64, MAX_MACS, read_shape, read_texts
+from edgemtl.processor import ARCHITECTURES
 
-TRIPLES = ("x86_64-linux-gnu", "aarch64-linux-gnu")
 WEIGHT_DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
 CPU_LIBRARY = "program/cpu.so"
 
@@ -42,7 +42,8 @@ def _target(field: Field) -> Target:
     bits = vector_bits.integer(128, 512)
     if bits not in (128, 256, 512):
         vector_bits.fail("128, 256 or 512")
-    return Target(name.name(), triple.choice(*TRIPLES), mcpu.name(), bits, threads.integer(1, 1024))
+    triples = [architecture.triple for architecture in ARCHITECTURES.values()]
+    return Target(name.name(), triple.choice(*triples), mcpu.name(), bits, threads.integer(1, 1024))
 
 
 def _task_program(field: Field) -> TaskProgram:

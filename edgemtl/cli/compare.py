@@ -32,7 +32,7 @@ from edgemtl.errors import UsageError
 from edgemtl.extras import check_extra
 from edgemtl.options import SIDES, CompareOptions
 from edgemtl.paths import check_absent, check_output_file
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from edgemtl.cli.files import check_bundle, check_file, check_images, check_model
 from edgemtl.errors import UnsupportedError, UsageError
 from edgemtl.hw.spec import BOARDS, is_board, read_spec
+from edgemtl.processor import TARGETS, resolve
 from edgemtl.suggest import one_of
-from edgemtl.tvm_bridge.target import TARGETS, resolve
 
 if TYPE_CHECKING:
     from edgemtl.bundle import Trust

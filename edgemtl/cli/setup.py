@@ -14,7 +14,7 @@ from edgemtl.cli.flags import Json
 from edgemtl.hw.datasheet import describe_spec
 from edgemtl.hw.resources import count
 from edgemtl.hw.spec import BOARDS, is_board, read_spec
-from edgemtl.tvm_bridge.target import TARGETS, resolve
+from edgemtl.processor import TARGETS, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
     from edgemtl.doctor import Finding
     from edgemtl.hw.datasheet import Datasheet
     from edgemtl.hw.spec import AcceleratorSpec
-    from edgemtl.tvm_bridge.target import CpuTarget
+    from edgemtl.processor import CpuTarget
 
 
 def list_targets(json: Json = False) -> None:
     """List the processors and the boards that are compiled for."""
     targets, boards = tuple(TARGETS.values()), tuple(read_spec(name) for name in BOARDS)
     emit(
-        {"targets": [asdict(t) for t in targets], "boards": [_board_entry(b) for b in boards]},
+        {"targets": [_target_entry(t) for t in targets], "boards": [_board_entry(b) for b in boards]},
         json,
         lambda console: _print_list(console, targets, boards),
     )
+
+
+def _target_entry(target: CpuTarget) -> dict[str, object]:
+    return {name: value for name, value in asdict(target).items() if name != "flags"}
 
 
 def _board_entry(spec: AcceleratorSpec) -> dict[str, object]:
@@ -67,7 +71,7 @@ def show_target(
         sheet = describe_spec(read_spec(name))
         emit({"board": sheet.to_json()}, json, lambda console: _print_sheet(console, sheet))
     else:
-        fields = asdict(resolve(name))
+        fields = _target_entry(resolve(name))
         emit({"target": fields}, json, lambda c: c.print(table(name, ("parameter", "value"), list(fields.items()))))
 
 

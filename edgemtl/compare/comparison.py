@@ -10,7 +10,7 @@ from typing import Any
 from edgemtl.compare.figures import LayerFigures, LayerSums, RouterFigures, RouterSums
 from edgemtl.compare.reading import Reading, Side, same_choices
 from edgemtl.errors import InputError
-from edgemtl.lowering.graph import name_of
+from edgemtl.graph import name_of
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 from edgemtl.progress import counted

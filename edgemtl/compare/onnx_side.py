@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgemtl.compare.reading import Reading, route_logits
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.lowering.graph import name_of
+from edgemtl.graph import name_of
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel

@@ -8,7 +8,7 @@ from edgemtl.errors import EdgemtlError
 from edgemtl.integers import Quantised
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import CpuTarget
 
 APART_DB = 60.0
 """Layers in float32 agree by 100 dB and more, integer ones to the bit."""

@@ -13,8 +13,8 @@ from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.operators import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import tasks_with
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:

@@ -18,9 +18,9 @@ from edgemtl.integers import Quantised
 from edgemtl.lowering.ir import Step, View
 from edgemtl.lowering.task import group_task, lower_task
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
 from edgemtl.quantize.tensors import Tensor
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def make_pair(

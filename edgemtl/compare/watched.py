@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from edgemtl.compare.reading import Reading, sort_routing
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import is_moe
-from edgemtl.lowering.graph import name_of, shape_of
+from edgemtl.graph import name_of, shape_of
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from edgemtl.errors import ModelError
-from edgemtl.frontend.values import is_static, size_of, sizes_of
+from edgemtl.graph import is_static, shape_of, size_of
 
 SAME_SIZE = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 """Operators whose result has the elements of their first operand."""
@@ -30,14 +30,14 @@ def check_consistency(model: ir.Model) -> None:
         if source is None or not is_static(source):
             continue
         if node.op_type == "Transpose" and "perm" in node.attributes:
-            _check_order(node, len(sizes_of(source)))
+            _check_order(node, len(shape_of(source)))
         if node.op_type in BY_ELEMENT:
-            _check_indices(node, len(sizes_of(source)))
+            _check_indices(node, len(shape_of(source)))
         if node.op_type in SAME_SIZE:
             _check_size(node, source)
         if node.op_type in ("Conv", "ConvTranspose"):
             _check_bias(node)
-            _check_kernel(node, sizes_of(source))
+            _check_kernel(node, shape_of(source))
 
 
 def _check_rule(node: ir.Node, version: int, imports: Sequence[onnx.OperatorSetIdProto]) -> None:
@@ -55,7 +55,7 @@ def _check_rule(node: ir.Node, version: int, imports: Sequence[onnx.OperatorSetI
 
 
 def _check_indices(node: ir.Node, rank: int) -> None:
-    shapes = [list(sizes_of(value)) for value in node.inputs[1:] if value is not None and is_static(value)]
+    shapes = [list(shape_of(value)) for value in node.inputs[1:] if value is not None and is_static(value)]
     if any(len(shape) != rank or shape != shapes[0] for shape in shapes):
         text = f"indices and updates must be of one shape of rank {rank}, not {' and '.join(map(str, shapes))}"
         raise ModelError(f"node {node.name}: {text}")
@@ -74,22 +74,22 @@ def _check_order(node: ir.Node, rank: int) -> None:
 def _check_size(node: ir.Node, source: ir.Value) -> None:
     result = node.outputs[0]
     if size_of(source) != size_of(result):
-        shapes = f"the {size_of(source)} elements of its input {list(sizes_of(source))}, not {list(sizes_of(result))}"
+        shapes = f"the {size_of(source)} elements of its input {list(shape_of(source))}, not {list(shape_of(result))}"
         raise ModelError(f"the output of node {node.name} must have {shapes}; check the model's sizes")
 
 
 def _check_bias(node: ir.Node) -> None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    channels = sizes_of(node.outputs[0])[1]
-    if bias is not None and is_static(bias) and sizes_of(bias) != (channels,):
-        raise ModelError(f"node {node.name}: its bias must be of shape [{channels}], not {list(sizes_of(bias))}")
+    channels = shape_of(node.outputs[0])[1]
+    if bias is not None and is_static(bias) and shape_of(bias) != (channels,):
+        raise ModelError(f"node {node.name}: its bias must be of shape [{channels}], not {list(shape_of(bias))}")
 
 
 def _check_kernel(node: ir.Node, shape: tuple[int, ...]) -> None:
     weight = node.inputs[1]
     if weight is None or not is_static(weight):
         return
-    sizes = [*sizes_of(weight)[2:]]
+    sizes = [*shape_of(weight)[2:]]
     kernel = _integers(node, "kernel_shape", sizes)
     if kernel != sizes:
         raise ModelError(f"node {node.name}: kernel_shape must be that of its weights, {sizes}, not {kernel}")

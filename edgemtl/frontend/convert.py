@@ -16,7 +16,7 @@ from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
 from edgemtl.frontend.simplify import infer_shapes
-from edgemtl.frontend.values import is_static, size_of
+from edgemtl.graph import is_static, size_of
 
 TOLERANCE = 1e-4
 IMAGE_RANK = 4

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.reference import erf, gelu, gelu_tanh
-from edgemtl.frontend.values import array_of, is_static, replace_value, sizes_of
+from edgemtl.graph import array_of, is_static, replace_value, shape_of
+from edgemtl.operators.activations import erf, gelu, gelu_tanh
 
 GRID = np.linspace(-4.0, 4.0, 33)
 REACH = 6
@@ -123,7 +123,7 @@ def _mean_of(value: ir.Value | None) -> ir.Value | None:
     if node is None or node.inputs[0] is None or not is_static(node.inputs[0]):
         return None
     axes = array_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    last = axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, len(sizes_of(node.inputs[0])) - 1)
+    last = axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, len(shape_of(node.inputs[0])) - 1)
     return node.inputs[0] if last and node.attributes.get_int("keepdims", 1) == 1 else None
 
 
@@ -152,8 +152,8 @@ def _quotient(value: ir.Value, divisor: ir.Value) -> ir.Value | None:
 
 
 def _scale_and_shift(graph: ir.Graph, root: ir.Node, x: ir.Value, normal: ir.Value, epsilon: float) -> None:
-    scaled, scale = _affine(normal, "Mul", sizes_of(x)[-1:])
-    end, bias = _affine(scaled, "Add", sizes_of(x)[-1:]) if scale is not None else (normal, None)
+    scaled, scale = _affine(normal, "Mul", shape_of(x)[-1:])
+    end, bias = _affine(scaled, "Add", shape_of(x)[-1:]) if scale is not None else (normal, None)
     if scale is not None and bias is not None:
         attributes = {"axis": -1, "epsilon": epsilon}
         _replace(graph, ir.node("LayerNormalization", [x, scale, bias], attributes), root, end)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.model import MoELayer
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.frontend.values import is_constant, is_static, sizes_of
+from edgemtl.graph import is_constant, is_static, shape_of
 
 INPUTS = ("x", "logits", "w1", "b1", "w2", "b2")
 
@@ -33,7 +33,7 @@ def _describe(node: ir.Node) -> MoELayer:
         if not is_static(value):
             hint = "export the model with fixed sizes"
             raise UnsupportedError(f"node {node.name}", f"the shape of its {name} is not fixed", hint)
-    a, shapes = MoEAttributes.from_node(node), [sizes_of(value) for value in values]
+    a, shapes = MoEAttributes.from_node(node), [shape_of(value) for value in values]
     if [len(shape) for shape in shapes] != [2, 2, 3, 2, 3, 2]:
         raise ModelError(f"MoE node {node.name} must have inputs of ranks 2, 2, 3, 2, 3 and 2, not shapes {shapes}")
     (tokens, dim), (_, columns), (experts, _, hidden) = shapes[:3]

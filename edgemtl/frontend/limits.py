@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
-from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
+from edgemtl.graph import array_of, is_constant, is_static, shape_of, size_of
 
 MAX_PROPAGATED = 1 << 16
 """Elements of a tensor that shape inference may follow; it takes 400 ns for each."""
@@ -56,7 +56,7 @@ def folding_work(node: ir.Node) -> int:
 
 
 def _macs(node: ir.Node, made: int) -> int:
-    read = [sizes_of(value) for value in node.inputs if value is not None and is_static(value)]
+    read = [shape_of(value) for value in node.inputs if value is not None and is_static(value)]
     if node.op_type in ("MatMul", "Gemm", "MatMulInteger") and read and read[0]:
         return made * max(read[0])
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv") and len(read) > 1:
@@ -111,7 +111,7 @@ def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str 
     x [T, D], logits [T, E]. A mixture computes every expert for every token, or gathers the experts' weights for every
     token. Sizes that depend on the data are counts of tokens and experts, if they are sizes of other values.
     """
-    columns, width = sizes_of(logits)[-1], sizes_of(x)[-1]
+    columns, width = shape_of(logits)[-1], shape_of(x)[-1]
     tokens = size_of(logits) // columns
     weights = {value for node in nodes for value in node.inputs if value is not None and is_constant(value)}
     held = sum(array.size for value in weights if (array := array_of(value)) is not None)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes
-from edgemtl.frontend.values import array_of
+from edgemtl.graph import add_constant, array_of
 
 MICROSOFT = "com.microsoft"
 ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"}
@@ -51,14 +51,14 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
         raise UnsupportedError(f"node {node.name}", "its experts' weights are not constants", HINT)
     experts, hidden, dim = w1.shape
     name = f"{node.name}"
-    flat = _constant(graph, f"{name}.tokens.shape", np.array([-1, dim]))
+    flat = add_constant(graph, f"{name}.tokens.shape", np.array([-1, dim]))
     before = ir.node("Reshape", [x, flat], name=f"{name}/Reshape")
     shape = ir.node("Shape", [x], name=f"{name}/Shape")
     weights = [
-        _constant(graph, f"{name}.w1", w1.transpose(0, 2, 1)),
-        b1 or _constant(graph, f"{name}.b1", np.zeros((experts, hidden), w1.dtype)),
-        _constant(graph, f"{name}.w2", w2.transpose(0, 2, 1)),
-        b2 or _constant(graph, f"{name}.b2", np.zeros((experts, dim), w1.dtype)),
+        add_constant(graph, f"{name}.w1", w1.transpose(0, 2, 1)),
+        b1 or add_constant(graph, f"{name}.b1", np.zeros((experts, hidden), w1.dtype)),
+        add_constant(graph, f"{name}.w2", w2.transpose(0, 2, 1)),
+        b2 or add_constant(graph, f"{name}.b2", np.zeros((experts, dim), w1.dtype)),
     ]
     moe = ir.node(OP_TYPE, [before.outputs[0], logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name)
     after = ir.node("Reshape", [moe.outputs[0], shape.outputs[0]], name=f"{name}/Reshape_1")
@@ -67,10 +67,3 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
     ir.convenience.replace_nodes_and_values(
         graph, node, [node], [before, shape, moe, after], node.outputs, after.outputs
     )
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value

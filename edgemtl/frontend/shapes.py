@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
-from edgemtl.frontend.values import array_of
+from edgemtl.graph import array_of
 
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 FIRST_RIGHT = 22

@@ -23,7 +23,7 @@ from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import MAX_WORK, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.shapes import set_unpooled_shapes
-from edgemtl.frontend.values import array_of, is_static, make_contiguous, replace_value, size_of
+from edgemtl.graph import array_of, is_static, make_contiguous, replace_value, size_of
 
 MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""

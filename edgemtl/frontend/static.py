@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.values import is_constant, is_static, size_of, sizes_of
+from edgemtl.graph import is_constant, is_static, shape_of, size_of
 
 DTYPES = (ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
@@ -45,7 +45,7 @@ def _check_shape(node: ir.Node, value: ir.Value) -> None:
         raise UnsupportedError(
             f"node {node.name}", reason, "export the model with fixed sizes and without data-dependent ones"
         )
-    sizes = sizes_of(value)
+    sizes = shape_of(value)
     if min(sizes, default=1) < 1 or size_of(value) > MAX_ELEMENTS:
         rule = f"from 1 to {MAX_ELEMENTS} elements"
         raise ModelError(

@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import name_of, shape_of
+from edgemtl.graph import name_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Constant, Constants, Step, View, dense, make_step
 from edgemtl.lowering.views import look
 from edgemtl.operators import Copy, Operator, QCopy
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import FixedKernel
-from edgemtl.tvm_bridge.target import CpuTarget
 
 Nodes = tuple[ir.Node, ...]
 WORD_BYTES = 4

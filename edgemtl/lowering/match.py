@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import computed_inputs
+from edgemtl.graph import computed_inputs
 
 if TYPE_CHECKING:
     from edgemtl.lowering.emit import Emitter

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
 from edgemtl.lowering.match import Group, cover
 from edgemtl.lowering.patterns import PATTERNS, leftover
 from edgemtl.lowering.verify import verify
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import CpuTarget
 
 
 def groups_of(model: ir.Model) -> list[Group]:

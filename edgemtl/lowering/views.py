@@ -8,7 +8,7 @@ from operator import itemgetter
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import array_of, attribute, input_at, ints_of, is_op, shape_of
+from edgemtl.graph import array_of, attribute, input_at, ints_of, is_op, shape_of
 from edgemtl.lowering.ir import View
 
 Outputs = tuple[View | None, ...]

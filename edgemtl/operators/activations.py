@@ -11,7 +11,8 @@ from edgemtl.operators.operator import Array
 
 _GRID = 65_537
 _REACH = 10.0
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+erf = np.vectorize(math.erf, otypes=[np.float64])
+"""The error function, elementwise."""
 
 
 def relu(x: Array) -> Array:
@@ -21,7 +22,7 @@ def relu(x: Array) -> Array:
 
 def gelu(x: Array) -> Array:
     """GELU by the error function."""
-    return np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2.0))))
+    return np.asarray(0.5 * x * (1 + erf(x / math.sqrt(2.0))))
 
 
 def gelu_tanh(x: Array) -> Array:
@@ -29,9 +30,15 @@ def gelu_tanh(x: Array) -> Array:
     return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
+def sigmoid(x: Array) -> Array:
+    """The logistic."""
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
 def silu(x: Array) -> Array:
     """x times its logistic."""
-    return np.asarray(x / (1 + np.exp(-x)))
+    with np.errstate(over="ignore"):  # the quotient is 0 there
+        return np.asarray(x / (1 + np.exp(-x)))
 
 
 ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu}

@@ -2,16 +2,14 @@
 
 from edgemtl.partition.cost import Cost, common_cost, cost_of
 from edgemtl.partition.inspection import Inspection, TaskInspection, inspect_model
-from edgemtl.partition.model import PATHWAYS, Calibration, MoEPathway, Pathway, TaskModel
+from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
 from edgemtl.partition.partition import partition
 
 __all__ = [
-    "PATHWAYS",
     "Calibration",
     "Cost",
     "Inspection",
     "MoEPathway",
-    "Pathway",
     "TaskInspection",
     "TaskModel",
     "common_cost",

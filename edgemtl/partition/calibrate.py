@@ -12,8 +12,8 @@ from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
 from edgemtl.onnx_runtime import open_session
+from edgemtl.operators import Array
 from edgemtl.partition.cut import sweep
-from edgemtl.partition.graphs import Array
 from edgemtl.partition.model import Calibration, MoEPathway
 
 Images = tuple[Array, ...]

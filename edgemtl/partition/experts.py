@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.partition.graphs import Array, add_constant, array_of, is_op, shape_of
+from edgemtl.graph import add_constant, array_of, is_op, shape_of
+from edgemtl.operators import Array
 from edgemtl.partition.model import MoEPathway
 from edgemtl.partition.narrow import narrow
 

@@ -7,8 +7,9 @@ import math
 import onnx
 import onnx_ir as ir
 
+from edgemtl.graph import add_constant, array_of, shape_of
 from edgemtl.onnx_runtime import open_session
-from edgemtl.partition.graphs import Array, add_constant, array_of, shape_of
+from edgemtl.operators import Array
 
 MAX_GROWTH = 1 << 18
 """Elements a result may have beyond what it is made of: folding must not blow a bundle up."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe
-from edgemtl.partition.graphs import is_op, shape_of
+from edgemtl.graph import is_op, shape_of
 
 
 def macs(node: ir.Node) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import onnx_ir as ir
 
 from edgemtl.frontend import InputSpec, Task
-
-Pathway = Literal["exact", "window", "calibrated"]
-PATHWAYS: tuple[str, ...] = get_args(Pathway)
+from edgemtl.vocabulary import Pathway
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.partition.graphs import (
-    Array,
-    add_constant,
-    array_of,
-    input_at,
-    is_op,
-    is_private,
-    shape_of,
-)
+from edgemtl.graph import add_constant, array_of, input_at, is_op, is_private, shape_of
+from edgemtl.operators import Array
 
 
 def narrow(graph: ir.Graph, logits: ir.Value, first: int, size: int) -> ir.Value:

@@ -8,14 +8,15 @@ from typing import cast
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel, Task
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
+from edgemtl.operators import Array
 from edgemtl.partition.batchnorm import fold_batchnorms
 from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_unpicked, measure
 from edgemtl.partition.cut import cut, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
-from edgemtl.partition.graphs import Array
-from edgemtl.partition.model import PATHWAYS, Calibration, MoEPathway, Pathway, TaskModel
+from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
 from edgemtl.partition.share import share_tensors
+from edgemtl.vocabulary import PATHWAYS, Pathway
 
 
 def partition(

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import is_moe
-from edgemtl.partition.graphs import is_op
+from edgemtl.graph import is_op
 from edgemtl.partition.macs import COUNTS
 
 PARTS = ("patch", "attention", "ffn", "gates", "experts", "head", "other")

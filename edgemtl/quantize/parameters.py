@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +49,7 @@ class Parameters:
 
 
 def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Sequence[Step]]) -> None:
-    """Write the file; a reader sees the old one or the new one, never half of one."""
+    """Write the file, which is half-written until this returns: write it aside. Raises OSError."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": parameters.model,
@@ -62,9 +61,7 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "notes": list(parameters.notes),
         "tasks": {task: _task_document(held, steps[task]) for task, held in parameters.tasks.items()},
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(partial, path)
+    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _task_document(held: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:

@@ -101,10 +101,6 @@ def _grey(values: Array) -> Picture:
     return np.repeat(level[:, :, None], 3, axis=2)
 
 
-def _stretch(values: Array) -> Picture:
-    return _grey((values - values.min()) / max(float(np.ptp(values)), 1e-6))
-
-
 def _edges(prediction: Array) -> Picture:
     """White where sure of an edge, black where sure of none."""
     return _grey(1 / (1 + np.exp(-np.clip(prediction[0], -30, 30))))

@@ -20,16 +20,13 @@ from tvm.script.ir_builder import tirx as T
 from tvm_ffi import structural_equal
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.processor import ARCHITECTURES, CpuTarget, architecture_of
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.target import CpuTarget, tvm_target
+from edgemtl.tvm_bridge.target import tvm_target
 
 WEIGHTS_WORDS = "weights_words"
 WORD_BYTES = 4
 SPACES = ("arena", "weights", "prepared", "image", "output")
-COMPILERS = {
-    "x86_64-linux-gnu": ("g++", "g++"),
-    "aarch64-linux-gnu": ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
-}
 # No build id, no symbols: the same program must give the same bytes.
 LINK_OPTIONS = ["-shared", "-fPIC", "-Wl,--build-id=none", "-s"]
 # Local arrays that share memory no longer fit in registers.
@@ -68,12 +65,12 @@ def build_library(entries: Sequence[Entry], target: CpuTarget) -> bytes:
 
     Raises UnsupportedError where the target's linker is not installed.
     """
-    compiler, package = COMPILERS[target.triple]
-    if shutil.which(compiler) is None:
-        raise UnsupportedError(target.name, f"{compiler} is not installed", f"apt-get install {package}")
+    linker = ARCHITECTURES[architecture_of(target)].linker
+    if shutil.which(linker.command) is None:
+        raise UnsupportedError(target.name, f"{linker.command} is not installed", linker.hint)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.so"
-        compile_entries(entries, target).export_library(str(path), cc=compiler, options=LINK_OPTIONS)
+        compile_entries(entries, target).export_library(str(path), cc=linker.command, options=LINK_OPTIONS)
         return path.read_bytes()
 
 

@@ -21,8 +21,8 @@ from edgemtl.frontend import read_model
 from edgemtl.integers import quantise
 from edgemtl.options import CompileOptions, QuantiseOptions
 from edgemtl.partition import partition
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session
-from edgemtl.tvm_bridge.target import resolve
 from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
 from examples.rooms.demo import export
 from examples.rooms.evaluate import Scores, label_of, make_meters, measure, render_views

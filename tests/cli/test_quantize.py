@@ -16,13 +16,13 @@ from edgemtl.errors import ConfigError, EdgemtlError, UsageError
 from edgemtl.frontend import read_model
 from edgemtl.integers import from_parameters, quantise
 from edgemtl.options import QuantiseOptions
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.cli.test_errors import assert_fails
 from tests.cli.test_verbs import run_json
 from tests.support.models import build_and_export, small_config
 from tests.support.run import run_onnx
-from tests.support.scenes import smooth_images
 
 SHAPE = (1, 3, 16, 24)
 CONFIG = small_config(head_channels=(12, 8, 6), depth=1, moe_blocks=(0,))

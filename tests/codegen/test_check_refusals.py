@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgemtl.codegen.cpu import check, mark_refusal
 from edgemtl.errors import UnsupportedError
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen.graphs import random
 from tests.codegen.test_generic import IMAGE, task_of
 

@@ -13,8 +13,9 @@ from edgemtl.codegen.cpu import CpuProgram, compile_cpu, to_manifest
 from edgemtl.errors import UsageError
 from edgemtl.exporters.models import ModelConfig, preset
 from edgemtl.frontend import read_model
-from edgemtl.partition import PATHWAYS, TaskModel, partition
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.partition import TaskModel, partition
+from edgemtl.processor import CpuTarget, resolve
+from edgemtl.vocabulary import PATHWAYS
 from tests.codegen import oracle
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine

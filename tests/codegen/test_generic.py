@@ -12,9 +12,9 @@ import pytest
 from edgemtl.codegen.cpu import CpuProgram, check, compile_cpu
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import InputSpec, Task
-from edgemtl.lowering.graph import shape_of
+from edgemtl.graph import shape_of
 from edgemtl.partition import TaskModel
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen.graphs import int64, parse, random
 from tests.codegen.harness import Machine
 

@@ -12,7 +12,7 @@ from edgemtl.exporters.models import preset
 from edgemtl.frontend import read_model
 from edgemtl.lowering.task import group_task
 from edgemtl.partition import TaskModel, partition
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen import oracle
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine

@@ -14,7 +14,7 @@ from torch import nn
 from edgemtl.codegen.cpu import check, compile_cpu
 from edgemtl.frontend import read_model
 from edgemtl.partition import TaskModel, partition
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine
 from tests.codegen.nets import NETS, SIZE

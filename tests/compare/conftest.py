@@ -18,7 +18,7 @@ from edgemtl.frontend import MultiTaskModel
 from edgemtl.integers import Quantised, quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from edgemtl.processor import CpuTarget, resolve
 from tests.support.models import build, small_config
 
 CONFIG = small_config(depth=3, moe_blocks=(1, 2), head_channels=(12, 8, 8), class_token=True)

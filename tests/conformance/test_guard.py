@@ -8,8 +8,8 @@ import pytest
 from edgemtl import frontend, partition
 from edgemtl.codegen.cpu import CpuProgram, compile_cpu
 from edgemtl.errors import EdgemtlError
+from edgemtl.processor import resolve
 from edgemtl.tvm_bridge.generic.operators import OPERATORS
-from edgemtl.tvm_bridge.target import resolve
 from tests.conformance.form import Form, model_of
 from tests.conformance.forms import all_forms
 from tests.conformance.guard import guarded, run_guarded

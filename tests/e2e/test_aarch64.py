@@ -15,11 +15,11 @@ from edgemtl.driver import compile_model
 from edgemtl.emulation import find_emulator, native_runner
 from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
 from edgemtl.options import CompileOptions
+from edgemtl.processor import resolve
 from edgemtl.selftest import verify_bundle
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.runtime import native, programs
 from tests.support.models import SMALL, build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 
 def _obstacle() -> str:

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgemtl.errors import CheckpointError
+from edgemtl.exporters.checkpoint_files import read_metadata
 from edgemtl.exporters.checkpoints import (
     load_checkpoint,
-    read_checkpoint_metadata,
     save_checkpoint,
     upstream_windows,
 )
@@ -55,7 +55,9 @@ def test_save_and_load(tmp_path, overrides):
     loaded = load_checkpoint(tmp_path / "m.safetensors")
     assert loaded.config == model.config
     assert_same(loaded, model)
-    assert read_checkpoint_metadata(str(tmp_path / "m.safetensors")) == {"step": 7, "miou": 0.5}
+    stored = read_metadata(tmp_path / "m.safetensors")
+    assert stored is not None
+    assert stored["metadata"] == {"step": 7, "miou": 0.5}
     with torch.no_grad():
         batch, task = images(model.config), model.config.task_names[0]
         # The weights are equal, but torch may add in another order for another memory format.
@@ -186,7 +188,7 @@ def test_damaged_files(tmp_path, damage, name, text):
     assert refusal(path, model.config).startswith(text)
     if name == "m.safetensors":
         with pytest.raises(CheckpointError, match="must be a whole safetensors file: "):
-            read_checkpoint_metadata(path)
+            read_metadata(path)
 
 
 def test_not_a_state_dict(tmp_path):
@@ -271,7 +273,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("edgemtl.exporters.checkpoint_files.os.replace", fail)
+    monkeypatch.setattr("edgemtl.paths.os.replace", fail)
     with pytest.raises(CheckpointError, match=r"m.safetensors cannot be written: disk full$"):
         save_checkpoint(small_model(seed=1), path, {})
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
-from tests.support.foreign import Writer
+from examples.foreign import Writer
 from tests.support.models import as_dense, plain_cnn, plain_vit
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 

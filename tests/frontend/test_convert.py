@@ -10,7 +10,7 @@ from onnx import helper
 
 from edgemtl.errors import ModelError
 from edgemtl.frontend import read_model
-from tests.support.foreign import Writer
+from examples.foreign import Writer
 from tests.support.run import random_image, run_canonical, run_onnx
 
 SIZES = (1, 4, 8, 8)

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from edgemtl.frontend import Task, read_model
-from tests.support.foreign import Writer, _save
+from examples.foreign import Writer, save
 from tests.support.models import plain_cnn, plain_vit
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
@@ -41,7 +41,7 @@ def test_outputs_that_turn_out_equal_keep_their_names(tmp_path: Path) -> None:
     w.nodes.append(helper.make_node("Identity", ["a"], ["c"]))
     image = helper.make_tensor_value_info("image", 1, [1, 3, 4, 4])
     outputs = [helper.make_tensor_value_info(name, 1, [1, 3, 4, 4]) for name in ("c", "a", "b")]
-    path = _save(w.nodes, w.initializers(), [image], outputs, tmp_path / "equal.onnx")
+    path = save(w.nodes, w.initializers(), [image], outputs, tmp_path / "equal.onnx")
     model = read_model(path)
     assert [task.output for task in model.tasks] == ["c", "a", "b"]
     image = random_image(model.input.shape)
@@ -55,7 +55,7 @@ def test_kinds_need_both_a_name_and_fitting_channels(tmp_path: Path) -> None:
         w.nodes.append(helper.make_node("Conv", ["image", w.const(np.ones((channels, 3, 1, 1)))], [name]))
     image = helper.make_tensor_value_info("image", 1, [1, 3, 4, 4])
     outputs = [helper.make_tensor_value_info(n, 1, [1, c, 4, 4]) for n, (c, _) in kinds.items()]
-    path = _save(w.nodes, w.initializers(), [image], outputs, tmp_path / "kinds.onnx")
+    path = save(w.nodes, w.initializers(), [image], outputs, tmp_path / "kinds.onnx")
     model = read_model(path)
     assert {task.name: (task.channels, task.kind) for task in model.tasks} == kinds
     assert "task depth_map: an output of the graph, of unknown kind" in model.notes
@@ -71,7 +71,7 @@ def unary_model(folder: Path, write) -> Path:
     w.nodes.append(helper.make_node("Relu", [write(w, w.op("Sin", "image"))], ["map"]))
     image = helper.make_tensor_value_info("image", 1, [1, 3, 4, 6])
     output = helper.make_tensor_value_info("map", 1, [1, 3, 4, 6])
-    return _save(w.nodes, w.initializers(), [image], [output], folder / "unary.onnx", opset=18)
+    return save(w.nodes, w.initializers(), [image], [output], folder / "unary.onnx", opset=18)
 
 
 def gelu_half_last(w: Writer, x: str) -> str:

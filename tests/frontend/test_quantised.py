@@ -9,7 +9,7 @@ from onnx import helper
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
-from tests.support.foreign import Writer
+from examples.foreign import Writer
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
 SIZES = (1, 3, 8, 8)

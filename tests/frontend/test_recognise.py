@@ -10,8 +10,9 @@ from onnx.inliner import inline_local_functions
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
+from examples import foreign as forms
+from examples.foreign import DENSE, SPARSE, Weights, Writer
 from tests.support import foreign
-from tests.support.foreign import DENSE, SPARSE, Weights, Writer
 from tests.support.models import as_dense, as_microsoft_moe, as_nonzero
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
@@ -27,7 +28,7 @@ def check(path: Path, layers: int) -> tuple[str, ...]:
     return model.notes
 
 
-def layer_model(folder: Path, body: foreign.Body, **attributes: object) -> Path:
+def layer_model(folder: Path, body: forms.Body, **attributes: object) -> Path:
     """An image, tokens, one mixture of experts added to them, a map."""
     rng, w = np.random.default_rng(3), Writer()
     x = foreign._embed(w, rng, 3, 4, DIM)
@@ -39,7 +40,7 @@ def layer_model(folder: Path, body: foreign.Body, **attributes: object) -> Path:
     w.nodes.append(helper.make_node("Identity", [out], ["map"]))
     image = helper.make_tensor_value_info("image", 1, [1, 3, 12, 16])
     output = helper.make_tensor_value_info("map", 1, [1, DIM, 3, 4])
-    return foreign._save(w.nodes, w.initializers(), [image], [output], folder / "layer.onnx", opset=18)
+    return forms.save(w.nodes, w.initializers(), [image], [output], folder / "layer.onnx", opset=18)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])
@@ -63,7 +64,7 @@ def test_thresholds_and_normalised_scores(style: str, tmp_path: Path) -> None:
 
 
 def test_experts_in_any_order_are_matched_to_their_columns(tmp_path: Path) -> None:
-    path = layer_model(tmp_path, foreign.one_by_one)
+    path = layer_model(tmp_path, forms.one_by_one)
     node = next(n for n in read_model(path).ir.graph if n.op_type == "MoE")
     assert node.inputs[2] is not None
     rng = np.random.default_rng(3)
@@ -99,7 +100,7 @@ def test_our_own_bodies_inlined_by_someone_else(exported_window: Path, tmp_path:
 @pytest.mark.parametrize(("activation", "ours"), [("gelu", "gelu_tanh"), ("relu", "relu"), ("silu", "silu")])
 @pytest.mark.parametrize("normalize", [0, 1])
 def test_onnxruntimes_own_operator(activation: str, ours: str, normalize: int, tmp_path: Path) -> None:
-    path = layer_model(tmp_path, foreign.microsoft, activation=activation, normalize=normalize)
+    path = layer_model(tmp_path, forms.microsoft, activation=activation, normalize=normalize)
     notes = check(path, 1)
     assert any(f"com.microsoft::MoE, top 2, {ours} as onnxruntime computes it on a CPU" in note for note in notes)
 
@@ -108,9 +109,9 @@ def test_whole_models_with_onnxruntimes_own_operator(exported: Path, tmp_path: P
     check(as_microsoft_moe(exported, tmp_path), 2)
 
 
-def microsoft_with(**changes: object) -> foreign.Body:
+def microsoft_with(**changes: object) -> forms.Body:
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
-        result = foreign.microsoft(w, x, logits, weights, a)
+        result = forms.microsoft(w, x, logits, weights, a)
         node = w.nodes[-1]
         if changes.pop("gated", False):
             node.input.extend([node.input[2], node.input[3]])
@@ -209,7 +210,7 @@ NAMES = "gelu, gelu_tanh, relu, silu"
     ],
 )
 def test_other_layers_stay_what_they_are(
-    body: foreign.Body, changes: dict[str, object], reason: str, tmp_path: Path
+    body: forms.Body, changes: dict[str, object], reason: str, tmp_path: Path
 ) -> None:
     notes = check(layer_model(tmp_path, body, **changes), 0)
     assert any(f": MoE layer not recognised because {reason}" in note for note in notes)
@@ -230,16 +231,16 @@ def test_a_top_k_without_experts_is_no_mixture(tmp_path: Path) -> None:
 
 def test_unrecognised_experts_over_gathered_tokens_are_refused_with_the_reason(tmp_path: Path) -> None:
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
-        return foreign.nonzero_columns(w, x, w.op("Exp", w.op("Softmax", logits)), weights, a | {"activation": "tanh"})
+        return forms.nonzero_columns(w, x, w.op("Exp", w.op("Softmax", logits)), weights, a | {"activation": "tanh"})
 
     def activate(w: Writer, x: str, kind: str) -> str:
         return w.op("Tanh", x)
 
-    original, foreign._activate = foreign._activate, activate
+    original, forms.activate = forms.activate, activate
     try:
         path = layer_model(tmp_path, body)
     finally:
-        foreign._activate = original
+        forms.activate = original
     with pytest.raises(UnsupportedError) as error:
         read_model(path)
     text = str(error.value)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from edgemtl.frontend import MultiTaskModel, read_model
+from examples import foreign as forms
+from examples.foreign import DENSE, SPARSE, Weights, Writer
 from tests.support import foreign
-from tests.support.foreign import DENSE, SPARSE, Weights, Writer
 from tests.support.run import run_canonical, run_onnx
 
 SIDES = (9, 11)
@@ -21,7 +22,7 @@ DIM, HIDDEN, EXPERTS = 8, 40, 5
 Change = Callable[[Writer, str, str, str], str]
 
 
-def layer_model(folder: Path, body: foreign.Body, sides: tuple[int, int] = SIDES, **attributes: object) -> Path:
+def layer_model(folder: Path, body: forms.Body, sides: tuple[int, int] = SIDES, **attributes: object) -> Path:
     """An image, tokens, a layer of experts, a map. Images of one colour send all tokens to the same experts."""
     rng, w = np.random.default_rng(3), Writer()
     x = foreign._embed(w, rng, *sides, DIM)
@@ -33,7 +34,7 @@ def layer_model(folder: Path, body: foreign.Body, sides: tuple[int, int] = SIDES
     w.nodes.append(helper.make_node("Identity", [out], ["map"]))
     image = helper.make_tensor_value_info("image", 1, [1, 3, 4 * sides[0], 4 * sides[1]])
     output = helper.make_tensor_value_info("map", 1, [1, DIM, *sides])
-    return foreign._save(w.nodes, w.initializers(), [image], [output], folder / "layer.onnx", opset=20)
+    return forms.save(w.nodes, w.initializers(), [image], [output], folder / "layer.onnx", opset=20)
 
 
 def images(shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -68,11 +69,11 @@ def relu(w: Writer, hidden: str) -> str:
     return w.op("Relu", hidden)
 
 
-def with_gates(change: Change, activate: Callable[[Writer, str], str] = relu) -> foreign.Body:
+def with_gates(change: Change, activate: Callable[[Writer, str], str] = relu) -> forms.Body:
     """A mixture whose gate matrix `change(writer, x, logits, gate)` alters."""
 
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
-        gate = foreign._gate_matrix(w, x, logits, weights, a)
+        gate = forms.gate_matrix(w, x, logits, weights, a)
         return weighed(w, x, change(w, x, logits, gate), weights, activate)
 
     return body
@@ -170,7 +171,7 @@ def unchanged(w: Writer, x: str, logits: str, gate: str) -> str:
     return gate
 
 
-CHANGED: dict[str, foreign.Body] = {
+CHANGED: dict[str, forms.Body] = {
     "capacity": with_gates(capacity),
     "capacity of one expert": with_gates(capacity_of_the_last),
     "load": with_gates(load),
@@ -202,7 +203,7 @@ def test_the_same_layer_without_a_change_is_found(tmp_path: Path) -> None:
     assert len(read_and_compare(layer_model(tmp_path, with_gates(unchanged))).moe) == 1
 
 
-def scores_body(change: Callable[[Writer, str], str], **softmax: object) -> foreign.Body:
+def scores_body(change: Callable[[Writer, str], str], **softmax: object) -> forms.Body:
     """A mixture whose selected scores [T, k] are changed."""
 
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
@@ -254,13 +255,13 @@ def test_jitter_of_the_tokens(tmp_path: Path) -> None:
     noise = 1 + 1e-3 * np.random.default_rng(0).standard_normal((TOKENS, DIM))
 
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:
-        gate = foreign._gate_matrix(w, x, logits, weights, a)
+        gate = forms.gate_matrix(w, x, logits, weights, a)
         return weighed(w, w.op("Mul", x, w.const(noise)), gate, weights, relu)
 
     read_and_compare(layer_model(tmp_path, body))
 
 
-def with_gathered_weights(factors: np.ndarray) -> foreign.Body:
+def with_gathered_weights(factors: np.ndarray) -> forms.Body:
     """Each token gathers its experts' matrices; experts cannot be made thin. Scores are weighed by factors [T, 1]."""
 
     def body(w: Writer, x: str, logits: str, weights: Weights, a: dict) -> str:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend import read_model
 from edgemtl.frontend.moe_node import MoEAttributes
-from tests.support.foreign import Writer, _save
+from examples.foreign import Writer, save
 from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
 
@@ -146,11 +146,11 @@ def test_two_images_and_none(tmp_path: Path) -> None:
     images = [helper.make_tensor_value_info(name, 1, [1, 3, 4, 4]) for name in ("left", "right")]
     output = helper.make_tensor_value_info("map", 1, [1, 3, 4, 4])
     text = "and there must be one image; export the model with the image as its only input"
-    path = _save(w.nodes, [], images, [output], tmp_path / "two.onnx")
+    path = save(w.nodes, [], images, [output], tmp_path / "two.onnx")
     assert refused(path) == f"graph: there are 2 inputs (left, right), {text}"
     nodes = [helper.make_node("Sin", ["constant"], ["map"])]
     constant = onnx.numpy_helper.from_array(np.ones((1, 3, 4, 4), np.float32), "constant")
-    path = _save(nodes, [constant], [], [output], tmp_path / "none.onnx")
+    path = save(nodes, [constant], [], [output], tmp_path / "none.onnx")
     assert refused(path) == f"graph: there are 0 inputs (none), {text}"
 
 
@@ -261,7 +261,7 @@ def test_a_conversion_that_computes_something_else_is_refused(tmp_path: Path) ->
     w.nodes.append(helper.make_node("Resize", ["image", w.const([1, 1, 1.5, 0.7])], ["map"], mode="nearest"))
     image = helper.make_tensor_value_info("image", 1, ["batch", 3, 8, 8])
     output = helper.make_tensor_value_info("map", 1, ["batch", 3, 12, 5])
-    path = _save(w.nodes, w.initializers(), [image], [output], tmp_path / "old.onnx", opset=10)
+    path = save(w.nodes, w.initializers(), [image], [output], tmp_path / "old.onnx", opset=10)
     with pytest.raises(ModelError) as error:
         read_model(path)
     text = "opset 10 cannot be converted to 20 (the result computes something else); export it with opset 20"
@@ -274,7 +274,7 @@ def test_an_old_opset_is_converted_and_checked(tmp_path: Path) -> None:
     w.nodes.append(helper.make_node("Softmax", ["top"], ["map"], axis=1))
     image = helper.make_tensor_value_info("image", 1, ["batch", 3, 4, 4])
     output = helper.make_tensor_value_info("map", 1, ["batch", 3, 1, 1])
-    path = _save(w.nodes, [], [image], [output], tmp_path / "old.onnx", opset=11)
+    path = save(w.nodes, [], [image], [output], tmp_path / "old.onnx", opset=11)
     read = read_model(path)
     assert read.notes[0] == "the model's opset 11 was converted to 20; checked on a random image"
     x = random_image((1, 3, 4, 4))
@@ -297,6 +297,6 @@ def test_a_batch_below_zero_is_an_open_one(tmp_path: Path) -> None:
     w = Writer()
     w.nodes.append(helper.make_node("Relu", ["image"], ["map"]))
     image, output = (helper.make_tensor_value_info(name, 1, [-1, 3, 4, 4]) for name in ("image", "map"))
-    read = read_model(_save(w.nodes, [], [image], [output], tmp_path / "paddle.onnx", opset=20))
+    read = read_model(save(w.nodes, [], [image], [output], tmp_path / "paddle.onnx", opset=20))
     assert read.input.shape == (1, 3, 4, 4)
     assert "input image: batch size -1 taken as 1" in read.notes

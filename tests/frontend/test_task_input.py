@@ -9,7 +9,7 @@ from onnx import helper
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
-from tests.support.foreign import Writer, _save
+from examples.foreign import Writer, save
 from tests.support.models import as_task_id_gather, as_task_id_if
 from tests.support.run import random_image, run_canonical, run_onnx
 
@@ -50,7 +50,7 @@ def selecting_model(folder: Path, select, shape: list[int] | None = None, kind: 
     image = helper.make_tensor_value_info("image", 1, [1, 1, 2, 3])
     task = helper.make_tensor_value_info("task", kind, shape or [])
     outputs = [helper.make_tensor_value_info(name, 1, [1, 1, 2, 3]) for name in ("map", "common")]
-    return _save(w.nodes, w.initializers(), [image, task], outputs, folder / "selecting.onnx")
+    return save(w.nodes, w.initializers(), [image, task], outputs, folder / "selecting.onnx")
 
 
 def constant(value: float) -> onnx.GraphProto:

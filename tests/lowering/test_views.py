@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from edgemtl.lowering.graph import shape_of
+from edgemtl.graph import shape_of
 from edgemtl.lowering.ir import View, dense
 from edgemtl.lowering.views import is_view, look
 from tests.codegen.graphs import int64, parse

@@ -10,7 +10,7 @@ from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import IMAGE, Constant, dense, make_step
 from edgemtl.operators.operator import Signature, Values, float32, int32
-from edgemtl.tvm_bridge.target import TARGETS
+from edgemtl.processor import TARGETS
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
 SAMPLES: tuple[ops.Operator, ...] = (

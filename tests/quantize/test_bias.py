@@ -12,13 +12,13 @@ from edgemtl.integers import float_steps
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
+from edgemtl.processor import resolve
 from edgemtl.quantize.align import share_ranges, shared_layers
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.observe import observe
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from edgemtl.lowering.ir import Step
 from edgemtl.operators import Attention, Linear, QAttention, QConv2d, QLinear
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
+from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask, calibrate, write_parameters
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.codegen.graphs import random
 from tests.codegen.nets import NETS
 from tests.codegen.test_generic import IMAGE, task_of
 from tests.codegen.test_plain_nets import exported
-from tests.support.scenes import smooth_images
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from edgemtl.integers import Quantised, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize.quantise import measure_sqnr
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
+from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
 from tests.support.models import build_and_export, moe_configs, small_config
 from tests.support.processors import on_each, runnable
-from tests.support.scenes import smooth_images
 
 TARGETS = [resolve(name, 3) for name in ("cpu-avx512-vnni", "cpu-avx512", "cpu-avx2")]
 DEFAULT = QuantiseOptions()

@@ -21,16 +21,16 @@ from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
+from edgemtl.processor import resolve
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.places import as_cut, read
 from edgemtl.quantize.quality import signal_to_noise
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
 from tests.support.models import build_and_export, small_config
 from tests.support.run import run_onnx
-from tests.support.scenes import smooth_images
 
 HEADS = (12, 8, 6)
 """Three enlargements by 2 make up for patches of 8."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgemtl import bundle
-from edgemtl.codegen.fpga import segment as compiled
-from edgemtl.codegen.fpga import words
-from edgemtl.codegen.fpga.place import Placement
-from edgemtl.errors import InputError
 from edgemtl.hw.isa import UNITS
 from edgemtl.hw.sim.cycle import simulate
 from edgemtl.hw.spec import read_spec
@@ -26,10 +22,8 @@ from edgemtl.report.profile import (
     SegmentFacts,
     cpu_task_profile,
     facts_of_bundle,
-    facts_of_compiled,
     model,
     parts,
-    profile_from_json,
     profile_to_json,
     routers_of,
     switch_cost,
@@ -39,7 +33,6 @@ from edgemtl.report.profile import (
 from edgemtl.report.profile.layers import label_layers
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS
 from edgemtl.report.published import PUBLISHED, fitting
-from edgemtl.schedule import Plan
 from tests.hw.sim.streams import layer, lines_of, make_frame, make_spec, word
 from tests.report.profiles import make_cpu_profile, make_profile, make_segment
 
@@ -196,21 +189,6 @@ def test_facts_of_a_bundle():
     assert [(made.kind, made.bytes) for made in facts.words][-1] == ("weights", 5 * 64)
 
 
-def test_facts_of_what_was_compiled():
-    frame = make_frame(WORDS, SPEC, routes=ROUTES, early=((0,),))
-    buffer = words.Buffer("x.1", "hidden", 8)
-    plans = {"hidden": Plan({"x.1": 64}, 4096, 2048)}
-    held = compiled.Segment(
-        stream=b"", layers=(compiled.SegmentLayer("patch", ("Conv",), 98304),), layer=(0,) * len(WORDS), inputs=(),
-        outputs=(), windows={}, placement=Placement({"x.1": 2}, plans, {"x.1": (0, 2)}, (buffer,)), ring_bytes=2**20,
-        early=((0,),), routing=((40, 1, 8),),
-    )  # fmt: skip
-    facts = facts_of_compiled(held, frame.stream, ROUTES, SPEC.engine)
-    assert facts.buffers == (BufferFacts("x.1", "hidden", 64, 256, 0, 2),)
-    assert {held.memory: held.bytes for held in facts.memories} == {"hidden": 4096, "ring": 2**20, "routing": 224}
-    assert facts.routers == (RouterFacts(0, 2, (0,)),)
-
-
 def test_in_order_of_tokens_the_candidates_are_the_logits():
     listed = [
         word("ROUTE", begin=1, end=1, rows=40, k=1, experts=8, cache=2, lines=5),
@@ -256,26 +234,22 @@ def test_medians_of_kernels():
 
 
 @pytest.mark.parametrize("made", [make_profile(instructions=150), make_cpu_profile()], ids=["sim", "cpu"])
-def test_a_document_reads_back_as_it_was(made):
-    assert profile_from_json(json.loads(json.dumps(profile_to_json(made)))) == made
+def test_a_document_is_plain_json(made):
+    document = profile_to_json(made)
+    assert json.loads(json.dumps(document)) == _plain(asdict(made))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda document: document.update(schema_version=2),
-        lambda document: document.pop("tasks"),
-        lambda document: document.update(device="gpu"),
-        lambda document: document["tasks"][0].update(macs="many"),
-        lambda document: document["tasks"][0]["spans"]["rows"][0].pop(),
-        lambda document: document.update(images=None),
-    ],
-)
-def test_a_document_that_is_no_profile_is_refused(spoil):
-    document = profile_to_json(make_profile(tasks=("depth",), blocks=1, instructions=20))
-    spoil(document)
-    with pytest.raises(InputError, match="a profile must have"):
-        profile_from_json(document)
+def _plain(value):
+    """Written apart: dataclasses are dicts already, spans become one table."""
+    if isinstance(value, dict):
+        return {key: _spans(held) if key == "spans" else _plain(held) for key, held in value.items()}
+    return [_plain(held) for held in value] if isinstance(value, list | tuple) else value
+
+
+def _spans(rows):
+    if not rows:
+        return []
+    return {"columns": list(rows[0]), "rows": [[_plain(held) for held in row.values()] for row in rows]}
 
 
 def test_published_rows_are_those_of_the_model():

@@ -12,7 +12,7 @@ import pytest
 
 from edgemtl.errors import EdgemtlError
 from edgemtl.hw.isa import UNITS
-from edgemtl.report.profile import write, write_profile
+from edgemtl.report.profile import write_profile
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS, layers_csv
 from edgemtl.report.profile.trace import spread, trace_json
 from tests.report.profiles import make_cpu_profile, make_profile
@@ -115,7 +115,7 @@ def test_a_failure_leaves_the_files_that_were_there(profile, tmp_path, monkeypat
             raise OSError("no space left")
         replaced(source, target)
 
-    monkeypatch.setattr(write.os, "replace", fail)
+    monkeypatch.setattr("edgemtl.paths.os.replace", fail)
     with pytest.raises(EdgemtlError, match="must be written, and that failed: no space left"):
         write_profile(make_profile(tasks=("edge",), instructions=60), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

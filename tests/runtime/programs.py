@@ -31,9 +31,9 @@ from edgemtl.bundle import (
     pack_golden,
     write_bundle,
 )
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 
 SHAPE = (1, 3, 16, 32)
 FLOATS = 3 * 16 * 32

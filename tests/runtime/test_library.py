@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from edgemtl.errors import IntegrityError, UnsupportedError
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session, library
 from edgemtl.runtime.library import Library, find_runtime
-from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import programs
 
 CODE = """

@@ -15,10 +15,10 @@ from edgemtl.bundle import Layer, Output, TaskEntry, TaskProgram, expand_input, 
 from edgemtl.errors import InputError
 from edgemtl.evaluate.folder import evaluate_folder
 from edgemtl.evaluate.predict import predict_files
+from edgemtl.processor import resolve
 from edgemtl.runtime import Session
 from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.target import resolve
 from tests.runtime import native, programs
 from tests.runtime.programs import FLOATS, SHAPE, picture
 

@@ -20,9 +20,9 @@ from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.spec import read_spec
 from edgemtl.options import QuantiseOptions
 from edgemtl.runtime import Session
+from examples.smooth_images import smooth_images
 from tests.support.boards import CONFIG, compile_to, export, needs_linker
 from tests.support.models import small_config
-from tests.support.scenes import smooth_images
 
 pytestmark = needs_linker
 SPEC = read_spec("zcu104")

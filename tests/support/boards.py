@@ -12,8 +12,8 @@ from edgemtl.driver import CompileResult, compile_model
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.hw import spec
 from edgemtl.options import CompileOptions, QuantiseOptions
+from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 LINKER = "aarch64-linux-gnu-g++"
 needs_linker = pytest.mark.skipif(

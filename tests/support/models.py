@@ -1,25 +1,16 @@
 """Small random multi-task models, as torch modules and as ONNX files."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
-from torch import nn
 
 from edgemtl.exporters.models import M3ViT, ModelConfig, TaskSpec
-from edgemtl.exporters.models.moe import Gate
 from edgemtl.exporters.to_onnx import export_onnx
-from tests.support.foreign import (
-    as_dense,
-    as_microsoft_moe,
-    as_nonzero,
-    as_task_id_gather,
-    as_task_id_if,
-    plain_cnn,
-    plain_vit,
-)
+from examples.foreign import as_dense, as_microsoft_moe, as_nonzero
+from examples.random_models import build
+from tests.support.foreign import as_task_id_gather, as_task_id_if, plain_cnn, plain_vit
 
 __all__ = [
     "SMALL",
@@ -105,34 +96,6 @@ def moe_configs(draw: st.DrawFn) -> ModelConfig:
         head_channels=tuple(draw(st.lists(st.integers(3, 20), min_size=1, max_size=3))),
         gate_input_ahead=draw(st.sampled_from([False, False, True])),
     )
-
-
-def build(config: ModelConfig, seed: int) -> M3ViT:
-    """The model with random weights in evaluation mode.
-
-    Gates are scaled so that routers decide clearly; biases and batch norm statistics are not trivial.
-    """
-    torch.manual_seed(seed)
-    model = M3ViT(config).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            _randomise(module)
-    return model
-
-
-def _randomise(module: nn.Module) -> None:
-    if isinstance(module, nn.BatchNorm2d):
-        module.running_mean.normal_(0, 0.3)
-        module.running_var.uniform_(0.5, 2.0)
-    for name, value in module.named_parameters(recurse=False):
-        if isinstance(module, Gate):
-            value.normal_(0, 1.5 / math.sqrt(value.shape[0]))
-        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d) and name == "weight":
-            value.uniform_(0.5, 1.5)
-        elif value.ndim > 1 and "bias" not in name:
-            value.normal_(0, 1 / math.sqrt(value[0].numel() if value.ndim != 3 else value.shape[-1]))
-        else:
-            value.normal_(0, 0.2)
 
 
 def build_and_export(config: ModelConfig, seed: int, folder: Path) -> tuple[M3ViT, Path]:

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgemtl import processor
-from edgemtl.processor import Target, find_obstacle, this_processor
-from edgemtl.tvm_bridge.target import TARGETS, CpuTarget
+from edgemtl.processor import TARGETS, CpuTarget, Target, find_obstacle, this_processor
 
 FOLDER = Path(__file__).parent / "cpu"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.cpuinfo")))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tvm_ffi
 
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.runtime.threads import configure_pool
 from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import demand, on_each, runnable
 
 ALIGNMENT = 64

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import demand
 from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import demand, runnable
 from tests.tvm_bridge.harness import INTEGER_TARGETS, Arena, call
 

@@ -19,11 +19,11 @@ from edgemtl.operators import (
     PatchEmbed,
     Router,
 )
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge import build
 from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, build_library, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import ALL_TARGETS, Arena, aligned, call, normal, on_targets, run, targets, with_threads
 
 SPEC = Linear(4, 16, 16, "", False)

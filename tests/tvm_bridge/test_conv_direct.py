@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import Conv2d
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernels import conv_direct
 from edgemtl.tvm_bridge.kernels.conv_rows import inner_columns
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 AROUND = (1, 1, 1, 1)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import Winograd, WinogradWeights
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernels import winograd, winograd_weights
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_math import (
@@ -21,7 +22,6 @@ from edgemtl.tvm_bridge.kernels.winograd_math import (
     output_row,
     weight_matrix,
 )
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import close, normal, run, targets
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgemtl.hw.law import Finish
 from edgemtl.operators import Combine, Experts, QCombine, QExperts, QRouter, Resize, Router, TensorType
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.generic import Call, lower_call
 from edgemtl.tvm_bridge.kernel import Kernel
@@ -16,7 +17,6 @@ from edgemtl.tvm_bridge.kernels import combine, experts, qcombine, qexperts, qro
 from edgemtl.tvm_bridge.kernels.emit import LINE_WORDS
 from edgemtl.tvm_bridge.kernels.int8_tiles import packed_words
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import Arena, call, normal, on_targets, run
 
 Arrays = dict[str, np.ndarray]

@@ -5,8 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import LayerNorm
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels import layernorm
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, run, targets
 
 

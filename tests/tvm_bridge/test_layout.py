@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import Copy
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernels import copy
 from edgemtl.tvm_bridge.kernels.copy import Axis, merged_axes
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import normal, on_targets, run
 
 

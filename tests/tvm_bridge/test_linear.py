@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import Linear
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels import linear
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 ACTIVATIONS = {

@@ -5,8 +5,8 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import EXP2_TABLE, exp2_byte
 from edgemtl.operators import QAttention
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.exponent import DROPPED_BITS
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import ends, host_targets, integers, run_all, same
 

@@ -5,7 +5,7 @@ import pytest
 
 from edgemtl.hw import law
 from edgemtl.operators import QCombine
-from edgemtl.tvm_bridge.target import CpuTarget
+from edgemtl.processor import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import host_targets, integers, run_all, same, widest
 

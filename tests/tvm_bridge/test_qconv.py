@@ -10,9 +10,9 @@ import pytest
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
 from edgemtl.operators import QConv2d
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qconv
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, run_all, weights_of
 

@@ -10,9 +10,9 @@ from edgemtl.hw import law
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant, Step, dense, make_step
 from edgemtl.operators import QExperts
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qexperts
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
 

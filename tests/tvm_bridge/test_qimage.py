@@ -20,8 +20,8 @@ from edgemtl.operators import (
     Quantise,
     QuantiseImage,
 )
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, normal
 from tests.tvm_bridge.integers import host_targets, integers, run_all, same

@@ -6,8 +6,8 @@ import pytest
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
 from edgemtl.operators import QLayerNorm
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels import qlayernorm
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.integers import ends, host_targets, integers, run_all, same
 

@@ -8,10 +8,10 @@ import pytest
 from edgemtl.hw import law
 from edgemtl.hw.law import Finish
 from edgemtl.operators import QLinear
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qlinear
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.support.processors import on_each
 from tests.tvm_bridge.harness import Arena, call, with_threads
 from tests.tvm_bridge.int8_cases import (

@@ -6,9 +6,9 @@ import numpy as np
 
 from edgemtl.hw import law
 from edgemtl.operators import QPatchEmbed
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qpatch
-from edgemtl.tvm_bridge.target import CpuTarget
 from tests.support.processors import on_each
 from tests.tvm_bridge.int8_cases import TARGETS, equal, layer, random_bytes, random_shorts, run_all, weights_of
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.operators import Resize
+from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernels import resize
 from edgemtl.tvm_bridge.kernels.resize import source_places
-from edgemtl.tvm_bridge.target import CpuTarget, resolve
 from tests.tvm_bridge.harness import close, normal, on_targets, run
 
 NAMES = ("rows", "row_weights", "columns", "column_weights")

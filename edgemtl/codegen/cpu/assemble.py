@@ -9,10 +9,10 @@ from edgemtl.codegen.cpu.binding import BoundStep
 from edgemtl.codegen.cpu.families import pack
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
+from edgemtl.processor import CpuTarget
 from edgemtl.schedule import Access, check_accesses
 from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call
 from edgemtl.tvm_bridge.kernel import Operand
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass

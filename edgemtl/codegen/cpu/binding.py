@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from edgemtl import schedule
 from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.lowering.ir import Step, View, space_of
+from edgemtl.processor import CpuTarget
 from edgemtl.schedule import Buffer
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.target import CpuTarget
 
 Bound = tuple["BoundStep", ...]
 

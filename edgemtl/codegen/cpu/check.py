@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.ir import IMAGE, dense
 from edgemtl.lowering.task import Grouped, group_task
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
 from edgemtl.partition.macs import macs
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

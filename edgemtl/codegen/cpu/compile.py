@@ -14,12 +14,12 @@ from edgemtl.codegen.cpu.binding import Bound, BoundStep
 from edgemtl.codegen.cpu.memory import Layout, fit, fit_integers
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
 from edgemtl.errors import UsageError
-from edgemtl.lowering.graph import dtype_of, shape_of
+from edgemtl.graph import dtype_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Lowered
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.build import Call, Entry, build_library
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def compile_cpu(

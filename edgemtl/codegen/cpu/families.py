@@ -11,6 +11,7 @@ from edgemtl import operators as ops
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Operator
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import FixedKernel, Kernel
 from edgemtl.tvm_bridge.kernels import (
     attention,
@@ -38,7 +39,6 @@ from edgemtl.tvm_bridge.kernels import (
     winograd,
     winograd_weights,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 FAMILIES: dict[type, ModuleType] = {
     ops.Attention: attention,

@@ -18,8 +18,8 @@ from edgemtl.lowering.ir import Lowered, Step
 from edgemtl.lowering.task import Grouped, group_task, lower_task
 from edgemtl.lowering.verify import verify
 from edgemtl.partition import TaskModel
+from edgemtl.processor import CpuTarget
 from edgemtl.schedule import Buffer, Plan
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

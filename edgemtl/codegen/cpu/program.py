@@ -10,8 +10,8 @@ import numpy as np
 
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array
+from edgemtl.processor import CpuTarget
 from edgemtl.schedule import Plan
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

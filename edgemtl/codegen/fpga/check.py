@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from edgemtl.codegen.cpu import NodeReport, check
 from edgemtl.codegen.fpga import networks
-from edgemtl.codegen.fpga.host import HOSTS
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import HOSTS, resolve
 
 CPU = HOSTS["a53"]
 

@@ -12,13 +12,10 @@ from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask, SegmentCall
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.lowering.ir import Step, View, dense
 from edgemtl.partition import TaskModel
+from edgemtl.processor import HOSTS, resolve
 from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.kernel import FixedKernel
 from edgemtl.tvm_bridge.kernels import elsewhere
-from edgemtl.tvm_bridge.target import resolve
-
-HOSTS = {"a53": "cpu-a53", "x86": "cpu-avx2"}
-"""The target of each host: beside the logic, and on a PC where a simulator stands for the logic."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.probe import Mixture, probe
 from edgemtl.frontend.recognise.region import Router, cuts, find_router
-from edgemtl.frontend.values import replace_value, sizes_of
+from edgemtl.graph import replace_value, shape_of
 
 
 def recognise(model: ir.Model, notes: list[str]) -> None:
@@ -46,7 +46,7 @@ def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture,
     name = f"{router.anchor.name}/{OP_TYPE}"
     place = end.producer()
     assert place is not None
-    order, dim = list(mixture.order), sizes_of(experts.x)[-1]
+    order, dim = list(mixture.order), shape_of(experts.x)[-1]
     parts = {"w1": experts.w1, "b1": experts.b1, "w2": experts.w2, "b2": experts.b2}
     weights = [_initializer(graph, f"{name}.{part}", array[order]) for part, array in parts.items()]
     x, first = _reshaped(graph, experts.x, (router.tokens, dim), f"{name}.x")
@@ -54,14 +54,14 @@ def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture,
     node = ir.node(OP_TYPE, [x, logits, *weights], mixture.attributes.to_dict(), domain=DOMAIN, name=name)
     _type(node.outputs[0], (router.tokens, dim), f"{name}.y")
     node.metadata_props.update({k: v for k, v in router.anchor.metadata_props.items() if k == ORIGIN})
-    result, third = _reshaped(graph, node.outputs[0], sizes_of(end), f"{name}.result")
+    result, third = _reshaped(graph, node.outputs[0], shape_of(end), f"{name}.result")
     graph.insert_after(place, [*first, *second, node, *third])
     replace_value(end, result)
     return node
 
 
 def _reshaped(graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], name: str) -> tuple[ir.Value, list[ir.Node]]:
-    if sizes_of(value) == shape:
+    if shape_of(value) == shape:
         return value, []
     target = _initializer(graph, f"{name}.shape", np.array(shape, np.int64))
     node = ir.node("Reshape", [value, target], name=f"{name}/Reshape")

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgemtl.frontend.recognise.linear import Linear, bias_of, read_linear
 from edgemtl.frontend.recognise.region import SHAPING, Router
-from edgemtl.frontend.values import array_of, is_constant, is_static, size_of, sizes_of
+from edgemtl.graph import array_of, is_constant, is_static, shape_of, size_of
 
 PICKING = SHAPING | {"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress", "Transpose"}
 """Operators that pick a token's row for an expert, or blank those of the others."""
@@ -45,7 +45,7 @@ def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> 
 
     routed: what depends on the logits. Raises `NotRecognisedError` for experts of another build.
     """
-    if not is_static(end) or len(sizes_of(end)) < 2 or router.tokens * sizes_of(end)[-1] != size_of(end):
+    if not is_static(end) or len(shape_of(end)) < 2 or router.tokens * shape_of(end)[-1] != size_of(end):
         return None
     lower = _linears_before(end, router)
     if not lower:
@@ -61,7 +61,7 @@ def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> 
         raise NotRecognisedError("its experts do not read the same tokens through two linear layers each")
     (x,) = roots
     assert x is not None
-    return _stack(x, pairs, sizes_of(end)[-1])
+    return _stack(x, pairs, shape_of(end)[-1])
 
 
 def _linears_before(value: ir.Value, router: Router) -> list[Linear]:
@@ -109,15 +109,15 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
             return None
         value = free[0]
         node = value.producer()
-    whole = value not in routed and is_static(value) and len(sizes_of(value)) > 1
-    return value if whole and size_of(value) == tokens * sizes_of(value)[-1] else None
+    whole = value not in routed and is_static(value) and len(shape_of(value)) > 1
+    return value if whole and size_of(value) == tokens * shape_of(value)[-1] else None
 
 
 def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts:
     w1 = _join([first.weight for first, _ in pairs])
     w2 = _join([second.weight for _, second in pairs])
     experts, inputs, hidden = w1.shape
-    if w2.shape != (experts, hidden, dim) or inputs != sizes_of(x)[-1] or inputs != dim:
+    if w2.shape != (experts, hidden, dim) or inputs != shape_of(x)[-1] or inputs != dim:
         raise NotRecognisedError(f"its experts' weights do not fit together: {w1.shape} and {w2.shape}")
     b1 = _join([_bias(first, hidden) for first, _ in pairs])
     b2 = _join([_bias(second, dim) for _, second in pairs])

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.frontend.recognise.region import SHAPING
-from edgemtl.frontend.values import array_of, is_constant, is_static, sizes_of
+from edgemtl.graph import array_of, is_constant, is_static, shape_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def weights_of(value: ir.Value | None) -> np.ndarray | None:
     rows = producer.op_type == "Gather" and producer.attributes.get_int("axis", 0) == 0
     if producer.op_type == "GatherND" and producer.attributes.get_int("batch_dims", 0) == 0:
         indices = producer.inputs[1]
-        rows = indices is not None and is_static(indices) and sizes_of(indices)[-1] == 1
+        rows = indices is not None and is_static(indices) and shape_of(indices)[-1] == 1
     return array_of(producer.inputs[0]) if rows else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import Experts
-from edgemtl.frontend.reference import ACTIVATIONS
+from edgemtl.operators.activations import ACTIVATIONS
 
 MAX_HIDDEN = 1 << 22
 """Hidden units of all experts and tokens computed at once."""

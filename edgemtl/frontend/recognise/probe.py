@@ -19,8 +19,8 @@ from edgemtl.frontend.recognise.region import Router
 from edgemtl.frontend.recognise.run import Region, Run, nodes_between, region_runner
 from edgemtl.frontend.recognise.thin import thin
 from edgemtl.frontend.recognise.trials import Sizes, Trial, balanced, certain_trials, draw_trials
-from edgemtl.frontend.reference import ACTIVATIONS
-from edgemtl.frontend.values import array_of
+from edgemtl.graph import array_of
+from edgemtl.operators.activations import ACTIVATIONS
 
 TOLERANCE = 2e-5
 """Of a token's magnitude; the two forms of GELU differ by more."""
@@ -60,14 +60,14 @@ def _match_experts(run: Run, sizes: Sizes, experts: Experts) -> tuple[str, tuple
     x = np.concatenate([trial.x[:asked] for trial, asked in trials])
     answers = np.concatenate([run(trial.x, trial.logits)[:asked] for trial, asked in trials])
     hidden = hidden_of(x, experts)
-    errors = {name: np.abs(outputs_of(hidden, experts, name) - answers).max(-1) for name in ACTIVATIONS}
+    errors = {name: np.abs(outputs_of(hidden, experts, name) - answers).max(-1) for name in sorted(ACTIVATIONS)}
     worst = {name: float(error.min(0).max()) for name, error in errors.items()}
     best = min(worst, key=lambda name: worst[name])
     if worst[best] <= TOLERANCE * (float(np.abs(answers).max()) or 1.0):
         return best, tuple(int(e) for e in errors[best].argmin(0))
     raise NotRecognisedError(
         "its experts, asked one at a time, do not answer as two linear layers "
-        f"with {', '.join(ACTIVATIONS)} between them"
+        f"with {', '.join(sorted(ACTIVATIONS))} between them"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgemtl.frontend.values import is_constant, size_of
+from edgemtl.graph import is_constant, size_of
 
 SHAPING = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Expand", "Tile"})
 """Operators that lay the same tokens out differently."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
 from edgemtl.frontend.limits import why_not_run
 from edgemtl.frontend.recognise.experts import NotRecognisedError
-from edgemtl.frontend.values import array_of, is_constant, sizes_of
+from edgemtl.graph import array_of, is_constant, shape_of
+from edgemtl.onnx_runtime import open_session
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From tokens [T, D] and logits [T, E] to the result [T, D]."""
@@ -60,7 +60,7 @@ def region_runner(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Ru
 
     def run(tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
         given = ((x, tokens), (logits, scores))
-        feeds = {f"{value.name}": array.reshape(sizes_of(value)) for value, array in given}
+        feeds = {f"{value.name}": array.reshape(shape_of(value)) for value, array in given}
         result: np.ndarray = _checked(lambda: session.run(None, feeds)[0])
         return result.reshape(len(tokens), -1)
 
@@ -76,23 +76,19 @@ def _checked(work: Callable[[], Any]) -> Any:
         raise NotRecognisedError(f"onnxruntime cannot run its part of the graph ({first})") from error
 
 
-def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> onnxruntime.InferenceSession:
+def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Any:
     constants = {v: _constant(v, replaced) for n in region.nodes for v in n.inputs if v is not None and is_constant(v)}
     inputs, end = (region.x, region.logits), region.end
     graph = onnx.helper.make_graph(
         [ir.serde.serialize_node(node) for node in region.nodes],
         "region",
-        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, sizes_of(v)) for v in inputs],
-        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, sizes_of(end))],
+        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, shape_of(v)) for v in inputs],
+        [onnx.helper.make_tensor_value_info(f"{end.name}", 1, shape_of(end))],
         list(constants.values()),
     )
     opset = onnx.helper.make_opsetid("", region.opset)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(model.SerializeToString())
 
 
 def _constant(value: ir.Value, replaced: Mapping[ir.Value, np.ndarray]) -> onnx.TensorProto:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgemtl.frontend.recognise.experts import Experts
 from edgemtl.frontend.recognise.linear import Linear, bias_of
-from edgemtl.frontend.values import array_of, is_constant
+from edgemtl.graph import array_of, is_constant
 
 UNITS = 32
 """Hidden units left: enough for every token to reach some."""

@@ -6,43 +6,25 @@ evaluated on sample points and compared with each activation the kernels know.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.graph import array_of, attribute, is_op, producer, scalar_of
+from edgemtl.graph import array_of, attribute, is_op, producer, scalar_of
 from edgemtl.operators import Array
+from edgemtl.operators.activations import ACTIVATIONS, erf, relu, sigmoid
 
 _SAMPLES = np.linspace(-8.0, 8.0, 641)
 _TOLERANCE = 2e-6  # constants such as sqrt(2) are stored in float32
 _LARGEST = 12  # operators in the longest known decomposition (tanh GELU), with some room
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
-
-
-def _gelu_tanh(x: Array) -> Array:
-    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
-
-
-KNOWN: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, 0.0),
-    "gelu": lambda x: np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2.0)))),
-    "gelu_tanh": _gelu_tanh,
-    "silu": lambda x: np.asarray(x * _sigmoid(x)),
-}
-
 _UNARY: dict[str, Callable[[Array], Array]] = {
-    "Relu": lambda x: np.maximum(x, 0.0),
-    "Erf": _erf,
+    "Relu": relu,
+    "Erf": erf,
     "Tanh": np.tanh,
-    "Sigmoid": _sigmoid,
+    "Sigmoid": sigmoid,
     "Neg": np.negative,
     "Exp": np.exp,
     "Identity": lambda x: x,
@@ -136,7 +118,7 @@ def _stays_inside(node: ir.Node, nodes: list[ir.Node]) -> bool:
 def _name_of(value: ir.Value, source: ir.Value) -> str | None:
     with np.errstate(all="ignore"):
         computed = _evaluate(value, source, {})
-    for name, function in KNOWN.items():
+    for name, function in ACTIVATIONS.items():
         if np.allclose(computed, function(_SAMPLES), rtol=_TOLERANCE, atol=_TOLERANCE):
             return name
     return None

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import (
+from edgemtl.graph import (
     attribute,
     constant_operand,
     is_op,
@@ -18,6 +17,7 @@ from edgemtl.lowering.graph import (
     scalar_of,
     shape_of,
 )
+from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import View, dense
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.patterns.projections import Projections, emit_projections, match_projections

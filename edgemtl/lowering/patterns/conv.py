@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import (
+from edgemtl.graph import (
     array_of,
     attribute,
     input_at,
@@ -17,6 +16,7 @@ from edgemtl.lowering.graph import (
     private_producer,
     shape_of,
 )
+from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.patterns.activation import strip_activation

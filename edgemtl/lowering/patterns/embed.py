@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import (
+from edgemtl.graph import (
     array_of,
     attribute,
     constant_operand,
@@ -16,6 +15,7 @@ from edgemtl.lowering.graph import (
     is_op,
     shape_of,
 )
+from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View, dense
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.lowering.views import is_view, look

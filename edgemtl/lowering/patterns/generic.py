@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.graph import array_of, computed_inputs, dtype_of, is_op, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import array_of, computed_inputs, dtype_of, is_op, name_of, shape_of
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.operators import Array, TensorType

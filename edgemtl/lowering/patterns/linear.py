@@ -10,8 +10,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import (
+from edgemtl.graph import (
     addends,
     array_of,
     attribute,
@@ -22,6 +21,7 @@ from edgemtl.lowering.graph import (
     producer,
     shape_of,
 )
+from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View, dense
 from edgemtl.lowering.match import Group
 from edgemtl.lowering.patterns.activation import strip_activation

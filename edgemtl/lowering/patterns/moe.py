@@ -9,8 +9,8 @@ from functools import partial
 import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe
+from edgemtl.graph import addends, array_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import addends, array_of, shape_of
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group
 from edgemtl.lowering.patterns.linear import behind_views

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import (
+from edgemtl.graph import (
     array_of,
     attribute,
     constant_operand,
@@ -20,6 +19,7 @@ from edgemtl.lowering.graph import (
     scalar_of,
     shape_of,
 )
+from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.match import Group
 from edgemtl.operators import Array, LayerNorm

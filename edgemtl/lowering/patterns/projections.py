@@ -10,8 +10,8 @@ from operator import itemgetter
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.graph import is_private, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import is_private, shape_of
 from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.patterns.linear import emit_linear, match_core
 from edgemtl.lowering.views import is_view

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.graph import array_of, attribute, dtype_of, input_at, is_op, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.graph import array_of, attribute, dtype_of, input_at, is_op, shape_of
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.operators import Resize
 

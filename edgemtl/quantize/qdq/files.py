@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from edgemtl.lowering.ir import Step
-from edgemtl.paths import check_output_pair, folder_aside
+from edgemtl.paths import check_output_pair, folder_aside, put_in_place
 from edgemtl.quantize.parameters import Parameters, write_parameters
 
 
@@ -33,21 +31,6 @@ def write_both(
 ) -> None:
     """Write both aside, then put them in place: a failure leaves what was there. Raises OutputError."""
     with folder_aside(files.model.parent, files.model) as folder:
-        made = Files(folder / files.model.name, folder / files.parameters.name)
-        made.model.write_bytes(model.SerializeToString())
-        write_parameters(made.parameters, parameters, steps)
-        _put_in_place(made, files, folder / "kept")
-
-
-def _put_in_place(made: Files, files: Files, kept: Path) -> None:
-    if files.model.exists():
-        shutil.copyfile(files.model, kept)
-    os.replace(made.model, files.model)
-    try:
-        os.replace(made.parameters, files.parameters)
-    except OSError:
-        if kept.exists():
-            os.replace(kept, files.model)
-        else:
-            files.model.unlink()
-        raise
+        (folder / files.model.name).write_bytes(model.SerializeToString())
+        write_parameters(folder / files.parameters.name, parameters, steps)
+        put_in_place(folder, files.model.parent, (files.model.name, files.parameters.name))

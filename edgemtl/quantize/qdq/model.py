@@ -16,7 +16,7 @@ from edgemtl.frontend import InputSpec, Task
 from edgemtl.frontend.metadata import SCHEMA_VERSION
 from edgemtl.frontend.model import METADATA
 from edgemtl.frontend.moe_node import DOMAIN, VERSION
-from edgemtl.lowering.graph import shape_of
+from edgemtl.graph import shape_of
 from edgemtl.lowering.ir import OUTPUT, Step
 from edgemtl.partition import TaskModel
 from edgemtl.quantize.build import IntegerTask

@@ -2,7 +2,7 @@
 
 from edgemtl.report.profile.build import FrameTimings, switch_cost, task_profile
 from edgemtl.report.profile.cpu import KernelFacts, cpu_task_profile
-from edgemtl.report.profile.document import profile_from_json, profile_to_json
+from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.energy import coefficients
 from edgemtl.report.profile.facts import (
     BufferFacts,
@@ -12,7 +12,7 @@ from edgemtl.report.profile.facts import (
     SegmentFacts,
     WordFacts,
 )
-from edgemtl.report.profile.filling import facts_of_bundle, facts_of_compiled, routers_of, words_of
+from edgemtl.report.profile.filling import facts_of_bundle, routers_of, words_of
 from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTarget, CpuTaskProfile, Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient, EnergyPart
 from edgemtl.report.profile.write import write_profile
@@ -37,8 +37,6 @@ __all__ = [
     "coefficients",
     "cpu_task_profile",
     "facts_of_bundle",
-    "facts_of_compiled",
-    "profile_from_json",
     "profile_to_json",
     "routers_of",
     "switch_cost",

@@ -1,4 +1,4 @@
-"""Facts of a segment, from what the compiler made or from what a bundle says."""
+"""Facts of a segment, from what a bundle says."""
 
 from __future__ import annotations
 
@@ -23,30 +23,12 @@ from edgemtl.report.profile.facts import (
 
 if TYPE_CHECKING:
     from edgemtl import bundle
-    from edgemtl.codegen.fpga import segment as compiled
 
 Early = tuple[tuple[int, ...], ...]
 
 ENTRY_BYTES: Final = 4
 EXPERT_BYTES: Final = 8
 """Of the router's table, for a pair of token and expert, and for an expert."""
-
-
-def facts_of_compiled(held: compiled.Segment, stream: Stream, routes: Routes, engine: Engine) -> SegmentFacts:
-    """The facts of a segment just compiled; ``stream`` is its decoded stream. Raises what `words_of` raises."""
-    placed, granule = held.placement, engine.array_columns
-    buffers = tuple(
-        BufferFacts(b.name, b.region, placed.addresses[b.name] * granule, b.granules * granule, *placed.lives[b.name])
-        for b in placed.buffers
-    )
-    bounds = {memory: made.lower_bound_bytes for memory, made in placed.plans.items()}
-    return SegmentFacts(
-        tuple(LayerFacts(layer.name, layer.origin, layer.macs) for layer in held.layers),
-        words_of(stream, held.layer, routes, held.early, engine),
-        buffers,
-        _memories(held.on_chip, bounds),
-        routers_of(stream, held.layer, held.early),
-    )
 
 
 def facts_of_bundle(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
-from edgemtl.paths import folder_aside, output_folder
+from edgemtl.paths import folder_aside, output_folder, put_in_place
 from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.html import render_profile
 from edgemtl.report.profile.model import Profile
@@ -28,34 +25,11 @@ def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
         "trace.json": _dump(trace_json(profile)),
     }
     with output_folder(folder), folder_aside(folder, folder) as aside:
-        _write_all(texts, folder, aside)
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        put_in_place(aside, folder, tuple(texts))
     return tuple(folder / name for name in texts)
 
 
 def _dump(document: object) -> str:
     return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
-
-
-def _write_all(texts: Mapping[str, str], folder: Path, aside: Path) -> None:
-    kept = aside / "kept"
-    kept.mkdir()
-    for name, text in texts.items():
-        (aside / name).write_text(text, encoding="utf-8")
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, kept / name)
-    placed: list[str] = []
-    try:
-        for name in texts:
-            os.replace(aside / name, folder / name)
-            placed.append(name)
-    except OSError:
-        _put_back(placed, folder, kept)
-        raise
-
-
-def _put_back(placed: list[str], folder: Path, kept: Path) -> None:
-    for name in placed:
-        if (kept / name).exists():
-            os.replace(kept / name, folder / name)
-        else:
-            (folder / name).unlink()

@@ -13,6 +13,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Attention
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -32,7 +33,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     vector_store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Far below every score, and its exponential is exactly 2^-126 times anything: a padded key weighs nothing.
 PADDED_SCORE = -1e30

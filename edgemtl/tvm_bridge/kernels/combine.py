@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Combine
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -20,7 +21,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     vector_store,
     within,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache

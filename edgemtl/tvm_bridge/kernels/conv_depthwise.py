@@ -7,6 +7,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Conv2d
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.conv_rows import row_tiles
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -20,7 +21,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     parallel,
     vector_store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Pixels of a register tile: as many accumulators hide the latency of two multiply-add units.
 PIXELS = 8

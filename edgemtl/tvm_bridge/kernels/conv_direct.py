@@ -14,6 +14,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Conv2d
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import conv_depthwise
 from edgemtl.tvm_bridge.kernels.conv_depthwise import is_depthwise
@@ -33,7 +34,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
 )
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def _taps(spec: Conv2d) -> int:

@@ -11,10 +11,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Copy
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, for_columns, guarded, parallel, vector_store
 from edgemtl.tvm_bridge.kernels.layout import transpose
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @dataclass(frozen=True)

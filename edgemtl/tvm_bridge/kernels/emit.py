@@ -13,8 +13,8 @@ from tvm.ir import PrimType
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.target import CpuTarget
 
 Expr = Any
 Buffer = Any

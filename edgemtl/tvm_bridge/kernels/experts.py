@@ -8,6 +8,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Experts
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -31,7 +32,6 @@ from edgemtl.tvm_bridge.kernels.tiles import (
     split_panels,
     store_tile,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack_expert(spec: Experts, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import constant, intrinsic, load, round_halves, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 STEPS = 2**EXP2_FRACTION_BITS
 # The law rounds entry >> (8 + whole) half up, which is ((entry >> (7 + whole)) + 1) >> 1: the table holds entry >> 7.

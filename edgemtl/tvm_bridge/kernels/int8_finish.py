@@ -16,9 +16,9 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import Finish
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
 from edgemtl.tvm_bridge.kernels.int8_tiles import SIGN, Sums, has_biased_sums, span
-from edgemtl.tvm_bridge.target import CpuTarget
 
 Place = Callable[[Expr, Expr], Sequence[Expr]]
 # A register of float32 scales, by its first column.

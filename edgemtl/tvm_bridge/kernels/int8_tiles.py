@@ -17,9 +17,9 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import unpack_scale
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, fill, for_columns, i32, local, panels
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 Array = npt.NDArray[np.integer[Any]]
 # Values of an activation row as a vector: the row of the tile, the first value, how many.

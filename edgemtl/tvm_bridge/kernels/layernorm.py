@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import LayerNorm
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -25,7 +26,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     reduce_lanes,
     vector_store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(spec: LayerNorm, target: CpuTarget, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

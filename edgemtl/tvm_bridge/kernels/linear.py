@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from edgemtl.operators import Linear
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import (
@@ -18,7 +19,6 @@ from edgemtl.tvm_bridge.kernels.tiles import (
     split_panels,
     store_tile,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(spec: Linear, target: CpuTarget, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

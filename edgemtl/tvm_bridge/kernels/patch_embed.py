@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import PatchEmbed
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -22,7 +23,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, pack_panels, padded_width, store_tile
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(spec: PatchEmbed, target: CpuTarget, weight: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT16
 from edgemtl.operators import QAttention
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -48,7 +49,6 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     total,
 )
 from edgemtl.tvm_bridge.kernels.words import dot_tile
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Sums of 16 bits hold this many weights.
 MOST_ADDED = 257

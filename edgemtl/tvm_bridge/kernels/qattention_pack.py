@@ -13,11 +13,11 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QAttention
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local, panel_width, panels, pieces
 from edgemtl.tvm_bridge.kernels.exponent import exponent_lanes
 from edgemtl.tvm_bridge.kernels.vectors import constant, load, load_some, store, total
 from edgemtl.tvm_bridge.kernels.words import Words
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Scores, a panel of K and a row of V share a first-level cache of 32 KiB.
 SCORE_BYTES = 28 * 1024

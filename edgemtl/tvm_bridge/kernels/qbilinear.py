@@ -8,10 +8,10 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QBilinear
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32
 from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def neighbour(place: Expr, parity: Expr, size: int) -> Expr:

@@ -12,10 +12,10 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.law import GATE_BITS
 from edgemtl.operators import QCombine
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, within
 from edgemtl.tvm_bridge.kernels.vectors import constant, each_row, for_vectors, load, saturate, spread, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache

@@ -16,6 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QConv2d, QLinear
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import qlinear
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -44,7 +45,6 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Output pixels that share one reading of a panel's weights, at least.
 BLOCK_PIXELS = 128

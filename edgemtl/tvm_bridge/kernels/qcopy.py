@@ -9,11 +9,11 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Copy, QCopy
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import copy
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import each_row, load, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache

@@ -9,6 +9,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
 from edgemtl.operators import Convert, Dequantise, Quantise
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, f32, guarded
 from edgemtl.tvm_bridge.kernels.vectors import (
@@ -23,7 +24,6 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     spread,
     store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Values that one thread takes at a time.
 BLOCK = 1024

@@ -10,6 +10,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QExperts
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -36,7 +37,6 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, padded_width, split_panels
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack_expert(spec: QExperts, target: CpuTarget, weight: np.ndarray) -> np.ndarray:

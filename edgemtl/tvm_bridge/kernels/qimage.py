@@ -9,12 +9,12 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import DequantiseImage, QuantiseImage
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.qbilinear import neighbour, weigh
 from edgemtl.tvm_bridge.kernels.qelementwise import dequantised, quantised
 from edgemtl.tvm_bridge.kernels.vectors import each_row, for_vectors, load, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 @cache

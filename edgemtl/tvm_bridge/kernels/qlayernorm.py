@@ -19,6 +19,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.operators import QLayerNorm
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
 from edgemtl.tvm_bridge.kernels.vectors import (
@@ -44,7 +45,6 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     store_some,
     total,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Rows whose roots are taken together, to hide the latency of a root and a division.
 ROWS = 8

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from edgemtl.operators import QLinear
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
 from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
@@ -21,7 +22,6 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     start_sums,
 )
 from edgemtl.tvm_bridge.kernels.tiles import Share, padded_width, row_tiles, split_panels
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(

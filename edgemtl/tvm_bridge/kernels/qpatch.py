@@ -9,13 +9,13 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.law import Finish
 from edgemtl.operators import QPatchEmbed
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, define
 from edgemtl.tvm_bridge.kernels.int8_finish import Output
 from edgemtl.tvm_bridge.kernels.int8_tiles import pack_bias, pack_scale, pack_weight, packed_words
 from edgemtl.tvm_bridge.kernels.qlinear import emit_product
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(

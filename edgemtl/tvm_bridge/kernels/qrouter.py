@@ -12,10 +12,10 @@ from tvm.script.ir_builder import tirx as T
 from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.operators import QRouter
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel, within
 from edgemtl.tvm_bridge.kernels.vectors import i64, reciprocal
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Below every logit: an expert already chosen cannot be chosen again.
 TAKEN = -(2**31)

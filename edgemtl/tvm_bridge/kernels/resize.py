@@ -9,6 +9,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Resize
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -24,7 +25,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     within,
 )
 from edgemtl.tvm_bridge.kernels.layout import transpose
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def source_places(size: int, out_size: int) -> tuple[np.ndarray, np.ndarray]:

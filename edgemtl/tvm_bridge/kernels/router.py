@@ -9,9 +9,9 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Router
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, exp2, f32, guarded, i32, local, parallel, within
-from edgemtl.tvm_bridge.target import CpuTarget
 
 LOG2_E = float(np.log2(np.e))
 # Below every probability: an expert already chosen cannot be chosen again.

@@ -11,6 +11,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import (
     ACTIVATIONS,
     Buffer,
@@ -25,7 +26,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
     pieces,
     vector_store,
 )
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # A panel: its width in registers, how many of its columns exist, its first column and how rows are shared.
 EmitPanel = Callable[[int, int, Expr, "Share"], None]

@@ -12,8 +12,8 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import MULTIPLIER_BITS
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, guarded, i32, local, parallel, pieces
-from edgemtl.tvm_bridge.target import CpuTarget
 
 MOST_MULTIPLIER = 2**MULTIPLIER_BITS - 1
 FLOAT64_BIAS, FLOAT64_MANTISSA = 1023, 52

@@ -15,13 +15,13 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Winograd
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import winograd_stages as stages
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, parallel
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
 from edgemtl.tvm_bridge.kernels.winograd_cut import SPARE, Cut, Group, cut
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(

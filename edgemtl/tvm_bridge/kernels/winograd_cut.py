@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgemtl.operators import Winograd
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import panel_width, panels, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Transformed windows of a block in bytes, by vector width. A block that outgrows a second-level cache of 1
 # MiB (512 KiB, 256 KiB) costs less than weights that pass through it more often.

@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import Winograd
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import (
     ACTIVATIONS,
     Buffer,
@@ -27,7 +28,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_cut import Cut, Group
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW, enlarge_row, input_row, output_row
-from edgemtl.tvm_bridge.target import CpuTarget
 
 # Input channels between two requests for weights, and the values of a cache line.
 CHUNK = 32

@@ -10,6 +10,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import WinogradWeights
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
@@ -24,7 +25,6 @@ from edgemtl.tvm_bridge.kernels.emit import (
 )
 from edgemtl.tvm_bridge.kernels.tiles import pack_panels
 from edgemtl.tvm_bridge.kernels.winograd_math import KERNEL, PLACES, WINDOW, weight_matrix
-from edgemtl.tvm_bridge.target import CpuTarget
 
 
 def pack(spec: WinogradWeights, target: CpuTarget, weight: np.ndarray) -> tuple[np.ndarray]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import constant, intrinsic, load, pair_products, spread, store
-from edgemtl.tvm_bridge.target import CpuTarget
 
 BYTES_BIASED = -0x7F7F7F80  # 0x80808080: added to every byte without a carry, int8 becomes uint8
 

@@ -16,10 +16,10 @@ from edgemtl.integers import quantise
 from edgemtl.lowering.ir import Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
+from examples.smooth_images import smooth_images
 from tests.codegen.fpga.rig import check, engines
 from tests.support.models import build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 CHECKPOINT = Path(__file__).parents[3] / "examples" / "rooms" / "m3vit_demo.safetensors"
 LENIENT = QuantiseOptions(least_sqnr_db=-200.0)

@@ -12,7 +12,7 @@ from edgemtl.codegen.cpu import check
 from edgemtl.driver import choose_tasks
 from edgemtl.frontend import read_model
 from edgemtl.partition import partition
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import ROUNDS, change_bytes

@@ -10,8 +10,8 @@ from random import Random
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
 from edgemtl.integers import from_parameters
+from edgemtl.processor import resolve
 from edgemtl.quantize.parameters import tasks_with
-from edgemtl.tvm_bridge.target import resolve
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import change_json

@@ -20,8 +20,8 @@ from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
 from edgemtl.operators import TensorType
+from edgemtl.processor import resolve
 from edgemtl.tvm_bridge.generic import Call
-from edgemtl.tvm_bridge.target import resolve
 from tests.codegen.harness import Machine
 
 

@@ -12,7 +12,7 @@ from onnx import helper
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
-from edgemtl.tvm_bridge.target import resolve
+from edgemtl.processor import resolve
 from tests.codegen.harness import Machine
 
 MOST_ULP = 4.0

@@ -7,7 +7,7 @@ import pytest
 
 from edgemtl import processor
 from edgemtl.errors import UnsupportedError, UsageError
-from edgemtl.tvm_bridge.target import TARGETS, resolve
+from edgemtl.processor import TARGETS, resolve
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -14,5 +14,6 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     rows, columns = (np.linspace(0, 3, size) for size in (height, width))
     colours = rng.standard_normal((channels, 4, 4))
     down, across = (np.maximum(0, 1 - np.abs(at[:, None] - np.arange(4))) for at in (rows, columns))
-    image = np.einsum("yi,cij,xj->cyx", down, colours, across) + 0.1 * rng.standard_normal((channels, height, width))
+    noise = rng.standard_normal((channels, height, width))
+    image: np.ndarray = np.einsum("yi,cij,xj->cyx", down, colours, across) + 0.1 * noise
     return image[None].astype(np.float32)

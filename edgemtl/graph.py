@@ -1,19 +1,40 @@
-"""Questions asked of an onnx_ir graph while patterns are matched."""
+"""Questions asked of an onnx_ir graph, and small changes to it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeVar, cast
 
+import numpy as np
 import onnx_ir as ir
 
 from edgemtl.operators import Array
 
 
-def shape_of(value: ir.Value) -> tuple[int, ...]:
-    """The static shape of a value; the frontend promises there is one."""
-    assert value.shape is not None, f"value {value.name} has no shape"
-    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]  # static: SymbolicDim does not occur
+def shape_of(value: ir.Value | None) -> tuple[int, ...]:
+    """The static shape of a value; constants whose shape was not recorded have that of their content."""
+    assert value is not None
+    if value.shape is not None:
+        return tuple(int(size) for size in value.shape.numpy())
+    array = array_of(value)
+    assert array is not None, f"value {value.name} has no shape"
+    return array.shape
+
+
+def size_of(value: ir.Value) -> int:
+    """Elements of a static value."""
+    return math.prod(shape_of(value))
+
+
+def is_static(value: ir.Value) -> bool:
+    """Whether the shape is known and fixed."""
+    return value.shape is not None and value.shape.is_static()
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether the value is an initializer."""
+    return value.const_value is not None and not value.is_graph_input()
 
 
 def dtype_of(value: ir.Value) -> str:
@@ -104,3 +125,28 @@ def addends(node: ir.Node) -> list[tuple[ir.Value, ir.Value]]:
     if left is None or right is None or array_of(left) is not None or array_of(right) is not None:
         return []
     return [(left, right), (right, left)] if shape_of(left) == shape_of(right) else []
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """A new initializer; the name is extended where it is taken."""
+    while name in graph.initializers:
+        name += "_"
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def make_contiguous(graph: ir.Graph) -> None:
+    """Lay every initializer out row by row; a folded transpose is a view, and some passes read bytes."""
+    for value in graph.initializers.values():
+        array = array_of(value)
+        if array is not None and not array.flags.c_contiguous:
+            value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Let all who read `old` read `new`; an output of the graph keeps its name."""
+    if old.is_graph_output():
+        old.name, new.name = f"{old.name}.replaced", old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
