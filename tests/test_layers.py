@@ -29,6 +29,7 @@ ORDER = [
     "lowering",
     "quantize",
     "codegen",
+    "support",
     "integers",
     "popularity",
     "compiled",
