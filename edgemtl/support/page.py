@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edgemtl import operators as ops
+from edgemtl.codegen.fpga.networks import grouped
 from edgemtl.codegen.fpga.select import GROUPS
 from edgemtl.lowering.match import Matcher
-from edgemtl.lowering.patterns.attention import match_attention
-from edgemtl.lowering.patterns.conv import match_conv
-from edgemtl.lowering.patterns.embed import match_patch_embed
-from edgemtl.lowering.patterns.linear import match_linear
-from edgemtl.lowering.patterns.moe import match_moe
-from edgemtl.lowering.patterns.norm import match_layer_norm
-from edgemtl.lowering.patterns.resize import match_resize
-from edgemtl.lowering.patterns.view import match_view
+from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.quantize.limits import LIMITS, NO_FORM
-from edgemtl.support.table import COLUMNS, OPERATORS, Entry, find_entry, grouped, integer_forms
+from edgemtl.support.table import COLUMNS, OPERATORS, Entry, find_entry, integer_forms
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "supported_ops.md"
 COMMAND: Final = "python -m edgemtl.support.page"
-
-MADE_BY: Final[Mapping[Matcher, tuple[type[Operator], ...]]] = {
-    match_linear: (ops.Linear,),
-    match_attention: (ops.Attention,),
-    match_moe: (ops.Router, ops.Experts, ops.Combine),
-    match_layer_norm: (ops.LayerNorm,),
-    match_patch_embed: (ops.PatchEmbed,),
-    match_conv: (ops.Conv2d, ops.Winograd, ops.WinogradWeights),
-    match_resize: (ops.Resize,),
-    match_view: (ops.Copy,),
-}
-"""The operators that each pattern of ONNX nodes becomes."""
 
 HEAD: Final = f"""<!-- `{COMMAND}` writes this page from edgemtl/support/table.py; change that table, not the page. -->
 
@@ -69,7 +50,7 @@ reaches the columns *int8*, *law* and *accelerator* through its integer form. *l
 
 def supported_page() -> str:
     """docs/supported_ops.md."""
-    rows = [_pattern_row(matcher) for matcher in MADE_BY]
+    rows = [_pattern_row(matcher) for matcher in PATTERNS]
     table = _table(("ONNX nodes", "float32", "int8", "accelerator"), rows)
     detail = _table(("operator", *COLUMNS), [_operator_row(operator) for operator in OPERATORS])
     groups = _table(("group", "what it consists of"), [(_group_name(group), text) for group, text in GROUPS.items()])
@@ -81,7 +62,7 @@ def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]
 
 
 def _pattern_row(matcher: Matcher) -> tuple[str, ...]:
-    operators = MADE_BY[matcher]
+    operators = PATTERNS[matcher]
     nodes = " ".join((matcher.__doc__ or "").split()).removesuffix(".")
     return nodes, "yes", _in_int8(operators), _on_accelerator(operators)
 

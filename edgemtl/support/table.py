@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, get_args
 
 from edgemtl import host
 from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES
-from edgemtl.codegen.fpga.select import MATCHERS, NEVER
+from edgemtl.codegen.fpga.networks import grouped
+from edgemtl.codegen.fpga.select import GROUPED, KEPT, MATCHERS, NEVER, NO_INSTRUCTION
 from edgemtl.operators import Operator
 from edgemtl.quantize import build, qdq, units
+from edgemtl.quantize.limits import NO_FORM
 
 Column = Literal["fp32", "int8", "law", "qdq", "accelerator"]
 COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
@@ -24,18 +26,11 @@ OPERATORS: Final[tuple[type[Operator], ...]] = tuple(
 )
 
 INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
-    ops.Attention: (ops.QAttention,),
-    ops.Combine: (ops.QCombine,),
-    ops.Conv2d: (ops.QConv2d,),
-    ops.Copy: (ops.QCopy,),
-    ops.Experts: (ops.QExperts,),
-    ops.LayerNorm: (ops.QLayerNorm,),
-    ops.Linear: (ops.QLinear,),
+    **{kind: (getattr(ops, f"Q{kind.__name__}"),) for kind in OPERATORS if hasattr(ops, f"Q{kind.__name__}")},
     ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
     ops.Resize: (ops.QBilinear, ops.DequantiseImage),
-    ops.Router: (ops.QRouter,),
 }
-"""What quantisation turns a float operator into."""
+"""What quantisation turns a float operator into: the operator of its name with a Q, but for a few."""
 FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for form in forms}
 
 CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
@@ -46,19 +41,32 @@ QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
     ops.LayerNorm: units.write_layer_norm,  # planned ahead of the others, with its readers
 }
 
-_WINOGRAD = "it is a way to convolve in float32; in integers QConv2d runs"
-_CONVERSION = "it changes between number formats, and a float32 program has one"
+
+def integer_forms(operator: type[Operator]) -> tuple[type[Operator], ...]:
+    """The integer operators that an operator runs as; it is its own where it computes with integers."""
+    is_integer = operator in FLOAT_FORMS or operator in CONVERSIONS
+    return (operator,) if is_integer else INTEGER_FORMS.get(operator, ())
+
+
+_WINOGRAD: Final[Mapping[type[Operator], str]] = {
+    kind: "it is a way to convolve in float32; in integers QConv2d runs" for kind in (ops.Winograd, ops.WinogradWeights)
+}
+_NO_FORM: Final[Mapping[type[Operator], str]] = {kind: NO_FORM for kind in OPERATORS if not integer_forms(kind)}
 REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "fp32": {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
-        **dict.fromkeys(CONVERSIONS, _CONVERSION),
+        **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
     },
-    "int8": {ops.Winograd: _WINOGRAD, ops.WinogradWeights: _WINOGRAD},
-    "law": {ops.Winograd: _WINOGRAD, ops.WinogradWeights: _WINOGRAD},
-    "qdq": {ops.Winograd: _WINOGRAD, ops.WinogradWeights: _WINOGRAD},
-    "accelerator": {**NEVER, ops.Copy: NEVER[ops.QCopy]},
+    "int8": {**_NO_FORM, **_WINOGRAD},
+    "law": {**_NO_FORM, **_WINOGRAD},
+    "qdq": _WINOGRAD,
+    "accelerator": {
+        kind: NEVER.get(forms[0], NO_INSTRUCTION) if forms else KEPT
+        for kind in OPERATORS
+        if GROUPED.isdisjoint(forms := integer_forms(kind))
+    },
 }
-"""Why an operator does not run in a way; `edgemtl check` prints those of the accelerator."""
+"""Why an operator does not run in a way; `edgemtl check` prints the same."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +84,6 @@ def find_entry(operator: type[Operator], column: Column) -> Entry:
     """
     code = _FINDERS[column](operator)
     return Entry(code, "" if code else REASONS[column][operator])
-
-
-def integer_forms(operator: type[Operator]) -> tuple[type[Operator], ...]:
-    """The integer operators that an operator runs as; it is its own where it computes with integers."""
-    is_integer = operator in FLOAT_FORMS or operator in CONVERSIONS
-    return (operator,) if is_integer else INTEGER_FORMS.get(operator, ())
-
-
-def grouped(group: type) -> frozenset[type[Operator]]:
-    """The operators of one group of the accelerator, from the types of its fields."""
-    return frozenset(kind for hint in get_type_hints(group).values() for kind in _of_types(hint))
-
-
-def _of_types(hint: object) -> Iterator[type[Operator]]:
-    """The operators of ``Of[operator]`` or ``Of[operator] | None``."""
-    for argument in get_args(hint):
-        if isinstance(argument, type) and issubclass(argument, Operator):
-            yield argument
-        else:
-            yield from _of_types(argument)
 
 
 def _find_float(operator: type[Operator]) -> tuple[str, ...]:
@@ -121,8 +109,8 @@ def _find_qdq(operator: type[Operator]) -> tuple[str, ...]:
 
 
 def _find_accelerator(operator: type[Operator]) -> tuple[str, ...]:
-    forms = {form for form in integer_forms(operator) if form not in NEVER}
-    return tuple(_name(matcher) for group, matcher in MATCHERS.items() if forms & grouped(group))
+    forms = integer_forms(operator)
+    return tuple(_name(matcher) for group, matcher in MATCHERS.items() if not grouped(group).isdisjoint(forms))
 
 
 def _name(code: Callable[..., object]) -> str:

@@ -172,18 +172,17 @@ GROUPS: Mapping[type, str] = {
 """What a group consists of, and its limits."""
 
 FLOAT = "it works in float32, which the accelerator does not have"
+KEPT = "it is kept in float32, which the accelerator does not have"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
 NEVER: Mapping[type, str] = {
-    ops.Convert: NO_INSTRUCTION,
     ops.Dequantise: FLOAT,
     ops.DequantiseImage: FLOAT,
-    ops.QCopy: NO_INSTRUCTION,
     ops.Quantise: FLOAT,
     ops.QuantiseImage: FLOAT,
-    ops.Winograd: FLOAT,
-    ops.WinogradWeights: FLOAT,
 }
-"""Operators that are part of no group, and why."""
+"""Why operators are part of no group, where it is not for want of an instruction."""
+GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
+"""The operators that are part of a group."""
 
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
@@ -253,7 +252,9 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
-        return "it is kept in float32, which the accelerator does not have"
+        return KEPT
+    if type(operator) not in GROUPED:
+        return NO_INSTRUCTION
     known = "it knows attention, MLPs and experts with their residuals"
     return f"its surroundings are none that the accelerator runs: {known}"
 
