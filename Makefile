@@ -8,7 +8,7 @@ CPU :=
 TESTS :=
 PYTEST := $(BIN)/python -m pytest -n 2 $(if $(CPU),--cpu $(CPU))
 
-.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance fuzz release clean
+.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance fuzz docs release clean
 
 setup: $(VENV)/ready
 
@@ -67,6 +67,14 @@ conformance: setup
 N := 10000
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --inputs $(N) --table docs/fuzzing.md
+
+# out/docs/site: README and docs/ as pages to read offline, with a reference of the public modules. A broken link is an error.
+PAGES := README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE docs examples/rooms/CARD.md
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	rm -rf out/docs
+	for page in $(PAGES); do mkdir -p out/docs/source/$$(dirname $$page) && ln -s $(CURDIR)/$$page out/docs/source/$$page; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # dist/: the source distribution and the wheel of what is committed, each installed in a fresh environment and tried there.
 release: setup lint

@@ -30,6 +30,7 @@ ORDER = [
     "lowering",
     "quantize",
     "codegen",
+    "support",
     "integers",
     "popularity",
     "compiled",

@@ -19,7 +19,7 @@ from edgemtl.processor import CpuTarget
 
 def groups_of(model: ir.Model) -> list[Group]:
     """Every node of a task's graph in one group, in data-flow order."""
-    return cover(list(model.graph), PATTERNS, leftover)
+    return cover(list(model.graph), tuple(PATTERNS), leftover)
 
 
 @dataclass(frozen=True)

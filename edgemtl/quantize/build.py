@@ -14,6 +14,7 @@ from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
+from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import Norm, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
@@ -148,9 +149,7 @@ def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
     elif type(step.operator) in WRITERS:
         WRITERS[type(step.operator)](writer, step.operator)
     else:
-        raise UnsupportedError(
-            writer.name, "it has no integer form", f"keep it in float (--keep-float '{writer.name}')"
-        )
+        raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
 
 
 def kept_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:

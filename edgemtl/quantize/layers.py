@@ -14,6 +14,7 @@ from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
+from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import Layer, quantise_layer
@@ -44,7 +45,7 @@ def plan_ending(writer: Writer, activation: str) -> Ending:
     wanted = writer.output_tensor(activation)
     if wanted.dtype == "int16":
         if activation:
-            reason = f"{activation} has an integer form in 8 bits only, and a reader wants 16"
+            reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
         return Ending(wanted, wanted)
     if activation in ("", "relu"):
@@ -108,8 +109,7 @@ def plan_qkv(writer: Writer) -> Ending:
     reading = (i for i, s in enumerate(writer.float_steps) if writer.source.result.buffer in _reads(s))
     index = next(reading, None)
     if index is None:
-        reason = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
-        raise UnsupportedError(writer.name, reason, "keep the layer and the attention in float (--keep-float)")
+        raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
     spec = writer.float_steps[index].operator
     assert isinstance(spec, ops.Attention)
     reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")
@@ -132,8 +132,7 @@ def attention_scales(
     with a whole n >= 1. Raises UnsupportedError where the scores are too large for that, or the scale is negative.
     """
     if scale <= 0 or not min(q_reach, k_reach, v_reach) > 0:
-        reason = "attention needs a positive scale and calibration images on which q, k and v are not 0"
-        raise UnsupportedError(what, reason, "keep it in float (--keep-float)")
+        raise UnsupportedError(what, ATTENTION_SCALE, "keep it in float (--keep-float)")
     product = (q_reach / 127) * (k_reach / 127) * scale * np.log2(np.e)
     octaves = int(np.floor(-np.log2(product)))
     if octaves < 7:
@@ -170,7 +169,7 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     """A convolution that pads with the byte of 0. Raises UnsupportedError for one in groups."""
     if spec.groups != 1:
-        reason = f"a convolution has an integer form for one group, not {spec.groups}"
+        reason = f"{CONV_GROUPS}, not {spec.groups}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source
     view, x = writer.byte_view(source["x"])

@@ -12,6 +12,7 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.words import operator_name
 from edgemtl.operators import Array
+from edgemtl.quantize.limits import NORM_READERS
 
 MOST_HALVINGS = 7
 
@@ -55,7 +56,7 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     for reader in (reading := readers(steps, index)):
         if not isinstance(reader.operator, ops.Linear | ops.Experts | ops.Conv2d):
             what = operator_name(reader.operator)
-            reason = f"a LayerNorm has an integer form in front of linear layers and convolutions only, not of {what}"
+            reason = f"{NORM_READERS}, not of {what}"
             raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
     padded = any(isinstance(r.operator, ops.Conv2d) and any(r.operator.pad) for r in reading)
     inner = _inner_offset(step, gamma, beta) if padded else np.zeros_like(beta)

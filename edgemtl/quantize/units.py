@@ -13,6 +13,7 @@ from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
 from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.quantize.layers import score_shift
+from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
 from edgemtl.quantize.norms import Norm
 from edgemtl.quantize.tensors import Tensor, symmetric
 from edgemtl.quantize.writer import Writer
@@ -21,7 +22,7 @@ from edgemtl.quantize.writer import Writer
 def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: Norm) -> None:
     """A LayerNorm whose gamma and beta lie in its readers."""
     if spec.dim > MOST_WIDTH:
-        reason = f"a LayerNorm has an integer form up to a width of {MOST_WIDTH}, not {spec.dim}"
+        reason = f"{NORM_WIDTH}, not {spec.dim}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     base = symmetric(norm.reach, writer.name)
     tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
@@ -47,8 +48,7 @@ def write_attention(writer: Writer, spec: ops.Attention) -> None:
     """Attention over q, k and v with the scales their layer gave them."""
     view, tensor = writer.byte_view(writer.source["qkv"])
     if tensor.parts is None or spec.tokens > MOST_TOKENS:
-        reason = f"attention has an integer form behind one layer that makes q, k and v, up to {MOST_TOKENS} tokens"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+        raise UnsupportedError(writer.name, ATTENTION, "keep it in float (--keep-float)")
     result = symmetric(writer.range().reach, writer.name)
     ratio = encode_scale(tensor.parts[2] / result.scale / 2**OCTAVES, writer.name)
     shift = score_shift(tensor.parts, spec.scale)
@@ -90,7 +90,7 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
     """
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
     if ratio not in ((1, 1), (2, 2)) or (ratio == (1, 1) and not spec.planar):
-        reason = f"a resize has an integer form for a factor of 2, not {ratio[0]:g} x {ratio[1]:g}"
+        reason = f"{RESIZE_FACTOR}, not {ratio[0]:g} x {ratio[1]:g}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source["x"]
     if writer.tensors[source.buffer].dtype == "float32":

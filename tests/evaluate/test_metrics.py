@@ -9,6 +9,7 @@ import pytest
 
 from edgemtl.errors import InputError
 from edgemtl.evaluate.metrics import (
+    METERS,
     DepthMeter,
     EdgesMeter,
     NormalsMeter,
@@ -17,6 +18,7 @@ from edgemtl.evaluate.metrics import (
     make_meter,
     widen,
 )
+from edgemtl.vocabulary import KINDS
 
 RNG = np.random.default_rng(7)
 
@@ -139,6 +141,10 @@ def test_widen_sets_the_eight_neighbours_and_nothing_across_the_border() -> None
 @pytest.mark.parametrize("kind", ["segmentation", "depth", "normals", "edges", "saliency", "classification"])
 def test_an_empty_meter_gives_nan(kind: str) -> None:
     assert all(math.isnan(value) for value in make_meter(kind, 3).result().values())
+
+
+def test_every_kind_has_a_meter() -> None:
+    assert {*METERS, "other"} == set(KINDS)
 
 
 def test_one_picture_at_a_time_is_all_pictures_at_once() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args, get_type_hints
 
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import Step, View
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Operator
 
 S = TypeVar("S")
 
@@ -96,3 +97,17 @@ Group = Patch | Norm | Attention | Mlp | Experts | Picture
 def steps_of(group: Group) -> tuple[Step, ...]:
     """Its steps in order."""
     return tuple(part.step for part in vars(group).values() if part is not None)
+
+
+def grouped(group: type) -> frozenset[type[Operator]]:
+    """The operators of a kind of group, from the types of its fields."""
+    return frozenset(kind for hint in get_type_hints(group).values() for kind in _of_types(hint))
+
+
+def _of_types(hint: object) -> Iterator[type[Operator]]:
+    """The operators of ``Of[operator]`` or ``Of[operator] | None``."""
+    for argument in get_args(hint):
+        if isinstance(argument, type) and issubclass(argument, Operator):
+            yield argument
+        else:
+            yield from _of_types(argument)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     uses, at = Uses(steps), 0
     made: list[nets.Group | Left] = []
     while at < len(steps):
-        found = next((group for match in MATCHERS if (group := match(steps, at, engine, uses))), None)
+        found = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
         if found is None:
             made.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
@@ -147,14 +147,42 @@ def match_picture(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     return group if _chained(inside) and _inner(inside, at, uses) else None
 
 
-MATCHERS: tuple[Matcher, ...] = (
-    match_patch,
-    match_norm,
-    match_attention,
-    match_experts,
-    match_mlp,
-    match_picture,
-)
+MATCHERS: Mapping[type, Matcher] = {
+    nets.Patch: match_patch,
+    nets.Norm: match_norm,
+    nets.Attention: match_attention,
+    nets.Experts: match_experts,
+    nets.Mlp: match_mlp,
+    nets.Picture: match_picture,
+}
+"""By the group each finds, in the order they are asked."""
+
+GROUPS: Mapping[type, str] = {
+    nets.Patch: "patches of the image, embedded",
+    nets.Norm: "LayerNorm",
+    nets.Attention: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; several "
+    "heads must each fill whole columns of the array",
+    nets.Experts: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
+    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices a token, queues that fit the router's memory",
+    nets.Mlp: "two linear layers, the second of which adds to the residual",
+    nets.Picture: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, perhaps with a bilinear enlargement by 2 "
+    f"in front and a linear layer over its pixels behind; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte lines, no "
+    "wider than the accumulators",
+}
+"""What a group consists of, and its limits."""
+
+FLOAT = "it works in float32, which the accelerator does not have"
+KEPT = "it is kept in float32, which the accelerator does not have"
+NO_INSTRUCTION = "the accelerator has no instruction for it"
+NEVER: Mapping[type, str] = {
+    ops.Dequantise: FLOAT,
+    ops.DequantiseImage: FLOAT,
+    ops.Quantise: FLOAT,
+    ops.QuantiseImage: FLOAT,
+}
+"""Why operators are part of no group, where it is not for want of an instruction."""
+GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
+"""The operators that are part of a group."""
 
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
@@ -215,8 +243,8 @@ def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
 def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     """Why the step at ``at`` is not part of a segment."""
     operator = steps[at].operator
-    if isinstance(operator, ops.QuantiseImage | ops.Quantise | ops.DequantiseImage | ops.Dequantise):
-        return "it works in float32, which the accelerator does not have"
+    if type(operator) in NEVER:
+        return NEVER[type(operator)]
     if isinstance(operator, ops.QConv2d):
         return picture_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
@@ -224,7 +252,9 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
-        return "it is kept in float32, which the accelerator does not have"
+        return KEPT
+    if type(operator) not in GROUPED:
+        return NO_INSTRUCTION
     known = "it knows attention, MLPs and experts with their residuals"
     return f"its surroundings are none that the accelerator runs: {known}"
 

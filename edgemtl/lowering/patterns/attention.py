@@ -50,7 +50,9 @@ class _Attention:
 
 
 def match_attention(node: ir.Node) -> Group | Refusal | None:
-    """MatMul(Softmax(MatMul(q, k^T)), v); a scale may lie on the scores, on q, or on q and k."""
+    """MatMul(Softmax(MatMul(q, k^T)), v), with as many keys as queries and heads of one width, without a mask; a scale
+    may lie on the scores, on q, or on q and k.
+    """
     softmax = private_producer(node.inputs[0], "Softmax") if is_op(node, "MatMul") else None
     if softmax is None or softmax.inputs[0] is None or not _last_axis(softmax):
         return None

@@ -48,8 +48,8 @@ class Convolution:
 
 
 def match_conv(node: ir.Node) -> Group | Refusal | None:
-    """Conv over [1, C, H, W] with its activation; around a 3x3 the bilinear x2 in front and the 1x1 Conv
-    behind.
+    """Conv over [1, C, H, W] with constant weights and explicit pads, and the activation behind it; with a 3x3 Conv
+    also the bilinear Resize by 2 in front and the 1x1 Conv behind.
     """
     found = _with_pointwise(node) or _with_activation(node.outputs[0])
     if not isinstance(found, Convolution):

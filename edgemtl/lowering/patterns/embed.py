@@ -35,8 +35,8 @@ class _Embedding:
 
 
 def match_patch_embed(node: ir.Node) -> Group | Refusal | None:
-    """Conv with stride = kernel on the image, flattened to tokens, then optionally a class token and
-    positions.
+    """Conv on the image whose stride is its kernel, without pads, flattened to tokens; then optionally a class token
+    and positions.
     """
     found = _with_positions(node) or _tokens(node.outputs[0])
     if found is None:

@@ -33,7 +33,7 @@ class _Mixture:
 
 
 def match_moe(node: ir.Node) -> Group | None:
-    """edgemtl::MoE, and the residual sum behind it."""
+    """edgemtl::MoE, which the frontend also makes of mixtures in other forms, and the residual sum behind it."""
     if is_moe(node):
         alone = _mixture(node)
         return Group("moe", (node,), partial(_emit, found=alone))

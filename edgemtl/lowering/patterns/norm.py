@@ -37,7 +37,9 @@ class _Norm:
 
 
 def match_layer_norm(node: ir.Node) -> Group | None:
-    """LayerNormalization, or (x - mean) / sqrt(variance + epsilon) * scale + shift written out."""
+    """LayerNormalization over the last axis with constant scale and shift, or the same written out:
+    (x - mean) / sqrt(variance + epsilon) * scale + shift.
+    """
     norm = _operator(node) if is_op(node, "LayerNormalization") else _written_out(node)
     if norm is None or not _spans_last_axis(norm):
         return None

@@ -57,7 +57,7 @@ def _scales_are_ratios(node: ir.Node, before: tuple[int, ...], after: tuple[int,
 
 
 def match_resize(node: ir.Node) -> Group | Refusal | None:
-    """Bilinear Resize of an image [1, C, H, W] with half-pixel coordinates to any size."""
+    """Resize of a float32 image [1, C, H, W] to any height and width: linear, half_pixel coordinates, no antialias."""
     found = bilinear(node)
     if not isinstance(found, Bilinear):
         return found

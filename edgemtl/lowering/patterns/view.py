@@ -10,8 +10,8 @@ from edgemtl.lowering.views import is_view
 
 
 def match_view(node: ir.Node) -> Group | None:
-    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout, Transpose, Slice, Split, scalar Gather,
-    Expand.
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout, Transpose, Slice, Split, scalar Gather, Expand: read in
+    place, or copied where the next kernel needs it.
     """
     return Group("view", (node,), lambda em: _emit(em, node)) if is_view(node) else None
 

@@ -1,0 +1,127 @@
+"""Every operator in every way it can run: the code that does it, or the reason why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from edgemtl import host
+from edgemtl import operators as ops
+from edgemtl.codegen.cpu.families import FAMILIES
+from edgemtl.codegen.fpga.networks import grouped
+from edgemtl.codegen.fpga.select import GROUPED, KEPT, MATCHERS, NEVER, NO_INSTRUCTION
+from edgemtl.operators import Operator
+from edgemtl.quantize import build, qdq, units
+from edgemtl.quantize.limits import NO_FORM
+
+Column = Literal["fp32", "int8", "law", "qdq", "accelerator"]
+COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+"""float32 CPU kernel, int8 CPU kernel, integer law, QDQ ONNX, accelerator."""
+
+OPERATORS: Final[tuple[type[Operator], ...]] = tuple(
+    kind
+    for kind in map(vars(ops).__getitem__, ops.__all__)
+    if isinstance(kind, type) and issubclass(kind, Operator) and kind is not Operator
+)
+
+INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
+    **{kind: (getattr(ops, f"Q{kind.__name__}"),) for kind in OPERATORS if hasattr(ops, f"Q{kind.__name__}")},
+    ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
+    ops.Resize: (ops.QBilinear, ops.DequantiseImage),
+}
+"""What quantisation turns a float operator into: the operator of its name with a Q, but for a few."""
+FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for form in forms}
+
+CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
+"""Operators that quantisation adds."""
+
+QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
+    **build.WRITERS,
+    ops.LayerNorm: units.write_layer_norm,  # planned ahead of the others, with its readers
+}
+
+
+def integer_forms(operator: type[Operator]) -> tuple[type[Operator], ...]:
+    """The integer operators that an operator runs as; it is its own where it computes with integers."""
+    is_integer = operator in FLOAT_FORMS or operator in CONVERSIONS
+    return (operator,) if is_integer else INTEGER_FORMS.get(operator, ())
+
+
+_WINOGRAD: Final[Mapping[type[Operator], str]] = {
+    kind: "it is a way to convolve in float32; in integers QConv2d runs" for kind in (ops.Winograd, ops.WinogradWeights)
+}
+_NO_FORM: Final[Mapping[type[Operator], str]] = {kind: NO_FORM for kind in OPERATORS if not integer_forms(kind)}
+REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
+    "fp32": {
+        **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
+        **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
+    },
+    "int8": {**_NO_FORM, **_WINOGRAD},
+    "law": {**_NO_FORM, **_WINOGRAD},
+    "qdq": _WINOGRAD,
+    "accelerator": {
+        kind: NEVER.get(forms[0], NO_INSTRUCTION) if forms else KEPT
+        for kind in OPERATORS
+        if GROUPED.isdisjoint(forms := integer_forms(kind))
+    },
+}
+"""Why an operator does not run in a way; `edgemtl check` prints the same."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One operator in one column: names of the code that does it, or why there is none."""
+
+    code: tuple[str, ...]
+    reason: str
+
+
+def find_entry(operator: type[Operator], column: Column) -> Entry:
+    """What the tables of code generation and quantisation have for an operator.
+
+    Raises KeyError for an operator without an implementation and without a reason.
+    """
+    code = _FINDERS[column](operator)
+    return Entry(code, "" if code else REASONS[column][operator])
+
+
+def _find_float(operator: type[Operator]) -> tuple[str, ...]:
+    return () if integer_forms(operator) == (operator,) else _kernels(operator)
+
+
+def _find_int8(operator: type[Operator]) -> tuple[str, ...]:
+    forms = integer_forms(operator)
+    quantised = forms == (operator,) or operator in QUANTISERS
+    return tuple(name for form in forms for name in _kernels(form)) if quantised else ()
+
+
+def _kernels(operator: type[Operator]) -> tuple[str, ...]:
+    return (_name(FAMILIES[operator].build),) if operator in FAMILIES else ()
+
+
+def _find_law(operator: type[Operator]) -> tuple[str, ...]:
+    return tuple(_name(kind.compute) for form in integer_forms(operator) if (kind := host.OPERATORS.get(form.__name__)))
+
+
+def _find_qdq(operator: type[Operator]) -> tuple[str, ...]:
+    return (_name(qdq.steps.WRITERS[operator]),) if operator in qdq.steps.WRITERS else ()
+
+
+def _find_accelerator(operator: type[Operator]) -> tuple[str, ...]:
+    forms = integer_forms(operator)
+    return tuple(_name(matcher) for group, matcher in MATCHERS.items() if not grouped(group).isdisjoint(forms))
+
+
+def _name(code: Callable[..., object]) -> str:
+    """Module and name, without the package."""
+    return f"{code.__module__}.{code.__qualname__}".removeprefix("edgemtl.")
+
+
+_FINDERS: Final[Mapping[Column, Callable[[type[Operator]], tuple[str, ...]]]] = {
+    "fp32": _find_float,
+    "int8": _find_int8,
+    "law": _find_law,
+    "qdq": _find_qdq,
+    "accelerator": _find_accelerator,
+}
