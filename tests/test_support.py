@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tests.support.scenes import smooth_images
 
 from edgemtl import host
 from edgemtl import operators as ops
@@ -28,7 +29,6 @@ from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASO
 from edgemtl.tvm_bridge.generic import Generic
 from edgemtl.tvm_bridge.target import resolve
 from tests.support.models import build_and_export, small_config
-from tests.support.scenes import smooth_images
 
 INTEGERS = {*FLOAT_FORMS, *CONVERSIONS}
 FLOATS = {*OPERATORS} - INTEGERS
