@@ -102,10 +102,16 @@ def device(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest
     return made
 
 
+@pytest.fixture
+def demo(compiled: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own with the trained demo model, its bundle and an input."""
+    return Path(shutil.copytree(compiled, tmp_path / "demo"))
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the trained demo model, its bundle and an input."""
-    folder = tmp_path_factory.mktemp("demo")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every test of the demo begins with."""
+    folder = tmp_path_factory.mktemp("compiled")
     checkpoint = ROOT / "examples" / "rooms" / "m3vit_demo.safetensors"
     assert main(["-q", "export", "--checkpoint", str(checkpoint), "-o", str(folder / "model.onnx")]) == 0
     assert main(["-q", "compile", str(folder / "model.onnx"), "-o", str(folder / "app.edgemtl")]) == 0
