@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from tests.support.scenes import smooth_images
 
 from edgemtl import host
 from edgemtl import operators as ops
@@ -21,13 +20,14 @@ from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
+from edgemtl.processor import resolve
 from edgemtl.quantize import build, qdq
 from edgemtl.quantize.limits import LIMITS
 from edgemtl.support import COLUMNS, OPERATORS, find_entry
 from edgemtl.support.page import COMMAND, PAGE, supported_page
 from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASONS
 from edgemtl.tvm_bridge.generic import Generic
-from edgemtl.tvm_bridge.target import resolve
+from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
 
 INTEGERS = {*FLOAT_FORMS, *CONVERSIONS}
