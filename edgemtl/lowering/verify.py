@@ -18,16 +18,16 @@ def verify(stage: str, steps: Sequence[Step]) -> None:
     """Raise VerificationError, which names ``stage`` and the step, for the first thing that is wrong with the steps.
 
     Every operand has the shape and type its operator's signature states and lies row-major, a copy's views have its
-    strides, and what is read has been written before.
+    strides, and what is read has been written before, in the type it is read in.
     """
-    written = {IMAGE}
+    written = {(IMAGE, "float32")}
     for index, step in enumerate(steps):
-        read = [view.buffer for view in step.inputs if not view.buffer.startswith(PREPARED)]
-        unwritten = (f"it reads {buffer}, which no step before writes" for buffer in read if buffer not in written)
+        read = {(view.buffer, view.dtype) for view in step.inputs if not view.buffer.startswith(PREPARED)}
+        unwritten = (f"it reads {b}, which no step before writes in {dtype}" for b, dtype in sorted(read - written))
         for fault in (*_faults(step), *unwritten):
             what = ", ".join(step.origin) or "no node"
             raise VerificationError(f"after {stage}, step {index} ({type(step.operator).__name__} of {what}): {fault}")
-        written.update(view.buffer for view in step.outputs)
+        written.update((view.buffer, view.dtype) for view in step.outputs)
 
 
 def _faults(step: Step) -> Iterator[str]:

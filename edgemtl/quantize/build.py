@@ -87,7 +87,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
     # A step that stays in float may leave its readers without what they need: then they stay as well.
     while any((found := _write_all(tasks, seen, kept))[1].values()):
         refused = {task: refused[task] | found[1][task] for task in tasks}
-        kept = {task: with_norms(steps, kept[task] | set(refused[task])) for task, steps in tasks.items()}
+        kept = {task: with_bound(kept[task] | set(refused[task]), steps) for task, steps in tasks.items()}
     if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     made = {}
@@ -102,7 +102,11 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
 
 
 def _island(step: Step, error: UnsupportedError | None) -> Island:
-    reason = "a layer that reads it runs in float32" if error is None else error.reason
+    if error is None:
+        mixture = isinstance(step.operator, ops.Router | ops.Experts | ops.Combine)
+        reason = f"{'another step of its mixture' if mixture else 'a layer that reads it'} runs in float32"
+    else:
+        reason = error.reason
     return Island(step.origin[0], reason, step.operator.macs)
 
 
@@ -153,22 +157,35 @@ def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
 
 
 def kept_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:
-    """The steps with a name that a pattern matches, and the LayerNorms in front of them: their readers would have to
-    hold gamma.
+    """The steps with a name that a pattern matches, and those that stay in float with them."""
+    return with_bound(
+        {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}, steps
+    )
+
+
+def with_bound(kept: Set[int], steps: Sequence[Step]) -> frozenset[int]:
+    """The steps, the rest of the mixtures they are of, and the LayerNorms in front of them.
+
+    A Combine takes the Router's weights as integers or in float; a LayerNorm leaves gamma to its readers.
     """
-    chosen = {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}
-    return with_norms(steps, chosen)
-
-
-def with_norms(steps: Sequence[Step], kept: Set[int]) -> frozenset[int]:
-    """The steps and the LayerNorms in front of them, which leave gamma to their readers."""
     chosen = set(kept)
+    for index, step in enumerate(steps):
+        if isinstance(step.operator, ops.Router):
+            mixture = _mixture(steps, index)
+            if not chosen.isdisjoint(mixture):
+                chosen |= mixture
     for index, step in enumerate(steps):
         if isinstance(step.operator, ops.LayerNorm):
             reading = readers(steps, index)
             if any(steps[i] is reader for i in chosen for reader in reading):
                 chosen.add(index)
     return frozenset(chosen)
+
+
+def _mixture(steps: Sequence[Step], router: int) -> set[int]:
+    """A Router and the steps that read its routes: the Experts and their Combine."""
+    routes = {view.buffer for view in steps[router].outputs}
+    return {router} | {i for i, s in enumerate(steps) if any(view.buffer in routes for view in s.inputs)}
 
 
 def check_patterns(tasks: Tasks, patterns: Sequence[str]) -> None:

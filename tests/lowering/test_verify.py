@@ -67,3 +67,11 @@ def test_other_names_than_the_signature_has() -> None:
             {"x": dense(IMAGE, (4, 8)), "y": dense(OUTPUT, (4, 16)), "residual": dense("r", (4, 16))},
             {"weight": WEIGHT, "bias": BIAS},
         )
+
+
+def test_a_value_read_in_a_type_it_was_not_written_in() -> None:
+    written = replace(LINEAR, outputs=(dense("a", (4, 16)),))
+    views = {"x": dense("a", (4, 16), "int32"), "y": dense(OUTPUT, (4, 16), "int32")}
+    reading = make_step(ops.Copy((4, 16), (16, 1), (16, 1)), views, {}, ("t",))
+    with pytest.raises(VerificationError, match="it reads a, which no step before writes in int32"):
+        verify("quantisation", [written, reading])

@@ -14,16 +14,32 @@ from edgemtl.frontend import read_model
 from edgemtl.integers import Quantised, float_steps, from_parameters, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Step
-from edgemtl.operators import Attention, Linear, QAttention, QConv2d, QLinear
+from edgemtl.operators import (
+    Attention,
+    Combine,
+    Experts,
+    Linear,
+    Operator,
+    QAttention,
+    QCombine,
+    QConv2d,
+    QExperts,
+    QLinear,
+    QRouter,
+    Router,
+)
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask, calibrate, write_parameters
+from edgemtl.quantize.build import WRITERS
+from edgemtl.quantize.writer import Writer
 from examples.smooth_images import smooth_images
 from tests.codegen.graphs import random
 from tests.codegen.nets import NETS
 from tests.codegen.test_generic import IMAGE, task_of
 from tests.codegen.test_plain_nets import exported
+from tests.support.models import build_and_export, small_config
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +184,20 @@ def test_a_sum_with_the_residual_is_one_of_16_bits_whoever_reads_it(files):
     assert len(sums) == 4
     assert {task.tensors[step.outputs[0].buffer].dtype for step in sums} == {"int16"}
     assert found.parameters.sqnr_db[task.task] > 30
+
+
+@pytest.mark.parametrize("kind", [Router, Experts, Combine])
+def test_a_mixture_of_which_one_step_has_no_integer_form(monkeypatch, tmp_path, kind):
+    """The whole mixture stays in float: a Combine cannot weigh by the integers of a Router, nor the reverse."""
+    path = build_and_export(small_config(), 0, tmp_path)[1]
+
+    def refuse(writer: Writer, _: Operator) -> None:
+        raise UnsupportedError(writer.name, "it was refused", "keep it in float")
+
+    monkeypatch.setitem(WRITERS, kind, refuse)
+    found = quantised(path)
+    for task in found.integers.values():
+        kinds = {type(step.operator) for step in task.steps}
+        assert {Router, Experts, Combine} <= kinds
+        assert kinds.isdisjoint({QRouter, QExperts, QCombine})
+        assert found.parameters.sqnr_db[task.task] > 30
