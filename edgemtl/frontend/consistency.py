@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from edgemtl.errors import ModelError
-from edgemtl.graph import is_static, shape_of, size_of
+from edgemtl.graph import attribute, is_static, shape_of, size_of
 
 SAME_SIZE = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 """Operators whose result has the elements of their first operand."""
@@ -61,12 +61,8 @@ def _check_indices(node: ir.Node, rank: int) -> None:
         raise ModelError(f"node {node.name}: {text}")
 
 
-def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return [*node.attributes[name].as_ints()] if name in node.attributes else default
-
-
 def _check_order(node: ir.Node, rank: int) -> None:
-    perm = _integers(node, "perm", [])
+    perm = list(attribute(node, "perm", ()))
     if sorted(perm) != [*range(rank)]:
         raise ModelError(f"node {node.name}: perm must order the {rank} axes of its input, not be {perm}")
 
@@ -90,11 +86,12 @@ def _check_kernel(node: ir.Node, shape: tuple[int, ...]) -> None:
     if weight is None or not is_static(weight):
         return
     sizes = [*shape_of(weight)[2:]]
-    kernel = _integers(node, "kernel_shape", sizes)
+    kernel = list(attribute(node, "kernel_shape", tuple(sizes)))
     if kernel != sizes:
         raise ModelError(f"node {node.name}: kernel_shape must be that of its weights, {sizes}, not {kernel}")
     if node.op_type == "Conv" and "pads" in node.attributes:
-        pads, dilations = _integers(node, "pads", []), _integers(node, "dilations", [1] * len(kernel))
+        pads = attribute(node, "pads", (0,) * 2 * len(kernel))
+        dilations = attribute(node, "dilations", (1,) * len(kernel))
         window = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         padded = [n + pads[i] + pads[i + len(kernel)] for i, n in enumerate(shape[2:])]
         if any(span > size for span, size in zip(window, padded, strict=True)):

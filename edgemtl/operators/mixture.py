@@ -24,39 +24,43 @@ from edgemtl.operators.operator import (
     Values,
     float32,
     int8,
-    int16,
     int32,
 )
 
 
-def _routes(tokens: int, top_k: int, candidates: int, dtype: str) -> Types:
-    return {
-        "weights": TensorType((tokens, top_k), dtype),
-        "slots": int32(tokens, top_k),
-        "tokens": int32(tokens * top_k),
-        "offsets": int32(candidates + 1),
-    }
-
-
 @dataclass(frozen=True)
-class Router(Operator):
-    """Logits [tokens, experts] to weights and slots of each choice, the token of each slot, and first slots.
-
-    Probabilities are over all columns, the choice among ``candidates`` (columns, ascending), ties to the lowest.
-    ``normalize`` divides the chosen probabilities by their sum; those below ``threshold`` become 0.
-    """
+class _Routing(Operator):
+    """The sizes of a router, in float or in integers."""
 
     tokens: int
     experts: int
     top_k: int
     candidates: tuple[int, ...]
     normalize: bool
+
+    def _signature(self, logits: str, weights: str) -> Signature:
+        outputs = {
+            "weights": TensorType((self.tokens, self.top_k), weights),
+            "slots": int32(self.tokens, self.top_k),
+            "tokens": int32(self.tokens * self.top_k),
+            "offsets": int32(len(self.candidates) + 1),
+        }
+        return Signature({"logits": TensorType((self.tokens, self.experts), logits)}, outputs)
+
+
+@dataclass(frozen=True)
+class Router(_Routing):
+    """Logits [tokens, experts] to weights and slots of each choice, the token of each slot, and first slots.
+
+    Probabilities are over all columns, the choice among ``candidates`` (columns, ascending), ties to the lowest.
+    ``normalize`` divides the chosen probabilities by their sum; those below ``threshold`` become 0.
+    """
+
     threshold: float
 
     @property
     def signature(self) -> Signature:
-        outputs = _routes(self.tokens, self.top_k, len(self.candidates), "float32")
-        return Signature({"logits": float32(self.tokens, self.experts)}, outputs)
+        return self._signature("float32", "float32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         logits, columns = values["logits"], np.array(self.candidates)
@@ -77,20 +81,14 @@ class Router(Operator):
 
 
 @dataclass(frozen=True)
-class QRouter(Operator):
+class QRouter(_Routing):
     """`law.route`: logits int16 [tokens, experts] to what `Router` gives, with integer weights."""
 
-    tokens: int
-    experts: int
-    top_k: int
-    candidates: tuple[int, ...]
-    normalize: bool
     threshold: int
 
     @property
     def signature(self) -> Signature:
-        outputs = _routes(self.tokens, self.top_k, len(self.candidates), "int32")
-        return Signature({"logits": int16(self.tokens, self.experts)}, outputs)
+        return self._signature("int16", "int32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         routes = law.route(values["logits"], self.top_k, self.candidates, self.normalize, self.threshold)
@@ -98,12 +96,8 @@ class QRouter(Operator):
 
 
 @dataclass(frozen=True)
-class Experts(Operator):
-    """One linear layer of every expert over its own slots: Y[s] = act(X[s] W[e] + b[e]).
-
-    Slots run in expert order. With ``gather`` slot s reads row token[s] of X [tokens, k], else row s of
-    X [tokens top_k, k].
-    """
+class _ExpertLayer(Operator):
+    """The sizes of one linear layer of every expert, in float or in integers."""
 
     tokens: int
     top_k: int
@@ -111,15 +105,6 @@ class Experts(Operator):
     k: int
     n: int
     gather: bool
-    activation: str
-
-    @property
-    def signature(self) -> Signature:
-        rows = self.tokens * self.top_k
-        x = float32(self.tokens if self.gather else rows, self.k)
-        inputs = {"x": x, "tokens": int32(rows), "offsets": int32(self.slots + 1)}
-        repeated = {"weight": float32(self.k, self.n), "bias": float32(self.n)}
-        return Signature(inputs, {"y": float32(rows, self.n)}, {}, repeated, self.slots)
 
     @property
     def macs(self) -> int:
@@ -128,6 +113,34 @@ class Experts(Operator):
     @property
     def label(self) -> str:
         return "up" if self.gather else "down"
+
+    def _signature(self, x: str, repeated: Types, y: str, constants: Types) -> Signature:
+        rows = self.tokens * self.top_k
+        inputs = {
+            "x": TensorType((self.tokens if self.gather else rows, self.k), x),
+            "tokens": int32(rows),
+            "offsets": int32(self.slots + 1),
+        }
+        return Signature(inputs, {"y": TensorType((rows, self.n), y)}, constants, repeated, self.slots)
+
+    def _rows(self, values: Values) -> Array:
+        """The row of each slot."""
+        return values["x"][values["tokens"]] if self.gather else values["x"]
+
+
+@dataclass(frozen=True)
+class Experts(_ExpertLayer):
+    """One linear layer of every expert over its own slots: Y[s] = act(X[s] W[e] + b[e]).
+
+    Slots run in expert order. With ``gather`` slot s reads row token[s] of X [tokens, k], else row s of
+    X [tokens top_k, k].
+    """
+
+    activation: str
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature("float32", {"weight": float32(self.k, self.n), "bias": float32(self.n)}, "float32", {})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (activate(self._sums(values), self.activation),)
@@ -140,7 +153,7 @@ class Experts(Operator):
         return self._sums(values)
 
     def _sums(self, values: Values) -> Array:
-        rows = values["x"][values["tokens"]] if self.gather else values["x"]
+        rows = self._rows(values)
         y = np.empty((len(rows), self.n), np.float32)
         for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
             y[begin:end] = values.multiply(rows[begin:end], values.of("weight", expert)) + values.of("bias", expert)
@@ -148,40 +161,22 @@ class Experts(Operator):
 
 
 @dataclass(frozen=True)
-class QExperts(Operator):
+class QExperts(_ExpertLayer):
     """One `law.linear` of every expert over its own slots, in expert order; operands as of `Experts`.
 
     The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts.
     """
 
-    tokens: int
-    top_k: int
-    slots: int
-    k: int
-    n: int
-    gather: bool
     how: Finish
     table: bool = False
 
     @property
     def signature(self) -> Signature:
-        rows = self.tokens * self.top_k
-        x = int8(self.tokens if self.gather else rows, self.k)
-        inputs = {"x": x, "tokens": int32(rows), "offsets": int32(self.slots + 1)}
         repeated = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
-        outputs = {"y": TensorType((rows, self.n), self.how.dtype)}
-        return Signature(inputs, outputs, TABLE if self.table else {}, repeated, self.slots)
-
-    @property
-    def macs(self) -> int:
-        return self.tokens * self.top_k * self.k * self.n
-
-    @property
-    def label(self) -> str:
-        return "up" if self.gather else "down"
+        return self._signature("int8", repeated, self.how.dtype, TABLE if self.table else {})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        rows = values["x"][values["tokens"]] if self.gather else values["x"]
+        rows = self._rows(values)
         table = values["table"] if self.table else None
         y = np.empty((len(rows), self.n), self.how.dtype)
         for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
@@ -191,8 +186,8 @@ class QExperts(Operator):
 
 
 @dataclass(frozen=True)
-class Combine(Operator):
-    """Y[t] = sum_j weights[t, j] X[slots[t, j]], plus R[t] where ``residual``; X [tokens top_k, dim]."""
+class _Combining(Operator):
+    """The sizes of a weighted sum of experts' results, in float or in integers."""
 
     tokens: int
     top_k: int
@@ -200,14 +195,23 @@ class Combine(Operator):
     residual: bool
 
     @property
-    def signature(self) -> Signature:
-        pairs, y = (self.tokens, self.top_k), float32(self.tokens, self.dim)
-        inputs = {"x": float32(self.tokens * self.top_k, self.dim), "weights": float32(*pairs), "slots": int32(*pairs)}
-        return Signature(inputs | ({"residual": y} if self.residual else {}), {"y": y})
-
-    @property
     def macs(self) -> int:
         return self.tokens * self.top_k * self.dim
+
+    def _signature(self, dtype: str, weights: str) -> Signature:
+        pairs, y = (self.tokens, self.top_k), TensorType((self.tokens, self.dim), dtype)
+        x = TensorType((self.tokens * self.top_k, self.dim), dtype)
+        inputs = {"x": x, "weights": TensorType(pairs, weights), "slots": int32(*pairs)}
+        return Signature(inputs | ({"residual": y} if self.residual else {}), {"y": y})
+
+
+@dataclass(frozen=True)
+class Combine(_Combining):
+    """Y[t] = sum_j weights[t, j] X[slots[t, j]], plus R[t] where ``residual``; X [tokens top_k, dim]."""
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature("float32", "float32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         y = (values["x"][values["slots"]] * values["weights"][:, :, None]).sum(1)
@@ -215,25 +219,14 @@ class Combine(Operator):
 
 
 @dataclass(frozen=True)
-class QCombine(Operator):
+class QCombine(_Combining):
     """`law.combine`: expert outputs int16 [tokens top_k, dim], weights and slots int32 [tokens, top_k], and the
     residual int16 [tokens, dim] where there is one, to int16 [tokens, dim].
     """
 
-    tokens: int
-    top_k: int
-    dim: int
-    residual: bool
-
     @property
     def signature(self) -> Signature:
-        pairs, y = int32(self.tokens, self.top_k), int16(self.tokens, self.dim)
-        inputs = {"x": int16(self.tokens * self.top_k, self.dim), "weights": pairs, "slots": pairs}
-        return Signature(inputs | ({"residual": y} if self.residual else {}), {"y": y})
-
-    @property
-    def macs(self) -> int:
-        return self.tokens * self.top_k * self.dim
+        return self._signature("int16", "int32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         residual = values["residual"] if self.residual else None
