@@ -54,7 +54,8 @@ def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
     total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
     share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
     yield f"{task}: {len(integer.islands)} steps have no integer form and run in float32, {share}"
-    yield from (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
+    lines = (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
+    yield from dict.fromkeys(lines)  # the steps of a mixture are one layer to a user
 
 
 def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:

@@ -96,18 +96,16 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
         verify("quantisation", writer.steps)
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
-        islands = tuple(_island(steps[i], refused[task].get(i)) for i in sorted(kept[task] - chosen[task]))
+        reasons = {steps[i].origin[0]: error.reason for i, error in refused[task].items()}
+        islands = tuple(_island(steps[i], reasons) for i in sorted(kept[task] - chosen[task]))
         made[task] = IntegerTask(task, *parts, names, writer.sums, islands)
     return made
 
 
-def _island(step: Step, error: UnsupportedError | None) -> Island:
-    if error is None:
-        mixture = isinstance(step.operator, ops.Router | ops.Experts | ops.Combine)
-        reason = f"{'another step of its mixture' if mixture else 'a layer that reads it'} runs in float32"
-    else:
-        reason = error.reason
-    return Island(step.origin[0], reason, step.operator.macs)
+def _island(step: Step, reasons: Mapping[str, str]) -> Island:
+    """``reasons`` by name: the steps of a mixture have one."""
+    name = step.origin[0]
+    return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
 
 
 def _write_all(

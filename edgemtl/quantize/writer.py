@@ -156,15 +156,15 @@ class Writer:
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
-        seen = self._range_of(view.buffer)
+        seen, read = self._range_of(view.buffer), f"what {self.name} reads"
         if tensor.dtype == "float32":
-            made = affine(seen, view.buffer)
+            made = affine(seen, read)
             return self._quantised(view, made), made
-        made = symmetric(seen.reach, view.buffer)
+        made = symmetric(seen.reach, read)
         buffer = self._twin(view.buffer, "int8", made)
         if buffer is None:
             return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), made
-        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, view.buffer), 0)
+        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, self.name), 0)
         self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype="int8"), made
 

@@ -201,3 +201,5 @@ def test_a_mixture_of_which_one_step_has_no_integer_form(monkeypatch, tmp_path, 
         assert {Router, Experts, Combine} <= kinds
         assert kinds.isdisjoint({QRouter, QExperts, QCombine})
         assert found.parameters.sqnr_db[task.task] > 30
+    assert [reason for name, reason in islands(found).items() if "MoE" in name] == ["it was refused"] * 2
+    assert sum("MoE" in note for note in found.notes) == 2
