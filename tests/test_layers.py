@@ -16,7 +16,17 @@ LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as e
 LEAVES = {
     *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
     *("bundle", "host", "signing", "operators"),
-    *("hw.isa", "hw.arith", "hw.law", "hw.fields", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
+    *(
+        "hw.isa",
+        "hw.arith",
+        "hw.law",
+        "hw.law_weightless",
+        "hw.fields",
+        "hw.resources",
+        "hw.spec",
+        "hw.datasheet",
+        "hw.regions",
+    ),
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [
