@@ -19,7 +19,7 @@ from edgemtl.lowering.ir import PREPARED, Lowered
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
-from edgemtl.tvm_bridge.build import Call, Entry, build_library
+from edgemtl.tvm_bridge.build import EntryFunction, KernelCall, build_library
 
 
 def compile_cpu(
@@ -79,7 +79,7 @@ def plan_cpu(
     return fit_integers(lowered, target, memory_budget)
 
 
-def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
+def _calls(assembler: Assembler, steps: Bound) -> tuple[KernelCall, ...]:
     return tuple(assembler.call(bound) for bound in steps)
 
 
@@ -111,15 +111,15 @@ def _layer(index: int, bound: BoundStep) -> Layer:
 
 def _entries(
     programs: Sequence[TaskProgram],
-    runs: Sequence[tuple[Call, ...]],
-    prepares: Sequence[tuple[Call, ...]],
+    runs: Sequence[tuple[KernelCall, ...]],
+    prepares: Sequence[tuple[KernelCall, ...]],
     sizes: Sequence[Mapping[str, int]],
-) -> list[Entry]:
+) -> list[EntryFunction]:
     entries = []
     for program, run, prepare, spaces in zip(programs, runs, prepares, sizes, strict=True):
-        entries.append(Entry(program.entry, run, spaces))
+        entries.append(EntryFunction(program.entry, run, spaces))
         if program.prepare is not None:
-            entries.append(Entry(program.prepare, prepare, spaces))
+            entries.append(EntryFunction(program.prepare, prepare, spaces))
     return entries
 
 

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.tvm_bridge.generic import mathematics as m
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Loops, Refused, Tensor
-from edgemtl.tvm_bridge.generic.windows import Windows, padded, taps, windows
+from edgemtl.tvm_bridge.generic.windows import SlidingWindows, padded, taps, windows
 from edgemtl.tvm_bridge.kernels.emit import guarded
 
 INDEX = "int64"
@@ -29,7 +29,7 @@ largest = te.comm_reducer(m.maximum, lowest, name="largest")
 smallest_index = te.comm_reducer(lambda a, b: tirx.min(a, b), tirx.max_value, name="smallest_index")
 
 
-def _windows(call: Call) -> Windows:
+def _windows(call: Call) -> SlidingWindows:
     """The windows of a pooling; with ceil_mode ONNX's shapes may have one that onnxruntime does not have."""
     window, _ = windows(call, call.attribute("kernel_shape", ())), call.attribute("ceil_mode", 0)
     each = zip(window.outputs, window.strides, window.sizes, window.before, strict=True)
@@ -43,17 +43,19 @@ def max_pool(call: Call) -> Tensor | list[Tensor]:
     is_column_major = bool(call.attribute("storage_order", 0))
     window, x = _windows(call), call.tensor(0)
     whole, k = padded(x, window, lowest(str(x.dtype))), taps(window.kernel)
-    found = te.compute(
+    largest_values = te.compute(
         call.result.shape,
         lambda n, c, *i: largest(whole(n, c, *window.read(i, k)), axis=k),
         name="largest",
     )
     if len(call.outputs) == 1:
-        return found
-    return [found, _indices(call, window, whole, found, is_column_major)]
+        return largest_values
+    return [largest_values, _indices(call, window, whole, largest_values, is_column_major)]
 
 
-def _indices(call: Call, window: Windows, whole: Tensor, found: Tensor, is_column_major: bool) -> Tensor:
+def _indices(
+    call: Call, window: SlidingWindows, whole: Tensor, largest_values: Tensor, is_column_major: bool
+) -> Tensor:
     """The first position of the largest in the order of the rows; NaN is its own largest."""
     channels, sizes, (_, indices) = call.type_of(0).shape[1], window.sizes, call.outputs
     k = taps(window.kernel)
@@ -62,7 +64,7 @@ def _indices(call: Call, window: Windows, whole: Tensor, found: Tensor, is_colum
     def first(n: Expr, c: Expr, *i: Expr) -> Expr:
         place = [r - b for r, b in zip(window.read(i, k), window.before, strict=True)]
         bounds = [bound for p, size in zip(place, sizes, strict=True) for bound in (p >= 0, p < size)]
-        value, best = whole(n, c, *window.read(i, k)), found(n, c, *i)
+        value, best = whole(n, c, *window.read(i, k)), largest_values(n, c, *i)
         same = value == best if str(whole.dtype) != "float32" else tirx.any(value == best, m.is_nan(value))
         return smallest_index(tirx.Select(tirx.all(same, *bounds), _flat(place, sizes), none), axis=k)
 
@@ -110,7 +112,7 @@ def average_pool(call: Call) -> Tensor:
     return te.compute(total.shape, mean, name="mean")
 
 
-def _counts(window: Windows, axis: int, counts_padding: bool) -> np.ndarray:
+def _counts(window: SlidingWindows, axis: int, counts_padding: bool) -> np.ndarray:
     """How many taps of the window at each position of an axis count, as float32."""
     position = window.positions(axis)
     margin = (window.before[axis], window.after[axis]) if counts_padding else (0, 0)
@@ -118,7 +120,7 @@ def _counts(window: Windows, axis: int, counts_padding: bool) -> np.ndarray:
     return np.asarray(counted.sum(axis=1), np.float32)
 
 
-def _sums(call: Call, window: Windows, function: Callable[[Expr], Expr]) -> Tensor:
+def _sums(call: Call, window: SlidingWindows, function: Callable[[Expr], Expr]) -> Tensor:
     """The sum of function(element) over each window."""
     x = call.tensor(0)
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
