@@ -17,6 +17,7 @@ from tests.source import ROOT, imported_modules, module_of, source_files, tree_o
 FILE_LINES, FUNCTION_LINES = 400, 60
 LONG_FILES: dict[str, str] = {
     "edgemtl/driver.py": "to be split",
+    "hw/law.py": "to be split",
 }
 """Files beyond `FILE_LINES`, each with its reason."""
 OPTION_TABLES = {
