@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.moe_node import MoEAttributes
+from edgemtl.frontend.moe_node import ACTIVATIONS, MoEAttributes
 from edgemtl.frontend.recognise.experts import ExpertStack, NotRecognisedError
 from edgemtl.frontend.recognise.mixture import hidden_of, mix, outputs_of
 from edgemtl.frontend.recognise.region import ExpertChoice
@@ -20,7 +20,6 @@ from edgemtl.frontend.recognise.run import Region, Run, nodes_between, region_ru
 from edgemtl.frontend.recognise.thin import thin
 from edgemtl.frontend.recognise.trials import Sizes, Trial, balanced, certain_trials, draw_trials
 from edgemtl.graph import array_of
-from edgemtl.operators.activations import ACTIVATIONS
 
 TOLERANCE = 2e-5
 """Of a token's magnitude; the two forms of GELU differ by more."""
