@@ -96,11 +96,11 @@ def _crossing(tasks: Sequence[Sequence[Step]], common_prefix: int) -> set[str]:
     left: set[str] = set()
     for step in tasks[0][:common_prefix] if tasks else ():
         left.update(step.writes)
-    wanted: set[str] = set()
+    read_behind: set[str] = set()
     for steps in tasks:
         for step in steps[common_prefix:]:
-            wanted.update(step.reads)
-    return left & wanted
+            read_behind.update(step.reads)
+    return left & read_behind
 
 
 def _check_crossing(tasks: Sequence[Sequence[Step]], common_prefix: int, crossing: set[str]) -> None:
@@ -118,13 +118,13 @@ def _alive_backwards(steps: Sequence[Step], crossing: set[str]) -> Iterator[tupl
     for index, step in enumerate(steps):
         for name in step.writes:
             first_write.setdefault(name, index)
-    wanted = set(crossing)
+    live = set(crossing)
     for index in range(len(steps) - 1, -1, -1):
-        wanted.update(steps[index].reads)
+        live.update(steps[index].reads)
         # A buffer written in parts is wanted from the first part on.
-        wanted.update(name for name in steps[index].writes if first_write[name] < index)
-        yield index, wanted | _touched(steps[index])
-        wanted.difference_update(name for name in steps[index].writes if first_write[name] == index)
+        live.update(name for name in steps[index].writes if first_write[name] < index)
+        yield index, live | _touched(steps[index])
+        live.difference_update(name for name in steps[index].writes if first_write[name] == index)
 
 
 def _check_apart(offsets: Mapping[str, int], sizes: Mapping[str, int], alive: set[str], where: str) -> None:

@@ -52,7 +52,7 @@ class _Graph:
     touches: tuple[tuple[str, ...], ...]
     needs: tuple[int, ...]
     users: Mapping[str, int]
-    kept: frozenset[str]
+    outliving: frozenset[str]
     from_outside: int
 
     @classmethod
@@ -76,7 +76,7 @@ class _Graph:
             users = self.users[name]
             if not users & done:
                 during += self.sizes[name]
-            if not users & ~after and name not in self.kept:
+            if not users & ~after and name not in self.outliving:
                 freed += self.sizes[name]
         return during, during - freed
 
