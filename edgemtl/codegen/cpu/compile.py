@@ -53,7 +53,7 @@ def compile_cpu(
         arena_bytes=layout.plan.arena_bytes,
         prepared_bytes=layout.prepared_bytes,
         weights_bytes=assembler.weights.size,
-        image_bytes=_bytes(tasks[0].ir.graph.inputs[0]),
+        image_bytes=_bytes(tasks[0].image),
         common_prefix_steps=layout.prefix,
         precision="fp32" if integers is None else "int8",
         notes=_notes(layout),
@@ -90,7 +90,7 @@ def _symbol(task: str, index: int) -> str:
 
 
 def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
-    output = task.ir.graph.outputs[0]
+    output = task.output
     return TaskProgram(
         task=task.task.name,
         entry=f"run_{symbol}",
@@ -129,10 +129,7 @@ def _space_bytes(tasks: Sequence[TaskModel], layout: Layout, assembler: Assemble
         "prepared": layout.prepared_bytes,
         "weights": assembler.weights.size,
     }
-    return [
-        common | {"image": _bytes(task.ir.graph.inputs[0]), "output": _bytes(task.ir.graph.outputs[0])}
-        for task in tasks
-    ]
+    return [common | {"image": _bytes(task.image), "output": _bytes(task.output)} for task in tasks]
 
 
 def _bytes(value: ir.Value) -> int:

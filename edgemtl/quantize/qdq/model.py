@@ -79,7 +79,7 @@ def _write(graph: GraphBuilder, task: TaskModel, floats: Sequence[Step], integer
     """One task's nodes; what its output is."""
     writer = start(graph, Value(task.input.name, task.input.shape), floats, integer)
     write_task(writer)
-    shape = shape_of(task.ir.graph.outputs[0])
+    shape = shape_of(task.output)
     result = graph.real(graph.reshape(writer.values[OUTPUT], shape))
     name = graph.unused(f"{task.task.name}/output")
     graph.nodes.append(helper.make_node("Identity", [result.name], [task.task.output], name))

@@ -60,6 +60,11 @@ class Call:
     tables: list[ConstantTable] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
 
+    @property
+    def result(self) -> TensorType:
+        """The first output: the one that every call has."""
+        return next(iter(self.outputs))
+
     def has(self, index: int) -> bool:
         """Whether the optional operand is given."""
         return index < len(self.inputs) and self.inputs[index] is not None

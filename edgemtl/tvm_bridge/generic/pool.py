@@ -44,7 +44,7 @@ def max_pool(call: Call) -> Tensor | list[Tensor]:
     window, x = _windows(call), call.tensor(0)
     whole, k = padded(x, window, lowest(str(x.dtype))), taps(window.kernel)
     largest_values = te.compute(
-        call.outputs[0].shape,
+        call.result.shape,
         lambda n, c, *i: largest(whole(n, c, *window.read(i, k)), axis=k),
         name="largest",
     )
@@ -57,7 +57,7 @@ def _indices(
     call: Call, window: SlidingWindows, whole: Tensor, largest_values: Tensor, is_column_major: bool
 ) -> Tensor:
     """The first position of the largest in the order of the rows; NaN is its own largest."""
-    channels, sizes = call.type_of(0).shape[1], window.sizes
+    channels, sizes, (_, indices) = call.type_of(0).shape[1], window.sizes, call.outputs
     k = taps(window.kernel)
     none = tirx.max_value(INDEX)
 
@@ -68,7 +68,7 @@ def _indices(
         same = value == best if str(whole.dtype) != "float32" else tirx.any(value == best, m.is_nan(value))
         return smallest_index(tirx.Select(tirx.all(same, *bounds), _flat(place, sizes), none), axis=k)
 
-    firsts = te.compute(call.outputs[1].shape, first, name="first")
+    firsts = te.compute(indices.shape, first, name="first")
 
     def index(n: Expr, c: Expr, *i: Expr) -> Expr:
         inner = firsts(n, c, *i)
@@ -77,7 +77,7 @@ def _indices(
             inner = _flat(place[::-1], sizes[::-1])
         return (n.astype(INDEX) * channels + c) * math.prod(sizes) + inner
 
-    return te.compute(call.outputs[1].shape, index, name="index")
+    return te.compute(indices.shape, index, name="index")
 
 
 def _flat(place: list[Expr], sizes: tuple[int, ...]) -> Expr:
@@ -125,7 +125,7 @@ def _sums(call: Call, window: SlidingWindows, function: Callable[[Expr], Expr]) 
     x = call.tensor(0)
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
     return te.compute(
-        call.outputs[0].shape, lambda n, c, *i: te.sum(function(whole(n, c, *window.read(i, k))), axis=k), name="sums"
+        call.result.shape, lambda n, c, *i: te.sum(function(whole(n, c, *window.read(i, k))), axis=k), name="sums"
     )
 
 
@@ -165,7 +165,7 @@ def over_positions(call: Call, reduce: Reducer, function: Callable[[Expr], Expr]
         rows = te.compute(shape, lambda n, c, w: reduce(function(x(n, c, *k, w)), axis=k), name="rows")
     else:
         rows = te.compute(x.shape, lambda *i: function(x(*i)), name="rows")
-    return te.compute(call.outputs[0].shape, lambda n, c, *_: reduce(rows(n, c, last), axis=last), name="whole")
+    return te.compute(call.result.shape, lambda n, c, *_: reduce(rows(n, c, last), axis=last), name="whole")
 
 
 def global_max(call: Call) -> Tensor:
@@ -176,7 +176,7 @@ def global_max(call: Call) -> Tensor:
 def global_average(call: Call) -> Tensor:
     """The mean of all positions, summed in float64: a feature map has many."""
     total = over_positions(call, te.sum, m.double)
-    dtype, count = call.outputs[0].dtype, tirx.const(math.prod(call.type_of(0).shape[2:]), "float64")
+    dtype, count = call.result.dtype, tirx.const(math.prod(call.type_of(0).shape[2:]), "float64")
     return te.compute(total.shape, lambda *i: (total(*i) / count).astype(dtype), name="mean")
 
 
@@ -184,7 +184,7 @@ def global_norm(call: Call) -> Tensor:
     """The p-norm of all positions."""
     power, root = _norm(call.attribute("p", 2))
     total = over_positions(call, te.sum, lambda x: m.double(power(x)))
-    return te.compute(total.shape, lambda *i: root(total(*i).astype(call.outputs[0].dtype)), name="norm")
+    return te.compute(total.shape, lambda *i: root(total(*i).astype(call.result.dtype)), name="norm")
 
 
 def max_unpool(call: Call) -> Loops:
@@ -195,7 +195,7 @@ def max_unpool(call: Call) -> Loops:
     for name in ("kernel_shape", "strides", "pads"):
         call.given(name)
     call.tensor(0), call.tensor(1)
-    count, size, dtype = call.type_of(0).size, call.outputs[0].size, call.outputs[0].dtype
+    count, size, dtype = call.type_of(0).size, call.result.size, call.result.dtype
 
     def body(*buffers: Tensor) -> None:
         elements, places = call.ordered(buffers)

@@ -48,7 +48,7 @@ def _one_of(call: Call, name: str, default: str, known: Collection[str]) -> str:
 
 def _axes(call: Call) -> dict[int, ResizedAxis]:
     """The axes that the operands speak of."""
-    before, after = call.type_of(0).shape, call.outputs[0].shape
+    before, after = call.type_of(0).shape, call.result.shape
     rank = len(before)
     indices = [i % rank for i in call.attribute("axes", tuple(range(rank)))]
     scales, roi = _scales(call, [before[i] for i in indices]), _roi(call, len(indices))
@@ -86,12 +86,12 @@ def _check(call: Call, sampling: Sampling, axes: dict[int, ResizedAxis]) -> None
     for axis in axes.values():
         _check_size(axis, has_scales=call.has(SCALES) and call.type_of(SCALES).size > 0)
     still = [axis for axis in axes.values() if axis.input_size == axis.output_size and axis.scale != 1]
-    if still and (sampling.antialias or call.type_of(0).shape == call.outputs[0].shape):
+    if still and (sampling.antialias or call.type_of(0).shape == call.result.shape):
         form = f"Resize by {still[0].scale:g} must change the size {still[0].input_size}"
         raise Refused(f"{form}; give sizes instead of scales")
     if sampling.mode != "nearest" and call.type_of(0).dtype != "float32":
         raise Refused(f"Resize in mode {sampling.mode} must be of float32, not {call.type_of(0).dtype}")
-    if 0 in call.type_of(0).shape or 0 in call.outputs[0].shape:
+    if 0 in call.type_of(0).shape or 0 in call.result.shape:
         raise Refused("Resize must have at least one element before and after")
 
 
