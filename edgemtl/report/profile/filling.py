@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from edgemtl.hw.encoding import Stream, disassemble
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame
+from edgemtl.hw.sim.cycle.instructions import Moved
 from edgemtl.hw.sim.cycle.plan import plan
-from edgemtl.hw.sim.cycle.words import Moved
 from edgemtl.hw.spec import Engine
 from edgemtl.report.profile.facts import (
     BufferFacts,
@@ -64,7 +64,7 @@ def words_of(
     """
     (program,) = plan([Frame(stream, routes, early)], engine)
     made = []
-    for word, instruction, place in zip(program.words, stream.instructions, layer, strict=True):
+    for word, instruction, place in zip(program.instructions, stream.instructions, layer, strict=True):
         moved = word.work if isinstance(word.work, Moved) and word.work.size else Moved("", 0, 0)
         made.append(WordFacts(disassemble(instruction), int(place), moved.kind, moved.size))
     return tuple(made)

@@ -76,8 +76,8 @@ class Router:
             self._listed.write(_ONLY, apart=False)
         assert self._choices is not None
         choices, weights = np.concatenate(self._choices), np.concatenate(self._weights)
-        made = by_token(choices, weights, cache, lines) if cache else by_expert(choices, weights, experts, early)
-        self._list = tuple(made)
+        entries = by_token(choices, weights, cache, lines) if cache else by_expert(choices, weights, experts, early)
+        self._list = tuple(entries)
         self._routes.append(choices.astype(np.int32))
         self._choices = None
 
