@@ -38,14 +38,14 @@ class Quantised:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it."""
-        held = self.parameters
-        how = f"int8 by {held.method} on {held.images} images"
-        ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
+        parameters = self.parameters
+        how = f"int8 by {parameters.method} on {parameters.images} images"
+        ratios = ", ".join(f"{task} {parameters.sqnr_db[task]:.1f} dB" for task in self.integers)
         float_layers = [
-            f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.float_layers
+            f"{t}: {name} stays in float32" for t, integer in self.integers.items() for name in integer.float_layers
         ]
-        float_layers += [note for task, made in self.integers.items() for note in _island_notes(task, made)]
-        doubts = (note for note in held.notes if note.partition(":")[0] in self.integers)
+        float_layers += [note for task, integer in self.integers.items() for note in _island_notes(task, integer)]
+        doubts = (note for note in parameters.notes if note.partition(":")[0] in self.integers)
         return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *float_layers
 
 
@@ -97,9 +97,9 @@ def make_exchange(
     name: str, tasks: Sequence[TaskModel], quantised: Quantised, images: Mapping[str, Array]
 ) -> tuple[onnx.ModelProto, tuple[Distance, ...]]:
     """The QDQ model of the float file ``name``, and its distances on the images kept for the check."""
-    held = quantised.parameters
-    origin = Origin(name, held.model, held.pathway, held.method, held.images)
-    made = make_qdq(tasks, quantised.floats, quantised.integers, origin)
+    parameters = quantised.parameters
+    origin = Origin(name, parameters.model, parameters.pathway, parameters.method, parameters.images)
+    model = make_qdq(tasks, quantised.floats, quantised.integers, origin)
     outputs = {task.task.name: task.task.output for task in tasks}
-    kept = split(list(images.values()))[1][:CHECK_IMAGES]
-    return made, measure_distances(made, outputs, quantised.floats, quantised.integers, kept)
+    checked = split(list(images.values()))[1][:CHECK_IMAGES]
+    return model, measure_distances(model, outputs, quantised.floats, quantised.integers, checked)

@@ -42,16 +42,16 @@ def _popular(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> 
 
 def _count(steps: Sequence[Step], images: Sequence[Array]) -> dict[int, list[Counts]]:
     """For each router's step, per image the tokens of every candidate."""
-    found: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
+    counts: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
 
     def watch(index: int, values: Values, outputs: Mapping[str, Array]) -> None:
-        if index in found:
+        if index in counts:
             first = outputs["offsets"].astype(np.int64)
-            found[index].append(first[1:] - first[:-1])
+            counts[index].append(first[1:] - first[:-1])
 
-    for image in images if found else ():
+    for image in images if counts else ():
         run_steps(steps, image, watch)
-    return found
+    return counts
 
 
 def choose(tokens: Counts, most: int) -> tuple[int, ...]:

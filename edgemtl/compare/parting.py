@@ -23,7 +23,7 @@ def first_apart(task: TaskModel, target: CpuTarget, quantised: Quantised | None,
     names = ("onnx", "fp32") if quantised is None else ("functional", "int8")
     try:
         pair = make_pair(task, target, names, quantised, None)
-        found = compare_sides(pair, task, [image], Limits(APART_DB)).first
+        layer = compare_sides(pair, task, [image], Limits(APART_DB)).first
     except EdgemtlError:
         return None
-    return READ_WRONG if found is None else found.name
+    return READ_WRONG if layer is None else layer.name

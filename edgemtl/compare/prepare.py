@@ -21,8 +21,8 @@ def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:
     """Raise InputError naming the first image that the model cannot take."""
     for name, image in images.items():
         if image.shape != spec.shape or image.dtype != np.float32:
-            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"{name} must be {expected}, not {found}; resize and normalise it")
+            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"{name} must be {expected}, not {actual}; resize and normalise it")
         if not np.isfinite(image).all():
             raise InputError(f"{name} must be finite, not hold infinities or NaN; make the array again")
 

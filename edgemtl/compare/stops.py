@@ -28,7 +28,7 @@ def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop,
     A step that delivers the value of one of its nodes has that node's name. Others, such as the two halves of the
     experts, have the name of their last node and what they are: "NODE:up", "NODE:down".
     """
-    found: dict[str, Stop] = {}
+    stops: dict[str, Stop] = {}
     for index, step in enumerate(steps):
         if not step.outputs or isinstance(step.operator, ROUTERS):
             continue
@@ -36,11 +36,11 @@ def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop,
         delivered = [name for name in step.origin if name in values and values[name].buffer == out.buffer]
         if delivered:
             seen = replace(values[delivered[0]], dtype=out.dtype)
-            found[delivered[0]] = Stop(index, delivered[0], seen, _width(out))
+            stops[delivered[0]] = Stop(index, delivered[0], seen, _width(out))
         elif step.operator.delivers:
-            name = _free(f"{step.origin[0]}:{step.operator.label}", found)
-            found[name] = Stop(index, name, out, _width(out))
-    return tuple(sorted(found.values(), key=lambda stop: stop.step))
+            name = _free(f"{step.origin[0]}:{step.operator.label}", stops)
+            stops[name] = Stop(index, name, out, _width(out))
+    return tuple(sorted(stops.values(), key=lambda stop: stop.step))
 
 
 def _width(view: View) -> int:

@@ -105,8 +105,8 @@ def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) ->
 def _layer(index: int, bound: BoundStep) -> Layer:
     step = bound.step
     touched = sum(view.nbytes for view in (*step.inputs, *step.outputs))
-    held = sum(constant.array.nbytes for constant in step.constants)
-    return Layer(index, bound.kernel.symbol, step.origin, step.operator.macs, touched + held)
+    constant_bytes = sum(constant.array.nbytes for constant in step.constants)
+    return Layer(index, bound.kernel.symbol, step.origin, step.operator.macs, touched + constant_bytes)
 
 
 def _entries(
