@@ -31,8 +31,6 @@ ORDER = [
     "quantize",
     "codegen",
     "support",
-    "integers",
-    "popularity",
     "compiled",
     "compare",
     "report",

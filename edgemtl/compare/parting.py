@@ -5,10 +5,10 @@ from __future__ import annotations
 from edgemtl.compare.comparison import Limits, compare_sides
 from edgemtl.compare.sides import make_pair
 from edgemtl.errors import EdgemtlError
-from edgemtl.integers import Quantised
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
+from edgemtl.quantize.quantised_model import Quantised
 
 APART_DB = 60.0
 """Layers in float32 agree by 100 dB and more, integer ones to the bit."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
-from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.operators import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import tasks_with
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise
 
 
 def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:

@@ -14,12 +14,12 @@ from edgemtl.compare.reading import Side
 from edgemtl.compare.stepping import SteppedSide
 from edgemtl.compare.stops import plan_stops
 from edgemtl.compare.watched import TorchSide, WatchModules
-from edgemtl.integers import Quantised
 from edgemtl.lowering.ir import Step, View
 from edgemtl.lowering.task import group_task, lower_task
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.quantised_model import Quantised
 from edgemtl.quantize.tensors import Tensor
 
 

@@ -39,15 +39,15 @@ def facts_of_bundle(
     Raises what `words_of` raises.
     """
     buffers = tuple(
-        BufferFacts(made.name, region.name, made.offset, made.bytes, made.first, made.last)
+        BufferFacts(entry.name, region.name, entry.offset, entry.bytes, entry.first, entry.last)
         for region in segment.regions
-        for made in region.buffers
+        for entry in region.buffers
     )
-    table = (ENTRY_BYTES * made.tokens * made.top_k + EXPERT_BYTES * made.experts for made in segment.routing)
+    table = (ENTRY_BYTES * entry.tokens * entry.top_k + EXPERT_BYTES * entry.experts for entry in segment.routing)
     sizes = {region.name: region.arena_bytes for region in segment.regions}
     sizes |= {"ring": _ring_bytes(stream), "routing": max(table, default=0)}
     return SegmentFacts(
-        tuple(LayerFacts(made.name, made.origin, made.macs) for made in segment.layers),
+        tuple(LayerFacts(entry.name, entry.origin, entry.macs) for entry in segment.layers),
         instructions_of(stream, layer, routes, segment.early, engine),
         buffers,
         _memories(sizes, {region.name: region.lower_bound_bytes for region in segment.regions}),
