@@ -21,7 +21,7 @@ from edgemtl.quantize.weights import IntegerLayer, quantise_layer
 from edgemtl.quantize.writer import Writer
 
 FLAT_BELOW = {"gelu": -4.5, "gelu_tanh": -4.5, "silu": -12.0}
-"""Where a curve has become 0 for good: values in front of it saturate there and lose nothing."""
+"""Input below which an activation is 0: sums may saturate there without an error."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Ending:
 
     @property
     def how(self) -> Finish:
-        """The same in the law's words."""
+        """The same as a `Finish` of the integer law."""
         assert self.sums.dtype != "float32"
         return Finish(self.sums.dtype, self.sums.zero, self.low)
 
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
-    """Raises UnsupportedError for an activation in front of 16 bits, which no table can hold."""
+    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
     result = writer.output_tensor(activation)
     if result.dtype == "int16":
         if activation:
@@ -64,7 +64,7 @@ def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
-    """Weight [k, n] and bias [n] in float64 with what the tensor x left to its readers."""
+    """Weight [k, n] and bias [n] in float64, with the fold and shift of the tensor x applied."""
     wide = weight.astype(np.float64)
     total = bias.astype(np.float64)
     if x.shift is not None:
@@ -105,7 +105,7 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
 
 
 def plan_qkv(writer: Writer) -> Ending:
-    """q, k and v side by side: see `attention_scales`. K and V become weights, so that all keep off -128."""
+    """q, k and v side by side: see `attention_scales`. K and V are used as weights, so all values stay above -128."""
     reading = (i for i, s in enumerate(writer.float_steps) if writer.source.result.buffer in _reads(s))
     index = next(reading, None)
     if index is None:
@@ -167,7 +167,7 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the byte of 0. Raises UnsupportedError for one in groups."""
+    """A convolution that pads with the zero point. Raises UnsupportedError for a grouped one."""
     if spec.groups != 1:
         reason = f"{CONV_GROUPS}, not {spec.groups}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
@@ -198,7 +198,7 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 
 
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
-    """The image to bytes in patches, then the embedding onto the residual stream."""
+    """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
     x = affine(writer.seen.ranges["image"], "the image")
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
