@@ -1,6 +1,6 @@
 """Instructions and streams as bytes, and back; what cannot be encoded or decoded is refused with its place.
 
-Streams are read without trust: no word is taken for what it says before its code, its bits and the checksum are right.
+Streams are not trusted: code, unused bits and checksum of every instruction are checked before anything uses it.
 """
 
 from __future__ import annotations

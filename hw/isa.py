@@ -31,7 +31,7 @@ SEQUENCER: Final = "sequencer"
 REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
 """Memories on chip by the number an address names them with."""
 WINDOWS: Final = ("parameters", "input", "output", "scratch")
-"""Parts of the board's memory by the number LOAD and STORE name them with; STREAM reads parameters."""
+"""Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where to look while steps run: behind which step, at which place, and under which name."""
+"""Which values to read while steps run: after which step, through which view, and under which name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPERTS = (ops.Experts, ops.QExperts)
 
 @dataclass(frozen=True)
 class Stop:
-    """Behind step ``step`` the layer ``name`` is what ``view`` sees; ``width`` is the length of a row of the buffer."""
+    """After step ``step``, ``view`` shows the layer ``name``; ``width``: length of a row of the buffer."""
 
     step: int
     name: str
@@ -23,7 +23,7 @@ class Stop:
 
 
 def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop, ...]:
-    """One stop for each layer the steps deliver, behind the last step that writes it.
+    """One stop for each layer the steps deliver, after the last step that writes it.
 
     A step that delivers the value of one of its nodes has that node's name. Others, such as the two halves of the
     experts, have the name of their last node and what they are: "NODE:up", "NODE:down".

@@ -18,9 +18,9 @@ from edgemtl.runtime import SegmentRun
 
 STEADY_FRAMES = 4
 STEADY = 2
-"""Of the frames of one task in a row, the one that counts: work ahead has settled before, and a next frame follows."""
+"""Index of the steady frame among frames of one task run back to back: prefetching has settled, and a frame follows."""
 TURNS = 4
-"""How often tasks take turns; the first turn has nothing fetched ahead, the last fetches for none."""
+"""How often tasks take turns; nothing is fetched ahead for the first turn, and none follows the last."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class TaskFrames:
 
     @property
     def steady_cycles(self) -> int:
-        """Of a frame of the first image, again and again."""
+        """Steady-state cycles of a frame of the first image."""
         return sum(timing.steady.cycles for timing in self.timings)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How images differ, and how good the early lists are."""
+        """How much frames of different images vary, and how accurate the prefetch lists are."""
         notes = [*_hit_notes(self)]
         if len(self.image_cycles) > 1:
             low, high = min(self.image_cycles), max(self.image_cycles)
@@ -57,7 +57,7 @@ class TaskFrames:
 
 
 def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
-    """Simulate a task on every image: the first in its steady state, then all one behind the other."""
+    """Simulate a task on every image: the first in its steady state, then all, one after the other."""
     frames = tuple(tuple(_frame(run, board) for run in runs) for runs in recorded.runs)
     first = frames[0]
     row = simulate(list(first) * STEADY_FRAMES, board)
@@ -71,7 +71,7 @@ def _frame(run: SegmentRun, board: AcceleratorSpec) -> Frame:
 
 
 def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> tuple[int, ...]:
-    """Cycles of a frame of every image, each behind the one before; one image more stands at both ends."""
+    """Cycles of a frame of every image, run one after the other, with one more frame before and after them."""
     if len(frames) == 1:
         return ()
     row = [*frames[-1], *(frame for image in frames for frame in image), *frames[0]]
@@ -81,7 +81,7 @@ def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> 
 
 
 def simulated_task(task: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
-    """The profile of a task; experts' loads are those of all images together."""
+    """The profile of a task; the loads of experts are summed over all images."""
     runs = task.runs[0]
     facts = [
         facts_of_bundle(run.segment, frame.stream, run.layer.tolist(), run.routes, board.engine)
@@ -107,7 +107,7 @@ def simulate_switches(tasks: Sequence[TaskFrames], board: AcceleratorSpec) -> Sw
 
 
 def _hit_notes(task: TaskFrames) -> list[str]:
-    """How many of the experts fetched early got tokens, and how many of those with tokens had been."""
+    """How many prefetched experts received tokens, and how many experts with tokens had been prefetched."""
     early = used = both = 0
     for image in task.runs:
         for run in image:

@@ -28,8 +28,9 @@ LEAST_ROWS = 48
 
 @dataclass(frozen=True)
 class Bank:
-    """The weights of all experts in the window `parameters`, in lines: expert after expert, ``lines`` each, of which
-    the first layer takes ``first_lines``.
+    """The weights of all experts in the window `parameters`, in lines: expert after expert, ``lines`` each.
+
+    first_lines: the lines of an expert's first layer.
     """
 
     line: int

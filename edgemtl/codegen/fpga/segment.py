@@ -28,7 +28,7 @@ from edgemtl.schedule.tiling import TilingLimits
 
 @dataclass(frozen=True)
 class SegmentLayer:
-    """A group as a user reads it: what it is, the nodes it stands for, and its products without padding."""
+    """A group as reports show it: its kind, the nodes it computes, and its multiply-accumulates without padding."""
 
     name: str
     origin: tuple[str, ...]
@@ -37,10 +37,10 @@ class SegmentLayer:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stream and what must lie in the board's memory when it runs; sizes in bytes.
+    """A stream and what must be in DRAM when it runs; sizes in bytes.
 
-    layer: for each instruction, the index of its layer. inputs and outputs: rows in the windows of those names.
-    early: of each router, the experts fetched before it decides. routing: of each, its tokens, choices and experts.
+    layer: for each instruction, the index of its layer. inputs, outputs: rows in the windows of these names. early: the
+    prefetch list of each router. routing: tokens, choices and experts of each router.
     """
 
     stream: bytes = field(repr=False)

@@ -1,4 +1,4 @@
-"""A profile as JSON values. Rows of which there are thousands, the instructions, become one table."""
+"""A profile as JSON values. The instructions, of which there are thousands, become one table."""
 
 from __future__ import annotations
 

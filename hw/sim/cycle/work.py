@@ -28,14 +28,14 @@ from edgemtl.hw.sim.cycle.tiles import (
 from edgemtl.hw.spec import Engine
 
 ROW_CYCLES = 4
-"""Of a row of the softmax or vector unit, beside its values; a COMBINE has 1."""
+"""Extra cycles of each row in the softmax and vector units; a COMBINE has 1."""
 UNIT_CYCLES = 12
-"""From the last row of such a unit to its result."""
+"""Cycles from the last row of such a unit to its result."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a word stands when it is looked at.
+    """The state of router and ring in which an instruction runs.
 
     ``present``: the entry its slot names exists (True without a slot). ``entry``: that entry. ``head``: lines that
     had left the ring before it. ``ring``: lines of its stream's ring.
@@ -61,7 +61,7 @@ def width(engine: Engine, name: str) -> int:
 
 
 def rows_of(instruction: Instruction, place: Place) -> int:
-    """Rows that a word has when the router has decided: those of the entry's queue from `skip` on."""
+    """Rows that an instruction processes once the router has decided: those of the entry's queue from `skip` on."""
     if not place.present:
         return 0
     rows = instruction["rows"]
@@ -136,12 +136,12 @@ def stream(instruction: Instruction, engine: Engine, place: Place) -> Moved:
 
 
 def load(instruction: Instruction, engine: Engine, place: Place) -> Moved:
-    """Rows from the board's memory."""
+    """Rows from DRAM."""
     return Moved("load", _copied(instruction, engine, "dst"), 0)
 
 
 def store(instruction: Instruction, engine: Engine, place: Place) -> Moved:
-    """Rows to the board's memory."""
+    """Rows to DRAM."""
     return Moved("store", _copied(instruction, engine, "src"), 0)
 
 

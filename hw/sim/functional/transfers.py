@@ -1,4 +1,4 @@
-"""LOAD, STORE and STREAM: what moves between the board's memory and the chip."""
+"""LOAD, STORE and STREAM: transfers between DRAM and the chip."""
 
 from __future__ import annotations
 
