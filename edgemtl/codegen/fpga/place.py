@@ -61,12 +61,12 @@ def _plan(
     return plan
 
 
-def _steps(instructions: Sequence[PendingInstruction], names: set[str]) -> list[schedule.Step]:
+def _steps(instructions: Sequence[PendingInstruction], names: set[str]) -> list[schedule.Slot]:
     """Instructions as the plan's checker sees them: the buffers of one region that each reads and writes."""
     steps = []
     for instruction in instructions:
         reads = tuple(dict.fromkeys(r.at.buffer.name for r in instruction.reads if r.at.buffer.name in names))
         writes = tuple(dict.fromkeys(r.at.buffer.name for r in instruction.writes if r.at.buffer.name in names))
         if reads or writes:
-            steps.append(schedule.Step(reads, writes))
+            steps.append(schedule.Slot(reads, writes))
     return steps
