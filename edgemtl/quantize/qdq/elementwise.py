@@ -72,19 +72,25 @@ def _pool(task: TaskWriter) -> None:
     windows = spec.windows
     image = graph.real(planes(graph, task.integers(), windows.height, windows.width))
     attributes: Attributes = {
-        "kernel_shape": windows.kernel,
         "strides": windows.stride,
+        "dilations": windows.dilation,
         "pads": (*windows.pad, *windows.beyond),
     }
-    if spec.kind == "average":
-        factor = task.floats[task.task.sources[task.index]].constant("factor").array
-        counts_padding = not np.array_equal(factor, (1 / windows.counts(False).reshape(-1)).astype(np.float32))
-        attributes = {**attributes, "count_include_pad": int(counts_padding)}
-    else:
-        attributes = {**attributes, "dilations": windows.dilation}
     shape = (1, spec.channels, windows.out_height, windows.out_width)
-    pooled = graph.op("MaxPool" if spec.kind == "max" else "AveragePool", (image,), shape, attributes)
+    if spec.kind == "max":
+        pooled = graph.op("MaxPool", (image,), shape, {**attributes, "kernel_shape": windows.kernel})
+    else:
+        pooled = _mean(task, image, shape, attributes)
     task.place(rows_of(graph, task.rounded(pooled)))
+
+
+def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: Attributes) -> Value:
+    """Sums times their factors: onnxruntime's fused form of AveragePool between integers refuses its own scales."""
+    spec, graph = task.source, task.graph
+    ones = graph.constant("pool.ones", np.ones((spec.channels, 1, *spec.windows.kernel), np.float32))
+    sums = graph.op("Conv", (image, ones), shape, {**attributes, "group": spec.channels})
+    factor = task.floats[task.task.sources[task.index]].constant("factor").array
+    return graph.op("Mul", (sums, graph.constant("pool.factor", factor.reshape(1, 1, *shape[2:]))), shape)
 
 
 def _concat(task: TaskWriter) -> None:
