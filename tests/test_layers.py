@@ -15,8 +15,8 @@ LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as e
 
 LEAVES = {
     *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
-    *("bundle", "host", "signing", "operators"),
-    *("hw.isa", "hw.arith", "hw.law", "hw.fields", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
+    *("bundle", "host", "signing", "operators", "records"),
+    *("hw.isa", "hw.arith", "hw.law", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [

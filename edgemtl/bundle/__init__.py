@@ -3,8 +3,8 @@
 Standard library and numpy only, so that a device can read it.
 """
 
+from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.extract import extract_program
-from edgemtl.bundle.fields import NAME as TASK_NAME
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask, Handover, Host
 from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
 from edgemtl.bundle.manifest import (
@@ -21,12 +21,12 @@ from edgemtl.bundle.manifest import (
     TaskEntry,
     Tool,
 )
-from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
 from edgemtl.bundle.reader import Bundle, open_bundle, read_manifest
 from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
 from edgemtl.bundle.signature import Signature, Trust, read_trust
 from edgemtl.bundle.writer import sign_bundle, write_bundle
+from edgemtl.records import NAME as TASK_NAME
 
 __all__ = [
     "CASES",
