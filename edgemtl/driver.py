@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -413,20 +412,21 @@ def _manifest(
     golden: Sequence[bundle.GoldenEntry],
     notes: tuple[str, ...],
 ) -> Manifest:
-    document = {
-        "schema_version": bundle.SCHEMA_VERSION,
-        "tool": {"name": "edgemtl", "version": edgemtl.__version__},
-        "model": {"name": path.name.encode(errors="replace").decode(), "sha256": model.sha256},
-        "input": asdict(model.input),
-        "tasks": [_task_entry(task) for task in tasks],
-        "notes": notes,
-        "golden": [asdict(entry) for entry in golden],
-        "sections": [],
-        **made.entries,
-    }
-    return bundle.parse_manifest(json.loads(json.dumps(document)))
+    manifest = Manifest(
+        schema_version=bundle.SCHEMA_VERSION,
+        tool=bundle.Tool("edgemtl", edgemtl.__version__),
+        model=bundle.ModelEntry(path.name.encode(errors="replace").decode(), model.sha256),
+        input=bundle.InputEntry(**asdict(model.input)),
+        tasks=tuple(_task_entry(task) for task in tasks),
+        notes=notes,
+        program=made.program,
+        weights=made.weights,
+        golden=tuple(golden),
+    )
+    bundle.check_manifest(manifest)
+    return manifest
 
 
-def _task_entry(task: TaskModel) -> dict[str, Any]:
-    kept = {field: getattr(task.task, field) for field in ("name", "kind", "channels", "classes")}
-    return {**kept, "pathway": task.pathway, "moe": [asdict(m) for m in task.moe], "notes": task.notes}
+def _task_entry(task: TaskModel) -> bundle.TaskEntry:
+    about = task.task
+    return bundle.TaskEntry(about.name, about.kind, about.channels, task.pathway, task.moe, task.notes, about.classes)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import NoReturn
 
-from edgemtl.bundle.program import INDICES, OFFSETS, VALUES, Program, WeightEntry
+from edgemtl.bundle.program import CPU_LIBRARY, INDICES, OFFSETS, VALUES, Program, WeightEntry
 from edgemtl.errors import ConfigError
 from edgemtl.records import shorten
 
-CPU_LIBRARY = "program/cpu.so"
 WEIGHT_ALIGNMENT = 64
 OFFSET_DTYPE = "int32"
 INDEX_DTYPES = ("int32", "int64")

@@ -61,7 +61,11 @@ class InputEntry:
 
 @dataclass(frozen=True)
 class MoEEntry:
-    """One mixture-of-experts layer of a task: the experts the bundle holds, of how many, picked per token."""
+    """The experts that one task keeps in one mixture-of-experts layer.
+
+    node: the MoE node's name. layer: its position among the task's MoE nodes. experts: ids, ascending, counted in the
+    whole model's layer. total: experts of that layer. top_k: experts per token.
+    """
 
     node: str
     layer: Index

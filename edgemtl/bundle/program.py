@@ -9,6 +9,8 @@ from edgemtl.processor import ARCHITECTURES
 from edgemtl.records import check, integer, items, one_of
 from edgemtl.records.types import AnyShape, Bytes, Count, Index, Macs, Name
 
+CPU_LIBRARY = "program/cpu.so"
+"""The member that is the library of a program for a CPU."""
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
 """What weights are made of."""
 VECTOR_BITS = (128, 256, 512)

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
 from edgemtl.graph import add_constant, array_of, is_op, shape_of
 from edgemtl.operators import Array
-from edgemtl.partition.model import MoEPathway
 from edgemtl.partition.narrow import narrow
 
 NEVER = float(np.finfo(np.float32).min) / 2
 """A constant this low added to a logit leaves the expert a probability of exactly 0: exp underflows."""
 
 
-def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
+def pathways(model: ir.Model) -> tuple[MoEEntry, ...]:
     """For each MoE node of the graph, the experts its router can pick.
 
     A window leaves its own experts. Those masked by a constant are out of reach, as long as k others are not.
@@ -26,7 +26,7 @@ def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
     return tuple(_pathway(layer, node) for layer, node in enumerate(moe_nodes(model)))
 
 
-def _pathway(layer: int, node: ir.Node) -> MoEPathway:
+def _pathway(layer: int, node: ir.Node) -> MoEEntry:
     _weights(node)
     held, total = MoEAttributes.from_node(node), shape_of(node.inputs[1])[-1]
     first, size = held.window or (0, total)
@@ -34,7 +34,7 @@ def _pathway(layer: int, node: ir.Node) -> MoEPathway:
     masked = _masked_columns(node.inputs[1], total)
     open_ = tuple(expert for expert in candidates if expert not in masked)
     kept = open_ if len(open_) >= held.k else tuple(candidates)
-    return MoEPathway(str(node.name), layer, kept, total, held.k)
+    return MoEEntry(str(node.name), layer, kept, total, held.k)
 
 
 def _weights(node: ir.Node) -> tuple[Array, ...]:
@@ -73,7 +73,7 @@ def _below(node: ir.Node) -> Array | None:
     return np.asarray(np.where(choose, *low))
 
 
-def keep_experts(model: ir.Model, kept: Sequence[MoEPathway]) -> None:
+def keep_experts(model: ir.Model, kept: Sequence[MoEEntry]) -> None:
     """Drop the experts no pathway keeps, the gates' columns of windows with them. In place.
 
     Afterwards no node has a window. A node that lost experts its logits still have columns for lists the rest

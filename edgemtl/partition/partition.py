@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel, Task
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
@@ -14,7 +15,7 @@ from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_
 from edgemtl.partition.cut import cut, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
-from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
+from edgemtl.partition.model import Calibration, TaskModel
 from edgemtl.partition.share import share_tensors
 from edgemtl.vocabulary import PATHWAYS, Pathway
 
@@ -83,9 +84,7 @@ def _batchnorm_notes(folded: int) -> list[str]:
     return [f"{folded} BatchNormalization folded into the convolutions before them"] if folded else []
 
 
-def _expert_notes(
-    reachable: Sequence[MoEPathway], kept: Sequence[MoEPathway], measured: Calibration | None
-) -> list[str]:
+def _expert_notes(reachable: Sequence[MoEEntry], kept: Sequence[MoEEntry], measured: Calibration | None) -> list[str]:
     notes = []
     for before, after in zip(reachable, kept, strict=True):
         if len(before.experts) < before.total:

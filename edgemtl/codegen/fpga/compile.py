@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from edgemtl.bundle import LeftStep
 from edgemtl.codegen.fpga import networks
-from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentCall
-from edgemtl.codegen.fpga.segment import Segment, write_segment
+from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, Early, SegmentCall
+from edgemtl.codegen.fpga.segment import BoardSegment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines, layer_lines
@@ -34,7 +35,7 @@ def compile_segments(
     budget: int | None = None,
     early: Early | None = None,
     order: ExpertOrder = BY_EXPERT,
-) -> FpgaProgram:
+) -> BoardProgram:
     """Segments of every task whose memories on chip take at most ``budget`` bytes together (None: all there is).
 
     ``early``: experts fetched before their gates have decided; ``order``: how experts come onto the chip besides.
@@ -59,13 +60,13 @@ def compile_segments(
 
 def _compile(
     tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, order: ExpertOrder
-) -> FpgaProgram:
+) -> BoardProgram:
     parameters, allowed = Parameters(), _limits(tasks, spec, share, order)
     made = tuple(
         compile_task(name, steps, spec, allowed, parameters, replace(order, early=early.get(name, {})))
         for name, steps in tasks.items()
     )
-    return FpgaProgram(spec, made, bytes(parameters.content), share)
+    return BoardProgram(spec, made, bytes(parameters.content), share)
 
 
 def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder) -> Limits:
@@ -111,10 +112,10 @@ def compile_task(
     allowed: Limits,
     parameters: Parameters,
     experts: ExpertOrder,
-) -> FpgaTask:
+) -> BoardTask:
     """One task's segments, and its steps with each segment as one."""
     host: list[Step] = []
-    segments: list[Segment] = []
+    segments: list[BoardSegment] = []
     left: list[LeftStep] = []
     for run in runs(select(steps, spec.engine)):
         if isinstance(run, Left):
@@ -131,7 +132,7 @@ def compile_task(
         host.append(Step(SegmentCall(len(segments), *types), tuple(incoming), tuple(outgoing), (), origin))
         segments.append(segment)
     verify("segments are cut", host)
-    return FpgaTask(name, tuple(host), tuple(segments), tuple(left))
+    return BoardTask(name, tuple(host), tuple(segments), tuple(left))
 
 
 def boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[list[View], list[View]]:
