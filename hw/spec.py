@@ -55,8 +55,8 @@ MOST_LINES: Final = BY_NAME["HEAD"].places["ring"][0].high
 class BoardDialect(Dialect):
     """Keys of tables, as messages about board files speak of them."""
 
-    def describe_missing(self, field: Field, name: str, names: Sequence[str], must: str) -> str:
-        path = f"{field.path}.{name}" if field.path else name
+    def describe_missing(self, field: Field, missing: Sequence[str], required: Sequence[str], must: str) -> str:
+        path = f"{field.path}.{missing[0]}" if field.path else missing[0]
         return f"{field.document}: {path} must be {must}; it is missing"
 
     def describe_unknown(self, field: Field, name: str, names: Sequence[str]) -> str:

@@ -35,9 +35,9 @@ class Dialect:
         """The message about a value that is not what it must be."""
         return f"{field.place} must be {must}, not {shorten(field.value)}{self.advice}"
 
-    def describe_missing(self, field: Field, name: str, names: Sequence[str], must: str) -> str:
-        """The message about the field ``name`` that an object of the fields ``names`` must have and has not."""
-        return f"{field.place} must have the field {name!r}{self.advice}"
+    def describe_missing(self, field: Field, missing: Sequence[str], required: Sequence[str], must: str) -> str:
+        """The message about an object without the fields ``missing``; ``must``: what the first of them must be."""
+        return f"{field.place} must have the field {missing[0]!r}{self.advice}"
 
     def describe_unknown(self, field: Field, name: str, names: Sequence[str]) -> str:
         """The message about the field ``name`` of an object that must have no other fields than ``names``."""
@@ -94,13 +94,15 @@ def shorten(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
-def parse_json(data: bytes | str) -> object:
-    """The JSON document in ``data``.
+def parse_json(data: bytes | str, finite: bool = True) -> object:
+    """The JSON document in ``data``; ``finite``: whether NaN and infinity are refused.
 
-    Raises ValueError for bad UTF-8 or JSON, repeated keys, NaN and infinity, RecursionError for one that is too deep.
+    Raises ValueError for bad UTF-8 or JSON and repeated keys, RecursionError for a document that is too deep.
     """
     # Text, not bytes: of bytes the parser would guess the encoding.
     text = data if isinstance(data, str) else data.decode("utf-8")
+    if not finite:
+        return json.loads(text, object_pairs_hook=_unique)
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
 
 

@@ -50,10 +50,10 @@ def members(kind: type, field: Field) -> dict[str, Field]:
     hints, entries, dialect = _hints(kind), field.entries(), field.dialect
     if not dialect.ignores_unknown and (unknown := sorted(entries.keys() - hints.keys())):
         raise ConfigError(dialect.describe_unknown(field, unknown[0], tuple(hints)))
-    optional = _defaults(kind) if dialect.has_defaults else frozenset()
-    for name, hint in hints.items():
-        if name not in entries and name not in optional:
-            raise ConfigError(dialect.describe_missing(field, name, tuple(hints), _describe(hint, dialect.group)))
+    required = [name for name in hints if not (dialect.has_defaults and name in _defaults(kind))]
+    if missing := [name for name in required if name not in entries]:
+        must = _describe(hints[missing[0]], dialect.group)
+        raise ConfigError(dialect.describe_missing(field, missing, required, must))
     return {name: entries[name] for name in hints if name in entries}
 
 
