@@ -41,8 +41,8 @@ from edgemtl.units import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemtl.driver import Share
     from edgemtl.partition import Cost, Inspection
+    from edgemtl.results import Share
 
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
