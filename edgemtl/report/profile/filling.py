@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
+from edgemtl import bundle
 from edgemtl.hw.encoding import Stream, disassemble
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame
 from edgemtl.hw.sim.cycle.plan import plan
 from edgemtl.hw.sim.cycle.words import Moved
 from edgemtl.hw.spec import Engine
-from edgemtl.report.profile.facts import (
-    BufferFacts,
-    LayerFacts,
-    MemoryFacts,
-    RouterFacts,
-    Routes,
-    SegmentFacts,
-    WordFacts,
-)
-
-if TYPE_CHECKING:
-    from edgemtl import bundle
+from edgemtl.report.profile.facts import RouterFacts, Routes, SegmentFacts, WordFacts
 
 Early = tuple[tuple[int, ...], ...]
 
@@ -38,19 +28,12 @@ def facts_of_bundle(
 
     Raises what `words_of` raises.
     """
-    buffers = tuple(
-        BufferFacts(made.name, region.name, made.offset, made.bytes, made.first, made.last)
-        for region in held.regions
-        for made in region.buffers
-    )
-    table = (ENTRY_BYTES * made.tokens * made.top_k + EXPERT_BYTES * made.experts for made in held.routing)
-    sizes = {region.name: region.arena_bytes for region in held.regions}
-    sizes |= {"ring": _ring_bytes(stream), "routing": max(table, default=0)}
+    table = (ENTRY_BYTES * router.tokens * router.top_k + EXPERT_BYTES * router.experts for router in held.routing)
     return SegmentFacts(
-        tuple(LayerFacts(made.name, made.origin, made.macs) for made in held.layers),
+        held.layers,
         words_of(stream, layer, routes, held.early, engine),
-        buffers,
-        _memories(sizes, {region.name: region.lower_bound_bytes for region in held.regions}),
+        held.regions,
+        {"ring": _ring_bytes(stream), "routing": max(table, default=0)},
         routers_of(stream, layer, held.early),
     )
 
@@ -94,7 +77,3 @@ def _ring_bytes(stream: Stream) -> int:
     cached = any(made.operands.get("cached", 0) for made in words)
     cache = max((made["cache"] * made["lines"] for made in words if made.name == "ROUTE"), default=0)
     return (stream.ring_lines + cached * cache) * LINE_BYTES
-
-
-def _memories(sizes: Mapping[str, int], bounds: Mapping[str, int]) -> tuple[MemoryFacts, ...]:
-    return tuple(MemoryFacts(memory, size, bounds.get(memory)) for memory, size in sizes.items())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from edgemtl.bundle import ChipBuffer
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
-from edgemtl.report.profile.facts import BufferFacts, SegmentFacts
+from edgemtl.report.profile.facts import SegmentFacts
 from edgemtl.report.profile.parts import BufferLife, InstructionSpan, MemoryUse
 
 ROUTING_ENTRY_BYTES: Final = 4
@@ -23,13 +24,19 @@ def make_memories(segments: Sequence[SegmentFacts], moved: Mapping[str, int], en
     }
     made = []
     for memory, room in rooms.items():
-        held = [fact for segment in segments for fact in segment.memories if fact.memory == memory]
-        if held:
-            most = max(held, key=lambda fact: fact.bytes)
-            bound = most.lower_bound
-            gap = most.bytes / bound - 1 if bound else None if bound is None else 0.0
-            made.append(MemoryUse(memory, most.bytes, room, bound, gap, moved.get(memory)))
+        uses = [use for segment in segments for use in _uses(segment, memory)]
+        if uses:
+            size, bound = max(uses, key=lambda use: use[0])
+            gap = size / bound - 1 if bound else None if bound is None else 0.0
+            made.append(MemoryUse(memory, size, room, bound, gap, moved.get(memory)))
     return tuple(made)
+
+
+def _uses(segment: SegmentFacts, memory: str) -> Iterator[tuple[int, int | None]]:
+    """Bytes that a segment takes of a memory, and the least any plan could; None where nothing is planned."""
+    yield from ((r.arena_bytes, r.lower_bound_bytes) for r in segment.regions if r.name == memory)
+    if memory in segment.tables:
+        yield segment.tables[memory], None
 
 
 def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSpan]) -> tuple[BufferLife, ...]:
@@ -37,13 +44,13 @@ def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSp
     ran = {(span.segment, span.instruction): span for span in spans}
     made = []
     for index, segment in enumerate(segments):
-        for held in segment.buffers:
-            first, last = ran.get((index, held.first)), ran.get((index, held.last))
+        for memory, buffer in ((region.name, each) for region in segment.regions for each in region.buffers):
+            first, last = ran.get((index, buffer.first)), ran.get((index, buffer.last))
             if first is not None and last is not None:
-                made.append(_life(held, first, last))
+                made.append(_life(memory, buffer, first, last))
     return tuple(made)
 
 
-def _life(held: BufferFacts, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
+def _life(memory: str, buffer: ChipBuffer, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
     end = max(first.end, last.end)
-    return BufferLife(held.name, held.memory, first.layer, held.offset, held.bytes, first.start, end)
+    return BufferLife(buffer.name, memory, first.layer, buffer.offset, buffer.bytes, first.start, end)
