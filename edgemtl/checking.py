@@ -53,7 +53,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     except UnsupportedError as error:
         return CheckResult(tuple(cpu.mark_refusal(reports, error, tasks)), (NOT_PLACED,))
     islands = {island.node: island for task in quantised.integers.values() for island in task.islands}
-    steps = {name: made.steps for name, made in quantised.integers.items()}
+    steps = {name: task.steps for name, task in quantised.integers.items()}
     if options.board:
         spec = read_spec(options.target)
         placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
@@ -112,9 +112,9 @@ def _structure(
     model: MultiTaskModel, tasks: tuple[TaskModel, ...], target: CpuTarget, options: CheckOptions
 ) -> tuple[Quantised, tuple[str, ...]]:
     if (asked := options.integers) is not None:
-        made = make_integers(model, tasks, target, asked, calibration_images(model, asked).arrays, quiet)
-        assert made is not None
-        return made, ()
+        quantised = make_integers(model, tasks, target, asked, calibration_images(model, asked).arrays, quiet)
+        assert quantised is not None
+        return quantised, ()
     generator = np.random.default_rng(0)
     images = {str(i): generator.standard_normal(model.input.shape, np.float32) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"

@@ -63,23 +63,23 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
         tasks = specialise(model, names, options.pathway, images)
     quantised = make_integers(model, tasks, target, options, images, progress)
     with progress(f"compiling for {board.name if board else target.name}"):
-        made = _compile(tasks, board or target, quantised, options, list(images.values()))
+        compiled = _compile(tasks, board or target, quantised, options, list(images.values()))
     with progress("making golden inputs and outputs"):
         chosen = list(images.values())
         if quantised:
             golden = make_integer_golden(quantised, model, chosen, options.seed)
         else:
             golden = make_golden(path, model, tasks, chosen, options.seed)
-    said = (*made.notes, *(quantised.notes if quantised else ()), *golden.notes)
+    said = (*compiled.notes, *(quantised.notes if quantised else ()), *golden.notes)
     notes = (*_input_notes(model, calibration), *(f"{t.task.name}: {n}" for t in tasks for n in t.notes), *said)
     notes = notes if options.selftest else (*notes, "self-test not run: --no-selftest")
-    manifest = _manifest(path, model, tasks, made, golden.entries, notes)
+    manifest = _manifest(path, model, tasks, compiled, golden.entries, notes)
     # Which machine compiled must not show in the bundle, so this is said beside it.
     verify, notice = _selftest(manifest, tasks, quantised) if options.selftest else (None, ())
     with progress(f"writing {output}" + (" after its self-test" if verify else "")):
-        size = bundle.write_bundle(output, manifest, {**made.sections, **golden.sections}, verify)
-    sizes = made.arena_bytes, made.prepared_bytes, made.weights_bytes
-    return CompileResult(str(output), size, *sizes, made.on_chip, made.tasks, (*notes, *notice))
+        size = bundle.write_bundle(output, manifest, {**compiled.sections, **golden.sections}, verify)
+    sizes = compiled.arena_bytes, compiled.prepared_bytes, compiled.weights_bytes
+    return CompileResult(str(output), size, *sizes, compiled.on_chip, compiled.tasks, (*notes, *notice))
 
 
 def _selftest(
@@ -137,7 +137,7 @@ def compare_model(
     with progress(f"making the integers of {len(tasks)} tasks") if options.integer else nullcontext():
         integers = compare.make_integers(model, tasks, target, options, known)
     with progress(f"preparing {options.a} and {options.b}"):
-        task = next(made for made in tasks if made.task.name == options.task)
+        task = next(each for each in tasks if each.task.name == options.task)
         pair = compare.make_pair(task, target, options.sides, integers, watch)
     with progress(f"comparing on {len(images)} images"):
         limits = Limits(options.least_sqnr_db, options.least_agreement)
@@ -162,8 +162,8 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     with progress(f"calibrating on {len(images)} images"):
         quantised = quantise(model, tasks, resolve(options.target), images, options.quantise)
     with progress("writing QDQ and measuring its distance"):
-        made, distances = make_exchange(path.name, tasks, quantised, images)
-        qdq.write_both(files, made, quantised.parameters, quantised.floats)
+        exchange, distances = make_exchange(path.name, tasks, quantised, images)
+        qdq.write_both(files, exchange, quantised.parameters, quantised.floats)
     notes = (
         *_input_notes(model, calibration),
         *(f"{t.task.name}: {n}" for t in tasks for n in t.notes),
@@ -181,7 +181,7 @@ def _manifest(
     path: Path,
     model: MultiTaskModel,
     tasks: Sequence[TaskModel],
-    made: Compiled,
+    compiled: Compiled,
     golden: Sequence[bundle.GoldenEntry],
     notes: tuple[str, ...],
 ) -> Manifest:
@@ -192,8 +192,8 @@ def _manifest(
         input=bundle.InputEntry(**asdict(model.input)),
         tasks=tuple(_task_entry(task) for task in tasks),
         notes=notes,
-        program=made.program,
-        weights=made.weights,
+        program=compiled.program,
+        weights=compiled.weights,
         golden=tuple(golden),
     )
     bundle.check_manifest(manifest)

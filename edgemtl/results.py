@@ -69,9 +69,9 @@ class CheckResult:
     @property
     def shares(self) -> tuple[Share, ...]:
         """Nodes and multiply-accumulates by where they run, most multiply-accumulates first."""
-        found: dict[str, Share] = {}
+        shares: dict[str, Share] = {}
         for node in self.nodes:
             where = "refused" if node.how == "unsupported" else node.where or "no work"
-            share = found.get(where, Share(where, 0, 0))
-            found[where] = Share(where, share.nodes + 1, share.macs + node.macs)
-        return tuple(sorted(found.values(), key=lambda share: (-share.macs, share.where)))
+            share = shares.get(where, Share(where, 0, 0))
+            shares[where] = Share(where, share.nodes + 1, share.macs + node.macs)
+        return tuple(sorted(shares.values(), key=lambda share: (-share.macs, share.where)))

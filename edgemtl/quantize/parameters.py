@@ -15,7 +15,7 @@ from edgemtl.errors import ConfigError, UsageError
 from edgemtl.lowering.ir import IMAGE, Step
 from edgemtl.operators import Array
 from edgemtl.quantize.observe import ALL, Observation, Range
-from edgemtl.records import Dialect, Field, Rule, check, parse_json, read
+from edgemtl.records import Dialect, Field, check, members, parse_json, read
 
 SCHEMA_VERSION = 1
 DIALECT = Dialect(ignores_unknown=True)
@@ -62,11 +62,6 @@ class TaskParameters:
     corrections: Mapping[int, Array] = field(repr=False)
 
 
-def _read_task(field: Field) -> TaskParameters:
-    entry = read(TaskEntry, field)
-    return TaskParameters(Observation(entry.ranges, entry.channels), entry.corrections)
-
-
 @dataclass(frozen=True)
 class Parameters:
     """Everything the integers of a model are made from, besides the model: a file can be read, compared and kept.
@@ -80,7 +75,7 @@ class Parameters:
     method: str
     images: int
     keep_float: tuple[str, ...]
-    tasks: Mapping[str, Annotated[TaskParameters, Rule("a task", _read_task)]]
+    tasks: Mapping[str, TaskParameters]
     sqnr_db: Mapping[str, float]
     notes: tuple[str, ...] = ()
 
@@ -96,17 +91,17 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "keep_float": list(parameters.keep_float),
         "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
         "notes": list(parameters.notes),
-        "tasks": {task: _task_document(held, steps[task]) for task, held in parameters.tasks.items()},
+        "tasks": {task: _task_document(part, steps[task]) for task, part in parameters.tasks.items()},
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _task_document(held: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:
+def _task_document(task: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:
     return {
         "layers": [step.origin[0] for step in steps],
-        "ranges": {name: [found.low, found.high] for name, found in held.seen.ranges.items()},
-        "channels": {str(index): array.astype(float).tolist() for index, array in held.seen.channels.items()},
-        "corrections": {str(index): array.astype(int).tolist() for index, array in held.corrections.items()},
+        "ranges": {name: [ends.low, ends.high] for name, ends in task.seen.ranges.items()},
+        "channels": {str(index): array.astype(float).tolist() for index, array in task.seen.channels.items()},
+        "corrections": {str(index): array.astype(int).tolist() for index, array in task.corrections.items()},
     }
 
 
@@ -117,20 +112,25 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
     """
     document = _open(path)
     try:
-        held = read(Parameters, document)
-        layers = {task: read(TaskEntry, entry).layers for task, entry in document.entries()["tasks"].entries().items()}
+        tasks = members(Parameters, document)["tasks"].entries()
+        entries = {task: read(TaskEntry, field) for task, field in tasks.items()}
+        parameters = read(Parameters, document, tasks={task: _task(entry) for task, entry in entries.items()})
     except ConfigError as error:
         raise _damaged(path, error) from None
-    if held.model != model:
-        raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {held.model[:12]}...")
-    if set(layers) != set(steps):
-        raise UsageError(f"{path}: must hold tasks {', '.join(steps)}, not {', '.join(layers)}; quantise again")
+    if parameters.model != model:
+        raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {parameters.model[:12]}...")
+    if set(entries) != set(steps):
+        raise UsageError(f"{path}: must hold tasks {', '.join(steps)}, not {', '.join(entries)}; quantise again")
     for task, lowered in steps.items():
-        if layers[task] != tuple(step.origin[0] for step in lowered):
+        if entries[task].layers != tuple(step.origin[0] for step in lowered):
             raise UsageError(f"{path}: must hold task {task} with these layers; quantise again with the same options")
-        if not _is_complete(held.tasks[task].seen, lowered) or task not in held.sqnr_db:
+        if not _is_complete(parameters.tasks[task].seen, lowered) or task not in parameters.sqnr_db:
             raise ConfigError(f"{path}: must say what was observed of every layer of task {task}; make the file again")
-    return held
+    return parameters
+
+
+def _task(entry: TaskEntry) -> TaskParameters:
+    return TaskParameters(Observation(entry.ranges, entry.channels), entry.corrections)
 
 
 def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
@@ -140,13 +140,13 @@ def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
     better.
     """
     try:
-        held = tuple(_open(path).entries()["tasks"].entries())
+        names = tuple(_open(path).entries()["tasks"].entries())
     except (ConfigError, KeyError):
         return ()
     for task in asked:
-        if task not in held:
-            raise UsageError(f"--task must be one of {', '.join(held)} in {path}, not {task!r}")
-    return held
+        if task not in names:
+            raise UsageError(f"--task must be one of {', '.join(names)} in {path}, not {task!r}")
+    return names
 
 
 def _open(path: Path) -> Field:

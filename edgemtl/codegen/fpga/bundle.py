@@ -86,7 +86,9 @@ def _describe_host(host: HostProgram) -> Host:
 
 
 def _describe_task(task: BoardTask, program: TaskProgram, steps: tuple[HostStep, ...], granule: int) -> FpgaTask:
-    segments = tuple(_describe_segment(made, _path(task.task, i), granule) for i, made in enumerate(task.segments))
+    segments = tuple(
+        _describe_segment(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)
+    )
     return FpgaTask(program.steps, program.output, steps, segments, task.left)
 
 
