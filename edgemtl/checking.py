@@ -18,12 +18,12 @@ from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.hw.spec import read_spec
-from edgemtl.integers import Quantised, quantise
 from edgemtl.options import CheckOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
 from edgemtl.quantize.images import LEAST_IMAGES
+from edgemtl.quantize.quantised_model import Quantised, quantise
 from edgemtl.results import CheckResult
 from edgemtl.stages import BESIDE, calibration_images, choose_tasks, describe, make_integers, quiet, specialise
 

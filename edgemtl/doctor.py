@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgemtl.emulation import fetching_script, has_runtime, runtime_libraries
 from edgemtl.errors import UnsupportedError
 from edgemtl.extras import BASE, EXTRAS, install_hint
-from edgemtl.processor import ARCHITECTURES, HOSTS, TARGETS, Architecture, Emulation, Tool, architecture_of
+from edgemtl.processor import ARCHITECTURES, HOSTS, TARGETS, Architecture, Emulation, SystemTool, architecture_of
 from edgemtl.runtime.library import RUNTIME, find_runtime, load_runtime
 
 
@@ -33,7 +33,9 @@ def _version(distribution: str) -> str | None:
 
 def _packages(names: dict[str, str], purpose: str, hint: str, optional: bool) -> tuple[Finding, ...]:
     versions = {name: _version(name) for name in names}
-    return tuple(Finding(name, found is not None, found or hint, purpose, optional) for name, found in versions.items())
+    return tuple(
+        Finding(name, version is not None, version or hint, purpose, optional) for name, version in versions.items()
+    )
 
 
 def _runtime() -> Finding:
@@ -47,7 +49,7 @@ def _runtime() -> Finding:
     return Finding(RUNTIME, True, find_runtime(), "run", False)
 
 
-def _tool(tool: Tool, purpose: str, optional: bool) -> Finding:
+def _tool(tool: SystemTool, purpose: str, optional: bool) -> Finding:
     path = shutil.which(tool.command)
     return Finding(tool.command, path is not None, path or tool.hint, purpose, optional)
 
@@ -62,9 +64,11 @@ def _linker(architecture: Architecture, optional: bool) -> Finding:
 
 
 def _emulation(architecture: str, emulation: Emulation) -> tuple[Finding, Finding]:
-    purpose, found = f"testing {architecture} bundles here", has_runtime(architecture)
-    detail = str(runtime_libraries(architecture) if found else fetching_script(architecture))
-    return _tool(emulation.qemu, purpose, True), Finding(f"TVM's {architecture} runtime", found, detail, purpose, True)
+    purpose, is_there = f"testing {architecture} bundles here", has_runtime(architecture)
+    detail = str(runtime_libraries(architecture) if is_there else fetching_script(architecture))
+    return _tool(emulation.qemu, purpose, True), Finding(
+        f"TVM's {architecture} runtime", is_there, detail, purpose, True
+    )
 
 
 def examine() -> tuple[Finding, ...]:

@@ -23,12 +23,12 @@ from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
 from edgemtl.images import expand
 from edgemtl.inputs import InputImages, read_files, read_folder
-from edgemtl.integers import Quantised, make_exchange, quantise
 from edgemtl.options import CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import qdq
+from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise
 from edgemtl.results import CompileResult, QuantiseResult
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.stages import (

@@ -13,11 +13,11 @@ from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.inputs import normalisation_note
 from edgemtl.inputs import InputImages, read_folder
-from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
 from edgemtl.quantize import tasks_with
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise
 from edgemtl.suggest import one_of
 
 Progress = Callable[[str], AbstractContextManager[None]]

@@ -258,21 +258,26 @@ def conv2d(
     pad: tuple[int, int, int, int] = (0, 0, 0, 0),
     dilation: tuple[int, int] = (1, 1),
     table: Ints | None = None,
+    groups: int = 1,
 ) -> Array:
-    """finish(convolution): x int8 [H, W, C], w int8 [N, C, kh, kw], to [H', W', N]; pads (top, left, bottom, right).
+    """finish(convolution): x int8 [H, W, C], w int8 [N, C / groups, kh, kw], to [H', W', N].
 
-    The padding is ``zero``, the byte that stands for 0 in x. Errors as of `linear`.
+    Pads are (top, left, bottom, right), of ``zero``, the byte that stands for 0 in x. Errors as of `linear`.
     """
     top, left, bottom, right = pad
     padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=zero)
-    windows = _windows(padded, w.shape[2:], stride, dilation)
+    windows = sliding_windows(padded, w.shape[2:], stride, dilation)
     height, width = windows.shape[:2]
-    kernel = w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0])
-    sums = matmul(windows.reshape(height * width, -1), kernel) + bias.astype(np.int64)
+    seen, filters = np.split(windows, groups, -1), np.split(w.transpose(2, 3, 1, 0), groups, -1)
+    parts = [
+        matmul(part.reshape(height * width, -1), kernel.reshape(-1, kernel.shape[-1]))
+        for part, kernel in zip(seen, filters, strict=True)
+    ]
+    sums = np.concatenate(parts, -1) + bias.astype(np.int64)
     return finish(sums, mul, shift, how, table, None).reshape(height, width, -1)
 
 
-def _windows(x: Ints, kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Ints:
+def sliding_windows(x: Ints, kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> Ints:
     """Windows [H', W', kh, kw, C] of a padded image [H, W, C]."""
     reach = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
     seen = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(0, 1))
@@ -303,11 +308,6 @@ def bilinear(x: Ints) -> npt.NDArray[np.int8]:
 def dequantise(x: Ints, scale: float, zero: int) -> npt.NDArray[np.float32]:
     """float32 of integers below 2^24: one product, scale * (x - zero)."""
     return (x.astype(np.int64) - zero).astype(np.float32) * np.float32(scale)
-
-
-def convert(x: Ints, mul: int, shift: int, zero: int) -> npt.NDArray[np.int8]:
-    """int16 to int8 on another scale: saturate(requantise(x) + zero)."""
-    return saturate(requantise(x, mul, shift) + zero, *INT8).astype(np.int8)
 
 
 def argmax(x: Ints) -> npt.NDArray[np.int32]:

@@ -1,26 +1,13 @@
-"""JSON of a bundle: read strictly, every field by its type, then the fields of a manifest compared with each other."""
+"""The manifest from JSON: every field read strictly by its type, then the fields compared with each other."""
 
 from __future__ import annotations
 
 from edgemtl.bundle.checks import check_manifest
-from edgemtl.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest
+from edgemtl.bundle.dialect import AGAIN, DIALECT
+from edgemtl.bundle.manifest import SCHEMA_VERSION, Manifest
 from edgemtl.errors import ConfigError
-from edgemtl.records import Dialect, Field, integer, parse_json, read, shorten
+from edgemtl.records import Field, integer, read
 from edgemtl.records.types import MAX_COUNT
-
-AGAIN = "; compile the bundle again"
-DIALECT = Dialect(advice=AGAIN, newer="; use a newer edgemtl or compile again")
-
-
-def parse_document(data: bytes, name: str = MANIFEST) -> object:
-    """The JSON document in ``data``, which messages call ``name``.
-
-    Raises ConfigError for bad UTF-8 or JSON, repeated keys, NaN and infinity.
-    """
-    try:
-        return parse_json(data)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name} must be a JSON document; {shorten(str(error))}{AGAIN}") from None
 
 
 def parse_manifest(document: object) -> Manifest:

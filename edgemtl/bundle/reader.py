@@ -14,7 +14,8 @@ import numpy as np
 
 from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
 from edgemtl.bundle.checks import check_sections
-from edgemtl.bundle.document import parse_document, parse_manifest
+from edgemtl.bundle.dialect import parse_document
+from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
 from edgemtl.bundle.indices import check_indices
@@ -201,7 +202,7 @@ def _read_manifest(members: Mapping[str, memoryview], trust: Trust | None) -> tu
     signature = read_signature(bytes(members[SIGNATURE][: MAX_SIGNATURE + 1])) if SIGNATURE in members else None
     if trust is not None:
         check_signature(signature, text, trust)
-    manifest = parse_manifest(parse_document(text))
+    manifest = parse_manifest(parse_document(text, MANIFEST))
     check_sections(manifest)
     return manifest, signature
 

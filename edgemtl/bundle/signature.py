@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from edgemtl.bundle.document import DIALECT, parse_document
+from edgemtl.bundle.dialect import DIALECT, parse_document
 from edgemtl.errors import ConfigError, IntegrityError, UsageError
 from edgemtl.records import Field, integer, read
 from edgemtl.records.rules import hexadecimal

@@ -110,14 +110,14 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
-def _check(name: str, path: Path, wanted: str) -> None:
-    check_file(name, path, wanted)
+def _check(name: str, path: Path, expected: str) -> None:
+    check_file(name, path, expected)
     kind = kind_of(path)
-    if kind is not None and kind != wanted:
-        raise UsageError(f"{name} must be {wanted}, and {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
-    if kind is None and wanted == MODEL:
+    if kind is not None and kind != expected:
+        raise UsageError(f"{name} must be {expected}, and {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
+    if kind is None and expected == MODEL:
         raise UsageError(
-            f"{name} must be {wanted}, and {path} is none; name a file that `edgemtl export` or torch wrote"
+            f"{name} must be {expected}, and {path} is none; name a file that `edgemtl export` or torch wrote"
         )
 
 

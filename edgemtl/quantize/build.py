@@ -1,4 +1,4 @@
-"""Float steps and what was observed of them to integer steps, all tasks together."""
+"""From float steps and their observed ranges to integer steps, for all tasks together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.elementwise import (
+    write_activate,
+    write_add,
+    write_concat,
+    write_generic,
+    write_multiply,
+    write_pool,
+    write_resample,
+)
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
@@ -28,6 +37,7 @@ from edgemtl.quantize.units import (
     write_router,
 )
 from edgemtl.quantize.writer import Correctable, Writer
+from edgemtl.tvm_bridge.generic import Generic
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
@@ -39,12 +49,19 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.Copy: write_copy,
     ops.Conv2d: write_conv,
     ops.Resize: write_resize,
+    ops.Activate: write_activate,
+    ops.Add: write_add,
+    ops.Multiply: write_multiply,
+    ops.Pool: write_pool,
+    ops.Concat: write_concat,
+    ops.Resample: write_resample,
+    Generic: write_generic,
 }
 
 
 @dataclass(frozen=True)
 class Island:
-    """A step without an integer form: its name, why, and its multiply-accumulates. It runs in float32."""
+    """A step without an integer form, which runs in float32: its name, the reason, and its multiply-accumulates."""
 
     node: str
     reason: str
@@ -105,7 +122,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
 
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
-    """``reasons`` by name: the steps of a mixture have one."""
+    """``reasons`` by node: the steps of a mixture share the reason of one of them."""
     name = step.origin[0]
     return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
 
@@ -113,7 +130,7 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 def _write_all(
     tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
-    """Every task written with the ``kept`` steps in float, and the steps that turn out to have no integer form."""
+    """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
     norms, refused = _plan_norms(tasks, seen, in_float)
@@ -126,12 +143,12 @@ def _write_all(
                 if index not in refused[task]:
                     _write(writer, step, norms[task].get(index), index in in_float[task])
             except UnsupportedError as error:
-                # q, k and v are those of an attention that cannot take them: it stays in float, not their layer.
+                # The layer made q, k and v for an attention without an integer form: attention stays in float, not it.
                 asked = "qkv" in needs[task].get(step.result.buffer, ())
                 refused[task] |= dict.fromkeys(_attentions(steps, index) if asked else [index], error)
                 written = False
             if not written or index in refused[task]:
-                # What was written is thrown away; the steps behind it are only tried.
+                # This attempt is discarded; the following steps are written only to find what else is refused.
                 for view in step.outputs:
                     writer.define(view.buffer, FLOAT_TENSOR)
     return writers, refused
@@ -157,7 +174,7 @@ def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) ->
 
 
 def matching_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:
-    """The steps with a name that a pattern matches, and those that stay in float with them."""
+    """The steps with a name that a pattern matches, and the steps that must stay in float together with these."""
     return with_bound(
         {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}, steps
     )
@@ -215,8 +232,8 @@ def stream_scale(
 def _plan_norms(
     tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, dict[int, NormPlan]], dict[str, dict[int, UnsupportedError]]]:
-    """The integer form of every LayerNorm, and those without one; tasks that share one share its halvings, since its
-    readers' weights hold them.
+    """The integer form of every LayerNorm, and the ones without. Tasks that share a LayerNorm share its halvings, since
+    these are folded into the weights of the layers that read it.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
     planned: dict[str, dict[int, NormPlan]] = {task: {} for task in tasks}
@@ -234,7 +251,7 @@ def _plan_norms(
 
 
 def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:
-    """What a reader of one task alone weighs, a gate, has no say where several tasks share the LayerNorm."""
+    """Plan a LayerNorm. Where several tasks share it, readers of one task alone, such as its gate, are not weighed."""
     steps = tasks[task]
     reading = readers(steps, index)
     shared = [r for r in reading if any(_shares_weight(r, s) for t in group - {task} for s in tasks[t])]

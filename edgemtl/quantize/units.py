@@ -12,6 +12,8 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
 from edgemtl.lowering.ir import OUTPUT, Constant
+from edgemtl.operators.resize import linear_taps
+from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
 from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
@@ -20,7 +22,7 @@ from edgemtl.quantize.writer import Writer
 
 
 def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> None:
-    """A LayerNorm whose gamma and beta lie in its readers."""
+    """A LayerNorm whose gamma and beta are folded into its readers."""
     if spec.dim > MOST_WIDTH:
         reason = f"{NORM_WIDTH}, not {spec.dim}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
@@ -28,7 +30,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
     tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
     rows = writer.stream_view(writer.source["x"])
     epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream**2))
-    # The scale is one over a step, which may be larger than 2: its octaves lie in the law's shift.
+    # The scale is the reciprocal of an LSB, which may exceed 2: its octaves go into the law's shift.
     mul, shift = encode_scale(1 / base.scale / 2**OCTAVES, writer.name)
     offset = np.clip(np.rint(norm.offset / base.scale), -128, 127).astype(np.int8)
     constants = {
@@ -41,7 +43,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
 
 
 OCTAVES = 8
-"""A step of a normalised row is coarser than 2^-8."""
+"""The LSB of a normalised row is larger than 2^-8."""
 
 
 def write_attention(writer: Writer, spec: ops.Attention) -> None:
@@ -58,7 +60,7 @@ def write_attention(writer: Writer, spec: ops.Attention) -> None:
 
 
 def write_router(writer: Writer, spec: ops.Router) -> None:
-    """Routes from 16-bit logits; weights are integers too, slots and tokens what they were."""
+    """Routes from 16-bit logits; weights become integers, slots and tokens stay as they are."""
     threshold = math.ceil(spec.threshold * 2**GATE_BITS)
     sizes = spec.tokens, spec.experts, spec.top_k, spec.candidates
     router, source = ops.QRouter(*sizes, spec.normalize, threshold), writer.source
@@ -69,7 +71,7 @@ def write_router(writer: Writer, spec: ops.Router) -> None:
 
 
 def write_combine(writer: Writer, spec: ops.Combine) -> None:
-    """The experts' results on the residual stream."""
+    """The weighted sum of the experts' results, added to the residual stream."""
     source = writer.source
     views = {
         "x": writer.stream_view(source["x"]),
@@ -84,17 +86,23 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
 
 
 def write_resize(writer: Writer, spec: ops.Resize) -> None:
-    """Enlargement by 2; the last one goes to float32 planes and rounds nothing, and one of float32 stays what it is.
+    """Bilinear resizing. The final one writes float32 planes without rounding; one that reads float32 stays in float.
 
-    Raises UnsupportedError for others.
+    Raises UnsupportedError for a final one by another factor than 2.
     """
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
-    if ratio not in ((1, 1), (2, 2)) or (ratio == (1, 1) and not spec.planar):
+    if spec.planar and ratio not in ((1, 1), (2, 2)):
         reason = f"{RESIZE_FACTOR}, not {ratio[0]:g} x {ratio[1]:g}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source["x"]
     if writer.tensors[source.buffer].dtype == "float32":
         writer.keep(writer.source)
+        return
+    if not spec.planar and ratio != (2, 2):
+        taps = {"row": linear_taps(spec.height, spec.out_height), "column": linear_taps(spec.width, spec.out_width)}
+        named = {f"{axis}_{what}": part for axis, both in taps.items() for what, part in both.items()}
+        whole = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width
+        resample(writer, ops.Resample(*whole, 2, 2), named)
         return
     if not spec.planar:
         view, tensor = writer.byte_view(source)
@@ -102,16 +110,16 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
             writer.step(ops.QBilinear(spec.height, spec.width, spec.channels), {"x": view, "y": out})
         return
     view, tensor = writer.integer_view(source), writer.tensors[source.buffer]
-    enlarge = ratio == (2, 2)
-    steps = 16 if enlarge else 1
+    upsample = ratio == (2, 2)
+    steps = 16 if upsample else 1
     sizes = spec.height, spec.width, spec.channels
-    planes = ops.DequantiseImage(*sizes, enlarge, view.dtype, tensor.scale / steps, tensor.zero * steps)
+    planes = ops.DequantiseImage(*sizes, upsample, view.dtype, tensor.scale / steps, tensor.zero * steps)
     assert writer.source["y"].buffer == OUTPUT
     writer.step(planes, {"x": view, "y": writer.source["y"]})
 
 
 def write_copy(writer: Writer, spec: ops.Copy) -> None:
-    """A copy of whatever the source holds; to the graph's output, and of the image, it is one of float32."""
+    """A copy in the type of the source; a copy to the graph's output, or of the image, is one of float32."""
     source, target = writer.source["x"], writer.source["y"]
     tensor = writer.tensors[source.buffer]
     if target.buffer == OUTPUT or tensor.dtype == "float32" or source.dtype != "float32":

@@ -14,12 +14,12 @@ from edgemtl.hw.sim.trace import Span, Timing
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from edgemtl.report.profile import (
     SCHEMA_VERSION,
-    CpuTarget,
     FrameTimings,
+    InstructionFacts,
+    MeasuredCpu,
     Profile,
     RouterFacts,
     SegmentFacts,
-    WordFacts,
     coefficients,
     cpu_task_profile,
     switch_cost,
@@ -38,7 +38,7 @@ class Bench:
     spec: AcceleratorSpec
     shift: int
     layers: list[SegmentLayer] = field(default_factory=list)
-    words: list[WordFacts] = field(default_factory=list)
+    instructions: list[InstructionFacts] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     buffers: dict[str, list[ChipBuffer]] = field(default_factory=dict)
     routers: list[RouterFacts] = field(default_factory=list)
@@ -54,10 +54,10 @@ class Bench:
         stalls = ((reason, start - self.clock[unit]),) if start > self.clock[unit] else ()
         free = start + cycles
         end = free + (TAIL if unit == "matrix" else 0)
-        at = len(self.words)
+        at = len(self.instructions)
         self.spans.append(Span(at, unit, start + self.shift, end + self.shift, cycles, stalls))
-        self.words.append(
-            WordFacts(f"{name:8}rows=64 k=192 n=192 src=hidden:{at} <vector", len(self.layers), kind, size)
+        self.instructions.append(
+            InstructionFacts(f"{name:8}rows=64 k=192 n=192 src=hidden:{at} <vector", len(self.layers), kind, size)
         )
         self.clock[unit] = free
         if not ahead:
@@ -65,17 +65,17 @@ class Bench:
         return at
 
 
-def make_layer(bench: Bench, name: str, origin: str, words: int, seed: int) -> None:
+def make_layer(bench: Bench, name: str, origin: str, instructions: int, seed: int) -> None:
     """A layer of about so many words: weights or activations fetched, then units in turn."""
     random = np.random.default_rng(seed)
-    first = len(bench.words)
+    first = len(bench.instructions)
     turns = {
         "norm": ("vector",),
         "attention": ("matrix", "matrix", "softmax", "matrix"),
         "experts": ("matrix", "router", "matrix", "vector"),
     }.get(name, ("matrix", "matrix", "vector"))
     macs = held = 0
-    for turn in range(max(words, len(turns))):
+    for turn in range(max(instructions, len(turns))):
         unit = turns[turn % len(turns)]
         if turn % 4 == 0 and name != "norm":
             size = int(random.integers(2, 40)) * 1024
@@ -91,7 +91,7 @@ def make_layer(bench: Bench, name: str, origin: str, words: int, seed: int) -> N
     bench.word(
         "data", "LOAD" if name == "picture" else "STORE", 30, "memory", "load" if name == "picture" else "store", 4096
     )
-    last, room = len(bench.words) - 2, 24 * 1024
+    last, room = len(bench.instructions) - 2, 24 * 1024
     regions = ("residual", "hidden", "input", "scores0", "queries", "constants")
     for place, region in enumerate(regions[: 1 + seed % 6]):
         size = room >> place
@@ -126,8 +126,8 @@ def _facts(bench: Bench) -> SegmentFacts:
     for name, buffers in bench.buffers.items():
         size = max(buffer.offset + buffer.bytes for buffer in buffers)
         regions.append(Region(name, size, size - 1024 * (name == "hidden"), tuple(buffers)))
-    layers, words, routers = (tuple(part) for part in (bench.layers, bench.words, bench.routers))
-    return SegmentFacts(layers, words, tuple(regions), {"ring": 2**20, "routing": 2192}, routers)
+    layers, instructions, routers = (tuple(part) for part in (bench.layers, bench.instructions, bench.routers))
+    return SegmentFacts(layers, instructions, tuple(regions), {"ring": 2**20, "routing": 2192}, routers)
 
 
 def _timings(bench: Bench) -> FrameTimings:
@@ -140,7 +140,7 @@ def _timings(bench: Bench) -> FrameTimings:
             spans[last] = replace(spans[last], stalls=(*spans[last].stalls, rest))
     busy = {unit: sum(span.busy for span in spans if span.unit == unit) for unit in UNITS}
     traffic = {"weights": 0, "load": 0, "store": 0, "instructions": 32 * len(spans)}
-    for word in bench.words:
+    for word in bench.instructions:
         if word.kind:
             traffic[word.kind] += word.bytes
     busy["memory"] = min(sum(traffic.values()) // 42, end)
@@ -191,7 +191,7 @@ def make_cpu_profile() -> Profile:
         ]
         times = [[0.02 * (i + 1) * random.uniform(0.9, 1.3) for i in range(40)] for _ in range(9)]
         tasks.append(cpu_task_profile(task, kernels, times, [sum(row) for row in times]))
-    cpu = CpuTarget("Some CPU", "cpu-avx512", 2)
+    cpu = MeasuredCpu("Some CPU", "cpu-avx512", 2)
     return Profile(
         SCHEMA_VERSION,
         "cpu",

@@ -52,15 +52,15 @@ def describe_program(program: BoardProgram, hosts: Sequence[HostProgram]) -> Fpg
 def sections(program: BoardProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
     """The bundle's members that hold the program, by name."""
     _, constants = describe_steps(program, hosts[0])
-    made = {WEIGHTS: program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
+    members = {WEIGHTS: program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
     for host in hosts:
-        made |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
+        members |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
     for task in program.tasks:
         for index, segment in enumerate(task.segments):
             path = _path(task.task, index)
-            made[f"{path}.stream"] = segment.stream
-            made[f"{path}.layers"] = np.asarray(segment.layer, "<u2").tobytes()
-    return made
+            members[f"{path}.stream"] = segment.stream
+            members[f"{path}.layers"] = np.asarray(segment.layer, "<u2").tobytes()
+    return members
 
 
 def _path(task: str, index: int) -> str:

@@ -1,4 +1,4 @@
-"""The steps beside an accelerator as a bundle describes them: operators with their operands and constants."""
+"""The steps of the host CPU as a bundle describes them: operators with their operands and constants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgemtl.tvm_bridge.kernel import FixedKernel
 def describe_steps(program: BoardProgram, host: HostProgram) -> tuple[dict[str, tuple[HostStep, ...]], WeightStore]:
     """The steps of every task in the order of ``host``, and their constants, each content once."""
     constants = WeightStore()
-    segments = {made.task: {symbol(made, i): i for i in range(len(made.segments))} for made in program.tasks}
+    segments = {task.task: {symbol(task, i): i for i in range(len(task.segments))} for task in program.tasks}
     steps = {
         task.task: tuple(_describe(step, segments[task.task], constants) for step in task.steps)
         for task in host.cpu.tasks

@@ -15,10 +15,10 @@ Routes = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
-class WordFacts:
-    """An instruction in its place of the stream. ``text``: its disassembly; ``layer``: its place in the layers.
+class InstructionFacts:
+    """One instruction of the stream. ``text``: its disassembly; ``layer``: index of its layer.
 
-    kind and bytes: what it moved of the board's memory in this frame; "" and 0 for none.
+    kind, bytes: its DRAM traffic in this frame; "" and 0 for none.
     """
 
     text: str
@@ -29,7 +29,7 @@ class WordFacts:
 
 @dataclass(frozen=True)
 class RouterFacts:
-    """A router: the place of its layer in the layers, how many candidates it has, and those fetched early."""
+    """A router: the index of its layer, the number of its candidates, and its prefetch list."""
 
     layer: int
     experts: int
@@ -38,13 +38,13 @@ class RouterFacts:
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """One segment as one frame ran it; routers in the order of their ROUTE words.
+    """One segment as one frame ran it; routers in the order of their ROUTE instructions.
 
     tables: bytes of the memories on chip that nothing is planned in: the weight ring and the router's table.
     """
 
     layers: tuple[SegmentLayer, ...]
-    words: tuple[WordFacts, ...]
+    instructions: tuple[InstructionFacts, ...]
     regions: tuple[Region, ...]
     tables: Mapping[str, int]
     routers: tuple[RouterFacts, ...]

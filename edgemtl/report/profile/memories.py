@@ -1,4 +1,4 @@
-"""What lies where on chip: how much of each memory the plan takes, and every buffer with its cycles."""
+"""On-chip memories: how much of each the plan uses, and the lifetime of every buffer in cycles."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from edgemtl.report.profile.parts import BufferLife, InstructionSpan, MemoryUse
 
 ROUTING_ENTRY_BYTES: Final = 4
 MOST_EXPERTS_BYTES: Final = 8 * 256
-"""Of the router's table: 8 bytes an expert, and the most experts there can be."""
+"""Bytes of the router's table for the most experts there can be, 8 bytes each."""
 
 
 def make_memories(segments: Sequence[SegmentFacts], moved: Mapping[str, int], engine: Engine) -> tuple[MemoryUse, ...]:
-    """The most that any segment takes of each memory, with the bound of that segment."""
+    """The most that any segment uses of each memory, with the lower bound of that segment."""
     rooms = capacities(engine) | {
         "ring": engine.weight_ring_bytes,
         "routing": engine.routing_entries * ROUTING_ENTRY_BYTES + MOST_EXPERTS_BYTES,
     }
-    made = []
+    rows = []
     for memory, room in rooms.items():
         uses = [use for segment in segments for use in _uses(segment, memory)]
         if uses:
             size, bound = max(uses, key=lambda use: use[0])
             gap = size / bound - 1 if bound else None if bound is None else 0.0
-            made.append(MemoryUse(memory, size, room, bound, gap, moved.get(memory)))
-    return tuple(made)
+            rows.append(MemoryUse(memory, size, room, bound, gap, moved.get(memory)))
+    return tuple(rows)
 
 
 def _uses(segment: SegmentFacts, memory: str) -> Iterator[tuple[int, int | None]]:
@@ -40,15 +40,15 @@ def _uses(segment: SegmentFacts, memory: str) -> Iterator[tuple[int, int | None]
 
 
 def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSpan]) -> tuple[BufferLife, ...]:
-    """Every buffer with cycles for words; one whose words never ran is left out."""
+    """The lifetime of every buffer in cycles; buffers whose instructions never ran are left out."""
     ran = {(span.segment, span.instruction): span for span in spans}
-    made = []
+    lives = []
     for index, segment in enumerate(segments):
         for memory, buffer in ((region.name, each) for region in segment.regions for each in region.buffers):
             first, last = ran.get((index, buffer.first)), ran.get((index, buffer.last))
             if first is not None and last is not None:
-                made.append(_life(memory, buffer, first, last))
-    return tuple(made)
+                lives.append(_life(memory, buffer, first, last))
+    return tuple(lives)
 
 
 def _life(memory: str, buffer: ChipBuffer, first: InstructionSpan, last: InstructionSpan) -> BufferLife:

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 
 from edgemtl.frontend import read_model
-from edgemtl.integers import from_parameters
 from edgemtl.processor import resolve
 from edgemtl.quantize.parameters import tasks_with
+from edgemtl.quantize.quantised_model import from_parameters
 from edgemtl.stages import choose_tasks, specialise
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
