@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.m3vit_models import Choices, busiest
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import BY_EXPERT, compile_segments
-from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw import encoding
 from edgemtl.hw.sim.cycle import Frame, simulate
@@ -27,7 +27,7 @@ TOKEN_ORDER_FRAMES = 2
 class Simulated:
     """One task in its steady state, simulated."""
 
-    segment: Segment
+    segment: BoardSegment
     timing: Timing
     spec: AcceleratorSpec
 
@@ -67,7 +67,7 @@ def compile_one(
     spec: AcceleratorSpec,
     early: Sequence[tuple[int, ...]] = (),
     order: ExpertOrder = BY_EXPERT,
-) -> Segment:
+) -> BoardSegment:
     """The one segment of a task; ``early`` for each layer of experts."""
     gates = [step["logits"].buffer for step in steps if isinstance(step.operator, ops.QRouter)]
     lists = dict(zip(gates, early, strict=False))
@@ -76,12 +76,14 @@ def compile_one(
     return segment
 
 
-def frame_of(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Frame:
+def frame_of(segment: BoardSegment, spec: AcceleratorSpec, routes: Sequence[Choices]) -> Frame:
     """A frame of the segment on an image that is routed so."""
     return Frame(encoding.decode_stream(segment.stream, spec.engine), tuple(routes), segment.early)
 
 
-def simulated(segment: Segment, spec: AcceleratorSpec, routes: Sequence[Choices], frames: int = FRAMES) -> Simulated:
+def simulated(
+    segment: BoardSegment, spec: AcceleratorSpec, routes: Sequence[Choices], frames: int = FRAMES
+) -> Simulated:
     """The segment in its steady state."""
     return Simulated(segment, simulate([frame_of(segment, spec, routes)] * frames, spec)[1], spec)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from edgemtl.bundle import CPU_LIBRARY, WEIGHTS, FpgaProgram, Program, WeightEntry
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import CpuProgram
 from edgemtl.codegen.fpga import bundle as fpga_bundle
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HostProgram, compile_hosts
 from edgemtl.codegen.fpga.prefetch import prefetch_lists
-from edgemtl.codegen.fpga.program import Early, FpgaProgram
+from edgemtl.codegen.fpga.program import BoardProgram, Early
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.words import spell_operator
@@ -38,11 +38,12 @@ class TaskSummary:
 class Compiled:
     """A program; sizes in bytes.
 
-    entries: the manifest's "program" and "weights". sections: members by name. on_chip: of a board, by memory. arena
+    program, weights: what the manifest says of it. sections: members by name. on_chip: of a board, by memory. arena
     and prepared are the CPU's, on a board the one's beside the logic.
     """
 
-    entries: Mapping[str, Any] = field(repr=False)
+    program: Program | FpgaProgram = field(repr=False)
+    weights: tuple[WeightEntry, ...] = field(repr=False)
     sections: Mapping[str, bytes] = field(repr=False)
     tasks: tuple[TaskSummary, ...]
     notes: tuple[str, ...]
@@ -58,13 +59,18 @@ def compile_for_cpu(
     """A program for a CPU. Raises what `cpu.compile_cpu` raises."""
     integers = quantised.integers if quantised else None
     program = cpu.compile_cpu(tasks, target, memory_budget=budget, integers=integers)
-    entries = cpu.to_manifest(program)
-    held = {str(entries["program"]["library"]): program.library, "weights.bin": cpu.weights_section(program)}
     summaries = tuple(
         _summary(task, made, made.constant_bytes) for task, made in zip(tasks, program.tasks, strict=True)
     )
     return Compiled(
-        entries, held, summaries, program.notes, program.arena_bytes, program.prepared_bytes, program.weights_bytes
+        cpu.describe_program(program, CPU_LIBRARY),
+        tuple(cpu.describe_weight(tensor) for tensor in program.weights),
+        {CPU_LIBRARY: program.library, WEIGHTS: cpu.weights_section(program)},
+        summaries,
+        program.notes,
+        program.arena_bytes,
+        program.prepared_bytes,
+        program.weights_bytes,
     )
 
 
@@ -87,7 +93,8 @@ def compile_for_board(
     hosts = compile_hosts(tasks, program, quantised.integers, options.threads)
     beside = hosts[0].cpu
     return Compiled(
-        fpga_bundle.to_manifest(program, hosts),
+        fpga_bundle.describe_program(program, hosts),
+        (),
         fpga_bundle.sections(program, hosts),
         tuple(_board_summaries(tasks, quantised, beside)),
         tuple(_notes(program, early, images, hosts, options)),
@@ -98,7 +105,7 @@ def compile_for_board(
     )
 
 
-def _summary(task: TaskModel, made: cpu.TaskProgram, weight_bytes: int) -> TaskSummary:
+def _summary(task: TaskModel, made: cpu.CpuTask, weight_bytes: int) -> TaskSummary:
     return TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, weight_bytes)
 
 
@@ -110,7 +117,7 @@ def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: C
 
 
 def _notes(
-    program: FpgaProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
+    program: BoardProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
 ) -> Iterator[str]:
     """What was decided for the user: memory, experts fetched early, what the overlay does not run."""
     spec = program.spec

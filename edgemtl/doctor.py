@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgemtl.emulation import fetching_script, has_runtime, runtime_libraries
 from edgemtl.errors import UnsupportedError
 from edgemtl.extras import BASE, EXTRAS, install_hint
-from edgemtl.processor import ARCHITECTURES, HOSTS, TARGETS, Architecture, Emulation, Tool, architecture_of
+from edgemtl.processor import ARCHITECTURES, HOSTS, TARGETS, Architecture, Emulation, SystemTool, architecture_of
 from edgemtl.runtime.library import RUNTIME, find_runtime, load_runtime
 
 
@@ -49,7 +49,7 @@ def _runtime() -> Finding:
     return Finding(RUNTIME, True, find_runtime(), "run", False)
 
 
-def _tool(tool: Tool, purpose: str, optional: bool) -> Finding:
+def _tool(tool: SystemTool, purpose: str, optional: bool) -> Finding:
     path = shutil.which(tool.command)
     return Finding(tool.command, path is not None, path or tool.hint, purpose, optional)
 

@@ -18,7 +18,7 @@ DEFAULT_THREADS = 2
 
 
 @dataclass(frozen=True)
-class Tool:
+class SystemTool:
     """A program and the Debian package that brings it."""
 
     command: str
@@ -34,7 +34,7 @@ class Tool:
 class Emulation:
     """What runs an architecture's programs on another machine: qemu, and the root of the system it shows them."""
 
-    qemu: Tool
+    qemu: SystemTool
     system: Path
 
 
@@ -48,7 +48,7 @@ class Architecture:
     name: str
     triple: str
     flags: Mapping[int, frozenset[str]]
-    linker: Tool
+    linker: SystemTool
     emulation: Emulation | None = None
 
 
@@ -83,13 +83,13 @@ _AVX512 = _AVX2 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
-        Architecture("x86_64", "x86_64-linux-gnu", {128: _SSE, 256: _AVX2, 512: _AVX512}, Tool("g++", "g++")),
+        Architecture("x86_64", "x86_64-linux-gnu", {128: _SSE, 256: _AVX2, 512: _AVX512}, SystemTool("g++", "g++")),
         Architecture(
             "aarch64",
             "aarch64-linux-gnu",
             {128: frozenset({"asimd"})},
-            Tool("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
-            Emulation(Tool("qemu-aarch64", "qemu-user"), Path("/usr/aarch64-linux-gnu")),
+            SystemTool("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
+            Emulation(SystemTool("qemu-aarch64", "qemu-user"), Path("/usr/aarch64-linux-gnu")),
         ),
     )
 }
@@ -117,7 +117,7 @@ HOSTS = {"a53": "cpu-a53", "x86": "cpu-avx2"}
 """The target of each host of a board: beside the logic, and on a PC where a simulator stands for the logic."""
 
 
-class Target(Protocol):
+class CodeTarget(Protocol):
     """What code is compiled for."""
 
     @property
@@ -163,12 +163,12 @@ def read_cpu_info(path: Path) -> tuple[frozenset[str], str]:
     return frozenset((fields.get("flags") or fields.get("Features", "")).split()), fields.get("model name", "")
 
 
-def architecture_of(target: Target) -> str:
+def architecture_of(target: CodeTarget) -> str:
     """The name of the architecture a target's code is for."""
     return target.triple.split("-")[0]
 
 
-def find_obstacle(target: Target, processor: Processor) -> str:
+def find_obstacle(target: CodeTarget, processor: Processor) -> str:
     """Why a processor cannot run ``target``'s code, "" where it can."""
     name = architecture_of(target)
     if processor.architecture != name:

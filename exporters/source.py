@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgemtl.errors import ConfigError, UsageError
 from edgemtl.exporters.models.config import ModelConfig
 from edgemtl.exporters.models.presets import PRESETS, preset
 from edgemtl.exporters.upstream_flags import parse_flags
+from edgemtl.records import parse_json
 from edgemtl.suggest import one_of
 
 LAYOUTS = ("upstream", "edge-moe")
@@ -100,6 +100,6 @@ def _read_config(path: Path) -> ModelConfig:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--config must be a readable JSON file, and {path} is not: {error}") from None

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgemtl.hw.fields import leaves
 from edgemtl.hw.resources import Resource, Row, available, resource_sum, totals
 from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.records import leaves
 
 
 @dataclass(frozen=True)

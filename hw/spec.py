@@ -6,16 +6,16 @@ It is data, read from a TOML file; what a user decides about a compilation is `e
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.hw.fields import FLAG, TEXTS, leaves, one_of, read_table, shown, text, whole
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
+from edgemtl.records import Dialect, Field, Rule, check, integer, leaves, one_of, read, shorten
 
 __all__ = [
     "BOARDS",
@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "check_spec",
     "is_board",
+    "read_board",
     "read_spec",
     "resource_sum",
 ]
@@ -49,6 +50,37 @@ MOST_ROWS: Final = BY_NAME["LINEAR"].places["rows"][0].high
 """That an instruction of the matrix unit names."""
 MOST_LINES: Final = BY_NAME["HEAD"].places["ring"][0].high
 """That a stream's weight ring has."""
+
+
+class BoardDialect(Dialect):
+    """Keys of tables, as messages about board files speak of them."""
+
+    def describe_missing(self, field: Field, missing: Sequence[str], required: Sequence[str], must: str) -> str:
+        path = f"{field.path}.{missing[0]}" if field.path else missing[0]
+        return f"{field.document}: {path} must be {must}; it is missing"
+
+    def describe_unknown(self, field: Field, name: str, names: Sequence[str]) -> str:
+        keys = f"keys of [{field.path}]" if field.path else "the keys"
+        return f"{field.document}: {keys} must be among {', '.join(names)}, not {shorten(name)}"
+
+
+BOARD: Final = BoardDialect(separator=": ", group="a table", has_defaults=True)
+TEXTS: Final = check(
+    "a list of texts", lambda value: type(value) is list and {type(item) for item in value} <= {str}, tuple
+)
+
+
+def whole(low: int, high: int) -> Rule:
+    """A whole number from ``low`` to ``high``."""
+    return integer(low, high, "a whole number")
+
+
+def text(longest: int) -> Rule:
+    """A line of printable text of at most ``longest`` characters."""
+    return check(
+        f"a line of 1 to {longest} printable characters",
+        lambda value: type(value) is str and 0 < len(value) <= longest and value.isprintable(),
+    )
 
 
 @dataclass(frozen=True)
@@ -189,7 +221,7 @@ class AcceleratorSpec:
     name: Annotated[str, text(40)]
     board: Board
     engine: Engine
-    hypothetical: Annotated[bool, FLAG] = False
+    hypothetical: bool = False
     estimated: Annotated[tuple[str, ...], TEXTS] = ()
 
     @property
@@ -214,8 +246,17 @@ def read_spec(source: str | Path) -> AcceleratorSpec:
     if not is_board(name):
         raise UsageError(f"a board must be one of {', '.join(BOARDS)} or a path that ends in .toml, not {name!r}")
     path = FOLDER / f"{name}.toml" if name in BOARDS else Path(name)
-    spec = read_table(AcceleratorSpec, _parse(path), str(path))
-    check_spec(spec, str(path))
+    return read_board(Field(str(path), _parse(path), BOARD))
+
+
+def read_board(field: Field) -> AcceleratorSpec:
+    """The specification in a document, which messages call by the place of ``field``.
+
+    Raises ConfigError where it breaks a rule, and ResourceError where the engine needs more than the part has.
+    """
+    field.entries()
+    spec = read(AcceleratorSpec, field.as_document(BOARD))
+    check_spec(spec, field.place)
     return spec
 
 
@@ -238,7 +279,7 @@ def check_spec(spec: AcceleratorSpec, origin: str | None = None) -> None:
     origin = origin or spec.name
     for holds, key, rule, value in _rules(spec):
         if not holds:
-            raise ConfigError(f"{origin}: {key} must be {rule}, not {shown(value)}")
+            raise ConfigError(f"{origin}: {key} must be {rule}, not {shorten(value)}")
     check_sum(spec, origin)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.processor import Target, find_obstacle, this_processor
+from edgemtl.processor import CodeTarget, find_obstacle, this_processor
 
 
-def check_this_machine(target: Target) -> None:
+def check_this_machine(target: CodeTarget) -> None:
     """Raise UnsupportedError unless this machine can run ``target``'s code."""
     if obstacle := find_obstacle(target, this_processor()):
         hint = "compile it with --target cpu on this machine"

@@ -14,9 +14,9 @@ from typing import ParamSpec, TypeVar, overload
 import numpy as np
 
 from edgemtl.bundle import Bundle, FpgaProgram, Golden, InputEntry, Program, open_bundle, read_trust
-from edgemtl.bundle.fields import shorten
 from edgemtl.errors import UsageError
 from edgemtl.progress import counting, tick
+from edgemtl.records import shorten
 from edgemtl.runtime.devices import Device, open_device
 from edgemtl.runtime.images import FloatArray, check_batch, check_finite, check_overlaps, output_for, outputs_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo

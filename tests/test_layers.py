@@ -13,18 +13,9 @@ from tests.source import LINKED, ROOT, imported_modules, module_of, source_files
 
 LEAVES = {
     *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
-    *("bundle", "host", "signing", "operators"),
-    *(
-        "hw.isa",
-        "hw.arith",
-        "hw.law",
-        "hw.law_weightless",
-        "hw.fields",
-        "hw.resources",
-        "hw.spec",
-        "hw.datasheet",
-        "hw.regions",
-    ),
+    *("bundle", "host", "signing", "operators", "records"),
+    *("hw.isa", "hw.arith", "hw.law", "hw.law_weightless"),
+    *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [
@@ -40,6 +31,8 @@ ORDER = [
     "codegen",
     "support",
     "compiled",
+    "results",
+    "stages",
     "compare",
     "report",
     "evaluate",
@@ -47,6 +40,7 @@ ORDER = [
     "golden",
     "emulation",
     "selftest",
+    "checking",
     "driver",
     "doctor",
     "cli",

@@ -15,17 +15,6 @@ from pathlib import Path
 from tests.source import ROOT, imported_modules, module_of, source_files, tree_of
 
 FILE_LINES, FUNCTION_LINES = 400, 60
-LONG_FILES: dict[str, str] = {
-    "edgemtl/driver.py": "to be split",
-}
-"""Files beyond `FILE_LINES`, each with its reason."""
-OPTION_TABLES = {
-    ("edgemtl/cli/build.py", "compile_"): "a parameter for each option",
-    ("edgemtl/cli/compare.py", "compare"): "a parameter for each option",
-    ("edgemtl/cli/export.py", "export"): "a parameter for each option",
-    ("edgemtl/cli/models.py", "check"): "a parameter for each option",
-}
-"""Functions beyond `FUNCTION_LINES`: verbs of the command line alone."""
 OPERANDS = ("inputs", "outputs", "constants")
 TENSE = {"held", "made", "found", "kept", "wanted"}
 """Words that say what was done to get a value, not what it is."""
@@ -33,7 +22,6 @@ MOST_OF_ONE_TENSE = 355
 """Identifiers with such a word; to be 0."""
 TWINS = {
     ("Board", "edgemtl.hw.sim.functional.board", "edgemtl.hw.spec"),
-    ("Handover", "edgemtl.codegen.fpga.host", "edgemtl.bundle.fpga"),
     ("Host", "edgemtl.runtime.devices.hosts", "edgemtl.bundle.fpga"),
     ("Memory", "edgemtl.hw.sim.functional.memory", "edgemtl.hw.spec"),
     ("Memory", "edgemtl.runtime.records", "edgemtl.hw.spec"),
@@ -120,14 +108,13 @@ def _modules() -> dict[str, Path]:
 def test_files_are_short():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in FILES.items()}
     print(f"\n{len(lines)} files, median {statistics.median(lines.values()):.0f} lines, largest {max(lines.values())}")
-    assert {name for name, count in lines.items() if count > FILE_LINES} == {*LONG_FILES}
+    assert not [name for name, count in lines.items() if count > FILE_LINES]
 
 
 def test_functions_are_short():
     lengths = {(name, f): count for name, path in FILES.items() for f, count in _functions(tree_of(path))}
     print(f"\n{len(lengths)} functions, median {statistics.median(lengths.values()):.0f} lines")
-    assert {where for where, count in lengths.items() if count > FUNCTION_LINES} == {*OPTION_TABLES}
-    assert all(name.startswith("edgemtl/cli/") for name, _ in OPTION_TABLES)
+    assert not [where for where, count in lengths.items() if count > FUNCTION_LINES]
 
 
 def test_operands_are_asked_for_by_name():

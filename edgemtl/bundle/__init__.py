@@ -3,15 +3,17 @@
 Standard library and numpy only, so that a device can read it.
 """
 
+from edgemtl.bundle.checks import check_manifest
+from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.extract import extract_program
-from edgemtl.bundle.fields import NAME as TASK_NAME
-from edgemtl.bundle.fpga import FpgaProgram, FpgaTask, Handover, Host
+from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, FpgaTask, Handover, Host, LeftStep
 from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
 from edgemtl.bundle.manifest import (
     CASES,
     PLAIN,
     SCHEMA_VERSION,
     SKEWED,
+    WEIGHTS,
     GoldenEntry,
     InputEntry,
     Manifest,
@@ -21,20 +23,38 @@ from edgemtl.bundle.manifest import (
     TaskEntry,
     Tool,
 )
-from edgemtl.bundle.parse import parse_manifest
-from edgemtl.bundle.program import Layer, Output, Program, Target, TaskProgram, WeightEntry
+from edgemtl.bundle.program import (
+    CPU_LIBRARY,
+    INDICES,
+    OFFSETS,
+    VALUES,
+    Layer,
+    Output,
+    Program,
+    Target,
+    TaskProgram,
+    WeightEntry,
+)
 from edgemtl.bundle.reader import Bundle, open_bundle, read_manifest
-from edgemtl.bundle.segment import Rows, Segment, SegmentLayer
+from edgemtl.bundle.segment import ChipBuffer, Region, Routing, Rows, Segment, SegmentLayer, Windows
 from edgemtl.bundle.signature import Signature, Trust, read_trust
 from edgemtl.bundle.writer import sign_bundle, write_bundle
+from edgemtl.records import NAME as TASK_NAME
 
 __all__ = [
     "CASES",
+    "CPU_LIBRARY",
+    "HOST_CONSTANTS",
+    "INDICES",
+    "OFFSETS",
     "PLAIN",
     "SCHEMA_VERSION",
     "SKEWED",
     "TASK_NAME",
+    "VALUES",
+    "WEIGHTS",
     "Bundle",
+    "ChipBuffer",
     "FpgaProgram",
     "FpgaTask",
     "Golden",
@@ -43,11 +63,14 @@ __all__ = [
     "Host",
     "InputEntry",
     "Layer",
+    "LeftStep",
     "Manifest",
     "MoEEntry",
     "ModelEntry",
     "Output",
     "Program",
+    "Region",
+    "Routing",
     "Rows",
     "Section",
     "Segment",
@@ -59,6 +82,8 @@ __all__ = [
     "Tool",
     "Trust",
     "WeightEntry",
+    "Windows",
+    "check_manifest",
     "crop_input",
     "expand_input",
     "extract_program",

@@ -7,8 +7,9 @@ from math import prod
 from edgemtl.bundle.checks_fpga import check_fpga, check_fpga_sizes, fpga_members
 from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import FpgaProgram
-from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, Manifest, golden_paths
+from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, Manifest, MoEEntry, golden_paths
 from edgemtl.bundle.npy import npy_bytes
+from edgemtl.records import shorten
 from edgemtl.vocabulary import count_names
 
 GOLDEN_BYTES = 1 << 20
@@ -49,7 +50,9 @@ def _check_tasks(manifest: Manifest) -> None:
         fail("tasks", "at least one task, each name once", names)
     if set(manifest.program.tasks) != set(names):
         fail("program.tasks", f"the tasks {sorted(names)}", sorted(manifest.program.tasks))
-    for task in manifest.tasks:
+    for index, task in enumerate(manifest.tasks):
+        for layer, moe in enumerate(task.moe):
+            _check_experts(moe, f"tasks[{index}].moe[{layer}]")
         shape = manifest.program.tasks[task.name].output.shape
         # An output of less than two dimensions has no axis of channels, and counts as one.
         if task.channels != (shape[1] if len(shape) > 1 else 1):
@@ -57,6 +60,16 @@ def _check_tasks(manifest: Manifest) -> None:
             fail(f"program.tasks.{task.name}.output.shape", must, list(shape))
         if task.classes and len(task.classes) != (count := count_names(task.kind, shape)):
             fail(f"tasks.{task.name}.classes", f"{count} names, or none", f"{len(task.classes)}")
+
+
+def _check_experts(moe: MoEEntry, place: str) -> None:
+    for index, expert in enumerate(moe.experts):
+        if expert >= moe.total:
+            fail(f"{place}.experts[{index}]", f"an integer from 0 to {moe.total - 1}", expert)
+    if not moe.experts or list(moe.experts) != sorted(set(moe.experts)):
+        fail(f"{place}.experts", "ascending expert ids", shorten(list(moe.experts)))
+    if moe.top_k > len(moe.experts):
+        fail(f"{place}.top_k", f"an integer from 1 to {len(moe.experts)}", moe.top_k)
 
 
 def _check_program(manifest: Manifest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgemtl.bundle.checks_host import check_host_steps
-from edgemtl.bundle.checks_program import check_program, check_tensors, fail
+from edgemtl.bundle.checks_program import check_member, check_program, check_tensors, fail
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, Host
 from edgemtl.bundle.segment import Rows, Segment
 from edgemtl.hw.encoding import engine_digest
@@ -28,13 +28,17 @@ def check_fpga(program: FpgaProgram, image: tuple[int, ...]) -> None:
         _check_host(program, host, f"program.hosts[{index}]")
     for name, task in program.tasks.items():
         for index, segment in enumerate(task.segments):
-            _check_segment(program, segment, f"program.tasks.{name}.segments[{index}]")
+            place, path = f"program.tasks.{name}.segments[{index}]", f"streams/{name}/{index}"
+            check_member(f"{place}.stream", f"{path}.stream", segment.stream)
+            check_member(f"{place}.layer_index", f"{path}.layers", segment.layer_index)
+            _check_segment(program, segment, place)
     check_tensors(program.constants, program.constants_bytes, "program.constants")
     check_host_steps(program, image)
 
 
 def _check_host(program: FpgaProgram, host: Host, place: str) -> None:
-    check_program(host.cpu, f"{place}.cpu")
+    check_program(host.cpu, f"{place}.cpu", f"program/host_{host.name}.so")
+    check_member(f"{place}.weights", f"program/host_{host.name}.bin", host.weights)
     check_tensors(host.tensors, host.cpu.weights_bytes, f"{place}.tensors")
     for what, held in (("cpu.tasks", host.cpu.tasks), ("handovers", host.handovers)):
         if set(held) != set(program.tasks):

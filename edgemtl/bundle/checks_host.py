@@ -12,6 +12,7 @@ from edgemtl.bundle.fpga import FpgaProgram, FpgaTask
 from edgemtl.bundle.segment import Rows
 from edgemtl.host import BUFFER_DTYPES, IMAGE, OUTPUT, HostStep, HostView
 from edgemtl.operators import Conv2d, Operator, QConv2d, TensorType
+from edgemtl.records import shorten
 
 PADDED = Conv2d, QConv2d
 NUMBERS = {"zero", "low", "mul", "shift", "score_shift", "epsilon", "threshold"}
@@ -26,6 +27,9 @@ def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
         place = f"program.tasks.{name}.host"
         if len(task.host) != task.steps:
             fail(place, f"{task.steps} steps", f"{len(task.host)}")
+        for index, step in enumerate(task.host):
+            _check_strides(step.inputs, f"{place}[{index}].inputs")
+            _check_strides(step.outputs, f"{place}[{index}].outputs")
         _check_segments(program, name, task, place)
         sizes = {IMAGE: 4 * prod(image), OUTPUT: 4 * prod(task.output.shape)}
         for index, step in enumerate(task.host):
@@ -35,6 +39,12 @@ def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
             for view in (*step.inputs, *step.outputs):
                 _check_view(view, sizes.get(view.buffer, arena), dtypes, where)
             _check_sizes(program, step, where)
+
+
+def _check_strides(views: Sequence[HostView], place: str) -> None:
+    for index, view in enumerate(views):
+        if len(view.strides) != len(view.shape):
+            fail(f"{place}[{index}].strides", f"{len(view.shape)} steps, one a dimension", shorten(list(view.strides)))
 
 
 def _check_view(view: HostView, size: int, dtypes: dict[str, str], where: str) -> None:

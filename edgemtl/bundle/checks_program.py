@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import NoReturn
 
-from edgemtl.bundle.program import INDICES, OFFSETS, VALUES, Program, WeightEntry
+from edgemtl.bundle.program import CPU_LIBRARY, INDICES, OFFSETS, VALUES, Program, WeightEntry
 from edgemtl.errors import ConfigError
+from edgemtl.records import shorten
 
 WEIGHT_ALIGNMENT = 64
 OFFSET_DTYPE = "int32"
@@ -21,8 +22,15 @@ def fail(place: str, must: str, found: object) -> NoReturn:
     raise ConfigError(f"manifest.{place} must be {must}, not {found}; compile the bundle again")
 
 
-def check_program(program: Program, place: str = "program") -> None:
-    """Raise ConfigError where entries, steps and layers of the program at ``place`` contradict each other."""
+def check_member(place: str, expected: str, name: str) -> None:
+    """Raise ConfigError where the member named at ``place`` is not the one that its place in the program gives it."""
+    if name != expected:
+        fail(place, f"one of {expected}", shorten(name))
+
+
+def check_program(program: Program, place: str = "program", library: str = CPU_LIBRARY) -> None:
+    """Raise ConfigError where member, entries, steps and layers of the program at ``place`` contradict each other."""
+    check_member(f"{place}.library", library, program.library)
     entries = [name for task in program.tasks.values() for name in (task.entry, task.prepare) if name]
     if len(set(entries)) != len(entries):
         fail(f"{place}.tasks", "tasks with entries of their own", entries)

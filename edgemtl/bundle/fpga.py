@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from edgemtl.bundle.program import Output, Program, WeightEntry
 from edgemtl.bundle.segment import Segment
-from edgemtl.host import HostStep
-from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.host import HostStep, read_step
+from edgemtl.hw.isa import REGIONS
+from edgemtl.hw.spec import AcceleratorSpec, read_board
+from edgemtl.processor import HOSTS
+from edgemtl.records import Rule, number, one_of
+from edgemtl.records.rules import hexadecimal
+from edgemtl.records.types import Bytes, Count, Index
 
 HOST_CONSTANTS = "program/host_constants.bin"
+DIGEST_DIGITS = 16
+Memory = Annotated[str, one_of(*REGIONS, "ring", "routing")]
+"""A memory on chip."""
+Board = Annotated[AcceleratorSpec, Rule("a board", read_board)]
+Step = Annotated[HostStep, Rule("a step", read_step)]
 
 
 @dataclass(frozen=True)
 class Handover:
     """The step of a host's program in which a segment runs, and where its rows lie in the arena, in bytes."""
 
-    step: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    step: Index
+    inputs: tuple[Bytes, ...]
+    outputs: tuple[Bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Host:
     weights: the member with its weights, which ``tensors`` describe. handovers: by task, one for each segment.
     """
 
-    name: str
+    name: Annotated[str, one_of(*HOSTS)]
     cpu: Program
     weights: str
     tensors: tuple[WeightEntry, ...]
@@ -51,9 +62,9 @@ class FpgaTask:
     host: what each step computes, for a simulation that runs no native code.
     """
 
-    steps: int
+    steps: Count
     output: Output
-    host: tuple[HostStep, ...]
+    host: tuple[Step, ...]
     segments: tuple[Segment, ...]
     left: tuple[LeftStep, ...]
 
@@ -68,16 +79,16 @@ class FpgaProgram:
     the section HOST_CONSTANTS.
     """
 
-    device: str
-    precision: str
-    board: AcceleratorSpec
-    engine: str
-    share: float
-    on_chip: dict[str, int]
-    parameters_bytes: int
+    device: Annotated[str, one_of("fpga")]
+    precision: Annotated[str, one_of("int8")]
+    board: Board
+    engine: Annotated[str, hexadecimal(DIGEST_DIGITS)]
+    share: Annotated[float, number(0, 1)]
+    on_chip: dict[Memory, Bytes]
+    parameters_bytes: Bytes
     hosts: tuple[Host, ...]
     constants: tuple[WeightEntry, ...]
-    constants_bytes: int
+    constants_bytes: Bytes
     tasks: dict[str, FpgaTask]
 
     def host(self, name: str) -> Host:

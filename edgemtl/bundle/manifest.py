@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.program import Program, WeightEntry
-from edgemtl.vocabulary import DEFAULT_FILTER
+from edgemtl.records import Field, Rule, integer, number, one_of, read
+from edgemtl.records.types import Bytes, Count, Index, Name, Number, Sha256, Shape
+from edgemtl.vocabulary import DEFAULT_FILTER, KINDS, PATHWAYS, RESIZE_FILTERS
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -16,6 +18,14 @@ MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
 PLAIN, SKEWED = CASES = ("plain", "skewed")
 """Golden pairs a task may have: on noise or an image, and on one value everywhere but in a corner."""
+MAX_FLOAT32 = 3.4028234663852886e38
+
+
+def _read_program(field: Field) -> Program | FpgaProgram:
+    device = field.entries().get("device")
+    if device is not None and one_of("cpu", "fpga").read(device) == "fpga":
+        return read(FpgaProgram, field)
+    return read(Program, field)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class ModelEntry:
     """The model that was compiled: its file name and the SHA-256 of its bytes in hexadecimal."""
 
     name: str
-    sha256: str
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -43,21 +53,25 @@ class InputEntry:
     """
 
     name: str
-    shape: tuple[int, ...]
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    resize_filter: str = DEFAULT_FILTER
+    shape: Shape
+    mean: tuple[Number, ...] | None
+    std: tuple[Number, ...] | None
+    resize_filter: Annotated[str, one_of(*RESIZE_FILTERS)] = DEFAULT_FILTER
 
 
 @dataclass(frozen=True)
 class MoEEntry:
-    """One mixture-of-experts layer of a task: the experts the bundle holds, of how many, picked per token."""
+    """The experts that one task keeps in one mixture-of-experts layer.
+
+    node: the MoE node's name. layer: its position among the task's MoE nodes. experts: ids, ascending, counted in the
+    whole model's layer. total: experts of that layer. top_k: experts per token.
+    """
 
     node: str
-    layer: int
-    experts: tuple[int, ...]
-    total: int
-    top_k: int
+    layer: Index
+    experts: tuple[Index, ...]
+    total: Count
+    top_k: Count
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,10 @@ class TaskEntry:
     classes: the name of each class, none where the model records none.
     """
 
-    name: str
-    kind: str
-    channels: int
-    pathway: str
+    name: Name
+    kind: Annotated[str, one_of(*KINDS)]
+    channels: Count
+    pathway: Annotated[str, one_of(*PATHWAYS)]
     moe: tuple[MoEEntry, ...]
     notes: tuple[str, ...]
     classes: tuple[str, ...] = ()
@@ -86,13 +100,13 @@ class GoldenEntry:
     that passes.
     """
 
-    task: str
-    case: str
-    input_shape: tuple[int, ...]
-    fill: float | None
-    output_stride: int
-    output_elements: int
-    tolerance: float
+    task: Name
+    case: Annotated[str, one_of(*CASES)]
+    input_shape: Shape
+    fill: Number | None
+    output_stride: Count
+    output_elements: Count
+    tolerance: Annotated[float, number(0, MAX_FLOAT32)]
 
 
 @dataclass(frozen=True)
@@ -100,8 +114,8 @@ class Section:
     """A member of the file other than the manifest: its size in bytes and its SHA-256 in hexadecimal."""
 
     name: str
-    bytes: int
-    sha256: str
+    bytes: Bytes
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -111,13 +125,13 @@ class Manifest:
     weights: tensors of the section weights.bin of a CPU program; none where that holds the parameters of an FPGA.
     """
 
-    schema_version: int
+    schema_version: Annotated[int, integer(SCHEMA_VERSION, SCHEMA_VERSION)]
     tool: Tool
     model: ModelEntry
     input: InputEntry
     tasks: tuple[TaskEntry, ...]
     notes: tuple[str, ...]
-    program: Program | FpgaProgram
+    program: Annotated[Program | FpgaProgram, Rule("a program", _read_program)]
     weights: tuple[WeightEntry, ...]
     golden: tuple[GoldenEntry, ...]
     sections: tuple[Section, ...] = ()

@@ -14,7 +14,8 @@ import numpy as np
 
 from edgemtl.bundle.archive import AGAIN, check_crc, read_layout, sha256
 from edgemtl.bundle.checks import check_sections
-from edgemtl.bundle.fields import parse_json
+from edgemtl.bundle.dialect import parse_document
+from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram
 from edgemtl.bundle.golden import Golden, expand_input
 from edgemtl.bundle.indices import check_indices
@@ -28,7 +29,6 @@ from edgemtl.bundle.manifest import (
     golden_paths,
 )
 from edgemtl.bundle.npy import FloatArray, read_npy
-from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.segment import Segment
 from edgemtl.bundle.signature import MAX_BYTES as MAX_SIGNATURE
 from edgemtl.bundle.signature import SIGNATURE, Signature, Trust, check_signature, read_signature
@@ -202,7 +202,7 @@ def _read_manifest(members: Mapping[str, memoryview], trust: Trust | None) -> tu
     signature = read_signature(bytes(members[SIGNATURE][: MAX_SIGNATURE + 1])) if SIGNATURE in members else None
     if trust is not None:
         check_signature(signature, text, trust)
-    manifest = parse_manifest(parse_json(text))
+    manifest = parse_manifest(parse_document(text, MANIFEST))
     check_sections(manifest)
     return manifest, signature
 

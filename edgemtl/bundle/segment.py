@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from edgemtl.hw.isa import REGIONS
+from edgemtl.records import integer, one_of
+from edgemtl.records.types import MAX_BYTES, Bytes, Count, Index, Macs
 
 ROW_DTYPES = {"int8": 1, "int16": 2}
 """What rows that cross between CPU and overlay are made of, with its bytes."""
@@ -13,11 +18,11 @@ class Rows:
     """Rows in a window: from line ``line`` of 64 bytes on, ``width`` values each, ``pitch`` bytes apart."""
 
     buffer: str
-    line: int
-    rows: int
-    width: int
-    dtype: str
-    pitch: int
+    line: Bytes
+    rows: Count
+    width: Count
+    dtype: Annotated[str, one_of(*ROW_DTYPES)]
+    pitch: Annotated[int, integer(1, MAX_BYTES)]
 
     @property
     def row_bytes(self) -> int:
@@ -31,25 +36,25 @@ class SegmentLayer:
 
     name: str
     origin: tuple[str, ...]
-    macs: int
+    macs: Macs
 
 
 @dataclass(frozen=True)
 class Windows:
     """Bytes of the board's memory that a segment works in, beside the parameters that all share."""
 
-    input: int
-    output: int
-    scratch: int
+    input: Bytes
+    output: Bytes
+    scratch: Bytes
 
 
 @dataclass(frozen=True)
 class Routing:
     """One router: its tokens, the experts each picks, and the experts that have a logit."""
 
-    tokens: int
-    top_k: int
-    experts: int
+    tokens: Count
+    top_k: Count
+    experts: Count
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,19 @@ class ChipBuffer:
     """A buffer on chip: its bytes from ``offset`` in its region, in use from instruction ``first`` to ``last``."""
 
     name: str
-    offset: int
-    bytes: int
-    first: int
-    last: int
+    offset: Bytes
+    bytes: Bytes
+    first: Index
+    last: Index
 
 
 @dataclass(frozen=True)
 class Region:
     """The plan of one region in bytes; no plan of the same instructions can be below ``lower_bound_bytes``."""
 
-    name: str
-    arena_bytes: int
-    lower_bound_bytes: int
+    name: Annotated[str, one_of(*REGIONS)]
+    arena_bytes: Bytes
+    lower_bound_bytes: Bytes
     buffers: tuple[ChipBuffer, ...]
 
 
@@ -87,7 +92,7 @@ class Segment:
     inputs: tuple[Rows, ...]
     outputs: tuple[Rows, ...]
     windows: Windows
-    early: tuple[tuple[int, ...], ...]
+    early: tuple[tuple[Index, ...], ...]
     routing: tuple[Routing, ...]
     regions: tuple[Region, ...]
 

@@ -9,9 +9,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from edgemtl.bundle.fields import Field, parse_json
+from edgemtl.bundle.dialect import DIALECT, parse_document
 from edgemtl.errors import ConfigError, IntegrityError, UsageError
+from edgemtl.records import Field, integer, read
+from edgemtl.records.rules import hexadecimal
+from edgemtl.records.types import Name
 from edgemtl.signing import SigningKey, is_signature, read_public_key
 
 SIGNATURE = "manifest.sig"
@@ -25,10 +29,10 @@ _KEY_BYTES, _SIGNATURE_BYTES = 32, 64
 class Signature:
     """The member: the signer's public key and the signature, hexadecimal, the version of the model and the counter."""
 
-    key: str
-    model_version: str
-    counter: int
-    signature: str
+    key: Annotated[str, hexadecimal(2 * _KEY_BYTES)]
+    model_version: Name
+    counter: Annotated[int, integer(0, MAX_COUNTER)]
+    signature: Annotated[str, hexadecimal(2 * _SIGNATURE_BYTES)]
 
     def to_bytes(self) -> bytes:
         """The member's one spelling."""
@@ -73,22 +77,13 @@ def read_signature(data: bytes) -> Signature:
     Raises IntegrityError.
     """
     try:
-        read = _parse(Field(SIGNATURE, parse_json(data, SIGNATURE) if len(data) <= MAX_BYTES else None))
+        document = parse_document(data, SIGNATURE) if len(data) <= MAX_BYTES else None
+        signature = read(Signature, Field(SIGNATURE, document, DIALECT))
     except ConfigError as error:
         raise IntegrityError(str(error)) from None
-    if read.to_bytes() != data:
+    if signature.to_bytes() != data:
         raise IntegrityError(f"{SIGNATURE} must be spelled as edgemtl writes it, and is not; sign the bundle again")
-    return read
-
-
-def _parse(field: Field) -> Signature:
-    key, model_version, counter, signature = field.members("key", "model_version", "counter", "signature")
-    return Signature(
-        _hexadecimal(key, _KEY_BYTES),
-        model_version.name(),
-        counter.integer(0, MAX_COUNTER),
-        _hexadecimal(signature, _SIGNATURE_BYTES),
-    )
+    return signature
 
 
 def check_signature(signature: Signature | None, manifest: bytes, trust: Trust) -> None:
@@ -118,10 +113,3 @@ def _message(manifest: bytes, model_version: str, counter: int) -> bytes:
 
 def _canonical(document: dict[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
-
-
-def _hexadecimal(field: Field, size: int) -> str:
-    text = field.text()
-    if len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
-        field.fail(f"{2 * size} lower-case hexadecimal digits")
-    return text

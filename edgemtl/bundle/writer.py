@@ -9,14 +9,14 @@ from pathlib import Path
 
 from edgemtl.bundle.archive import MAX_BYTES, Layout, Member, lay_out, sha256
 from edgemtl.bundle.checks import expected_sections
-from edgemtl.bundle.fields import NAME as TASK_NAME
-from edgemtl.bundle.fields import shorten
+from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.manifest import MANIFEST, MANIFEST_SHA256, Manifest, Section
-from edgemtl.bundle.parse import parse_manifest
 from edgemtl.bundle.reader import open_bundle
 from edgemtl.bundle.signature import MAX_COUNTER, SIGNATURE, Signature, sign_manifest
 from edgemtl.errors import ConfigError, UsageError
 from edgemtl.paths import write_aside
+from edgemtl.records import NAME as TASK_NAME
+from edgemtl.records import shorten
 from edgemtl.signing import read_private_key
 
 Data = bytes | bytearray | memoryview

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ from edgemtl.cli.flags import (
     Method,
     MinSqnr,
     ModelFile,
+    Parameters,
     Pathway,
     Precision,
     Renames,
@@ -39,22 +40,40 @@ from edgemtl.options import CompileOptions
 from edgemtl.paths import check_output_file
 from edgemtl.units import format_bytes
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemtl.results import CompileResult
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
+]
+ExpertOrder = Annotated[str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")]
+ExpertCache = Annotated[
+    int, typer.Option("--expert-cache", help="Experts that a cache holds in token order; 0 holds none.")
+]
+ExpertsOnChip = Annotated[
+    str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")]
+Selftest = Annotated[
+    bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
+]
+
 
 def compile_(
     model: ModelFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")],
+    output: Output,
     target: Target = "cpu",
     task: TaskList = None,
     pathway: Pathway = "exact",
     precision: Precision = "fp32",
     memory_budget: Budget = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
-    ] = None,
+    calibration: Calibration = None,
+    parameters: Parameters = None,
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
@@ -65,19 +84,11 @@ def compile_(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
-    expert_order: Annotated[
-        str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")
-    ] = "expert",
-    expert_cache: Annotated[
-        int, typer.Option("--expert-cache", help="Experts that a cache holds in token order; 0 holds none.")
-    ] = 0,
-    experts_on_chip: Annotated[
-        str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
-    ] = "few",
-    seed: Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")] = 0,
-    selftest: Annotated[
-        bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
-    ] = True,
+    expert_order: ExpertOrder = "expert",
+    expert_cache: ExpertCache = 0,
+    experts_on_chip: ExpertsOnChip = "few",
+    seed: Seed = 0,
+    selftest: Selftest = True,
     json: Json = False,
 ) -> None:
     """Compile the chosen tasks of a model into one bundle."""
@@ -111,18 +122,13 @@ def compile_(
     result = compile_model(model, options, output, step)
     for text in result.notes:
         note(f"note: {text}")
+    emit(result.to_json(), json, lambda console: _draw(console, output, result))
+
+
+def _draw(console: Console, output: Path, result: CompileResult) -> None:
     rows = [(t.task, t.pathway, t.steps, f"{t.macs / 1e6:.1f}", format_bytes(t.weight_bytes)) for t in result.tasks]
-    emit(
-        result.to_json(),
-        json,
-        lambda c: c.print(
-            table(
-                f"{output} ({format_bytes(result.bundle_bytes)})",
-                ("task", "pathway", "steps", "MMAC", "weights"),
-                rows,
-            )
-        ),
-    )
+    columns = ("task", "pathway", "steps", "MMAC", "weights")
+    console.print(table(f"{output} ({format_bytes(result.bundle_bytes)})", columns, rows))
 
 
 def register(app: typer.Typer) -> None:

@@ -19,6 +19,7 @@ from edgemtl.cli.flags import (
     Json,
     KeepFloat,
     Method,
+    Parameters,
     Pathway,
     Renames,
     ResizeFilter,
@@ -45,36 +46,39 @@ Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel
 Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
 SideA = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.", metavar="A")]
 SideB = Annotated[str, typer.Argument(help="Another one of them.", metavar="B")]
+Model = Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")]
+Task = Annotated[str, typer.Option("--task", help="The task to compare.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights of torch, .safetensors or .pth.")]
+Calibration = Annotated[
+    Path | None, typer.Option("--calibration", help="Folder of images that int8 takes its scales from.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
+]
+FailAgreementBelow = Annotated[
+    str | None, typer.Option("--fail-agreement-below", help="Least agreement of every router, e.g. 97%.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write a page with a picture of it.", metavar="PAGE.html")
+]
 
 
 def compare(
     a: SideA,
     b: SideB,
-    model: Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")],
-    task: Annotated[str, typer.Option("--task", help="The task to compare.")],
+    model: Model,
+    task: Task,
     input: Inputs,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Weights of torch, .safetensors or .pth.")
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Folder of images that int8 takes its scales from.")
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
-    ] = None,
+    checkpoint: Checkpoint = None,
+    calibration: Calibration = None,
+    parameters: Parameters = None,
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     target: Target = "cpu",
     pathway: Pathway = "exact",
-    fail_below: Annotated[
-        str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
-    ] = None,
-    fail_agreement_below: Annotated[
-        str | None, typer.Option("--fail-agreement-below", help="Least agreement of every router, e.g. 97%.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write a page with a picture of it.", metavar="PAGE.html")
-    ] = None,
+    fail_below: FailBelow = None,
+    fail_agreement_below: FailAgreementBelow = None,
+    report: Report = None,
     mean: Mean = None,
     std: Std = None,
     resize_filter: ResizeFilter = None,

@@ -12,7 +12,7 @@ import typer
 from edgemtl.cli import sign
 from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, note, step, table
-from edgemtl.cli.early import plan_opening, read_demands
+from edgemtl.cli.early import Opening, plan_opening, read_demands
 from edgemtl.cli.files import LAYOUT, check_bundle, check_data, check_inputs
 from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, MinVersion, NativeHost, TaskList, Threads
 from edgemtl.cli.lean import import_session
@@ -21,6 +21,8 @@ from edgemtl.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from edgemtl.runtime import Session
 
 
 def run(
@@ -43,11 +45,7 @@ def run(
     from edgemtl.evaluate.predict import predict_files
     from edgemtl.images import summarise_notes
 
-    import_session()
-    from edgemtl.runtime import Session
-
-    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
-    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
+    opened = _open(bundle, opening, threads, native_host, keys, min_version)
     with opened as session, step(f"running {bundle}"):
         written = [asdict(item) for item in predict_files(session, opening.tasks, input, output, force)]
     rows = [(w["image"], w["task"], w["array"], w["picture"] or w["classes"] or "none") for w in written]
@@ -79,11 +77,7 @@ def evaluate(
     check_data(data, opening.tasks)
     from edgemtl.evaluate.folder import evaluate_folder
 
-    import_session()
-    from edgemtl.runtime import Session
-
-    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
-    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
+    opened = _open(bundle, opening, threads, native_host, keys, min_version)
     with opened as session, step(f"evaluating {data}"):
         scores, notes = evaluate_folder(session, opening.tasks, data)
     for text in notes:
@@ -105,11 +99,7 @@ def selftest(
 ) -> int:
     """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
     opening = plan_opening(bundle, device, None, keys, min_version)
-    import_session()
-    from edgemtl.runtime import Session
-
-    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
-    opened = Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
+    opened = _open(bundle, opening, threads, native_host, keys, min_version)
     with opened as session, step(f"testing {bundle} on {opening.device}"):
         results = session.selftest()
     figures = [(f"{r.max_abs_error:.2e}", f"{r.tolerance:.0e}", f"{r.scale:.2e}") for r in results]
@@ -121,6 +111,16 @@ def selftest(
         lambda c: c.print(table("", columns, rows)),
     )
     return 0 if all(r.passed for r in results) else 1
+
+
+def _open(
+    bundle: Path, opening: Opening, threads: int, native_host: bool, keys: list[Path] | None, min_version: int | None
+) -> Session:
+    import_session()
+    from edgemtl.runtime import Session
+
+    trusted: dict[str, Any] = {"keys": keys, "min_version": min_version}
+    return Session.open(bundle, opening.device, threads, native_host=native_host, **trusted)
 
 
 def _finite(document: dict[str, Any]) -> dict[str, Any]:

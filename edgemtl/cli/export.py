@@ -23,35 +23,40 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".pth.tar")
 """Of a checkpoint's name."""
 
 
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help=".safetensors or .pth with the weights, or a folder with a .pth a rank."),
+]
+Preset = Annotated[str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")]
+UpstreamConfig = Annotated[
+    Path | None, typer.Option("--upstream-config", help="Model as a yaml file of M3ViT, instead of --preset.")
+]
+UpstreamFlags = Annotated[
+    str | None,
+    typer.Option("--upstream-flags", help='Flags its trainer was given, e.g. "--multi_gate True --moe_top_k 4".'),
+]
+Layout = Annotated[str, typer.Option("--layout", help="upstream, or edge-moe: a folder of .float32.bin files.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")]
+PrintConfig = Annotated[
+    str | None,
+    typer.Option("--print-config", help="Print a preset as the JSON that --config takes; nothing is exported."),
+]
+
+
 def export(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.")] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help=".safetensors or .pth with the weights, or a folder with a .pth a rank."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")] = None,
-    upstream_config: Annotated[
-        Path | None, typer.Option("--upstream-config", help="Model as a yaml file of M3ViT, instead of --preset.")
-    ] = None,
-    upstream_flags: Annotated[
-        str | None,
-        typer.Option("--upstream-flags", help='Flags its trainer was given, e.g. "--multi_gate True --moe_top_k 4".'),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option("--layout", help="upstream, or edge-moe: a folder of .float32.bin files.")
-    ] = "upstream",
+    output: Output = None,
+    checkpoint: Checkpoint = None,
+    preset: Preset = None,
+    config: Config = None,
+    upstream_config: UpstreamConfig = None,
+    upstream_flags: UpstreamFlags = None,
+    layout: Layout = "upstream",
     task: TaskList = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")
-    ] = None,
+    seed: Seed = None,
     resize_filter: ResizeFilter = None,
-    print_config: Annotated[
-        str | None,
-        typer.Option("--print-config", help="Print a preset as the JSON that --config takes; nothing is exported."),
-    ] = None,
+    print_config: PrintConfig = None,
     json: Json = False,
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime.

@@ -46,6 +46,9 @@ RequireInt8 = Annotated[
 ]
 MinSqnr = Annotated[float, typer.Option("--min-sqnr", help="Least signal-to-noise ratio of a task's output in dB.")]
 
+Parameters = Annotated[
+    Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
+]
 Mean = Annotated[
     str | None,
     typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),

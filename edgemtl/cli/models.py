@@ -41,8 +41,9 @@ from edgemtl.units import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemtl.driver import Share
+    from edgemtl.codegen.cpu import NodeReport
     from edgemtl.partition import Cost, Inspection
+    from edgemtl.results import Share
 
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
@@ -81,22 +82,28 @@ def _cost_cells(cost: Cost) -> tuple[str, str, str, str]:
     return encoder, head, total, format_bytes(cost.weight_bytes)
 
 
+ChosenPrecision = Annotated[
+    str | None,
+    typer.Option("--precision", help="fp32 or int8; default: int8 where an option gives scales or layers for it."),
+]
+Calibration = Annotated[
+    Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
+]
+Parameters = Annotated[
+    Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
+]
+Summary = Annotated[bool, typer.Option("--summary", help="Show counts and shares alone, not every node.")]
+
+
 def check(
     model: ModelFile,
     target: Target = "cpu",
     task: TaskList = None,
     pathway: Pathway = "exact",
-    precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="fp32 or int8; default: int8 where an option gives scales or layers for it."),
-    ] = None,
+    precision: ChosenPrecision = None,
     memory_budget: Budget = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
-    ] = None,
+    calibration: Calibration = None,
+    parameters: Parameters = None,
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
     threads: CompiledThreads = 2,
@@ -105,7 +112,7 @@ def check(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
-    summary: Annotated[bool, typer.Option("--summary", help="Show counts and shares alone, not every node.")] = False,
+    summary: Summary = False,
     json: Json = False,
 ) -> int:
     """Say node by node what runs how on a target, and why not where it does not."""
@@ -139,20 +146,20 @@ def check(
     for text in (notes := (*implied_int8, *result.notes)):
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]
-    rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in result.nodes]
     document = {
         "supported": not refused,
         "shares": [asdict(share) for share in result.shares],
         "nodes": [] if summary else [asdict(r) for r in result.nodes],
         "notes": list(notes),
     }
-    emit(document, json, lambda c: _draw_check(c, [] if summary else rows, result.shares))
+    emit(document, json, lambda c: _draw_check(c, [] if summary else result.nodes, result.shares))
     note(f"{len(result.nodes) - len(refused)} of {len(result.nodes)} nodes compile for {target}")
     return 3 if refused else 0
 
 
-def _draw_check(console: Console, rows: Sequence[Sequence[str]], shares: Sequence[Share]) -> None:
-    if rows:
+def _draw_check(console: Console, nodes: Sequence[NodeReport], shares: Sequence[Share]) -> None:
+    if nodes:
+        rows = [(node.node, node.op, node.how, "; ".join(filter(None, (node.reason, node.hint)))) for node in nodes]
         console.print(table("", ("node", "op", "runs as", "why"), rows))
         console.print()
     total = sum(share.macs for share in shares)

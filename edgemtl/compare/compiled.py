@@ -25,7 +25,8 @@ class CompiledMachine:
     def __init__(self, program: CpuProgram) -> None:
         (self._task,) = program.tasks
         check_this_machine(program.target)
-        output = int(np.prod(self._task.output_shape)) * np.dtype(self._task.output_dtype).itemsize
+        task = self._task.program
+        output = int(np.prod(task.output.shape)) * np.dtype(task.output.dtype).itemsize
         sizes = program.arena_bytes, program.weights_bytes, program.prepared_bytes, program.image_bytes, output
         self._memory = {name: Buffer(name, size) for name, size in zip(SPACES, sizes, strict=True)}
         self._offsets = program.plan.offsets
@@ -34,9 +35,9 @@ class CompiledMachine:
             self._memory["weights"].array[tensor.offset : tensor.offset + data.size] = data
         self._spaces = [load_ffi().from_dlpack(self._memory[name].array) for name in SPACES]
         library = Library(program.library)
-        if self._task.prepare is not None:
-            library.function(self._task.prepare)(*self._spaces, 0, ALL_STEPS)
-        self._entry = library.function(self._task.entry)
+        if task.prepare is not None:
+            library.function(task.prepare)(*self._spaces, 0, ALL_STEPS)
+        self._entry = library.function(task.entry)
         self._library = library  # last, so that it is let go of behind its function
 
     def load(self, image: Array) -> None:

@@ -101,8 +101,8 @@ def describe_input(graph: ir.Graph, metadata: Metadata | None) -> tuple[InputSpe
     assert value.name is not None
     notes: list[str] = []
     batch, channels, height, width = value.shape.numpy()
-    known = metadata is not None and metadata.input == value.name
-    mean, std = (metadata.mean, metadata.std) if metadata is not None and known else (None, None)
+    known = metadata.input if metadata is not None and metadata.input.name == value.name else None
+    mean, std = (known.mean, known.std) if known is not None else (None, None)
     if mean is None or std is None:
         notes.append(normalisation_note(value.name))
     elif not len(mean) == len(std) == channels or min(std) <= 0:
@@ -110,5 +110,5 @@ def describe_input(graph: ir.Graph, metadata: Metadata | None) -> tuple[InputSpe
         raise ModelError(f"metadata of input {value.name} must have {rule}, not {mean} and {std}")
     if channels > MOST_CHANNELS and width <= MOST_CHANNELS:
         notes.append(_layout_note(value.name, channels, height, width))
-    resize_filter = metadata.resize_filter if metadata is not None and known else DEFAULT_FILTER
+    resize_filter = known.resize_filter if known is not None else DEFAULT_FILTER
     return InputSpec(value.name, (batch, channels, height, width), mean, std, resize_filter), tuple(notes)

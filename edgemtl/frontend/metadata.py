@@ -2,73 +2,65 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
-from edgemtl.errors import ModelError
+from edgemtl.errors import ConfigError, ModelError
 from edgemtl.frontend.model import METADATA, Task
-from edgemtl.vocabulary import DEFAULT_FILTER, KINDS, RESIZE_FILTERS
+from edgemtl.records import Dialect, Field, parse_json, read
+from edgemtl.vocabulary import DEFAULT_FILTER, RESIZE_FILTERS
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 SCHEMA_VERSION = 1
+DIALECT = Dialect(has_defaults=True, ignores_unknown=True)
+"""The exporter says more of the model than a reader needs."""
+
+
+@dataclass(frozen=True)
+class InputMetadata:
+    """The name of the image input, its normalisation and the filter that resizes pictures."""
+
+    name: str
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    resize_filter: str = DEFAULT_FILTER
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Tasks in order, the name of the image input, its normalisation and the filter that resizes pictures."""
+    """Tasks in order, and the image input."""
 
     tasks: tuple[Task, ...]
-    input: str
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    resize_filter: str
+    input: InputMetadata
 
 
 def read_metadata(model: ir.Model) -> Metadata | None:
     """The model's metadata, None where a stranger made it; `ModelError` where it is damaged."""
     text = model.metadata_props.get(METADATA)
-    if text is None:
-        return None
+    return None if text is None else parse_metadata(text)
+
+
+def parse_metadata(text: str) -> Metadata:
+    """The metadata in ``text``. Raises ModelError where it is not what the exporter writes."""
     try:
-        document = json.loads(text)
-        version = document["schema_version"]
-        if version != SCHEMA_VERSION:
+        field = Field("metadata", parse_json(text), DIALECT)
+        if (version := field.entries()["schema_version"].value) != SCHEMA_VERSION:
             raise ModelError(f"metadata must be of schema version {SCHEMA_VERSION}, not {version!r}; export again")
-        return _parse(document)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        metadata = read(Metadata, field)
+        if _has_twins(metadata.tasks):
+            field.fail("made of tasks that differ")
+    except (ConfigError, KeyError, ValueError, RecursionError) as error:
         raise ModelError(f"metadata {METADATA!r} must be what the exporter writes, not {text[:80]!r}") from error
-
-
-def _parse(document: dict[str, Any]) -> Metadata:
-    tasks = tuple(_task(entry) for entry in document["tasks"])
-    for names in ([task.name for task in tasks], [task.output for task in tasks]):
-        if len(set(names)) != len(names):
-            raise ValueError("tasks must differ")
-    image = document["input"]
-    resize_filter = image.get("resize_filter", DEFAULT_FILTER)
-    if resize_filter not in RESIZE_FILTERS:
+    if metadata.input.resize_filter not in RESIZE_FILTERS:
         raise ModelError(
-            f"metadata of input {image['name']} must have a resize_filter of {', '.join(RESIZE_FILTERS)}, "
-            f"not {resize_filter!r}; update edgemtl, or give --resize-filter to the export"
+            f"metadata of input {metadata.input.name} must have a resize_filter of {', '.join(RESIZE_FILTERS)}, "
+            f"not {metadata.input.resize_filter!r}; update edgemtl, or give --resize-filter to the export"
         )
-    return Metadata(tasks, str(image["name"]), _numbers(image["mean"]), _numbers(image["std"]), resize_filter)
+    return metadata
 
 
-def _task(entry: dict[str, Any]) -> Task:
-    name, output, kind, channels = (entry[field] for field in ("name", "output", "kind", "channels"))
-    good = isinstance(name, str) and name and isinstance(output, str) and isinstance(channels, int)
-    if not good or kind not in KINDS:
-        raise ValueError("a task must have a name, an output, a kind and channels")
-    return Task(name, output, kind, channels, _names(entry.get("classes", [])))
-
-
-def _names(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("class names must be a list of strings")
-    return tuple(values)
-
-
-def _numbers(values: list[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(value) for value in values)
+def _has_twins(tasks: tuple[Task, ...]) -> bool:
+    """Whether two tasks have one name or one output."""
+    return len({task.name for task in tasks}) < len(tasks) or len({task.output for task in tasks}) < len(tasks)

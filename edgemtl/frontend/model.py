@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-from edgemtl.vocabulary import DEFAULT_FILTER
+from edgemtl.records import check, one_of
+from edgemtl.vocabulary import DEFAULT_FILTER, KINDS
 
 ORIGIN = "edgemtl.origin"
 """Node metadata: path of the torch module the node came from."""
@@ -40,9 +41,9 @@ class Task:
     kind: one of `vocabulary.KINDS`. classes: the name of each class, none where the model records none.
     """
 
-    name: str
+    name: Annotated[str, check("a name", lambda value: type(value) is str and value != "")]
     output: str
-    kind: str
+    kind: Annotated[str, one_of(*KINDS)]
     channels: int
     classes: tuple[str, ...] = ()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_FILE_BYTES
+from edgemtl.frontend.metadata import parse_metadata
 from edgemtl.frontend.model import METADATA
 from edgemtl.frontend.names import legal_names
 
@@ -25,7 +26,7 @@ def peek_tasks(path: Path) -> dict[str, str] | None:
             return None
         proto.ParseFromString(path.read_bytes())
         written = _written_names(proto)
-    except (OSError, DecodeError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, DecodeError, ValueError, ModelError):
         return None
     outputs = [value.name for value in proto.graph.output]
     initializers = {tensor.name for tensor in proto.graph.initializer}
@@ -39,5 +40,5 @@ def _written_names(proto: onnx.ModelProto) -> dict[str, str]:
     """By output, what the exporter's metadata calls the task."""
     for entry in proto.metadata_props:
         if entry.key == METADATA:
-            return {str(task["output"]): str(task["name"]) for task in json.loads(entry.value)["tasks"]}
+            return {task.output: task.name for task in parse_metadata(entry.value).tasks}
     return {}

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
 
+from edgemtl.host.operators import OPERATORS
 from edgemtl.operators import Operator, TensorType
+from edgemtl.records import Field, members, one_of, read
+from edgemtl.records.types import AnyShape, Bytes, Index
 
 IMAGE, OUTPUT = "image", "output"
 """Buffers that are not the host's own: what a run reads, and what the task of the step writes."""
@@ -15,6 +19,7 @@ NATIVE = "native"
 """The operator of a step that has no definition in numpy: the host's library alone runs it."""
 BUFFER_DTYPES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
 """What buffers are made of, with the bytes of an element."""
+OPERATOR = one_of(SEGMENT, NATIVE, *OPERATORS)
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,10 @@ class HostView:
     """Elements of one buffer seen through a shape; ``strides`` and ``offset`` count elements."""
 
     buffer: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int
-    dtype: str
+    shape: AnyShape
+    strides: tuple[Bytes, ...]
+    offset: Bytes
+    dtype: Annotated[str, one_of(*BUFFER_DTYPES)]
 
     @property
     def type(self) -> TensorType:
@@ -53,9 +58,22 @@ class HostStep:
     constants: the places of its constants in the program's list, in the order of the operator.
     """
 
-    operator: str
+    operator: Annotated[str, OPERATOR]
     sizes: Operator | None
-    segment: int | None
+    segment: Index | None
     inputs: tuple[HostView, ...]
     outputs: tuple[HostView, ...]
-    constants: tuple[int, ...]
+    constants: tuple[Index, ...]
+
+
+def read_step(field: Field) -> HostStep:
+    """One step of a document; a segment has no sizes of its own, and any other operator no number of a segment.
+
+    Raises ConfigError.
+    """
+    entries = members(HostStep, field)
+    sizes, segment = entries["sizes"], entries["segment"]
+    name = OPERATOR.read(entries["operator"])
+    if (name in OPERATORS) != (sizes.value is not None) or (name == SEGMENT) != (segment.value is not None):
+        entries["operator"].fail(f"{SEGMENT} with the number of one, {NATIVE}, or another operator with its sizes")
+    return read(HostStep, field, sizes=read(OPERATORS[name], sizes) if name in OPERATORS else None)

@@ -2,14 +2,13 @@
 
 from edgemtl.partition.cost import Cost, common_cost, cost_of
 from edgemtl.partition.inspection import Inspection, TaskInspection, inspect_model
-from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
+from edgemtl.partition.model import Calibration, TaskModel
 from edgemtl.partition.partition import partition
 
 __all__ = [
     "Calibration",
     "Cost",
     "Inspection",
-    "MoEPathway",
     "TaskInspection",
     "TaskModel",
     "common_cost",

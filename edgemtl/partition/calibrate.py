@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
 from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
 from edgemtl.partition.cut import sweep
-from edgemtl.partition.model import Calibration, MoEPathway
+from edgemtl.partition.model import Calibration
 
 Images = tuple[Array, ...]
 
@@ -40,7 +41,7 @@ Counts = tuple[tuple[Array, ...], ...]
 """Tokens that picked each expert of the whole layer: per image and layer, an array [expert]."""
 
 
-def count_picks(model: ir.Model, reachable: Sequence[MoEPathway], images: Images) -> Counts:
+def count_picks(model: ir.Model, reachable: Sequence[MoEEntry], images: Images) -> Counts:
     """Run the task's routers on every image and count the tokens that pick each expert, layer by layer.
 
     model: a task's graph that still has all the experts in `reachable`. Only those can be picked.
@@ -65,7 +66,7 @@ def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
     return (session.run(None, {name: image}) for image in images)
 
 
-def _count(logits: Array, attributes: MoEAttributes, pathway: MoEPathway) -> Array:
+def _count(logits: Array, attributes: MoEAttributes, pathway: MoEEntry) -> Array:
     """Tokens per expert [total]; top-k among the reachable experts, ties to the lowest index."""
     experts = np.array(pathway.experts)
     first, size = attributes.window or (0, pathway.total)
@@ -81,7 +82,7 @@ def _per_layer(counts: Counts) -> tuple[Array, ...]:
     return tuple(np.sum(layer, axis=0) for layer in zip(*counts, strict=True))
 
 
-def drop_unpicked(reachable: Sequence[MoEPathway], counts: Counts) -> tuple[MoEPathway, ...]:
+def drop_unpicked(reachable: Sequence[MoEEntry], counts: Counts) -> tuple[MoEEntry, ...]:
     """The pathways without the experts no token of any image picked."""
     picked = zip(reachable, _per_layer(counts), strict=True)
     return tuple(replace(p, experts=tuple(e for e in p.experts if of_layer[e])) for p, of_layer in picked)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.graph import add_constant, array_of, is_op, main_input, operand, replace_operand, shape_of
 from edgemtl.operators import Array
-from edgemtl.partition.model import MoEPathway
 from edgemtl.partition.narrow import narrow
 
 WEIGHTS = ("w1", "b1", "w2", "b2")
@@ -20,7 +20,7 @@ NEVER = float(np.finfo(np.float32).min) / 2
 """A constant this low added to a logit leaves the expert a probability of exactly 0: exp underflows."""
 
 
-def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
+def pathways(model: ir.Model) -> tuple[MoEEntry, ...]:
     """For each MoE node of the graph, the experts its router can pick.
 
     A window leaves its own experts. Those masked by a constant are out of reach, as long as k others are not.
@@ -28,7 +28,7 @@ def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
     return tuple(_pathway(layer, node) for layer, node in enumerate(moe_nodes(model)))
 
 
-def _pathway(layer: int, node: ir.Node) -> MoEPathway:
+def _pathway(layer: int, node: ir.Node) -> MoEEntry:
     _weights(node)
     attributes, logits = MoEAttributes.from_node(node), logits_of(node)
     total = shape_of(logits)[-1]
@@ -37,7 +37,7 @@ def _pathway(layer: int, node: ir.Node) -> MoEPathway:
     masked = _masked_columns(logits, total)
     open_ = tuple(expert for expert in candidates if expert not in masked)
     experts = open_ if len(open_) >= attributes.k else tuple(candidates)
-    return MoEPathway(str(node.name), layer, experts, total, attributes.k)
+    return MoEEntry(str(node.name), layer, experts, total, attributes.k)
 
 
 def _weights(node: ir.Node) -> dict[str, Array]:
@@ -76,7 +76,7 @@ def _below(node: ir.Node) -> Array | None:
     return np.asarray(np.where(choose, *low))
 
 
-def keep_experts(model: ir.Model, remaining: Sequence[MoEPathway]) -> None:
+def keep_experts(model: ir.Model, remaining: Sequence[MoEEntry]) -> None:
     """Drop the experts no pathway has, the gates' columns of windows with them. In place.
 
     Afterwards no node has a window. A node that lost experts its logits still have columns for lists the rest

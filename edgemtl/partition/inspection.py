@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.frontend import InputSpec, MoELayer, MultiTaskModel, Task
 from edgemtl.partition.cost import Cost, common_cost, cost_of
-from edgemtl.partition.model import MoEPathway
 from edgemtl.partition.partition import partition
 
 
@@ -17,7 +17,7 @@ class TaskInspection:
 
     task: Task
     cost: Cost
-    moe: tuple[MoEPathway, ...]
+    moe: tuple[MoEEntry, ...]
 
 
 @dataclass(frozen=True)

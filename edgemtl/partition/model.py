@@ -7,23 +7,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import Value
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.frontend import InputSpec, Task
 from edgemtl.vocabulary import Pathway
-
-
-@dataclass(frozen=True)
-class MoEPathway:
-    """The experts one task keeps in one MoE layer.
-
-    node: the MoE node's name.  layer: its position among the task's MoE nodes.  experts: ids kept, ascending,
-    counted in the whole model's layer.  total: experts of that layer.  top_k: experts per token.
-    """
-
-    node: str
-    layer: int
-    experts: tuple[int, ...]
-    total: int
-    top_k: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class TaskModel:
     ir: ir.Model
     input: InputSpec
     pathway: Pathway
-    moe: tuple[MoEPathway, ...]
+    moe: tuple[MoEEntry, ...]
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
 

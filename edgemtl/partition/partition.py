@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel, Task
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
@@ -14,7 +15,7 @@ from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_
 from edgemtl.partition.cut import cut, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
-from edgemtl.partition.model import Calibration, MoEPathway, TaskModel
+from edgemtl.partition.model import Calibration, TaskModel
 from edgemtl.partition.share import share_tensors
 from edgemtl.vocabulary import PATHWAYS, Pathway
 
@@ -84,7 +85,7 @@ def _batchnorm_notes(folded: int) -> list[str]:
 
 
 def _expert_notes(
-    reachable: Sequence[MoEPathway], remaining: Sequence[MoEPathway], measured: Calibration | None
+    reachable: Sequence[MoEEntry], remaining: Sequence[MoEEntry], measured: Calibration | None
 ) -> list[str]:
     notes = []
     for before, after in zip(reachable, remaining, strict=True):

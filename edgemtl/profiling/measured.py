@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 from edgemtl.bundle import Program
 from edgemtl.progress import tick
-from edgemtl.report.profile import CpuTaskProfile, KernelFacts, cpu_task_profile
+from edgemtl.report.profile import CpuTaskProfile, cpu_task_profile
 from edgemtl.runtime import Session
 from edgemtl.runtime.images import FloatArray
 
@@ -20,7 +20,6 @@ def measure_task(
 ) -> CpuTaskProfile:
     """Times of ``runs`` runs over the images in turn, after some that do not count."""
     layers = program.tasks[task].layers
-    facts = [KernelFacts(layer.kernel, layer.origin, layer.macs, layer.bytes) for layer in layers]
     kernels, whole = [], []
     for index, image in enumerate(islice(cycle(images), WARMUP + runs)):
         start = time.perf_counter()
@@ -31,4 +30,4 @@ def measure_task(
             whole.append(took)
             kernels.append(steps)
         tick()
-    return cpu_task_profile(task, facts, kernels, whole)
+    return cpu_task_profile(task, layers, kernels, whole)

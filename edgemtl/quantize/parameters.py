@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -16,10 +15,43 @@ from edgemtl.errors import ConfigError, UsageError
 from edgemtl.lowering.ir import IMAGE, Step
 from edgemtl.operators import Array
 from edgemtl.quantize.observe import ALL, Observation, Range
+from edgemtl.records import Dialect, Field, check, members, parse_json, read
 
 SCHEMA_VERSION = 1
-DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError
-"""What reading a file that is no file of parameters may run into."""
+DIALECT = Dialect(ignores_unknown=True)
+MAX_FLOAT, MAX_INT64 = 1.7e308, (1 << 63) - 1
+
+
+def _is_array(values: Any, kinds: tuple[type, ...], most: float) -> bool:
+    return type(values) is list and all(type(value) in kinds and not abs(value) > most for value in values)
+
+
+NUMBER = check("a number", lambda value: type(value) is float or _is_array([value], (int,), MAX_FLOAT), float)
+"""Also an infinite one: the ratio of two outputs that are equal."""
+STEP = check("the number of a step", lambda key: key.isdecimal() and len(key) < 10, int)
+RANGE = check(
+    "two numbers, a finite range that holds 0",
+    lambda ends: _is_array(ends, (int, float), MAX_FLOAT) and len(ends) == 2 and ends[0] <= 0 <= ends[1],
+    lambda ends: Range(*map(float, ends)),
+)
+FLOATS = check(
+    "numbers", lambda values: _is_array(values, (int, float), MAX_FLOAT), lambda values: np.array(values, np.float64)
+)
+INTEGERS = check(
+    "integers of 64 bits",
+    lambda values: _is_array(values, (int,), MAX_INT64),
+    lambda values: np.array(values, np.int64),
+)
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task as the file describes it; layers: the origins of the float steps that it was observed in."""
+
+    layers: tuple[str, ...]
+    ranges: dict[str, Annotated[Range, RANGE]]
+    channels: dict[Annotated[int, STEP], Annotated[Array, FLOATS]]
+    corrections: dict[Annotated[int, STEP], Annotated[Array, INTEGERS]]
 
 
 @dataclass(frozen=True)
@@ -59,17 +91,17 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "keep_float": list(parameters.keep_float),
         "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
         "notes": list(parameters.notes),
-        "tasks": {task: _task_document(held, steps[task]) for task, held in parameters.tasks.items()},
+        "tasks": {task: _task_document(part, steps[task]) for task, part in parameters.tasks.items()},
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _task_document(held: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:
+def _task_document(task: TaskParameters, steps: Sequence[Step]) -> dict[str, Any]:
     return {
         "layers": [step.origin[0] for step in steps],
-        "ranges": {name: [found.low, found.high] for name, found in held.seen.ranges.items()},
-        "channels": {str(index): array.astype(float).tolist() for index, array in held.seen.channels.items()},
-        "corrections": {str(index): array.astype(int).tolist() for index, array in held.corrections.items()},
+        "ranges": {name: [ends.low, ends.high] for name, ends in task.seen.ranges.items()},
+        "channels": {str(index): array.astype(float).tolist() for index, array in task.seen.channels.items()},
+        "corrections": {str(index): array.astype(int).tolist() for index, array in task.corrections.items()},
     }
 
 
@@ -78,28 +110,27 @@ def read_parameters(path: Path, model: str, steps: Mapping[str, Sequence[Step]])
 
     Raises ConfigError for a file that is not one, UsageError for one of another model or of other tasks.
     """
+    document = _open(path)
     try:
-        document = json.loads(path.read_text())
-        version = document["schema_version"]
-        held = _parse(document)
-        layers = {task: entry["layers"] for task, entry in document["tasks"].items()}
-    except DAMAGE as error:
-        raise ConfigError(
-            f"{path}: must be a file of integer parameters, {type(error).__name__}: {error}; "
-            "make it with `edgemtl quantize`"
-        ) from None
-    if version != SCHEMA_VERSION:
-        raise ConfigError(f"{path}: schema_version must be {SCHEMA_VERSION}, not {version!r}; make the file again")
-    if held.model != model:
-        raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {str(held.model)[:12]}...")
-    if set(layers) != set(steps):
-        raise UsageError(f"{path}: must hold tasks {', '.join(steps)}, not {', '.join(layers)}; quantise again")
+        tasks = members(Parameters, document)["tasks"].entries()
+        entries = {task: read(TaskEntry, field) for task, field in tasks.items()}
+        parameters = read(Parameters, document, tasks={task: _task(entry) for task, entry in entries.items()})
+    except ConfigError as error:
+        raise _damaged(path, error) from None
+    if parameters.model != model:
+        raise UsageError(f"{path}: must be of this model ({model[:12]}...), not of {parameters.model[:12]}...")
+    if set(entries) != set(steps):
+        raise UsageError(f"{path}: must hold tasks {', '.join(steps)}, not {', '.join(entries)}; quantise again")
     for task, lowered in steps.items():
-        if layers.get(task) != [step.origin[0] for step in lowered]:
+        if entries[task].layers != tuple(step.origin[0] for step in lowered):
             raise UsageError(f"{path}: must hold task {task} with these layers; quantise again with the same options")
-        if not _is_complete(held.tasks[task].seen, lowered) or task not in held.sqnr_db:
+        if not _is_complete(parameters.tasks[task].seen, lowered) or task not in parameters.sqnr_db:
             raise ConfigError(f"{path}: must say what was observed of every layer of task {task}; make the file again")
-    return held
+    return parameters
+
+
+def _task(entry: TaskEntry) -> TaskParameters:
+    return TaskParameters(Observation(entry.ranges, entry.channels), entry.corrections)
 
 
 def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
@@ -109,13 +140,31 @@ def tasks_with(path: Path, asked: Sequence[str]) -> tuple[str, ...]:
     better.
     """
     try:
-        held = tuple(map(str, json.loads(path.read_text())["tasks"]))
-    except DAMAGE:
+        names = tuple(_open(path).entries()["tasks"].entries())
+    except (ConfigError, KeyError):
         return ()
     for task in asked:
-        if task not in held:
-            raise UsageError(f"--task must be one of {', '.join(held)} in {path}, not {task!r}")
-    return held
+        if task not in names:
+            raise UsageError(f"--task must be one of {', '.join(names)} in {path}, not {task!r}")
+    return names
+
+
+def _open(path: Path) -> Field:
+    """The file as a document of the one schema version. Raises ConfigError."""
+    try:
+        document = Field("", parse_json(path.read_bytes(), finite=False), DIALECT)
+        version = document.entries()["schema_version"].value
+    except KeyError:
+        raise _damaged(path, "it has no schema_version") from None
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
+        raise _damaged(path, error) from None
+    if version != SCHEMA_VERSION:
+        raise ConfigError(f"{path}: schema_version must be {SCHEMA_VERSION}, not {version!r}; make the file again")
+    return document
+
+
+def _damaged(path: Path, reason: object) -> ConfigError:
+    return ConfigError(f"{path}: must be a file of integer parameters, {reason}; make it with `edgemtl quantize`")
 
 
 def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
@@ -129,25 +178,3 @@ def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
         and good
         and {i: c.shape for i, c in seen.channels.items()} == {index: (width,) for index, width in widths.items()}
     )
-
-
-def _parse(document: dict[str, Any]) -> Parameters:
-    return Parameters(
-        model=str(document["model"]),
-        pathway=str(document["pathway"]),
-        method=str(document["method"]),
-        images=int(document["images"]),
-        keep_float=tuple(map(str, document["keep_float"])),
-        tasks={task: _parse_task(entry) for task, entry in document["tasks"].items()},
-        sqnr_db={task: float(value) for task, value in document["sqnr_db"].items()},
-        notes=tuple(map(str, document["notes"])),
-    )
-
-
-def _parse_task(entry: dict[str, Any]) -> TaskParameters:
-    ranges = {name: Range(float(low), float(high)) for name, (low, high) in entry["ranges"].items()}
-    if not all(math.isfinite(r.low) and math.isfinite(r.high) and r.low <= 0 <= r.high for r in ranges.values()):
-        raise ValueError("a range must be finite and hold 0")
-    channels = {int(index): np.array(values, np.float64) for index, values in entry["channels"].items()}
-    corrections = {int(index): np.array(values, np.int64) for index, values in entry["corrections"].items()}
-    return TaskParameters(Observation(ranges, channels), corrections)

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from edgemtl.driver import compile_model, inspect_model, resolve_target
+from edgemtl.driver import compile_model, inspect_model
 from edgemtl.evaluate.latency import TaskLatency, measure_latency
 from edgemtl.evaluate.metrics import Meter, make_meter
 from edgemtl.exporters.checkpoints import load_checkpoint
@@ -29,7 +29,7 @@ from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.images import normalise, read_picture, resize_rgb
 from edgemtl.options import CompileOptions
 from edgemtl.partition import Cost, Inspection
-from edgemtl.processor import this_processor
+from edgemtl.processor import resolve, this_processor
 from edgemtl.report.pictures import colourise, contact_sheet
 from edgemtl.runtime import Memory, Session
 from edgemtl.units import format_bytes
@@ -132,7 +132,7 @@ def peak_memory_bytes(bundle: Path) -> int:
 def table_title(scenes: int, threads: int) -> str:
     """What the figures were taken with and on: the processor, and the target that its code is for."""
     processor = this_processor()
-    machine = f"{processor.model or processor.architecture}, target {resolve_target('cpu').name}"
+    machine = f"{processor.model or processor.architecture}, target {resolve('cpu').name}"
     return f"{scenes} held-out scenes, {threads} threads, all figures measured\n{machine}"
 
 

@@ -2,10 +2,12 @@
 
 import sys
 import typing
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from edgemtl.errors import ConfigError
+from edgemtl.records import Dialect, Field, members
 from edgemtl.suggest import nearest
 from edgemtl.vocabulary import KINDS, Kind
 
@@ -204,26 +206,30 @@ class ModelConfig:
 
         Raises `ConfigError` naming unknown fields, and missing ones that have no default.
         """
-        _require(isinstance(data, dict), "model config", "a JSON object", data)
-        _check_keys("model config", data, cls)
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values = _values(cls, "model config", data)
         rows = values["tasks"]
         objects = isinstance(rows, tuple) and all(isinstance(row, dict) for row in rows)
         _require(objects, "tasks", "a list of objects", rows)
-        for row in rows:
-            _check_keys("task", row, TaskSpec)
-        values["tasks"] = tuple(TaskSpec(**row) for row in rows)
-        return cls(**values)
+        return cls(**{**values, "tasks": tuple(TaskSpec(**_values(TaskSpec, "task", row)) for row in rows)})
 
 
-def _check_keys(what: str, data: dict[str, Any], cls: type[ModelConfig] | type[TaskSpec]) -> None:
-    required = [field.name for field in fields(cls) if field.default is MISSING]
-    known = [field.name for field in fields(cls)]
-    if missing := [name for name in required if name not in data]:
-        rule = f"{what} must have the fields {', '.join(required)}"
-        raise ConfigError(f"{rule}, and {', '.join(missing)} is missing; `export --print-config demo` shows them all")
-    for name in data:
-        if name not in known:
-            meant = nearest(name, known)
-            hint = f"did you mean {meant!r}?" if meant else f"the fields are {', '.join(known)}"
-            raise ConfigError(f"{what} must not have a field {name!r}, which there is not; {hint}")
+class ConfigDialect(Dialect):
+    """Descriptions are written by hand: messages say which fields there are, and what a misspelt one may mean."""
+
+    def describe_missing(self, field: Field, missing: Sequence[str], required: Sequence[str], must: str) -> str:
+        rule = f"{field.place} must have the fields {', '.join(required)}"
+        return f"{rule}, and {', '.join(missing)} is missing; `export --print-config demo` shows them all"
+
+    def describe_unknown(self, field: Field, name: str, names: Sequence[str]) -> str:
+        meant = nearest(name, names)
+        hint = f"did you mean {meant!r}?" if meant else f"the fields are {', '.join(names)}"
+        return f"{field.place} must not have a field {name!r}, which there is not; {hint}"
+
+
+DIALECT = ConfigDialect(group="a JSON object", has_defaults=True)
+
+
+def _values(kind: type, what: str, data: object) -> dict[str, Any]:
+    """The fields of a description by name, lists as tuples; what they must be, the dataclass checks itself."""
+    entries = members(kind, Field(what, data, DIALECT))
+    return {name: tuple(v.value) if isinstance(v.value, list) else v.value for name, v in entries.items()}

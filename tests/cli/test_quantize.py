@@ -190,7 +190,12 @@ def change(document: dict, path: str, value: object) -> None:
         ("schema_version", None, ConfigError, "schema_version must be 1, not None"),
         ("model", "0" * 64, UsageError, "must be of this model"),
         ("tasks/depth/layers", ["other"], UsageError, "must hold task depth with these layers"),
-        ("tasks/depth/ranges/image", [1.0, 2.0], ConfigError, "a range must be finite and hold 0"),
+        (
+            "tasks/depth/ranges/image",
+            [1.0, 2.0],
+            ConfigError,
+            "ranges.image must be two numbers, a finite range that holds 0",
+        ),
         ("tasks/depth/ranges/image", [0.0], ConfigError, "must be a file of integer parameters"),
         ("tasks/depth/ranges", {}, ConfigError, "must say what was observed of every layer of task depth"),
         ("tasks/depth/channels", {}, ConfigError, "must say what was observed of every layer of task depth"),

@@ -11,7 +11,7 @@ import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 import tvm_ffi
 
-from edgemtl.codegen.cpu import CpuProgram, TaskProgram
+from edgemtl.codegen.cpu import CpuProgram, CpuTask
 from tests.support.processors import demand
 
 ALIGNMENT = 64
@@ -42,20 +42,20 @@ class Machine:
             data = tensor.array.reshape(-1).view(np.uint8)
             self.weights[tensor.offset : tensor.offset + data.size] = data
         for task in program.tasks:
-            if task.prepare is not None:
-                self._call(task.prepare, *self._ends(task), 0, ALL_STEPS)
+            if task.program.prepare is not None:
+                self._call(task.program.prepare, *self._ends(task), 0, ALL_STEPS)
 
-    def _ends(self, task: TaskProgram) -> tuple[np.ndarray, np.ndarray]:
+    def _ends(self, task: CpuTask) -> tuple[np.ndarray, np.ndarray]:
         """Memory for the image and the output of a task."""
-        return aligned(self.program.image_bytes), aligned(int(np.prod(task.output_shape)) * 4)
+        return aligned(self.program.image_bytes), aligned(int(np.prod(task.program.output.shape)) * 4)
 
     def run(self, task: str, image: np.ndarray, begin: int = 0, end: int = ALL_STEPS) -> np.ndarray:
         """The output of a task after steps begin .. end - 1."""
         found = next(t for t in self.program.tasks if t.task == task)
         source, output = self._ends(found)
         source[:] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
-        self._call(found.entry, source, output, begin, end)
-        return output.view(found.output_dtype).reshape(found.output_shape).copy()
+        self._call(found.program.entry, source, output, begin, end)
+        return output.view(found.program.output.dtype).reshape(found.program.output.shape).copy()
 
     def _call(self, entry: str, image: np.ndarray, output: np.ndarray, begin: int, end: int) -> None:
         spaces = (self.arena, self.weights, self.prepared, image, output)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from edgemtl.codegen.cpu import CpuProgram, compile_cpu, to_manifest
+from edgemtl.bundle import CPU_LIBRARY, Output
+from edgemtl.codegen.cpu import CpuProgram, compile_cpu, describe_program, describe_weight
 from edgemtl.errors import UsageError
 from edgemtl.exporters.models import ModelConfig, preset
 from edgemtl.frontend import read_model
@@ -93,7 +94,7 @@ def test_single_steps_make_the_whole(program: CpuProgram, demo: tuple[TaskModel,
 def test_the_same_tasks_give_the_same_bytes(demo: tuple[TaskModel, ...], program: CpuProgram) -> None:
     again = compile_cpu(demo, resolve("cpu"), memory_budget=None)
     assert again.library == program.library
-    assert to_manifest(again) == to_manifest(program)
+    assert describe_program(again, CPU_LIBRARY) == describe_program(program, CPU_LIBRARY)
     assert all(a.array.tobytes() == b.array.tobytes() for a, b in zip(again.weights, program.weights, strict=True))
 
 
@@ -107,15 +108,14 @@ def test_tasks_share_the_weights_they_have_in_common(demo: tuple[TaskModel, ...]
 
 
 def test_the_manifest_describes_every_task(program: CpuProgram) -> None:
-    manifest = to_manifest(program)
-    described = manifest["program"]["tasks"]
+    described = describe_program(program, CPU_LIBRARY).tasks
     assert list(described) == ["semseg", "depth", "normals", "edges"]
-    assert described["semseg"]["output"] == {"shape": [1, 8, 96, 128], "dtype": "float32"}
-    assert described["depth"]["entry"] == "run_depth"
-    assert described["depth"]["prepare"] == "prepare_depth"
-    assert sum(layer["macs"] for layer in described["semseg"]["layers"]) == program.tasks[0].macs
-    assert all(layer["origin"] for layer in described["semseg"]["layers"])
-    offsets = [weight["offset"] for weight in manifest["weights"]]
+    assert described["semseg"].output == Output((1, 8, 96, 128), "float32")
+    assert described["depth"].entry == "run_depth"
+    assert described["depth"].prepare == "prepare_depth"
+    assert sum(layer.macs for layer in described["semseg"].layers) == program.tasks[0].macs
+    assert all(layer.origin for layer in described["semseg"].layers)
+    offsets = [describe_weight(tensor).offset for tensor in program.weights]
     assert offsets == sorted(offsets)
     assert all(offset % 64 == 0 for offset in offsets)
 

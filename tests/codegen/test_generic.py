@@ -67,20 +67,20 @@ def test_elementwise_nodes_between_images_need_no_copy() -> None:
     body = BODIES["a sum of images"] + " \n z = Conv<pads = [1, 1, 1, 1]>(y, v)"
     text = f"g ({IMAGE}) => (z) {{{CONV} \n {body}}}"
     program = compare(task_of(text, w=random(5, 3, 3, 3, scale=0.1), v=CONSTANTS["v"]))
-    copies = [layer.origin[0] for layer in program.tasks[0].layers if layer.kernel.startswith("copy")]
+    copies = [layer.origin[0] for layer in program.tasks[0].program.layers if layer.kernel.startswith("copy")]
     assert copies == ["Conv->a", "Conv->z"]  # the image comes and the result goes in planes
 
 
 def test_integers_change_their_layout_in_words() -> None:
     body = "a = ArgMax<axis = 1, keepdims = 1>(image) \n b = Transpose(a) \n y = Cast<to = 1>(b)"
     program = compare(task_of(f"g ({IMAGE}) => (y) {{{body}}}"))
-    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].layers] == ["generic", "copy", "generic"]
+    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].program.layers] == ["generic", "copy", "generic"]
 
 
 def test_booleans_change_their_layout_in_bytes() -> None:
     body = "a = Greater(image, h) \n b = Transpose(a) \n c = Not(b) \n y = Cast<to = 1>(c)"
     program = compare(task_of(f"g ({IMAGE}) => (y) {{{body}}}", h=np.float32(0)))
-    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].layers] == [
+    assert [layer.kernel.split("_")[0] for layer in program.tasks[0].program.layers] == [
         "generic",
         "qcopy1",
         "generic",
@@ -99,7 +99,7 @@ def test_a_task_name_that_is_no_identifier_gets_a_symbol_that_is() -> None:
     task = task_of(f"g ({IMAGE}) => (y) {{y = Sigmoid(image)}}")
     renamed = replace(task, task=Task("out.1/é", "y", "other", 1))
     program = compile_cpu((renamed,), TARGET, memory_budget=None)
-    assert program.tasks[0].entry == "run_0_out_1__"
+    assert program.tasks[0].program.entry == "run_0_out_1__"
     assert Machine(program).run("out.1/é", random(1, 3, 8, 12)).shape == (1, 3, 8, 12)
 
 

@@ -129,13 +129,13 @@ def test_json_round_trip(name):
 
 def test_from_json_names_wrong_fields():
     data = small_config().to_json()
-    data["colour"] = data.pop("patch")
+    patch = data.pop("patch")
     rule = (
         r"^model config must have the fields image, patch, dim, depth, heads, mlp_hidden, tasks, and patch is missing"
     )
     with pytest.raises(ConfigError, match=rf"{rule}; `export --print-config demo` shows them all$"):
         ModelConfig.from_json(data)
-    data["patch"] = 8
+    data |= {"patch": patch, "colour": 8}
     with pytest.raises(
         ConfigError, match=r"^model config must not have a field 'colour', which there is not; the fields"
     ):

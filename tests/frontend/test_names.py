@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemtl.bundle import TASK_NAME
-from edgemtl.driver import describe
 from edgemtl.errors import UsageError
 from edgemtl.frontend import read_model, rename_tasks
 from edgemtl.frontend.names import legal_names
 from edgemtl.frontend.peek import peek_tasks
 from edgemtl.options import CompileOptions
+from edgemtl.stages import describe
 from tests.support.models import build_and_export, small_config
 
 

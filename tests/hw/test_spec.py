@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from edgemtl.errors import ConfigError, EdgemtlError, ResourceError, UsageError
 from edgemtl.hw import isa, regions, resources, spec
 from edgemtl.hw.datasheet import describe_spec
-from edgemtl.hw.fields import leaves, shown
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle import kernel, sequencer
 from edgemtl.hw.spec import BOARDS, check_spec, read_spec, resource_sum
+from edgemtl.records import leaves, shorten
 
 TEXT = {name: (spec.FOLDER / f"{name}.toml").read_text() for name in BOARDS}
 MISSING = object()
@@ -418,7 +418,7 @@ def test_numbers_too_long_to_show_are_described(tmp_path):
     huge = TEXT["zcu104"].replace("dsp = 1_728", "dsp = 0x1" + "0" * 5000)
     with pytest.raises(ConfigError, match=r"board\.part\.dsp must be a whole number .*, not int too long to show"):
         read_text(tmp_path, huge)
-    assert shown("a" * 100) == "'" + "a" * 56 + "..."
+    assert shorten("a" * 100) == "'" + "a" * 56 + "..."
 
 
 @pytest.mark.parametrize("board", BOARDS)

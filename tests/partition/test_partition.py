@@ -4,9 +4,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgemtl.bundle import MoEEntry
 from edgemtl.errors import InputError, UnsupportedError, UsageError
 from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.partition import MoEPathway, partition
+from edgemtl.partition import partition
 from tests.partition.handmade import DIM, EXPERTS, HIDDEN, Builder, as_multi_task, images, run, two_tasks
 from tests.support.moe_reference import run_reference
 
@@ -53,7 +54,7 @@ def test_a_task_graph_holds_its_own_task_only():
         assert [v.name for v in task.ir.graph.inputs] == ["image"]
         assert _ops(task.ir).count("MoE") == 1
         assert "BatchNormalization" not in _ops(task.ir)
-        assert task.moe == (MoEPathway(next(moe_nodes(task.ir)).name, 0, tuple(range(8)), 8, 2),)
+        assert task.moe == (MoEEntry(next(moe_nodes(task.ir)).name, 0, tuple(range(8)), 8, 2),)
         assert task.notes == ("1 BatchNormalization folded into the convolutions before them",)
         assert (task.pathway, task.input, task.calibration) == ("exact", model.input, None)
     assert first.moe[0].node != second.moe[0].node

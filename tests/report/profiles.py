@@ -7,19 +7,16 @@ from itertools import accumulate
 
 import numpy as np
 
+from edgemtl.bundle import ChipBuffer, Layer, Region, SegmentLayer
 from edgemtl.hw.isa import UNITS
 from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.sim.trace import Span, Timing
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from edgemtl.report.profile import (
     SCHEMA_VERSION,
-    BufferFacts,
     FrameTimings,
     InstructionFacts,
-    KernelFacts,
-    LayerFacts,
     MeasuredCpu,
-    MemoryFacts,
     Profile,
     RouterFacts,
     SegmentFacts,
@@ -40,10 +37,10 @@ class Bench:
 
     spec: AcceleratorSpec
     shift: int
-    layers: list[LayerFacts] = field(default_factory=list)
+    layers: list[SegmentLayer] = field(default_factory=list)
     instructions: list[InstructionFacts] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
-    buffers: list[BufferFacts] = field(default_factory=list)
+    buffers: dict[str, list[ChipBuffer]] = field(default_factory=dict)
     routers: list[RouterFacts] = field(default_factory=list)
     ring: list[tuple[int, int]] = field(default_factory=list)
     clock: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
@@ -99,10 +96,11 @@ def make_layer(bench: Bench, name: str, origin: str, instructions: int, seed: in
     for place, region in enumerate(regions[: 1 + seed % 6]):
         size = room >> place
         offset = (len(bench.layers) % 2) * size
-        bench.buffers.append(BufferFacts(f"{name}.{place}.{len(bench.layers)}", region, offset, size, first + 1, last))
+        buffer = ChipBuffer(f"{name}.{place}.{len(bench.layers)}", offset, size, first + 1, last)
+        bench.buffers.setdefault(region, []).append(buffer)
     bench.ring.append((bench.done + bench.shift, -held))
     bench.macs += macs
-    bench.layers.append(LayerFacts(name, (origin,), macs))
+    bench.layers.append(SegmentLayer(name, (origin,), macs))
 
 
 def make_segment(spec: AcceleratorSpec, blocks: int, instructions: int, shift: int = 1000, seed: int = 0):
@@ -124,13 +122,12 @@ def make_segment(spec: AcceleratorSpec, blocks: int, instructions: int, shift: i
 
 
 def _facts(bench: Bench) -> SegmentFacts:
-    sizes = {}
-    for held in bench.buffers:
-        sizes[held.memory] = max(sizes.get(held.memory, 0), held.offset + held.bytes)
-    memories = [MemoryFacts(name, size, size - 1024 * (name == "hidden")) for name, size in sizes.items()]
-    memories += [MemoryFacts("ring", 2**20, None), MemoryFacts("routing", 2192, None)]
-    held = (tuple(part) for part in (bench.layers, bench.instructions, bench.buffers, memories, bench.routers))
-    return SegmentFacts(*held)
+    regions = []
+    for name, buffers in bench.buffers.items():
+        size = max(buffer.offset + buffer.bytes for buffer in buffers)
+        regions.append(Region(name, size, size - 1024 * (name == "hidden"), tuple(buffers)))
+    layers, instructions, routers = (tuple(part) for part in (bench.layers, bench.instructions, bench.routers))
+    return SegmentFacts(layers, instructions, tuple(regions), {"ring": 2**20, "routing": 2192}, routers)
 
 
 def _timings(bench: Bench) -> FrameTimings:
@@ -190,8 +187,7 @@ def make_cpu_profile() -> Profile:
     tasks = []
     for task in ("semseg", "depth"):
         kernels = [
-            KernelFacts(f"linear_{i}", (f"blocks.{i // 4}.mlp/MatMul",), 2 * 10**6 * (i + 1), 4096 * i)
-            for i in range(40)
+            Layer(i, f"linear_{i}", (f"blocks.{i // 4}.mlp/MatMul",), 2 * 10**6 * (i + 1), 4096 * i) for i in range(40)
         ]
         times = [[0.02 * (i + 1) * random.uniform(0.9, 1.3) for i in range(40)] for _ in range(9)]
         tasks.append(cpu_task_profile(task, kernels, times, [sum(row) for row in times]))

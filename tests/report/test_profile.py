@@ -14,10 +14,7 @@ from edgemtl.hw.isa import UNITS
 from edgemtl.hw.sim.cycle import simulate
 from edgemtl.hw.spec import read_spec
 from edgemtl.report.profile import (
-    BufferFacts,
     FrameTimings,
-    KernelFacts,
-    LayerFacts,
     RouterFacts,
     SegmentFacts,
     cpu_task_profile,
@@ -149,9 +146,9 @@ def test_bytes_are_those_the_simulator_moves():
     place = [0] * 7 + [1] * 2
     cold, steady = simulate([frame] * 2, spec)
     facts = SegmentFacts(
-        (LayerFacts("experts", (), 40 * 96 * 32), LayerFacts("picture", (), 0)),
+        (bundle.SegmentLayer("experts", (), 40 * 96 * 32), bundle.SegmentLayer("picture", (), 0)),
         instructions_of(frame.stream, place, routes, (), spec.engine),
-        (), (), routers_of(frame.stream, place, ()),
+        (), {}, routers_of(frame.stream, place, ()),
     )  # fmt: skip
     task = task_profile("depth", [facts], [FrameTimings(cold, steady)], [routes], spec)
     assert [router.experts for router in facts.routers] == [3]
@@ -181,10 +178,8 @@ def test_facts_of_a_bundle():
         regions=(region,),
     )  # fmt: skip
     facts = facts_of_bundle(held, frame.stream, np.zeros(len(WORDS), np.uint16), ROUTES, SPEC.engine)
-    assert facts.layers == (LayerFacts("patch", ("Conv",), 98304),)
-    assert facts.buffers == (BufferFacts("x.1", "hidden", 64, 256, 0, 2),)
-    sizes = {held.memory: (held.bytes, held.lower_bound) for held in facts.memories}
-    assert sizes == {"hidden": (4096, 2048), "ring": (2**20, None), "routing": (4 * 40 + 8 * 8, None)}
+    assert (facts.layers, facts.regions) == (held.layers, held.regions)
+    assert facts.tables == {"ring": 2**20, "routing": 4 * 40 + 8 * 8}
     assert facts.routers == (RouterFacts(0, 2, (0,)),)
     assert [(made.kind, made.bytes) for made in facts.instructions][-1] == ("weights", 5 * 64)
 
@@ -198,7 +193,7 @@ def test_in_order_of_tokens_the_candidates_are_the_logits():
     assert routers_of(frame.stream, [0, 0], ()) == (RouterFacts(0, 8, ()),)
     held = bundle.Segment("s", "l", (), (), (), bundle.segment.Windows(0, 0, 0), ((),), (), ())
     facts = facts_of_bundle(held, frame.stream, [0, 0], ROUTES, SPEC.engine)
-    assert {made.memory: made.bytes for made in facts.memories} == {"ring": 110 * 64, "routing": 0}
+    assert facts.tables == {"ring": 110 * 64, "routing": 0}
 
 
 def test_the_documents_name_every_field():
@@ -210,8 +205,13 @@ def test_the_documents_name_every_field():
 
 def test_labels_name_the_part_of_the_model_and_stay_apart():
     origins = ("backbone.blocks.3.norm1/LayerNormalization", "backbone.blocks.3.norm2/LayerNormalization", "Add")
-    layers = [LayerFacts("norm", (origin,), 0) for origin in origins]
-    assert label_layers([*layers, LayerFacts("norm", (), 0)]) == ["blocks.3 norm", "blocks.3 norm 2", "norm", "norm 2"]
+    layers = [bundle.SegmentLayer("norm", (origin,), 0) for origin in origins]
+    assert label_layers([*layers, bundle.SegmentLayer("norm", (), 0)]) == [
+        "blocks.3 norm",
+        "blocks.3 norm 2",
+        "norm",
+        "norm 2",
+    ]
 
 
 def test_a_switch_costs_what_is_above_a_row_of_the_same_task():
@@ -222,7 +222,7 @@ def test_a_switch_costs_what_is_above_a_row_of_the_same_task():
 
 
 def test_medians_of_kernels():
-    kernels = [KernelFacts("linear", ("fc1/MatMul",), 3 * 10**6, 64), KernelFacts("add", (), 0, 8)]
+    kernels = [bundle.Layer(0, "linear", ("fc1/MatMul",), 3 * 10**6, 64), bundle.Layer(1, "add", (), 0, 8)]
     made = cpu_task_profile("depth", kernels, [[3, 1], [1, 1], [2, 4]], [5, 4, 9])
     assert (made.median_ms, made.least_ms, made.most_ms, made.runs) == (5, 4, 9, 3)
     first, second = made.kernels

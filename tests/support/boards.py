@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemtl.driver import CompileResult, compile_model
+from edgemtl.driver import compile_model
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.hw import spec
 from edgemtl.options import CompileOptions, QuantiseOptions
+from edgemtl.results import CompileResult
 from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
 

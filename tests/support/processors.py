@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgemtl import processor
-from edgemtl.processor import TARGETS, CpuTarget, Target, find_obstacle, this_processor
+from edgemtl.processor import TARGETS, CodeTarget, CpuTarget, find_obstacle, this_processor
 
 FOLDER = Path(__file__).parent / "cpu"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.cpuinfo")))
@@ -41,7 +41,7 @@ def _parameter(target: CpuTarget) -> object:
     return pytest.param(target, id=f"{target.name}-{target.threads}", marks=marks)
 
 
-def demand(target: Target) -> None:
+def demand(target: CodeTarget) -> None:
     """Fail where a test is about to run code that this machine, or the one it stands for, cannot."""
     obstacle = find_obstacle(target, this_processor())
     assert not obstacle, f"a test must not run code for {target.name} here: {obstacle}"

@@ -4,29 +4,27 @@ from edgemtl.codegen.cpu.check import NodeReport, check, mark_refusal, name_inte
 from edgemtl.codegen.cpu.compile import compile_cpu, plan_cpu
 from edgemtl.codegen.cpu.program import (
     CpuProgram,
-    Layer,
-    TaskProgram,
+    CpuTask,
     WeightTensor,
+    describe_program,
+    describe_weight,
     pack_section,
-    to_manifest,
-    weight_entry,
     weights_section,
 )
 
 __all__ = [
     "CpuProgram",
-    "Layer",
+    "CpuTask",
     "NodeReport",
-    "TaskProgram",
     "WeightTensor",
     "check",
     "compile_cpu",
+    "describe_program",
+    "describe_weight",
     "mark_refusal",
     "name_integers",
     "pack_section",
     "plan_cpu",
     "refuse",
-    "to_manifest",
-    "weight_entry",
     "weights_section",
 ]

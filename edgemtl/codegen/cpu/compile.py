@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgemtl.bundle import Layer, Output, TaskProgram
 from edgemtl.codegen.cpu.assemble import Assembler
 from edgemtl.codegen.cpu.binding import Bound, BoundStep
 from edgemtl.codegen.cpu.memory import ProgramLayout, fit, fit_integers
-from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
+from edgemtl.codegen.cpu.program import CpuProgram, CpuTask
 from edgemtl.errors import UsageError
 from edgemtl.graph import dtype_of, shape_of
 from edgemtl.lowering.ir import PREPARED, Lowered
@@ -40,10 +41,10 @@ def compile_cpu(
     runs = [_calls(assembler, steps) for steps in layout.tasks]
     prepares = [_calls(assembler, steps) for steps in layout.prepare]
     programs = tuple(
-        _task_program(_symbol(task.task.name, i), task, layout.tasks[i], layout.prepare[i])
+        _compiled_task(_symbol(task.task.name, i), task, layout.tasks[i], layout.prepare[i])
         for i, task in enumerate(tasks)
     )
-    entries = _entries(programs, runs, prepares, _space_bytes(tasks, layout, assembler))
+    entries = _entries([task.program for task in programs], runs, prepares, _space_bytes(tasks, layout, assembler))
     return CpuProgram(
         target=target,
         library=build_library(entries, target),
@@ -89,17 +90,16 @@ def _symbol(task: str, index: int) -> str:
     return task if plain else f"{index}_{re.sub('[^A-Za-z0-9]', '_', task)}"
 
 
-def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
+def _compiled_task(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> CpuTask:
     output = task.output
-    return TaskProgram(
-        task=task.task.name,
+    program = TaskProgram(
         entry=f"run_{symbol}",
         prepare=f"prepare_{symbol}" if prepare else None,
-        steps=tuple(bound.step for bound in steps),
+        steps=len(steps),
+        output=Output(shape_of(output), dtype_of(output)),
         layers=tuple(_layer(i, bound) for i, bound in enumerate(steps)),
-        output_shape=shape_of(output),
-        output_dtype=dtype_of(output),
     )
+    return CpuTask(task.task.name, tuple(bound.step for bound in steps), program)
 
 
 def _layer(index: int, bound: BoundStep) -> Layer:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from edgemtl.bundle import VALUES, Program, Target, TaskProgram, WeightEntry
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array
 from edgemtl.processor import CpuTarget
@@ -24,39 +24,22 @@ class WeightTensor:
     name: str
     offset: int
     array: Array = field(repr=False)
-    role: str = "values"
+    role: str = VALUES
     bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One step as a user reads it: its kernel, the ONNX nodes it stands for, its work and the bytes it
-    touches.
-    """
-
-    step: int
-    kernel: str
-    origin: tuple[str, ...]
-    macs: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class TaskProgram:
-    """One task: the exported functions that run and prepare it, its layers and its output."""
+class CpuTask:
+    """One task: its steps, and what a bundle says of the functions that run and prepare it."""
 
     task: str
-    entry: str
-    prepare: str | None
     steps: tuple[Step, ...]
-    layers: tuple[Layer, ...]
-    output_shape: tuple[int, ...]
-    output_dtype: str
+    program: TaskProgram
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
-        return sum(layer.macs for layer in self.layers)
+        return sum(layer.macs for layer in self.program.layers)
 
     @property
     def constant_bytes(self) -> int:
@@ -75,7 +58,7 @@ class CpuProgram:
     target: CpuTarget
     library: bytes = field(repr=False)
     weights: tuple[WeightTensor, ...] = field(repr=False)
-    tasks: tuple[TaskProgram, ...]
+    tasks: tuple[CpuTask, ...]
     plan: Plan
     arena_bytes: int
     prepared_bytes: int
@@ -86,9 +69,36 @@ class CpuProgram:
     notes: tuple[str, ...]
 
 
-def to_manifest(program: CpuProgram) -> dict[str, Any]:
-    """The "program" and "weights" entries of a bundle's manifest."""
-    return {"program": _program_entry(program), "weights": [weight_entry(w) for w in program.weights]}
+def describe_program(program: CpuProgram, library: str) -> Program:
+    """What a bundle says of a program whose shared object is the member ``library``."""
+    target = program.target
+    return Program(
+        device="cpu",
+        precision=program.precision,
+        target=Target(target.name, target.triple, target.mcpu, target.vector_bits, target.threads),
+        library=library,
+        arena_bytes=program.arena_bytes,
+        prepared_bytes=program.prepared_bytes,
+        weights_bytes=program.weights_bytes,
+        common_prefix_steps=program.common_prefix_steps,
+        tasks={task.task: task.program for task in program.tasks},
+    )
+
+
+def describe_weight(tensor: WeightTensor) -> WeightEntry:
+    """What a bundle says of a tensor."""
+    array = tensor.array
+    return WeightEntry(
+        tensor.name, tensor.offset, array.nbytes, array.shape, array.dtype.name, tensor.role, _range(tensor)
+    )
+
+
+def _range(tensor: WeightTensor) -> tuple[int, int] | None:
+    """The bounds of indices, the least and the largest of other integers; None of other values."""
+    if tensor.bounds is not None:
+        return tensor.bounds
+    array = tensor.array
+    return (int(array.min()), int(array.max())) if array.dtype in (np.int32, np.int64) and array.size else None
 
 
 def weights_section(program: CpuProgram) -> bytes:
@@ -102,65 +112,3 @@ def pack_section(tensors: Sequence[WeightTensor], size: int) -> bytes:
     for tensor in tensors:
         section[tensor.offset : tensor.offset + tensor.array.nbytes] = tensor.array.tobytes()
     return bytes(section)
-
-
-def _program_entry(program: CpuProgram) -> dict[str, Any]:
-    target = program.target
-    return {
-        "device": "cpu",
-        "precision": program.precision,
-        "target": {
-            "name": target.name,
-            "triple": target.triple,
-            "mcpu": target.mcpu,
-            "vector_bits": target.vector_bits,
-            "threads": target.threads,
-        },
-        "library": "program/cpu.so",
-        "arena_bytes": program.arena_bytes,
-        "prepared_bytes": program.prepared_bytes,
-        "weights_bytes": program.weights_bytes,
-        "common_prefix_steps": program.common_prefix_steps,
-        "tasks": {task.task: _task_entry(task) for task in program.tasks},
-    }
-
-
-def _task_entry(task: TaskProgram) -> dict[str, Any]:
-    return {
-        "entry": task.entry,
-        "prepare": task.prepare,
-        "steps": len(task.steps),
-        "output": {"shape": list(task.output_shape), "dtype": task.output_dtype},
-        "layers": [_layer_entry(layer) for layer in task.layers],
-    }
-
-
-def _layer_entry(layer: Layer) -> Mapping[str, Any]:
-    return {
-        "step": layer.step,
-        "kernel": layer.kernel,
-        "origin": list(layer.origin),
-        "macs": layer.macs,
-        "bytes": layer.bytes,
-    }
-
-
-def weight_entry(tensor: WeightTensor) -> Mapping[str, Any]:
-    """A tensor as a manifest describes it."""
-    return {
-        "name": tensor.name,
-        "offset": tensor.offset,
-        "bytes": tensor.array.nbytes,
-        "shape": list(tensor.array.shape),
-        "dtype": tensor.array.dtype.name,
-        "role": tensor.role,
-        "range": _range(tensor),
-    }
-
-
-def _range(tensor: WeightTensor) -> list[int] | None:
-    """The bounds of indices, the least and the largest of other integers; None of other values."""
-    if tensor.bounds is not None:
-        return list(tensor.bounds)
-    array = tensor.array
-    return [int(array.min()), int(array.max())] if array.dtype in (np.int32, np.int64) and array.size else None

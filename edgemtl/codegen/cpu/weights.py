@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edgemtl.bundle import INDICES, OFFSETS
 from edgemtl.codegen.cpu.program import WeightTensor
 from edgemtl.lowering.ir import ALIGNMENT, Constant
 from edgemtl.operators import Array
@@ -36,7 +37,7 @@ class WeightStore:
     def add_offsets(self, name: str, offsets: Sequence[int]) -> int:
         """Store the places of tensors as int32 counts of float32 elements; its own offset in bytes."""
         at = self.add(name, np.array([offset // 4 for offset in offsets], np.int32))
-        self._describe(at, lambda tensor: replace(tensor, role="offsets", bounds=None))
+        self._describe(at, lambda tensor: replace(tensor, role=OFFSETS, bounds=None))
         return at
 
     def bound(self, offset: int, bounds: tuple[int, int]) -> None:
@@ -44,7 +45,7 @@ class WeightStore:
 
         def narrowed(tensor: WeightTensor) -> WeightTensor:
             low, high = tensor.bounds or bounds
-            return replace(tensor, role="indices", bounds=(max(low, bounds[0]), min(high, bounds[1])))
+            return replace(tensor, role=INDICES, bounds=(max(low, bounds[0]), min(high, bounds[1])))
 
         self._describe(offset, narrowed)
 

@@ -1,52 +1,58 @@
-"""A compiled FPGA program as a bundle's manifest entries and members."""
+"""A compiled program of a board as a bundle describes it, and its members."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from edgemtl.bundle.fpga import HOST_CONSTANTS
+from edgemtl.bundle import (
+    HOST_CONSTANTS,
+    WEIGHTS,
+    ChipBuffer,
+    FpgaProgram,
+    FpgaTask,
+    Host,
+    Region,
+    Rows,
+    Segment,
+    TaskProgram,
+)
 from edgemtl.codegen import cpu
 from edgemtl.codegen.fpga.describe import describe_steps
 from edgemtl.codegen.fpga.host import HostProgram
-from edgemtl.codegen.fpga.instructions import OnChipBuffer
 from edgemtl.codegen.fpga.place import Placement
-from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask
-from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.codegen.fpga.program import BoardProgram, BoardTask
+from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.codegen.fpga.site import Stored
+from edgemtl.host import HostStep
 from edgemtl.hw.encoding import engine_digest
 
 
-def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, Any]:
-    """The "program" and "weights" entries of a bundle's manifest."""
-    programs = {task.task: task for task in hosts[0].cpu.tasks}
+def describe_program(program: BoardProgram, hosts: Sequence[HostProgram]) -> FpgaProgram:
+    """What a bundle says of a program."""
+    beside = {task.task: task.program for task in hosts[0].cpu.tasks}
     steps, constants = describe_steps(program, hosts[0])
     granule = program.spec.engine.array_columns
-    entry = {
-        "device": "fpga",
-        "precision": "int8",
-        "board": asdict(program.spec),
-        "engine": f"{engine_digest(program.spec.engine):016x}",
-        "share": program.share,
-        "on_chip": program.on_chip,
-        "parameters_bytes": len(program.parameters),
-        "hosts": [_host_entry(host) for host in hosts],
-        "constants": [cpu.weight_entry(tensor) for tensor in constants.tensors],
-        "constants_bytes": constants.size,
-        "tasks": {
-            task.task: _task_entry(task, programs[task.task], steps[task.task], granule) for task in program.tasks
-        },
-    }
-    return {"program": entry, "weights": []}
+    return FpgaProgram(
+        device="fpga",
+        precision="int8",
+        board=program.spec,
+        engine=f"{engine_digest(program.spec.engine):016x}",
+        share=program.share,
+        on_chip=program.on_chip,
+        parameters_bytes=len(program.parameters),
+        hosts=tuple(_describe_host(host) for host in hosts),
+        constants=tuple(cpu.describe_weight(tensor) for tensor in constants.tensors),
+        constants_bytes=constants.size,
+        tasks={task.task: _describe_task(task, beside[task.task], steps[task.task], granule) for task in program.tasks},
+    )
 
 
-def sections(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
+def sections(program: BoardProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
     """The bundle's members that hold the program, by name."""
     _, constants = describe_steps(program, hosts[0])
-    members = {"weights.bin": program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
+    members = {WEIGHTS: program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
     for host in hosts:
         members |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
     for task in program.tasks:
@@ -69,55 +75,46 @@ def _weights(host: HostProgram) -> str:
     return f"program/host_{host.name}.bin"
 
 
-def _host_entry(host: HostProgram) -> dict[str, Any]:
-    described = cpu.to_manifest(host.cpu)
-    return {
-        "name": host.name,
-        "cpu": described["program"] | {"library": _library(host)},
-        "weights": _weights(host),
-        "tensors": described["weights"],
-        "handovers": {task: [asdict(item) for item in handovers] for task, handovers in host.handovers.items()},
-    }
+def _describe_host(host: HostProgram) -> Host:
+    return Host(
+        name=host.name,
+        cpu=cpu.describe_program(host.cpu, _library(host)),
+        weights=_weights(host),
+        tensors=tuple(cpu.describe_weight(tensor) for tensor in host.cpu.weights),
+        handovers=dict(host.handovers),
+    )
 
 
-def _task_entry(
-    task: FpgaTask, program: cpu.TaskProgram, steps: Sequence[Mapping[str, Any]], granule: int
-) -> dict[str, Any]:
-    return {
-        "steps": len(program.steps),
-        "output": {"shape": list(program.output_shape), "dtype": program.output_dtype},
-        "host": list(steps),
-        "segments": [_segment_entry(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)],
-        "left": [asdict(step) for step in task.left],
-    }
+def _describe_task(task: BoardTask, program: TaskProgram, steps: tuple[HostStep, ...], granule: int) -> FpgaTask:
+    segments = tuple(
+        _describe_segment(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)
+    )
+    return FpgaTask(program.steps, program.output, steps, segments, task.left)
 
 
-def _segment_entry(segment: Segment, path: str, granule: int) -> dict[str, Any]:
-    return {
-        "stream": f"{path}.stream",
-        "layer_index": f"{path}.layers",
-        "layers": [asdict(layer) for layer in segment.layers],
-        "inputs": [_rows_entry(rows) for rows in segment.inputs],
-        "outputs": [_rows_entry(rows) for rows in segment.outputs],
-        "windows": dict(segment.windows),
-        "early": [list(experts) for experts in segment.early],
-        "routing": [dict(zip(("tokens", "top_k", "experts"), sizes, strict=True)) for sizes in segment.routing],
-        "regions": [_region_entry(segment.placement, region, granule) for region in segment.placement.plans],
-    }
+def _describe_segment(segment: BoardSegment, path: str, granule: int) -> Segment:
+    return Segment(
+        stream=f"{path}.stream",
+        layer_index=f"{path}.layers",
+        layers=segment.layers,
+        inputs=tuple(_rows(rows) for rows in segment.inputs),
+        outputs=tuple(_rows(rows) for rows in segment.outputs),
+        windows=segment.windows,
+        early=segment.early,
+        routing=segment.routing,
+        regions=tuple(_describe_region(segment.placement, region, granule) for region in segment.placement.plans),
+    )
 
 
-def _rows_entry(rows: Stored) -> Mapping[str, Any]:
-    return {name: getattr(rows, name) for name in ("buffer", "line", "rows", "width", "dtype", "pitch")}
+def _rows(stored: Stored) -> Rows:
+    return Rows(stored.buffer, stored.line, stored.rows, stored.width, stored.dtype, stored.pitch)
 
 
-def _region_entry(placement: Placement, region: str, granule: int) -> dict[str, Any]:
+def _describe_region(placement: Placement, region: str, granule: int) -> Region:
     plan = placement.plans[region]
-    buffers = [_buffer_entry(placement, buffer, granule) for buffer in placement.buffers if buffer.region == region]
-    sizes = {"arena_bytes": plan.arena_bytes, "lower_bound_bytes": plan.lower_bound_bytes}
-    return {"name": region, **sizes, "buffers": buffers}
-
-
-def _buffer_entry(placement: Placement, buffer: OnChipBuffer, granule: int) -> dict[str, Any]:
-    first, last = placement.lives[buffer.name]
-    sizes = {"offset": placement.plans[buffer.region].offsets[buffer.name], "bytes": buffer.granules * granule}
-    return {"name": buffer.name, **sizes, "first": first, "last": last}
+    buffers = tuple(
+        ChipBuffer(buffer.name, plan.offsets[buffer.name], buffer.granules * granule, *placement.lives[buffer.name])
+        for buffer in placement.buffers
+        if buffer.region == region
+    )
+    return Region(region, plan.arena_bytes, plan.lower_bound_bytes, buffers)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from edgemtl.bundle import LeftStep
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.instructions import ParameterWindow
-from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentCall
-from edgemtl.codegen.fpga.segment import Segment, write_segment
+from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, Early, SegmentCall
+from edgemtl.codegen.fpga.segment import BoardSegment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines, layer_lines
@@ -34,7 +35,7 @@ def compile_segments(
     budget: int | None = None,
     early: Early | None = None,
     order: ExpertOrder = BY_EXPERT,
-) -> FpgaProgram:
+) -> BoardProgram:
     """Segments of every task that together use at most ``budget`` bytes of on-chip memory (None: all there is).
 
     ``early``: the prefetch lists, experts fetched before routing is known; ``order``: how the others are fetched.
@@ -59,13 +60,13 @@ def compile_segments(
 
 def _compile(
     tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, order: ExpertOrder
-) -> FpgaProgram:
+) -> BoardProgram:
     parameters, allowed = ParameterWindow(), _limits(tasks, spec, share, order)
     compiled = tuple(
         compile_task(name, steps, spec, allowed, parameters, replace(order, prefetched=early.get(name, {})))
         for name, steps in tasks.items()
     )
-    return FpgaProgram(spec, compiled, bytes(parameters.content), share)
+    return BoardProgram(spec, compiled, bytes(parameters.content), share)
 
 
 def _limits(
@@ -113,10 +114,10 @@ def compile_task(
     allowed: TilingLimits,
     parameters: ParameterWindow,
     experts: ExpertOrder,
-) -> FpgaTask:
+) -> BoardTask:
     """The segments of one task, and its steps with each segment replaced by one `SegmentCall`."""
     host: list[Step] = []
-    segments: list[Segment] = []
+    segments: list[BoardSegment] = []
     left: list[LeftStep] = []
     for run in runs(select(steps, spec.engine)):
         if isinstance(run, Left):
@@ -133,7 +134,7 @@ def compile_task(
         host.append(Step(SegmentCall(len(segments), *types), tuple(incoming), tuple(outgoing), (), origin))
         segments.append(segment)
     verify("segments are cut", host)
-    return FpgaTask(name, tuple(host), tuple(segments), tuple(left))
+    return BoardTask(name, tuple(host), tuple(segments), tuple(left))
 
 
 def boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[list[View], list[View]]:

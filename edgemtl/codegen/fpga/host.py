@@ -6,25 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgemtl.codegen.cpu import CpuProgram, compile_cpu
-from edgemtl.codegen.cpu.program import TaskProgram
-from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask, SegmentCall
-from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.bundle import Handover
+from edgemtl.codegen.cpu import CpuProgram, CpuTask, compile_cpu
+from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, SegmentCall
+from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.lowering.ir import Step, View, dense
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, resolve
 from edgemtl.quantize import IntegerTask
 from edgemtl.tvm_bridge.kernel import FixedKernel
 from edgemtl.tvm_bridge.kernels import elsewhere
-
-
-@dataclass(frozen=True)
-class Handover:
-    """The step of a host's program in which a segment runs, and where its rows lie in the arena, in bytes."""
-
-    step: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class HostProgram:
 
 
 def compile_hosts(
-    tasks: tuple[TaskModel, ...], program: FpgaProgram, integers: Mapping[str, IntegerTask], threads: int
+    tasks: tuple[TaskModel, ...], program: BoardProgram, integers: Mapping[str, IntegerTask], threads: int
 ) -> tuple[HostProgram, ...]:
     """The steps of ``program`` that stay on the CPU, for every host.
 
@@ -49,7 +40,7 @@ def compile_hosts(
 
 
 def _compile(
-    name: str, tasks: tuple[TaskModel, ...], program: FpgaProgram, left: Mapping[str, IntegerTask], threads: int
+    name: str, tasks: tuple[TaskModel, ...], program: BoardProgram, left: Mapping[str, IntegerTask], threads: int
 ) -> HostProgram:
     cpu = compile_cpu(tasks, resolve(HOSTS[name], threads), memory_budget=None, integers=left)
     symbols = {task.task: [symbol(task, index) for index in range(len(task.segments))] for task in program.tasks}
@@ -57,11 +48,11 @@ def _compile(
     return HostProgram(name, cpu, handovers)
 
 
-def _steps(task: FpgaTask) -> tuple[Step, ...]:
+def _steps(task: BoardTask) -> tuple[Step, ...]:
     return tuple(_as_kernel(task, step) if isinstance(step.operator, SegmentCall) else step for step in task.steps)
 
 
-def _as_kernel(task: FpgaTask, step: Step) -> Step:
+def _as_kernel(task: BoardTask, step: Step) -> Step:
     assert isinstance(step.operator, SegmentCall)
     index = step.operator.index
     macs = sum(layer.macs for layer in task.segments[index].layers)
@@ -69,17 +60,17 @@ def _as_kernel(task: FpgaTask, step: Step) -> Step:
     return replace(step, operator=FixedKernel(kernel, step.operator.signature, macs))
 
 
-def symbol(task: FpgaTask, index: int) -> str:
+def symbol(task: BoardTask, index: int) -> str:
     """A segment's symbol in a host's program: equal only for equal segments, so that tasks can share their prefix."""
     return f"segment{index}_{_digest(task.segments[index])}"
 
 
-def _digest(segment: Segment) -> str:
+def _digest(segment: BoardSegment) -> str:
     return hashlib.sha256(segment.stream + repr((segment.inputs, segment.outputs)).encode()).hexdigest()[:16]
 
 
-def _handovers(task: TaskProgram, symbols: Sequence[str], offsets: Mapping[str, int]) -> tuple[Handover, ...]:
-    at = {layer.kernel: layer.step for layer in task.layers}
+def _handovers(task: CpuTask, symbols: Sequence[str], offsets: Mapping[str, int]) -> tuple[Handover, ...]:
+    at = {layer.kernel: layer.step for layer in task.program.layers}
     return tuple(_handover(at[name], task.steps[at[name]], offsets) for name in symbols)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.bundle import LeftStep
+from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Operator, Signature, TensorType
@@ -13,7 +14,7 @@ from edgemtl.operators import Operator, Signature, TensorType
 
 @dataclass(frozen=True)
 class SegmentCall(Operator):
-    """A step of the host's program that the accelerator runs; ``index``: its segment in `FpgaTask.segments`."""
+    """A step of the host's program that the accelerator runs; ``index``: its segment in `BoardTask.segments`."""
 
     index: int
     inputs: tuple[TensorType, ...]
@@ -29,33 +30,24 @@ def _numbered(name: str, types: Sequence[TensorType]) -> dict[str, TensorType]:
 
 
 @dataclass(frozen=True)
-class LeftStep:
-    """A step that stays on the CPU, and why."""
-
-    origin: tuple[str, ...]
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class FpgaTask:
+class BoardTask:
     """One task. ``steps``: what the CPU does, a `SegmentCall` step in the place of each segment."""
 
     task: str
     steps: tuple[Step, ...] = field(repr=False)
-    segments: tuple[Segment, ...]
+    segments: tuple[BoardSegment, ...]
     left: tuple[LeftStep, ...]
 
 
 @dataclass(frozen=True)
-class FpgaProgram:
+class BoardProgram:
     """Every task compiled for one board; ``parameters`` are the window of that name, shared by all segments.
 
     ``share`` of the memory on chip that blocks may take: 1 where no budget asked for less.
     """
 
     spec: AcceleratorSpec
-    tasks: tuple[FpgaTask, ...]
+    tasks: tuple[BoardTask, ...]
     parameters: bytes = field(repr=False)
     share: float
 
@@ -65,7 +57,7 @@ class FpgaProgram:
         return most(segment for task in self.tasks for segment in task.segments)
 
 
-def most(segments: Iterable[Segment]) -> dict[str, int]:
+def most(segments: Iterable[BoardSegment]) -> dict[str, int]:
     """Bytes by memory: the most that any of the segments takes of each."""
     bytes_by_memory: dict[str, int] = {}
     for segment in segments:

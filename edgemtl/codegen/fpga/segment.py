@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgemtl import operators as ops
+from edgemtl.bundle import Routing, SegmentLayer, Windows
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.convolutions import emit_image
@@ -27,16 +28,7 @@ from edgemtl.schedule.tiling import TilingLimits
 
 
 @dataclass(frozen=True)
-class SegmentLayer:
-    """A group as reports show it: its kind, the nodes it computes, and its multiply-accumulates without padding."""
-
-    name: str
-    origin: tuple[str, ...]
-    macs: int
-
-
-@dataclass(frozen=True)
-class Segment:
+class BoardSegment:
     """A stream and what must be in DRAM when it runs; sizes in bytes.
 
     layer: for each instruction, the index of its layer. inputs, outputs: rows in the windows of these names. early: the
@@ -48,17 +40,17 @@ class Segment:
     layer: tuple[int, ...] = field(repr=False)
     inputs: tuple[Stored, ...]
     outputs: tuple[Stored, ...]
-    windows: Mapping[str, int]
+    windows: Windows
     placement: Placement
     ring_bytes: int
     early: tuple[tuple[int, ...], ...] = ()
-    routing: tuple[tuple[int, int, int], ...] = ()
+    routing: tuple[Routing, ...] = ()
 
     @property
     def on_chip(self) -> dict[str, int]:
         """Bytes by memory: regions as planned, the ring, and the routing table."""
         used = {region: plan.arena_bytes for region, plan in self.placement.plans.items()}
-        table = max((4 * tokens * k + 8 * experts for tokens, k, experts in self.routing), default=0)
+        table = max((4 * router.tokens * router.top_k + 8 * router.experts for router in self.routing), default=0)
         return used | {"ring": self.ring_bytes, "routing": table}
 
 
@@ -71,7 +63,7 @@ def write_segment(
     outgoing: frozenset[str],
     experts: ExpertOrder,
     what: str,
-) -> Segment:
+) -> BoardSegment:
     """The stream of ``groups``.
 
     Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
@@ -87,17 +79,17 @@ def write_segment(
     layers = tuple(describe(group) for group in groups)
     stream = encode_stream(_instructions(instructions, placement, credits, layers), engine, limits.ring_lines)
     mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
-    return Segment(
+    return BoardSegment(
         stream=stream,
         layers=layers,
         layer=tuple(instruction.layer for instruction in instructions),
         inputs=tuple(inputs),
         outputs=tuple(stored for stored in site.stored.values() if stored.window == "output"),
-        windows=dict(site.sizes),
+        windows=Windows(**site.sizes),
         placement=placement,
         ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
         early=tuple(prefetch_list(site, group) for group in mixtures),
-        routing=tuple((g.router.operator.tokens, g.router.operator.top_k, g.router.operator.experts) for g in mixtures),
+        routing=tuple(_describe_routing(group.router.operator) for group in mixtures),
     )
 
 
@@ -174,6 +166,10 @@ def _instructions(
             raise ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}") from error
         encodable.append(instruction)
     return encodable
+
+
+def _describe_routing(router: ops.QRouter) -> Routing:
+    return Routing(router.tokens, router.top_k, router.experts)
 
 
 def describe(group: networks.Group) -> SegmentLayer:

@@ -1,17 +1,10 @@
 """What `edgemtl profile` reports: a profile as data, its builders, and the files made of it."""
 
 from edgemtl.report.profile.build import FrameTimings, switch_cost, task_profile
-from edgemtl.report.profile.cpu import KernelFacts, cpu_task_profile
+from edgemtl.report.profile.cpu import cpu_task_profile
 from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.energy import coefficients
-from edgemtl.report.profile.facts import (
-    BufferFacts,
-    InstructionFacts,
-    LayerFacts,
-    MemoryFacts,
-    RouterFacts,
-    SegmentFacts,
-)
+from edgemtl.report.profile.facts import InstructionFacts, RouterFacts, SegmentFacts
 from edgemtl.report.profile.filling import facts_of_bundle, instructions_of, routers_of
 from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTaskProfile, MeasuredCpu, Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient, EnergyPart
@@ -19,16 +12,12 @@ from edgemtl.report.profile.write import write_profile
 
 __all__ = [
     "SCHEMA_VERSION",
-    "BufferFacts",
     "Coefficient",
     "CpuTaskProfile",
     "EnergyPart",
     "FrameTimings",
     "InstructionFacts",
-    "KernelFacts",
-    "LayerFacts",
     "MeasuredCpu",
-    "MemoryFacts",
     "Profile",
     "RouterFacts",
     "SegmentFacts",

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 
+from edgemtl.bundle import Region, SegmentLayer
+
 Routes = tuple[npt.NDArray[Any], ...]
 """For each ROUTE with `end`, in order, the choices [tokens, k], as `hw.sim.cycle.Frame` takes them."""
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """A layer: its kind, the nodes of the model it computes, and its multiply-accumulates without padding."""
-
-    name: str
-    origin: tuple[str, ...]
-    macs: int
 
 
 @dataclass(frozen=True)
@@ -34,27 +28,6 @@ class InstructionFacts:
 
 
 @dataclass(frozen=True)
-class BufferFacts:
-    """A buffer: its memory, its offset and size in bytes, and the first and last instruction that touches it."""
-
-    name: str
-    memory: str
-    offset: int
-    bytes: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class MemoryFacts:
-    """Bytes of a memory that the plan uses, and its lower bound; None where nothing was planned."""
-
-    memory: str
-    bytes: int
-    lower_bound: int | None
-
-
-@dataclass(frozen=True)
 class RouterFacts:
     """A router: the index of its layer, the number of its candidates, and its prefetch list."""
 
@@ -65,10 +38,13 @@ class RouterFacts:
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """One segment as one frame ran it; routers in the order of their ROUTE instructions."""
+    """One segment as one frame ran it; routers in the order of their ROUTE instructions.
 
-    layers: tuple[LayerFacts, ...]
+    tables: bytes of the memories on chip that nothing is planned in: the weight ring and the router's table.
+    """
+
+    layers: tuple[SegmentLayer, ...]
     instructions: tuple[InstructionFacts, ...]
-    buffers: tuple[BufferFacts, ...]
-    memories: tuple[MemoryFacts, ...]
+    regions: tuple[Region, ...]
+    tables: Mapping[str, int]
     routers: tuple[RouterFacts, ...]

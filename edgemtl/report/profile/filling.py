@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
+from edgemtl import bundle
 from edgemtl.hw.encoding import Stream, disassemble
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame
 from edgemtl.hw.sim.cycle.instructions import Moved
 from edgemtl.hw.sim.cycle.plan import plan
 from edgemtl.hw.spec import Engine
-from edgemtl.report.profile.facts import (
-    BufferFacts,
-    InstructionFacts,
-    LayerFacts,
-    MemoryFacts,
-    RouterFacts,
-    Routes,
-    SegmentFacts,
-)
-
-if TYPE_CHECKING:
-    from edgemtl import bundle
+from edgemtl.report.profile.facts import InstructionFacts, RouterFacts, Routes, SegmentFacts
 
 Early = tuple[tuple[int, ...], ...]
 
@@ -36,21 +26,14 @@ def facts_of_bundle(
 ) -> SegmentFacts:
     """The facts of a bundle's segment; ``stream`` and ``layer`` are the members it names, decoded.
 
-    Raises what `words_of` raises.
+    Raises what `instructions_of` raises.
     """
-    buffers = tuple(
-        BufferFacts(entry.name, region.name, entry.offset, entry.bytes, entry.first, entry.last)
-        for region in segment.regions
-        for entry in region.buffers
-    )
-    table = (ENTRY_BYTES * entry.tokens * entry.top_k + EXPERT_BYTES * entry.experts for entry in segment.routing)
-    sizes = {region.name: region.arena_bytes for region in segment.regions}
-    sizes |= {"ring": _ring_bytes(stream), "routing": max(table, default=0)}
+    table = (ENTRY_BYTES * router.tokens * router.top_k + EXPERT_BYTES * router.experts for router in segment.routing)
     return SegmentFacts(
-        tuple(LayerFacts(entry.name, entry.origin, entry.macs) for entry in segment.layers),
+        segment.layers,
         instructions_of(stream, layer, routes, segment.early, engine),
-        buffers,
-        _memories(sizes, {region.name: region.lower_bound_bytes for region in segment.regions}),
+        segment.regions,
+        {"ring": _ring_bytes(stream), "routing": max(table, default=0)},
         routers_of(stream, layer, segment.early),
     )
 
@@ -99,7 +82,3 @@ def _ring_bytes(stream: Stream) -> int:
         default=0,
     )
     return (stream.ring_lines + cached * cache) * LINE_BYTES
-
-
-def _memories(sizes: Mapping[str, int], bounds: Mapping[str, int]) -> tuple[MemoryFacts, ...]:
-    return tuple(MemoryFacts(memory, size, bounds.get(memory)) for memory, size in sizes.items())

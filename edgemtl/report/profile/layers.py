@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from edgemtl.bundle import SegmentLayer
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.look import group_ticks
-from edgemtl.report.profile.facts import LayerFacts, SegmentFacts
+from edgemtl.report.profile.facts import SegmentFacts
 from edgemtl.report.profile.parts import InstructionSpan, LayerProfile
 
 AHEAD: Final = ("weights", "data")
@@ -40,7 +41,7 @@ def make_layers(
     )
 
 
-def label_layers(layers: Sequence[LayerFacts]) -> list[str]:
+def label_layers(layers: Sequence[SegmentLayer]) -> list[str]:
     """A label for each layer, its place in the model and its kind: "blocks.3 attention"; repeated ones are numbered."""
     plain = []
     for layer in layers:
@@ -65,7 +66,7 @@ def _traffic(spans: Sequence[InstructionSpan], segments: Sequence[SegmentFacts])
 def _layer(
     label: str,
     segment: int,
-    layer: LayerFacts,
+    layer: SegmentLayer,
     spans: Sequence[InstructionSpan],
     traffic: Mapping[str, int],
     matrix: int,

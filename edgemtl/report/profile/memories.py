@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from edgemtl.bundle import ChipBuffer
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
-from edgemtl.report.profile.facts import BufferFacts, SegmentFacts
+from edgemtl.report.profile.facts import SegmentFacts
 from edgemtl.report.profile.parts import BufferLife, InstructionSpan, MemoryUse
 
 ROUTING_ENTRY_BYTES: Final = 4
@@ -21,15 +22,21 @@ def make_memories(segments: Sequence[SegmentFacts], moved: Mapping[str, int], en
         "ring": engine.weight_ring_bytes,
         "routing": engine.routing_entries * ROUTING_ENTRY_BYTES + MOST_EXPERTS_BYTES,
     }
-    uses = []
+    rows = []
     for memory, room in rooms.items():
-        facts = [fact for segment in segments for fact in segment.memories if fact.memory == memory]
-        if facts:
-            most = max(facts, key=lambda fact: fact.bytes)
-            bound = most.lower_bound
-            gap = most.bytes / bound - 1 if bound else None if bound is None else 0.0
-            uses.append(MemoryUse(memory, most.bytes, room, bound, gap, moved.get(memory)))
-    return tuple(uses)
+        uses = [use for segment in segments for use in _uses(segment, memory)]
+        if uses:
+            size, bound = max(uses, key=lambda use: use[0])
+            gap = size / bound - 1 if bound else None if bound is None else 0.0
+            rows.append(MemoryUse(memory, size, room, bound, gap, moved.get(memory)))
+    return tuple(rows)
+
+
+def _uses(segment: SegmentFacts, memory: str) -> Iterator[tuple[int, int | None]]:
+    """Bytes that a segment takes of a memory, and the least any plan could; None where nothing is planned."""
+    yield from ((r.arena_bytes, r.lower_bound_bytes) for r in segment.regions if r.name == memory)
+    if memory in segment.tables:
+        yield segment.tables[memory], None
 
 
 def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSpan]) -> tuple[BufferLife, ...]:
@@ -37,13 +44,13 @@ def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSp
     ran = {(span.segment, span.instruction): span for span in spans}
     lives = []
     for index, segment in enumerate(segments):
-        for buffer in segment.buffers:
+        for memory, buffer in ((region.name, each) for region in segment.regions for each in region.buffers):
             first, last = ran.get((index, buffer.first)), ran.get((index, buffer.last))
             if first is not None and last is not None:
-                lives.append(_life(buffer, first, last))
+                lives.append(_life(memory, buffer, first, last))
     return tuple(lives)
 
 
-def _life(buffer: BufferFacts, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
+def _life(memory: str, buffer: ChipBuffer, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
     end = max(first.end, last.end)
-    return BufferLife(buffer.name, buffer.memory, first.layer, buffer.offset, buffer.bytes, first.start, end)
+    return BufferLife(buffer.name, memory, first.layer, buffer.offset, buffer.bytes, first.start, end)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
-from edgemtl.codegen.fpga.segment import Segment
+from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
+from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.codegen.fpga.site import Stored
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
@@ -69,9 +69,9 @@ def law(steps: Sequence[Step], image: np.ndarray) -> Law:
     return Law(values, choices)
 
 
-def windows(segment: Segment, views: Sequence[View], parameters: bytes, known: Law) -> Windows:
+def windows(segment: BoardSegment, views: Sequence[View], parameters: bytes, known: Law) -> Windows:
     """The board's memory before a segment runs that reads ``views``; what no row fills holds rubbish."""
-    held = {name: np.full(max(size, LINE_BYTES), RUBBISH, np.uint8) for name, size in segment.windows.items()}
+    held = {name: np.full(max(size, LINE_BYTES), RUBBISH, np.uint8) for name, size in asdict(segment.windows).items()}
     for rows, view in zip(segment.inputs, views, strict=True):
         assert rows.buffer == view.buffer
         whole = known.values[view.buffer].reshape(-1)
@@ -97,7 +97,7 @@ def _rows(window: np.ndarray, rows: Stored) -> np.ndarray:
 
 
 def run(
-    segment: Segment, views: Sequence[View], program: FpgaProgram, known: Law
+    segment: BoardSegment, views: Sequence[View], program: BoardProgram, known: Law
 ) -> tuple[dict[str, np.ndarray], Result]:
     """One frame of a segment that reads ``views`` of the law's values: what it leaves by buffer. Hazards raise."""
     held = windows(segment, views, program.parameters, known)
@@ -105,7 +105,7 @@ def run(
     return {rows.buffer: get(held.output, rows) for rows in segment.outputs}, result
 
 
-def check(program: FpgaProgram, tasks: Mapping[str, Sequence[Step]], image: np.ndarray) -> None:
+def check(program: BoardProgram, tasks: Mapping[str, Sequence[Step]], image: np.ndarray) -> None:
     """Every segment of every task gives the law's bits and the law's routes, and all that others read."""
     for task in program.tasks:
         known = law(tasks[task.task], image)
@@ -130,7 +130,7 @@ def check(program: FpgaProgram, tasks: Mapping[str, Sequence[Step]], image: np.n
 
 def compile_and_check(
     steps: Sequence[Step], image: np.ndarray, spec: AcceleratorSpec, **options: object
-) -> FpgaProgram:
+) -> BoardProgram:
     """The program of one task, once it gave the law's bits."""
     program = compile_segments({"task": steps}, spec, **options)
     check(program, {"task": steps}, image)

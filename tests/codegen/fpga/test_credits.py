@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
+from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import decode_stream, encode_stream
@@ -63,7 +63,7 @@ CASES = {
 
 
 @cache
-def compiled(name: str) -> tuple[FpgaProgram, Law]:
+def compiled(name: str) -> tuple[BoardProgram, Law]:
     make, order = CASES[name]
     net = make()
     return compile_segments({"task": net.steps}, SPEC, order=order), law(net.steps, net.image)

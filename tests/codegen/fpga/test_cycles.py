@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram
+from edgemtl.codegen.fpga.program import BoardProgram
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import INSTRUCTION_BYTES, LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame, rate, simulate
@@ -36,7 +36,7 @@ def edges() -> Net:
     return net
 
 
-def compiled(board: str, *nets: Net) -> tuple[FpgaProgram, list[Frame], list[Law]]:
+def compiled(board: str, *nets: Net) -> tuple[BoardProgram, list[Frame], list[Law]]:
     """The tasks of one program, with a frame and the law of each."""
     tasks = {str(i): net.steps for i, net in enumerate(nets)}
     gate = next((s.inputs[0].buffer for s in nets[0].steps if hasattr(s.operator, "candidates")), "")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram
+from edgemtl.codegen.fpga.program import BoardProgram
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines
 from edgemtl.errors import BudgetError
@@ -40,14 +40,14 @@ def gates(net: Net) -> list[tuple[str, int]]:
     return [(step.inputs[0].buffer, len(step.operator.candidates)) for step in routers]
 
 
-def weight_bytes(program: FpgaProgram, routes: Sequence[np.ndarray]) -> int:
+def weight_bytes(program: BoardProgram, routes: Sequence[np.ndarray]) -> int:
     """Bytes of weights that one frame brings from memory."""
     (segment,) = program.tasks[0].segments
     frame = Frame(decode_stream(segment.stream, program.spec.engine), tuple(routes), segment.early)
     return simulate([frame], program.spec)[0].traffic["weights"]
 
 
-def fixed_bytes(program: FpgaProgram) -> int:
+def fixed_bytes(program: BoardProgram) -> int:
     """The same without experts that the router names."""
     (segment,) = program.tasks[0].segments
     words = decode_stream(segment.stream, program.spec.engine).instructions

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, PendingInstruction, RowRange
 from edgemtl.codegen.fpga.place import Placement, place
-from edgemtl.codegen.fpga.program import FpgaProgram
+from edgemtl.codegen.fpga.program import BoardProgram
 from edgemtl.errors import BudgetError
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import REGIONS
@@ -46,7 +46,7 @@ def check_placement(placement: Placement, engine: Engine) -> None:
                 assert apart or not together, (a, b)
 
 
-def check_addresses(program: FpgaProgram) -> None:
+def check_addresses(program: BoardProgram) -> None:
     """Every place that a word names lies in a buffer that lives then."""
     for segment in (segment for task in program.tasks for segment in task.segments):
         check_placement(segment.placement, program.spec.engine)

@@ -9,7 +9,7 @@ import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
-from edgemtl.codegen.fpga.program import FpgaProgram, SegmentCall
+from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
@@ -20,7 +20,7 @@ FLOAT = "it works in float32, which the accelerator does not have"
 STRANGE = "its surroundings are none that the accelerator runs"
 
 
-def left_of(program: FpgaProgram) -> list[tuple[str, str]]:
+def left_of(program: BoardProgram) -> list[tuple[str, str]]:
     """Kinds and reasons of what is left, but for the ends of every network."""
     (task,) = program.tasks
     return [(step.kind, step.reason) for step in task.left if step.reason != FLOAT]

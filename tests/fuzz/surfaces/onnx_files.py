@@ -9,10 +9,10 @@ from random import Random
 import onnx
 
 from edgemtl.codegen.cpu import check
-from edgemtl.driver import choose_tasks
 from edgemtl.frontend import read_model
 from edgemtl.partition import partition
 from edgemtl.processor import resolve
+from edgemtl.stages import choose_tasks
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import ROUNDS, change_bytes

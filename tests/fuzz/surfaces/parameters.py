@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
 from edgemtl.processor import resolve
 from edgemtl.quantize.parameters import tasks_with
 from edgemtl.quantize.quantised_model import from_parameters
+from edgemtl.stages import choose_tasks, specialise
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import change_json

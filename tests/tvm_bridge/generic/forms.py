@@ -17,10 +17,10 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from edgemtl.codegen.cpu import compile_cpu
-from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
 from edgemtl.operators import TensorType
 from edgemtl.processor import resolve
+from edgemtl.stages import choose_tasks, specialise
 from edgemtl.tvm_bridge.generic import Call
 from tests.codegen.harness import Machine
 

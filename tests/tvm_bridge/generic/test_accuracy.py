@@ -10,9 +10,9 @@ import pytest
 from onnx import helper
 
 from edgemtl.codegen.cpu import compile_cpu
-from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
 from edgemtl.processor import resolve
+from edgemtl.stages import choose_tasks, specialise
 from tests.codegen.harness import Machine
 
 MOST_ULP = 4.0
