@@ -161,7 +161,8 @@ def _ratios(rows: Sequence[Result]) -> str:
     resident = by_way["expert order, all experts on chip"]
     return "\n".join(
         (
-            f"- on-chip memory, all experts on chip / expert order: {resident.on_chip_mib / reordered.on_chip_mib:.2f}x (paper 2.40x)",
+            "- on-chip memory, all experts on chip / expert order: "
+            f"{resident.on_chip_mib / reordered.on_chip_mib:.2f}x (paper 2.40x)",
             f"- energy, token order / expert order: {reload.joules[1] / reordered.joules[1]:.2f}x (paper 9.23x)",
             f"- latency, token order - expert order: {reload.encoder_ms - reordered.encoder_ms:.1f} ms",
             f"- latency, expert order / dense - 1: {reordered.encoder_ms / dense.encoder_ms - 1:+.2%} (paper +0.15%)",

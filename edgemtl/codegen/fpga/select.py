@@ -158,15 +158,15 @@ MATCHERS: Mapping[type, Matcher] = {
 """By the group each finds, in the order they are asked."""
 
 GROUPS: Mapping[type, str] = {
-    nets.Patch: "patches of the image, embedded",
+    nets.Patch: "the patch embedding of the image",
     nets.Norm: "LayerNorm",
     nets.Attention: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; several "
     "heads must each fill whole columns of the array",
     nets.Experts: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
-    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices a token, queues that fit the router's memory",
+    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices per token, queues that fit the router's memory",
     nets.Mlp: "two linear layers, the second of which adds to the residual",
-    nets.Picture: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, perhaps with a bilinear enlargement by 2 "
-    f"in front and a linear layer over its pixels behind; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte lines, no "
+    nets.Picture: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear upsampling "
+    f"by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte lines, no "
     "wider than the accumulators",
 }
 """What a group consists of, and its limits."""
