@@ -50,10 +50,11 @@ def compile_(
     memory_budget: Budget = None,
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
+        typer.Option("--calibration", help="Folder of images for --precision int8 and --pathway calibrated."),
     ] = None,
     parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
+        Path | None,
+        typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images."),
     ] = None,
     method: Method = "minmax",
     keep_float: KeepFloat = None,
@@ -66,17 +67,17 @@ def compile_(
     kind: Kinds = None,
     rename: Renames = None,
     expert_order: Annotated[
-        str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")
+        str, typer.Option("--expert-order", help="For a board: expert, or token (for comparison).")
     ] = "expert",
     expert_cache: Annotated[
-        int, typer.Option("--expert-cache", help="Experts that a cache holds in token order; 0 holds none.")
+        int, typer.Option("--expert-cache", help="For token order: experts in the cache; 0 means no cache.")
     ] = 0,
     experts_on_chip: Annotated[
-        str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
+        str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer (for comparison).")
     ] = "few",
-    seed: Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the golden inputs.")] = 0,
     selftest: Annotated[
-        bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
+        bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before writing the bundle.")
     ] = True,
     json: Json = False,
 ) -> None:

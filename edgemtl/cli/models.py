@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
-    """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    """Show tasks, layers, reachable experts, MACs and weight bytes: of the whole model, of each task, and shared."""
     chosen = dict(renames(rename))
     check_model(model)
     check_names(model, (), tuple(chosen.items()))
@@ -70,7 +70,7 @@ def _draw_inspection(console: Console, found: Inspection) -> None:
         for pathway in of.moe
     ]
     if layers:
-        console.print(table("experts within reach", ("task", "layer", "experts", "k"), layers))
+        console.print(table("reachable experts", ("task", "layer", "experts", "k"), layers))
     for text in found.notes:
         console.print(f"note: {text}", markup=False)
 
@@ -88,14 +88,15 @@ def check(
     pathway: Pathway = "exact",
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="fp32 or int8; default: int8 where an option gives scales or layers for it."),
+        typer.Option("--precision", help="fp32 or int8. Default: fp32, or int8 if another option is for int8."),
     ] = None,
     memory_budget: Budget = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
+        Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")
     ] = None,
     parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
+        Path | None,
+        typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images."),
     ] = None,
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
@@ -105,10 +106,10 @@ def check(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
-    summary: Annotated[bool, typer.Option("--summary", help="Show counts and shares alone, not every node.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Show only counts and shares, not every node.")] = False,
     json: Json = False,
 ) -> int:
-    """Say node by node what runs how on a target, and why not where it does not."""
+    """Say for each node how it runs on a target, or why it cannot."""
     scales = (calibration is not None and pathway != "calibrated") or parameters is not None
     implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8)
     options = CheckOptions(
@@ -135,7 +136,9 @@ def check(
 
     with step(f"checking {model} for {target}"):
         found = driver.check_model(model, options)
-    implied_int8 = ("checked in int8, which the options are for; --precision says it",) if implied else ()
+    implied_int8 = (
+        ("checked in int8, because another option is for int8; --precision overrides this",) if implied else ()
+    )
     for text in (notes := (*implied_int8, *found.notes)):
         note(f"note: {text}")
     refused = [r for r in found.nodes if r.how == "unsupported"]
