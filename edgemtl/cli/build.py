@@ -42,7 +42,7 @@ from edgemtl.units import format_bytes
 
 def compile_(
     model: ModelFile,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.", metavar="APP.edgemtl")],
     target: Target = "cpu",
     task: TaskList = None,
     pathway: Pathway = "exact",

@@ -60,7 +60,7 @@ def quantize(
     rename: Renames = None,
     json: Json = False,
 ) -> None:
-    """Calibrate int8. Writes a QDQ ONNX model for other tools, and parameters for `compile --parameters`."""
+    """Calibrate int8 and write a QDQ ONNX model for other tools, and parameters for `compile --parameters`."""
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,

@@ -122,7 +122,7 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
         ),
         (
             2,
-            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, and",
+            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, but",
             "check",
             model_file,
             *integer,
