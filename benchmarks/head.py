@@ -26,7 +26,7 @@ from benchmarks.here import target_to_measure
 from edgemtl.operators import LayerNorm, Resize, Winograd, WinogradWeights
 from edgemtl.processor import CpuTarget
 from edgemtl.runtime.threads import configure_pool
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
+from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import layernorm, resize, winograd, winograd_weights
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
@@ -107,8 +107,8 @@ class Chain:
     def __init__(self, held: Weights, tokens: np.ndarray, target: CpuTarget) -> None:
         self.target, self.size = target, 0
         self.filled: dict[int, np.ndarray] = {}
-        self.prepare: list[Call] = []
-        self.steps: list[Call] = []
+        self.prepare: list[KernelCall] = []
+        self.steps: list[KernelCall] = []
         at = self._norm(held, self._constant(tokens))
         for layer in range(LAYERS):
             at = self._convolution(held, layer, at)
@@ -123,7 +123,9 @@ class Chain:
         self.filled[place] = np.ascontiguousarray(array)
         return place
 
-    def _step(self, calls: list[Call], kernel: Kernel, inputs: Sequence[int], constants: Sequence[np.ndarray]) -> int:
+    def _step(
+        self, calls: list[KernelCall], kernel: Kernel, inputs: Sequence[int], constants: Sequence[np.ndarray]
+    ) -> int:
         """Append a call; return where its output lies."""
         places, held = iter(inputs), iter(constants)
         chosen = [
@@ -134,7 +136,7 @@ class Chain:
             else self._place(o.bytes)
             for o in kernel.operands
         ]
-        calls.append(Call(kernel, tuple(Argument("arena", place) for place in chosen)))
+        calls.append(KernelCall(kernel, tuple(Argument("arena", place) for place in chosen)))
         return chosen[-1]
 
     def _norm(self, held: Weights, tokens: int) -> int:
@@ -161,7 +163,7 @@ class Chain:
     def load(self, folder: Path) -> tuple[Run, Callable[[int], None], Callable[[], None]]:
         """Functions that run all steps, one step, and the preparation of the weights."""
         path, space = folder / "head.so", {"arena": self.size}
-        entries = [Entry("prepare", tuple(self.prepare), space), Entry("run", tuple(self.steps), space)]
+        entries = [EntryFunction("prepare", tuple(self.prepare), space), EntryFunction("run", tuple(self.steps), space)]
         path.write_bytes(build_library(entries, self.target))
         library = tvm_ffi.load_module(str(path))
         raw = np.zeros(self.size + 64, np.uint8)

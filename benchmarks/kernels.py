@@ -31,7 +31,7 @@ from edgemtl.operators import (
     Router,
 )
 from edgemtl.processor import CpuTarget
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
+from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import experts
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -139,9 +139,9 @@ def _zeros(spec: Experts) -> tuple[np.ndarray, np.ndarray]:
 def load(case: Case, target: CpuTarget, folder: Path) -> Callable[[], object]:
     """The kernel of a case as a function without arguments; all operands lie in one arena."""
     places, arena = _lay_out(case)
-    call = Call(case.kernel, tuple(Argument("arena", place) for place in places))
+    call = KernelCall(case.kernel, tuple(Argument("arena", place) for place in places))
     path = folder / f"{case.kernel.symbol}.so"
-    path.write_bytes(build_library([Entry("main", (call,), {"arena": arena.nbytes})], target))
+    path.write_bytes(build_library([EntryFunction("main", (call,), {"arena": arena.nbytes})], target))
     function = tvm_ffi.load_module(str(path))["main"]
     empty = tvm_ffi.from_dlpack(np.zeros(1, np.uint8))
     held = tvm_ffi.from_dlpack(arena)

@@ -14,6 +14,10 @@ class EdgemtlError(Exception):
     exit_code = 1
 
 
+class InternalError(Exception):
+    """A mistake of the compiler, not of its user; no `EdgemtlError`, so that it is reported as a fault of the tool."""
+
+
 class ModelError(EdgemtlError):
     """An ONNX file that cannot be read or is not what it says it is."""
 

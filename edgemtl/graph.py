@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import TypeVar, cast
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
+from edgemtl.errors import InternalError
 from edgemtl.operators import Array
+
+STANDARD = ("", "ai.onnx")
+"""The domain of ONNX's own operators, by both its names."""
+FOREIGN_INPUTS = {
+    ("edgemtl", "MoE"): ("x", "logits", "w1", "b1", "w2", "b2"),
+    ("com.microsoft", "MoE"): (
+        *("input", "router_probs", "fc1_experts_weights", "fc1_experts_bias"),
+        *("fc2_experts_weights", "fc2_experts_bias", "fc3_experts_weights", "fc3_experts_bias"),
+    ),
+}
+"""Names of the inputs of operators that ONNX does not define, by domain and operator."""
 
 
 def shape_of(value: ir.Value | None) -> tuple[int, ...]:
@@ -62,9 +76,52 @@ def ints_of(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(i) for i in array.reshape(-1)) if array is not None else None
 
 
-def input_at(node: ir.Node, index: int) -> ir.Value | None:
-    """An input, or None where the node leaves it out."""
+@cache
+def input_names(domain: str, op: str) -> tuple[str, ...]:
+    """The names that an operator's definition gives its inputs, in order; a list of inputs without end has none.
+
+    They are those of ONNX's newest opset, which from opset 20 on only adds names behind those of the opsets before.
+    """
+    if domain not in STANDARD:
+        return FOREIGN_INPUTS.get((domain, op), ())
+    if not onnx.defs.has(op):
+        return ()
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    return tuple(formal.name for formal in onnx.defs.get_schema(op).inputs if formal.option != variadic)
+
+
+def _index_of(node: ir.Node, name: str) -> int:
+    names = input_names(node.domain, node.op_type)
+    if name not in names:
+        raise InternalError(f"an operand of {node.op_type} must be one of {', '.join(names) or 'none'}, not {name}")
+    return names.index(name)
+
+
+def operand(node: ir.Node, name: str) -> ir.Value | None:
+    """The input that the operator's definition calls `name`, None where the node leaves it out.
+
+    Raises `InternalError` for a name that the operator does not have.
+    """
+    index = _index_of(node, name)
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def replace_operand(node: ir.Node, name: str, value: ir.Value) -> None:
+    """Let the node read `value` as the input called `name`, which it may have left out so far."""
+    index = _index_of(node, name)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def main_input(node: ir.Node) -> ir.Value | None:
+    """The value an operator works on, its first input, which ONNX calls data, input or X; None where there is none."""
+    return next(iter(node.inputs), None)
+
+
+def result(node: ir.Node) -> ir.Value:
+    """What a node computes: its only output, or the one in front of those that operators have besides."""
+    return next(iter(node.outputs))
 
 
 Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...])
@@ -72,15 +129,15 @@ Attribute = TypeVar("Attribute", int, float, str, tuple[int, ...])
 
 def attribute(node: ir.Node, name: str, default: Attribute) -> Attribute:
     """An attribute's value (strings as str, lists as tuples), or its default."""
-    held = node.attributes.get(name)
-    if held is None:
+    given = node.attributes.get(name)
+    if given is None:
         return default
-    return cast(Attribute, tuple(held.value) if isinstance(held.value, (list, tuple)) else held.value)
+    return cast(Attribute, tuple(given.value) if isinstance(given.value, (list, tuple)) else given.value)
 
 
 def is_op(node: ir.Node | None, *ops: str) -> bool:
     """Whether a node is one of these standard operators."""
-    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in ops
+    return node is not None and node.domain in STANDARD and node.op_type in ops
 
 
 def producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
@@ -103,7 +160,7 @@ def private_producer(value: ir.Value | None, *ops: str) -> ir.Node | None:
 
 def name_of(node: ir.Node) -> str:
     """What a user finds the node under: its name, or its first output's where it has none."""
-    return node.name or f"{node.op_type}->{node.outputs[0].name}"
+    return node.name or f"{node.op_type}->{result(node).name}"
 
 
 def computed_inputs(node: ir.Node) -> Iterator[ir.Value]:
@@ -113,7 +170,7 @@ def computed_inputs(node: ir.Node) -> Iterator[ir.Value]:
 
 def constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     """(constant, other) of a binary node with exactly one constant operand, else None."""
-    left, right = node.inputs[0], node.inputs[1]
+    left, right = node.inputs
     if left is None or right is None or (array_of(left) is None) == (array_of(right) is None):
         return None
     return (left, right) if array_of(left) is not None else (right, left)
@@ -121,7 +178,7 @@ def constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
 
 def addends(node: ir.Node) -> list[tuple[ir.Value, ir.Value]]:
     """(one, other) both ways round, of an Add of two computed values of one shape; none for other nodes."""
-    left, right = (node.inputs[0], node.inputs[1]) if is_op(node, "Add") else (None, None)
+    left, right = node.inputs if is_op(node, "Add") else (None, None)
     if left is None or right is None or array_of(left) is not None or array_of(right) is not None:
         return []
     return [(left, right), (right, left)] if shape_of(left) == shape_of(right) else []

@@ -41,10 +41,12 @@ class Quantised:
         held = self.parameters
         how = f"int8 by {held.method} on {held.images} images"
         ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
-        kept = [f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.kept]
-        kept += [note for task, made in self.integers.items() for note in _island_notes(task, made)]
+        float_layers = [
+            f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.float_layers
+        ]
+        float_layers += [note for task, made in self.integers.items() for note in _island_notes(task, made)]
         doubts = (note for note in held.notes if note.partition(":")[0] in self.integers)
-        return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *kept
+        return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *float_layers
 
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import (
 
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.simplify import drop_single_splits
-from edgemtl.graph import make_contiguous
+from edgemtl.graph import make_contiguous, operand, result
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _PREFIX = "model."
@@ -58,16 +58,16 @@ def _name_weights(graph: ir.Graph) -> None:
 
 def _fold_transposes(graph: ir.Graph) -> None:
     """Weights as the graph uses them; torch stores those of a linear layer the other way round."""
-    made: dict[tuple[str, tuple[int, ...]], ir.Value] = {}
+    transposed: dict[tuple[str, tuple[int, ...]], ir.Value] = {}
     for node in list(graph):
-        source = node.inputs[0] if node.op_type == "Transpose" else None
+        source = operand(node, "data") if node.op_type == "Transpose" else None
         if source is None or source.const_value is None or source.name is None:
             continue
         order = tuple(node.attributes["perm"].as_ints())
         key = source.name, order
-        if key not in made:
-            made[key] = _transposed(graph, source, order)
-        ir.convenience.replace_all_uses_with(node.outputs[0], made[key])
+        if key not in transposed:
+            transposed[key] = _transposed(graph, source, order)
+        ir.convenience.replace_all_uses_with(result(node), transposed[key])
         graph.remove(node, safe=True)
 
 

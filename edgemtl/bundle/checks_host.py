@@ -71,7 +71,7 @@ def _check_operands(program: FpgaProgram, step: HostStep, operator: Operator, wh
     except ArithmeticError as error:
         fail(f"{where}.sizes", f"those of a {step.operator}", str(error))
     if misfit is not None:
-        fail(f"{where}: {misfit.what}", misfit.expected, misfit.found)
+        fail(f"{where}: {misfit.what}", misfit.expected, misfit.actual)
 
 
 def _whole(value: Any) -> Sequence[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgemtl.compare.reading import Reading, route_logits
-from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.graph import name_of
+from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
+from edgemtl.graph import name_of, result
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
@@ -19,9 +19,9 @@ class OnnxSide:
         watched = task.ir.clone()
         graph = watched.graph
         known = set(graph.outputs)
-        self._layers = {str(node.outputs[0].name): name_of(node) for node in graph}
-        self._gates = {name_of(n): (str(n.inputs[1].name), MoEAttributes.from_node(n)) for n in moe_nodes(watched)}  # type: ignore[union-attr]  # a MoE node has logits
-        graph.outputs.extend(value for node in graph for value in node.outputs[:1] if value not in known)
+        self._layers = {str(result(node).name): name_of(node) for node in graph}
+        self._gates = {name_of(n): (str(logits_of(n).name), MoEAttributes.from_node(n)) for n in moe_nodes(watched)}
+        graph.outputs.extend(value for node in graph if (value := result(node)) not in known)
         self._session = open_session(ir.to_proto(watched).SerializeToString())
         self._input = task.input.name
 

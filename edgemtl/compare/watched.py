@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from edgemtl.compare.reading import Reading, sort_routing
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import is_moe
-from edgemtl.graph import name_of, shape_of
+from edgemtl.graph import name_of, result, shape_of
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 
@@ -29,7 +29,7 @@ class TorchSide:
             path = node.metadata_props.get(ORIGIN, "")
             parts = path.split(".") if path else []
             for length in range(1, len(parts) + 1):
-                self._nodes[".".join(parts[:length])] = name_of(node), shape_of(node.outputs[0])
+                self._nodes[".".join(parts[:length])] = name_of(node), shape_of(result(node))
             if is_moe(node):
                 self._mixtures[path] = name_of(node)
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError, infer_node_outputs
 
 from edgemtl.errors import ModelError
-from edgemtl.graph import attribute, is_static, shape_of, size_of
+from edgemtl.graph import attribute, is_static, main_input, operand, result, shape_of, size_of
 
 SAME_SIZE = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 """Operators whose result has the elements of their first operand."""
@@ -26,7 +26,7 @@ def check_consistency(model: ir.Model) -> None:
     for node in model.graph:
         if node.domain == "" and not any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
             _check_rule(node, model.opset_imports[""], imports)
-        source = node.inputs[0] if node.domain == "" and node.inputs else None
+        source = main_input(node) if node.domain == "" else None
         if source is None or not is_static(source):
             continue
         if node.op_type == "Transpose" and "perm" in node.attributes:
@@ -55,7 +55,8 @@ def _check_rule(node: ir.Node, version: int, imports: Sequence[onnx.OperatorSetI
 
 
 def _check_indices(node: ir.Node, rank: int) -> None:
-    shapes = [list(shape_of(value)) for value in node.inputs[1:] if value is not None and is_static(value)]
+    _, *values = node.inputs
+    shapes = [list(shape_of(value)) for value in values if value is not None and is_static(value)]
     if any(len(shape) != rank or shape != shapes[0] for shape in shapes):
         text = f"indices and updates must be of one shape of rank {rank}, not {' and '.join(map(str, shapes))}"
         raise ModelError(f"node {node.name}: {text}")
@@ -68,21 +69,21 @@ def _check_order(node: ir.Node, rank: int) -> None:
 
 
 def _check_size(node: ir.Node, source: ir.Value) -> None:
-    result = node.outputs[0]
-    if size_of(source) != size_of(result):
-        shapes = f"the {size_of(source)} elements of its input {list(shape_of(source))}, not {list(shape_of(result))}"
+    output = result(node)
+    if size_of(source) != size_of(output):
+        shapes = f"the {size_of(source)} elements of its input {list(shape_of(source))}, not {list(shape_of(output))}"
         raise ModelError(f"the output of node {node.name} must have {shapes}; check the model's sizes")
 
 
 def _check_bias(node: ir.Node) -> None:
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    channels = shape_of(node.outputs[0])[1]
+    bias = operand(node, "B")
+    channels = shape_of(result(node))[1]
     if bias is not None and is_static(bias) and shape_of(bias) != (channels,):
         raise ModelError(f"node {node.name}: its bias must be of shape [{channels}], not {list(shape_of(bias))}")
 
 
 def _check_kernel(node: ir.Node, shape: tuple[int, ...]) -> None:
-    weight = node.inputs[1]
+    weight = operand(node, "W")
     if weight is None or not is_static(weight):
         return
     sizes = [*shape_of(weight)[2:]]

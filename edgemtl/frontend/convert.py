@@ -111,11 +111,11 @@ def _is_bounded_node(node: ir.Node) -> bool:
     return node.op_type not in GROWING or all(is_static(output) for output in node.outputs)
 
 
-def _agree(found: list[np.ndarray] | None, expected: list[np.ndarray]) -> bool:
-    if found is None or [a.shape for a in found] != [a.shape for a in expected]:
+def _agree(results: list[np.ndarray] | None, expected: list[np.ndarray]) -> bool:
+    if results is None or [a.shape for a in results] != [a.shape for a in expected]:
         return False
     scales = [max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0))) for a in expected]
     return all(
         np.allclose(a, b, rtol=0, atol=TOLERANCE * scale, equal_nan=True)
-        for a, b, scale in zip(found, expected, scales, strict=True)
+        for a, b, scale in zip(results, expected, scales, strict=True)
     )

@@ -151,11 +151,11 @@ def _embed(tensor: onnx.TensorProto, data: bytes) -> None:
 def _check_data(tensor: onnx.TensorProto) -> None:
     """A tensor holds as many elements as its shape says."""
     try:
-        found = onnx.numpy_helper.to_array(tensor).size
+        size = onnx.numpy_helper.to_array(tensor).size
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         shape = list(tensor.dims)
         raise ModelError(
             f"tensor {tensor.name} must hold the data of its shape {shape}; export the model again"
         ) from error
-    if found != math.prod(tensor.dims):
-        raise ModelError(f"tensor {tensor.name} must hold {math.prod(tensor.dims)} elements, not {found}")
+    if size != math.prod(tensor.dims):
+        raise ModelError(f"tensor {tensor.name} must hold {math.prod(tensor.dims)} elements, not {size}")

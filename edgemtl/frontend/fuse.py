@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, is_static, replace_value, shape_of
+from edgemtl.graph import array_of, is_static, main_input, operand, replace_value, result, scalar_of, shape_of
 from edgemtl.operators.activations import erf, gelu, gelu_tanh
 
 GRID = np.linspace(-4.0, 4.0, 33)
@@ -37,8 +37,8 @@ def fuse(model: ir.Model) -> None:
 
 def _fuse_gelu(graph: ir.Graph, node: ir.Node) -> None:
     form, target = ("none", gelu(GRID)) if node.op_type == "Erf" else ("tanh", gelu_tanh(GRID))
-    for x in _before(node.inputs[0]):
-        for end in _after(node.outputs[0]):
+    for x in _before(operand(node, "input")):
+        for end in _after(result(node)):
             values = _evaluate(end, {x: GRID})
             if values is not None and np.abs(values - target).max() < 1e-6:
                 _replace(graph, ir.node("Gelu", [x], {"approximate": form}), node, end)
@@ -50,8 +50,8 @@ def _before(value: ir.Value | None) -> Iterator[ir.Value]:
     level = [value] if value is not None else []
     for _ in range(REACH):
         yield from (v for v in level if v.const_value is None)
-        makers = [v.producer() for v in level]
-        sources = [v for n in makers if n is not None and n.op_type in ELEMENTWISE for v in n.inputs]
+        producers = [v.producer() for v in level]
+        sources = [v for n in producers if n is not None and n.op_type in ELEMENTWISE for v in n.inputs]
         level = list(dict.fromkeys(v for v in sources if v is not None))
 
 
@@ -60,7 +60,7 @@ def _after(value: ir.Value) -> Iterator[ir.Value]:
         users = list(value.consumers())
         if len(users) != 1 or users[0].op_type not in ELEMENTWISE:
             return
-        value = users[0].outputs[0]
+        value = result(users[0])
         yield value
 
 
@@ -79,34 +79,36 @@ def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray | None], depth: 
     return known[value]
 
 
-def _replace(graph: ir.Graph, made: ir.Node, named_by: ir.Node, end: ir.Value) -> None:
-    """Put `made` in the place of the node that makes `end`."""
+def _replace(graph: ir.Graph, fused: ir.Node, named_by: ir.Node, end: ir.Value) -> None:
+    """Put `fused` in the place of the node that computes `end`."""
     last = end.producer()
     assert last is not None
-    output = made.outputs[0]
-    made.name, output.name = f"{named_by.name}/{made.op_type}", f"{named_by.name}/{made.op_type}.output"
+    output = result(fused)
+    fused.name, output.name = f"{named_by.name}/{fused.op_type}", f"{named_by.name}/{fused.op_type}.output"
     output.shape, output.type = end.shape, end.type
-    made.metadata_props.update(named_by.metadata_props)
-    graph.insert_after(last, made)
+    fused.metadata_props.update(named_by.metadata_props)
+    graph.insert_after(last, fused)
     replace_value(end, output)
 
 
 def _fuse_layer_norm(graph: ir.Graph, root: ir.Node) -> None:
     """scale * (x - mean) / sqrt(mean of squares + epsilon) + bias, over the last axis."""
-    shifted = _made_by(root.inputs[0], "Add")
+    shifted = _computed_by(operand(root, "X"), "Add")
     squares, epsilon = _split_constant(shifted) if shifted is not None else (None, None)
-    square = _made_by(_mean_of(squares), "Pow", "Mul")
-    centred = square.inputs[0] if square is not None and _is_square(square) else None
-    subtract = _made_by(centred, "Sub")
-    x = subtract.inputs[0] if subtract is not None else None
-    if subtract is None or x is None or centred is None or epsilon is None or _mean_of(subtract.inputs[1]) is not x:
+    square = _computed_by(_mean_of(squares), "Pow", "Mul")
+    centred = main_input(square) if square is not None and _is_square(square) else None
+    subtract = _computed_by(centred, "Sub")
+    if subtract is None or centred is None or epsilon is None:
         return
-    normal = _quotient(centred, root.outputs[0])
+    x, mean = subtract.inputs
+    if x is None or _mean_of(mean) is not x:
+        return
+    normal = _quotient(centred, result(root))
     if normal is not None and epsilon.size == 1:
         _scale_and_shift(graph, root, x, normal, float(epsilon.reshape(-1)[0]))
 
 
-def _made_by(value: ir.Value | None, *kinds: str) -> ir.Node | None:
+def _computed_by(value: ir.Value | None, *kinds: str) -> ir.Node | None:
     node = value.producer() if value is not None else None
     return node if node is not None and node.op_type in kinds else None
 
@@ -119,12 +121,13 @@ def _split_constant(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
 
 def _mean_of(value: ir.Value | None) -> ir.Value | None:
     """What a value is the mean of, over the last axis."""
-    node = _made_by(value, "ReduceMean")
-    if node is None or node.inputs[0] is None or not is_static(node.inputs[0]):
+    node = _computed_by(value, "ReduceMean")
+    data = operand(node, "data") if node is not None else None
+    if node is None or data is None or not is_static(data):
         return None
-    axes = array_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    last = axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, len(shape_of(node.inputs[0])) - 1)
-    return node.inputs[0] if last and node.attributes.get_int("keepdims", 1) == 1 else None
+    axis = scalar_of(operand(node, "axes"))
+    is_last = axis is not None and axis in (-1, len(shape_of(data)) - 1)
+    return data if is_last and node.attributes.get_int("keepdims", 1) == 1 else None
 
 
 def _is_square(node: ir.Node) -> bool:
@@ -140,15 +143,18 @@ def _is_square(node: ir.Node) -> bool:
 def _quotient(value: ir.Value, divisor: ir.Value) -> ir.Value | None:
     """value / divisor, by Div or by Mul with the reciprocal."""
     for node in divisor.consumers():
-        if node.op_type == "Div" and node.inputs[0] is value:
-            return node.outputs[0]
-        one = array_of(node.inputs[0])
-        inverse = node.op_type == "Reciprocal" or (node.op_type == "Div" and one is not None and (one == 1).all())
-        if inverse:
-            for user in node.outputs[0].consumers():
+        if node.op_type == "Div" and operand(node, "A") is value:
+            return result(node)
+        if node.op_type == "Reciprocal" or (node.op_type == "Div" and _is_one(operand(node, "A"))):
+            for user in result(node).consumers():
                 if user.op_type == "Mul" and value in user.inputs:
-                    return user.outputs[0]
+                    return result(user)
     return None
+
+
+def _is_one(value: ir.Value | None) -> bool:
+    array = array_of(value)
+    return array is not None and bool((array == 1).all())
 
 
 def _scale_and_shift(graph: ir.Graph, root: ir.Node, x: ir.Value, normal: ir.Value, epsilon: float) -> None:
@@ -163,6 +169,7 @@ def _affine(value: ir.Value, kind: str, shape: tuple[int, ...]) -> tuple[ir.Valu
     users = list(value.consumers())
     if len(users) != 1 or users[0].op_type != kind:
         return value, None
-    other = users[0].inputs[1] if users[0].inputs[0] is value else users[0].inputs[0]
+    first, second = users[0].inputs
+    other = second if first is value else first
     array = array_of(other)
-    return (users[0].outputs[0], other) if array is not None and array.shape == shape else (value, None)
+    return (result(users[0]), other) if array is not None and array.shape == shape else (value, None)

@@ -6,10 +6,10 @@ import onnx_ir as ir
 
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.model import MoELayer
-from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.graph import is_constant, is_static, shape_of
+from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes, moe_nodes
+from edgemtl.graph import input_names, is_constant, is_static, shape_of
 
-INPUTS = ("x", "logits", "w1", "b1", "w2", "b2")
+INPUTS = input_names(DOMAIN, OP_TYPE)
 
 
 def describe_layers(model: ir.Model) -> tuple[MoELayer, ...]:

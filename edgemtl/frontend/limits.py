@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, is_constant, is_static, shape_of, size_of
+from edgemtl.graph import array_of, is_constant, is_static, operand, result, shape_of, size_of
 
 MAX_PROPAGATED = 1 << 16
 """Elements of a tensor that shape inference may follow; it takes 400 ns for each."""
@@ -37,6 +37,8 @@ HANDS_ON = (
     "Min",
 )
 """Operators whose integers are some of those they read."""
+SIZES = {"Expand": ("shape",), "ConstantOfShape": ("input",), "Range": ("start", "limit", "delta")}
+"""The operands that say how large the result of an operator is."""
 INDICES = (ir.DataType.INT64, ir.DataType.INT32)
 MAX_RUN_ELEMENTS = 1 << 26
 """Of one tensor while a part of a model is run."""
@@ -51,16 +53,16 @@ SLOW = {
 
 def folding_work(node: ir.Node) -> int:
     """Units that evaluating a node whose values are static takes."""
-    made = sum(size_of(output) for output in node.outputs)
-    return made * SLOW.get(node.op_type, 1) + _macs(node, made) // MACS_A_UNIT
+    size = sum(size_of(output) for output in node.outputs)
+    return size * SLOW.get(node.op_type, 1) + _macs(node, size) // MACS_A_UNIT
 
 
-def _macs(node: ir.Node, made: int) -> int:
+def _macs(node: ir.Node, size: int) -> int:
     read = [shape_of(value) for value in node.inputs if value is not None and is_static(value)]
     if node.op_type in ("MatMul", "Gemm", "MatMulInteger") and read and read[0]:
-        return made * max(read[0])
+        return size * max(read[0])
     if node.op_type in ("Conv", "ConvInteger", "QLinearConv") and len(read) > 1:
-        return made * math.prod(read[1][1:])
+        return size * math.prod(read[1][1:])
     if node.op_type == "Einsum":
         return math.prod(_labels(node, read).values())
     return 0
@@ -86,7 +88,7 @@ def may_propagate(graph: ir.Graph) -> bool:
 
 
 def _is_short(node: ir.Node) -> bool:
-    output = node.outputs[0]
+    output = result(node)
     if node.op_type == "Concat":
         counts = output.dtype in INDICES and is_static(output)
         return not counts or size_of(output) <= MAX_PROPAGATED
@@ -114,9 +116,9 @@ def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str 
     columns, width = shape_of(logits)[-1], shape_of(x)[-1]
     tokens = size_of(logits) // columns
     weights = {value for node in nodes for value in node.inputs if value is not None and is_constant(value)}
-    held = sum(array.size for value in weights if (array := array_of(value)) is not None)
-    dense = tokens * (columns * width + held // width) + MAX_PROPAGATED
-    bound, total = max(dense, min(tokens * held, MAX_RUN_ELEMENTS)), 0
+    weight_count = sum(array.size for value in weights if (array := array_of(value)) is not None)
+    dense = tokens * (columns * width + weight_count // width) + MAX_PROPAGATED
+    bound, total = max(dense, min(tokens * weight_count, MAX_RUN_ELEMENTS)), 0
     for node in all_nodes(nodes):
         if node.op_type in ENDLESS:
             return f"{node.op_type} in it may run without end"
@@ -143,10 +145,10 @@ def _elements(value: ir.Value, count: int) -> int:
 
 def _takes_sizes(node: ir.Node) -> bool:
     """Whether the result is as large as sizes of other values say, with no arithmetic in between."""
-    if node.op_type == "Range" and node.outputs[0].dtype not in INDICES:
+    if node.op_type == "Range" and result(node).dtype not in INDICES:
         return False
-    given = {"Expand": node.inputs[1:], "ConstantOfShape": node.inputs, "Range": node.inputs}.get(node.op_type)
-    return given is not None and all(_is_size(value, set()) for value in given)
+    sizes = SIZES.get(node.op_type)
+    return sizes is not None and all(_is_size(operand(node, name), set()) for name in sizes)
 
 
 def _is_size(value: ir.Value | None, seen: set[ir.Value]) -> bool:

@@ -10,10 +10,12 @@ import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes
-from edgemtl.graph import add_constant, array_of
+from edgemtl.graph import add_constant, array_of, operand, result
 
 MICROSOFT = "com.microsoft"
 ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"}
+UNGATED = 6
+"""Inputs of experts of two matrices; those behind are of a third."""
 HINT = "replace it by standard operators"
 
 
@@ -35,7 +37,7 @@ def _attributes(node: ir.Node) -> MoEAttributes:
         raise UnsupportedError(f"node {node.name}", f"activation {activation} is none of {known}", HINT)
     if get.get_int("use_sparse_mixer", 0):
         raise UnsupportedError(f"node {node.name}", "it routes by the sparse mixer, not by a softmax", HINT)
-    if len(node.inputs) > 6 and any(value is not None for value in node.inputs[6:]):
+    if any(value is not None for value in node.inputs[UNGATED:]):
         raise UnsupportedError(f"node {node.name}", "its experts are gated (three matrices)", HINT)
     return MoEAttributes(
         k=get.get_int("k", 1) or 1,
@@ -45,8 +47,9 @@ def _attributes(node: ir.Node) -> MoEAttributes:
 
 
 def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
-    x, logits, up, b1, down, b2 = [*node.inputs, None][:6]
-    w1, w2 = array_of(up), array_of(down)
+    x, logits = operand(node, "input"), operand(node, "router_probs")
+    w1, b1 = array_of(operand(node, "fc1_experts_weights")), operand(node, "fc1_experts_bias")
+    w2, b2 = array_of(operand(node, "fc2_experts_weights")), operand(node, "fc2_experts_bias")
     if x is None or logits is None or w1 is None or w2 is None or w1.ndim != 3 or w2.ndim != 3:
         raise UnsupportedError(f"node {node.name}", "its experts' weights are not constants", HINT)
     experts, hidden, dim = w1.shape
@@ -60,10 +63,10 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
         add_constant(graph, f"{name}.w2", w2.transpose(0, 2, 1)),
         b2 or add_constant(graph, f"{name}.b2", np.zeros((experts, dim), w1.dtype)),
     ]
-    moe = ir.node(OP_TYPE, [before.outputs[0], logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name)
-    after = ir.node("Reshape", [moe.outputs[0], shape.outputs[0]], name=f"{name}/Reshape_1")
-    for made in (before, shape, moe, after):
-        made.outputs[0].name = f"{made.name}.output"
+    moe = ir.node(OP_TYPE, [result(before), logits, *weights], attributes.to_dict(), domain=DOMAIN, name=name)
+    after = ir.node("Reshape", [result(moe), result(shape)], name=f"{name}/Reshape_1")
+    for new in (before, shape, moe, after):
+        result(new).name = f"{new.name}.output"
     ir.convenience.replace_nodes_and_values(
         graph, node, [node], [before, shape, moe, after], node.outputs, after.outputs
     )

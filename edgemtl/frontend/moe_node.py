@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from edgemtl.errors import ModelError
+from edgemtl.graph import operand
 
 DOMAIN = "edgemtl"
 OP_TYPE = "MoE"
@@ -135,6 +136,13 @@ def is_moe(node: ir.Node) -> bool:
 def moe_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """The MoE nodes of a model in the order they run."""
     return (node for node in model.graph if is_moe(node))
+
+
+def logits_of(node: ir.Node) -> ir.Value:
+    """The value by which a MoE node selects and weighs its experts."""
+    logits = operand(node, "logits")
+    assert logits is not None
+    return logits
 
 
 def function_proto(attributes: MoEAttributes) -> onnx.FunctionProto:

@@ -88,13 +88,13 @@ def _opset(proto: onnx.ModelProto) -> int:
 
 def _check_order(graph: onnx.GraphProto) -> None:
     """Every node reads what is there: no cycle, nothing missing."""
-    made = {""} | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    known = {""} | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         for name in node.input:
-            if name not in made:
+            if name not in known:
                 what = f"node {node.name or node.op_type} reads {name!r}"
                 raise ModelError(f"{what} before any node made it; its graph must be in order and without cycles")
-        made.update(node.output)
+        known.update(node.output)
 
 
 def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: int) -> None:

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
-from edgemtl.graph import array_of
+from edgemtl.graph import array_of, operand, result
 
 POOLS = ("MaxPool", "AveragePool", "LpPool")
 FIRST_RIGHT = 22
@@ -75,6 +75,6 @@ def _set_pads(node: onnx.NodeProto, pads: list[int]) -> None:
 def set_unpooled_shapes(graph: ir.Graph) -> None:
     """MaxUnpool has the shape that a constant operand gives it."""
     for node in graph:
-        sizes = array_of(node.inputs[2]) if node.op_type == "MaxUnpool" and len(node.inputs) == 3 else None
+        sizes = array_of(operand(node, "output_shape")) if node.op_type == "MaxUnpool" else None
         if sizes is not None:
-            node.outputs[0].shape = ir.Shape([int(n) for n in sizes.reshape(-1)])
+            result(node).shape = ir.Shape([int(n) for n in sizes.reshape(-1)])

@@ -23,7 +23,7 @@ from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import MAX_WORK, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.shapes import set_unpooled_shapes
-from edgemtl.graph import array_of, is_static, make_contiguous, replace_value, size_of
+from edgemtl.graph import array_of, is_static, make_contiguous, operand, replace_value, result, size_of
 
 MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""
@@ -69,9 +69,9 @@ class _FoldingBudget:
         """Whether to fold the node; what it adds is taken off the budget."""
         if not all(is_static(output) for output in node.outputs):
             return False
-        made = sum(size_of(output) for output in node.outputs)
+        size = sum(size_of(output) for output in node.outputs)
         given = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
-        growth = max(0, made - given)
+        growth = max(0, size - given)
         work = folding_work(node)
         if growth > self.left or work > self.work:
             return False
@@ -83,23 +83,24 @@ class _FoldingBudget:
 def _drop_unit_factors(graph: ir.Graph) -> None:
     """A product with ones that changes no shape is its other factor."""
     for node in list(graph):
-        if node.op_type not in ("Mul", "Div") or node.outputs[0].is_graph_output():
+        if node.op_type not in ("Mul", "Div") or result(node).is_graph_output():
             continue
+        product = result(node)
         first, second = node.inputs
         for value, ones in ((first, second), (second, first))[: 1 + (node.op_type == "Mul")]:
             array = array_of(ones)
             unit = array is not None and array.size > 0 and bool((array == 1).all())
-            if unit and value is not None and value.shape == node.outputs[0].shape is not None:
-                replace_value(node.outputs[0], value)
+            if unit and value is not None and value.shape == product.shape is not None:
+                replace_value(product, value)
                 break
 
 
 def drop_single_splits(graph: ir.Graph) -> None:
     """A split into one part is its input."""
     for node in list(graph):
-        source = node.inputs[0] if node.op_type == "Split" and len(node.outputs) == 1 else None
-        if source is not None and not node.outputs[0].is_graph_output():
-            ir.convenience.replace_all_uses_with(node.outputs[0], source)
+        source = operand(node, "input") if node.op_type == "Split" and len(node.outputs) == 1 else None
+        if source is not None and not result(node).is_graph_output():
+            ir.convenience.replace_all_uses_with(result(node), source)
             graph.remove(node, safe=True)
 
 
@@ -149,9 +150,10 @@ def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
     for index, (value, name) in enumerate(zip(graph.outputs, names, strict=True)):
         if value in graph.outputs[:index] or value.producer() is None:
             node = ir.node("Identity", [value], name=f"{name}/Identity")
-            node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+            copy = result(node)
+            copy.shape, copy.type = value.shape, value.type
             graph.append(node)
-            graph.outputs[index] = value = node.outputs[0]
+            graph.outputs[index] = value = copy
         other = taken.get(name)
         if other is not None and other is not value and other.name == name:
             other.name = f"{name}.inner"

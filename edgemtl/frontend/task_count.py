@@ -166,11 +166,11 @@ def _index_runner(
 
 def _same_number(graph: onnx.GraphProto, name: str) -> set[str]:
     """The input and what only changes its type or shape."""
-    found = {name}
+    names = {name}
     for node in graph.node:
-        if node.op_type in ("Cast", "Squeeze", "Unsqueeze", "Reshape", "Identity") and node.input[0] in found:
-            found.update(node.output)
-    return found
+        if node.op_type in ("Cast", "Squeeze", "Unsqueeze", "Reshape", "Identity") and node.input[0] in names:
+            names.update(node.output)
+    return names
 
 
 def _scalars(constants: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -186,16 +186,16 @@ def _compared(nodes: Iterable[onnx.NodeProto], index: set[str], constants: dict[
 
     To ask for less than n is to compare with n - 1.
     """
-    found = []
+    numbers = []
     for node in nodes:
         if not index.isdisjoint(node.input) and node.op_type in COMPARISONS:
             less = COMPARISONS[node.op_type]
-            found += [constants[name] - less[place] for place, name in enumerate(node.input) if name in constants]
+            numbers += [constants[name] - less[place] for place, name in enumerate(node.input) if name in constants]
         if not index.isdisjoint(node.input) and node.op_type == "Cast":
-            found += [0 for a in node.attribute if a.name == "to" and a.i == onnx.TensorProto.BOOL]
+            numbers += [0 for a in node.attribute if a.name == "to" and a.i == onnx.TensorProto.BOOL]
         for graph in [graph for attribute in node.attribute for graph in graphs_of(attribute)]:
-            found += _compared(graph.node, index, constants | _scalars(_constants(graph)))
-    return found
+            numbers += _compared(graph.node, index, constants | _scalars(_constants(graph)))
+    return numbers
 
 
 def graphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

@@ -55,11 +55,11 @@ def _is_scalar_integer(kind: onnx.TypeProto.Tensor) -> bool:
 
 def _dependents(nodes: Iterable[onnx.NodeProto], names: set[str]) -> set[str]:
     """All values that depend on `names`, those included."""
-    found = set(names)
+    dependent = set(names)
     for node in nodes:
-        if not found.isdisjoint(_reads(node)):
-            found.update(node.output)
-    return found
+        if not dependent.isdisjoint(_reads(node)):
+            dependent.update(node.output)
+    return dependent
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from edgemtl.bundle import PLAIN
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
-from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.golden.inputs import Array, Drawn, draw_plain, draw_skewed, shake
 from edgemtl.golden.pairs import TOLERANCE, Answer, Goldens, pack, scale_of, spread, tolerance_of
 from edgemtl.onnx_runtime import open_session
@@ -130,7 +130,7 @@ def _margin_meter(task: TaskModel) -> Callable[[Array], float]:
     nodes = list(moe_nodes(watched))
     if not nodes:
         return lambda image: np.inf
-    watched.graph.outputs[:] = [node.inputs[1] for node in nodes]  # type: ignore[misc]  # a MoE node has logits
+    watched.graph.outputs[:] = [logits_of(node) for node in nodes]
     session = open_session(ir.to_proto(watched).SerializeToString())
     attributes = [MoEAttributes.from_node(node) for node in nodes]
 

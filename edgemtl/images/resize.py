@@ -42,7 +42,7 @@ def _pillow_bicubic(image: Image.Image, height: int, width: int) -> Pixels:
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
-class Taps(NamedTuple):
+class _Neighbours(NamedTuple):
     """The two source pixels of each target pixel [n], and the weight of the second."""
 
     first: NDArray[np.int64]
@@ -50,12 +50,12 @@ class Taps(NamedTuple):
     weight: Floats
 
 
-def _taps(source: int, target: int) -> Taps:
+def _taps(source: int, target: int) -> _Neighbours:
     """Half-pixel centres in float32, as torch counts (ATen/native/UpSample.h, area_pixel_compute_source_index)."""
     at = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * np.float32(source / target) - np.float32(0.5)
     at = np.maximum(at, np.float32(0))
     first = np.minimum(at.astype(np.int64), source - 1)
-    return Taps(first, np.minimum(first + 1, source - 1), np.clip(at - first.astype(np.float32), 0, 1))
+    return _Neighbours(first, np.minimum(first + 1, source - 1), np.clip(at - first.astype(np.float32), 0, 1))
 
 
 def _torch_bilinear(image: Image.Image, height: int, width: int) -> Floats:
@@ -73,7 +73,7 @@ def _torch_bilinear(image: Image.Image, height: int, width: int) -> Floats:
     return np.asarray(np.stack(result), np.float32)
 
 
-def _mix_columns(image: Image.Image, y: int, columns: Taps) -> Floats:
+def _mix_columns(image: Image.Image, y: int, columns: _Neighbours) -> Floats:
     """Row ``y`` at the target's columns: float32 [width, bands]."""
     line = _bands(np.asarray(image.crop((0, y, image.width, y + 1))))[0].astype(np.float32)
     weight = columns.weight[:, None]

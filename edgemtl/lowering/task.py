@@ -34,7 +34,8 @@ class Grouped:
 
 def group_task(name: str, model: ir.Model) -> Grouped:
     """The groups of a task's graph (one input, one output)."""
-    return Grouped(name, model.graph.inputs[0], model.graph.outputs[0], tuple(groups_of(model)))
+    (image,), (output,) = model.graph.inputs, model.graph.outputs
+    return Grouped(name, image, output, tuple(groups_of(model)))
 
 
 def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | None = frozenset()) -> Lowered:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from edgemtl.errors import InternalError
 from edgemtl.lowering.ir import IMAGE, PREPARED, Step
 from edgemtl.operators import Copy, QCopy
 
 WORD_BYTES = 4
 
 
-class VerificationError(Exception):
-    """A step that does not fit its operator's signature: a mistake of the compiler, not of its user."""
+class VerificationError(InternalError):
+    """A step that does not fit its operator's signature."""
 
 
 def verify(stage: str, steps: Sequence[Step]) -> None:

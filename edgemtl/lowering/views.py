@@ -8,14 +8,14 @@ from operator import itemgetter
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, attribute, input_at, ints_of, is_op, shape_of
+from edgemtl.graph import array_of, attribute, ints_of, is_op, main_input, operand, result, shape_of
 from edgemtl.lowering.ir import View
 
 Outputs = tuple[View | None, ...]
 
 
 def _reshape(node: ir.Node, view: View) -> Outputs:
-    return (view.reshape(shape_of(node.outputs[0])),)
+    return (view.reshape(shape_of(result(node))),)
 
 
 def _identity(node: ir.Node, view: View) -> Outputs:
@@ -28,11 +28,11 @@ def _transpose(node: ir.Node, view: View) -> Outputs:
 
 
 def _slice(node: ir.Node, view: View) -> Outputs:
-    starts, ends = ints_of(node.inputs[1]), ints_of(node.inputs[2])
+    starts, ends = ints_of(operand(node, "starts")), ints_of(operand(node, "ends"))
     assert starts is not None
     assert ends is not None
-    axes = ints_of(input_at(node, 3)) or tuple(range(len(starts)))
-    steps = ints_of(input_at(node, 4)) or (1,) * len(starts)
+    axes = ints_of(operand(node, "axes")) or tuple(range(len(starts)))
+    steps = ints_of(operand(node, "steps")) or (1,) * len(starts)
     cut = [slice(None)] * len(view.shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         cut[axis] = slice(start, end, step)
@@ -52,7 +52,7 @@ def _split(node: ir.Node, view: View) -> Outputs:
 
 
 def _gather(node: ir.Node, view: View) -> Outputs:
-    index = ints_of(node.inputs[1])
+    index = ints_of(operand(node, "indices"))
     assert index is not None
     cut: list[int | slice] = [slice(None)] * len(view.shape)
     cut[attribute(node, "axis", 0)] = index[0]
@@ -60,7 +60,7 @@ def _gather(node: ir.Node, view: View) -> Outputs:
 
 
 def _expand(node: ir.Node, view: View) -> Outputs:
-    return (view.apply(lambda a: np.broadcast_to(a, shape_of(node.outputs[0]))),)
+    return (view.apply(lambda a: np.broadcast_to(a, shape_of(result(node)))),)
 
 
 VIEW_OPS: dict[str, Callable[[ir.Node, View], Outputs]] = {
@@ -84,14 +84,15 @@ def is_view(node: ir.Node | None) -> bool:
     Slices, gathers and splits count where what they take is written in the graph: a slice with positive
     steps, a gather of one scalar index.
     """
-    if node is None or not is_op(node, *VIEW_OPS) or node.inputs[0] is None or node.inputs[0].const_value is not None:
+    source = main_input(node) if node is not None and is_op(node, *VIEW_OPS) else None
+    if node is None or source is None or source.const_value is not None:
         return False
     if node.op_type == "Slice":
-        steps = input_at(node, 4)
-        written = all(v is None or array_of(v) is not None for v in node.inputs[1:])
-        return written and all(s > 0 for s in ints_of(steps) or (1,))
+        operands = [operand(node, name) for name in ("starts", "ends", "axes", "steps")]
+        written = all(v is None or array_of(v) is not None for v in operands)
+        return written and all(step > 0 for step in ints_of(operand(node, "steps")) or (1,))
     if node.op_type == "Gather":
-        index = array_of(node.inputs[1])
+        index = array_of(operand(node, "indices"))
         return index is not None and index.ndim == 0
     return True
 

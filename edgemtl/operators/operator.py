@@ -44,10 +44,10 @@ class Misfit:
 
     what: str
     expected: str
-    found: str
+    actual: str
 
     def __str__(self) -> str:
-        return f"{self.what} must be {self.expected}, not {self.found}"
+        return f"{self.what} must be {self.expected}, not {self.actual}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Signature:
                 return Misfit(f"the number of {side}", str(counts[side]), str(len(types)))
         expected = (*self.inputs.items(), *self.outputs.items(), *self.constant_types)
         pairs = zip(expected, (*inputs, *outputs, *constants), strict=True)
-        return next((Misfit(name, str(kind), str(found)) for (name, kind), found in pairs if kind != found), None)
+        return next((Misfit(name, str(kind), str(actual)) for (name, kind), actual in pairs if kind != actual), None)
 
     @property
     def constant_types(self) -> tuple[tuple[str, TensorType], ...]:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
-from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
+from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
 from edgemtl.partition.cut import sweep
@@ -21,19 +21,19 @@ Images = tuple[Array, ...]
 
 def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
     """The images, float32 of the input's shape; UsageError for none, InputError for one that does not fit."""
-    held = () if images is None else tuple(images)
-    if not held:
+    checked = () if images is None else tuple(images)
+    if not checked:
         raise UsageError(
             "the calibrated pathway must be given calibration images, not none; "
             "pass a folder of typical images, or use exact, which needs none"
         )
-    for index, image in enumerate(held):
+    for index, image in enumerate(checked):
         if image.shape != spec.shape or image.dtype != np.float32:
-            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"calibration image {index} must be {expected}, not {found}; resize and normalise it")
+            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"calibration image {index} must be {expected}, not {actual}; resize and normalise it")
         if not np.isfinite(image).all():
             raise InputError(f"calibration image {index} must be finite; it holds infinities or NaN")
-    return held
+    return checked
 
 
 Counts = tuple[tuple[Array, ...], ...]
@@ -50,18 +50,12 @@ def count_picks(model: ir.Model, reachable: Sequence[MoEPathway], images: Images
     routers = model.clone()
     nodes = list(moe_nodes(routers))
     attributes = [MoEAttributes.from_node(node) for node in nodes]
-    routers.graph.outputs[:] = [_logits(node) for node in nodes]
+    routers.graph.outputs[:] = [logits_of(node) for node in nodes]
     sweep(routers)
     return tuple(
         tuple(_count(*of_layer) for of_layer in zip(logits, attributes, reachable, strict=True))
         for logits in _run(routers, images)
     )
-
-
-def _logits(node: ir.Node) -> ir.Value:
-    value = node.inputs[1]
-    assert value is not None
-    return value
 
 
 def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
@@ -71,14 +65,14 @@ def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
     return (session.run(None, {name: image}) for image in images)
 
 
-def _count(logits: Array, held: MoEAttributes, pathway: MoEPathway) -> Array:
+def _count(logits: Array, attributes: MoEAttributes, pathway: MoEPathway) -> Array:
     """Tokens per expert [total]; top-k among the reachable experts, ties to the lowest index."""
     experts = np.array(pathway.experts)
-    first, size = held.window or (0, pathway.total)
+    first, size = attributes.window or (0, pathway.total)
     shifted = logits[:, first : first + size]
     exponent = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     probability = exponent / exponent.sum(axis=-1, keepdims=True)
-    order = np.argsort(-probability[:, experts - first], axis=-1, kind="stable")[:, : held.k]
+    order = np.argsort(-probability[:, experts - first], axis=-1, kind="stable")[:, : attributes.k]
     return np.bincount(experts[order].reshape(-1), minlength=pathway.total)
 
 

@@ -50,19 +50,19 @@ def common_cost(models: Sequence[ir.Model]) -> Cost:
     keys = ContentKeys()
     node_keys = _NodeKeys(keys)
     numbered = [node_keys.of(model.graph) for model in models]
-    shared = set(numbered[0].values()).intersection(*(found.values() for found in numbered[1:]))
+    shared = set(numbered[0].values()).intersection(*(numbers.values() for numbers in numbered[1:]))
     nodes = [node for node, number in numbered[0].items() if number in shared]
-    held = [{keys(tensor) for tensor in _weights(model.graph)} for model in models]
-    everywhere = held[0].intersection(*held[1:])
+    digests = [{keys(tensor) for tensor in _weights(model.graph)} for model in models]
+    everywhere = digests[0].intersection(*digests[1:])
     weights = [tensor for tensor in _weights(models[0].graph) if keys(tensor) in everywhere]
     return _cost(models[0].graph, nodes, weights, keys)
 
 
 def _cost(graph: ir.Graph, nodes: Iterable[ir.Node], weights: Iterable[ir.TensorProtocol], keys: ContentKeys) -> Cost:
-    parts, found = dict.fromkeys(PARTS, 0), Parts(graph)
+    parts, names = dict.fromkeys(PARTS, 0), Parts(graph)
     for node in nodes:
         if work := macs(node):
-            parts[found.part(node)] += work
+            parts[names.part(node)] += work
     distinct = {keys(tensor): tensor.nbytes for tensor in weights}
     return Cost(sum(parts.values()), sum(distinct.values()), tuple(parts.items()))
 
@@ -85,18 +85,18 @@ class _NodeKeys:
         self._numbers: dict[object, int] = {}
 
     def of(self, graph: ir.Graph) -> dict[ir.Node, int]:
-        found: dict[ir.Node, int] = {}
+        numbers: dict[ir.Node, int] = {}
         for node in graph:
-            inputs = tuple(self._value(value, found) for value in node.inputs)
-            attributes = tuple(sorted((name, str(held.value)) for name, held in node.attributes.items()))
+            inputs = tuple(self._value(value, numbers) for value in node.inputs)
+            attributes = tuple(sorted((name, str(given.value)) for name, given in node.attributes.items()))
             what = (node.domain, node.op_type, attributes, inputs)
-            found[node] = self._numbers.setdefault(what, len(self._numbers))
-        return found
+            numbers[node] = self._numbers.setdefault(what, len(self._numbers))
+        return numbers
 
-    def _value(self, value: ir.Value | None, found: dict[ir.Node, int]) -> object:
+    def _value(self, value: ir.Value | None, numbers: dict[ir.Node, int]) -> object:
         if value is None:
             return None
         if value.const_value is not None:
             return self._content(value.const_value)
         producer = value.producer()
-        return value.name if producer is None else (found[producer], value.index())
+        return value.name if producer is None else (numbers[producer], value.index())

@@ -8,12 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.frontend.moe_node import MoEAttributes, moe_nodes
-from edgemtl.graph import add_constant, array_of, is_op, shape_of
+from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
+from edgemtl.graph import add_constant, array_of, is_op, main_input, operand, replace_operand, shape_of
 from edgemtl.operators import Array
 from edgemtl.partition.model import MoEPathway
 from edgemtl.partition.narrow import narrow
 
+WEIGHTS = ("w1", "b1", "w2", "b2")
+"""The operands of a MoE node that its experts are stacked in."""
 NEVER = float(np.finfo(np.float32).min) / 2
 """A constant this low added to a logit leaves the expert a probability of exactly 0: exp underflows."""
 
@@ -28,30 +30,31 @@ def pathways(model: ir.Model) -> tuple[MoEPathway, ...]:
 
 def _pathway(layer: int, node: ir.Node) -> MoEPathway:
     _weights(node)
-    held, total = MoEAttributes.from_node(node), shape_of(node.inputs[1])[-1]
-    first, size = held.window or (0, total)
-    candidates = held.experts or range(first, first + size)
-    masked = _masked_columns(node.inputs[1], total)
+    attributes, logits = MoEAttributes.from_node(node), logits_of(node)
+    total = shape_of(logits)[-1]
+    first, size = attributes.window or (0, total)
+    candidates = attributes.experts or range(first, first + size)
+    masked = _masked_columns(logits, total)
     open_ = tuple(expert for expert in candidates if expert not in masked)
-    kept = open_ if len(open_) >= held.k else tuple(candidates)
-    return MoEPathway(str(node.name), layer, kept, total, held.k)
+    experts = open_ if len(open_) >= attributes.k else tuple(candidates)
+    return MoEPathway(str(node.name), layer, experts, total, attributes.k)
 
 
-def _weights(node: ir.Node) -> tuple[Array, ...]:
-    """w1, b1, w2, b2 of all the node's experts."""
-    arrays = [array_of(value) for value in node.inputs[2:6]]
-    found = tuple(array for array in arrays if array is not None)
-    if len(found) != 4:
+def _weights(node: ir.Node) -> dict[str, Array]:
+    """The weights of all the node's experts, by the names of its operands."""
+    arrays = {name: array_of(operand(node, name)) for name in WEIGHTS}
+    weights = {name: array for name, array in arrays.items() if array is not None}
+    if len(weights) != len(WEIGHTS):
         reason = "the weights of its experts are computed in the graph"
         raise UnsupportedError(str(node.name), reason, "export the model with its weights as initializers")
-    return found
+    return weights
 
 
-def _masked_columns(logits: ir.Value | None, total: int) -> frozenset[int]:
+def _masked_columns(logits: ir.Value, total: int) -> frozenset[int]:
     """Columns of the logits that a constant pushes out of reach, for every token."""
-    node = logits.producer() if logits is not None else None
-    while node is not None and is_op(node, "Reshape", "Identity", "Cast") and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
+    node = logits.producer()
+    while node is not None and is_op(node, "Reshape", "Identity", "Cast") and (source := main_input(node)) is not None:
+        node = source.producer()
     if node is None or not is_op(node, "Add", "Where"):
         return frozenset()
     low = _below(node)
@@ -73,25 +76,24 @@ def _below(node: ir.Node) -> Array | None:
     return np.asarray(np.where(choose, *low))
 
 
-def keep_experts(model: ir.Model, kept: Sequence[MoEPathway]) -> None:
-    """Drop the experts no pathway keeps, the gates' columns of windows with them. In place.
+def keep_experts(model: ir.Model, remaining: Sequence[MoEPathway]) -> None:
+    """Drop the experts no pathway has, the gates' columns of windows with them. In place.
 
     Afterwards no node has a window. A node that lost experts its logits still have columns for lists the rest
     in `experts`: the softmax sees every column, so what is left computes the same bits.
     """
     nodes = {str(node.name): node for node in moe_nodes(model)}
-    for pathway in kept:
+    for pathway in remaining:
         _keep(model.graph, nodes[pathway.node], pathway.experts)
 
 
 def _keep(graph: ir.Graph, node: ir.Node, experts: Sequence[int]) -> None:
-    held, logits = MoEAttributes.from_node(node), node.inputs[1]
-    assert logits is not None
+    attributes, logits = MoEAttributes.from_node(node), logits_of(node)
     total = shape_of(logits)[-1]
-    first, size = held.window or (0, total)
-    stacked = held.experts or range(_weights(node)[0].shape[0])
+    first, size = attributes.window or (0, total)
+    stacked = attributes.experts or range(len(_weights(node)["w1"]))
     if size < total:
-        node.replace_input_with(1, narrow(graph, logits, first, size))
+        replace_operand(node, "logits", narrow(graph, logits, first, size))
     _take(graph, node, [stacked.index(expert) for expert in experts])
     columns = [expert - first for expert in experts]
     node.attributes.pop("window", None)
@@ -101,11 +103,7 @@ def _keep(graph: ir.Graph, node: ir.Node, experts: Sequence[int]) -> None:
 
 
 def _take(graph: ir.Graph, node: ir.Node, rows: Sequence[int]) -> None:
-    for index, array in enumerate(_weights(node), 2):
-        if len(rows) < array.shape[0]:
-            name = f"{_name(node.inputs[index])}.kept"
-            node.replace_input_with(index, add_constant(graph, name, array[list(rows)]))
-
-
-def _name(value: ir.Value | None) -> str:
-    return str(value.name) if value is not None else "weight"
+    for name, array in _weights(node).items():
+        old = operand(node, name)
+        if old is not None and len(rows) < array.shape[0]:
+            replace_operand(node, name, add_constant(graph, f"{old.name}.kept", array[list(rows)]))

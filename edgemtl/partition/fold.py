@@ -53,12 +53,12 @@ def _fold(model: ir.Model, node: ir.Node) -> bool:
 
 def _is_bearable(node: ir.Node, inputs: dict[str, Array]) -> bool:
     subgraphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    if any(held.type in subgraphs for held in node.attributes.values()):
+    if any(given.type in subgraphs for given in node.attributes.values()):
         return False
     if any(value.shape is None or not value.shape.is_static() for value in node.outputs):
         return False
-    made = sum(math.prod(shape_of(value)) for value in node.outputs)
-    return made <= MAX_GROWTH + sum(array.size for array in inputs.values())
+    size = sum(math.prod(shape_of(value)) for value in node.outputs)
+    return size <= MAX_GROWTH + sum(array.size for array in inputs.values())
 
 
 def _evaluate(model: ir.Model, node: ir.Node) -> list[Array] | None:

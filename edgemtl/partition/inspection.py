@@ -53,7 +53,7 @@ class Inspection:
 
 def inspect_model(model: MultiTaskModel) -> Inspection:
     """Count the whole model, each task alone, and what the tasks have in common."""
-    made = partition(model, [task.name for task in model.tasks], "exact")
-    tasks = tuple(TaskInspection(m.task, cost_of(m.ir), m.moe) for m in made)
-    common = common_cost([m.ir for m in made])
+    models = partition(model, [task.name for task in model.tasks], "exact")
+    tasks = tuple(TaskInspection(m.task, cost_of(m.ir), m.moe) for m in models)
+    common = common_cost([m.ir for m in models])
     return Inspection(model.input, tasks, model.moe, cost_of(model.ir), common, model.notes)

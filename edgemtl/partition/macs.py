@@ -8,7 +8,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe
-from edgemtl.graph import is_op, shape_of
+from edgemtl.graph import is_op, operand, result, shape_of
 
 
 def macs(node: ir.Node) -> int:
@@ -24,29 +24,29 @@ def macs(node: ir.Node) -> int:
 
 
 def _moe(node: ir.Node) -> int:
-    tokens = shape_of(node.inputs[0])[0]
-    _, dim, hidden = shape_of(node.inputs[2])
+    tokens = shape_of(operand(node, "x"))[0]
+    _, dim, hidden = shape_of(operand(node, "w1"))
     return MoEAttributes.from_node(node).k * tokens * 2 * dim * hidden
 
 
 def _matmul(node: ir.Node) -> int:
-    return math.prod(shape_of(node.outputs[0])) * shape_of(node.inputs[0])[-1]
+    return math.prod(shape_of(result(node))) * shape_of(operand(node, "A"))[-1]
 
 
 def _gemm(node: ir.Node) -> int:
-    rows, columns = shape_of(node.inputs[0])
+    rows, columns = shape_of(operand(node, "A"))
     inner = rows if node.attributes.get_int("transA", None) == 1 else columns
-    return math.prod(shape_of(node.outputs[0])) * inner
+    return math.prod(shape_of(result(node))) * inner
 
 
 def _conv(node: ir.Node) -> int:
     """Each output element is the product of one filter [C / group, kernel ..]."""
-    return math.prod(shape_of(node.outputs[0])) * math.prod(shape_of(node.inputs[1])[1:])
+    return math.prod(shape_of(result(node))) * math.prod(shape_of(operand(node, "W"))[1:])
 
 
 def _conv_transpose(node: ir.Node) -> int:
     """Each input element is spread over one filter [M / group, kernel ..]."""
-    return math.prod(shape_of(node.inputs[0])) * math.prod(shape_of(node.inputs[1])[1:])
+    return math.prod(shape_of(operand(node, "X"))) * math.prod(shape_of(operand(node, "W"))[1:])
 
 
 def _einsum(node: ir.Node) -> int:

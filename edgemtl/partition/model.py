@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir import Value
 
 from edgemtl.frontend import InputSpec, Task
 from edgemtl.vocabulary import Pathway
@@ -61,3 +62,15 @@ class TaskModel:
     moe: tuple[MoEPathway, ...]
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
+
+    @property
+    def image(self) -> Value:
+        """The graph's input."""
+        (value,) = self.ir.graph.inputs
+        return value
+
+    @property
+    def output(self) -> Value:
+        """The graph's output."""
+        (value,) = self.ir.graph.outputs
+        return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import add_constant, array_of, input_at, is_op, is_private, shape_of
+from edgemtl.graph import add_constant, array_of, is_op, is_private, operand, replace_operand, result, shape_of
 from edgemtl.operators import Array
 
 
@@ -32,40 +32,41 @@ def _resized(value: ir.Value, size: int) -> ir.Value:
 
 
 def _cut_product(graph: ir.Graph, node: ir.Node, columns: slice) -> bool:
-    weight, bias = array_of(node.inputs[1]), input_at(node, 2)
+    weight = array_of(operand(node, "B"))
+    bias = operand(node, "C") if is_op(node, "Gemm") else None
     if weight is None or weight.ndim != 2 or (bias is not None and array_of(bias) is None):
         return False
     rows_are_outputs = node.attributes.get_int("transB", 0) == 1
-    _replace(graph, node, 1, weight[columns] if rows_are_outputs else weight[:, columns])
+    _replace(graph, node, "B", weight[columns] if rows_are_outputs else weight[:, columns])
     shift = array_of(bias)
     if shift is not None and shift.ndim and shift.shape[-1] > 1:
-        _replace(graph, node, 2, shift[..., columns])
+        _replace(graph, node, "C", shift[..., columns])
     return True
 
 
 def _cut_sum(graph: ir.Graph, node: ir.Node, columns: slice) -> bool:
-    width = shape_of(node.outputs[0])[-1]
+    width = shape_of(result(node))[-1]
     sides = [value for value in node.inputs if value is not None]
     computed = [value for value in sides if array_of(value) is None and _width(value) == width]
     if len(computed) != 1 or any(array_of(v) is None and v not in computed for v in sides):
         return False
-    for index, value in enumerate(sides):
+    for name, value in zip("AB", sides, strict=True):
         array = array_of(value)
         if array is None:
             part = narrow(graph, value, columns.start, columns.stop - columns.start)
-            node.replace_input_with(index, part)
+            replace_operand(node, name, part)
         elif _width(value) == width:
-            _replace(graph, node, index, array[..., columns])
+            _replace(graph, node, name, array[..., columns])
     return True
 
 
 def _cut_reshape(graph: ir.Graph, node: ir.Node, columns: slice) -> bool:
-    source, result = node.inputs[0], shape_of(node.outputs[0])
-    if source is None or array_of(source) is not None or _width(source) != result[-1]:
+    source, shape = operand(node, "data"), shape_of(result(node))
+    if source is None or array_of(source) is not None or _width(source) != shape[-1]:
         return False
     size = columns.stop - columns.start
-    node.replace_input_with(0, narrow(graph, source, columns.start, size))
-    _replace(graph, node, 1, np.array([*result[:-1], size], np.int64))
+    replace_operand(node, "data", narrow(graph, source, columns.start, size))
+    _replace(graph, node, "shape", np.array([*shape[:-1], size], np.int64))
     return True
 
 
@@ -74,10 +75,10 @@ def _width(value: ir.Value) -> int:
     return shape[-1] if shape else 1
 
 
-def _replace(graph: ir.Graph, node: ir.Node, index: int, array: Array) -> None:
-    old = node.inputs[index]
+def _replace(graph: ir.Graph, node: ir.Node, name: str, array: Array) -> None:
+    old = operand(node, name)
     assert old is not None
-    node.replace_input_with(index, add_constant(graph, f"{old.name}.window", array))
+    replace_operand(node, name, add_constant(graph, f"{old.name}.window", array))
 
 
 def _sliced(graph: ir.Graph, logits: ir.Value, columns: slice) -> ir.Value:

@@ -38,9 +38,9 @@ def partition(
     if pathway != "calibrated" and calibration is not None:
         raise UsageError(f"calibration images must come with the calibrated pathway, not with {mode}")
     images = check_images(calibration, model.input) if pathway == "calibrated" else None
-    made = tuple(_specialise(model, task, pathway, images) for task in chosen)
-    share_tensors(task.ir for task in made)
-    return made
+    models = tuple(_specialise(model, task, pathway, images) for task in chosen)
+    share_tensors(task.ir for task in models)
+    return models
 
 
 def _choose_tasks(model: MultiTaskModel, names: Sequence[str]) -> tuple[Task, ...]:
@@ -66,17 +66,17 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     graph = cut(model, task)
     fold_constants(graph)
     folded = fold_batchnorms(graph.graph)
-    reachable = kept = pathways(graph)
+    reachable = remaining = pathways(graph)
     exact, counts = graph, None
     if images is not None:
         exact, counts = graph.clone(), count_picks(graph, reachable, images)
-        kept = drop_unpicked(reachable, counts)
-    keep_experts(graph, kept)
+        remaining = drop_unpicked(reachable, counts)
+    keep_experts(graph, remaining)
     sweep(graph)
     attach_functions(graph)
     measured = None if images is None or counts is None else measure(exact, graph, images, counts)
-    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, kept, measured), *_loss_notes(measured))
-    return TaskModel(task, graph, model.input, pathway, kept, notes, measured)
+    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, remaining, measured), *_loss_notes(measured))
+    return TaskModel(task, graph, model.input, pathway, remaining, notes, measured)
 
 
 def _batchnorm_notes(folded: int) -> list[str]:
@@ -84,10 +84,10 @@ def _batchnorm_notes(folded: int) -> list[str]:
 
 
 def _expert_notes(
-    reachable: Sequence[MoEPathway], kept: Sequence[MoEPathway], measured: Calibration | None
+    reachable: Sequence[MoEPathway], remaining: Sequence[MoEPathway], measured: Calibration | None
 ) -> list[str]:
     notes = []
-    for before, after in zip(reachable, kept, strict=True):
+    for before, after in zip(reachable, remaining, strict=True):
         if len(before.experts) < before.total:
             fixed = f"{len(before.experts)} of {before.total} experts are within the task's reach"
             notes.append(f"{before.node}: {fixed}: {_listed(before.experts)}")

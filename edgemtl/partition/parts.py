@@ -69,17 +69,17 @@ class Parts:
 
     @cached_property
     def _follows_anchor(self) -> Mapping[ir.Node, bool]:
-        found: dict[ir.Node, bool] = {}
+        follows: dict[ir.Node, bool] = {}
         for node in self._nodes:
-            found[node] = any(found[p] or p in self._anchors for p in _producers(node))
-        return found
+            follows[node] = any(follows[p] or p in self._anchors for p in _producers(node))
+        return follows
 
     @cached_property
     def _leads_to_anchor(self) -> Mapping[ir.Node, bool]:
-        found: dict[ir.Node, bool] = {}
+        leads: dict[ir.Node, bool] = {}
         for node in reversed(self._nodes):
-            found[node] = any(found[c] or c in self._anchors for c, _ in _consumers(node))
-        return found
+            leads[node] = any(leads[c] or c in self._anchors for c, _ in _consumers(node))
+        return leads
 
     @cached_property
     def _trunk(self) -> frozenset[str]:

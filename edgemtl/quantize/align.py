@@ -23,14 +23,14 @@ def shared_layers(tasks: Tasks) -> list[frozenset[str]]:
     Steps are one layer where their sizes are equal and they share a weight, or have no weights and everything they
     read comes from such steps.
     """
-    names, found = list(tasks), list[frozenset[str]]()
+    names, layers = list(tasks), list[frozenset[str]]()
     shortest = min(len(steps) for steps in tasks.values())
     first = tasks[names[0]]
     for index in range(shortest):
         group = [names[0]]
-        group += [n for n in names[1:] if _is_one_layer(first, tasks[n], index, [n in g for g in found])]
-        found.append(frozenset(group) if len(group) > 1 else frozenset())
-    return found
+        group += [n for n in names[1:] if _is_one_layer(first, tasks[n], index, [n in g for g in layers])]
+        layers.append(frozenset(group) if len(group) > 1 else frozenset())
+    return layers
 
 
 def _is_one_layer(a: Sequence[Step], b: Sequence[Step], index: int, before: Sequence[bool]) -> bool:

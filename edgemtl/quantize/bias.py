@@ -25,7 +25,7 @@ def correct_biases(
     of theirs. Layers that end in a table, and experts, are left alone: the next layer makes good their mean.
     """
     with counting("images run for means", len(floats) * len(images)):
-        wanted = {task: _float_means(floats[task], integers[task], images) for task in floats}
+        means = {task: _float_means(floats[task], integers[task], images) for task in floats}
     states = {task: _State(integers[task], images) for task in floats}
     layers = shared_layers(floats) if len(floats) > 1 else []
     count = max(len(steps) for steps in floats.values())
@@ -34,7 +34,7 @@ def correct_biases(
             for state in states.values():
                 state.run(index)
             group = layers[index] if index < len(layers) else frozenset[str]()
-            _correct_layer(index, states, group, wanted)
+            _correct_layer(index, states, group, means)
             tick()
     return {task: state.result() for task, state in states.items()}
 

@@ -16,7 +16,7 @@ from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
-from edgemtl.quantize.norms import Norm, plan_norm, readers
+from edgemtl.quantize.norms import NormPlan, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
 from edgemtl.quantize.units import (
@@ -55,9 +55,9 @@ class Island:
 class IntegerTask:
     """One task in integers.
 
-    sources: for each step, the float step it stands for. tensors: what each buffer's integers stand for. kept: names of
-    the layers that were to stay in float. sums: for each step with weights, what its sums are requantised to. islands:
-    the steps without an integer form, which run in float too.
+    sources: for each step, the index of the float step it computes. tensors: the quantised tensor in each buffer.
+    float_layers: names of the layers the user keeps in float. sums: for each step with weights, the tensor its sums are
+    requantised to. islands: the steps without an integer form, which also run in float.
     """
 
     task: str
@@ -65,14 +65,14 @@ class IntegerTask:
     sources: tuple[int, ...]
     tensors: Mapping[str, Tensor]
     correctable: tuple[Correctable, ...]
-    kept: tuple[str, ...]
+    float_layers: tuple[str, ...]
     sums: Mapping[int, Tensor] = field(default_factory=dict)
     islands: tuple[Island, ...] = ()
 
     @property
     def all_integer(self) -> bool:
         """Whether no layer runs in float."""
-        return not self.kept and not self.islands
+        return not self.float_layers and not self.islands
 
 
 def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
@@ -82,24 +82,26 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
     pattern of ``options.keep_float`` that names no layer, UnsupportedError for islands with ``options.require_int8``.
     """
     check_patterns(tasks, options.keep_float)
-    chosen = {task: kept_steps(steps, options.keep_float) for task, steps in tasks.items()}
-    kept, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    # A step that stays in float may leave its readers without what they need: then they stay as well.
-    while any((found := _write_all(tasks, seen, kept))[1].values()):
-        refused = {task: refused[task] | found[1][task] for task in tasks}
-        kept = {task: with_bound(kept[task] | set(refused[task]), steps) for task, steps in tasks.items()}
+    chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
+    in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
+    writers, refusals = _write_all(tasks, seen, in_float)
+    # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
+    while any(refusals.values()):
+        refused = {task: refused[task] | refusals[task] for task in tasks}
+        in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
+        writers, refusals = _write_all(tasks, seen, in_float)
     if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
-    made = {}
+    integers = {}
     for task, steps in tasks.items():
-        writer = found[0][task]
+        writer = writers[task]
         verify("quantisation", writer.steps)
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
         reasons = {steps[i].origin[0]: error.reason for i, error in refused[task].items()}
-        islands = tuple(_island(steps[i], reasons) for i in sorted(kept[task] - chosen[task]))
-        made[task] = IntegerTask(task, *parts, names, writer.sums, islands)
-    return made
+        islands = tuple(_island(steps[i], reasons) for i in sorted(in_float[task] - chosen[task]))
+        integers[task] = IntegerTask(task, *parts, names, writer.sums, islands)
+    return integers
 
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
@@ -109,12 +111,12 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 
 
 def _write_all(
-    tasks: Tasks, seen: Mapping[str, Observation], kept: Mapping[str, frozenset[int]]
+    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
     """Every task written with the ``kept`` steps in float, and the steps that turn out to have no integer form."""
-    needs = {task: needs_of(steps, kept[task]) for task, steps in tasks.items()}
+    needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
-    norms, refused = _plan_norms(tasks, seen, kept)
+    norms, refused = _plan_norms(tasks, seen, in_float)
     writers = {}
     for task, steps in tasks.items():
         writer = writers[task] = Writer(steps, seen[task], needs[task], stream)
@@ -122,7 +124,7 @@ def _write_all(
             writer.index, written = index, True
             try:
                 if index not in refused[task]:
-                    _write(writer, step, norms[task].get(index), index in kept[task])
+                    _write(writer, step, norms[task].get(index), index in in_float[task])
             except UnsupportedError as error:
                 # q, k and v are those of an attention that cannot take them: it stays in float, not their layer.
                 asked = "qkv" in needs[task].get(step.result.buffer, ())
@@ -138,12 +140,12 @@ def _write_all(
 def _attentions(steps: Sequence[Step], index: int) -> list[int]:
     """The attention steps that read a step's result or a copy of it."""
     reading = readers(steps, index)
-    found = [i for i, step in enumerate(steps) if isinstance(step.operator, ops.Attention)]
-    return [i for i in found if any(steps[i] is reader for reader in reading)]
+    attentions = [i for i, step in enumerate(steps) if isinstance(step.operator, ops.Attention)]
+    return [i for i in attentions if any(steps[i] is reader for reader in reading)]
 
 
-def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
-    if kept:
+def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) -> None:
+    if in_float:
         writer.keep(step)
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)
@@ -154,19 +156,19 @@ def _write(writer: Writer, step: Step, norm: Norm | None, kept: bool) -> None:
         raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
 
 
-def kept_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:
+def matching_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:
     """The steps with a name that a pattern matches, and those that stay in float with them."""
     return with_bound(
         {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}, steps
     )
 
 
-def with_bound(kept: Set[int], steps: Sequence[Step]) -> frozenset[int]:
-    """The steps, the rest of the mixtures they are of, and the LayerNorms in front of them.
+def with_bound(indices: Set[int], steps: Sequence[Step]) -> frozenset[int]:
+    """The steps at ``indices``, the other steps of their mixtures, and the LayerNorms in front of them.
 
-    A Combine takes the Router's weights as integers or in float; a LayerNorm leaves gamma to its readers.
+    All steps of a mixture pass the routing weights in one type; a LayerNorm folds gamma into the layers that read it.
     """
-    chosen = set(kept)
+    chosen = set(indices)
     for index, step in enumerate(steps):
         if isinstance(step.operator, ops.Router):
             mixture = _mixture(steps, index)
@@ -204,24 +206,24 @@ def stream_scale(
     reach = 0.0
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
-            wanted = needs[task].get(step.result.buffer, frozenset()) if step.outputs else frozenset()
-            if "stream" in wanted or isinstance(step.operator, always):
+            readers_need = needs[task].get(step.result.buffer, frozenset()) if step.outputs else frozenset()
+            if "stream" in readers_need or isinstance(step.operator, always):
                 reach = max(reach, seen[task].ranges[f"{index}{ALL}"].reach)
     return wide(reach, "the residual stream").scale if reach else 1.0
 
 
 def _plan_norms(
-    tasks: Tasks, seen: Mapping[str, Observation], kept: Mapping[str, frozenset[int]]
-) -> tuple[dict[str, dict[int, Norm]], dict[str, dict[int, UnsupportedError]]]:
+    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
+) -> tuple[dict[str, dict[int, NormPlan]], dict[str, dict[int, UnsupportedError]]]:
     """The integer form of every LayerNorm, and those without one; tasks that share one share its halvings, since its
     readers' weights hold them.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
-    planned: dict[str, dict[int, Norm]] = {task: {} for task in tasks}
+    planned: dict[str, dict[int, NormPlan]] = {task: {} for task in tasks}
     refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
-            if isinstance(step.operator, ops.LayerNorm) and index not in kept[task]:
+            if isinstance(step.operator, ops.LayerNorm) and index not in in_float[task]:
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 try:
@@ -231,7 +233,7 @@ def _plan_norms(
     return planned, refused
 
 
-def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> Norm:
+def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:
     """What a reader of one task alone weighs, a gate, has no say where several tasks share the LayerNorm."""
     steps = tasks[task]
     reading = readers(steps, index)

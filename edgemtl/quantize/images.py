@@ -29,8 +29,8 @@ def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec)
         )
     for image, name in zip(images, names, strict=True):
         if image.shape != spec.shape or image.dtype != np.float32:
-            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"calibration image {name} must be {expected}, not {found}; resize and normalise it")
+            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"calibration image {name} must be {expected}, not {actual}; resize and normalise it")
         if not np.isfinite(image).all():
             raise InputError(f"calibration image {name} must be finite; it holds infinities or NaN")
         if np.ptp(image) == 0:
@@ -44,5 +44,5 @@ def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec)
 
 def split(images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
     """(to calibrate on, to check with)."""
-    kept = [image for i, image in enumerate(images) if i % CHECK_EVERY == CHECK_EVERY - 1]
-    return [image for i, image in enumerate(images) if i % CHECK_EVERY != CHECK_EVERY - 1], kept
+    checked = [image for i, image in enumerate(images) if i % CHECK_EVERY == CHECK_EVERY - 1]
+    return [image for i, image in enumerate(images) if i % CHECK_EVERY != CHECK_EVERY - 1], checked

@@ -17,7 +17,7 @@ from edgemtl.operators.activations import activate
 from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
-from edgemtl.quantize.weights import Layer, quantise_layer
+from edgemtl.quantize.weights import IntegerLayer, quantise_layer
 from edgemtl.quantize.writer import Writer
 
 FLAT_BELOW = {"gelu": -4.5, "gelu_tanh": -4.5, "silu": -12.0}
@@ -42,18 +42,18 @@ class Ending:
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
     """Raises UnsupportedError for an activation in front of 16 bits, which no table can hold."""
-    wanted = writer.output_tensor(activation)
-    if wanted.dtype == "int16":
+    result = writer.output_tensor(activation)
+    if result.dtype == "int16":
         if activation:
             reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
-        return Ending(wanted, wanted)
+        return Ending(result, result)
     if activation in ("", "relu"):
-        return Ending(wanted, wanted)
+        return Ending(result, result)
     before = writer.range("pre")
     sums = affine(Range(max(before.low, FLAT_BELOW[activation]), before.high), writer.name)
-    table = curve_table(activation, sums, wanted)
-    return Ending(wanted, sums, {"table": Constant(f"{writer.name}.table", table)})
+    table = curve_table(activation, sums, result)
+    return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
 
 
 def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
@@ -72,7 +72,7 @@ def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
     return (wide if x.fold is None else x.fold[:, None] * wide), total
 
 
-def constants_of(name: str, layer: Layer) -> dict[str, Constant]:
+def constants_of(name: str, layer: IntegerLayer) -> dict[str, Constant]:
     """The three constants of a layer."""
     return {
         "weight": Constant(f"{name}.int8", layer.weight),

@@ -36,22 +36,22 @@ def operand_needs(operator: Operator) -> Mapping[str, Need]:
             return {}
 
 
-def needs_of(steps: Sequence[Step], kept: frozenset[int]) -> dict[str, frozenset[Need]]:
+def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, frozenset[Need]]:
     """What is wanted of every buffer; ``kept`` are the steps that stay in float.
 
     A copy wants of its source what is wanted of its target.
     """
-    found: defaultdict[str, set[Need]] = defaultdict(set)
-    found[OUTPUT].add("final")
+    by_buffer: defaultdict[str, set[Need]] = defaultdict(set)
+    by_buffer[OUTPUT].add("final")
     for index in reversed(range(len(steps))):
         step = steps[index]
-        if isinstance(step.operator, ops.Copy) and index not in kept:
-            found[step["x"].buffer] |= found[step["y"].buffer]
+        if isinstance(step.operator, ops.Copy) and index not in in_float:
+            by_buffer[step["x"].buffer] |= by_buffer[step["y"].buffer]
             continue
-        if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in kept:
+        if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in in_float:
             # The sum with the residual is one of 16 bits, whoever reads it.
-            found[step["y"].buffer].add("stream")
-        needs = {} if index in kept else operand_needs(step.operator)
+            by_buffer[step["y"].buffer].add("stream")
+        needs = {} if index in in_float else operand_needs(step.operator)
         for name in step.operator.signature.inputs:
-            found[step[name].buffer].add(needs.get(name, "float"))
-    return {buffer: frozenset(wanted) for buffer, wanted in found.items()}
+            by_buffer[step[name].buffer].add(needs.get(name, "float"))
+    return {buffer: frozenset(buffer_needs) for buffer, buffer_needs in by_buffer.items()}

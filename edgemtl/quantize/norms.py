@@ -18,7 +18,7 @@ MOST_HALVINGS = 7
 
 
 @dataclass(frozen=True)
-class Norm:
+class NormPlan:
     """The integer form of a LayerNorm.
 
     halvings int8 [dim]: how often each channel is halved. reach: the largest magnitude of a halved, normalised row.
@@ -35,17 +35,17 @@ class Norm:
 
 def readers(steps: Sequence[Step], index: int) -> list[Step]:
     """The steps that read the first output of a step, or a copy of it."""
-    buffers, found = {steps[index].result.buffer}, list[Step]()
+    buffers, reading = {steps[index].result.buffer}, list[Step]()
     for step in steps[index + 1 :]:
         if any(view.buffer in buffers for view in step.inputs):
             if isinstance(step.operator, ops.Copy):
                 buffers.add(step["y"].buffer)
             else:
-                found.append(step)
-    return found
+                reading.append(step)
+    return reading
 
 
-def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> Norm:
+def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> NormPlan:
     """Fold gamma and beta into the readers and choose the halvings.
 
     ``extremes`` [dim] are the largest magnitudes of each normalised channel, ``weigh`` the readers whose weights the
@@ -63,7 +63,7 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     largest = extremes.astype(np.float64) + np.abs(inner)
     halvings, reach = choose_halvings(largest, gamma[:, None] * np.concatenate([*map(_rows, weigh)], -1))
     halves = 2.0 ** -halvings.astype(np.float64)
-    return Norm(halvings, reach, gamma / halves, np.zeros_like(beta) if padded else beta, inner * halves)
+    return NormPlan(halvings, reach, gamma / halves, np.zeros_like(beta) if padded else beta, inner * halves)
 
 
 def _inner_offset(step: Step, gamma: Array, beta: Array) -> Array:

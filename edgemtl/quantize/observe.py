@@ -98,8 +98,8 @@ class _Watcher:
                 f"{where} must be finite on every calibration image, not {low} to {high}; "
                 "leave out the image or repair the weights"
             )
-        found = Range(min(low, 0.0), max(high, 0.0))
-        self.extremes[name] = found.union(self.extremes.get(name, found))
+        extremes = Range(min(low, 0.0), max(high, 0.0))
+        self.extremes[name] = extremes.union(self.extremes.get(name, extremes))
         if self.method != "minmax":
             self.histograms.setdefault(name, Histogram()).add(values)
 

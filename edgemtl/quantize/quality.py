@@ -22,17 +22,17 @@ class Quality:
     notes: tuple[str, ...]
 
 
-def signal_to_noise(expected: Sequence[Array], found: Sequence[Array]) -> float:
+def signal_to_noise(expected: Sequence[Array], actual: Sequence[Array]) -> float:
     """The power of what is expected, its mean left out, over that of the difference, in decibel; an array an image.
 
     The mean is each image's own, and that of all images where an output is one number. Where nothing is left, the
     output being constant, the power is that of the constant. Infinite where both are equal.
     """
     exact = _widen(expected)
-    return _decibel(_power(exact), _noise(exact, found))
+    return _decibel(_power(exact), _noise(exact, actual))
 
 
-def judge(task: str, expected: Sequence[Array], found: Sequence[Array], least_db: float) -> Quality:
+def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_db: float) -> Quality:
     """`signal_to_noise` of a task on the check images, and what speaks against it.
 
     Raises InputError for expected outputs that are not finite.
@@ -43,8 +43,8 @@ def judge(task: str, expected: Sequence[Array], found: Sequence[Array], least_db
             f"{task} must give finite outputs on the images kept for the check, not infinities or NaN; "
             "leave out the image or repair the weights"
         )
-    notes = (*_note_size(exact), *_note_change(exact, found, least_db), *_note_worst(exact, found, least_db))
-    return Quality(signal_to_noise(expected, found), tuple(f"{task}: {note}" for note in notes))
+    notes = (*_note_size(exact), *_note_change(exact, actual, least_db), *_note_worst(exact, actual, least_db))
+    return Quality(signal_to_noise(expected, actual), tuple(f"{task}: {note}" for note in notes))
 
 
 def _note_size(exact: Sequence[Array]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def _note_size(exact: Sequence[Array]) -> tuple[str, ...]:
     return ()
 
 
-def _note_change(exact: Sequence[Array], found: Sequence[Array], least_db: float) -> tuple[str, ...]:
+def _note_change(exact: Sequence[Array], actual: Sequence[Array], least_db: float) -> tuple[str, ...]:
     """Where outputs are all but the same for every image, a good figure is that of biases."""
     if least_db == -math.inf:
         return ()
@@ -64,7 +64,7 @@ def _note_change(exact: Sequence[Array], found: Sequence[Array], least_db: float
     change = sum(float(((e - common) ** 2).sum()) for e in exact)
     if change == 0:
         return ("its output is the same on all check images, so its figure is that of a constant",)
-    if (ratio := _decibel(change, _noise(exact, found))) < least_db:
+    if (ratio := _decibel(change, _noise(exact, actual))) < least_db:
         return (
             f"what its output differs by from image to image is {ratio:.1f} dB against the error of int8; "
             "its figure is that of what all check images have in common",
@@ -72,11 +72,11 @@ def _note_change(exact: Sequence[Array], found: Sequence[Array], least_db: float
     return ()
 
 
-def _note_worst(exact: Sequence[Array], found: Sequence[Array], least_db: float) -> tuple[str, ...]:
+def _note_worst(exact: Sequence[Array], actual: Sequence[Array], least_db: float) -> tuple[str, ...]:
     """One image of large outputs hides what int8 does to images of small ones."""
     if exact[0].size == 1:
         return ()
-    single = [_decibel(_power([e]), _noise([e], [f])) for e, f in zip(exact, found, strict=True)]
+    single = [_decibel(_power([e]), _noise([e], [f])) for e, f in zip(exact, actual, strict=True)]
     below = [ratio for ratio in single if ratio < least_db]
     if not below or len(below) == len(single):
         return ()
@@ -94,8 +94,8 @@ def _power(exact: Sequence[Array]) -> float:
     return power if power > 0 else sum(float((e**2).sum()) for e in exact)
 
 
-def _noise(exact: Sequence[Array], found: Sequence[Array]) -> float:
-    return sum(float(((e - f) ** 2).sum()) for e, f in zip(exact, found, strict=True))
+def _noise(exact: Sequence[Array], actual: Sequence[Array]) -> float:
+    return sum(float(((e - f) ** 2).sum()) for e, f in zip(exact, actual, strict=True))
 
 
 def _decibel(signal: float, noise: float) -> float:

@@ -35,7 +35,7 @@ def calibrate(
 
     Raises what `build_integer` raises, and QuantisationError where the check finds a task too far off.
     """
-    used, kept = split(images)
+    used, checked = split(images)
     with counting("images run for ranges", len(tasks) * len(used)):
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
@@ -44,8 +44,10 @@ def calibrate(
     integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
-    with counting("images checked", len(tasks) * len(kept[:CHECK_IMAGES])):
-        quality = {t: check_task(t, tasks[t], integers[t], kept[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks}
+    with counting("images checked", len(tasks) * len(checked[:CHECK_IMAGES])):
+        quality = {
+            t: check_task(t, tasks[t], integers[t], checked[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks
+        }
     parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
     sqnr = {task: of.sqnr_db for task, of in quality.items()}
     notes = tuple(note for of in quality.values() for note in of.notes)
@@ -83,7 +85,7 @@ def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> d
     observed = {task: parameters.tasks[task].seen for task in tasks}
     options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8)
     plain = build_integer(tasks, share_ranges(tasks, observed), options)
-    return {task: _corrected(made, parameters.tasks[task].corrections) for task, made in plain.items()}
+    return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
 
 
 def _levelled(seen: Observation) -> Observation:
@@ -94,8 +96,8 @@ def _levelled(seen: Observation) -> Observation:
 def _differences(plain: IntegerTask, corrected: IntegerTask) -> dict[int, Array]:
     """What was added to the bias of each correctable step."""
     places = [place.step for place in plain.correctable]
-    found = {at: _bias(corrected, at) - _bias(plain, at) for at in places}
-    return {at: difference for at, difference in found.items() if difference.any()}
+    differences = {at: _bias(corrected, at) - _bias(plain, at) for at in places}
+    return {at: difference for at, difference in differences.items() if difference.any()}
 
 
 def _bias(task: IntegerTask, step: int) -> Array:

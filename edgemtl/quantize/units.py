@@ -14,12 +14,12 @@ from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
 from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.quantize.layers import score_shift
 from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
-from edgemtl.quantize.norms import Norm
+from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, symmetric
 from edgemtl.quantize.writer import Writer
 
 
-def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: Norm) -> None:
+def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> None:
     """A LayerNorm whose gamma and beta lie in its readers."""
     if spec.dim > MOST_WIDTH:
         reason = f"{NORM_WIDTH}, not {spec.dim}"

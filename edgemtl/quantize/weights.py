@@ -15,7 +15,7 @@ BIAS_LIMIT = 2**30
 
 
 @dataclass(frozen=True)
-class Layer:
+class IntegerLayer:
     """One linear map in integers: weight int8 [k, n], bias int32 [n], scale words int32 [n].
 
     unit [n]: what one step of the bias stands for.
@@ -34,7 +34,7 @@ def quantise_weight(weight: Array) -> tuple[Array, Array]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def quantise_layer(what: str, weight: Array, bias: Array, x_scale: float, x_zero: int, y_scale: Array) -> Layer:
+def quantise_layer(what: str, weight: Array, bias: Array, x_scale: float, x_zero: int, y_scale: Array) -> IntegerLayer:
     """A layer y = x weight + bias between tensors of these scales; weight [k, n], bias [n] are real, in float64.
 
     The zero of x lies in the bias. Raises UnsupportedError where a bias or a scale leaves its range.
@@ -54,4 +54,4 @@ def quantise_layer(what: str, weight: Array, bias: Array, x_scale: float, x_zero
         raise UnsupportedError(what, reason, "keep it in float (--keep-float)")
     encoded = [encode_scale(float(s), what) for s in unit / np.broadcast_to(y_scale, unit.shape)]
     mul, shift = (np.array(part, np.int64) for part in zip(*encoded, strict=True))
-    return Layer(integers, total.astype(np.int32), pack_scale(mul, shift), unit)
+    return IntegerLayer(integers, total.astype(np.int32), pack_scale(mul, shift), unit)

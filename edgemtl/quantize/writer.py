@@ -109,9 +109,9 @@ class Writer:
             self.define(view.buffer, tensor)
             yield replace(view, dtype=tensor.dtype)
             return
-        self.define(held := f"{OUTPUT}.{tensor.dtype}", tensor, self._sizes[OUTPUT])
-        yield replace(view, buffer=held, dtype=tensor.dtype)
-        self._dequantise(held, OUTPUT)
+        self.define(integers := f"{OUTPUT}.{tensor.dtype}", tensor, self._sizes[OUTPUT])
+        yield replace(view, buffer=integers, dtype=tensor.dtype)
+        self._dequantise(integers, OUTPUT)
 
     def define(self, buffer: str, tensor: Tensor, size: int | None = None) -> None:
         """Say what a buffer holds, and how many elements where it is new."""
@@ -121,12 +121,12 @@ class Writer:
 
     def output_tensor(self, activation: str = "") -> Tensor:
         """The tensor the readers of the step's first output want; float ones take 8 bits behind an activation."""
-        wanted = self.needs.get(self.source.result.buffer, frozenset())
-        if "logits" in wanted:
+        needs = self.needs.get(self.source.result.buffer, frozenset())
+        if "logits" in needs:
             return Tensor("int16", LOGIT_SCALE)
-        if "stream" in wanted:
+        if "stream" in needs:
             return Tensor("int16", self.stream)
-        if "final" in wanted or (wanted == {"float"} and not activation):
+        if "final" in needs or (needs == {"float"} and not activation):
             return wide(self.range("all").reach, self.name)
         return affine(self.range(), self.name)
 
@@ -144,12 +144,12 @@ class Writer:
             return self._quantised(view, Tensor("int16", LOGIT_SCALE))
         return self._as(view, Tensor("int16", LOGIT_SCALE), "a gate's logits")
 
-    def _as(self, view: View, wanted: Tensor, what: str) -> View:
-        held = self.tensors[view.buffer]
-        if (held.dtype, held.scale) != (wanted.dtype, wanted.scale):
+    def _as(self, view: View, expected: Tensor, what: str) -> View:
+        actual = self.tensors[view.buffer]
+        if (actual.dtype, actual.scale) != (expected.dtype, expected.scale):
             reason = f"it reads {what}, and what it reads has no integer form of 16 bits"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
-        return replace(view, dtype=held.dtype)
+        return replace(view, dtype=actual.dtype)
 
     def byte_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8, and what its bytes stand for."""
@@ -158,15 +158,15 @@ class Writer:
             return replace(view, dtype="int8"), tensor
         seen, read = self._range_of(view.buffer), f"what {self.name} reads"
         if tensor.dtype == "float32":
-            made = affine(seen, read)
-            return self._quantised(view, made), made
-        made = symmetric(seen.reach, read)
-        buffer = self._twin(view.buffer, "int8", made)
+            bytes_ = affine(seen, read)
+            return self._quantised(view, bytes_), bytes_
+        bytes_ = symmetric(seen.reach, read)
+        buffer = self._twin(view.buffer, "int8", bytes_)
         if buffer is None:
-            return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), made
-        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / made.scale, self.name), 0)
+            return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), bytes_
+        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
         self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
-        return replace(view, buffer=buffer, dtype="int8"), made
+        return replace(view, buffer=buffer, dtype="int8"), bytes_
 
     def float_view(self, view: View) -> View:
         """An input in float32."""
@@ -186,11 +186,11 @@ class Writer:
         if buffer == IMAGE:
             return self.seen.ranges[IMAGE]
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        found = self.seen.ranges[str(writers[-1])]
-        if found == UNBOUNDED:
+        seen = self.seen.ranges[str(writers[-1])]
+        if seen == UNBOUNDED:
             reason = "it reads values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
-        return found
+        return seen
 
     def _quantised(self, view: View, tensor: Tensor) -> View:
         buffer = self._twin(view.buffer, tensor.dtype, tensor)

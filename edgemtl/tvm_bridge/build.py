@@ -44,7 +44,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """One step: a kernel and the place of each of its operands."""
 
     kernel: Kernel
@@ -52,15 +52,15 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryFunction:
     """One exported function: its name, its calls and the bytes of each space it is given."""
 
     name: str
-    calls: tuple[Call, ...]
+    calls: tuple[KernelCall, ...]
     space_bytes: Mapping[str, int]
 
 
-def build_library(entries: Sequence[Entry], target: CpuTarget) -> bytes:
+def build_library(entries: Sequence[EntryFunction], target: CpuTarget) -> bytes:
     """Compile ``entries`` into a shared library; the same entries give the same bytes.
 
     Raises UnsupportedError where the target's linker is not installed.
@@ -74,7 +74,7 @@ def build_library(entries: Sequence[Entry], target: CpuTarget) -> bytes:
         return path.read_bytes()
 
 
-def compile_entries(entries: Sequence[Entry], target: CpuTarget) -> tvm.runtime.Executable:
+def compile_entries(entries: Sequence[EntryFunction], target: CpuTarget) -> tvm.runtime.Executable:
     """Compile ``entries`` in memory, not yet linked; kernels of one symbol are one function."""
     functions: dict[str, tirx.PrimFunc] = {}
     for call in (call for entry in entries for call in entry.calls):
@@ -88,7 +88,7 @@ def compile_entries(entries: Sequence[Entry], target: CpuTarget) -> tvm.runtime.
         return tvm.compile(tvm.IRModule(module), target=tvm_target(target))
 
 
-def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> tirx.PrimFunc:
+def _entry_function(entry: EntryFunction, symbols: Mapping[str, GlobalVar]) -> tirx.PrimFunc:
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name(entry.name)
@@ -103,7 +103,7 @@ def _entry_function(entry: Entry, symbols: Mapping[str, GlobalVar]) -> tirx.Prim
     return builder.get()
 
 
-def _call(call: Call, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, tirx.Buffer]) -> tvm.ir.Call:
+def _call(call: KernelCall, symbols: Mapping[str, GlobalVar], spaces: Mapping[str, tirx.Buffer]) -> tvm.ir.Call:
     values = [_value(place, spaces) for place in call.arguments]
     return tvm.ir.Call(symbols[call.kernel.symbol], values, ret_ty=PrimType("int32"))
 

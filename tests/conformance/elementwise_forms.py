@@ -60,6 +60,10 @@ def _binary() -> Iterator[Form]:
                 label = f"NaN {'first' if first else 'second'}"
                 operands = (Computed(SHAPE, special=first), Computed(SHAPE, special=not first))
                 yield Form(op, opset, operands, label=label)
+        # Twenty levels of a comparison that were each written out twice would not end.
+        yield Form(op, max(opsets_of(op)), tuple(Computed(SHAPE) for _ in range(20)), label="20 operands")
+        many = (*(Computed(SHAPE) for _ in range(4)), Computed(SHAPE, special=True))
+        yield Form(op, max(opsets_of(op)), many, label="5 operands, NaN last")
 
 
 def _others() -> Iterator[Form]:

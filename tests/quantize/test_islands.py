@@ -173,7 +173,7 @@ def test_islands_survive_a_file_of_parameters(tmp_path, files):
 def test_a_layer_with_an_activation_may_feed_one_in_float(files):
     found = quantised(files["CNN"], "node_relu")
     (task,) = found.integers.values()
-    assert task.kept == ("node_relu",)
+    assert task.float_layers == ("node_relu",)
     assert found.parameters.sqnr_db[task.task] > 25
 
 

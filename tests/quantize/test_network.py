@@ -131,18 +131,18 @@ def test_integers_are_near_the_float_network_and_naive_ones_are_not_nearer(tmp_p
 
 
 @pytest.mark.parametrize(
-    "kept", ["*Gelu", "*norm1*", "*MoE", "*qkv*", "*attn/*", "*syncbn_fc_1*", "*patch_embed*", "*"]
+    "pattern", ["*Gelu", "*norm1*", "*MoE", "*qkv*", "*attn/*", "*syncbn_fc_1*", "*patch_embed*", "*"]
 )
-def test_layers_kept_in_float_compile_and_bring_the_network_no_further_away(kept: str, tmp_path: Path) -> None:
+def test_layers_kept_in_float_compile_and_bring_the_network_no_further_away(pattern: str, tmp_path: Path) -> None:
     config = small_config(head_channels=HEADS)
-    if kept == "*qkv*":
-        kept_too = ("*qkv*", "*attn/*")  # attention reads scales that its layer has chosen
+    if pattern == "*qkv*":
+        keep_float = ("*qkv*", "*attn/*")  # attention reads scales that its layer has chosen
     else:
-        kept_too = (kept,)
-    tasks, quantised, images = prepared(config, tmp_path, QuantiseOptions(keep_float=kept_too))
+        keep_float = (pattern,)
+    tasks, quantised, images = prepared(config, tmp_path, QuantiseOptions(keep_float=keep_float))
     program = compile_cpu(tasks, resolve("cpu"), memory_budget=None, integers=quantised.integers)
     machine = Machine(program)
-    assert all(task.kept for task in quantised.integers.values())
+    assert all(task.float_layers for task in quantised.integers.values())
     for name, task in quantised.integers.items():
         for image in images:
             expected, found = run_steps(task.steps, image), machine.run(name, image).reshape(-1)

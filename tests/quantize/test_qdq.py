@@ -24,7 +24,7 @@ from edgemtl.partition import TaskModel
 from edgemtl.processor import resolve
 from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, write_both
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
-from edgemtl.quantize.qdq.places import as_cut, read
+from edgemtl.quantize.qdq.strided import as_block, read
 from edgemtl.quantize.quality import signal_to_noise
 from examples.smooth_images import smooth_images
 from tests.codegen.nets import NETS
@@ -204,7 +204,7 @@ def test_views_read_what_numpy_reads(name, transposed):
     graph = GraphBuilder({"x"})
     found = read(graph, Value("x", whole.shape), view)
     if name in ("repeated", "steps that do not divide"):
-        assert as_cut(view, whole.size) is None
+        assert as_block(view, whole.size) is None
     np.testing.assert_array_equal(_run(graph, found, whole), seen)
 
 

@@ -32,7 +32,7 @@ from edgemtl.bundle import (
     write_bundle,
 )
 from edgemtl.processor import CpuTarget, resolve
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
+from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 
 SHAPE = (1, 3, 16, 32)
@@ -89,11 +89,11 @@ ADD_KERNEL = Kernel("add", (), _add)
 SQUARE_KERNEL = Kernel("square", (), _square)
 
 
-def _call(kernel: Kernel, *places: tuple[str, int]) -> Call:
-    return Call(kernel, tuple(Argument(space, offset) for space, offset in places))
+def _call(kernel: Kernel, *places: tuple[str, int]) -> KernelCall:
+    return KernelCall(kernel, tuple(Argument(space, offset) for space, offset in places))
 
 
-def _steps(index: int) -> tuple[Call, ...]:
+def _steps(index: int) -> tuple[KernelCall, ...]:
     """The steps of a task whose prepared weight lies at ``index``; intermediate values at 0, 4 N and 8 N."""
     a, b, c = (("arena", 4 * FLOATS * i) for i in range(3))
     image = ("image", 0)
@@ -105,11 +105,11 @@ def _steps(index: int) -> tuple[Call, ...]:
     )
 
 
-def _prepare(index: int) -> tuple[Call, ...]:
+def _prepare(index: int) -> tuple[KernelCall, ...]:
     return (_call(SQUARE_KERNEL, ("weights", 64 * (index + 1)), ("prepared", 64 * index)),)
 
 
-def _wild_steps(index: int) -> tuple[Call, ...]:
+def _wild_steps(index: int) -> tuple[KernelCall, ...]:
     """As ``_steps``, but the last one also writes 64 bytes behind the arena."""
     return (*_steps(index), _call(SQUARE_KERNEL, ("prepared", 0), ("arena", ARENA)))
 
@@ -128,7 +128,10 @@ def library(target: CpuTarget, wild: bool = False) -> bytes:
     entries = [
         entry
         for i, task in enumerate(WEIGHTS)
-        for entry in (Entry(f"run_{task}", steps(i), spaces), Entry(f"prepare_{task}", _prepare(i), spaces))
+        for entry in (
+            EntryFunction(f"run_{task}", steps(i), spaces),
+            EntryFunction(f"prepare_{task}", _prepare(i), spaces),
+        )
     ]
     return build_library(entries, target)
 

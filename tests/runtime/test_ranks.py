@@ -17,7 +17,7 @@ from edgemtl.evaluate.folder import evaluate_folder
 from edgemtl.evaluate.predict import predict_files
 from edgemtl.processor import resolve
 from edgemtl.runtime import Session
-from edgemtl.tvm_bridge.build import Argument, Call, Entry, build_library
+from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from tests.runtime import native, programs
 from tests.runtime.programs import FLOATS, SHAPE, picture
@@ -63,8 +63,8 @@ def _library() -> bytes:
     entries = []
     for task, shape in SHAPES.items():
         count = int(np.prod(shape))
-        call = Call(_double(count), (Argument("image", 0), Argument("output", 0)))
-        entries.append(Entry(f"run_{task}", (call,), {"image": 4 * FLOATS, "output": 4 * count}))
+        call = KernelCall(_double(count), (Argument("image", 0), Argument("output", 0)))
+        entries.append(EntryFunction(f"run_{task}", (call,), {"image": 4 * FLOATS, "output": 4 * count}))
     return build_library(entries, resolve("cpu"))
 
 

@@ -12,7 +12,7 @@ import tvm_ffi
 
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.runtime.threads import configure_pool
-from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, compile_entries
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, EntryFunction, KernelCall, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from tests.support.processors import demand, on_each, runnable
 
@@ -59,11 +59,11 @@ class Arena:
                 )
                 self.memory[place : place + array.nbytes] = array.reshape(-1).view(np.uint8)
 
-    def entry(self) -> Entry:
+    def entry(self) -> EntryFunction:
         """An entry "main" that calls the kernel on this arena."""
         arguments = (self._argument(o, place) for o, place in zip(self.kernel.operands, self.places, strict=True))
-        return Entry(
-            "main", (Call(self.kernel, tuple(arguments)),), {"arena": self.memory.nbytes, "weights": self.space}
+        return EntryFunction(
+            "main", (KernelCall(self.kernel, tuple(arguments)),), {"arena": self.memory.nbytes, "weights": self.space}
         )
 
     @staticmethod

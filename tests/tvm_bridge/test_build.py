@@ -21,7 +21,7 @@ from edgemtl.operators import (
 )
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge import build
-from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call, Entry, build_library, compile_entries
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, EntryFunction, KernelCall, build_library, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
 from tests.tvm_bridge.harness import ALL_TARGETS, Arena, aligned, call, normal, on_targets, run, targets, with_threads
@@ -42,11 +42,13 @@ def kernels(target: CpuTarget) -> list[Kernel]:
     ]
 
 
-def every_kernel(target: CpuTarget) -> Entry:
+def every_kernel(target: CpuTarget) -> EntryFunction:
     """An entry that calls them all; every operand at the same place, so it is not for running."""
     spaces = {WEIGHTS_WORDS: WEIGHTS_WORDS}
-    calls = [Call(k, tuple(Argument(spaces.get(o.role, "arena"), 0) for o in k.operands)) for k in kernels(target)]
-    return Entry("main", tuple(calls), {"arena": 1 << 20})
+    calls = [
+        KernelCall(k, tuple(Argument(spaces.get(o.role, "arena"), 0) for o in k.operands)) for k in kernels(target)
+    ]
+    return EntryFunction("main", tuple(calls), {"arena": 1 << 20})
 
 
 @pytest.mark.parametrize("name", ALL_TARGETS)
@@ -73,12 +75,12 @@ def test_register_tiles_use_whole_vectors(name: str, register: str, tmp_path: Pa
     assert all(register in line for line in sums)
 
 
-def two_steps(target: CpuTarget) -> tuple[Entry, np.ndarray]:
+def two_steps(target: CpuTarget) -> tuple[EntryFunction, np.ndarray]:
     """x -> y -> z in the arena, both with one kernel; x, y and z are 256 bytes each, weights in their own space."""
     kernel = linear.build(SPEC, target)
     weight, bias = linear.pack(SPEC, target, 2 * np.eye(16, dtype=np.float32), np.ones(16, np.float32))
     calls = [
-        Call(
+        KernelCall(
             kernel,
             (
                 Argument("arena", at),
@@ -89,7 +91,7 @@ def two_steps(target: CpuTarget) -> tuple[Entry, np.ndarray]:
         )
         for at in (0, 256)
     ]
-    return Entry("run", tuple(calls), {"arena": 768, "weights": 1088}), np.concatenate([weight, bias])
+    return EntryFunction("run", tuple(calls), {"arena": 768, "weights": 1088}), np.concatenate([weight, bias])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ assert (arena[3072:3328].view(np.float32) == 1).all() and "tvm" not in sys.modul
 def test_a_library_runs_without_the_compiler(tmp_path: Path) -> None:
     target = targets()[0]
     places = tuple(Argument("arena", at) for at in (0, 1024, 2048, 3072))
-    entry = Entry("main", (Call(linear.build(SPEC, target), places),), {"arena": 4096})
+    entry = EntryFunction("main", (KernelCall(linear.build(SPEC, target), places),), {"arena": 4096})
     (tmp_path / "p.so").write_bytes(build_library([entry], target))
     subprocess.run([sys.executable, "-c", WITHOUT_TVM, str(tmp_path / "p.so")], check=True)
 
@@ -140,7 +142,9 @@ def test_two_kernels_of_one_symbol_are_refused() -> None:
     places = tuple(Argument("arena", 0) for _ in range(4))
     renamed = Kernel(first.symbol, second.operands, second.function)
     with pytest.raises(ValueError, match="the symbol linear_4x16x16 must name one kernel, not two"):
-        compile_entries([Entry("e", (Call(first, places), Call(renamed, places)), {"arena": 4096})], target)
+        compile_entries(
+            [EntryFunction("e", (KernelCall(first, places), KernelCall(renamed, places)), {"arena": 4096})], target
+        )
 
 
 def test_a_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

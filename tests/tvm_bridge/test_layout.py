@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgemtl.operators import Copy
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernels import copy
-from edgemtl.tvm_bridge.kernels.copy import Axis, merged_axes
+from edgemtl.tvm_bridge.kernels.copy import CopyAxis, merged_axes
 from tests.tvm_bridge.harness import normal, on_targets, run
 
 
@@ -70,4 +70,4 @@ def test_copies_between_any_two_orders(data: st.DataObject) -> None:
 
 def test_neighbouring_axes_become_one() -> None:
     spec = Copy((2, 3, 4, 5), (60, 20, 5, 1), (60, 1, 15, 3))
-    assert merged_axes(spec) == [Axis(2, 60, 60), Axis(20, 1, 3), Axis(3, 20, 1)]
+    assert merged_axes(spec) == [CopyAxis(2, 60, 60), CopyAxis(20, 1, 3), CopyAxis(3, 20, 1)]

@@ -11,7 +11,7 @@ from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import View, space_of
 from edgemtl.processor import CpuTarget
 from edgemtl.schedule import Access, check_accesses
-from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, Call
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, KernelCall
 from edgemtl.tvm_bridge.kernel import Operand
 
 
@@ -24,7 +24,7 @@ class Assembler:
     weights: WeightStore = field(default_factory=WeightStore)
     _packed: dict[object, tuple[int, ...]] = field(default_factory=dict)
 
-    def call(self, bound: BoundStep) -> Call:
+    def call(self, bound: BoundStep) -> KernelCall:
         """The call of a step: each operand of its kernel in its place."""
         weights = (Argument("weights", offset) for offset in self._weights(bound))
         workspaces = (Argument("arena", self.offsets[buffer.name]) for buffer in bound.workspaces)
@@ -42,7 +42,7 @@ class Assembler:
                 case _:
                     return self._place(bound.step[operand.name])
 
-        return Call(bound.kernel, tuple(map(place, bound.kernel.operands)))
+        return KernelCall(bound.kernel, tuple(map(place, bound.kernel.operands)))
 
     def _place(self, view: View) -> Argument:
         return Argument(space_of(view.buffer), self.offsets.get(view.buffer, 0) + view.offset_bytes)

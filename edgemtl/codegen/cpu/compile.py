@@ -19,7 +19,7 @@ from edgemtl.lowering.ir import PREPARED, Lowered
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
-from edgemtl.tvm_bridge.build import Call, Entry, build_library
+from edgemtl.tvm_bridge.build import EntryFunction, KernelCall, build_library
 
 
 def compile_cpu(
@@ -53,7 +53,7 @@ def compile_cpu(
         arena_bytes=layout.plan.arena_bytes,
         prepared_bytes=layout.prepared_bytes,
         weights_bytes=assembler.weights.size,
-        image_bytes=_bytes(tasks[0].ir.graph.inputs[0]),
+        image_bytes=_bytes(tasks[0].image),
         common_prefix_steps=layout.prefix,
         precision="fp32" if integers is None else "int8",
         notes=_notes(layout),
@@ -79,7 +79,7 @@ def plan_cpu(
     return fit_integers(lowered, target, memory_budget)
 
 
-def _calls(assembler: Assembler, steps: Bound) -> tuple[Call, ...]:
+def _calls(assembler: Assembler, steps: Bound) -> tuple[KernelCall, ...]:
     return tuple(assembler.call(bound) for bound in steps)
 
 
@@ -90,7 +90,7 @@ def _symbol(task: str, index: int) -> str:
 
 
 def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -> TaskProgram:
-    output = task.ir.graph.outputs[0]
+    output = task.output
     return TaskProgram(
         task=task.task.name,
         entry=f"run_{symbol}",
@@ -111,15 +111,15 @@ def _layer(index: int, bound: BoundStep) -> Layer:
 
 def _entries(
     programs: Sequence[TaskProgram],
-    runs: Sequence[tuple[Call, ...]],
-    prepares: Sequence[tuple[Call, ...]],
+    runs: Sequence[tuple[KernelCall, ...]],
+    prepares: Sequence[tuple[KernelCall, ...]],
     sizes: Sequence[Mapping[str, int]],
-) -> list[Entry]:
+) -> list[EntryFunction]:
     entries = []
     for program, run, prepare, spaces in zip(programs, runs, prepares, sizes, strict=True):
-        entries.append(Entry(program.entry, run, spaces))
+        entries.append(EntryFunction(program.entry, run, spaces))
         if program.prepare is not None:
-            entries.append(Entry(program.prepare, prepare, spaces))
+            entries.append(EntryFunction(program.prepare, prepare, spaces))
     return entries
 
 
@@ -129,10 +129,7 @@ def _space_bytes(tasks: Sequence[TaskModel], layout: Layout, assembler: Assemble
         "prepared": layout.prepared_bytes,
         "weights": assembler.weights.size,
     }
-    return [
-        common | {"image": _bytes(task.ir.graph.inputs[0]), "output": _bytes(task.ir.graph.outputs[0])}
-        for task in tasks
-    ]
+    return [common | {"image": _bytes(task.image), "output": _bytes(task.output)} for task in tasks]
 
 
 def _bytes(value: ir.Value) -> int:

@@ -10,7 +10,7 @@ from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
 from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.probe import Mixture, probe
 from edgemtl.frontend.recognise.region import Router, cuts, find_router
-from edgemtl.graph import replace_value, shape_of
+from edgemtl.graph import replace_value, result, shape_of
 
 
 def recognise(model: ir.Model, notes: list[str]) -> None:
@@ -52,11 +52,11 @@ def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture,
     x, first = _reshaped(graph, experts.x, (router.tokens, dim), f"{name}.x")
     logits, second = _reshaped(graph, router.logits, (router.tokens, router.columns), f"{name}.logits")
     node = ir.node(OP_TYPE, [x, logits, *weights], mixture.attributes.to_dict(), domain=DOMAIN, name=name)
-    _type(node.outputs[0], (router.tokens, dim), f"{name}.y")
+    _type(result(node), (router.tokens, dim), f"{name}.y")
     node.metadata_props.update({k: v for k, v in router.anchor.metadata_props.items() if k == ORIGIN})
-    result, third = _reshaped(graph, node.outputs[0], shape_of(end), f"{name}.result")
+    mixed, third = _reshaped(graph, result(node), shape_of(end), f"{name}.result")
     graph.insert_after(place, [*first, *second, node, *third])
-    replace_value(end, result)
+    replace_value(end, mixed)
     return node
 
 
@@ -65,8 +65,8 @@ def _reshaped(graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], name: st
         return value, []
     target = _initializer(graph, f"{name}.shape", np.array(shape, np.int64))
     node = ir.node("Reshape", [value, target], name=f"{name}/Reshape")
-    _type(node.outputs[0], shape, name)
-    return node.outputs[0], [node]
+    _type(result(node), shape, name)
+    return result(node), [node]
 
 
 def _type(value: ir.Value, shape: tuple[int, ...], name: str) -> None:

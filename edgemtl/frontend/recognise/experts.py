@@ -66,9 +66,9 @@ def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> 
 
 def _linears_before(value: ir.Value, router: Router) -> list[Linear]:
     """The nearest linear layers on the paths that lead to a value."""
-    found: dict[ir.Node, Linear] = {}
-    _walk_back(value, router, lambda linear: found.setdefault(linear.node, linear))
-    return list(found.values())
+    layers: dict[ir.Node, Linear] = {}
+    _walk_back(value, router, lambda linear: layers.setdefault(linear.node, linear))
+    return list(layers.values())
 
 
 def _walk_back(value: ir.Value, router: Router, visit: Callable[[Linear], object]) -> None:
@@ -93,10 +93,10 @@ def _is_zero(node: ir.Node) -> bool:
 
 
 def _only_linear_before(value: ir.Value, router: Router) -> Linear | None:
-    found = _linears_before(value, router)
-    if len(found) > 1:
+    layers = _linears_before(value, router)
+    if len(layers) > 1:
         raise NotRecognisedError("its experts are not two linear layers with an activation between them")
-    return found[0] if found else None
+    return layers[0] if layers else None
 
 
 def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Value | None:

@@ -117,11 +117,11 @@ def _survivors(
     run: Run, trial: Trial, rows: np.ndarray, experts: Experts, candidates: list[MoEAttributes]
 ) -> list[MoEAttributes]:
     """The candidates that give what the region gives for the rows of a trial; `NotRecognisedError` for none."""
-    found, x, logits = run(trial.x, trial.logits)[rows], trial.x[rows], trial.logits[rows]
+    answers, x, logits = run(trial.x, trial.logits)[rows], trial.x[rows], trial.logits[rows]
     agreeing = []
     for attributes in candidates:
         expected, magnitude = mix(x, logits, experts, attributes)
-        if (np.abs(expected - found).max(-1, initial=0) <= TOLERANCE * magnitude).all():
+        if (np.abs(expected - answers).max(-1, initial=0) <= TOLERANCE * magnitude).all():
             agreeing.append(attributes)
     if not agreeing:
         raise NotRecognisedError(

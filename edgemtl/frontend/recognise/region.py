@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgemtl.graph import is_constant, size_of
+from edgemtl.graph import is_constant, main_input, operand, size_of
 
 SHAPING = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Expand", "Tile"})
 """Operators that lay the same tokens out differently."""
@@ -27,7 +27,7 @@ class Router:
 def find_router(node: ir.Node) -> Router | None:
     """The router a TopK or ArgMax over the last axis belongs to, None where its shape or k is not fixed."""
     k = _choices(node)
-    source = node.inputs[0] if node.inputs else None
+    source = main_input(node)
     if k is None or source is None or not _over_last_axis(node, source):
         return None
     logits = _before_softmax(source)
@@ -41,9 +41,10 @@ def find_router(node: ir.Node) -> Router | None:
 def _choices(node: ir.Node) -> int | None:
     if node.op_type == "ArgMax":
         return 1
-    if node.op_type != "TopK" or len(node.inputs) < 2 or not node.attributes.get_int("largest", 1):
+    if node.op_type != "TopK" or not node.attributes.get_int("largest", 1):
         return None
-    tensor = ir.convenience.get_const_tensor(node.inputs[1]) if node.inputs[1] is not None else None
+    count = operand(node, "K")
+    tensor = ir.convenience.get_const_tensor(count) if count is not None else None
     return int(tensor.numpy().reshape(-1)[0]) if tensor is not None and tensor.size == 1 else None
 
 
@@ -54,10 +55,9 @@ def _over_last_axis(node: ir.Node, source: ir.Value) -> bool:
 
 def _before_softmax(value: ir.Value) -> ir.Value:
     producer = value.producer()
-    while producer is not None and producer.op_type in SHAPING and producer.inputs[0] is not None:
-        value, producer = producer.inputs[0], producer.inputs[0].producer()
-    if producer is not None and producer.op_type == "Softmax" and producer.inputs[0] is not None:
-        source = producer.inputs[0]
+    while producer is not None and producer.op_type in SHAPING and (source := main_input(producer)) is not None:
+        value, producer = source, source.producer()
+    if producer is not None and producer.op_type == "Softmax" and (source := operand(producer, "input")) is not None:
         axis = producer.attributes.get_int("axis", -1)
         return source if source.shape is not None and axis in (-1, len(source.shape) - 1) else value
     return value

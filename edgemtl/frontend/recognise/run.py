@@ -21,7 +21,7 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]:
     """What computes `end` from `logits` and `x`, in order; `NotRecognisedError` if it reads anything else."""
-    found: dict[ir.Node, None] = {}
+    between: dict[ir.Node, None] = {}
     todo, seen = [end], {logits, x}
     while todo:
         value = todo.pop()
@@ -31,10 +31,10 @@ def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]
         node = value.producer()
         if node is None:
             raise NotRecognisedError("it reads more than its tokens and its router's logits")
-        found[node] = None
+        between[node] = None
         todo += [v for v in node.inputs if v is not None]
-    graph = next(iter(found)).graph
-    nodes = [node for node in graph or () if node in found]
+    graph = next(iter(between)).graph
+    nodes = [node for node in graph or () if node in between]
     if (reason := why_not_run(nodes, x, logits)) is not None:
         raise NotRecognisedError(reason)
     return nodes

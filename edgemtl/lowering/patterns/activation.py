@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, attribute, is_op, producer, scalar_of
+from edgemtl.graph import array_of, attribute, is_op, operand, producer, result, scalar_of
 from edgemtl.operators import Array
 from edgemtl.operators.activations import ACTIVATIONS, erf, relu, sigmoid
 
@@ -52,11 +52,12 @@ def match_activation(value: ir.Value) -> Activation | None:
     node = value.producer()
     if node is None:
         return None
-    if is_op(node, "Gelu") and node.inputs[0] is not None:
+    x = operand(node, "X") if is_op(node, "Gelu", "Swish") else None
+    if x is not None and is_op(node, "Gelu"):
         name = "gelu_tanh" if attribute(node, "approximate", "none") == "tanh" else "gelu"
-        return Activation(name, node.inputs[0], (node,))
-    if is_op(node, "Swish") and node.inputs[0] is not None and attribute(node, "alpha", 1.0) == 1.0:
-        return Activation("silu", node.inputs[0], (node,))
+        return Activation(name, x, (node,))
+    if x is not None and attribute(node, "alpha", 1.0) == 1.0:
+        return Activation("silu", x, (node,))
     return _match_written_out(node)
 
 
@@ -67,7 +68,7 @@ def _match_written_out(last: ir.Node) -> Activation | None:
     for source in _candidates(last):
         nodes = _between(last, source)
         if nodes is not None:
-            name = _name_of(last.outputs[0], source)
+            name = _name_of(result(last), source)
             if name is not None:
                 return Activation(name, source, nodes)
     return None
@@ -111,7 +112,7 @@ def _between(last: ir.Node, source: ir.Value) -> tuple[ir.Node, ...] | None:
 
 
 def _stays_inside(node: ir.Node, nodes: list[ir.Node]) -> bool:
-    value = node.outputs[0]
+    value = result(node)
     return not value.is_graph_output() and all(use.node in nodes for use in value.uses())
 
 
@@ -144,10 +145,10 @@ def strip_activation(value: ir.Value) -> Activation:
     """The activation behind a value, where what it is applied to may vanish; "" and the value itself where
     there is none.
     """
-    found = match_activation(value)
-    if found is None or not _only_feeds(found.source, found.nodes):
+    activation = match_activation(value)
+    if activation is None or not _only_feeds(activation.source, activation.nodes):
         return Activation("", value, ())
-    return found
+    return activation
 
 
 def _only_feeds(source: ir.Value, nodes: tuple[ir.Node, ...]) -> bool:

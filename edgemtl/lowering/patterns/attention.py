@@ -13,7 +13,10 @@ from edgemtl.graph import (
     constant_operand,
     is_op,
     is_private,
+    main_input,
+    operand,
     private_producer,
+    result,
     scalar_of,
     shape_of,
 )
@@ -53,16 +56,16 @@ def match_attention(node: ir.Node) -> Group | Refusal | None:
     """MatMul(Softmax(MatMul(q, k^T)), v), with as many keys as queries and heads of one width, without a mask; a scale
     may lie on the scores, on q, or on q and k.
     """
-    softmax = private_producer(node.inputs[0], "Softmax") if is_op(node, "MatMul") else None
-    if softmax is None or softmax.inputs[0] is None or not _last_axis(softmax):
+    softmax = private_producer(operand(node, "A"), "Softmax") if is_op(node, "MatMul") else None
+    if softmax is None or not _last_axis(softmax):
         return None
-    scores = unscaled(softmax.inputs[0])
-    if shape_of(scores.value) != shape_of(softmax.inputs[0]):
+    scores = unscaled(operand(softmax, "input"))
+    if shape_of(scores.value) != shape_of(operand(softmax, "input")):
         return None
     product = private_producer(scores.value, "MatMul")
     if product is None:
         return Refusal("attention scores must be a scaled product of q and k, not a sum with a mask", "remove the mask")
-    q, k, v = product.inputs[0], product.inputs[1], node.inputs[1]
+    q, k, v = operand(product, "A"), operand(product, "B"), operand(node, "B")
     if q is None or k is None or v is None:
         return None
     *lead, heads, tokens, width = (1, *shape_of(q))[-4:]
@@ -74,12 +77,12 @@ def match_attention(node: ir.Node) -> Group | Refusal | None:
     projections = match_projections((scaled_q.value, scaled_k.value, v))
     if projections is not None:
         nodes = (*nodes, *projections.nodes)
-    found = _Attention((heads, tokens, width), factor, nodes, projections)
-    return Group("attention", nodes, lambda em: _emit(em, found, (q, k, v)))
+    attention = _Attention((heads, tokens, width), factor, nodes, projections)
+    return Group("attention", nodes, lambda em: _emit(em, attention, (q, k, v)))
 
 
 def _last_axis(softmax: ir.Node) -> bool:
-    axis, rank = attribute(softmax, "axis", -1), len(shape_of(softmax.outputs[0]))
+    axis, rank = attribute(softmax, "axis", -1), len(shape_of(result(softmax)))
     return axis in (-1, rank - 1)
 
 
@@ -97,8 +100,8 @@ def unscaled(value: ir.Value | None) -> _Operand:
             value, factor = behind[0], factor * behind[1]
             nodes.append(node)
             best = _Operand(value, factor, tuple(nodes))
-        elif is_view(node) and len(node.outputs) == 1 and node.inputs[0] is not None:
-            value = node.inputs[0]
+        elif is_view(node) and len(node.outputs) == 1 and (source := main_input(node)) is not None:
+            value = source
             nodes.append(node)
         else:
             break
@@ -107,12 +110,13 @@ def unscaled(value: ir.Value | None) -> _Operand:
 
 def _factor(node: ir.Node) -> tuple[ir.Value, float] | None:
     """(other operand, factor) of a multiplication or division by a scalar."""
-    if is_op(node, "Mul") and (held := constant_operand(node)) is not None:
-        factor = scalar_of(held[0])
-        return (held[1], factor) if factor is not None else None
-    if is_op(node, "Div") and node.inputs[0] is not None:
-        divisor = scalar_of(node.inputs[1])
-        return (node.inputs[0], 1.0 / divisor) if divisor else None
+    if is_op(node, "Mul") and (operands := constant_operand(node)) is not None:
+        constant, other = operands
+        factor = scalar_of(constant)
+        return (other, factor) if factor is not None else None
+    if is_op(node, "Div"):
+        dividend, divisor = operand(node, "A"), scalar_of(operand(node, "B"))
+        return (dividend, 1.0 / divisor) if dividend is not None and divisor else None
     return None
 
 
@@ -125,44 +129,45 @@ def _trace(em: Emitter, value: ir.Value) -> View:
     behind = _factor(node)
     if behind is not None:
         return _trace(em, behind[0])
-    assert node.inputs[0] is not None
-    return em.look(node, _trace(em, node.inputs[0]))[0]
+    source = main_input(node)
+    assert source is not None
+    return em.look(node, _trace(em, source))[0]
 
 
-def _emit(em: Emitter, found: _Attention, operands: tuple[ir.Value, ir.Value, ir.Value]) -> None:
-    heads, tokens, width = found.shape
-    if found.projections is not None:
-        emit_projections(em, found.projections)
-    q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(found), strict=True))
-    packed = _packed(em, (q, k.transpose((0, 2, 1)), v), found)
+def _emit(em: Emitter, attention: _Attention, operands: tuple[ir.Value, ir.Value, ir.Value]) -> None:
+    heads, tokens, width = attention.shape
+    if attention.projections is not None:
+        emit_projections(em, attention.projections)
+    q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(attention), strict=True))
+    packed = _packed(em, (q, k.transpose((0, 2, 1)), v), attention)
     out = em.new((tokens, heads * width))
-    em.step(Attention(tokens, heads, width, found.scale), {"qkv": packed, "y": out})
+    em.step(Attention(tokens, heads, width, attention.scale), {"qkv": packed, "y": out})
     by_head = em.reshaped(out, (tokens, heads, width)).transpose((1, 0, 2))
-    result = found.nodes[0].outputs[0]
-    em.views[result] = em.reshaped(by_head, shape_of(result))
+    value = result(attention.nodes[0])
+    em.views[value] = em.reshaped(by_head, shape_of(value))
 
 
-def _shapes(found: _Attention) -> tuple[tuple[int, int, int], ...]:
-    heads, tokens, width = found.shape
-    return found.shape, (heads, width, tokens), found.shape
+def _shapes(attention: _Attention) -> tuple[tuple[int, int, int], ...]:
+    heads, tokens, width = attention.shape
+    return attention.shape, (heads, width, tokens), attention.shape
 
 
-def _packed(em: Emitter, parts: tuple[View, View, View], found: _Attention) -> View:
+def _packed(em: Emitter, parts: tuple[View, View, View], attention: _Attention) -> View:
     """q, k and v side by side in rows [T, 3 D]: where they lie if they lie so, else copied."""
-    heads, tokens, width = found.shape
+    heads, tokens, width = attention.shape
     dim = heads * width
     whole = dense(parts[0].buffer, (tokens, 3 * dim))
-    if all(part.sees_as(_part(whole, i, found)) for i, part in enumerate(parts)):
+    if all(part.sees_as(_part(whole, i, attention)) for i, part in enumerate(parts)):
         return whole
     fresh = em.new((tokens, 3 * dim))
     for i, part in enumerate(parts):
-        em.copy(part, _part(fresh, i, found))
+        em.copy(part, _part(fresh, i, attention))
     return fresh
 
 
-def _part(packed: View, index: int, found: _Attention) -> View:
+def _part(packed: View, index: int, attention: _Attention) -> View:
     """q (0), k (1) or v (2) of packed rows, as [heads, tokens, width]."""
-    heads, tokens, width = found.shape
+    heads, tokens, width = attention.shape
     grid = packed.reshape((tokens, 3, heads, width))
     assert grid is not None
     return grid.apply(lambda a: a[:, index].transpose(1, 0, 2))

@@ -10,10 +10,11 @@ import onnx_ir as ir
 from edgemtl.graph import (
     array_of,
     attribute,
-    input_at,
     is_op,
     is_private,
+    operand,
     private_producer,
+    result,
     shape_of,
 )
 from edgemtl.lowering.emit import Emitter
@@ -51,16 +52,16 @@ def match_conv(node: ir.Node) -> Group | Refusal | None:
     """Conv over [1, C, H, W] with constant weights and explicit pads, and the activation behind it; with a 3x3 Conv
     also the bilinear Resize by 2 in front and the 1x1 Conv behind.
     """
-    found = _with_pointwise(node) or _with_activation(node.outputs[0])
-    if not isinstance(found, Convolution):
-        return found
-    whole = replace(found, value=node.outputs[0])
+    conv = _with_pointwise(node) or _with_activation(result(node))
+    if not isinstance(conv, Convolution):
+        return conv
+    whole = replace(conv, value=result(node))
     return Group("conv", whole.nodes, lambda em: _emit(em, whole))
 
 
 def _with_pointwise(node: ir.Node) -> Convolution | None:
     """A 1x1 convolution to few channels behind one that Winograd's algorithm runs, which can take it along."""
-    linear = match_core(node.outputs[0]) if is_op(node, "Conv") else None
+    linear = match_core(result(node)) if is_op(node, "Conv") else None
     if linear is None or not is_private(linear.source) or linear.bias.array.size > MOST_POINTWISE:
         return None
     inner = _with_activation(linear.source)
@@ -71,11 +72,11 @@ def _with_pointwise(node: ir.Node) -> Convolution | None:
 
 def _with_activation(value: ir.Value) -> Convolution | Refusal | None:
     activation = strip_activation(value)
-    found = _with_upsample(activation.source)
-    if not isinstance(found, Convolution):
-        return found
-    spec = replace(found.spec, activation=activation.name)
-    return replace(found, spec=spec, nodes=(*activation.nodes, *found.nodes))
+    conv = _with_upsample(activation.source)
+    if not isinstance(conv, Convolution):
+        return conv
+    spec = replace(conv.spec, activation=activation.name)
+    return replace(conv, spec=spec, nodes=(*activation.nodes, *conv.nodes))
 
 
 def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
@@ -90,11 +91,11 @@ def _with_upsample(value: ir.Value) -> Convolution | Refusal | None:
 
 def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
     """The convolution alone; a 1x1 of stride 1 is left to the linear kernel."""
-    if node is None or not is_op(node, "Conv") or match_core(node.outputs[0]) is not None:
+    if node is None or not is_op(node, "Conv") or match_core(result(node)) is not None:
         return None
-    source, held, bias = node.inputs[0], node.inputs[1], input_at(node, 2)
-    weight = array_of(held)
-    if source is None or held is None or weight is None or (bias is not None and array_of(bias) is None):
+    source, kernel, bias = operand(node, "X"), operand(node, "W"), operand(node, "B")
+    weight = array_of(kernel)
+    if source is None or kernel is None or weight is None or (bias is not None and array_of(bias) is None):
         return Refusal("Conv weights must be constants, not computed", "freeze the weights before exporting")
     auto_pad, batch = attribute(node, "auto_pad", "NOTSET"), shape_of(source)[0]
     if weight.ndim != 4 or auto_pad != "NOTSET" or batch != 1:
@@ -107,9 +108,9 @@ def _convolution(node: ir.Node | None) -> Convolution | Refusal | None:
         named = Constant(f"zeros_{width}", np.zeros(width, np.float32))
     else:
         named = Constant(bias.name or "bias", shift)
-    kernel = Constant(held.name or "weight", weight)
     spec = _spec(node, shape_of(source), weight.shape)
-    return Convolution(node.outputs[0], source, kernel, named, spec, False, None, (node,))
+    constant = Constant(kernel.name or "weight", weight)
+    return Convolution(result(node), source, constant, named, spec, False, None, (node,))
 
 
 def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Conv2d:
@@ -128,10 +129,10 @@ def _spec(node: ir.Node, shape: tuple[int, ...], weight: tuple[int, ...]) -> Con
     )
 
 
-def _emit(em: Emitter, found: Convolution) -> None:
-    pixels = em.pixels(found.source)
-    rows = (_winograd(em, found, pixels) if _gains_by_winograd(found.spec) else None) or _direct(em, found, pixels)
-    em.define_pixels(found.value, rows)
+def _emit(em: Emitter, conv: Convolution) -> None:
+    pixels = em.pixels(conv.source)
+    rows = (_winograd(em, conv, pixels) if _gains_by_winograd(conv.spec) else None) or _direct(em, conv, pixels)
+    em.define_pixels(conv.value, rows)
 
 
 def _gains_by_winograd(spec: Conv2d) -> bool:
@@ -143,33 +144,33 @@ def _gains_by_winograd(spec: Conv2d) -> bool:
     return regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1) and 36 * tiles * 2 <= 9 * spec.height * spec.width
 
 
-def _winograd(em: Emitter, found: Convolution, pixels: View) -> View | None:
+def _winograd(em: Emitter, conv: Convolution, pixels: View) -> View | None:
     """Rows [H * W, C] of the result; None where there is no memory for the transformed weights."""
-    spec = found.spec
+    spec = conv.spec
     columns = padded_width(spec.cout, em.target)
-    weights = em.prepare(WinogradWeights(spec.cin, spec.cout, found.upsample, columns), found.weight)
+    weights = em.prepare(WinogradWeights(spec.cin, spec.cout, conv.upsample, columns), conv.weight)
     if weights is None:
         return None
-    last = {} if found.pointwise is None else {"weight": found.pointwise.weight, "bias": found.pointwise.bias}
+    last = {} if conv.pointwise is None else {"weight": conv.pointwise.weight, "bias": conv.pointwise.bias}
     pointwise = last["bias"].array.size if last else 0
     sizes = spec.height, spec.width, spec.cin, spec.cout
-    fused = Winograd(*sizes, found.upsample, spec.activation, columns, pointwise)
+    fused = Winograd(*sizes, conv.upsample, spec.activation, columns, pointwise)
     rows = em.new((spec.height * spec.width, pointwise or spec.cout))
-    constants = {"bias": found.bias} | {f"last_{name}": constant for name, constant in last.items()}
+    constants = {"bias": conv.bias} | {f"last_{name}": constant for name, constant in last.items()}
     em.step(fused, {"x": pixels, "transformed": weights, "y": rows}, constants)
     return rows
 
 
-def _direct(em: Emitter, found: Convolution, pixels: View) -> View:
+def _direct(em: Emitter, conv: Convolution, pixels: View) -> View:
     """Rows [H * W, C] of the result, the upsampled image stored in between."""
-    spec = found.spec
-    if found.upsample:
-        _, channels, height, width = shape_of(found.source)
+    spec = conv.spec
+    if conv.upsample:
+        _, channels, height, width = shape_of(conv.source)
         larger = em.new((spec.height * spec.width, channels))
         resize = Resize(height, width, channels, spec.height, spec.width, planar=False)
         em.step(resize, {"x": pixels, "y": larger})
         pixels = larger
     rows = em.new((spec.out_height * spec.out_width, spec.cout))
-    em.step(spec, {"x": pixels, "y": rows}, {"weight": found.weight, "bias": found.bias})
-    last = found.pointwise
+    em.step(spec, {"x": pixels, "y": rows}, {"weight": conv.weight, "bias": conv.bias})
+    last = conv.pointwise
     return rows if last is None else emit_linear(em, rows, last.weight, last.bias)

@@ -11,8 +11,10 @@ from edgemtl.graph import (
     array_of,
     attribute,
     constant_operand,
-    input_at,
     is_op,
+    main_input,
+    operand,
+    result,
     shape_of,
 )
 from edgemtl.lowering.emit import Emitter
@@ -38,19 +40,22 @@ def match_patch_embed(node: ir.Node) -> Group | Refusal | None:
     """Conv on the image whose stride is its kernel, without pads, flattened to tokens; then optionally a class token
     and positions.
     """
-    found = _with_positions(node) or _tokens(node.outputs[0])
-    if found is None:
+    embedding = _with_positions(node) or _tokens(result(node))
+    if embedding is None:
         return None
-    return Group("patch_embed", found.nodes, lambda em: _emit(em, node.outputs[0], found))
+    return Group("patch_embed", embedding.nodes, lambda em: _emit(em, result(node), embedding))
 
 
 def _with_positions(node: ir.Node) -> _Embedding | None:
-    held = constant_operand(node) if is_op(node, "Add") else None
-    inner = _tokens(held[1]) if held is not None and len(held[1].uses()) == 1 else None
-    if held is None or inner is None:
+    operands = constant_operand(node) if is_op(node, "Add") else None
+    if operands is None:
         return None
-    shape = shape_of(node.outputs[0])[-2:]
-    added = array_of(held[0])
+    positions, tokens = operands
+    inner = _tokens(tokens) if len(tokens.uses()) == 1 else None
+    if inner is None:
+        return None
+    shape = shape_of(result(node))[-2:]
+    added = array_of(positions)
     assert added is not None
     if shape != inner.table.shape or added.size not in (inner.table.size, shape[-1]):
         return None
@@ -63,10 +68,11 @@ def _tokens(value: ir.Value) -> _Embedding | None:
     concat = value.producer()
     if concat is None or not is_op(concat, "Concat"):
         return _patches(value)
-    if len(concat.inputs) != 2 or attribute(concat, "axis", 0) not in (1, -2) or concat.inputs[1] is None:
+    if len(concat.inputs) != 2 or attribute(concat, "axis", 0) not in (1, -2):
         return None
-    token, patches = array_of(concat.inputs[0]), concat.inputs[1]
-    inner = _patches(patches) if token is not None and len(patches.uses()) == 1 else None
+    first, patches = concat.inputs
+    token = array_of(first)
+    inner = _patches(patches) if token is not None and patches is not None and len(patches.uses()) == 1 else None
     if token is None or inner is None or token.size != inner.table.shape[1]:
         return None
     table = np.concatenate([token.reshape(1, -1), inner.table])
@@ -81,13 +87,13 @@ def _patches(value: ir.Value) -> _Embedding | None:
         if seen is not value and len(seen.uses()) != 1:
             return None
         chain.append(node)
-        before = node.inputs[0]
+        before = main_input(node)
         assert before is not None
         seen = before
     conv = seen.producer()
     if conv is None or not chain or not _is_patching(conv) or len(seen.uses()) != 1 or not _are_rows(seen, chain):
         return None
-    bias = array_of(input_at(conv, 2))
+    bias = array_of(operand(conv, "B"))
     _, dim, height, width = shape_of(seen)
     row = np.zeros(dim, np.float32) if bias is None else bias
     return _Embedding(conv, 0, np.tile(row, (height * width, 1)), (*chain, conv))
@@ -97,14 +103,15 @@ def _is_patching(conv: ir.Node) -> bool:
     """Whether a node is a convolution of the graph's image whose stride is its kernel, without padding or
     groups.
     """
-    if not is_op(conv, "Conv") or conv.inputs[0] is None or not conv.inputs[0].is_graph_input():
+    image = operand(conv, "X") if is_op(conv, "Conv") else None
+    if image is None or not image.is_graph_input():
         return False
-    weight, bias = array_of(conv.inputs[1]), input_at(conv, 2)
+    weight, bias = array_of(operand(conv, "W")), operand(conv, "B")
     if weight is None or weight.ndim != 4 or (bias is not None and array_of(bias) is None):
         return False
     plain = attribute(conv, "group", 1) == 1 and not any(attribute(conv, "pads", (0, 0, 0, 0)))
     plain = plain and attribute(conv, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
-    plain = plain and set(attribute(conv, "dilations", (1, 1))) == {1} and shape_of(conv.inputs[0])[0] == 1
+    plain = plain and set(attribute(conv, "dilations", (1, 1))) == {1} and shape_of(image)[0] == 1
     return (
         plain and tuple(attribute(conv, "strides", (1, 1))) == weight.shape[2:] and weight.shape[2] == weight.shape[3]
     )
@@ -119,17 +126,17 @@ def _are_rows(image: ir.Value, chain: list[ir.Node]) -> bool:
     return seen is not None and seen.is_dense and seen.shape == (1, height * width, dim)
 
 
-def _emit(em: Emitter, value: ir.Value, found: _Embedding) -> None:
-    image, weight = found.conv.inputs[0], found.conv.inputs[1]
+def _emit(em: Emitter, value: ir.Value, embedding: _Embedding) -> None:
+    image, weight = operand(embedding.conv, "X"), operand(embedding.conv, "W")
     kernel = array_of(weight)
     assert image is not None
     assert weight is not None
     assert kernel is not None
     _, channels, height, width = shape_of(image)
-    tokens, dim = found.table.shape
-    table = Constant(f"{weight.name}.positions", found.table.astype(np.float32))
+    tokens, dim = embedding.table.shape
+    table = Constant(f"{weight.name}.positions", embedding.table.astype(np.float32))
     out = em.new((tokens, dim))
-    embed = PatchEmbed(channels, height, width, kernel.shape[2], dim, found.leading)
+    embed = PatchEmbed(channels, height, width, kernel.shape[2], dim, embedding.leading)
     constants = {"weight": Constant(weight.name or "patch", kernel), "table": table}
     em.step(embed, {"image": em.views[image], "y": out}, constants)
     em.define_rows(value, out)

@@ -15,10 +15,12 @@ from edgemtl.graph import (
     array_of,
     attribute,
     constant_operand,
-    input_at,
     is_private,
+    main_input,
+    operand,
     private_producer,
     producer,
+    result,
     shape_of,
 )
 from edgemtl.lowering.emit import Emitter
@@ -51,10 +53,10 @@ def match_linear(node: ir.Node) -> Group | None:
 
 
 def _match_plain(node: ir.Node) -> Group | None:
-    linear = match_activated(node.outputs[0])
+    linear = match_activated(result(node))
     if linear is None:
         return None
-    return Group("linear", linear.nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=None))
+    return Group("linear", linear.nodes, partial(_emit, value=result(node), linear=linear, residual=None))
 
 
 def _match_residual(node: ir.Node) -> Group | None:
@@ -63,7 +65,7 @@ def _match_residual(node: ir.Node) -> Group | None:
         linear = match_activated(behind) if behind is not None else None
         if linear is not None and not (linear.pixels and between):
             nodes = (node, *between, *linear.nodes)
-            return Group("linear", nodes, partial(_emit, value=node.outputs[0], linear=linear, residual=residual))
+            return Group("linear", nodes, partial(_emit, value=result(node), linear=linear, residual=residual))
     return None
 
 
@@ -74,7 +76,7 @@ def behind_views(value: ir.Value) -> tuple[ir.Value | None, tuple[ir.Node, ...]]
     """
     nodes: list[ir.Node] = []
     while is_private(value) and (node := value.producer()) is not None and is_view(node):
-        source = node.inputs[0]
+        source = main_input(node)
         if source is None or len(node.outputs) != 1:
             break
         nodes.append(node)
@@ -114,19 +116,21 @@ def match_core(value: ir.Value) -> LinearLayer | None:
 
 
 def _with_bias(add: ir.Node) -> LinearLayer | None:
-    held = constant_operand(add)
-    node = private_producer(held[1], "MatMul") if held is not None else None
-    if held is None or node is None:
+    operands = constant_operand(add)
+    if operands is None:
         return None
-    shape = array_of(held[0]).shape  # type: ignore[union-attr]  # constant_operand promises an array
-    width = shape_of(add.outputs[0])[-1]
+    bias, product = operands
+    node = private_producer(product, "MatMul")
+    if node is None:
+        return None
+    shape, width = shape_of(bias), shape_of(result(add))[-1]
     if np.prod(shape) != width or shape[-1] != width:
         return None
-    return _matmul(node, held[0], (add,))
+    return _matmul(node, bias, (add,))
 
 
 def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
-    weight, x = node.inputs[1], node.inputs[0]
+    x, weight = operand(node, "A"), operand(node, "B")
     array = array_of(weight)
     if x is None or weight is None or array is None or array.ndim != 2 or array_of(x) is not None:
         return None
@@ -134,8 +138,8 @@ def _matmul(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) ->
 
 
 def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
-    weight, x = node.inputs[1], node.inputs[0]
-    array, added = array_of(weight), input_at(node, 2)
+    x, weight = operand(node, "A"), operand(node, "B")
+    array, added = array_of(weight), operand(node, "C")
     plain = attribute(node, "transA", 0) == 0 and attribute(node, "beta", 1.0) == 1.0
     if x is None or weight is None or array is None or not plain or (added is not None and array_of(added) is None):
         return None
@@ -145,15 +149,15 @@ def _gemm(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> L
 
 def _conv(node: ir.Node, bias: ir.Value | None, outer: tuple[ir.Node, ...]) -> LinearLayer | None:
     """A 1x1 convolution of stride 1 over one image: a linear layer over the pixels."""
-    weight, x = node.inputs[1], node.inputs[0]
+    x, weight, added = operand(node, "X"), operand(node, "W"), operand(node, "B")
     array = array_of(weight)
     if x is None or weight is None or array is None or array.shape[2:] != (1, 1) or len(array.shape) != 4:
         return None
     stays = set(attribute(node, "strides", (1, 1))) == {1} and not any(attribute(node, "pads", (0, 0, 0, 0)))
-    is_known = input_at(node, 2) is None or array_of(input_at(node, 2)) is not None
+    is_known = added is None or array_of(added) is not None
     if not stays or not is_known or attribute(node, "group", 1) != 1 or shape_of(x)[0] != 1:
         return None
-    return _linear(x, weight, array[:, :, 0, 0].T, input_at(node, 2), (*outer, node), pixels=True)
+    return _linear(x, weight, array[:, :, 0, 0].T, added, (*outer, node), pixels=True)
 
 
 _CORES = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
@@ -167,12 +171,12 @@ def _linear(
     nodes: tuple[ir.Node, ...],
     pixels: bool = False,
 ) -> LinearLayer:
-    width, held = array.shape[1], array_of(bias)
+    width, shift = array.shape[1], array_of(bias)
     named = Constant(weight.name or "weight", array)
-    if held is None or bias is None:
+    if shift is None or bias is None:
         added = Constant(f"zeros_{width}", np.zeros(width, np.float32))
     else:
-        added = Constant(bias.name or "bias", np.broadcast_to(held.reshape(-1), width))
+        added = Constant(bias.name or "bias", np.broadcast_to(shift.reshape(-1), width))
     return LinearLayer(x, named, added, nodes, pixels=pixels)
 
 

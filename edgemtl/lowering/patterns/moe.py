@@ -9,7 +9,7 @@ from functools import partial
 import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe
-from edgemtl.graph import addends, array_of, shape_of
+from edgemtl.graph import addends, array_of, operand, result, shape_of
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group
@@ -36,24 +36,24 @@ def match_moe(node: ir.Node) -> Group | None:
     """edgemtl::MoE, which the frontend also makes of mixtures in other forms, and the residual sum behind it."""
     if is_moe(node):
         alone = _mixture(node)
-        return Group("moe", (node,), partial(_emit, found=alone))
+        return Group("moe", (node,), partial(_emit, mixture=alone))
     for value, residual in addends(node):
         behind, between = behind_views(value)
         moe = behind.producer() if behind is not None else None
         if moe is not None and is_moe(moe):
-            found = replace(_mixture(moe), residual=residual, value=node.outputs[0])
-            return Group("moe", (moe, *between, node), partial(_emit, found=found))
+            mixture = replace(_mixture(moe), residual=residual, value=result(node))
+            return Group("moe", (moe, *between, node), partial(_emit, mixture=mixture))
     return None
 
 
 def _mixture(node: ir.Node) -> _Mixture:
     attributes = MoEAttributes.from_node(node)
-    first, second = _experts(node, 2, attributes), _experts(node, 4, attributes)
-    return _Mixture(node, attributes, first, second, None, node.outputs[0])
+    first, second = _experts(node, "w1", "b1", attributes), _experts(node, "w2", "b2", attributes)
+    return _Mixture(node, attributes, first, second, None, result(node))
 
 
-def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> _Layer:
-    weight, bias = node.inputs[index], node.inputs[index + 1]
+def _experts(node: ir.Node, stacked_weight: str, stacked_bias: str, attributes: MoEAttributes) -> _Layer:
+    weight, bias = operand(node, stacked_weight), operand(node, stacked_bias)
     weights, biases = array_of(weight), array_of(bias)
     assert weight is not None
     assert bias is not None
@@ -66,25 +66,25 @@ def _experts(node: ir.Node, index: int, attributes: MoEAttributes) -> _Layer:
     }
 
 
-def _emit(em: Emitter, found: _Mixture) -> None:
-    x, logits = found.node.inputs[0], found.node.inputs[1]
+def _emit(em: Emitter, mixture: _Mixture) -> None:
+    x, logits = operand(mixture.node, "x"), operand(mixture.node, "logits")
     assert x is not None
     assert logits is not None
-    k, activation, count = found.attributes.k, found.attributes.activation, len(found.first["weight"])
-    dim, hidden = found.first["weight"][0].array.shape
+    k, activation, count = mixture.attributes.k, mixture.attributes.activation, len(mixture.first["weight"])
+    dim, hidden = mixture.first["weight"][0].array.shape
     tokens = shape_of(x)[0]
-    routes = _route(em, em.dense(em.views[logits]), found.attributes)
+    routes = _route(em, em.dense(em.views[logits]), mixture.attributes)
     inner, outer = em.new((tokens * k, hidden)), em.new((tokens * k, dim))
     up = Experts(tokens, k, count, dim, hidden, True, activation)
     down = Experts(tokens, k, count, hidden, dim, False, "")
     queues = {"tokens": routes["tokens"], "offsets": routes["offsets"]}
-    em.step(up, {"x": em.rows(x), **queues, "y": inner}, found.first)
-    em.step(down, {"x": inner, **queues, "y": outer}, found.second)
+    em.step(up, {"x": em.rows(x), **queues, "y": inner}, mixture.first)
+    em.step(down, {"x": inner, **queues, "y": outer}, mixture.second)
     out = em.new((tokens, dim))
-    added = {"residual": em.rows(found.residual)} if found.residual is not None else {}
+    added = {"residual": em.rows(mixture.residual)} if mixture.residual is not None else {}
     choices = {"weights": routes["weights"], "slots": routes["slots"]}
     em.step(Combine(tokens, k, dim, bool(added)), {"x": outer, **choices, **added, "y": out})
-    em.define_rows(found.value, out)
+    em.define_rows(mixture.value, out)
 
 
 def _route(em: Emitter, logits: View, attributes: MoEAttributes) -> Mapping[str, View]:

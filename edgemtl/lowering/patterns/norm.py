@@ -11,11 +11,12 @@ from edgemtl.graph import (
     array_of,
     attribute,
     constant_operand,
-    input_at,
     ints_of,
     is_op,
+    operand,
     private_producer,
     producer,
+    result,
     scalar_of,
     shape_of,
 )
@@ -48,15 +49,15 @@ def match_layer_norm(node: ir.Node) -> Group | None:
 
 def _spans_last_axis(norm: _Norm) -> bool:
     width = shape_of(norm.source)[-1]
-    held = (array_of(v) for v in (norm.scale, norm.shift) if v is not None)
-    return all(array is not None and array.size == width for array in held)
+    arrays = (array_of(v) for v in (norm.scale, norm.shift) if v is not None)
+    return all(array is not None and array.size == width for array in arrays)
 
 
 def _operator(node: ir.Node) -> _Norm | None:
-    x, axis = node.inputs[0], attribute(node, "axis", -1)
+    x, axis = operand(node, "X"), attribute(node, "axis", -1)
     if x is None or axis not in (-1, len(shape_of(x)) - 1) or len(node.outputs) > 1:
         return None
-    return _Norm(x, attribute(node, "epsilon", 1e-5), node.inputs[1], input_at(node, 2), (node,))
+    return _Norm(x, attribute(node, "epsilon", 1e-5), operand(node, "Scale"), operand(node, "B"), (node,))
 
 
 def _written_out(last: ir.Node) -> _Norm | None:
@@ -64,31 +65,31 @@ def _written_out(last: ir.Node) -> _Norm | None:
     shift = scale = None
     nodes: list[ir.Node] = []
     for op in ("Add", "Mul"):
-        held = constant_operand(node) if node is not None and is_op(node, op) else None
-        if node is None or held is None:
+        operands = constant_operand(node) if node is not None and is_op(node, op) else None
+        if node is None or operands is None:
             continue
+        constant, other = operands
         nodes.append(node)
-        scale, shift = (held[0], shift) if op == "Mul" else (scale, held[0])
-        node = private_producer(held[1])
+        scale, shift = (constant, shift) if op == "Mul" else (scale, constant)
+        node = private_producer(other)
     core = _core(node)
     return _Norm(core.source, core.epsilon, scale, shift, (*nodes, *core.nodes)) if core is not None else None
 
 
 def _core(divide: ir.Node | None) -> _Norm | None:
     """Div(Sub(x, mean), Sqrt(Add(mean of squares, epsilon)))."""
-    root = private_producer(input_at(divide, 1), "Sqrt") if divide is not None and is_op(divide, "Div") else None
-    add = private_producer(root.inputs[0], "Add") if root is not None else None
-    held = constant_operand(add) if add is not None else None
-    if divide is None or root is None or add is None or held is None:
+    root = private_producer(operand(divide, "B"), "Sqrt") if divide is not None and is_op(divide, "Div") else None
+    add = private_producer(operand(root, "X"), "Add") if root is not None else None
+    operands = constant_operand(add) if add is not None else None
+    if divide is None or root is None or add is None or operands is None:
         return None
-    epsilon, variance = scalar_of(held[0]), _mean_node(held[1])
-    square = private_producer(variance.inputs[0], "Pow", "Mul") if variance is not None else None
-    centre = producer(divide.inputs[0], "Sub")
+    epsilon, variance = scalar_of(operands[0]), _mean_node(operands[1])
+    square = private_producer(operand(variance, "data"), "Pow", "Mul") if variance is not None else None
+    centre = producer(operand(divide, "A"), "Sub")
     if epsilon is None or variance is None or square is None or centre is None or not _is_square(square, centre):
         return None
-    mean = _mean_node(centre.inputs[1])
-    source = centre.inputs[0]
-    if mean is None or source is None or mean.inputs[0] is not source:
+    source, mean = operand(centre, "A"), _mean_node(operand(centre, "B"))
+    if mean is None or source is None or operand(mean, "data") is not source:
         return None
     return _Norm(source, epsilon, None, None, (divide, root, add, variance, square, centre, mean))
 
@@ -96,18 +97,19 @@ def _core(divide: ir.Node | None) -> _Norm | None:
 def _mean_node(value: ir.Value | None) -> ir.Node | None:
     """A ReduceMean over the last axis alone, kept as an axis of one, that nothing else reads."""
     node = private_producer(value, "ReduceMean")
-    if node is None or node.inputs[0] is None or attribute(node, "keepdims", 1) != 1:
+    if node is None or attribute(node, "keepdims", 1) != 1:
         return None
-    axes = ints_of(input_at(node, 1)) or attribute(node, "axes", ())
-    return node if axes in ((-1,), (len(shape_of(node.inputs[0])) - 1,)) else None
+    axes = ints_of(operand(node, "axes")) or attribute(node, "axes", ())
+    return node if axes in ((-1,), (len(shape_of(operand(node, "data"))) - 1,)) else None
 
 
 def _is_square(node: ir.Node, centre: ir.Node) -> bool:
     """Whether ``node`` squares the centred values, and the centred values feed the norm alone."""
-    value = centre.outputs[0]
-    if node.inputs[0] is not value or value.is_graph_output():
+    value = result(centre)
+    base, other = node.inputs
+    if base is not value or value.is_graph_output():
         return False
-    squared = scalar_of(node.inputs[1]) == 2.0 if node.op_type == "Pow" else node.inputs[1] is value
+    squared = scalar_of(other) == 2.0 if node.op_type == "Pow" else other is value
     return squared and {use.node.op_type for use in value.uses()} == {node.op_type, "Div"}
 
 
@@ -125,4 +127,4 @@ def _emit(em: Emitter, last: ir.Node, norm: _Norm) -> None:
     shift = Constant(*_vector(norm.shift, f"zeros_{width}", width, 0.0))
     out = em.new(rows.shape)
     em.step(LayerNorm(rows.shape[0], width, norm.epsilon), {"x": rows, "y": out}, {"scale": scale, "shift": shift})
-    em.define_rows(last.outputs[0], out)
+    em.define_rows(result(last), out)

@@ -10,7 +10,7 @@ from operator import itemgetter
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import is_private, shape_of
+from edgemtl.graph import is_private, main_input, shape_of
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.patterns.linear import emit_linear, match_core
@@ -34,8 +34,7 @@ def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
     """The projections behind the operands of attention, if they are linear layers of one input that feed it
     alone.
     """
-    views: list[ir.Node] = []
-    values = tuple(_behind_views(value, views) for value in operands)
+    values, behind = zip(*map(_behind_views, operands), strict=True)
     linears = tuple(linear for value in values if (linear := match_core(value)) is not None)
     if len(set(values)) != len(values) or not all(map(is_private, values)):
         return None
@@ -46,23 +45,26 @@ def match_projections(operands: tuple[ir.Value, ...]) -> Projections | None:
     weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
     weight = Constant("+".join(w.name for w in weights), np.concatenate([w.array for w in weights], 1))
     bias = Constant("+".join(b.name for b in biases), np.concatenate([b.array for b in biases]))
-    nodes = (*views, *(node for linear in linears for node in linear.nodes))
+    nodes = (*(node for views in behind for node in views), *(node for linear in linears for node in linear.nodes))
     return Projections(values, linears[0].source, weight, bias, nodes)
 
 
-def _behind_views(value: ir.Value, views: list[ir.Node]) -> ir.Value:
+def _behind_views(value: ir.Value) -> tuple[ir.Value, tuple[ir.Node, ...]]:
+    """The value behind the views that a value comes through alone, and those views."""
+    views: list[ir.Node] = []
     while is_private(value) and (node := value.producer()) is not None and is_view(node) and len(node.outputs) == 1:
-        assert node.inputs[0] is not None
+        source = main_input(node)
+        assert source is not None
         views.append(node)
-        value = node.inputs[0]
-    return value
+        value = source
+    return value, tuple(views)
 
 
-def emit_projections(em: Emitter, found: Projections) -> None:
+def emit_projections(em: Emitter, projections: Projections) -> None:
     """One linear layer of all the weights; each projection's value is a range of its columns."""
-    out = emit_linear(em, em.rows(found.source), found.weight, found.bias)
+    out = emit_linear(em, em.rows(projections.source), projections.weight, projections.bias)
     begin = 0
-    for value in found.values:
+    for value in projections.values:
         end = begin + shape_of(value)[-1]
         columns = out.apply(itemgetter((slice(None), slice(begin, end))))
         em.views[value] = em.reshaped(columns, shape_of(value))

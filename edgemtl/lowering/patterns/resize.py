@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, attribute, dtype_of, input_at, is_op, shape_of
+from edgemtl.graph import array_of, attribute, dtype_of, is_op, operand, result, shape_of
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.match import Group, Refusal
 from edgemtl.operators import Resize
@@ -24,10 +24,11 @@ class Bilinear:
 
 def bilinear(node: ir.Node | None) -> Bilinear | Refusal | None:
     """The node as a half-pixel bilinear Resize of height and width; a Refusal for another kind of Resize."""
-    if node is None or not is_op(node, "Resize") or node.inputs[0] is None:
+    source = operand(node, "X") if node is not None and is_op(node, "Resize") else None
+    if node is None or source is None:
         return None
-    before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    if len(before) != 4 or before[0] != 1 or before[:2] != after[:2] or dtype_of(node.inputs[0]) != "float32":
+    before, after = shape_of(source), shape_of(result(node))
+    if len(before) != 4 or before[0] != 1 or before[:2] != after[:2] or dtype_of(source) != "float32":
         return Refusal(f"Resize must change height and width of float32 [1, C, H, W], not {before} to {after}", "")
     kind = attribute(node, "mode", "nearest"), attribute(node, "coordinate_transformation_mode", "half_pixel")
     if kind[0] != "linear" or not _is_half_pixel(kind[1], after):
@@ -39,7 +40,7 @@ def bilinear(node: ir.Node | None) -> Bilinear | Refusal | None:
         return Refusal("Resize must be without antialias", "export with antialias=False")
     if not _scales_are_ratios(node, before, after):
         return Refusal("Resize scales must be output size / input size", "give sizes instead of scales")
-    return Bilinear(node, node.inputs[0], (after[2] / before[2], after[3] / before[3]))
+    return Bilinear(node, source, (after[2] / before[2], after[3] / before[3]))
 
 
 def _is_half_pixel(coordinates: str, after: tuple[int, ...]) -> bool:
@@ -49,7 +50,7 @@ def _is_half_pixel(coordinates: str, after: tuple[int, ...]) -> bool:
 
 def _scales_are_ratios(node: ir.Node, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """Whether every axis is scaled by its sizes: not by a scale that leaves a fraction, nor by that of another axis."""
-    scales = input_at(node, 2)
+    scales = operand(node, "scales")
     if scales is None or shape_of(scales) == (0,):
         return attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch"
     given, axes = array_of(scales), attribute(node, "axes", (0, 1, 2, 3))
@@ -58,16 +59,16 @@ def _scales_are_ratios(node: ir.Node, before: tuple[int, ...], after: tuple[int,
 
 def match_resize(node: ir.Node) -> Group | Refusal | None:
     """Resize of a float32 image [1, C, H, W] to any height and width: linear, half_pixel coordinates, no antialias."""
-    found = bilinear(node)
-    if not isinstance(found, Bilinear):
-        return found
-    return Group("resize", (node,), lambda em: _emit(em, found))
+    resized = bilinear(node)
+    if not isinstance(resized, Bilinear):
+        return resized
+    return Group("resize", (node,), lambda em: _emit(em, resized))
 
 
-def _emit(em: Emitter, found: Bilinear) -> None:
+def _emit(em: Emitter, resized: Bilinear) -> None:
     """To planes where the result is the graph's, since outputs are NCHW; else channels-last."""
-    value, pixels = found.node.outputs[0], em.pixels(found.source)
-    _, channels, height, width = shape_of(found.source)
+    value, pixels = result(resized.node), em.pixels(resized.source)
+    _, channels, height, width = shape_of(resized.source)
     out_height, out_width = shape_of(value)[2:]
     planar = value.is_graph_output()
     resize = Resize(height, width, channels, out_height, out_width, planar)

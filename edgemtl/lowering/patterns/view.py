@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgemtl.graph import main_input
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.match import Group
 from edgemtl.lowering.views import is_view
@@ -17,7 +18,7 @@ def match_view(node: ir.Node) -> Group | None:
 
 
 def _emit(em: Emitter, node: ir.Node) -> None:
-    source = node.inputs[0]
+    source = main_input(node)
     assert source is not None
     for output, view in zip(node.outputs, em.look(node, em.views[source]), strict=True):
         em.views[output] = view

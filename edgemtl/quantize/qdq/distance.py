@@ -37,12 +37,12 @@ def measure_distances(
     session = open_session(model.SerializeToString(), optimise=True)  # as users run it
     name = session.get_inputs()[0].name
     runs = [session.run(list(outputs.values()), {name: image}) for image in images]
-    found = []
+    distances = []
     for position, task in enumerate(outputs):
         exact = [run_steps(floats[task], image) for image in images]
         law = [run_steps(integers[task].steps, image) for image in images]
         qdq = [np.asarray(run[position]).reshape(-1) for run in runs]
-        found.append(
+        distances.append(
             Distance(task, signal_to_noise(exact, law), signal_to_noise(exact, qdq), signal_to_noise(law, qdq))
         )
-    return tuple(found)
+    return tuple(distances)

@@ -66,9 +66,9 @@ class GraphBuilder:
         if key not in self._known:
             name = self.unused(f"{self.origin}/{kind}" if self.origin else kind)
             outputs = tuple(f"{name}:{i}" for i in range(count)) if count > 1 else (f"{name}:out",)
-            made = helper.make_node(kind, list(inputs), list(outputs), name, None, *function)
-            made.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
-            self.nodes.append(made)
+            proto = helper.make_node(kind, list(inputs), list(outputs), name, None, *function)
+            proto.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+            self.nodes.append(proto)
             self._known[key] = outputs
         return self._known[key]
 
@@ -81,17 +81,17 @@ class GraphBuilder:
         function: Function = ("", ""),
     ) -> Value:
         """The one output, of this shape, of a node."""
-        (made,) = self.node(kind, [value.name for value in inputs], attributes, 1, function)
-        return Value(made, shape)
+        (output,) = self.node(kind, [value.name for value in inputs], attributes, 1, function)
+        return Value(output, shape)
 
     def constant(self, name: str, array: Array) -> Value:
         """An initializer; one of the same contents where there is one."""
         array = np.ascontiguousarray(array)
         key = (array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._known:
-            made = self.unused(name)
-            self.initializers.append(numpy_helper.from_array(array, made))
-            self._known[key] = (made,)
+            unused = self.unused(name)
+            self.initializers.append(numpy_helper.from_array(array, unused))
+            self._known[key] = (unused,)
         return Value(self._known[key][0], array.shape)
 
     def ints(self, values: Sequence[int]) -> Value:
@@ -100,12 +100,12 @@ class GraphBuilder:
 
     def unused(self, name: str) -> str:
         """``name``, with a number behind it where it is taken."""
-        made, number = name, 1
-        while made in self.taken:
+        candidate, number = name, 1
+        while candidate in self.taken:
             number += 1
-            made = f"{name}_{number}"
-        self.taken.add(made)
-        return made
+            candidate = f"{name}_{number}"
+        self.taken.add(candidate)
+        return candidate
 
     def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The elements in another shape; reshapes in a row are one."""
@@ -114,9 +114,9 @@ class GraphBuilder:
             x = source
         if x.shape == shape:
             return x
-        made = replace(self.op("Reshape", (x, self.ints(shape)), shape), tensor=x.tensor)
-        self._makers[made.name] = "Reshape", x, ()
-        return made
+        reshaped = replace(self.op("Reshape", (x, self.ints(shape)), shape), tensor=x.tensor)
+        self._makers[reshaped.name] = "Reshape", x, ()
+        return reshaped
 
     def transpose(self, x: Value, perm: tuple[int, ...]) -> Value:
         """The axes in another order; one that undoes the one before is neither."""
@@ -126,9 +126,9 @@ class GraphBuilder:
         if kind == "Transpose" and tuple(before[axis] for axis in perm) == tuple(range(len(perm))):
             return source
         turned = self.op("Transpose", (x,), tuple(x.shape[axis] for axis in perm), {"perm": perm})
-        made = replace(turned, tensor=x.tensor)
-        self._makers[made.name] = "Transpose", x, perm
-        return made
+        transposed = replace(turned, tensor=x.tensor)
+        self._makers[transposed.name] = "Transpose", x, perm
+        return transposed
 
     def quantise(self, x: Value, tensor: Tensor) -> Value:
         """A value as the integers of a tensor; as it is where the tensor is kept in float."""

@@ -20,7 +20,7 @@ OPSET = 21
 
 
 @dataclass(frozen=True)
-class Experts:
+class RealExperts:
     """One linear layer of all experts: what it reads, weights [E, k, n] and biases [E, n] as real numbers.
 
     rounded: what its sums, where there is a table, and its result are rounded to; nothing where it is kept in float.
@@ -33,7 +33,7 @@ class Experts:
 
 
 @dataclass(frozen=True)
-class Routing:
+class RealRouting:
     """Logits [T, E] and how experts are chosen by them."""
 
     logits: Value
@@ -45,8 +45,8 @@ def route(task: TaskWriter) -> None:
     spec = task.source
     candidates = None if len(spec.candidates) == spec.experts else spec.candidates
     # The activation is the experts', who come later.
-    held = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
-    task.parts[task.step["weights"].buffer] = Routing(task.input("logits"), held)
+    attributes = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
+    task.parts[task.step["weights"].buffer] = RealRouting(task.input("logits"), attributes)
 
 
 def experts(task: TaskWriter) -> None:
@@ -54,8 +54,8 @@ def experts(task: TaskWriter) -> None:
     source = task.step["x"].buffer
     known = task.parts.get(source)
     rounded = () if task.operator is task.source else _rounded(task)
-    made = Experts(None if known else task.input(), *_stacked(task), rounded)
-    task.parts[task.step["y"].buffer] = (*(known or ()), (made, task.source.activation))
+    layer = RealExperts(None if known else task.input(), *_stacked(task), rounded)
+    task.parts[task.step["y"].buffer] = (*(known or ()), (layer, task.source.activation))
 
 
 def _rounded(task: TaskWriter) -> tuple[Tensor, ...]:
@@ -80,8 +80,8 @@ def combine(task: TaskWriter) -> None:
     """The node of the whole mixture, and the residual."""
     (up, activation), (down, _) = task.parts[task.step["x"].buffer]
     routing = task.parts[task.step["weights"].buffer]
-    held = routing.attributes
-    attributes = MoEAttributes(held.k, activation, held.normalize, held.threshold, None, held.experts)
+    chosen = routing.attributes
+    attributes = MoEAttributes(chosen.k, activation, chosen.normalize, chosen.threshold, None, chosen.experts)
     operands = [up.x, routing.logits, up.weight, up.bias, down.weight, down.bias]
     for tensor in up.rounded:
         operands += task.graph.scale_of(tensor)
@@ -96,11 +96,11 @@ def _function(task: TaskWriter, attributes: MoEAttributes, rounded: int) -> tupl
     kind = QUANTISED_MOE if rounded else OP_TYPE
     key = kind, attributes.overload
     if key not in task.graph.functions:
-        made = function_proto(attributes)
-        made.opset_import[0].version = OPSET
+        function = function_proto(attributes)
+        function.opset_import[0].version = OPSET
         if rounded:
-            _round_hidden(made, rounded)
-        task.graph.functions[key] = made
+            _round_hidden(function, rounded)
+        task.graph.functions[key] = function
     return key
 
 

@@ -56,12 +56,12 @@ def make_qdq(
     outputs = [_write(graph, task, floats[task.task.name], integers[task.task.name]) for task in tasks]
     _check_size(graph, origin)
     image = helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape)
-    made = helper.make_graph(graph.nodes, "quantised", [image], outputs, graph.initializers)
+    onnx_graph = helper.make_graph(graph.nodes, "quantised", [image], outputs, graph.initializers)
     imports = [helper.make_opsetid("", max([OPSET, *_opsets(integers)]))]
     if graph.functions:
         imports.append(helper.make_opsetid(DOMAIN, VERSION))
     model = helper.make_model(
-        made, opset_imports=imports, functions=list(graph.functions.values()), ir_version=IR_VERSION
+        onnx_graph, opset_imports=imports, functions=list(graph.functions.values()), ir_version=IR_VERSION
     )
     model.producer_name, model.producer_version = "edgemtl", edgemtl.__version__
     described = _describe([task.task for task in tasks], spec)
@@ -79,7 +79,7 @@ def _write(graph: GraphBuilder, task: TaskModel, floats: Sequence[Step], integer
     """One task's nodes; what its output is."""
     writer = start(graph, Value(task.input.name, task.input.shape), floats, integer)
     write_task(writer)
-    shape = shape_of(task.ir.graph.outputs[0])
+    shape = shape_of(task.output)
     result = graph.real(graph.reshape(writer.values[OUTPUT], shape))
     name = graph.unused(f"{task.task.name}/output")
     graph.nodes.append(helper.make_node("Identity", [result.name], [task.task.output], name))

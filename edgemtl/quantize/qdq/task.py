@@ -13,7 +13,7 @@ from edgemtl.lowering.ir import IMAGE, Step
 from edgemtl.operators import Array
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.qdq.graph import Attributes, GraphBuilder, Value
-from edgemtl.quantize.qdq.places import read
+from edgemtl.quantize.qdq.strided import read
 from edgemtl.quantize.tensors import Tensor
 
 CURVES: Mapping[str, tuple[str, Attributes]] = {
@@ -96,10 +96,10 @@ class TaskWriter:
 
     def dequantised(self, name: str, integers: Array, scale: Array, axis: int) -> Value:
         """int8 or int16 weights as real numbers, by one scale or one for each index of ``axis``."""
-        held = self.graph.constant(name, integers)
+        constant = self.graph.constant(name, integers)
         factor = self.graph.constant(f"{name}.scale", scale.astype(np.float32))
         attributes: Attributes = {"axis": axis} if scale.ndim else {}
-        return self.graph.op("DequantizeLinear", (held, factor), held.shape, attributes)
+        return self.graph.op("DequantizeLinear", (constant, factor), constant.shape, attributes)
 
     def layer(self, expert: int | None = None) -> RealLayer:
         """The layer, or an expert's, weight last axis n or, of a convolution, first axis n."""

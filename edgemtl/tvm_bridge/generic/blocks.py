@@ -15,14 +15,14 @@ def depth_to_space(call: Call) -> Tensor:
     size, mode = call.attribute("blocksize", 1), call.attribute("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         raise Refused(f"mode of DepthToSpace must be DCR or CRD, not {mode}")
-    x, depth = call.tensor(0), call.outputs[0].shape[1]
+    x, depth = call.tensor(0), call.result.shape[1]
 
     def element(n: Expr, c: Expr, h: Expr, w: Expr) -> Expr:
         part = tirx.floormod(h, size) * size + tirx.floormod(w, size)
         channel = part * depth + c if mode == "DCR" else c * (size * size) + part
         return x(n, channel, tirx.floordiv(h, size), tirx.floordiv(w, size))
 
-    return te.compute(call.outputs[0].shape, element, name="depth_to_space")
+    return te.compute(call.result.shape, element, name="depth_to_space")
 
 
 def space_to_depth(call: Call) -> Tensor:
@@ -37,7 +37,7 @@ def space_to_depth(call: Call) -> Tensor:
         channel = tirx.floormod(c, depth) if mode == "DCR" else tirx.floordiv(c, size * size)
         return x(n, channel, h * size + tirx.floordiv(part, size), w * size + tirx.floormod(part, size))
 
-    return te.compute(call.outputs[0].shape, element, name="space_to_depth")
+    return te.compute(call.result.shape, element, name="space_to_depth")
 
 
 def col2im(call: Call) -> Tensor:
@@ -63,7 +63,7 @@ def col2im(call: Call) -> Tensor:
         zero = tirx.const(0, str(x.dtype))
         return te.sum(tirx.if_then_else(tirx.all(*bounds, *whole), x(n, c * size + tap, position), zero), axis=k)
 
-    return te.compute(call.outputs[0].shape, element, name="col2im")
+    return te.compute(call.result.shape, element, name="col2im")
 
 
 def _flat(index: list[Expr], sizes: tuple[int, ...] | list[int]) -> Expr:

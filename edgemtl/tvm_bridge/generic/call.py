@@ -34,7 +34,7 @@ class Loops:
 
 
 @dataclass(frozen=True)
-class Table:
+class ConstantTable:
     """A constant of a definition's own. bounds: of indices, the least and the largest that lie inside, else None."""
 
     tensor: Tensor
@@ -57,8 +57,13 @@ class Call:
     constants: Mapping[int, Array]
     outputs: tuple[TensorType, ...]
     used: dict[int, Tensor] = field(default_factory=dict)
-    tables: list[Table] = field(default_factory=list)
+    tables: list[ConstantTable] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
+
+    @property
+    def result(self) -> TensorType:
+        """The first output: the one that every call has."""
+        return next(iter(self.outputs))
 
     def has(self, index: int) -> bool:
         """Whether the optional operand is given."""
@@ -99,7 +104,7 @@ class Call:
 
     def _add_table(self, array: Array, bounds: tuple[int, int] | None) -> Tensor:
         tensor = te.placeholder(array.shape, str(array.dtype), name=f"t{len(self.tables)}")
-        self.tables.append(Table(tensor, np.ascontiguousarray(array), bounds))
+        self.tables.append(ConstantTable(tensor, np.ascontiguousarray(array), bounds))
         return tensor
 
     def attribute(self, name: str, default: Attribute) -> Attribute:

@@ -13,7 +13,7 @@ WEIGHT, BIAS = 1, 2
 def conv(call: Call) -> Tensor:
     """Each output channel sums its group's input channels over its window."""
     x, weight, window = call.tensor(0), call.tensor(WEIGHT), windows(call, kernel_of(call))
-    outputs, groups = call.outputs[0].shape[1], call.attribute("group", 1)
+    outputs, groups = call.result.shape[1], call.attribute("group", 1)
     inner = call.type_of(WEIGHT).shape[1]
     check_channels(call, groups, inner * groups, outputs)
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
@@ -23,7 +23,7 @@ def conv(call: Call) -> Tensor:
         group = tirx.floordiv(o, outputs // groups) if groups > 1 else 0
         return te.sum(whole(n, group * inner + c, *window.read(i, k)) * weight(o, c, *k), axis=[c, *k])
 
-    return with_bias(call, te.compute(call.outputs[0].shape, element, name="conv"))
+    return with_bias(call, te.compute(call.result.shape, element, name="conv"))
 
 
 def kernel_of(call: Call) -> tuple[int, ...]:

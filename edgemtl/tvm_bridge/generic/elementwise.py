@@ -139,11 +139,11 @@ def is_inf(call: Call) -> Tensor:
     """Infinities of the signs asked for."""
     positive, negative = call.attribute("detect_positive", 1), call.attribute("detect_negative", 1)
 
-    def found(x: Expr) -> Expr:
+    def has_sign(x: Expr) -> Expr:
         signs = [x == m.f32(math.inf)] * bool(positive) + [x == m.f32(-math.inf)] * bool(negative)
         return reduce(tirx.any, signs) if signs else tirx.const(False, "bool")
 
-    return broadcast(call, [call.tensor(0)], found)
+    return broadcast(call, [call.tensor(0)], has_sign)
 
 
 def where(call: Call) -> Tensor:

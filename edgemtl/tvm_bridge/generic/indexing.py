@@ -210,7 +210,7 @@ def eye_like(call: Call) -> Tensor:
     """Ones on a diagonal."""
     call.given("dtype")
     k, (output,) = call.attribute("k", 0), call.outputs
-    if call.inputs[0] is None or len(output.shape) != 2:
+    if not call.has(0) or len(output.shape) != 2:
         raise Refused("EyeLike must have a matrix as operand")
     call.tensor(0)
     return te.compute(output.shape, lambda i, j: (j - i == k).astype(output.dtype), name="eye")

@@ -21,13 +21,13 @@ def f64(value: float) -> Expr:
 
 
 @dataclass(frozen=True)
-class Region:
+class ReducedRegion:
     """What is reduced to one number: for each kept index the elements read(kept index, reduced index).
 
     is_row: whether the last reduced axis lies contiguous in memory; else the last kept one does.
     """
 
-    kept: tuple[int, ...]
+    batch: tuple[int, ...]
     reduced: tuple[int, ...]
     read: Callable[[Index, Index], Expr]
     is_row: bool
@@ -38,38 +38,38 @@ class Region:
         return f64(math.prod(self.reduced))
 
 
-def region(x: Tensor, axes: Sequence[int]) -> Region:
+def region(x: Tensor, axes: Sequence[int]) -> ReducedRegion:
     """The elements of x over some axes."""
     sizes, rank = [int(n) for n in x.shape], len(x.shape)
     reduced = sorted({axis % rank for axis in axes})
-    kept = [axis for axis in range(rank) if axis not in reduced]
+    batch = [axis for axis in range(rank) if axis not in reduced]
 
     def read(outer: Index, inner: Index) -> Expr:
-        place = dict(zip([*kept, *reduced], [*outer, *inner], strict=True))
+        place = dict(zip([*batch, *reduced], [*outer, *inner], strict=True))
         return x(*(place[axis] for axis in range(rank)))
 
-    return Region(tuple(sizes[a] for a in kept), tuple(sizes[a] for a in reduced), read, rank - 1 in reduced)
+    return ReducedRegion(tuple(sizes[a] for a in batch), tuple(sizes[a] for a in reduced), read, rank - 1 in reduced)
 
 
-def total(over: Region, function: Callable[[Expr, Index], Expr]) -> Callable[[Index], Expr]:
+def total(over: ReducedRegion, function: Callable[[Expr, Index], Expr]) -> Callable[[Index], Expr]:
     """The sum of function(element in float64, kept index) per kept index."""
     k = taps(over.reduced)
 
-    def term(kept: Index, inner: Index) -> Expr:
-        return function(m.double(over.read(kept, inner)), kept)
+    def term(batch: Index, inner: Index) -> Expr:
+        return function(m.double(over.read(batch, inner)), batch)
 
     if not over.is_row:
-        sums = te.compute(over.kept or (1,), lambda *i: te.sum(term(i[: len(over.kept)], k), axis=k), name="total")
-        return lambda kept: sums(*kept) if over.kept else sums(0)
+        sums = te.compute(over.batch or (1,), lambda *i: te.sum(term(i[: len(over.batch)], k), axis=k), name="total")
+        return lambda batch: sums(*batch) if over.batch else sums(0)
     *outer, last = k
     source: Callable[..., Expr] = lambda *i: term(i[:-1], [i[-1]])  # noqa: E731
     if outer:
         # Whole rows at once, then what is left of them.
-        shape = (*over.kept, over.reduced[-1])
+        shape = (*over.batch, over.reduced[-1])
         rows = te.compute(shape, lambda *i: te.sum(term(i[:-1], [*outer, i[-1]]), axis=outer), name="rows")
         source = rows
-    sums = te.compute((*over.kept, 1), lambda *i: te.sum(source(*i[:-1], last), axis=last), name="total")
-    return lambda kept: sums(*kept, 0)
+    sums = te.compute((*over.batch, 1), lambda *i: te.sum(source(*i[:-1], last), axis=last), name="total")
+    return lambda batch: sums(*batch, 0)
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,21 @@ class Moments:
     mean: Callable[[Index], Expr]
     variance: Callable[[Index], Expr]
 
-    def normalised(self, x: Expr, kept: Index, epsilon: float) -> Expr:
+    def normalised(self, x: Expr, batch: Index, epsilon: float) -> Expr:
         """(x - mean) / sqrt(variance + epsilon) of an element, in float32."""
-        return ((m.double(x) - self.mean(kept)) * self.inverse(kept, epsilon)).astype("float32")
+        return ((m.double(x) - self.mean(batch)) * self.inverse(batch, epsilon)).astype("float32")
 
-    def inverse(self, kept: Index, epsilon: float) -> Expr:
+    def inverse(self, batch: Index, epsilon: float) -> Expr:
         """1 / sqrt(variance + epsilon)."""
-        return f64(1) / tirx.sqrt(self.variance(kept) + f64(epsilon))
+        return f64(1) / tirx.sqrt(self.variance(batch) + f64(epsilon))
 
 
-def moments(over: Region) -> Moments:
+def moments(over: ReducedRegion) -> Moments:
     """Mean, then the mean square of what differs from it."""
-    sums = total(over, lambda x, kept: x)
+    sums = total(over, lambda x, batch: x)
 
-    def mean(kept: Index) -> Expr:
-        return sums(kept) / over.count
+    def mean(batch: Index) -> Expr:
+        return sums(batch) / over.count
 
-    squares = total(over, lambda x, kept: (x - mean(kept)) * (x - mean(kept)))
-    return Moments(mean, lambda kept: squares(kept) / over.count)
+    squares = total(over, lambda x, batch: (x - mean(batch)) * (x - mean(batch)))
+    return Moments(mean, lambda batch: squares(batch) / over.count)

@@ -8,7 +8,7 @@ from tvm import te, tirx
 
 from edgemtl.tvm_bridge.generic import mathematics as m
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
-from edgemtl.tvm_bridge.generic.moments import Index, Region, f64, moments, region, total
+from edgemtl.tvm_bridge.generic.moments import Index, ReducedRegion, f64, moments, region, total
 
 FLOAT = 1
 SCALE, BIAS, MEAN, VARIANCE = 1, 2, 3, 4
@@ -45,10 +45,10 @@ def instance(call: Call) -> Tensor:
         call.type_of(0).shape,
     )
 
-    def read(kept: Index, inner: Index) -> Expr:
-        return x(*kept, *inner)
+    def read(batch: Index, inner: Index) -> Expr:
+        return x(*batch, *inner)
 
-    statistics = moments(Region((count, channels), tuple(spatial), read, is_row=True))
+    statistics = moments(ReducedRegion((count, channels), tuple(spatial), read, is_row=True))
     epsilon = call.attribute("epsilon", 1e-5)
 
     def element(n: Expr, c: Expr, *i: Expr) -> Expr:
@@ -62,19 +62,19 @@ def layer(call: Call) -> list[Tensor]:
     _check_float(call)
     x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
     over = region(x, axes)
-    statistics, kept = moments(over), len(x.shape) - len(axes)
+    statistics, leading = moments(over), len(x.shape) - len(axes)
     scale, bias = call.tensor(SCALE), call.tensor(BIAS) if call.has(BIAS) else None
 
     def element(*i: Expr) -> Expr:
-        value = statistics.normalised(x(*i), i[:kept], epsilon) * _at(scale, i)
+        value = statistics.normalised(x(*i), i[:leading], epsilon) * _at(scale, i)
         return value + _at(bias, i) if bias is not None else value
 
     def statistic(function: Callable[[Index], Expr]) -> Tensor:
-        shape = (*over.kept, *(1,) * len(axes))
-        return te.compute(shape, lambda *i: function(i[:kept]).astype("float32"), name="statistic")
+        shape = (*over.batch, *(1,) * len(axes))
+        return te.compute(shape, lambda *i: function(i[:leading]).astype("float32"), name="statistic")
 
     result = te.compute(x.shape, element, name="normalised")
-    more = [statistic(statistics.mean), statistic(lambda kept: statistics.inverse(kept, epsilon))]
+    more = [statistic(statistics.mean), statistic(lambda leading: statistics.inverse(leading, epsilon))]
     return [result, *more[: len(call.outputs) - 1]]
 
 
@@ -83,10 +83,10 @@ def root_mean_square(call: Call) -> Tensor:
     _check_float(call)
     x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
     over, scale = region(x, axes), call.tensor(SCALE)
-    squares = total(over, lambda value, kept: value * value)
+    squares = total(over, lambda value, batch: value * value)
 
     def element(*i: Expr) -> Expr:
-        root = tirx.sqrt(squares(i[: len(over.kept)]) / over.count + f64(epsilon))
+        root = tirx.sqrt(squares(i[: len(over.batch)]) / over.count + f64(epsilon))
         return (m.double(x(*i)) / root).astype("float32") * _at(scale, i)
 
     return te.compute(x.shape, element, name="normalised")
@@ -110,7 +110,7 @@ def lp(call: Call) -> Tensor:
     if p not in (1, 2):
         raise Refused(f"p of LpNormalization must be 1 or 2, not {p}")
     x, axis = call.tensor(0), call.attribute("axis", -1) % rank
-    sums = total(region(x, [axis]), lambda value, kept: value * value if p == 2 else m.absolute(value))
+    sums = total(region(x, [axis]), lambda value, batch: value * value if p == 2 else m.absolute(value))
 
     def element(*i: Expr) -> Expr:
         norm = sums([*i[:axis], *i[axis + 1 :]])

@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from edgemtl.tvm_bridge.generic import mathematics as m
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Loops, Refused, Tensor
-from edgemtl.tvm_bridge.generic.windows import Windows, padded, taps, windows
+from edgemtl.tvm_bridge.generic.windows import SlidingWindows, padded, taps, windows
 from edgemtl.tvm_bridge.kernels.emit import guarded
 
 INDEX = "int64"
@@ -29,7 +29,7 @@ largest = te.comm_reducer(m.maximum, lowest, name="largest")
 smallest_index = te.comm_reducer(lambda a, b: tirx.min(a, b), tirx.max_value, name="smallest_index")
 
 
-def _windows(call: Call) -> Windows:
+def _windows(call: Call) -> SlidingWindows:
     """The windows of a pooling; with ceil_mode ONNX's shapes may have one that onnxruntime does not have."""
     window, _ = windows(call, call.attribute("kernel_shape", ())), call.attribute("ceil_mode", 0)
     each = zip(window.outputs, window.strides, window.sizes, window.before, strict=True)
@@ -43,30 +43,32 @@ def max_pool(call: Call) -> Tensor | list[Tensor]:
     is_column_major = bool(call.attribute("storage_order", 0))
     window, x = _windows(call), call.tensor(0)
     whole, k = padded(x, window, lowest(str(x.dtype))), taps(window.kernel)
-    found = te.compute(
-        call.outputs[0].shape,
+    largest_values = te.compute(
+        call.result.shape,
         lambda n, c, *i: largest(whole(n, c, *window.read(i, k)), axis=k),
         name="largest",
     )
     if len(call.outputs) == 1:
-        return found
-    return [found, _indices(call, window, whole, found, is_column_major)]
+        return largest_values
+    return [largest_values, _indices(call, window, whole, largest_values, is_column_major)]
 
 
-def _indices(call: Call, window: Windows, whole: Tensor, found: Tensor, is_column_major: bool) -> Tensor:
+def _indices(
+    call: Call, window: SlidingWindows, whole: Tensor, largest_values: Tensor, is_column_major: bool
+) -> Tensor:
     """The first position of the largest in the order of the rows; NaN is its own largest."""
-    channels, sizes = call.type_of(0).shape[1], window.sizes
+    channels, sizes, (_, indices) = call.type_of(0).shape[1], window.sizes, call.outputs
     k = taps(window.kernel)
     none = tirx.max_value(INDEX)
 
     def first(n: Expr, c: Expr, *i: Expr) -> Expr:
         place = [r - b for r, b in zip(window.read(i, k), window.before, strict=True)]
         bounds = [bound for p, size in zip(place, sizes, strict=True) for bound in (p >= 0, p < size)]
-        value, best = whole(n, c, *window.read(i, k)), found(n, c, *i)
+        value, best = whole(n, c, *window.read(i, k)), largest_values(n, c, *i)
         same = value == best if str(whole.dtype) != "float32" else tirx.any(value == best, m.is_nan(value))
         return smallest_index(tirx.Select(tirx.all(same, *bounds), _flat(place, sizes), none), axis=k)
 
-    firsts = te.compute(call.outputs[1].shape, first, name="first")
+    firsts = te.compute(indices.shape, first, name="first")
 
     def index(n: Expr, c: Expr, *i: Expr) -> Expr:
         inner = firsts(n, c, *i)
@@ -75,7 +77,7 @@ def _indices(call: Call, window: Windows, whole: Tensor, found: Tensor, is_colum
             inner = _flat(place[::-1], sizes[::-1])
         return (n.astype(INDEX) * channels + c) * math.prod(sizes) + inner
 
-    return te.compute(call.outputs[1].shape, index, name="index")
+    return te.compute(indices.shape, index, name="index")
 
 
 def _flat(place: list[Expr], sizes: tuple[int, ...]) -> Expr:
@@ -110,7 +112,7 @@ def average_pool(call: Call) -> Tensor:
     return te.compute(total.shape, mean, name="mean")
 
 
-def _counts(window: Windows, axis: int, counts_padding: bool) -> np.ndarray:
+def _counts(window: SlidingWindows, axis: int, counts_padding: bool) -> np.ndarray:
     """How many taps of the window at each position of an axis count, as float32."""
     position = window.positions(axis)
     margin = (window.before[axis], window.after[axis]) if counts_padding else (0, 0)
@@ -118,12 +120,12 @@ def _counts(window: Windows, axis: int, counts_padding: bool) -> np.ndarray:
     return np.asarray(counted.sum(axis=1), np.float32)
 
 
-def _sums(call: Call, window: Windows, function: Callable[[Expr], Expr]) -> Tensor:
+def _sums(call: Call, window: SlidingWindows, function: Callable[[Expr], Expr]) -> Tensor:
     """The sum of function(element) over each window."""
     x = call.tensor(0)
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
     return te.compute(
-        call.outputs[0].shape, lambda n, c, *i: te.sum(function(whole(n, c, *window.read(i, k))), axis=k), name="sums"
+        call.result.shape, lambda n, c, *i: te.sum(function(whole(n, c, *window.read(i, k))), axis=k), name="sums"
     )
 
 
@@ -163,7 +165,7 @@ def over_positions(call: Call, reduce: Reducer, function: Callable[[Expr], Expr]
         rows = te.compute(shape, lambda n, c, w: reduce(function(x(n, c, *k, w)), axis=k), name="rows")
     else:
         rows = te.compute(x.shape, lambda *i: function(x(*i)), name="rows")
-    return te.compute(call.outputs[0].shape, lambda n, c, *_: reduce(rows(n, c, last), axis=last), name="whole")
+    return te.compute(call.result.shape, lambda n, c, *_: reduce(rows(n, c, last), axis=last), name="whole")
 
 
 def global_max(call: Call) -> Tensor:
@@ -174,7 +176,7 @@ def global_max(call: Call) -> Tensor:
 def global_average(call: Call) -> Tensor:
     """The mean of all positions, summed in float64: a feature map has many."""
     total = over_positions(call, te.sum, m.double)
-    dtype, count = call.outputs[0].dtype, tirx.const(math.prod(call.type_of(0).shape[2:]), "float64")
+    dtype, count = call.result.dtype, tirx.const(math.prod(call.type_of(0).shape[2:]), "float64")
     return te.compute(total.shape, lambda *i: (total(*i) / count).astype(dtype), name="mean")
 
 
@@ -182,7 +184,7 @@ def global_norm(call: Call) -> Tensor:
     """The p-norm of all positions."""
     power, root = _norm(call.attribute("p", 2))
     total = over_positions(call, te.sum, lambda x: m.double(power(x)))
-    return te.compute(total.shape, lambda *i: root(total(*i).astype(call.outputs[0].dtype)), name="norm")
+    return te.compute(total.shape, lambda *i: root(total(*i).astype(call.result.dtype)), name="norm")
 
 
 def max_unpool(call: Call) -> Loops:
@@ -193,7 +195,7 @@ def max_unpool(call: Call) -> Loops:
     for name in ("kernel_shape", "strides", "pads"):
         call.given(name)
     call.tensor(0), call.tensor(1)
-    count, size, dtype = call.type_of(0).size, call.outputs[0].size, call.outputs[0].dtype
+    count, size, dtype = call.type_of(0).size, call.result.size, call.result.dtype
 
     def body(*buffers: Tensor) -> None:
         elements, places = call.ordered(buffers)

@@ -8,7 +8,7 @@ import numpy as np
 from tvm import te, tirx
 
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
-from edgemtl.tvm_bridge.generic.taps import COORDINATES, NEAREST, Axis, Sampling, Taps, taps
+from edgemtl.tvm_bridge.generic.taps import COORDINATES, NEAREST, AxisTaps, ResizedAxis, Sampling, taps
 
 ROI, SCALES, SIZES = 1, 2, 3
 POLICIES = {"not_larger": min, "not_smaller": max}
@@ -46,15 +46,15 @@ def _one_of(call: Call, name: str, default: str, known: Collection[str]) -> str:
     return value
 
 
-def _axes(call: Call) -> dict[int, Axis]:
+def _axes(call: Call) -> dict[int, ResizedAxis]:
     """The axes that the operands speak of."""
-    before, after = call.type_of(0).shape, call.outputs[0].shape
+    before, after = call.type_of(0).shape, call.result.shape
     rank = len(before)
     indices = [i % rank for i in call.attribute("axes", tuple(range(rank)))]
     scales, roi = _scales(call, [before[i] for i in indices]), _roi(call, len(indices))
     if len(scales) != len(indices):
         raise Refused(f"Resize must have a scale or size for each of {len(indices)} axes, not {len(scales)}")
-    return {i: Axis(before[i], after[i], s, r) for i, s, r in zip(indices, scales, roi, strict=True)}
+    return {i: ResizedAxis(before[i], after[i], s, r) for i, s, r in zip(indices, scales, roi, strict=True)}
 
 
 def _scales(call: Call, before: list[int]) -> list[float]:
@@ -79,23 +79,23 @@ def _roi(call: Call, count: int) -> list[tuple[float, float]]:
     return [(float(start), float(end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def _check(call: Call, sampling: Sampling, axes: dict[int, Axis]) -> None:
+def _check(call: Call, sampling: Sampling, axes: dict[int, ResizedAxis]) -> None:
     """Refuses forms that onnxruntime copies where ONNX defines another result, and weights on integers."""
     if any(axis.scale == 1 and axis.roi != (0, 1) for axis in axes.values()):
         raise Refused("a region of interest of Resize must not have the size of the result; crop with Slice")
     for axis in axes.values():
         _check_size(axis, has_scales=call.has(SCALES) and call.type_of(SCALES).size > 0)
     still = [axis for axis in axes.values() if axis.input_size == axis.output_size and axis.scale != 1]
-    if still and (sampling.antialias or call.type_of(0).shape == call.outputs[0].shape):
+    if still and (sampling.antialias or call.type_of(0).shape == call.result.shape):
         form = f"Resize by {still[0].scale:g} must change the size {still[0].input_size}"
         raise Refused(f"{form}; give sizes instead of scales")
     if sampling.mode != "nearest" and call.type_of(0).dtype != "float32":
         raise Refused(f"Resize in mode {sampling.mode} must be of float32, not {call.type_of(0).dtype}")
-    if 0 in call.type_of(0).shape or 0 in call.outputs[0].shape:
+    if 0 in call.type_of(0).shape or 0 in call.result.shape:
         raise Refused("Resize must have at least one element before and after")
 
 
-def _check_size(axis: Axis, has_scales: bool) -> None:
+def _check_size(axis: ResizedAxis, has_scales: bool) -> None:
     """Refuses a scale whose output size depends on how the product is rounded, in float32 or in float64."""
     rounded = int(np.float32(axis.scale) * np.float32(axis.input_size))
     if has_scales and rounded != axis.output_size:
@@ -103,7 +103,7 @@ def _check_size(axis: Axis, has_scales: bool) -> None:
         raise Refused(f"{form}; give sizes instead of scales")
 
 
-def _gathered(call: Call, x: Tensor, axis: int, read: Taps) -> Tensor:
+def _gathered(call: Call, x: Tensor, axis: int, read: AxisTaps) -> Tensor:
     """x with an axis replaced by weighted sums of its pixels."""
     shape = [int(n) for n in x.shape]
     pixel = call.index_table(read.index, shape[axis])
@@ -119,7 +119,7 @@ def _gathered(call: Call, x: Tensor, axis: int, read: Taps) -> Tensor:
     return te.compute(shape, element, name="blend")
 
 
-def _extrapolated(call: Call, x: Tensor, changed: dict[int, Taps], value: float) -> Tensor:
+def _extrapolated(call: Call, x: Tensor, changed: dict[int, AxisTaps], value: float) -> Tensor:
     """The extrapolation value where a coordinate of any axis lies outside."""
     masks = {i: call.table(t.outside.astype(np.int32)) for i, t in changed.items() if t.outside.any()}
     if not masks:

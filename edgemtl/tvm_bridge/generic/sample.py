@@ -40,7 +40,7 @@ def grid_sample(call: Call) -> Tensor:
             value = value * weight(t, n, *out)
         return te.sum(value, axis=k)
 
-    return te.compute(call.outputs[0].shape, element, name="sample")
+    return te.compute(call.result.shape, element, name="sample")
 
 
 def _axis(call: Call, axis: int, size: int, count: int, padding: str, corners: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +120,7 @@ def affine_grid(call: Call) -> Tensor:
             value = value + theta(n, row, column) * steps[axis][place[axis]]
         return value
 
-    return te.compute(call.outputs[0].shape, element, name="affine_grid")
+    return te.compute(call.result.shape, element, name="affine_grid")
 
 
 def _steps(size: int, corners: bool) -> Array:

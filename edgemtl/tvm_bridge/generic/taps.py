@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Axis:
+class ResizedAxis:
     """An axis that is resized: pixels before and after, output size / input size, and the region of interest."""
 
     input_size: int
@@ -41,7 +41,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Taps:
+class AxisTaps:
     """output[i] = sum over k of weight[i, k] input[index[i, k]]; the extrapolation value where outside[i]."""
 
     index: NDArray[np.int32]
@@ -49,7 +49,7 @@ class Taps:
     outside: NDArray[np.bool_]
 
 
-def taps(axis: Axis, sampling: Sampling) -> Taps:
+def taps(axis: ResizedAxis, sampling: Sampling) -> AxisTaps:
     """What every output pixel of the axis reads; taps without weight anywhere are left out."""
     x = original_coordinates(axis, sampling.coordinates)
     outside = np.zeros(len(x), np.bool_)
@@ -64,19 +64,19 @@ def taps(axis: Axis, sampling: Sampling) -> Taps:
         weight = weight / np.where(total == 0, 1, total)
     index = np.clip(index, 0, axis.input_size - 1)
     used = weight.any(axis=0)
-    return Taps(index[:, used].astype(np.int32), weight[:, used].astype(np.float32), outside)
+    return AxisTaps(index[:, used].astype(np.int32), weight[:, used].astype(np.float32), outside)
 
 
-def original_coordinates(axis: Axis, mode: str) -> Floats:
+def original_coordinates(axis: ResizedAxis, mode: str) -> Floats:
     """The coordinate in the input of every output pixel [output_size]; mode is coordinate_transformation_mode."""
     return COORDINATES[mode](np.arange(axis.output_size, dtype=np.float32), axis).astype(np.float32)
 
 
-def _half_pixel(x: Floats, axis: Axis) -> Floats:
+def _half_pixel(x: Floats, axis: ResizedAxis) -> Floats:
     return (x + np.float32(0.5)) / np.float32(axis.scale) - np.float32(0.5)
 
 
-def _half_pixel_symmetric(x: Floats, axis: Axis) -> Floats:
+def _half_pixel_symmetric(x: Floats, axis: ResizedAxis) -> Floats:
     """The centre of the input lies in the centre of the output, also where the scale gives a fraction of a pixel."""
     exact = np.float32(axis.scale) * np.float32(axis.input_size)
     centre = np.float32(axis.input_size) / np.float32(2)
@@ -84,21 +84,21 @@ def _half_pixel_symmetric(x: Floats, axis: Axis) -> Floats:
     return np.asarray(offset + (x + 0.5).astype(np.float64) / axis.scale - 0.5, np.float32)
 
 
-def _pytorch_half_pixel(x: Floats, axis: Axis) -> Floats:
+def _pytorch_half_pixel(x: Floats, axis: ResizedAxis) -> Floats:
     return _half_pixel(x, axis) if axis.output_size > 1 else np.zeros_like(x)
 
 
-def _align_corners(x: Floats, axis: Axis) -> Floats:
+def _align_corners(x: Floats, axis: ResizedAxis) -> Floats:
     if axis.output_size == 1:
         return np.zeros_like(x)
     return x * np.float32(axis.input_size - 1) / np.float32(axis.output_size - 1)
 
 
-def _asymmetric(x: Floats, axis: Axis) -> Floats:
+def _asymmetric(x: Floats, axis: ResizedAxis) -> Floats:
     return x / np.float32(axis.scale)
 
 
-def _crop(x: Floats, axis: Axis) -> Floats:
+def _crop(x: Floats, axis: ResizedAxis) -> Floats:
     """The region of interest, in parts of the input from corner to corner."""
     start, end, last = (np.float32(v) for v in (*axis.roi, axis.input_size - 1))
     if axis.output_size == 1:
@@ -106,7 +106,7 @@ def _crop(x: Floats, axis: Axis) -> Floats:
     return start * last + x * (end - start) * last / np.float32(axis.output_size - 1)
 
 
-COORDINATES: dict[str, Callable[[Floats, Axis], Floats]] = {
+COORDINATES: dict[str, Callable[[Floats, ResizedAxis], Floats]] = {
     "half_pixel": _half_pixel,
     "half_pixel_symmetric": _half_pixel_symmetric,
     "pytorch_half_pixel": _pytorch_half_pixel,
@@ -128,7 +128,7 @@ def _is_tie(x: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.abs(x - np.floor(x) - np.float32(0.5)) <= TIE)
 
 
-def _window(x: Floats, axis: Axis, sampling: Sampling) -> tuple[Integers, NDArray[Any]]:
+def _window(x: Floats, axis: ResizedAxis, sampling: Sampling) -> tuple[Integers, NDArray[Any]]:
     """The first pixel and the weights from there on, per output pixel."""
     if sampling.mode == "nearest":
         nearest = NEAREST[sampling.nearest_mode](x).astype(np.int64)
@@ -146,7 +146,7 @@ def _window(x: Floats, axis: Axis, sampling: Sampling) -> tuple[Integers, NDArra
     return first, weight
 
 
-def _antialiased(x: Floats, axis: Axis, sampling: Sampling) -> tuple[Integers, NDArray[Any]]:
+def _antialiased(x: Floats, axis: ResizedAxis, sampling: Sampling) -> tuple[Integers, NDArray[Any]]:
     """The kernel as wide as an output pixel where the axis shrinks; the window is cut as onnxruntime cuts it."""
     stretch = np.float32(max(1 / axis.scale, 1))
     support = np.float32(1 if sampling.mode == "linear" else 2) * stretch

@@ -57,7 +57,7 @@ def conv_transpose(call: Call) -> Tensor:
     kernel = kernel_of(call)
     axes = [_phases(*each) for each in zip(kernel, *_geometry(call, kernel), strict=True)]
     groups, (inputs, per_group) = call.attribute("group", 1), call.type_of(WEIGHT).shape[:2]
-    batch, outputs, *sizes = call.outputs[0].shape
+    batch, outputs, *sizes = call.result.shape
     check_channels(call, groups, inputs, outputs)
     blocks = [math.ceil(n / axis.stride) for n, axis in zip(sizes, axes, strict=True)]
     result = _phased(call, axes, blocks, (batch, outputs, inputs // groups, per_group))
@@ -67,7 +67,7 @@ def conv_transpose(call: Call) -> Tensor:
         block = [tirx.floordiv(v, axis.stride) for v, axis in zip(i, axes, strict=True)]
         return result(n, o, *phase, *block)
 
-    return with_bias(call, te.compute(call.outputs[0].shape, element, name="interleave"))
+    return with_bias(call, te.compute(call.result.shape, element, name="interleave"))
 
 
 def _phased(call: Call, axes: Sequence[Phases], blocks: Sequence[int], channels: tuple[int, int, int, int]) -> Tensor:
@@ -110,7 +110,7 @@ def _surrounded(call: Call, axes: Sequence[Phases], blocks: Sequence[int]) -> Te
 
 def _geometry(call: Call, kernel: tuple[int, ...]) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """Strides, dilations and pads in front of the output, which an output shape or auto_pad may leave to be found."""
-    rank, sizes, outputs = len(kernel), call.type_of(0).shape[2:], call.outputs[0].shape[2:]
+    rank, sizes, outputs = len(kernel), call.type_of(0).shape[2:], call.result.shape[2:]
     strides, dilations = call.attribute("strides", (1,) * rank), call.attribute("dilations", (1,) * rank)
     extra, pads = call.attribute("output_padding", (0,) * rank), call.attribute("pads", (0,) * (2 * rank))
     auto, is_given = call.attribute("auto_pad", "NOTSET"), call.given("output_shape")

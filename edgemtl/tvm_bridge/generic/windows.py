@@ -17,7 +17,7 @@ AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
 @dataclass(frozen=True)
-class Windows:
+class SlidingWindows:
     """Per spatial axis: sizes of input, kernel and output, strides, dilations, pads before and after."""
 
     sizes: tuple[int, ...]
@@ -46,9 +46,9 @@ class Windows:
         )
 
 
-def windows(call: Call, kernel: Sequence[int]) -> Windows:
+def windows(call: Call, kernel: Sequence[int]) -> SlidingWindows:
     """The windows of a node that reads operand 0 and writes output 0."""
-    sizes, outputs, rank = call.type_of(0).shape[2:], call.outputs[0].shape[2:], len(kernel)
+    sizes, outputs, rank = call.type_of(0).shape[2:], call.result.shape[2:], len(kernel)
     strides = _per_axis(call, "strides", (1,) * rank)
     dilations = _per_axis(call, "dilations", (1,) * rank)
     if not rank or len(sizes) != rank:
@@ -60,7 +60,7 @@ def windows(call: Call, kernel: Sequence[int]) -> Windows:
     before, after = pads[:rank], pads[rank:]
     if auto != "NOTSET":
         before, after = _same(call, auto, sizes, kernel, strides, dilations)
-    return Windows(sizes, tuple(kernel), outputs, strides, dilations, before, after)
+    return SlidingWindows(sizes, tuple(kernel), outputs, strides, dilations, before, after)
 
 
 def _same(call: Call, auto: str, *axes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -84,7 +84,7 @@ def _per_axis(call: Call, name: str, default: tuple[int, ...]) -> tuple[int, ...
     return values
 
 
-def padded(x: Tensor, window: Windows, value: Expr) -> Tensor:
+def padded(x: Tensor, window: SlidingWindows, value: Expr) -> Tensor:
     """[N, C, ..] with ``value`` around it as far as the windows reach; x itself where nothing is added."""
     if not any(window.before) and all(e <= n for e, n in zip(window.extents, window.sizes, strict=True)):
         return x

@@ -67,12 +67,12 @@ def build(spec: Conv2d, target: CpuTarget) -> Kernel:
     ]
 
     def body(*buffers: Buffer) -> None:
-        _Emission(spec, target, *buffers).emit()
+        _DirectConv(spec, target, *buffers).emit()
 
     return define(symbol, operands, body)
 
 
-class _Emission:
+class _DirectConv:
     """Emits one convolution; holds what every tile needs."""
 
     def __init__(self, spec: Conv2d, target: CpuTarget, x: Buffer, weight: Buffer, bias: Buffer, y: Buffer) -> None:

@@ -18,7 +18,7 @@ from edgemtl.tvm_bridge.kernels.layout import transpose
 
 
 @dataclass(frozen=True)
-class Axis:
+class CopyAxis:
     """One axis of a copy: its size, and the distance of neighbours in the source and in the target."""
 
     size: int
@@ -48,18 +48,18 @@ def build(spec: Copy, target: CpuTarget) -> Kernel:
     return define(f"copy_{words}", operands, body)
 
 
-def merged_axes(spec: Copy) -> list[Axis]:
+def merged_axes(spec: Copy) -> list[CopyAxis]:
     """The axes in the order of the target's memory, neighbours that are one axis in both views merged."""
     named = zip(spec.shape, spec.source_strides, spec.target_strides, strict=True)
-    ordered = sorted((Axis(*axis) for axis in named if axis[0] > 1), key=lambda axis: -axis.target)
-    merged: list[Axis] = []
+    ordered = sorted((CopyAxis(*axis) for axis in named if axis[0] > 1), key=lambda axis: -axis.target)
+    merged: list[CopyAxis] = []
     for axis in ordered:
         outer = merged[-1] if merged else None
         if outer and (outer.source, outer.target) == (axis.size * axis.source, axis.size * axis.target):
-            merged[-1] = Axis(outer.size * axis.size, axis.source, axis.target)
+            merged[-1] = CopyAxis(outer.size * axis.size, axis.source, axis.target)
         else:
             merged.append(axis)
-    return merged or [Axis(1, 1, 1)]
+    return merged or [CopyAxis(1, 1, 1)]
 
 
 def reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
@@ -75,7 +75,7 @@ def _each(total: int, target: CpuTarget, emit: Callable[[Expr], None]) -> None:
             emit(piece)
 
 
-def copy_values(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def copy_values(axes: list[CopyAxis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Value by value, the last axis in a loop."""
 
     def row(piece: Expr) -> None:
@@ -86,7 +86,7 @@ def copy_values(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> No
     _each(math.prod(axis.size for axis in axes[:-1]), target, row)
 
 
-def copy_rows(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def copy_rows(axes: list[CopyAxis], target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Contiguous rows in vectors."""
 
     def row(piece: Expr) -> None:
@@ -100,7 +100,7 @@ def copy_rows(axes: list[Axis], target: CpuTarget, x: Buffer, y: Buffer) -> None
     _each(math.prod(axis.size for axis in axes[:-1]), target, row)
 
 
-def _tiles(axes: list[Axis], contiguous: Axis, target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def _tiles(axes: list[CopyAxis], contiguous: CopyAxis, target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Tiles transposed in registers; the last one of a line begins earlier rather than being smaller."""
     inner, outer = axes[-1], [axis for axis in axes[:-1] if axis is not contiguous]
     sides = [min(axis.size, target.lanes) for axis in (contiguous, inner)]
@@ -125,7 +125,7 @@ def _tiles(axes: list[Axis], contiguous: Axis, target: CpuTarget, x: Buffer, y: 
     _each(math.prod((*counts, *(axis.size for axis in outer))), target, tile)
 
 
-def offsets(axes: list[Axis], place: Expr) -> tuple[Expr, Expr]:
+def offsets(axes: list[CopyAxis], place: Expr) -> tuple[Expr, Expr]:
     """Where the ``place``-th combination of indices lies in the source and in the target."""
     source: Expr = place * 0
     goal: Expr = place * 0

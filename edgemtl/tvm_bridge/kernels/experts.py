@@ -24,7 +24,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     within,
 )
 from edgemtl.tvm_bridge.kernels.tiles import (
-    Share,
+    RowShare,
     dynamic_tiles,
     pack_bias,
     pack_panels,
@@ -78,7 +78,7 @@ def _emit(
     """Parts split the columns of every expert, so all are busy however popular one expert is."""
     bias_start = padded_width(spec.n, target) * spec.k
 
-    def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
+    def panel(expert: Expr, width: int, valid: int, column: Expr, share: RowShare) -> None:
         tensor = tensor_place(table, expert, words, bias_start + padded_width(spec.n, target))
         base, bias = tensor + column * spec.k, tensor + bias_start + column
         start, end = slots_of(offsets, expert, spec.tokens * spec.top_k)

@@ -40,11 +40,11 @@ class Exponent:
     def __init__(self, table: Buffer, target: CpuTarget) -> None:
         self.table, self.target, self.lanes = table, target, exponent_lanes(target)
         self.weigh = {512: self._permuted, 256: self._shuffled}.get(target.vector_bits, self._looked_up)
-        self.held: list[Expr] = []
+        self.registers: list[Expr] = []
         if target.vector_bits == 512:
-            self.held = [T.bind(load(table, (i32(first),), self.lanes)) for first in range(0, STEPS, self.lanes)]
+            self.registers = [T.bind(load(table, (i32(first),), self.lanes)) for first in range(0, STEPS, self.lanes)]
         elif target.vector_bits == 256:
-            self.held = [T.bind(self._bytes(first)) for first in range(0, STEPS + BYTES, BYTES)]
+            self.registers = [T.bind(self._bytes(first)) for first in range(0, STEPS + BYTES, BYTES)]
 
     def __call__(self, distance: Expr) -> Expr:
         """Weights 0..255 of distances, both vectors of int16 lanes; distances are read as unsigned."""
@@ -53,7 +53,7 @@ class Exponent:
     def _permuted(self, distance: Expr) -> Expr:
         """The table is two registers; the permutation reads the low six bits, a shift of 16 or more leaves nothing."""
         kind = f"int16x{self.lanes}"
-        entry = intrinsic(kind, "x86.avx512.vpermi2var.hi.512", self.held[0], distance, self.held[1])
+        entry = intrinsic(kind, "x86.avx512.vpermi2var.hi.512", self.registers[0], distance, self.registers[1])
         unsigned = tirx.reinterpret(f"uint16x{self.lanes}", distance)
         whole = tirx.reinterpret(kind, unsigned >> constant(EXP2_FRACTION_BITS, "uint16", self.lanes))
         shifted = intrinsic(kind, "x86.avx512.psrlv.w.512", entry, whole)
@@ -65,8 +65,8 @@ class Exponent:
         entries = load(self.table, (i32(first),), BYTES)
         if first < STEPS:
             entries = entries - constant(LEAST_ENTRY, "int16", BYTES)
-        held = T.bind(entries.astype(f"int8x{BYTES}"))
-        return tirx.Shuffle([held, held], [i32(place) for place in range(2 * BYTES)])
+        registers = T.bind(entries.astype(f"int8x{BYTES}"))
+        return tirx.Shuffle([registers, registers], [i32(place) for place in range(2 * BYTES)])
 
     def _shuffled(self, distance: Expr) -> Expr:
         """AVX2 has no shifts by lane: a rounding product, (entry 2^6 2^(8 - whole) + 2^14) >> 15, is one."""
@@ -80,13 +80,13 @@ class Exponent:
             bytes_ = tirx.reinterpret("int8x32", place | of(-(2**15)))
             return tirx.reinterpret(f"{kind}x{lanes}", intrinsic("int8x32", "x86.avx2.pshuf.b", table, bytes_))
 
-        quarters = [looked_up(table, distance & of(BYTES - 1)) for table in self.held[:-1]]
+        quarters = [looked_up(table, distance & of(BYTES - 1)) for table in self.registers[:-1]]
         odd, upper = ((distance & of(bit)) > of(0) for bit in (BYTES, 2 * BYTES))
         low, high = (tirx.Select(odd, quarters[at + 1], quarters[at]) for at in (0, 2))
         entry = tirx.Select(upper, high, low) + of(LEAST_ENTRY)
         unsigned = tirx.reinterpret(f"uint16x{lanes}", distance) >> constant(EXP2_FRACTION_BITS, "uint16", lanes)
         whole = T.bind(tirx.reinterpret(f"{kind}x{lanes}", unsigned))
-        power = looked_up(self.held[-1], tirx.min(whole, of(BYTES - 1)))
+        power = looked_up(self.registers[-1], tirx.min(whole, of(BYTES - 1)))
         power = power | tirx.Select(tirx.EQ(whole, of(0)), of(1 << 8), of(0))
         return round_halves(entry << of(6), power, self.target)
 

@@ -33,7 +33,7 @@ WHOLE = 0x43300000  # the high word of 2^52: with any low word it is that intege
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputStage:
     """Where the results of a kernel go, and what is done on the way."""
 
     target: CpuTarget
@@ -44,9 +44,9 @@ class Output:
 
     def store(self, sums: Sums, valid: int, scales: Scales, place: Place) -> None:
         """Finish a tile and store the ``valid`` first columns of each row at ``place(row, column)``."""
-        held = [T.bind(scales(index * self.target.lanes)) for index in range(len(sums[0]))]
+        factors = [T.bind(scales(index * self.target.lanes)) for index in range(len(sums[0]))]
         for row, totals in enumerate(sums):
-            self._store_row(totals, valid, held, lambda at, row=row: place(i32(row), at))  # type: ignore[misc]
+            self._store_row(totals, valid, factors, lambda at, row=row: place(i32(row), at))  # type: ignore[misc]
 
     def _store_row(
         self, totals: list[Buffer], valid: int, scales: list[Expr], place: Callable[[Expr], Sequence[Expr]]
@@ -70,8 +70,8 @@ class Output:
     def _value(self, levels: Buffer, width: int, place: Callable[[Expr], Sequence[Expr]]) -> Lane:
         """What is stored, by column."""
         if self.lookup is not None:
-            found = _look_up(levels, self.lookup, width, self.target)
-            return lambda at: found[at]
+            entries = _look_up(levels, self.lookup, width, self.target)
+            return lambda at: entries[at]
         residual = self.residual
         if residual is None:
             return lambda at: levels[at]
@@ -132,19 +132,19 @@ def _scaled_half(total: Expr, scale: Expr, added: float, lanes: int, half: int) 
 
 def _look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
     """Entries of ``table`` by the first ``width`` bytes of ``levels``."""
-    found = local(levels.shape[0], "int8")
+    entries = local(levels.shape[0], "int8")
     if not target.byte_instructions:
         with T.serial(width) as index:
-            T.buffer_store(found, table[levels[index].astype("int32") + TABLE_BYTES // 2], [index])
-        return found
+            T.buffer_store(entries, table[levels[index].astype("int32") + TABLE_BYTES // 2], [index])
+        return entries
     everywhere = span(i32(0), PERMUTED)
     index = T.bind(levels[everywhere])
     quarters = [table[span(i32(first), PERMUTED)] for first in range(0, TABLE_BYTES, PERMUTED)]
     halves = [_permuted(low, index, high) for low, high in (quarters[:2], quarters[2:])]
     # The sign of a byte chooses the half of the table, the other seven bits its entry.
     negative = index < tirx.Broadcast(tirx.const(0, "int8"), PERMUTED)
-    T.buffer_store(found, tirx.Select(negative, halves[0], halves[1]), [everywhere])
-    return found
+    T.buffer_store(entries, tirx.Select(negative, halves[0], halves[1]), [everywhere])
+    return entries
 
 
 def _permuted(low: Expr, index: Expr, high: Expr) -> Expr:

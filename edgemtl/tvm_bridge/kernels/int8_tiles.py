@@ -127,8 +127,8 @@ def accumulate(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> Non
 
 def _short(x: Bytes, row: int, first: Expr, valid: int, count: int) -> Expr:
     """A vector of which only ``valid`` bytes exist in memory: the others meet weights of zero."""
-    held = [x(row, first + index, 1) for index in range(valid)]
-    return tirx.Shuffle(held + [tirx.const(0, "int8")] * (count - valid), list(range(count)))
+    values = [x(row, first + index, 1) for index in range(valid)]
+    return tirx.Shuffle(values + [tirx.const(0, "int8")] * (count - valid), list(range(count)))
 
 
 def _accumulate_widened(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> None:
@@ -179,15 +179,15 @@ def _step(sums: Sums, step: Expr, target: CpuTarget, x: Bytes, w: Words) -> None
 
 def _weights(words: Expr, target: CpuTarget) -> Expr:
     """Packed weights as the instruction takes them."""
-    held = tirx.reinterpret(f"int8x{target.lanes * group(target)}", words)
-    return held if target.byte_instructions else tirx.Cast(_factors(target), held)
+    packed = tirx.reinterpret(f"int8x{target.lanes * group(target)}", words)
+    return packed if target.byte_instructions else tirx.Cast(_factors(target), packed)
 
 
-def _activations(held: Expr, target: CpuTarget) -> Expr:
+def _activations(values: Expr, target: CpuTarget) -> Expr:
     """The same ``group`` values of a row in every lane, as the instruction takes them."""
     if group(target) == 1:
-        return tirx.Cast(_factors(target), tirx.Broadcast(held, target.lanes))
-    word = tirx.reinterpret("int32", held)
+        return tirx.Cast(_factors(target), tirx.Broadcast(values, target.lanes))
+    word = tirx.reinterpret("int32", values)
     spread = tirx.Broadcast(word ^ i32(FLIP) if target.byte_instructions else word, target.lanes)
     return tirx.reinterpret(_factors(target), spread)
 

@@ -11,7 +11,7 @@ from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, register_tile, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import (
-    Share,
+    RowShare,
     pack_bias,
     pack_panels,
     padded_width,
@@ -55,7 +55,7 @@ def _emit(
     added: Buffer | None,
     y: Buffer,
 ) -> None:
-    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
+    def panel(width: int, valid: int, column: Expr, share: RowShare) -> None:
         def tile(rows: int, first: Expr) -> None:
             sums = register_tile(
                 rows,

@@ -22,7 +22,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     register_tile,
     tile_rows,
 )
-from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, pack_panels, padded_width, store_tile
+from edgemtl.tvm_bridge.kernels.tiles import RowShare, dynamic_tiles, pack_panels, padded_width, store_tile
 
 
 def pack(spec: PatchEmbed, target: CpuTarget, weight: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,5 +101,5 @@ def _multiply(
             token = spec.leading + first + at
             store_tile(y, sums, (width, valid), "", lambda row, lane: (token + row, column + lane), table)
 
-        dynamic_tiles(count, tile_rows(width, target), Share(part * 0, 1), tile)
+        dynamic_tiles(count, tile_rows(width, target), RowShare(part * 0, 1), tile)
         column += width

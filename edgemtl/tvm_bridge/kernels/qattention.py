@@ -26,8 +26,8 @@ from edgemtl.tvm_bridge.kernels.emit import (
 from edgemtl.tvm_bridge.kernels.exponent import Exponent, exponent_lanes, exponent_table
 from edgemtl.tvm_bridge.kernels.qattention_pack import (
     SCORE_ROWS,
-    Attention,
-    Sizes,
+    AttentionBuffers,
+    AttentionSizes,
     each_panel,
     pack_keys,
     pack_query,
@@ -62,7 +62,7 @@ def pack(spec: QAttention, target: CpuTarget) -> tuple[np.ndarray]:
 @cache
 def build(spec: QAttention, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands qkv, exp2 (table), queries, keys, values, scores (workspaces per part), y."""
-    sizes, width, threads = Sizes(spec, target), spec.heads * spec.head_dim, target.threads
+    sizes, width, threads = AttentionSizes(spec, target), spec.heads * spec.head_dim, target.threads
     operands = [
         Operand("qkv", (spec.tokens, 3 * width), "int8", "input"),
         Operand("exp2", exponent_table().shape, "int16", "weight"),
@@ -74,13 +74,13 @@ def build(spec: QAttention, target: CpuTarget) -> Kernel:
     ]
 
     def body(*buffers: Buffer) -> None:
-        _emit(Attention(spec, target, *buffers))
+        _emit(AttentionBuffers(spec, target, *buffers))
 
     symbol = f"qattention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.score_shift}_{spec.mul}_{spec.shift}"
     return define(symbol, operands, body)
 
 
-def _emit(a: Attention) -> None:
+def _emit(a: AttentionBuffers) -> None:
     """Each part takes ``heads`` consecutive (head, share of rows) pairs and packs K and V when a new head begins."""
     threads, heads = a.target.threads, a.spec.heads
     blocks, rest = divmod(a.spec.tokens, a.block_rows)
@@ -99,7 +99,7 @@ def _emit(a: Attention) -> None:
                     _attend(a, part, head, blocks * a.block_rows + share * 0, rest)
 
 
-def _attend(a: Attention, part: Expr, head: Expr, first: Expr, rows: int) -> None:
+def _attend(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, rows: int) -> None:
     """Rows ``first`` .. ``first + rows`` of one head."""
     starts, factors = local(rows, "int32"), local(rows, "float64")
     with T.serial(rows) as row:
@@ -112,7 +112,7 @@ def _attend(a: Attention, part: Expr, head: Expr, first: Expr, rows: int) -> Non
     _mix(a, part, head, first, factors, rows)
 
 
-def _score(a: Attention, part: Expr, starts: Buffer, top: int, height: int) -> None:
+def _score(a: AttentionBuffers, part: Expr, starts: Buffer, top: int, height: int) -> None:
     """scores[part, top ..] = Q K^T, shifted and saturated."""
     lanes = a.target.lanes
 
@@ -136,7 +136,7 @@ def _score(a: Attention, part: Expr, starts: Buffer, top: int, height: int) -> N
     each_panel(a, panel_width(a.target), panel, part * 0)
 
 
-def _weigh(a: Attention, part: Expr, row: Expr, exponent: Exponent) -> Expr:
+def _weigh(a: AttentionBuffers, part: Expr, row: Expr, exponent: Exponent) -> Expr:
     """Put weights in the place of scores[part, row]; the factor their products with V are to be multiplied by."""
     lanes, tokens = exponent.lanes, a.spec.tokens
     chunks, tail = divmod(tokens, lanes)
@@ -165,7 +165,7 @@ def _weigh(a: Attention, part: Expr, row: Expr, exponent: Exponent) -> Expr:
     return scale * power_of_two(i64(1 - a.spec.shift) - power)
 
 
-def _peak(a: Attention, part: Expr, row: Expr, lanes: int) -> Expr:
+def _peak(a: AttentionBuffers, part: Expr, row: Expr, lanes: int) -> Expr:
     """The largest of a row of scores."""
     largest, (chunks, tail) = local(lanes, "int16"), divmod(a.spec.tokens, lanes)
     store(largest, (i32(0),), lanes, constant(INT16[0], "int16", lanes))
@@ -190,7 +190,7 @@ def _masked(value: Expr, valid: int, other: int, lanes: int) -> Expr:
     return tirx.Select(inside, value, constant(other, "int16", lanes))
 
 
-def _store_weights(a: Attention, place: tuple[Expr, Expr], first: Expr, weights: Expr) -> None:
+def _store_weights(a: AttentionBuffers, place: tuple[Expr, Expr], first: Expr, weights: Expr) -> None:
     """Weights take the place of scores that are no longer needed, bytes half of it."""
     lanes = exponent_lanes(a.target)
     if a.words.group == 4:
@@ -200,13 +200,13 @@ def _store_weights(a: Attention, place: tuple[Expr, Expr], first: Expr, weights:
         store(a.scores, (*place, first), lanes, weights)
 
 
-def _weight_word(a: Attention, part: Expr, row: int, k: Expr) -> Expr:
+def _weight_word(a: AttentionBuffers, part: Expr, row: int, k: Expr) -> Expr:
     if a.words.group == 1:
         return a.scores[part, row, k].astype("int32")
     return tirx.reinterpret("int32", load(a.scores, (part, i32(row), 2 * k), 2))
 
 
-def _mix(a: Attention, part: Expr, head: Expr, first: Expr, factors: Buffer, rows: int) -> None:
+def _mix(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, factors: Buffer, rows: int) -> None:
     """y = weights V, times each row's factor."""
     lanes, start = a.target.lanes, 0
     for width, valid in panels(a.spec.head_dim, a.target):

@@ -25,7 +25,7 @@ SCORE_ROWS, MOST_ROWS = 6, 12
 
 
 @dataclass(frozen=True)
-class Sizes:
+class AttentionSizes:
     """What follows from the sizes of an attention on a target."""
 
     spec: QAttention
@@ -71,7 +71,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Attention(Sizes):
+class AttentionBuffers(AttentionSizes):
     """An attention while it is emitted."""
 
     qkv: Buffer
@@ -83,21 +83,21 @@ class Attention(Sizes):
     y: Buffer
 
 
-def _head_words(a: Attention, token: Expr, column: Expr, first: int, count: int) -> Expr:
+def _head_words(a: AttentionBuffers, token: Expr, column: Expr, first: int, count: int) -> Expr:
     """Words ``first`` .. ``first + count`` of the values of one head that begin at ``column``; zeros behind them."""
     group = a.words.group
-    values, held = count * group, min(count * group, a.spec.head_dim - first * group)
-    return a.words.pack(load_some(a.qkv, (token, column + first * group), held, values), count)
+    values, valid = count * group, min(count * group, a.spec.head_dim - first * group)
+    return a.words.pack(load_some(a.qkv, (token, column + first * group), valid, values), count)
 
 
-def _chunks(a: Attention) -> list[tuple[int, int]]:
+def _chunks(a: AttentionBuffers) -> list[tuple[int, int]]:
     """(first, count) of the words of a head in vectors of powers of two."""
     whole, rest = divmod(a.key_words, a.target.lanes)
     wide = [(index * a.target.lanes, a.target.lanes) for index in range(whole)]
     return wide + [(whole * a.target.lanes + first, count) for first, count in pieces(rest)]
 
 
-def pack_keys(a: Attention, part: Expr, head: Expr) -> None:
+def pack_keys(a: AttentionBuffers, part: Expr, head: Expr) -> None:
     """keys[part] = K transposed, panel after panel of tokens, each [words, width]."""
     lanes, widest = a.target.lanes, panel_width(a.target)
     column = (a.spec.heads + head) * a.spec.head_dim
@@ -121,7 +121,7 @@ def pack_keys(a: Attention, part: Expr, head: Expr) -> None:
     each_panel(a, widest, panel, part * 0)
 
 
-def each_panel(a: Attention, widest: int, panel: Callable[[Expr, int, int], None], zero: Expr) -> None:
+def each_panel(a: AttentionBuffers, widest: int, panel: Callable[[Expr, int, int], None], zero: Expr) -> None:
     """Call ``panel(first token, width, tokens that exist)`` for all panels of keys."""
     count = a.spec.tokens // widest
     if count:
@@ -133,7 +133,7 @@ def each_panel(a: Attention, widest: int, panel: Callable[[Expr, int, int], None
         start += width
 
 
-def _transpose(a: Attention, part: Expr, rows: list[Expr], count: int, base: Expr, width: int) -> None:
+def _transpose(a: AttentionBuffers, part: Expr, rows: list[Expr], count: int, base: Expr, width: int) -> None:
     """keys[part, base + word * width + row] = rows[row][word]."""
     lanes = a.target.lanes
     tile = local(lanes * count, "int32")
@@ -144,16 +144,16 @@ def _transpose(a: Attention, part: Expr, rows: list[Expr], count: int, base: Exp
         store(a.keys, (part, base + word * width), lanes, column)
 
 
-def pack_values(a: Attention, part: Expr, head: Expr) -> None:
+def pack_values(a: AttentionBuffers, part: Expr, head: Expr) -> None:
     """values[part] = V, panel after panel of dimensions, each [words, width]; what does not exist is not written."""
     group, tokens = a.words.group, a.spec.tokens
     column = (2 * a.spec.heads + head) * a.spec.head_dim
 
-    def word(index: Expr, held: int) -> None:
+    def word(index: Expr, count: int) -> None:
         start = 0
         for width, valid in panels(a.spec.head_dim, a.target):
             for first, lanes in _vectors(valid, a.target.lanes):
-                rows = [load(a.qkv, (index * group + row, column + start + first), lanes) for row in range(held)]
+                rows = [load(a.qkv, (index * group + row, column + start + first), lanes) for row in range(count)]
                 place = start * a.value_words + index * width + first
                 store(a.values, (part, place), lanes, a.words.interleave(rows, lanes))
             start += width
@@ -171,7 +171,7 @@ def _vectors(count: int, lanes: int) -> list[tuple[int, int]]:
     return whole + [(count // lanes * lanes + first, narrow) for first, narrow in pieces(count % lanes)]
 
 
-def pack_query(a: Attention, part: Expr, head: Expr, token: Expr, row: Expr, starts: Buffer) -> None:
+def pack_query(a: AttentionBuffers, part: Expr, head: Expr, token: Expr, row: Expr, starts: Buffer) -> None:
     """queries[part, row] = Q of a token, and in starts what its scores begin with: half a step less K's bias."""
     half, bias = i32(1 << a.spec.score_shift - 1), local(1, "int32")
     T.buffer_store(bias, half, [0])

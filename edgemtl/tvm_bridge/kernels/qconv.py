@@ -31,7 +31,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     vector_store,
 )
-from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     WORD,
     Sums,
@@ -58,7 +58,7 @@ def _as_linear(spec: QConv2d) -> QLinear | None:
 
 
 @dataclass(frozen=True)
-class Cut:
+class BlockSizes:
     """Sizes of a block: its output rows, and the rows, columns and channels of its padded copy."""
 
     rows: int
@@ -72,7 +72,7 @@ class Cut:
         return self.lines * self.columns * self.channels
 
 
-def cut(spec: QConv2d) -> Cut:
+def cut(spec: QConv2d) -> BlockSizes:
     """How a convolution is cut into blocks."""
     rows = min(-(-BLOCK_PIXELS // spec.out_width), spec.out_height)
     lines, columns = (
@@ -81,7 +81,7 @@ def cut(spec: QConv2d) -> Cut:
             (rows, spec.out_width), spec.stride, spec.kernel, spec.dilation, strict=True
         )
     )
-    return Cut(rows, lines, columns, -(-spec.cin // WORD) * WORD)
+    return BlockSizes(rows, lines, columns, -(-spec.cin // WORD) * WORD)
 
 
 def pack(
@@ -117,8 +117,8 @@ def build(spec: QConv2d, target: CpuTarget) -> Kernel:
 
     def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
         flat = T.decl_buffer((spec.height * spec.width * spec.cin,), "int8", data=x.data)
-        output = Output(target, spec.how, rest[-1], rest[0] if spec.table else None)
-        _Emission(spec, target, plan, flat, weight, bias, scale, rest[-2], output).emit()
+        output = OutputStage(target, spec.how, rest[-1], rest[0] if spec.table else None)
+        _QConv(spec, target, plan, flat, weight, bias, scale, rest[-2], output).emit()
 
     return define(_symbol(spec), operands, body)
 
@@ -130,18 +130,18 @@ def _symbol(spec: QConv2d) -> str:
 
 
 @dataclass(frozen=True)
-class _Emission:
+class _QConv:
     """Emits one convolution; holds what every tile needs."""
 
     spec: QConv2d
     target: CpuTarget
-    cut: Cut
+    cut: BlockSizes
     x: Buffer
     weight: Buffer
     bias: Buffer
     scale: Buffer
     lines: Buffer
-    output: Output
+    output: OutputStage
 
     def emit(self) -> None:
         """Shares of the output's rows, block by block."""

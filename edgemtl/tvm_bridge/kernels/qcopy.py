@@ -40,7 +40,7 @@ def build(spec: QCopy, target: CpuTarget) -> Kernel:
     return define(f"qcopy{spec.itemsize}_{words}", operands, body)
 
 
-def _tiles(axes: list[copy.Axis], contiguous: copy.Axis, target: CpuTarget, x: Buffer, y: Buffer) -> None:
+def _tiles(axes: list[copy.CopyAxis], contiguous: copy.CopyAxis, target: CpuTarget, x: Buffer, y: Buffer) -> None:
     """Tiles transposed in registers; the last one of a line begins earlier rather than being smaller."""
     inner, outer = axes[-1], [axis for axis in axes[:-1] if axis is not contiguous]
     across, along = (min(axis.size, target.lanes) for axis in (contiguous, inner))
@@ -51,12 +51,12 @@ def _tiles(axes: list[copy.Axis], contiguous: copy.Axis, target: CpuTarget, x: B
         column = tirx.floormod(tirx.floordiv(piece, i32(rows)), i32(columns)) * across
         column = T.bind(tirx.min(column, i32(contiguous.size - across)))
         row = T.bind(tirx.min(tirx.floormod(piece, i32(rows)) * along, i32(inner.size - along)))
-        held = local(along * across, x.dtype)
+        transposed = local(along * across, x.dtype)
         for index in range(along):
             place = source + column + (row + index) * inner.source
-            store(held, (i32(index * across),), across, load(x, (place,), across))
+            store(transposed, (i32(index * across),), across, load(x, (place,), across))
         for index in range(across):
-            value = held.vload([T.Ramp(i32(index), across, along)]) if along > 1 else held[index]
+            value = transposed.vload([T.Ramp(i32(index), across, along)]) if along > 1 else transposed[index]
             store(y, (goal + (column + index) * contiguous.target + row,), along, value)
 
     each_row(rows * columns * math.prod(axis.size for axis in outer), target, tile)

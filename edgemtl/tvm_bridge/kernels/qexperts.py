@@ -25,7 +25,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     within,
 )
-from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate,
     first_word,
@@ -36,7 +36,7 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     span,
     start_sums,
 )
-from edgemtl.tvm_bridge.kernels.tiles import Share, dynamic_tiles, padded_width, split_panels
+from edgemtl.tvm_bridge.kernels.tiles import RowShare, dynamic_tiles, padded_width, split_panels
 
 
 def pack_expert(spec: QExperts, target: CpuTarget, weight: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
 
     def body(*buffers: Buffer) -> None:
         lookup = buffers[7] if spec.table else None
-        _emit(spec, target, Output(target, spec.how, buffers[-1], lookup), *buffers[:7])
+        _emit(spec, target, OutputStage(target, spec.how, buffers[-1], lookup), *buffers[:7])
 
     symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
@@ -91,15 +91,15 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
 
 def _opaque(value: Expr) -> Expr:
     """A number TVM does not look into: simplifying a share of some tiles, times their height, it leaves int32."""
-    held = local(1, "int32")
-    T.buffer_store(held, value, [0])
-    return held[0]
+    cell = local(1, "int32")
+    T.buffer_store(cell, value, [0])
+    return cell[0]
 
 
 def _emit(
     spec: QExperts,
     target: CpuTarget,
-    output: Output,
+    output: OutputStage,
     x: Buffer,
     tokens: Buffer,
     offsets: Buffer,
@@ -110,7 +110,7 @@ def _emit(
 ) -> None:
     """Parts split the columns of every expert, so all are busy however popular one expert is."""
 
-    def panel(expert: Expr, width: int, valid: int, column: Expr, share: Share) -> None:
+    def panel(expert: Expr, width: int, valid: int, column: Expr, share: RowShare) -> None:
         tensor = tensor_place(table, expert, words, packed_words(spec.k, spec.n, target))
         base = tensor + first_word(spec.k, column, target)
         start, end = slots_of(offsets, expert, spec.tokens * spec.top_k)

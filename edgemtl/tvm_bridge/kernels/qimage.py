@@ -117,8 +117,8 @@ def _enlarged_block(p: _Planes, row: Expr, sources: tuple[Expr, Expr], first: Ex
             near, far = (load(p.x, (at * width + column, channel), lanes).astype(f"int32x{lanes}") for at in sources)
             return T.bind(weigh(near, far, "int32", lanes))
 
-        held = [blended(column) for column in columns]
-        pixels = [weigh(held[at // 2 + 1], held[at // 2 + at % 2 * 2], "int32", lanes) for at in range(count)]
+        blends = [blended(column) for column in columns]
+        pixels = [weigh(blends[at // 2 + 1], blends[at // 2 + at % 2 * 2], "int32", lanes) for at in range(count)]
         _store_planes(p, pixels, lanes, (channel, row, first))
 
     for_vectors(p.spec.channels, p.target.lanes, channels)

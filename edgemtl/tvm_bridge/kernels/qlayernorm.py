@@ -139,8 +139,8 @@ def build(spec: QLayerNorm, target: CpuTarget) -> Kernel:
         with parallel(target.threads) as part, T.serial(share) as index:
             first = (part * share + index) * ROWS
             with guarded(tirx.all(part < target.threads, first < spec.rows)):
-                kept = (local(ROWS, kind) for kind in ("int32", "int64", *["int32"] * len(_Row._fields)))
-                _emit_block(_LayerNorm(spec, target, *buffers, *kept), first)
+                scratch = (local(ROWS, kind) for kind in ("int32", "int64", *["int32"] * len(_Row._fields)))
+                _emit_block(_LayerNorm(spec, target, *buffers, *scratch), first)
 
     return define(f"qlayernorm_{spec.rows}x{spec.dim}_{spec.epsilon}_{spec.mul}_{spec.shift}", operands, body)
 
@@ -215,21 +215,21 @@ def _take_root(n: _LayerNorm, first: Expr, row: Expr) -> None:
     # The law shifts by 16 + exponent + shift; one bit is left for rounding. A shift of 31 leaves only the sign, one
     # below 0 is that of a row of equal values (_check), whose products are 0.
     shift = clip(exponent + i64(16 + n.spec.shift - n.low_bits - 1), i64(0), i64(31))
-    held = (slope & mask, rest & mask, slope >> bits, rest >> bits, shift)
-    for buffer, value in zip((n.low, n.low_rest, n.high, n.high_rest, n.shift), held, strict=True):
+    factors = (slope & mask, rest & mask, slope >> bits, rest >> bits, shift)
+    for buffer, value in zip((n.low, n.low_rest, n.high, n.high_rest, n.shift), factors, strict=True):
         T.buffer_store(buffer, value.astype("int32"), [row])
 
 
 def _scale(n: _LayerNorm, first: Expr, row: Expr) -> None:
-    held = _Row(*(T.bind(buffer[row]) for buffer in (n.low, n.low_rest, n.high, n.high_rest, n.shift)))
+    factors = _Row(*(T.bind(buffer[row]) for buffer in (n.low, n.low_rest, n.high, n.high_rest, n.shift)))
     scale = _scale_paired if n.target.vector_bits > 128 else _scale_plain
     wide = n.lanes * (2 if n.target.vector_bits > 128 else 1)
     whole, rest = divmod(n.spec.dim, wide)
     if whole:
         with T.serial(whole) as index:
-            scale(n, held, (first + row, index * wide), wide)
+            scale(n, factors, (first + row, index * wide), wide)
     if rest:
-        scale(n, held, (first + row, row * 0 + whole * wide), rest)
+        scale(n, factors, (first + row, row * 0 + whole * wide), rest)
 
 
 def _scale_paired(n: _LayerNorm, row: _Row, place: tuple[Expr, Expr], valid: int) -> None:

@@ -10,7 +10,7 @@ from edgemtl.operators import QLinear
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
-from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, Output
+from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate,
     first_word,
@@ -21,7 +21,7 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     span,
     start_sums,
 )
-from edgemtl.tvm_bridge.kernels.tiles import Share, padded_width, row_tiles, split_panels
+from edgemtl.tvm_bridge.kernels.tiles import RowShare, padded_width, row_tiles, split_panels
 
 
 def pack(
@@ -50,7 +50,7 @@ def build(spec: QLinear, target: CpuTarget) -> Kernel:
     def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
         lookup = rest[0] if spec.table else None
         residual = rest[-2] if spec.residual else None
-        output = Output(target, spec.how, rest[-1], lookup, residual)
+        output = OutputStage(target, spec.how, rest[-1], lookup, residual)
         emit_product((spec.rows, spec.k, spec.n), target, (x, weight, bias, scale), output)
 
     return define(symbol, operands, body)
@@ -60,7 +60,7 @@ def emit_product(
     size: tuple[int, int, int],
     target: CpuTarget,
     operands: tuple[Buffer, Buffer, Buffer, Buffer],
-    output: Output,
+    output: OutputStage,
     leading: int = 0,
 ) -> None:
     """Rows of x times W, finished into ``output`` behind its ``leading`` rows.
@@ -69,7 +69,7 @@ def emit_product(
     """
     (rows, k, n), (x, weight, bias, scale) = size, operands
 
-    def panel(width: int, valid: int, column: Expr, share: Share) -> None:
+    def panel(width: int, valid: int, column: Expr, share: RowShare) -> None:
         base = first_word(k, column, target)
 
         def tile(tall: int, first: Expr) -> None:

@@ -12,7 +12,7 @@ from edgemtl.operators import QPatchEmbed
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, define
-from edgemtl.tvm_bridge.kernels.int8_finish import Output
+from edgemtl.tvm_bridge.kernels.int8_finish import OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import pack_bias, pack_scale, pack_weight, packed_words
 from edgemtl.tvm_bridge.kernels.qlinear import emit_product
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
@@ -47,7 +47,7 @@ def build(spec: QPatchEmbed, target: CpuTarget) -> Kernel:
         if spec.leading:
             with T.grid(spec.leading, spec.n) as (row, column):
                 T.buffer_store(y, table[row, column], [row, column])
-        output = Output(target, Finish("int16"), y, residual=table)
+        output = OutputStage(target, Finish("int16"), y, residual=table)
         emit_product((spec.patches, spec.k, spec.n), target, (x, weight, bias, scale), output, spec.leading)
 
     symbol = f"qpatch_{spec.patches}x{spec.k}x{spec.n}_{spec.leading}"

@@ -53,17 +53,17 @@ def build(spec: QRouter, target: CpuTarget) -> Kernel:
 
     The work is tiny, so one part does it all; the order of tokens within an expert is their own order.
     """
-    pairs, kept = (spec.tokens, spec.top_k), len(spec.candidates)
+    pairs, count = (spec.tokens, spec.top_k), len(spec.candidates)
     operands = [
         Operand("logits", (spec.tokens, spec.experts), "int16", "input"),
-        Operand("candidates", (kept,), "int32", "weight", (0, spec.experts - 1)),
+        Operand("candidates", (count,), "int32", "weight", (0, spec.experts - 1)),
         Operand("exp2", (STEPS,), "int32", "weight"),
         Operand("choices", pairs, "int32", "workspace"),
-        Operand("scores", (kept,), "int32", "workspace"),
+        Operand("scores", (count,), "int32", "workspace"),
         Operand("weights", pairs, "int32", "output"),
         Operand("slots", pairs, "int32", "output"),
         Operand("tokens", (spec.tokens * spec.top_k,), "int32", "output"),
-        Operand("offsets", (kept + 1,), "int32", "output"),
+        Operand("offsets", (count + 1,), "int32", "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
@@ -71,17 +71,17 @@ def build(spec: QRouter, target: CpuTarget) -> Kernel:
             with guarded(part == 0):
                 _route(_Router(spec, *buffers))
 
-    digest = f"{kept}of{spec.experts}" if kept != spec.experts else f"{spec.experts}"
+    digest = f"{count}of{spec.experts}" if count != spec.experts else f"{spec.experts}"
     symbol = f"qrouter_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold}"
     return define(symbol, operands, body)
 
 
 def _route(r: _Router) -> None:
-    kept = len(r.spec.candidates)
-    with T.serial(kept + 1) as expert:
+    count = len(r.spec.candidates)
+    with T.serial(count + 1) as expert:
         T.buffer_store(r.offsets, i32(0), [expert])
     with T.serial(r.spec.tokens) as token:
-        with T.serial(kept) as index:
+        with T.serial(count) as index:
             column = within(r.candidates[index], i32(0), i32(r.spec.experts - 1))
             T.buffer_store(r.scores, r.logits[token, column].astype("int32"), [index])
         largest = _largest(r, token)
@@ -90,7 +90,7 @@ def _route(r: _Router) -> None:
             _choose(r, token, choice, largest, total)
         _divide(r, token, total)
     # offsets[e + 1] holds the count of expert e: sums of counts are the ends; filling backwards turns them to starts.
-    with T.serial(kept) as expert:
+    with T.serial(count) as expert:
         T.buffer_store(r.offsets, r.offsets[expert] + r.offsets[expert + 1], [expert + 1])
     _fill(r)
 
@@ -149,8 +149,8 @@ def _divide(r: _Router, token: Expr, total: Buffer) -> None:
     with T.serial(r.spec.top_k) as choice:
         product = r.weights[token, choice].astype("int64") * mantissa
         weight = T.bind(((product + (i64(1) << exponent)) >> (exponent + i64(1))).astype("int32"))
-        kept = tirx.Select(weight < i32(r.spec.threshold), i32(0), weight)
-        T.buffer_store(r.weights, kept, [token, choice])
+        result = tirx.Select(weight < i32(r.spec.threshold), i32(0), weight)
+        T.buffer_store(r.weights, result, [token, choice])
 
 
 def _fill(r: _Router) -> None:
@@ -158,7 +158,7 @@ def _fill(r: _Router) -> None:
 
     Afterwards starts are moved down by one place, and the end of the last expert is all slots.
     """
-    kept = len(r.spec.candidates)
+    count = len(r.spec.candidates)
     with T.serial(r.spec.tokens) as index:
         token = r.spec.tokens - 1 - index
         with T.serial(r.spec.top_k) as choice:
@@ -166,6 +166,6 @@ def _fill(r: _Router) -> None:
             T.buffer_store(r.offsets, r.offsets[expert + 1] - 1, [expert + 1])
             T.buffer_store(r.slots, r.offsets[expert + 1], [token, choice])
             T.buffer_store(r.tokens, token, [r.slots[token, choice]])
-    with T.serial(kept) as expert:
+    with T.serial(count) as expert:
         T.buffer_store(r.offsets, r.offsets[expert + 1], [expert])
-    T.buffer_store(r.offsets, i32(r.spec.tokens * r.spec.top_k), [kept])
+    T.buffer_store(r.offsets, i32(r.spec.tokens * r.spec.top_k), [count])

@@ -31,16 +31,16 @@ def build(spec: Router, target: CpuTarget) -> Kernel:
     The work is tiny, so one part does it all; the order of tokens within an expert is their own order.
     """
     pairs = (spec.tokens, spec.top_k)
-    kept = len(spec.candidates)
+    count = len(spec.candidates)
     operands = [
         Operand("logits", (spec.tokens, spec.experts), "float32", "input"),
-        Operand("candidates", (kept,), "int32", "weight", (0, spec.experts - 1)),
+        Operand("candidates", (count,), "int32", "weight", (0, spec.experts - 1)),
         Operand("choices", pairs, "int32", "workspace"),
-        Operand("scores", (max(spec.experts, kept),), "float32", "workspace"),
+        Operand("scores", (max(spec.experts, count),), "float32", "workspace"),
         Operand("weights", pairs, "float32", "output"),
         Operand("slots", pairs, "int32", "output"),
         Operand("tokens", (spec.tokens * spec.top_k,), "int32", "output"),
-        Operand("offsets", (kept + 1,), "int32", "output"),
+        Operand("offsets", (count + 1,), "int32", "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
@@ -48,7 +48,7 @@ def build(spec: Router, target: CpuTarget) -> Kernel:
             with guarded(part == 0):
                 _route(spec, *buffers)
 
-    digest = f"{kept}of{spec.experts}" if kept != spec.experts else f"{spec.experts}"
+    digest = f"{count}of{spec.experts}" if count != spec.experts else f"{spec.experts}"
     symbol = f"router_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold:.9g}"
     return define(symbol, operands, body)
 
@@ -64,8 +64,8 @@ def _route(
     tokens: Buffer,
     offsets: Buffer,
 ) -> None:
-    kept = len(spec.candidates)
-    with T.serial(kept + 1) as expert:
+    count = len(spec.candidates)
+    with T.serial(count + 1) as expert:
         T.buffer_store(offsets, i32(0), [expert])
     with T.serial(spec.tokens) as token:
         total = _softmax(spec, logits, scores, token)
@@ -74,7 +74,7 @@ def _route(
             _choose(spec, scores, total, choices, weights, offsets, token, choice)
         _adjust(spec, weights, token)
     # offsets[e + 1] holds the count of expert e: sums of counts are the ends; filling backwards turns them to starts.
-    with T.serial(kept) as expert:
+    with T.serial(count) as expert:
         T.buffer_store(offsets, offsets[expert] + offsets[expert + 1], [expert + 1])
     _fill(spec, choices, slots, tokens, offsets)
 

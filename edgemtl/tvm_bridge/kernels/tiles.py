@@ -28,7 +28,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
 )
 
 # A panel: its width in registers, how many of its columns exist, its first column and how rows are shared.
-EmitPanel = Callable[[int, int, Expr, "Share"], None]
+EmitPanel = Callable[[int, int, Expr, "RowShare"], None]
 # A tile: how many rows, and the first.
 EmitTile = Callable[[int, Expr], None]
 Place = Callable[[Expr, Expr], Sequence[Expr]]
@@ -36,7 +36,7 @@ Place = Callable[[Expr, Expr], Sequence[Expr]]
 CHEAP = ("", "relu")
 
 
-class Share:
+class RowShare:
     """Share ``index`` of ``count`` equal shares of some rows."""
 
     def __init__(self, index: Expr, count: int) -> None:
@@ -88,14 +88,14 @@ def split_panels(n: int, target: CpuTarget, part: Expr, emit: EmitPanel) -> None
     each = wide // threads
     if each:
         with T.serial(each) as index:
-            emit(widest, widest, (part * each + index) * widest, Share(part * 0, 1))
+            emit(widest, widest, (part * each + index) * widest, RowShare(part * 0, 1))
     column = each * threads * widest
     for width, valid in cut[each * threads :]:
-        emit(width, valid, part * 0 + column, Share(part, threads))
+        emit(width, valid, part * 0 + column, RowShare(part, threads))
         column += width
 
 
-def row_tiles(rows: int, tall: int, share: Share, emit: EmitTile) -> None:
+def row_tiles(rows: int, tall: int, share: RowShare, emit: EmitTile) -> None:
     """Tiles over a share of ``rows`` rows; the last share takes the rows that fill no tile."""
     tiles, rest = divmod(rows, tall)
     if tiles:
@@ -107,7 +107,7 @@ def row_tiles(rows: int, tall: int, share: Share, emit: EmitTile) -> None:
             emit(rest, share.index * 0 + tiles * tall)
 
 
-def dynamic_tiles(rows: Expr, tall: int, share: Share, emit: EmitTile) -> None:
+def dynamic_tiles(rows: Expr, tall: int, share: RowShare, emit: EmitTile) -> None:
     """The same where ``rows`` is known at run time only: rows that fill no tile go by powers of two."""
     tiles, rest = tirx.floordiv(rows, tall), tirx.floormod(rows, tall)
     first, end = share.bounds(tiles)

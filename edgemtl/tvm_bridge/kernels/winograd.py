@@ -20,7 +20,7 @@ from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import winograd_stages as stages
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, parallel
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
-from edgemtl.tvm_bridge.kernels.winograd_cut import SPARE, Cut, Group, cut
+from edgemtl.tvm_bridge.kernels.winograd_cut import SPARE, ChannelGroup, WinogradCut, cut
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
 
 
@@ -55,7 +55,7 @@ def build(spec: Winograd, target: CpuTarget) -> Kernel:
     return define(symbol, operands, body)
 
 
-def _operands(spec: Winograd, target: CpuTarget, plan: Cut) -> list[Operand]:
+def _operands(spec: Winograd, target: CpuTarget, plan: WinogradCut) -> list[Operand]:
     low = (spec.height // 2, spec.width // 2) if spec.upsample else (spec.height, spec.width)
     parts, columns = target.threads, padded_width(spec.cout, target)
     last, pixels = padded_width(spec.pointwise, target), plan.block * TILE**2
@@ -108,7 +108,7 @@ def _block(stage: stages.Stage, part: Expr, block: Expr) -> None:
         stages.write_totals(stage, part, block)
 
 
-def _group(stage: stages.Stage, part: Expr, block: Expr, column: Expr, group: Group) -> None:
+def _group(stage: stages.Stage, part: Expr, block: Expr, column: Expr, group: ChannelGroup) -> None:
     stages.multiply(stage, part, column, group)
     stages.write_outputs(stage, part, block, column, group.valid)
     if stage.spec.pointwise:

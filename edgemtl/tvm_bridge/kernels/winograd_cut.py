@@ -27,7 +27,7 @@ def ceil_div(a: int, b: int) -> int:
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Output channels computed at once: ``panels`` panels of ``width``, of which ``valid`` channels exist."""
 
     panels: int
@@ -41,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Cut:
+class WinogradCut:
     """The tiles of an image, ``down`` by ``across``, in blocks of ``block`` and register tiles of ``tall``.
 
     ``by_groups``: every part transforms all windows and computes its own output channels; else parts take
@@ -55,7 +55,7 @@ class Cut:
     block: int
     by_groups: bool
     prefetch: bool
-    groups: tuple[Group, ...]
+    groups: tuple[ChannelGroup, ...]
 
     @property
     def tiles(self) -> int:
@@ -68,7 +68,7 @@ class Cut:
         return ceil_div(self.tiles, self.block)
 
 
-def cut(spec: Winograd, target: CpuTarget) -> Cut:
+def cut(spec: Winograd, target: CpuTarget) -> WinogradCut:
     """The cut that leaves the least work.
 
     Few tiles over many output channels go by channels: the weights, not the tiles, are the work then.
@@ -84,17 +84,17 @@ def cut(spec: Winograd, target: CpuTarget) -> Cut:
     choices = [_block(share, most, tall) for tall in range(tallest, tallest // 2, -1)]
     tall, block = min(choices, key=lambda choice: _work(share, *choice))
     weights = 4 * PLACES * spec.cin * padded_width(spec.cout, target)
-    return Cut(down, across, tall, block, by_groups, weights > BLOCK_BYTES[target.vector_bits], groups)
+    return WinogradCut(down, across, tall, block, by_groups, weights > BLOCK_BYTES[target.vector_bits], groups)
 
 
-def _groups(channels: int, target: CpuTarget) -> tuple[Group, ...]:
+def _groups(channels: int, target: CpuTarget) -> tuple[ChannelGroup, ...]:
     """Whole panels as many at a time as a group holds, then the narrower ones."""
     cut, widest = panels(channels, target), panel_width(target)
     whole, most = sum(1 for panel in cut if panel == (widest, widest)), max(1, GROUP // widest)
-    groups = [Group(most, widest, most * widest)] * (whole // most)
+    groups = [ChannelGroup(most, widest, most * widest)] * (whole // most)
     if rest := whole % most:
-        groups.append(Group(rest, widest, rest * widest))
-    return (*groups, *(Group(1, width, valid) for width, valid in cut[whole:]))
+        groups.append(ChannelGroup(rest, widest, rest * widest))
+    return (*groups, *(ChannelGroup(1, width, valid) for width, valid in cut[whole:]))
 
 
 def _block(share: int, most: int, tall: int) -> tuple[int, int]:

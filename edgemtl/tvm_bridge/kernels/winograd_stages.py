@@ -26,7 +26,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
     vector_store,
 )
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-from edgemtl.tvm_bridge.kernels.winograd_cut import Cut, Group
+from edgemtl.tvm_bridge.kernels.winograd_cut import ChannelGroup, WinogradCut
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW, enlarge_row, input_row, output_row
 
 # Input channels between two requests for weights, and the values of a cache line.
@@ -40,7 +40,7 @@ class Stage:
 
     spec: Winograd
     target: CpuTarget
-    cut: Cut
+    cut: WinogradCut
     x: Buffer
     transformed: Buffer
     bias: Buffer
@@ -136,7 +136,7 @@ def _picked(row: Callable[..., list[Expr]], values: list[Buffer], index: int) ->
     return lambda lane: row([value[lane] for value in values], f32)[index]
 
 
-def multiply(stage: Stage, part: Expr, column: Expr, group: Group) -> None:
+def multiply(stage: Stage, part: Expr, column: Expr, group: ChannelGroup) -> None:
     """M = V U for one group of output channels, place by place."""
     with T.grid(PLACES, group.panels) as (place, panel):
         base = T.bind(((column + panel * group.width) * PLACES + place * group.width) * stage.spec.cin)

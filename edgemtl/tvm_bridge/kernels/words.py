@@ -101,10 +101,10 @@ def dot_tile(
         for total in sums[row]:
             store(total, (i32(0),), lanes, first)
     with T.serial(depth) as k:
-        held = [T.bind(vector(k, index)) for index in range(vectors)]
+        columns = [T.bind(vector(k, index)) for index in range(vectors)]
         for row in range(rows):
             word = T.bind(spread(row_word(row, k), lanes))
-            for total, column in zip(sums[row], held, strict=True):
+            for total, column in zip(sums[row], columns, strict=True):
                 unsigned, signed = (word, column) if rows_unsigned else (column, word)
                 store(total, (i32(0),), lanes, words.dot(load(total, (i32(0),), lanes), unsigned, signed))
     return sums

@@ -12,7 +12,7 @@ from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 
 
 @dataclass(frozen=True)
-class Cut:
+class DenseBlock:
     """A view as a block of a dense array of ``shape``: from ``starts``, ``sizes`` long, its axes turned by ``perm``."""
 
     shape: tuple[int, ...]
@@ -21,20 +21,20 @@ class Cut:
     perm: tuple[int, ...]
 
 
-def read(graph: GraphBuilder, held: Value, view: View) -> Value:
-    """What a view sees of a buffer whose contents, row-major, are ``held``."""
-    cut = as_cut(view, held.size)
-    if cut is None:
-        return _gather(graph, held, view)
-    block = graph.reshape(held, cut.shape)
-    if cut.sizes != cut.shape:
-        ends = tuple(start + size for start, size in zip(cut.starts, cut.sizes, strict=True))
-        part = graph.op("Slice", (block, graph.ints(cut.starts), graph.ints(ends)), cut.sizes)
-        block = replace(part, tensor=held.tensor)
-    return graph.reshape(graph.transpose(block, cut.perm), view.shape)
+def read(graph: GraphBuilder, contents: Value, view: View) -> Value:
+    """What a view sees of a buffer whose contents, row-major, are ``contents``."""
+    block = as_block(view, contents.size)
+    if block is None:
+        return _gather(graph, contents, view)
+    values = graph.reshape(contents, block.shape)
+    if block.sizes != block.shape:
+        ends = tuple(start + size for start, size in zip(block.starts, block.sizes, strict=True))
+        part = graph.op("Slice", (values, graph.ints(block.starts), graph.ints(ends)), block.sizes)
+        values = replace(part, tensor=contents.tensor)
+    return graph.reshape(graph.transpose(values, block.perm), view.shape)
 
 
-def as_cut(view: View, size: int) -> Cut | None:
+def as_block(view: View, size: int) -> DenseBlock | None:
     """The view of a buffer of ``size`` elements as a cut; None where there is none, as for a view that repeats."""
     axes = sorted((axis for axis, n in enumerate(view.shape) if n > 1), key=lambda axis: -view.strides[axis])
     strides, sizes = [view.strides[axis] for axis in axes], [view.shape[axis] for axis in axes]
@@ -48,13 +48,13 @@ def as_cut(view: View, size: int) -> Cut | None:
     starts = [view.offset % (n * s) // s for n, s in zip(shape, strides, strict=True)]
     if any(start + length > whole for start, length, whole in zip(starts, sizes, shape, strict=True)):
         return None
-    return Cut(tuple(shape), tuple(starts), tuple(sizes), tuple(perm))
+    return DenseBlock(tuple(shape), tuple(starts), tuple(sizes), tuple(perm))
 
 
-def _gather(graph: GraphBuilder, held: Value, view: View) -> Value:
+def _gather(graph: GraphBuilder, contents: Value, view: View) -> Value:
     """Element by element."""
     index = np.full(view.shape, view.offset, np.int64)
     for axis, (length, stride) in enumerate(zip(view.shape, view.strides, strict=True)):
         index += (np.arange(length) * stride).reshape(-1, *(1,) * (len(view.shape) - axis - 1))
-    flat = graph.reshape(held, (held.size,))
-    return replace(graph.op("Gather", (flat, graph.constant("places", index)), view.shape), tensor=held.tensor)
+    flat = graph.reshape(contents, (contents.size,))
+    return replace(graph.op("Gather", (flat, graph.constant("places", index)), view.shape), tensor=contents.tensor)
