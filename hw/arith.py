@@ -8,6 +8,7 @@ functional simulator shares with `law`. Real numbers appear in two places only, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +57,23 @@ def encode_scale(scale: float, what: str = "a scale") -> tuple[int, int]:
     shift = min(high, MULTIPLIER_BITS - math.frexp(scale)[1]) if scale else low
     mul = math.floor(scale * 2.0**shift + 0.5)
     return (mul, shift) if mul <= _MULTIPLIER_LIMIT else (mul >> 1, shift - 1)
+
+
+def encode_ratios(ratios: Sequence[float], bits: int, what: str) -> tuple[tuple[int, ...], int]:
+    """(muls, shift) with mul * 2^-shift nearest to each ratio: |mul| < 2^bits, one shift of 1..29 for all.
+
+    The largest has at least bits - 1 significant bits, unless it is below 2^(bits - 30). Raises UnsupportedError for a
+    ratio of 2^(bits - 1) or more.
+    """
+    largest = max(abs(ratio) for ratio in ratios)
+    shift = min(29, bits - math.frexp(largest)[1]) if largest else 29
+    muls = [math.floor(ratio * 2.0**shift + 0.5) for ratio in ratios]
+    if max(map(abs, muls)) >= 2**bits:
+        muls, shift = [mul >> 1 for mul in muls], shift - 1
+    if shift < 1:
+        reason = f"scales of its operands must be below {2 ** (bits - 1)} times the result's, not {largest:g}"
+        raise UnsupportedError(what, reason, "keep the layer in float (--keep-float)")
+    return tuple(muls), shift
 
 
 def pack_scale(mul: Ints | int, shift: Ints | int) -> npt.NDArray[np.int32]:

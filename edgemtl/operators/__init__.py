@@ -5,19 +5,25 @@ comparisons each have a table by these types; what they read of a step they ask 
 """
 
 from edgemtl.operators.attention import Attention, QAttention
+from edgemtl.operators.concat import Concat, QConcat
 from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
+from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values
-from edgemtl.operators.resize import DequantiseImage, QBilinear, Resize
+from edgemtl.operators.pool import Pool, QPool
+from edgemtl.operators.resize import DequantiseImage, QBilinear, QResample, Resample, Resize
 
 __all__ = [
+    "Activate",
+    "Add",
     "Array",
     "Attention",
     "Combine",
+    "Concat",
     "Conv2d",
     "Convert",
     "Copy",
@@ -26,20 +32,29 @@ __all__ = [
     "Experts",
     "LayerNorm",
     "Linear",
+    "Multiply",
     "Operator",
     "PatchEmbed",
+    "Pool",
+    "QAdd",
     "QAttention",
     "QBilinear",
     "QCombine",
+    "QConcat",
     "QConv2d",
     "QCopy",
     "QExperts",
     "QLayerNorm",
     "QLinear",
+    "QLookup",
+    "QMultiply",
     "QPatchEmbed",
+    "QPool",
+    "QResample",
     "QRouter",
     "Quantise",
     "QuantiseImage",
+    "Resample",
     "Resize",
     "Router",
     "Signature",

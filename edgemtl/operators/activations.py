@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from edgemtl.operators.operator import Array
 
 _GRID = 65_537
-_REACH = 10.0
 erf = np.vectorize(math.erf, otypes=[np.float64])
 """The error function, elementwise."""
 
@@ -41,23 +41,65 @@ def silu(x: Array) -> Array:
         return np.asarray(x / (1 + np.exp(-x)))
 
 
-ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu}
+def mish(x: Array) -> Array:
+    """x tanh(log(1 + e^x))."""
+    return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+
+
+def hard_sigmoid(x: Array) -> Array:
+    """The line x / 6 + 1 / 2 between 0 and 1, as PyTorch has it; ONNX's own default is steeper."""
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+def hard_swish(x: Array) -> Array:
+    """x times its hard logistic."""
+    return np.asarray(x * hard_sigmoid(x))
+
+
+def relu6(x: Array) -> Array:
+    """x, but at least 0 and at most 6."""
+    return np.clip(x, 0, 6)
+
+
+Function = Callable[[Array], Array]
+ACTIVATIONS: Mapping[str, Function] = {
+    "relu": relu,
+    "relu6": relu6,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
+    "mish": mish,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_swish": hard_swish,
+}
 """By the name an operator's ``activation`` has; "" is none."""
+
+SATURATING = ("", "relu", "relu6")
+"""Activations that saturation computes, where integers reach no further than the result did."""
+REACH = {"gelu": 10.0, "gelu_tanh": 10.0, "silu": 20.0, "mish": 20.0, "sigmoid": 20.0, "tanh": 10.0}
+"""Of curves: the magnitude from which on they are their limits. The others are lines and corners."""
+LIMITS: Mapping[str, tuple[float, float | None]] = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+"""Of curves: the limit on the left, and on the right where that is not x itself."""
 
 
 @cache
 def _sampled(name: str) -> tuple[Array, Array]:
-    grid = np.linspace(-_REACH, _REACH, _GRID)
+    grid = np.linspace(-REACH[name], REACH[name], _GRID)
     return grid, ACTIVATIONS[name](grid)
 
 
 def activate(x: Array, activation: str) -> Array:
-    """An activation of float32 values; curves are interpolated on a grid so fine that float32 does not show it."""
+    """An activation of float32 values.
+
+    Curves are interpolated on a grid so fine that float32 does not show it: numpy's own functions differ in their last
+    bits from processor to processor.
+    """
     if activation == "":
         return x
-    if activation == "relu":
-        return relu(x)
-    inside = np.interp(x, *_sampled(activation))
-    if activation == "silu":
-        return np.where(np.abs(x) < _REACH, inside, silu(np.clip(x, -700, None))).astype(np.float32)
-    return np.where(x < _REACH, inside, x).astype(np.float32)
+    if activation not in REACH:
+        return np.asarray(ACTIVATIONS[activation](x), x.dtype)
+    low, high = LIMITS.get(activation, (0.0, None))
+    inside = np.interp(x, *_sampled(activation), left=low)
+    return np.where(x < REACH[activation], inside, x if high is None else high).astype(np.float32)

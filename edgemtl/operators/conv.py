@@ -10,7 +10,7 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.operators.activations import activate
+from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.operators.linear import TABLE
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int32
 
@@ -66,7 +66,7 @@ class Conv2d(Operator):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return ("pre",) if self.activation not in ("", "relu") else ()
+        return ("pre",) if self.activation not in SATURATING else ()
 
     def part(self, name: str, values: Values) -> Array:
         return self._sums(values)
@@ -97,7 +97,8 @@ def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:
 class QConv2d(Operator):
     """`law.conv2d`: int8 [height * width, cin] to int8 or int16 [out_height * out_width, cout], ``zero`` the padding.
 
-    ``stride`` and ``dilation`` are (vertical, horizontal), ``pad`` is (top, left, bottom, right).
+    ``stride`` and ``dilation`` are (vertical, horizontal), ``pad`` is (top, left, bottom, right). Kernels take one
+    group, or as many as channels.
     """
 
     height: int
@@ -113,6 +114,7 @@ class QConv2d(Operator):
     zero: int
     how: Finish
     table: bool = False
+    groups: int = 1
 
     @property
     def label(self) -> str:
@@ -121,7 +123,7 @@ class QConv2d(Operator):
     @property
     def signature(self) -> Signature:
         y = TensorType((self.out_height * self.out_width, self.cout), self.how.dtype)
-        weight = int8(self.cout, self.cin, *self.kernel)
+        weight = int8(self.cout, self.cin // self.groups, *self.kernel)
         constants = {"weight": weight, "bias": int32(self.cout), "scale": int32(self.cout)}
         return Signature(
             {"x": int8(self.height * self.width, self.cin)}, {"y": y}, constants | (TABLE if self.table else {})
@@ -129,14 +131,14 @@ class QConv2d(Operator):
 
     @property
     def macs(self) -> int:
-        return self.out_height * self.out_width * self.cout * self.cin * math.prod(self.kernel)
+        return self.out_height * self.out_width * self.cout * (self.cin // self.groups) * math.prod(self.kernel)
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         image = values["x"].reshape(self.height, self.width, self.cin)
         table = values["table"] if self.table else None
         mul, shift = unpack_scale(values["scale"])
         layer, geometry = (values["weight"], values["bias"], mul, shift), (self.stride, self.pad, self.dilation)
-        y = law.conv2d(image, *layer, self.how, self.zero, *geometry, table)
+        y = law.conv2d(image, *layer, self.how, self.zero, *geometry, table, self.groups)
         return (y.reshape(-1, self.cout),)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.operators.activations import activate
+from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.operators.operator import (
     Array,
     Operator,
@@ -54,7 +54,7 @@ class Linear(Operator):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return ("pre",) if self.activation else ()
+        return ("pre",) if self.activation not in SATURATING else ()
 
     def part(self, name: str, values: Values) -> Array:
         return self._sums(values)

@@ -19,6 +19,16 @@ def _weights(size: int, out: int) -> Array:
     return np.asarray(np.maximum(0, 1 - near), np.float32)
 
 
+def linear_taps(size: int, out: int) -> dict[str, Array]:
+    """The same weights as two taps for each output: "index" int32 [out, 2] and "weight" float32 [out, 2]."""
+    weights = _weights(size, out)
+    first = np.minimum((weights > 0).argmax(1), max(size - 2, 0))
+    index = np.minimum(first[:, None] + np.arange(2), size - 1).astype(np.int32)
+    weight = np.take_along_axis(weights, index, 1)
+    weight[index[:, 0] == index[:, 1], 1] = 0
+    return {"index": index, "weight": weight}
+
+
 @dataclass(frozen=True)
 class Resize(Operator):
     """Bilinear resize of [height * width, channels], edges clamped (ONNX Resize, linear, half_pixel).
@@ -94,3 +104,65 @@ class DequantiseImage(Operator):
         image = values["x"].reshape(self.height, self.width, self.channels)
         wide = law.enlarge(image) if self.enlarge else image
         return (law.dequantise(wide, self.scale, self.zero).transpose(2, 0, 1)[None],)
+
+
+@dataclass(frozen=True)
+class _Resample(Operator):
+    """[height * width, channels] to [out_height * out_width, channels], each axis by taps.
+
+    A tap is an index into the axis and a weight; constants hold ``row_taps`` for each output row, and ``column_taps``
+    for each output column.
+    """
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    row_taps: int
+    column_taps: int
+
+    @property
+    def label(self) -> str:
+        return "resize"
+
+    def _signature(self, dtype: str) -> Signature:
+        x, y = (self.height * self.width, self.channels), (self.out_height * self.out_width, self.channels)
+        rows, columns = (self.out_height, self.row_taps), (self.out_width, self.column_taps)
+        weight = "float32" if dtype == "float32" else "int32"
+        constants = {
+            "row_index": TensorType(rows, "int32"),
+            "row_weight": TensorType(rows, weight),
+            "column_index": TensorType(columns, "int32"),
+            "column_weight": TensorType(columns, weight),
+        }
+        return Signature({"x": TensorType(x, dtype)}, {"y": TensorType(y, dtype)}, constants)
+
+
+@dataclass(frozen=True)
+class Resample(_Resample):
+    """Resizing in any mode of ONNX's Resize that reads no pixel outside the image."""
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature("float32")
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        image = values["x"].reshape(self.height, self.width, self.channels)
+        lines = (image[values["row_index"]] * values["row_weight"][:, :, None, None]).sum(1, dtype=np.float32)
+        pixels = lines[:, values["column_index"]] * values["column_weight"][:, :, None]
+        return (pixels.sum(2, dtype=np.float32).reshape(-1, self.channels),)
+
+
+@dataclass(frozen=True)
+class QResample(_Resample):
+    """`law.resample`."""
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature("int8")
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        image = values["x"].reshape(self.height, self.width, self.channels)
+        taps = (values[f"{axis}_{what}"] for axis in ("row", "column") for what in ("index", "weight"))
+        return (law.resample(image, *taps).reshape(-1, self.channels),)

@@ -13,6 +13,15 @@ from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.elementwise import (
+    write_activate,
+    write_add,
+    write_concat,
+    write_generic,
+    write_multiply,
+    write_pool,
+    write_resample,
+)
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
@@ -28,6 +37,7 @@ from edgemtl.quantize.units import (
     write_router,
 )
 from edgemtl.quantize.writer import Correctable, Writer
+from edgemtl.tvm_bridge.generic import Generic
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
@@ -39,6 +49,13 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.Copy: write_copy,
     ops.Conv2d: write_conv,
     ops.Resize: write_resize,
+    ops.Activate: write_activate,
+    ops.Add: write_add,
+    ops.Multiply: write_multiply,
+    ops.Pool: write_pool,
+    ops.Concat: write_concat,
+    ops.Resample: write_resample,
+    Generic: write_generic,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,15 +14,24 @@ from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
-from edgemtl.operators.activations import activate
+from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
 from edgemtl.quantize.writer import Writer
 
-FLAT_BELOW = {"gelu": -4.5, "gelu_tanh": -4.5, "silu": -12.0}
-"""Where a curve has become 0 for good: values in front of it saturate there and lose nothing."""
+FLAT: Mapping[str, tuple[float, float]] = {
+    "gelu": (-4.5, math.inf),
+    "gelu_tanh": (-4.5, math.inf),
+    "silu": (-12.0, math.inf),
+    "mish": (-12.0, math.inf),
+    "sigmoid": (-7.0, 7.0),
+    "tanh": (-3.5, 3.5),
+    "hard_sigmoid": (-3.0, 3.0),
+    "hard_swish": (-3.0, math.inf),
+}
+"""Where a curve has reached its limits: values in front of it saturate there and lose less than half an LSB."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,10 @@ def plan_ending(writer: Writer, activation: str) -> Ending:
             reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
         return Ending(result, result)
-    if activation in ("", "relu"):
+    if activation in SATURATING:
         return Ending(result, result)
-    before = writer.range("pre")
-    sums = affine(Range(max(before.low, FLAT_BELOW[activation]), before.high), writer.name)
+    before, (low, high) = writer.range("pre"), FLAT[activation]
+    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
     table = curve_table(activation, sums, result)
     return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
 
@@ -167,12 +177,13 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the byte of 0. Raises UnsupportedError for one in groups."""
-    if spec.groups != 1:
-        reason = f"{CONV_GROUPS}, not {spec.groups}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    """A convolution that pads with the byte of 0, in one group or depthwise. Raises UnsupportedError for others."""
     source = writer.source
     view, x = writer.byte_view(source["x"])
+    is_depthwise = spec.groups == spec.cin == spec.cout
+    if spec.groups != 1 and (not is_depthwise or x.fold is not None):
+        reason = f"{CONV_GROUPS}, not {spec.groups} of {spec.cin}"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     kernel = source.constant("weight").array
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
@@ -180,13 +191,13 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     ending = plan_ending(writer, spec.activation)
     weight, bias = unfolded(flat, source.constant("bias").array, spread)
     layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
-    integers = layer.weight.reshape(spec.cin, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
+    integers = layer.weight.reshape(spec.cin // spec.groups, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
     name = source.constant("weight").name
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
     geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
     sizes = spec.height, spec.width, spec.cin, spec.cout, spec.out_height, spec.out_width
     with writer.output(ending.result) as out:
-        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
+        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table), spec.groups)
         writer.step(conv, {"x": view, "y": out}, {**constants, **ending.table})
         writer.summed(ending.sums)
         if not ending.table:

@@ -14,8 +14,8 @@ ATTENTION = f"attention has an integer form behind one layer that makes q, k and
 SIDE_BY_SIDE = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
 ONE_BYTE = "has an integer form in 8 bits only"
-CONV_GROUPS = "a convolution has an integer form for one group"
-RESIZE_FACTOR = "a resize has an integer form for a factor of 2"
+CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
+RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),

@@ -9,6 +9,8 @@ from typing import Literal
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import OUTPUT, Step
 from edgemtl.operators import Operator
+from edgemtl.quantize.lookups import has_table
+from edgemtl.tvm_bridge.generic import Generic
 
 Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
 
@@ -30,6 +32,12 @@ def operand_needs(operator: Operator) -> Mapping[str, Need]:
             return {"x": "stream", "weights": "index", "slots": "index", "residual": "stream"}
         case ops.Conv2d():
             return {"x": "byte"}
+        case ops.Add() | ops.Multiply():
+            return {"a": "byte", "b": "byte"}
+        case ops.Activate() | ops.Pool() | ops.Resample():
+            return {"x": "byte"}
+        case Generic() if has_table(operator):
+            return dict.fromkeys(operator.signature.inputs, "byte")
         case ops.Resize():
             return {"x": "final" if operator.planar else "byte"}
         case _:
@@ -37,9 +45,9 @@ def operand_needs(operator: Operator) -> Mapping[str, Need]:
 
 
 def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, frozenset[Need]]:
-    """What is wanted of every buffer; ``kept`` are the steps that stay in float.
+    """What is wanted of every buffer; ``in_float`` are the steps that stay in float.
 
-    A copy wants of its source what is wanted of its target.
+    A copy and a concatenation want of what they read what is wanted of their result.
     """
     by_buffer: defaultdict[str, set[Need]] = defaultdict(set)
     by_buffer[OUTPUT].add("final")
@@ -47,6 +55,12 @@ def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, froze
         step = steps[index]
         if isinstance(step.operator, ops.Copy) and index not in in_float:
             by_buffer[step["x"].buffer] |= by_buffer[step["y"].buffer]
+            continue
+        if isinstance(step.operator, ops.Concat) and index not in in_float:
+            # Like a copy, but q, k and v cannot come from several layers.
+            inherited = (by_buffer[step["y"].buffer] - {"qkv"}) or {"byte"}
+            for name in step.operator.names:
+                by_buffer[step[name].buffer] |= inherited
             continue
         if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in in_float:
             # The sum with the residual is one of 16 bits, whoever reads it.

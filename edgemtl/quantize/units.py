@@ -12,6 +12,8 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
 from edgemtl.lowering.ir import OUTPUT, Constant
+from edgemtl.operators.resize import linear_taps
+from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
 from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
@@ -84,17 +86,23 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
 
 
 def write_resize(writer: Writer, spec: ops.Resize) -> None:
-    """Enlargement by 2; the last one goes to float32 planes and rounds nothing, and one of float32 stays what it is.
+    """Bilinear resizing; the last one goes to float32 planes and rounds nothing, and one of float32 stays what it is.
 
-    Raises UnsupportedError for others.
+    Raises UnsupportedError for a last one by another factor than 2.
     """
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
-    if ratio not in ((1, 1), (2, 2)) or (ratio == (1, 1) and not spec.planar):
+    if spec.planar and ratio not in ((1, 1), (2, 2)):
         reason = f"{RESIZE_FACTOR}, not {ratio[0]:g} x {ratio[1]:g}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source["x"]
     if writer.tensors[source.buffer].dtype == "float32":
         writer.keep(writer.source)
+        return
+    if not spec.planar and ratio != (2, 2):
+        taps = {"row": linear_taps(spec.height, spec.out_height), "column": linear_taps(spec.width, spec.out_width)}
+        named = {f"{axis}_{what}": part for axis, both in taps.items() for what, part in both.items()}
+        whole = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width
+        resample(writer, ops.Resample(*whole, 2, 2), named)
         return
     if not spec.planar:
         view, tensor = writer.byte_view(source)

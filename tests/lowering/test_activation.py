@@ -16,6 +16,8 @@ CONSTANTS = {
     "one": 1.0,
     "two": 2.0,
     "three": 3.0,
+    "zero": 0.0,
+    "six": 6.0,
     "root2": math.sqrt(2),
     "rroot2": 1 / math.sqrt(2),
     "c": math.sqrt(2 / math.pi),
@@ -36,11 +38,22 @@ FORMS = {
     " \n t = Mul(s, c2)"
     " \n u = Sigmoid(t) \n y = Mul(u, x)",
     "silu": "a = Sigmoid(x) \n y = Mul(x, a)",
+    "sigmoid": "y = Sigmoid(x)",
+    "tanh": "y = Tanh(x)",
+    "mish": "y = Mish(x)",
+    "mish, written out": "a = Softplus(x) \n b = Tanh(a) \n y = Mul(x, b)",
+    "hard_swish": "y = HardSwish(x)",
+    "hard_sigmoid": "y = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x)",
+    "hard_swish, by its sigmoid": "a = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x) \n y = Mul(x, a)",
+    "hard_swish, by relu6": "a = Add(x, three) \n b = Clip(a, zero, six) \n c1 = Mul(x, b) \n y = Div(c1, six)",
+    "relu6": "y = Clip(x, zero, six)",
+    "relu, by Max": "y = Max(x, zero)",
+    "relu, by a bound on one side": "y = Clip(x, zero)",
 }
 
 
 def value_of(body: str, extra: str = ""):
-    used = {k: np.float32(v) for k, v in CONSTANTS.items() if f" {k})" in body or f"({k}," in body}
+    used = {k: np.float32(v) for k, v in CONSTANTS.items() if f" {k})" in body or f"({k}," in body or f" {k}," in body}
     return parse(HEAD + body + extra + "}", **used).graph
 
 

@@ -17,6 +17,12 @@ ACTIVATIONS = {
     "gelu": torch.nn.functional.gelu,
     "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
     "silu": torch.nn.functional.silu,
+    "mish": torch.nn.functional.mish,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu6": torch.nn.functional.relu6,
+    "hard_sigmoid": torch.nn.functional.hardsigmoid,
+    "hard_swish": torch.nn.functional.hardswish,
 }
 
 
@@ -63,3 +69,11 @@ def test_sizes_of_models(spec: Linear, target: CpuTarget) -> None:
 def test_activations_of_extreme_values(activation: str) -> None:
     for target in targets():
         check(Linear(4, 5, 33, activation, False), target, factor=1e4)
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name])
+def test_what_is_not_a_number_stays_so(activation: str) -> None:
+    x, weight = np.array([[np.nan], [1.0]], np.float32), np.ones((1, 5), np.float32)
+    y = compute(Linear(2, 1, 5, activation, False), targets()[0], x, weight)
+    assert np.isnan(y[0]).all()
+    assert np.isfinite(y[1]).all()

@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from edgemtl import operators as ops
 from edgemtl.lowering.match import Matcher
 from edgemtl.lowering.patterns.attention import match_attention
+from edgemtl.lowering.patterns.concat import match_concat
 from edgemtl.lowering.patterns.conv import match_conv
+from edgemtl.lowering.patterns.elementwise import match_activate, match_add, match_multiply
 from edgemtl.lowering.patterns.embed import match_patch_embed
 from edgemtl.lowering.patterns.generic import leftover
 from edgemtl.lowering.patterns.linear import match_linear
 from edgemtl.lowering.patterns.moe import match_moe
 from edgemtl.lowering.patterns.norm import match_layer_norm
-from edgemtl.lowering.patterns.resize import match_resize
+from edgemtl.lowering.patterns.pool import match_pool
+from edgemtl.lowering.patterns.resize import match_resample, match_resize
+from edgemtl.lowering.patterns.transposed import match_conv_transpose
 from edgemtl.lowering.patterns.view import match_view
 
 # Asked in this order for each node; the larger pattern comes first where two end at the same operator.
@@ -23,7 +27,14 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_layer_norm: (ops.LayerNorm,),
     match_linear: (ops.Linear,),
     match_resize: (ops.Resize,),
+    match_resample: (ops.Resample,),
+    match_conv_transpose: (ops.Conv2d, ops.Linear, ops.Concat, ops.Copy),
+    match_pool: (ops.Pool,),
+    match_concat: (ops.Concat,),
     match_view: (ops.Copy,),
+    match_activate: (ops.Activate,),
+    match_add: (ops.Add,),
+    match_multiply: (ops.Multiply,),
 }
 """The matchers with the operators that each makes."""
 

@@ -14,28 +14,33 @@ import onnx_ir as ir
 
 from edgemtl.graph import array_of, attribute, is_op, operand, producer, result, scalar_of
 from edgemtl.operators import Array
-from edgemtl.operators.activations import ACTIVATIONS, erf, relu, sigmoid
+from edgemtl.operators.activations import ACTIVATIONS, erf, hard_swish, mish, relu, sigmoid
 
 _SAMPLES = np.linspace(-8.0, 8.0, 641)
 _TOLERANCE = 2e-6  # constants such as sqrt(2) are stored in float32
 _LARGEST = 12  # operators in the longest known decomposition (tanh GELU), with some room
 
-_UNARY: dict[str, Callable[[Array], Array]] = {
-    "Relu": relu,
-    "Erf": erf,
-    "Tanh": np.tanh,
-    "Sigmoid": sigmoid,
-    "Neg": np.negative,
-    "Exp": np.exp,
-    "Identity": lambda x: x,
-}
-_BINARY: dict[str, Callable[[Array, Array], Array]] = {
+_OPERATIONS: dict[str, Callable[..., Array]] = {
     "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
+    "Clip": lambda x, low=None, high=None: np.clip(x, low, high),
     "Div": np.divide,
+    "Erf": erf,
+    "Exp": np.exp,
+    "HardSwish": hard_swish,
+    "Identity": lambda x: x,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Mish": mish,
+    "Mul": np.multiply,
+    "Neg": np.negative,
     "Pow": np.power,
+    "Relu": relu,
+    "Sigmoid": sigmoid,
+    "Softplus": lambda x: np.logaddexp(0, x),
+    "Sub": np.subtract,
+    "Tanh": np.tanh,
 }
+_WITH_ATTRIBUTES = ("HardSigmoid",)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def match_activation(value: ir.Value) -> Activation | None:
 
 def _match_written_out(last: ir.Node) -> Activation | None:
     """Try every value that all paths from the last node lead back to, nearest first."""
-    if not is_op(last, *_UNARY, *_BINARY):
+    if not _is_elementwise(last):
         return None
     for source in _candidates(last):
         nodes = _between(last, source)
@@ -84,7 +89,7 @@ def _candidates(last: ir.Node) -> list[ir.Value]:
             if value is None or array_of(value) is not None or value in seen:
                 continue
             seen.append(value)
-            before = producer(value, *_UNARY, *_BINARY)
+            before = producer(value, *_OPERATIONS, *_WITH_ATTRIBUTES)
             if before is not None:
                 queue.append(before)
     return seen
@@ -98,7 +103,7 @@ def _between(last: ir.Node, source: ir.Value) -> tuple[ir.Node, ...] | None:
         node = queue.pop()
         if node in nodes:
             continue
-        if not is_op(node, *_UNARY, *_BINARY) or len(nodes) == _LARGEST:
+        if not _is_elementwise(node) or len(nodes) == _LARGEST:
             return None
         nodes.append(node)
         for value in node.inputs:
@@ -135,10 +140,21 @@ def _evaluate(value: ir.Value, source: ir.Value, done: dict[ir.Value, Array]) ->
     if value not in done:
         node = value.producer()
         assert node is not None
-        inputs = [_evaluate(v, source, done) for v in node.inputs if v is not None]
-        operation = _UNARY.get(node.op_type) or _BINARY[node.op_type]
-        done[value] = np.asarray(operation(*inputs))
+        inputs = [None if v is None else _evaluate(v, source, done) for v in node.inputs]
+        done[value] = np.asarray(_operation(node)(*inputs))
     return done[value]
+
+
+def _operation(node: ir.Node) -> Callable[..., Array]:
+    """What a node computes of arrays; None stands for an operand that is left out."""
+    if node.op_type == "HardSigmoid":
+        alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+        return lambda x: np.clip(alpha * x + beta, 0, 1)
+    return _OPERATIONS[node.op_type]
+
+
+def _is_elementwise(node: ir.Node) -> bool:
+    return is_op(node, *_OPERATIONS, *_WITH_ATTRIBUTES)
 
 
 def strip_activation(value: ir.Value) -> Activation:

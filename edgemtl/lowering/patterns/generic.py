@@ -13,6 +13,7 @@ from edgemtl.graph import array_of, computed_inputs, dtype_of, is_op, name_of, s
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.lowering.match import Group, Refusal
+from edgemtl.lowering.patterns.axes import CHANNELS_FIRST, CHANNELS_LAST
 from edgemtl.operators import Array, TensorType
 from edgemtl.partition.macs import macs
 from edgemtl.tvm_bridge.generic import Call, GenericKernel, lower_call
@@ -23,8 +24,6 @@ ELEMENTWISE = frozenset(
     "Max Mean Min Mish Mul Neg Not PRelu Pow Reciprocal Relu Round Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum "
     "Swish Tanh Where".split()
 )
-CHANNELS_LAST = (0, 2, 3, 1)
-CHANNELS_FIRST = (0, 3, 1, 2)
 
 
 def leftover(node: ir.Node, refusal: Refusal | None) -> Group:
@@ -70,20 +69,30 @@ def _call(node: ir.Node, axes: Sequence[int], views: Sequence[View | None]) -> C
     return Call(node.op_type, node.graph.opset_imports.get("", 1), attributes, inputs, constants, outputs)
 
 
+def node_call(node: ir.Node) -> Call:
+    """The node as its definition sees it, all operands in the order of the graph."""
+    assert node.graph is not None
+    constants = {i: array for i, v in enumerate(node.inputs) if (array := array_of(v)) is not None}
+    inputs = tuple(None if v is None else TensorType(shape_of(v), dtype_of(v)) for v in node.inputs)
+    outputs = tuple(TensorType(shape_of(v), dtype_of(v)) for v in node.outputs)
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    return Call(node.op_type, node.graph.opset_imports.get("", 1), attributes, inputs, constants, outputs)
+
+
 def _constants(node: ir.Node, lowered: GenericKernel) -> tuple[Constant, ...]:
     return tuple(Constant(f"{name_of(node)}.{i}", array) for i, array in enumerate(lowered.weights))
 
 
 def _prefers_channels_last(em: Emitter, node: ir.Node) -> bool:
     """Whether all computed operands are images that lie channels-last, and the node does not care."""
-    if node.op_type not in ELEMENTWISE or not all(_is_image_or_scalar(v) for v in (*node.inputs, *node.outputs) if v):
+    if node.op_type not in ELEMENTWISE or not all(_is_image_or_constant(v) for v in (*node.inputs, *node.outputs) if v):
         return False
     views = [em.views[v] for v in computed_inputs(node)]
     return all(_turned(view, CHANNELS_LAST).is_dense for view in views) and not all(v.is_dense for v in views)
 
 
-def _is_image_or_scalar(value: ir.Value) -> bool:
-    return len(shape_of(value)) == 4 or (value.const_value is not None and value.const_value.size == 1)
+def _is_image_or_constant(value: ir.Value) -> bool:
+    return len(shape_of(value)) == 4 or (value.const_value is not None and len(shape_of(value)) < 4)
 
 
 def _turned(view: View, axes: Sequence[int]) -> View:
@@ -95,4 +104,7 @@ def _turned_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _turned_array(array: Array, axes: Sequence[int]) -> Array:
+    """A constant that is broadcast to an image has the axes that it lacks in front."""
+    if array.size > 1 and array.ndim < 4 and tuple(axes) == CHANNELS_LAST:
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape)
     return np.ascontiguousarray(array.transpose(axes)) if array.ndim == 4 else array

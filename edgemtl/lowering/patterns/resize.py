@@ -9,8 +9,11 @@ import onnx_ir as ir
 
 from edgemtl.graph import array_of, attribute, dtype_of, is_op, operand, result, shape_of
 from edgemtl.lowering.emit import Emitter
+from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.match import Group, Refusal
-from edgemtl.operators import Resize
+from edgemtl.lowering.patterns.generic import node_call
+from edgemtl.operators import Array, Resample, Resize
+from edgemtl.tvm_bridge.generic import Refused, taps_of
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,41 @@ def _emit(em: Emitter, resized: Bilinear) -> None:
         em.views[value] = out
     else:
         em.define_pixels(value, out)
+
+
+def match_resample(node: ir.Node) -> Group | None:
+    """Resize of a float32 image [1, C, H, W] in every other mode, as long as no coordinate lies outside the image."""
+    source = operand(node, "X") if is_op(node, "Resize") else None
+    if source is None or len(shape_of(source)) != 4 or shape_of(source)[0] != 1 or dtype_of(source) != "float32":
+        return None
+    try:
+        changed = taps_of(node_call(node))
+    except Refused:
+        return None
+    if not changed.keys() <= {2, 3} or any(axis.outside.any() for axis in changed.values()):
+        return None
+    taps = {
+        axis: (changed[at].index, changed[at].weight) if at in changed else _identity(shape_of(source)[at])
+        for axis, at in (("row", 2), ("column", 3))
+    }
+    return Group("resample", (node,), lambda em: _emit_taps(em, source, result(node), taps))
+
+
+def _identity(size: int) -> tuple[Array, Array]:
+    """Taps of an axis that stays."""
+    return np.arange(size, dtype=np.int32)[:, None], np.ones((size, 1), np.float32)
+
+
+def _emit_taps(em: Emitter, source: ir.Value, value: ir.Value, taps: dict[str, tuple[Array, Array]]) -> None:
+    pixels, (_, channels, height, width) = em.pixels(source), shape_of(source)
+    out_height, out_width = (len(taps[axis][0]) for axis in ("row", "column"))
+    counts = (taps[axis][0].shape[1] for axis in ("row", "column"))
+    y = em.new((out_height * out_width, channels))
+    constants = {
+        f"{axis}_{what}": Constant(f"resample.{axis}.{what}", array)
+        for axis, arrays in taps.items()
+        for what, array in zip(("index", "weight"), arrays, strict=True)
+    }
+    resample = Resample(height, width, channels, out_height, out_width, *counts)
+    em.step(resample, {"x": pixels, "y": y}, constants)
+    em.define_pixels(value, y)

@@ -20,6 +20,11 @@ CURVES: Mapping[str, tuple[str, Attributes]] = {
     "relu": ("Relu", {}),
     "gelu": ("Gelu", {}),
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
+    "mish": ("Mish", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+    "hard_swish": ("HardSwish", {}),
 }
 
 
@@ -134,6 +139,9 @@ class TaskWriter:
             sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
         if activation == "silu":
             return self.graph.op("Mul", (sums, self.graph.op("Sigmoid", (sums,), sums.shape)), sums.shape)
+        if activation == "relu6":
+            bounds = [self.graph.constant("bound", np.array(bound, np.float32)) for bound in (0, 6)]
+            return self.graph.op("Clip", (sums, *bounds), sums.shape)
         kind, attributes = CURVES[activation]
         return self.graph.op(kind, (sums,), sums.shape, attributes)
 

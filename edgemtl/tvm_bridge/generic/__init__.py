@@ -1,8 +1,9 @@
 """Operators without a tuned kernel: each defined once, as ONNX defines it, and made a kernel like all others."""
 
 from edgemtl.operators import Array, TensorType
-from edgemtl.tvm_bridge.generic.call import Call
+from edgemtl.tvm_bridge.generic.call import Call, Refused
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
-from edgemtl.tvm_bridge.generic.operator import Generic
+from edgemtl.tvm_bridge.generic.operator import Generic, node_model
+from edgemtl.tvm_bridge.generic.resize import taps_of
 
-__all__ = ["Array", "Call", "Generic", "GenericKernel", "TensorType", "lower_call"]
+__all__ = ["Array", "Call", "Generic", "GenericKernel", "Refused", "TensorType", "lower_call", "node_model", "taps_of"]

@@ -14,12 +14,17 @@ ROI, SCALES, SIZES = 1, 2, 3
 POLICIES = {"not_larger": min, "not_smaller": max}
 
 
+def taps_of(call: Call) -> dict[int, AxisTaps]:
+    """What every axis that changes reads. Raises Refused for a form that is not defined."""
+    sampling, axes = _sampling(call), _axes(call)
+    _check(call, sampling, axes)
+    return {i: taps(axis, sampling) for i, axis in axes.items() if axis.scale != 1}
+
+
 def resize(call: Call) -> Tensor:
     """To the output's size; a scale that is given counts, also where it leaves a fraction of a pixel."""
-    sampling, axes = _sampling(call), _axes(call)
+    changed, axes = taps_of(call), _axes(call)
     value = call.attribute("extrapolation_value", 0.0)
-    _check(call, sampling, axes)
-    changed = {i: taps(axis, sampling) for i, axis in axes.items() if axis.scale != 1}
     x = call.tensor(0)
     # Axes that shrink first, then the last ones: intermediates stay small.
     for i in sorted(changed, key=lambda i: (axes[i].output_size / axes[i].input_size, -i)):

@@ -248,6 +248,20 @@ def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     return value
 
 
+def _tanh(x: Expr) -> Expr:
+    """tanh by the rational approximation of Eigen's and XLA's fp32 code, which keeps its digits near zero."""
+    x = tirx.max(tirx.min(x, f32(7.90531110763549805)), f32(-7.90531110763549805))
+    s = x * x
+    return _polynomial(s, TANH_NUMERATOR) * x / _polynomial(s, TANH_DENOMINATOR)
+
+
+TANH_NUMERATOR = (
+    -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08, 1.48572235717979e-05,
+    6.37261928875436e-04, 4.89352455891786e-03,
+)  # fmt: skip
+TANH_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+
+
 def _gelu(x: Expr) -> Expr:
     return f32(0.5) * x * (f32(1.0) + _erf(x * f32(math.sqrt(0.5))))
 
@@ -280,10 +294,38 @@ def exp2(x: Expr) -> Expr:
     return tirx.reinterpret("float32", bits)
 
 
+def _clipped(x: Expr, low: float, high: float) -> Expr:
+    """x between two bounds; NaN stays NaN, which min and max would make a bound."""
+    return tirx.Select(x < f32(low), f32(low), tirx.Select(x > f32(high), f32(high), x))
+
+
+def _hard_sigmoid(x: Expr) -> Expr:
+    return _clipped(x * f32(1 / 6) + f32(0.5), 0.0, 1.0)
+
+
+def _keep_nan(x: Expr, value: Expr) -> Expr:
+    """``value``, or x where x is NaN, told by its bits: TVM's simplifier takes x != x for false."""
+    bits = tirx.reinterpret("int32", x) & i32(0x7FFFFFFF)
+    return tirx.Select(bits > i32(0x7F800000), x, value)
+
+
+def _mish(x: Expr) -> Expr:
+    """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); from 20 on the quotient is 1."""
+    power = exp2(tirx.max(tirx.min(x, f32(20.0)), f32(-80.0)) * f32(math.log2(math.e)))
+    n = power * (power + f32(2.0))
+    return x * (n / (n + f32(2.0)))
+
+
 ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
     # Not max, which gives 0 for NaN; the same instruction.
     "relu": lambda x: tirx.Select(x < f32(0.0), f32(0.0), x),
+    "relu6": lambda x: _clipped(x, 0.0, 6.0),
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "silu": lambda x: x * _sigmoid(x),
+    "mish": _mish,
+    "sigmoid": lambda x: _keep_nan(x, _sigmoid(x)),
+    "tanh": lambda x: _keep_nan(x, _tanh(x)),
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda x: x * _hard_sigmoid(x),
 }

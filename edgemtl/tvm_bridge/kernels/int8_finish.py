@@ -70,7 +70,7 @@ class OutputStage:
     def _value(self, levels: Buffer, width: int, place: Callable[[Expr], Sequence[Expr]]) -> Lane:
         """What is stored, by column."""
         if self.lookup is not None:
-            entries = _look_up(levels, self.lookup, width, self.target)
+            entries = look_up(levels, self.lookup, width, self.target)
             return lambda at: entries[at]
         residual = self.residual
         if residual is None:
@@ -130,7 +130,7 @@ def _scaled_half(total: Expr, scale: Expr, added: float, lanes: int, half: int) 
     return tirx.reinterpret(f"int32x{lanes}", scaled)
 
 
-def _look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
+def look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
     """Entries of ``table`` by the first ``width`` bytes of ``levels``."""
     entries = local(levels.shape[0], "int8")
     if not target.byte_instructions:

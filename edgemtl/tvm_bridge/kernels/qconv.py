@@ -18,7 +18,7 @@ from tvm.script.ir_builder import tirx as T
 from edgemtl.operators import QConv2d, QLinear
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels import qlinear
+from edgemtl.tvm_bridge.kernels import qconv_depthwise, qlinear
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
     Expr,
@@ -52,7 +52,7 @@ BLOCK_PIXELS = 128
 
 def _as_linear(spec: QConv2d) -> QLinear | None:
     """The same as a matrix product, where every output pixel reads one pixel of its own."""
-    if (spec.kernel, spec.stride, spec.pad) != ((1, 1), (1, 1), (0, 0, 0, 0)):
+    if (spec.kernel, spec.stride, spec.pad, spec.groups) != ((1, 1), (1, 1), (0, 0, 0, 0), 1):
         return None
     return QLinear(spec.height * spec.width, spec.cin, spec.cout, spec.how, spec.table)
 
@@ -89,6 +89,8 @@ def pack(
 ) -> tuple[np.ndarray, ...]:
     """Weight int8 [cout, cin, kh, kw], in panels over (kh, kw, channel); b int32 [cout], scale words and table."""
     linear = _as_linear(spec)
+    if qconv_depthwise.is_depthwise(spec):
+        return qconv_depthwise.pack(spec, weight, bias, scale, *table)
     if linear:
         return qlinear.pack(linear, target, weight.reshape(spec.cout, spec.cin).T, bias, scale, *table)
     padded = np.zeros((*spec.kernel, cut(spec).channels, spec.cout), np.int8)
@@ -101,6 +103,8 @@ def pack(
 def build(spec: QConv2d, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, lines (workspace)], y."""
     linear = _as_linear(spec)
+    if qconv_depthwise.is_depthwise(spec):
+        return qconv_depthwise.build(_symbol(spec), spec, target)
     if linear:
         return qlinear.build(linear, target)
     plan, taps = cut(spec), spec.kernel[0] * spec.kernel[1]
@@ -124,7 +128,17 @@ def build(spec: QConv2d, target: CpuTarget) -> Kernel:
 
 
 def _symbol(spec: QConv2d) -> str:
-    sizes = (spec.height, spec.width, spec.cin, spec.cout, *spec.kernel, *spec.stride, *spec.pad, *spec.dilation)
+    sizes = (
+        spec.height,
+        spec.width,
+        spec.cin,
+        spec.cout,
+        *spec.kernel,
+        *spec.stride,
+        *spec.pad,
+        *spec.dilation,
+        spec.groups,
+    )
     words = (*sizes, spec.zero, spec.how.dtype, spec.how.zero, spec.how.low, *(["table"] if spec.table else []))
     return "qconv_" + "_".join(map(str, words))
 

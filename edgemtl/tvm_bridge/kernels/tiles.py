@@ -33,7 +33,7 @@ EmitPanel = Callable[[int, int, Expr, "RowShare"], None]
 EmitTile = Callable[[int, Expr], None]
 Place = Callable[[Expr, Expr], Sequence[Expr]]
 # Activations this cheap are applied to registers; the others in a loop over the rows of a tile, to keep code short.
-CHEAP = ("", "relu")
+CHEAP = ("", "relu", "relu6", "hard_sigmoid", "hard_swish")
 
 
 class RowShare:

@@ -1,0 +1,135 @@
+"""Operators that treat every element alike: sums and products with numpy's broadcasting, activations on their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgemtl.hw import law
+from edgemtl.hw.law import Finish
+from edgemtl.operators.activations import activate
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
+
+Integer = Literal["int8", "int16"]
+
+
+@dataclass(frozen=True)
+class _Binary(Operator):
+    """Two operands of shapes ``a`` and ``b``; the result has the shape they broadcast to."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return np.broadcast_shapes(self.a, self.b)
+
+
+@dataclass(frozen=True)
+class Add(_Binary):
+    """a + b, then ``activation``, which is "relu" or "" for none."""
+
+    activation: str = ""
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"a": float32(*self.a), "b": float32(*self.b)}, {"y": float32(*self.shape)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (activate(values["a"] + values["b"], self.activation),)
+
+
+@dataclass(frozen=True)
+class Multiply(_Binary):
+    """a * b."""
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"a": float32(*self.a), "b": float32(*self.b)}, {"y": float32(*self.shape)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (values["a"] * values["b"],)
+
+
+@dataclass(frozen=True)
+class QAdd(_Binary):
+    """`law.add` of int8 or int16 operands, each with a multiplier of its own."""
+
+    a_dtype: Integer
+    b_dtype: Integer
+    muls: tuple[int, int]
+    offset: int
+    shift: int
+    how: Finish
+
+    @property
+    def label(self) -> str:
+        return "add"
+
+    @property
+    def signature(self) -> Signature:
+        inputs = {"a": TensorType(self.a, self.a_dtype), "b": TensorType(self.b, self.b_dtype)}
+        return Signature(inputs, {"y": TensorType(self.shape, self.how.dtype)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law.add(values["a"], values["b"], self.muls, self.offset, self.shift, self.how),)
+
+
+@dataclass(frozen=True)
+class QMultiply(_Binary):
+    """`law.multiply` of int8 operands that stand for 0 at ``zeros``."""
+
+    zeros: tuple[int, int]
+    mul: int
+    shift: int
+    how: Finish
+
+    @property
+    def label(self) -> str:
+        return "multiply"
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"a": int8(*self.a), "b": int8(*self.b)}, {"y": TensorType(self.shape, self.how.dtype)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law.multiply(values["a"], values["b"], self.zeros, self.mul, self.shift, self.how),)
+
+
+@dataclass(frozen=True)
+class Activate(Operator):
+    """An activation of float32 [size] that no layer in front of it can take along."""
+
+    size: int
+    activation: str
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"x": float32(self.size)}, {"y": float32(self.size)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (activate(values["x"], self.activation),)
+
+
+@dataclass(frozen=True)
+class QLookup(Operator):
+    """`law.lookup`: int8 [rows, columns] by one table of 256 bytes, or by one for each column."""
+
+    rows: int
+    columns: int
+    by_column: bool = False
+
+    @property
+    def label(self) -> str:
+        return "lookup"
+
+    @property
+    def signature(self) -> Signature:
+        x = int8(self.rows, self.columns)
+        return Signature({"x": x}, {"y": x}, {"table": int8(self.columns if self.by_column else 1, 256)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law.lookup(values["x"], values["table"]),)

@@ -1,0 +1,158 @@
+"""Sums, products, pools and the like in integers: no weights, and a scale for every operand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemtl import operators as ops
+from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
+from edgemtl.hw.law import RATIO_BITS, TAP_BITS, Finish, Rescale
+from edgemtl.lowering.ir import Constant, View
+from edgemtl.operators import Array
+from edgemtl.quantize.layers import curve_table
+from edgemtl.quantize.limits import NO_FORM, ONE_BYTE
+from edgemtl.quantize.lookups import has_table, lookup_table
+from edgemtl.quantize.tensors import Tensor
+from edgemtl.quantize.writer import Writer
+from edgemtl.tvm_bridge.generic import Generic
+
+MOST_TAPS = 2.0 ** (TAP_BITS + 0.99)
+"""Magnitudes of an output's taps that `law.resample` keeps within int32."""
+
+
+def write_add(writer: Writer, spec: ops.Add) -> None:
+    """A sum: int8 or int16 operands, each with a multiplier."""
+    views = {name: _integers(writer, name) for name in ("a", "b")}
+    a, b = (writer.tensors[view.buffer] for view in views.values())
+    result = _byte_result(writer, "a Relu") if spec.activation else writer.output_tensor()
+    muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
+    offset = -(a.zero * muls[0] + b.zero * muls[1])
+    dtypes = a.dtype, b.dtype
+    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result))  # type: ignore[arg-type]  # integers
+    with writer.output(result) as out:
+        writer.step(operator, {**views, "y": out})
+
+
+def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
+    """A product of bytes."""
+    (a, left), (b, right) = (writer.byte_view(writer.source[name]) for name in ("a", "b"))
+    result = writer.output_tensor()
+    (mul,), shift = encode_ratios((left.scale * right.scale / result.scale,), RATIO_BITS, writer.name)
+    operator = ops.QMultiply(spec.a, spec.b, (left.zero, right.zero), mul, shift, _finish(result))
+    with writer.output(result) as out:
+        writer.step(operator, {"a": a, "b": b, "y": out})
+
+
+def write_activate(writer: Writer, spec: ops.Activate) -> None:
+    """An activation by a table of its bytes."""
+    view, x = writer.byte_view(writer.source["x"])
+    result = _byte_result(writer, spec.activation)
+    _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
+
+
+def write_generic(writer: Writer, spec: Generic) -> None:
+    """A node that is a function of every element by itself, by a table; UnsupportedError for another."""
+    if not has_table(spec):
+        raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
+    (source,) = writer.source.inputs
+    view, x = writer.byte_view(source)
+    result = _byte_result(writer, spec.call.op)
+    _look_up(writer, view, lookup_table(spec, x, result), result)
+
+
+def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
+    """A step that replaces bytes: tables int8 [1 or columns, 256]."""
+    columns = view.size if len(tables) == 1 else len(tables)
+    operator = ops.QLookup(view.size // columns, columns, len(tables) > 1)
+    constant = Constant(f"{writer.name}.table", tables)
+    with writer.output(result) as out:
+        shape = operator.rows, operator.columns
+        writer.step(operator, {"x": _reshaped(view, shape), "y": _reshaped(out, shape)}, {"table": constant})
+
+
+def write_pool(writer: Writer, spec: ops.Pool) -> None:
+    """The largest of bytes is a byte of the same tensor; a mean has a scale of its own."""
+    view, x = writer.byte_view(writer.source["x"])
+    if spec.kind == "max":
+        with writer.output(x) as out:
+            writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
+        return
+    result = _byte_result(writer, "a mean")
+    factor = writer.source.constant("factor")
+    scales = [encode_scale(float(f) * x.scale / result.scale, writer.name) for f in factor.array]
+    words = Constant(f"{writer.name}.scale", pack_scale(*(np.array(part) for part in zip(*scales, strict=True))))
+    with writer.output(result) as out:
+        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero)
+        writer.step(operator, {"x": view, "y": out}, {"scale": words})
+
+
+def write_concat(writer: Writer, spec: ops.Concat) -> None:
+    """Values side by side on one scale."""
+    result = writer.output_tensor()
+    views = {name: _integers(writer, name) for name in spec.names}
+    tensors = [writer.tensors[view.buffer] for view in views.values()]
+    scales = tuple(Rescale(x.zero, *encode_scale(x.scale / result.scale, writer.name), result.zero) for x in tensors)
+    dtypes = tuple(x.dtype for x in tensors)
+    with writer.output(result) as out:
+        operator = ops.QConcat(spec.rows, spec.widths, scales, dtypes, result.dtype)  # type: ignore[arg-type]  # integers
+        writer.step(operator, {**views, "y": out})
+
+
+def write_resample(writer: Writer, spec: ops.Resample) -> None:
+    """A resize whose weights of every output sum to 1 exactly, so that bytes keep their tensor."""
+    source = writer.source
+    taps = {name: source.constant(name) for name in source.operator.signature.constants}
+    resample(writer, spec, {name: constant.array for name, constant in taps.items()})
+
+
+def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: dict[str, Array]) -> None:
+    """Write a resize by real taps."""
+    view, x = writer.byte_view(writer.source["x"])
+    constants = {}
+    for name, array in taps.items():
+        integers = whole_taps(array, writer.name) if name.endswith("weight") else array
+        constants[name] = Constant(f"{writer.name}.{name}", integers)
+    sizes = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width, spec.row_taps, spec.column_taps
+    with writer.output(x) as out:
+        writer.step(ops.QResample(*sizes), {"x": view, "y": out}, constants)
+
+
+def whole_taps(weight: Array, what: str) -> Array:
+    """Weights [out, taps] that sum to 1, as int32 that sum to exactly 2^11; the largest takes what rounding leaves."""
+    one = 1 << TAP_BITS
+    taps = np.floor(weight.astype(np.float64) * one + 0.5).astype(np.int32)
+    taps[np.arange(len(taps)), np.abs(taps).argmax(1)] += one - taps.sum(1)
+    if np.abs(taps).sum(1).max() > MOST_TAPS:
+        raise UnsupportedError(
+            what, "weights of its resize are too large for 32 bits", "keep it in float (--keep-float)"
+        )
+    return taps
+
+
+def _integers(writer: Writer, name: str) -> View:
+    """An input as int8 or int16, whichever it is."""
+    view = writer.source[name]
+    if writer.tensors[view.buffer].dtype == "float32":
+        return writer.byte_view(view)[0]
+    return writer.integer_view(view)
+
+
+def _byte_result(writer: Writer, what: str) -> Tensor:
+    """The int8 tensor of the result; raises UnsupportedError where a reader wants 16 bits."""
+    result = writer.output_tensor(what)
+    if result.dtype != "int8":
+        reason = f"{what} {ONE_BYTE}, and a reader wants 16"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    return result
+
+
+def _finish(result: Tensor) -> Finish:
+    assert result.dtype != "float32"
+    return Finish(result.dtype, result.zero)
+
+
+def _reshaped(view: View, shape: tuple[int, ...]) -> View:
+    seen = view.reshape(shape)
+    assert seen is not None, "operands of a table are dense"
+    return seen

@@ -1,0 +1,65 @@
+"""Sums and products of integers, as `law.add` and `law.multiply` define them: all of it fits into 32 bits."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law import Finish
+from edgemtl.operators import QAdd, QMultiply
+from edgemtl.processor import CpuTarget
+from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels.broadcast import Run, broadcast_axes, each_run, flat
+from edgemtl.tvm_bridge.kernels.elementwise import symbol_of
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
+from edgemtl.tvm_bridge.kernels.vectors import clip, constant, store
+
+
+@cache
+def build(spec: QAdd | QMultiply, target: CpuTarget) -> Kernel:
+    """The kernel of ``spec``: operands a, b, y."""
+    inputs, outputs = spec.signature.inputs, spec.signature.outputs
+    operands = [Operand(name, kind.shape, kind.dtype, "input") for name, kind in inputs.items()]
+    operands += [Operand("y", outputs["y"].shape, outputs["y"].dtype, "output")]
+    axes = broadcast_axes(spec.shape, [spec.a, spec.b])
+
+    def body(a: Buffer, b: Buffer, y: Buffer) -> None:
+        a, b, y = flat(a), flat(b), flat(y)
+
+        def run(part: Run) -> None:
+            wide = f"int32x{part.lanes}"
+            pair = [part.load(buffer, index).astype(wide) for index, buffer in enumerate((a, b))]
+            value = _scaled(spec, pair[0], pair[1], part.lanes)
+            store(y, (part.index,), part.lanes, _finished(value, spec.how, part.lanes))
+
+        each_run(axes, 2 * target.lanes, target, run)
+
+    return define(_symbol(spec), operands, body)
+
+
+def _scaled(spec: QAdd | QMultiply, a: Expr, b: Expr, lanes: int) -> Expr:
+    """The sum or product of int32 vectors in units of the result."""
+
+    def number(value: int) -> Expr:
+        return constant(value, "int32", lanes)
+
+    half = 1 << spec.shift - 1
+    if isinstance(spec, QAdd):
+        total = a * number(spec.muls[0]) + b * number(spec.muls[1]) + number(spec.offset + half)
+    else:
+        total = (a - number(spec.zeros[0])) * (b - number(spec.zeros[1])) * number(spec.mul) + number(half)
+    return total >> number(spec.shift)
+
+
+def _finished(value: Expr, how: Finish, lanes: int) -> Expr:
+    """Saturated, with the zero of a byte."""
+    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
+    shifted = value + constant(how.zero, "int32", lanes) if how.dtype == "int8" else value
+    return clip(shifted, constant(low, "int32", lanes), constant(high, "int32", lanes)).astype(f"{how.dtype}x{lanes}")
+
+
+def _symbol(spec: QAdd | QMultiply) -> str:
+    numbers = (*spec.muls, spec.offset) if isinstance(spec, QAdd) else (*spec.zeros, spec.mul)
+    dtypes = (spec.a_dtype, spec.b_dtype) if isinstance(spec, QAdd) else ()
+    words = (*dtypes, *numbers, spec.shift, spec.how.dtype, spec.how.zero, spec.how.low)
+    return f"{type(spec).__name__.lower()}_{symbol_of(spec.a)}_{symbol_of(spec.b)}_" + "_".join(map(str, words))
