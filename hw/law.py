@@ -414,9 +414,7 @@ def max_pool(x: Ints, windows: Windows) -> npt.NDArray[np.int8]:
     return np.asarray(windows.cut(x, INT8[0]).max((2, 3)), np.int8)
 
 
-def average_pool(
-    x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, out_zero: int
-) -> npt.NDArray[np.int8]:
+def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, out_zero: int) -> npt.NDArray[np.int8]:
     """The mean of each window of an image [H, W, C]: saturate(requantise(sum of (x - zero)) + out_zero).
 
     mul, shift [H' W'] by output pixel hold the scale over the number of pixels that count. Sums keep below 2^31 for
