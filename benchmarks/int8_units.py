@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.here import target_to_measure
 from benchmarks.kernels import Arrays, Case, fastest, load
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import (
     Attention,
     Combine,
@@ -57,7 +58,7 @@ PAIRS: list[tuple[Any, Any]] = [
     (QCopy(1, (64, 2048), (1, 64), (2048, 1)), Copy((64, 2048), (1, 64), (2048, 1))),
     (Quantise(129 * 192, "int8", 40.0, 3), None),
     (Dequantise(129 * 192, "int16", 0.1, 0), None),
-    (Convert(129 * 192, 70000, 20, 0), None),
+    (Convert(129 * 192, "int16", "int8", Rescale(0, 70000, 20, 0)), None),
 ]
 NOTHING = Copy((1,), (1,), (1,))
 

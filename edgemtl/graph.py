@@ -90,10 +90,11 @@ def input_names(domain: str, op: str) -> tuple[str, ...]:
     return tuple(formal.name for formal in onnx.defs.get_schema(op).inputs if formal.option != variadic)
 
 
-def _index_of(node: ir.Node, name: str) -> int:
-    names = input_names(node.domain, node.op_type)
+def input_index(domain: str, op: str, name: str) -> int:
+    """Where an operator has the input called `name`; `InternalError` for a name that it does not have."""
+    names = input_names(domain, op)
     if name not in names:
-        raise InternalError(f"an operand of {node.op_type} must be one of {', '.join(names) or 'none'}, not {name}")
+        raise InternalError(f"an operand of {op} must be one of {', '.join(names) or 'none'}, not {name}")
     return names.index(name)
 
 
@@ -102,13 +103,13 @@ def operand(node: ir.Node, name: str) -> ir.Value | None:
 
     Raises `InternalError` for a name that the operator does not have.
     """
-    index = _index_of(node, name)
+    index = input_index(node.domain, node.op_type, name)
     return node.inputs[index] if index < len(node.inputs) else None
 
 
 def replace_operand(node: ir.Node, name: str, value: ir.Value) -> None:
     """Let the node read `value` as the input called `name`, which it may have left out so far."""
-    index = _index_of(node, name)
+    index = input_index(node.domain, node.op_type, name)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)

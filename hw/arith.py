@@ -63,7 +63,7 @@ def encode_ratios(ratios: Sequence[float], bits: int, what: str) -> tuple[tuple[
     """(muls, shift) with mul * 2^-shift nearest to each ratio: |mul| < 2^bits, one shift of 1..29 for all.
 
     The largest has at least bits - 1 significant bits, unless it is below 2^(bits - 30). Raises UnsupportedError for a
-    ratio of 2^(bits - 1) or more.
+    ratio that is not below 2^(bits - 1) by a quarter.
     """
     largest = max(abs(ratio) for ratio in ratios)
     shift = min(29, bits - math.frexp(largest)[1]) if largest else 29

@@ -5,18 +5,26 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-LINKED = ("exporters", "hw", "runtime")  # real top-level folders, imported as edgemtl.NAME
+from tests.source import LINKED, ROOT, imported_modules, module_of, source_files, tree_of
 
 LEAVES = {
     *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
     *("bundle", "host", "signing", "operators"),
-    *("hw.isa", "hw.arith", "hw.law", "hw.fields", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
+    *(
+        "hw.isa",
+        "hw.arith",
+        "hw.law",
+        "hw.law_weightless",
+        "hw.fields",
+        "hw.resources",
+        "hw.spec",
+        "hw.datasheet",
+        "hw.regions",
+    ),
     *("hw.encoding", "hw.isa_documents"),
 }
 ORDER = [
@@ -81,27 +89,14 @@ class Import(NamedTuple):
     in_function: bool
 
 
-def _files() -> list[Path]:
-    folders = [ROOT / "edgemtl", *(ROOT / name for name in LINKED)]
-    found = [path for folder in folders if folder.is_dir() for path in folder.rglob("*.py")]
-    own = {path.resolve(): path for path in found if "__pycache__" not in path.parts}
-    return sorted(own)
-
-
-def _module(path: Path) -> tuple[str, ...]:
-    parts = path.resolve().relative_to(ROOT).with_suffix("").parts
-    parts = parts[1:] if parts[0] == "edgemtl" else parts
-    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
-
-
 def _room(module: tuple[str, ...]) -> str:
     """The room a module belongs to; hw's parts are rooms of their own, and what kernels compute needs no TVM."""
     return ".".join(module[:2]) if module[0] == "hw" else module[0]
 
 
 def _imports() -> Iterator[Import]:
-    for path in _files():
-        room, tree = _room(_module(path)), ast.parse(path.read_text(encoding="utf-8"))
+    for path in source_files():
+        room, tree = _room(module_of(path)), tree_of(path)
         inside = {
             child
             for node in ast.walk(tree)
@@ -109,21 +104,8 @@ def _imports() -> Iterator[Import]:
             for child in ast.walk(node)
         }
         for node in ast.walk(tree):
-            for target in _targets(node):
+            for target in imported_modules(node):
                 yield Import(str(path.relative_to(ROOT)), room, target, node in inside)
-
-
-def _targets(node: ast.AST) -> list[str]:
-    """Dotted names; `from edgemtl import a, b` is an import of edgemtl.a and edgemtl.b."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
-    assert node.level == 0, "imports are written out from the top"
-    module = node.module or ""
-    if module in ("edgemtl", "edgemtl.hw"):
-        return [f"{module}.{alias.name}" for alias in node.names if not alias.name.startswith("__")]
-    return [module]
 
 
 IMPORTS = [*_imports()]
@@ -175,16 +157,16 @@ def test_the_planner_knows_no_graph_and_the_checker_no_planner():
 
 def test_kernels_and_the_law_do_not_use_what_an_operator_computes():
     """They are checked against it."""
-    alone = [path for path in _files() if "kernels" in path.parts or "hw" in path.resolve().parts]
+    alone = [path for path in source_files() if "kernels" in path.parts or "hw" in path.resolve().parts]
     assert len(alone) > 50
-    nodes = [node for path in alone for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = [node for path in alone for node in ast.walk(tree_of(path))]
     assert not [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "compute"]
 
 
 @pytest.mark.parametrize(("call", "owner"), [("onnxruntime.InferenceSession", "onnx_runtime"), ("os.replace", "paths")])
 def test_one_module_calls(call, owner):
     """Sessions have the same options everywhere, and files are whole or not there."""
-    nodes = [(path, node) for path in _files() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = [(path, node) for path in source_files() for node in ast.walk(tree_of(path))]
     calls = [path.stem for path, node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == call]
     assert {*calls} == {owner}
 
@@ -192,8 +174,8 @@ def test_one_module_calls(call, owner):
 def test_benchmarks_and_examples_do_not_need_the_tests():
     paths = [path for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
     assert len(paths) > 20
-    nodes = [(path, node) for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    assert not [str(path) for path, node in nodes for name in _targets(node) if name.split(".")[0] == "tests"]
+    nodes = [(path, node) for path in paths for node in ast.walk(tree_of(path))]
+    assert not [str(path) for path, node in nodes for name in imported_modules(node) if name.split(".")[0] == "tests"]
 
 
 @pytest.mark.parametrize("name", [name for name in LINKED if (ROOT / name).exists()])
@@ -205,7 +187,7 @@ def test_linked_rooms_are_the_same_files(name):
 
 
 def test_every_room_has_a_place():
-    rooms = {_room(_module(path)) for path in _files()} - {"__init__", "hw"}
+    rooms = {_room(module_of(path)) for path in source_files()} - {"__init__", "hw"}
     assert rooms <= LEAVES | set(ORDER) | set(BESIDE), rooms
     assert {"edgemtl/frontend/reader.py", "edgemtl/schedule/planner.py"} <= {i.file for i in IMPORTS}
 

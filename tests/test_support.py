@@ -13,6 +13,7 @@ from edgemtl.codegen.cpu.families import FAMILIES
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.select import GROUPED, GROUPS, MATCHERS, NEVER, Left, select
 from edgemtl.frontend import read_model
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.hw.spec import read_spec
 from edgemtl.integers import quantise
 from edgemtl.lowering.ir import IMAGE, OUTPUT, dense, make_step
@@ -78,7 +79,9 @@ def test_the_accelerator_column_agrees_with_its_groups() -> None:
     assert not GROUPED & set(NEVER)
 
 
-@pytest.mark.parametrize("operator", [ops.Convert(8, 1 << 30, 30, 0), ops.Quantise(8, "int8", 2.0, 0)])
+@pytest.mark.parametrize(
+    "operator", [ops.Convert(8, "int16", "int8", Rescale(0, 1 << 16, 16, 0)), ops.Quantise(8, "int8", 2.0, 0)]
+)
 def test_reasons_of_the_accelerator_are_what_check_prints(operator: Operator) -> None:
     (x,), (y,) = operator.signature.inputs.values(), operator.signature.outputs.values()
     step = make_step(operator, {"x": dense(IMAGE, x.shape, x.dtype), "y": dense(OUTPUT, y.shape, y.dtype)}, {}, ("n",))

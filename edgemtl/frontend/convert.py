@@ -13,6 +13,7 @@ from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import ENDLESS, GROWING, MAX_RUN_ELEMENTS, all_nodes
 from edgemtl.frontend.moe_node import OPSET
+from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.repair import repair
 from edgemtl.frontend.session import open_session, run_session
 from edgemtl.frontend.simplify import infer_shapes
@@ -22,13 +23,13 @@ TOLERANCE = 1e-4
 IMAGE_RANK = 4
 
 
-def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.ModelProto:
+def convert(proto: onnx.ModelProto, version: int) -> tuple[onnx.ModelProto, Notes]:
     """The model in opset `OPSET` or later.
 
     Raises `ModelError` for a model that cannot be converted, or that computes something else afterwards.
     """
     if version >= OPSET:
-        return proto
+        return proto, ()
     what, hint = f"the model's opset {version} cannot be converted to {OPSET}", f"export it with opset {OPSET}"
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
@@ -39,8 +40,7 @@ def convert(proto: onnx.ModelProto, version: int, notes: list[str]) -> onnx.Mode
     if not all(checks):
         raise ModelError(f"{what} (the result computes something else); {hint}")
     done = "checked on a random image" if checks else "not checked, as the original does not run"
-    notes.append(f"the model's opset {version} was converted to {OPSET}; {done}")
-    return converted
+    return converted, (f"the model's opset {version} was converted to {OPSET}; {done}",)
 
 
 def _compare(proto: onnx.ModelProto, converted: onnx.ModelProto) -> list[bool]:

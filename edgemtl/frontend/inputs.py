@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from edgemtl.errors import ModelError, UnsupportedError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import InputSpec
+from edgemtl.frontend.passes import Notes
 from edgemtl.vocabulary import DEFAULT_FILTER
 
 MAX_SIDE = 1 << 15
@@ -20,25 +23,27 @@ def is_image(value: ir.Value) -> bool:
     return value.shape is not None and len(value.shape) == 4
 
 
-def fix_batch(graph: ir.Graph, notes: list[str]) -> None:
+def fix_batch(graph: ir.Graph) -> Notes:
     """Give the image input a batch of 1 where its size is open, and forget the shapes that followed from it.
 
     Raises `UnsupportedError` for any other open size and for another batch, `ModelError` for sizes below 1.
     """
-    for value in graph.inputs:
-        if is_image(value):
-            value.shape = _fixed(value, notes)
+    notes: list[str] = []
+    for value in filter(is_image, graph.inputs):
+        assert value.shape is not None
+        sizes = list(value.shape)
+        if not isinstance(sizes[0], int) or sizes[0] < 0:
+            notes.append(f"input {value.name}: batch size {_spell(sizes[0])} taken as 1")
+            sizes[0] = 1
+        _check_sizes(value, sizes)
+        value.shape = ir.Shape(sizes)
     for node in graph:
         for output in node.outputs:
             output.shape = None
+    return tuple(notes)
 
 
-def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
-    assert value.shape is not None
-    sizes = list(value.shape)
-    if not isinstance(sizes[0], int) or sizes[0] < 0:
-        notes.append(f"input {value.name}: batch size {_spell(sizes[0])} taken as 1")
-        sizes[0] = 1
+def _check_sizes(value: ir.Value, sizes: Sequence[int | ir.SymbolicDim]) -> None:
     named = dict(zip(AXES, sizes, strict=True))
     if opened := {axis: size for axis, size in named.items() if not isinstance(size, int) or size < 0}:
         axes = " and ".join(f"{axis} ({_spell(size)})" for axis, size in opened.items())
@@ -51,7 +56,6 @@ def _fixed(value: ir.Value, notes: list[str]) -> ir.Shape:
         reason = f"its batch size is {sizes[0]}, and models are compiled for one image"
         hint = "export the model with batch size 1: `edgemtl run` and Session.run take any number of images, one by one"
         raise UnsupportedError(f"input {value.name}", reason, hint)
-    return ir.Shape(sizes)
 
 
 def _spell(size: int | ir.SymbolicDim) -> str:
@@ -90,11 +94,12 @@ def _layout_note(name: str, channels: int, height: int, width: int) -> str:
     return f"input {name}: {looks}, and {read}; if that is wrong, export the model with channels first"
 
 
-def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> InputSpec:
+def describe_input(graph: ir.Graph, metadata: Metadata | None) -> tuple[InputSpec, Notes]:
     """The input with the normalisation the metadata gives; a note where there is none."""
     (value,) = graph.inputs
     assert value.shape is not None
     assert value.name is not None
+    notes: list[str] = []
     batch, channels, height, width = value.shape.numpy()
     known = metadata is not None and metadata.input == value.name
     mean, std = (metadata.mean, metadata.std) if metadata is not None and known else (None, None)
@@ -106,4 +111,4 @@ def describe_input(graph: ir.Graph, metadata: Metadata | None, notes: list[str])
     if channels > MOST_CHANNELS and width <= MOST_CHANNELS:
         notes.append(_layout_note(value.name, channels, height, width))
     resize_filter = metadata.resize_filter if metadata is not None and known else DEFAULT_FILTER
-    return InputSpec(value.name, (batch, channels, height, width), mean, std, resize_filter)
+    return InputSpec(value.name, (batch, channels, height, width), mean, std, resize_filter), tuple(notes)

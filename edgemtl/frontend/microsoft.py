@@ -9,7 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.frontend.limits import all_nodes
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes
+from edgemtl.frontend.passes import Notes
 from edgemtl.graph import add_constant, array_of, operand, result
 
 MICROSOFT = "com.microsoft"
@@ -19,14 +21,16 @@ UNGATED = 6
 HINT = "replace it by standard operators"
 
 
-def rewrite_microsoft_moe(model: ir.Model, notes: list[str]) -> None:
-    """Replace each node; `UnsupportedError` for one that has no equal. In place."""
-    for node in [n for n in model.graph if (n.domain, n.op_type) == (MICROSOFT, "MoE")]:
+def rewrite_microsoft_moe(model: ir.Model) -> Notes:
+    """Replace each node, and say so; `UnsupportedError` for one that has no equal. In place."""
+    notes: list[str] = []
+    for node in [n for n in all_nodes(model.graph) if (n.domain, n.op_type) == (MICROSOFT, "MoE")]:
         attributes = _attributes(node)
         _replace(model.graph, node, attributes)
         what = f"{MICROSOFT}::MoE, top {attributes.k}, {attributes.activation}"
         notes.append(f"node {node.name}: {what} as onnxruntime computes it on a CPU")
     model.opset_imports.pop(MICROSOFT, None)
+    return tuple(notes)
 
 
 def _attributes(node: ir.Node) -> MoEAttributes:
@@ -68,5 +72,5 @@ def _replace(graph: ir.Graph, node: ir.Node, attributes: MoEAttributes) -> None:
     for new in (before, shape, moe, after):
         result(new).name = f"{new.name}.output"
     ir.convenience.replace_nodes_and_values(
-        graph, node, [node], [before, shape, moe, after], node.outputs, after.outputs
+        node.graph or graph, node, [node], [before, shape, moe, after], node.outputs, after.outputs
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
 from edgemtl.frontend.model import MultiTaskModel, Task
+from edgemtl.frontend.passes import Notes
 from edgemtl.suggest import one_of
 from edgemtl.vocabulary import KINDS, describe_shape, fits_kind
 
@@ -21,15 +22,12 @@ RECORDED = "recorded as"
 RULE = f"at most {MAX_LENGTH} letters, digits and _.- without two dots in a row, and must not start with . or -"
 
 
-def name_tasks(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
-    """`legal_names`, with a note for each that changes."""
+def name_tasks(names: Sequence[str]) -> tuple[tuple[str, ...], Notes]:
+    """`legal_names`, and a note for each that changes."""
     legal = legal_names(names)
-    for name, task in zip(names, legal, strict=True):
-        if name != task:
-            notes.append(
-                f"{_subject(task)}{SPELLED} {name!r} in the file, which no task can be; --rename calls it otherwise"
-            )
-    return legal
+    changed = ((name, task) for name, task in zip(names, legal, strict=True) if name != task)
+    why = "which no task can be; --rename calls it otherwise"
+    return legal, tuple(f"{_subject(task)}{SPELLED} {name!r} in the file, {why}" for name, task in changed)
 
 
 def legal_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From the bytes' protobuf to a graph one can work on: checked, inlined, of one opset."""
+"""Passes from a file's protobuf to a graph one can work on."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, RemoveInitializersFromInputsPass
 
 from edgemtl.errors import ModelError, UnsupportedError
-from edgemtl.frontend.contrib import (
-    CONTRIBUTED_HINT,
-    expand_contributed,
-    expand_quantised,
-    expand_standard,
-    is_contributed,
-)
-from edgemtl.frontend.convert import convert
-from edgemtl.frontend.microsoft import MICROSOFT, rewrite_microsoft_moe
-from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET, attach_functions
-from edgemtl.frontend.shapes import drop_late_windows
-from edgemtl.frontend.spelling import check_form, normalise_spelling
-from edgemtl.frontend.task_input import specialise_tasks
+from edgemtl.frontend.contrib import CONTRIBUTED_HINT, is_contributed
+from edgemtl.frontend.microsoft import MICROSOFT
+from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, OPSET
 
 OLDEST = 7
 """The first opset the converter knows well."""
@@ -40,32 +30,12 @@ BY_ONNX = ("Attention", "CastLike", "CenterCropPad", "SwiGLU")
 OpId = tuple[str, str, str]
 
 
-def prepare(proto: onnx.ModelProto, notes: list[str]) -> ir.Model:
-    """The graph with functions inlined, contributed operators expanded, a task input specialised away and MoE nodes of
-    ours alone.
-
-    Raises `UnsupportedError` for operators no one defines, `ModelError` for a graph out of order or an opset
-    out of range.
-    """
-    normalise_spelling(proto, notes)
-    functions = {(f.domain, f.name, f.overload) for f in proto.functions}
-    opset = _opset(proto)
-    expand_standard(proto, opset)
-    _check_order(proto.graph)
-    for body in (proto.graph.node, *(f.node for f in proto.functions)):
-        _check_known(body, functions, opset)
-    check_form(proto)
-    proto = convert(_inline(proto), opset, notes)
-    for expand in (expand_standard, expand_contributed, expand_quantised):
-        expand(proto, max(opset, OPSET))
-    proto = _expand_by_onnx(proto)
-    proto = drop_late_windows(specialise_tasks(proto, notes), opset)
+def import_graph(proto: onnx.ModelProto) -> ir.Model:
+    """The graph of a model in order; every node has a name of its own, which errors and reports speak of."""
     model = ir.from_proto(proto)
     RemoveInitializersFromInputsPass()(model)
     _rename_inlined(model.graph)
-    name_nodes(model.graph)
-    rewrite_microsoft_moe(model, notes)
-    attach_functions(model)
+    _name_nodes(model.graph)
     return model
 
 
@@ -76,7 +46,8 @@ def _rename_inlined(graph: ir.Graph) -> None:
             value.name = name.removeprefix(INLINED) + ".inlined"
 
 
-def _opset(proto: onnx.ModelProto) -> int:
+def read_opset(proto: onnx.ModelProto) -> int:
+    """The version of the standard operators; `ModelError` for one out of range."""
     version = next((o.version for o in proto.opset_import if o.domain == ""), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= version <= newest:
@@ -86,8 +57,8 @@ def _opset(proto: onnx.ModelProto) -> int:
     return version
 
 
-def _check_order(graph: onnx.GraphProto) -> None:
-    """Every node reads what is there: no cycle, nothing missing."""
+def check_order(graph: onnx.GraphProto) -> None:
+    """`ModelError` for a node that reads what is not there: in a cycle, or missing."""
     known = {""} | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         for name in node.input:
@@ -95,6 +66,13 @@ def _check_order(graph: onnx.GraphProto) -> None:
                 what = f"node {node.name or node.op_type} reads {name!r}"
                 raise ModelError(f"{what} before any node made it; its graph must be in order and without cycles")
         known.update(node.output)
+
+
+def check_known(proto: onnx.ModelProto, opset: int) -> None:
+    """`UnsupportedError` for an operator that neither ONNX, nor the model, nor an expansion defines."""
+    functions = {(f.domain, f.name, f.overload) for f in proto.functions}
+    for body in (proto.graph.node, *(f.node for f in proto.functions)):
+        _check_known(body, functions, opset)
 
 
 def _check_known(nodes: Iterable[onnx.NodeProto], functions: set[OpId], opset: int) -> None:
@@ -125,7 +103,7 @@ def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _with_inner(graph.node)
 
 
-def _inline(proto: onnx.ModelProto) -> onnx.ModelProto:
+def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Without model-local functions; the bodies of our own MoE are put back later."""
     if not proto.functions:
         return proto
@@ -136,7 +114,7 @@ def _inline(proto: onnx.ModelProto) -> onnx.ModelProto:
     return ir.to_proto(model)
 
 
-def _expand_by_onnx(proto: onnx.ModelProto) -> onnx.ModelProto:
+def expand_by_onnx(proto: onnx.ModelProto) -> onnx.ModelProto:
     """With operators that nothing of ours defines written out as ONNX itself does."""
     if not any(node.op_type in BY_ONNX for node in _with_inner(proto.graph.node)):
         return proto
@@ -150,8 +128,7 @@ def _expand_by_onnx(proto: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.inliner.inline_selected_functions(typed, selected, inline_schema_functions=True)
 
 
-def name_nodes(graph: ir.Graph) -> None:
-    """Every node a name of its own, kept through all that follows: errors and reports speak of it."""
+def _name_nodes(graph: ir.Graph) -> None:
     taken: set[str] = set()
     for index, node in enumerate(graph):
         name = node.name or f"{node.op_type}_{index}"

@@ -1,4 +1,4 @@
-"""The frontend's table of contents: one call per stage, from the bytes of a file to a `MultiTaskModel`."""
+"""From the bytes of a file to a `MultiTaskModel`; `pipeline` lists the passes in between."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgemtl.errors import EdgemtlError, ModelError
-from edgemtl.frontend.consistency import check_consistency
+from edgemtl.errors import EdgemtlError, InternalError, ModelError
+from edgemtl.frontend.draft import Draft
 from edgemtl.frontend.files import LoadedFile, load
-from edgemtl.frontend.fuse import fuse
-from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
-from edgemtl.frontend.layers import describe_layers
-from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.model import MultiTaskModel
-from edgemtl.frontend.moe_node import attach_functions
-from edgemtl.frontend.operators import check_operators
-from edgemtl.frontend.prepare import prepare
-from edgemtl.frontend.recognise import recognise
-from edgemtl.frontend.simplify import finish, simplify
-from edgemtl.frontend.static import check_static
-from edgemtl.frontend.tasks import describe_tasks, keep_tasks, name_outputs
+from edgemtl.frontend.passes import run_passes
+from edgemtl.frontend.pipeline import PASSES
 
 
 def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> MultiTaskModel:
@@ -35,7 +26,7 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
     try:
         with _quiet():
             return _read(loaded, tasks)
-    except EdgemtlError:
+    except (EdgemtlError, InternalError):
         raise
     # The libraries raise whatever their C++ or Python stumbles over in a malformed graph.
     except Exception as error:
@@ -46,25 +37,9 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
 
 
 def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
-    notes: list[str] = []
-    model = prepare(loaded.proto, notes)
-    metadata = read_metadata(model)
-    fix_batch(model.graph, notes)
-    names = keep_tasks(model.graph, name_outputs(model.graph, metadata, notes), tasks)
-    check_inputs(model.graph)
-    outputs = [str(value.name) for value in model.graph.outputs]
-    simplify(model)
-    recognise(model, notes)
-    fuse(model)
-    finish(model, outputs)
-    check_operators(model, notes)
-    layers = describe_layers(model)
-    check_static(model)
-    check_consistency(model)
-    attach_functions(model)
-    image = describe_input(model.graph, metadata, notes)
-    answers = describe_tasks(model.graph, names, metadata, notes)
-    return MultiTaskModel(model, image, answers, layers, tuple(notes), loaded.sha256, loaded.weight_files)
+    draft, notes = run_passes(PASSES, Draft(loaded.proto, tasks))
+    assert draft.image is not None
+    return MultiTaskModel(draft.ir, draft.image, draft.tasks, draft.layers, notes, loaded.sha256, loaded.weight_files)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from onnx_ir.passes.common import (
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
 from edgemtl.frontend.files import MAX_ELEMENTS
-from edgemtl.frontend.limits import MAX_WORK, folding_work, may_propagate
+from edgemtl.frontend.limits import MAX_WORK, all_nodes, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.shapes import set_unpooled_shapes
 from edgemtl.graph import array_of, is_static, make_contiguous, operand, replace_value, result, size_of
@@ -47,6 +47,8 @@ def simplify(model: ir.Model) -> None:
         _sweep(model)
         if not folded:
             break
+    # Merging what is computed twice gives a value the name of another where both are outputs.
+    NameFixPass()(model)
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -118,8 +120,8 @@ def _sweep(model: ir.Model) -> None:
 
 
 def _drop_unused_weights(graph: ir.Graph) -> None:
-    """Only what nodes of the graph read counts: a branch not taken may still hold a use."""
-    read = {value for node in graph for value in node.inputs} | set(graph.outputs)
+    """Only what nodes of the graph and those inside them read counts: a branch not taken may still hold a use."""
+    read = {value for node in all_nodes(graph) for value in node.inputs} | set(graph.outputs)
     for name, value in list(graph.initializers.items()):
         if value not in read:
             del graph.initializers[name]
@@ -145,7 +147,7 @@ def _name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
 
     An output that is the image itself gets a name of its own.
     """
-    taken = {value.name: value for node in graph for value in node.outputs}
+    taken = {value.name: value for node in graph for value in node.outputs} | dict(graph.initializers)
     images = {value.name for value in graph.inputs}
     for index, (value, name) in enumerate(zip(graph.outputs, names, strict=True)):
         if value in graph.outputs[:index] or value.producer() is None:

@@ -6,31 +6,34 @@ from collections.abc import Iterable
 
 import onnx
 
+from edgemtl.frontend.passes import Notes
+
 STANDARD = "ai.onnx"
 """The standard domain's other name."""
 
 
-def normalise_spelling(proto: onnx.ModelProto, notes: list[str]) -> None:
+def normalise_spelling(proto: onnx.ModelProto) -> Notes:
     """Write the standard domain as the empty string, and list every output once. In place.
 
     Opset 10 renamed Upsample to Resize; some exporters did not.
     """
-    _drop_repeated_outputs(proto.graph, notes)
+    notes = _drop_repeated_outputs(proto.graph)
     for holder, nodes in ((proto, proto.graph.node), *((f, f.node) for f in proto.functions)):
         _rename_nodes(nodes)
         _rename_imports(holder)
     if ("", 10) in [(entry.domain, entry.version) for entry in proto.opset_import]:
         for node in proto.graph.node:
             node.op_type = "Resize" if (node.domain, node.op_type) == ("", "Upsample") else node.op_type
+    return notes
 
 
-def _drop_repeated_outputs(graph: onnx.GraphProto, notes: list[str]) -> None:
+def _drop_repeated_outputs(graph: onnx.GraphProto) -> Notes:
     listed: set[str] = set()
     for index, name in reversed(list(enumerate([value.name for value in graph.output]))):
         if name in [value.name for value in graph.output[:index]]:
             del graph.output[index]
             listed.add(name)
-    notes.extend(f"output {name}: listed more than once, kept once" for name in sorted(listed))
+    return tuple(f"output {name}: listed more than once, kept once" for name in sorted(listed))
 
 
 def _rename_nodes(nodes: Iterable[onnx.NodeProto]) -> None:

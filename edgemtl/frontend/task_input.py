@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 
 
-def specialise_tasks(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
     """The model with everything that depends on its task input written out once for each task.
 
     The task input is a scalar integer. As many tasks are written out as everything it selects from has, or as
@@ -22,11 +23,10 @@ def specialise_tasks(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProt
     graph = proto.graph
     chosen = _task_input(graph)
     if chosen is None:
-        return proto
+        return proto, ()
     dependent = _dependents(graph.node, {chosen.name})
     count = _checked_count(proto, chosen.name)
     name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
-    notes.append(f"input {name}: specialised for tasks 0 to {count - 1}, an output each; nothing else is compiled")
     integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
     graph.input.remove(chosen)
     for task in range(count):
@@ -37,7 +37,8 @@ def specialise_tasks(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProt
     del graph.node[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.output.extend(outputs)
-    return proto
+    note = f"input {name}: specialised for tasks 0 to {count - 1}, an output each; nothing else is compiled"
+    return proto, (note,)
 
 
 def _task_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:

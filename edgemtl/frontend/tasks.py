@@ -10,6 +10,7 @@ from edgemtl.errors import ModelError, UnsupportedError, UsageError
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
 from edgemtl.frontend.names import GUESSED, RECORDED, name_tasks
+from edgemtl.frontend.passes import Notes
 from edgemtl.vocabulary import count_names, describe_shape, fits_kind
 
 HINTS: dict[str, tuple[str, ...]] = {
@@ -23,14 +24,14 @@ HINTS: dict[str, tuple[str, ...]] = {
 """Kind, and parts of a name that suggest it where the shape allows it."""
 
 
-def name_outputs(graph: ir.Graph, metadata: Metadata | None, notes: list[str]) -> tuple[str, ...]:
+def name_outputs(graph: ir.Graph, metadata: Metadata | None) -> tuple[tuple[str, ...], Notes]:
     """The name of each output's task: from the metadata, or the output's own, made legal with a note."""
     written = {} if metadata is None else {task.output: task.name for task in metadata.tasks}
-    return name_tasks([written.get(str(value.name), str(value.name)) for value in graph.outputs], notes)
+    return name_tasks([written.get(str(value.name), str(value.name)) for value in graph.outputs])
 
 
 def keep_tasks(graph: ir.Graph, names: tuple[str, ...], tasks: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Drop the outputs that no wanted task needs; the names of the others. `UsageError` for a task there is not."""
+    """Drop the outputs that no task asked for needs; the names of the others. `UsageError` for a task there is not."""
     if tasks is None:
         return names
     if not tasks or len(set(tasks)) != len(tasks) or not set(tasks) <= set(names):
@@ -41,15 +42,16 @@ def keep_tasks(graph: ir.Graph, names: tuple[str, ...], tasks: tuple[str, ...] |
 
 
 def describe_tasks(
-    graph: ir.Graph, names: tuple[str, ...], metadata: Metadata | None, notes: list[str]
-) -> tuple[Task, ...]:
-    """A task of each name for the graph's outputs, in order."""
+    graph: ir.Graph, names: tuple[str, ...], metadata: Metadata | None
+) -> tuple[tuple[Task, ...], Notes]:
+    """A task of each name for the graph's outputs, in order, and a note on each that was not taken as recorded."""
     written = {task.output: task for task in metadata.tasks} if metadata is not None else {}
     outputs = zip(names, graph.outputs, strict=True)
-    return tuple(_describe(name, value, written.get(str(value.name)), notes) for name, value in outputs)
+    described = [_describe(name, value, written.get(str(value.name))) for name, value in outputs]
+    return tuple(task for task, _ in described), tuple(note for _, notes in described for note in notes)
 
 
-def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]) -> Task:
+def _describe(name: str, value: ir.Value, written: Task | None) -> tuple[Task, Notes]:
     output, shape = str(value.name), value.shape
     assert shape is not None
     if value.dtype != ir.DataType.FLOAT:
@@ -58,25 +60,23 @@ def _describe(name: str, value: ir.Value, written: Task | None, notes: list[str]
     sizes = shape.numpy()
     channels = sizes[1] if len(sizes) > 1 else 1
     if written is not None:
-        return _as_written(Task(name, output, written.kind, channels, written.classes), sizes, notes)
+        return _as_written(Task(name, output, written.kind, channels, written.classes), sizes)
     kind = _guess(name, sizes)
     why = "of unknown kind" if kind == "other" else f"taken as {kind} by its name and channels ({channels})"
-    notes.append(f"task {name}: {GUESSED} {why}")
-    return Task(name, output, kind, channels)
+    return Task(name, output, kind, channels), (f"task {name}: {GUESSED} {why}",)
 
 
-def _as_written(task: Task, sizes: tuple[int, ...], notes: list[str]) -> Task:
+def _as_written(task: Task, sizes: tuple[int, ...]) -> tuple[Task, Notes]:
     """The task as the metadata has it; `ModelError` for class names of another number than classes."""
     if not fits_kind(task.kind, sizes):
         must = describe_shape(task.kind)
         why = f"{RECORDED} {task.kind}, which is {must}, not {list(sizes)}; taken as other"
-        notes.append(f"task {task.name}: {why}")
-        task = replace(task, kind="other", classes=())
+        return replace(task, kind="other", classes=()), (f"task {task.name}: {why}",)
     if task.classes and len(task.classes) != (count := count_names(task.kind, sizes)):
         raise ModelError(
             f"metadata of task {task.name} must have {count} class names, not {len(task.classes)}; export again"
         )
-    return task
+    return task, ()
 
 
 def _guess(name: str, sizes: tuple[int, ...]) -> str:

@@ -32,15 +32,15 @@ class Memory:
         self._buffers[IMAGE] = np.ascontiguousarray(image).reshape(-1)
 
     def _grow(self, view: View) -> None:
-        needed, held = view.extent_bytes // view.itemsize, self._buffers.get(view.buffer)
-        if held is None or len(held) < needed:
+        needed, buffer = view.extent_bytes // view.itemsize, self._buffers.get(view.buffer)
+        if buffer is None or len(buffer) < needed:
             self._buffers[view.buffer] = np.zeros(needed, view.dtype)
 
     def read(self, view: View) -> Array:
         """The elements of a view, not copied."""
-        held = self._buffers[view.buffer]
+        buffer = self._buffers[view.buffer]
         strides = tuple(s * view.itemsize for s in view.strides)
-        return np.lib.stride_tricks.as_strided(held[view.offset :], view.shape, strides)
+        return np.lib.stride_tricks.as_strided(buffer[view.offset :], view.shape, strides)
 
     def write(self, view: View, array: Array) -> None:
         """Put an array where a view looks; its dtype must be the view's."""

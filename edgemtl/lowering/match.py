@@ -63,21 +63,21 @@ def cover(nodes: Sequence[ir.Node], matchers: Sequence[Matcher], otherwise: Call
     ``nodes`` are in topological order. ``otherwise(node, refusal)`` makes the group of a node no matcher
     takes.
     """
-    found = _Cover()
+    groups = _Cover()
     for node in reversed(nodes):
-        if node not in found.taken:
-            _take(node, matchers, otherwise, found)
-    return _in_order(nodes, found.taken)
+        if node not in groups.taken:
+            _take(node, matchers, otherwise, groups)
+    return _in_order(nodes, groups.taken)
 
 
-def _take(node: ir.Node, matchers: Sequence[Matcher], otherwise: Callable[..., Group], found: _Cover) -> None:
+def _take(node: ir.Node, matchers: Sequence[Matcher], otherwise: Callable[..., Group], groups: _Cover) -> None:
     refusal: Refusal | None = None
     for matcher in matchers:
         match = matcher(node)
-        if isinstance(match, Group) and found.accept(match):
+        if isinstance(match, Group) and groups.accept(match):
             return
         refusal = refusal or (match if isinstance(match, Refusal) else None)
-    found.accept(otherwise(node, refusal))
+    groups.accept(otherwise(node, refusal))
 
 
 def _in_order(nodes: Sequence[ir.Node], taken: Mapping[ir.Node, Group]) -> list[Group]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgemtl.hw import law
+from edgemtl.hw import law_weightless
 from edgemtl.operators.elementwise import Integer
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32
 
@@ -45,9 +45,9 @@ class Concat(_Concat):
 
 @dataclass(frozen=True)
 class QConcat(_Concat):
-    """Integers, each input brought to the scale of the result by `law.rescale`; one that has it is copied."""
+    """`law_weightless.rescale` of each input to the scale of the result; one that has it is copied."""
 
-    scales: tuple[law.Rescale, ...]
+    scales: tuple[law_weightless.Rescale, ...]
     dtypes: tuple[Integer, ...]
     dtype: Integer
 
@@ -59,4 +59,4 @@ class QConcat(_Concat):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         pairs = zip(self.names, self.scales, strict=True)
-        return (np.concatenate([law.rescale(values[name], how, self.dtype) for name, how in pairs], 1),)
+        return (np.concatenate([law_weightless.rescale(values[name], how, self.dtype) for name, how in pairs], 1),)

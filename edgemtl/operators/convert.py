@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgemtl.hw import law
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int16
+from edgemtl.hw import law, law_weightless
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class Dequantise(Operator):
 
 @dataclass(frozen=True)
 class Convert(Operator):
-    """`law.convert` of int16 [size] to int8 [size]."""
+    """`law_weightless.rescale` of integers [size] to another type and scale."""
 
     delivers = False
 
     size: int
-    mul: int
-    shift: int
-    zero: int
+    source: Literal["int8", "int16"]
+    dtype: Literal["int8", "int16"]
+    how: law_weightless.Rescale
 
     @property
     def signature(self) -> Signature:
-        return Signature({"x": int16(self.size)}, {"y": int8(self.size)})
+        return Signature({"x": TensorType((self.size,), self.source)}, {"y": TensorType((self.size,), self.dtype)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.convert(values["x"], self.mul, self.shift, self.zero),)
+        return (law_weightless.rescale(values["x"], self.how, self.dtype),)
 
 
 @dataclass(frozen=True)

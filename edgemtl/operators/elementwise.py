@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgemtl.hw import law
+from edgemtl.hw import law_weightless
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import activate
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
@@ -56,7 +56,7 @@ class Multiply(_Binary):
 
 @dataclass(frozen=True)
 class QAdd(_Binary):
-    """`law.add` of int8 or int16 operands, each with a multiplier of its own."""
+    """`law_weightless.add` of int8 or int16 operands, each with a multiplier of its own."""
 
     a_dtype: Integer
     b_dtype: Integer
@@ -75,12 +75,12 @@ class QAdd(_Binary):
         return Signature(inputs, {"y": TensorType(self.shape, self.how.dtype)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.add(values["a"], values["b"], self.muls, self.offset, self.shift, self.how),)
+        return (law_weightless.add(values["a"], values["b"], self.muls, self.offset, self.shift, self.how),)
 
 
 @dataclass(frozen=True)
 class QMultiply(_Binary):
-    """`law.multiply` of int8 operands that stand for 0 at ``zeros``."""
+    """`law_weightless.multiply` of int8 operands that stand for 0 at ``zeros``."""
 
     zeros: tuple[int, int]
     mul: int
@@ -96,7 +96,7 @@ class QMultiply(_Binary):
         return Signature({"a": int8(*self.a), "b": int8(*self.b)}, {"y": TensorType(self.shape, self.how.dtype)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.multiply(values["a"], values["b"], self.zeros, self.mul, self.shift, self.how),)
+        return (law_weightless.multiply(values["a"], values["b"], self.zeros, self.mul, self.shift, self.how),)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Activate(Operator):
 
 @dataclass(frozen=True)
 class QLookup(Operator):
-    """`law.lookup`: int8 [rows, columns] by one table of 256 bytes, or by one for each column."""
+    """`law_weightless.lookup`: int8 [rows, columns] by one table of 256 bytes, or by one for each column."""
 
     rows: int
     columns: int
@@ -132,4 +132,4 @@ class QLookup(Operator):
         return Signature({"x": x}, {"y": x}, {"table": int8(self.columns if self.by_column else 1, 256)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.lookup(values["x"], values["table"]),)
+        return (law_weightless.lookup(values["x"], values["table"]),)

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from edgemtl.hw import law
+from edgemtl.hw import law_weightless
 from edgemtl.hw.arith import unpack_scale
-from edgemtl.hw.law import Windows
+from edgemtl.hw.law_weightless import Windows
 from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8, int32
 
 PoolKind = Literal["max", "average"]
@@ -53,7 +53,10 @@ class Pool(_Pool):
 
 @dataclass(frozen=True)
 class QPool(_Pool):
-    """`law.max_pool`, or `law.average_pool` of integers that stand for 0 at ``zero`` to such with ``out_zero``."""
+    """`law_weightless.max_pool`, or `law_weightless.average_pool` of integers that stand for 0 at ``zero``.
+
+    The result stands for 0 at ``out_zero``.
+    """
 
     zero: int = 0
     out_zero: int = 0
@@ -67,7 +70,7 @@ class QPool(_Pool):
     def compute(self, values: Values) -> tuple[Array, ...]:
         x = values["x"].reshape(self.windows.height, self.windows.width, self.channels)
         if self.kind == "max":
-            return (law.max_pool(x, self.windows).reshape(-1, self.channels),)
+            return (law_weightless.max_pool(x, self.windows).reshape(-1, self.channels),)
         mul, shift = unpack_scale(values["scale"])
-        y = law.average_pool(x, self.windows, self.zero, mul, shift, self.out_zero)
+        y = law_weightless.average_pool(x, self.windows, self.zero, mul, shift, self.out_zero)
         return (y.reshape(-1, self.channels),)

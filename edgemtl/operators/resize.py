@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from edgemtl.hw import law
+from edgemtl.hw import law, law_weightless
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
 
 
@@ -156,7 +156,7 @@ class Resample(_Resample):
 
 @dataclass(frozen=True)
 class QResample(_Resample):
-    """`law.resample`."""
+    """`law_weightless.resample`."""
 
     @property
     def signature(self) -> Signature:
@@ -165,4 +165,4 @@ class QResample(_Resample):
     def compute(self, values: Values) -> tuple[Array, ...]:
         image = values["x"].reshape(self.height, self.width, self.channels)
         taps = (values[f"{axis}_{what}"] for axis in ("row", "column") for what in ("index", "weight"))
-        return (law.resample(image, *taps).reshape(-1, self.channels),)
+        return (law_weightless.resample(image, *taps).reshape(-1, self.channels),)

@@ -7,7 +7,8 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
-from edgemtl.hw.law import RATIO_BITS, TAP_BITS, Finish, Rescale
+from edgemtl.hw.law import Finish
+from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.quantize.layers import curve_table
@@ -18,7 +19,7 @@ from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
 MOST_TAPS = 2.0 ** (TAP_BITS + 0.99)
-"""Magnitudes of an output's taps that `law.resample` keeps within int32."""
+"""Magnitudes of an output's taps that `law_weightless.resample` keeps within int32."""
 
 
 def write_add(writer: Writer, spec: ops.Add) -> None:

@@ -26,8 +26,8 @@ def has_table(operator: Generic) -> bool:
     if call.op not in FUNCTIONS or len(operator.reads) != 1 or len(call.outputs) != 1:
         return False
     (index,) = operator.reads
-    x = call.type_of(index)
-    if x.dtype != "float32" or call.result != x or (call.op == "Div" and index != 0):
+    x = call.inputs[index]
+    if x is None or x.dtype != "float32" or call.result != x or (call.op == "Div" and index != 0):
         return False
     return all(math.prod(array.shape[:-1]) == 1 for array in call.constants.values())
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
@@ -120,13 +121,15 @@ class Writer:
             self._sizes[buffer] = size
 
     def output_tensor(self, activation: str = "") -> Tensor:
-        """The tensor the readers of the step's first output want; float ones take 8 bits behind an activation."""
+        """The tensor the readers of the step's first output want; 8 bits behind an activation that others read."""
         needs = self.needs.get(self.source.result.buffer, frozenset())
+        if activation and "final" not in needs:
+            return affine(self.range(), self.name)
         if "logits" in needs:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in needs:
             return Tensor("int16", self.stream)
-        if "final" in needs or (needs == {"float"} and not activation):
+        if "final" in needs or needs == {"float"}:
             return wide(self.range("all").reach, self.name)
         return affine(self.range(), self.name)
 
@@ -146,10 +149,21 @@ class Writer:
 
     def _as(self, view: View, expected: Tensor, what: str) -> View:
         actual = self.tensors[view.buffer]
+        if actual.dtype == "int8" and actual.fold is None and actual.parts is None:
+            return self._widened(view, actual, expected)
         if (actual.dtype, actual.scale) != (expected.dtype, expected.scale):
             reason = f"it reads {what}, and what it reads has no integer form of 16 bits"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
         return replace(view, dtype=actual.dtype)
+
+    def _widened(self, view: View, actual: Tensor, expected: Tensor) -> View:
+        """Bytes as 16 bits of another scale."""
+        buffer = self._twin(view.buffer, "int16", expected)
+        if buffer is not None:
+            how = Rescale(actual.zero, *encode_scale(actual.scale / expected.scale, self.name), 0)
+            convert = ops.Convert(self._sizes[view.buffer], "int8", "int16", how)
+            self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
+        return replace(view, buffer=self._twins[view.buffer, "int16"], dtype="int16")
 
     def byte_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8, and what its bytes stand for."""
@@ -164,7 +178,8 @@ class Writer:
         buffer = self._twin(view.buffer, "int8", bytes_)
         if buffer is None:
             return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), bytes_
-        convert = ops.Convert(self._sizes[view.buffer], *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
+        how = Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
+        convert = ops.Convert(self._sizes[view.buffer], "int16", "int8", how)
         self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype="int8"), bytes_
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from edgemtl.hw import law
+from edgemtl.hw import law, law_weightless
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import Finish
 from tests.hw import oracle
@@ -251,13 +251,17 @@ class TestImages:
         assert got.tolist() == [float(np.float32(value)) for value in exact]
 
     @pytest.mark.parametrize("scale", [2.0**-8, 0.0041, 1.7])
-    def test_convert_all_of_int16(self, scale):
+    def test_rescale_all_of_int16(self, scale):
         x, (mul, shift) = np.arange(-(2**15), 2**15).astype(np.int16), encode_scale(scale)
-        got = law.convert(x, mul, shift, 21)
+        got = law_weightless.rescale(x, law_weightless.Rescale(-7, mul, shift, 21), "int8")
         assert got.dtype == np.int8
-        assert got.tolist() == [oracle.clamp(oracle.requantise(value, mul, shift) + 21, 8) for value in x.tolist()]
-        inside = np.abs(x * scale) < 100
-        assert np.abs(got - 21 - x * scale)[inside].max() <= 0.5 + 100 * 2.0**-17
+        assert got.tolist() == [oracle.clamp(oracle.requantise(v + 7, mul, shift) + 21, 8) for v in x.tolist()]
+        inside = np.abs((x + 7) * scale) < 100
+        assert np.abs(got - 21 - (x + 7.0) * scale)[inside].max() <= 0.5 + 100 * 2.0**-17
+
+    def test_rescale_to_the_same_scale_changes_nothing(self):
+        x = np.arange(-128, 128).astype(np.int8)
+        assert law_weightless.rescale(x, law_weightless.Rescale(-9, 1 << 16, 16, -9), "int8").tolist() == x.tolist()
 
     def test_argmax_takes_the_lowest_of_equal_channels(self):
         x = ints(-2, 2, 12, 13, 19).astype(np.int8)

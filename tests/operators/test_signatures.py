@@ -8,12 +8,29 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.hw.law import Finish
+from edgemtl.hw.law_weightless import Rescale, Windows
 from edgemtl.lowering.ir import IMAGE, Constant, dense, make_step
 from edgemtl.operators.operator import Signature, Values, float32, int32
 from edgemtl.processor import TARGETS
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
+WINDOWS = Windows(9, 11, 5, 6, (3, 3), (2, 2), (1, 1))
 SAMPLES: tuple[ops.Operator, ...] = (
+    ops.Add((4, 6), (6,), "relu"),
+    ops.QAdd((4, 6), (4, 6), "int8", "int16", (900, 800), 7, 12, BYTES),
+    ops.Multiply((4, 6), (4, 1)),
+    ops.QMultiply((4, 6), (1, 6), (3, -5), 900, 14, SHORTS),
+    ops.Activate(24, "gelu"),
+    ops.QLookup(4, 6),
+    ops.QLookup(4, 6, by_column=True),
+    ops.Pool("max", 6, WINDOWS),
+    ops.Pool("average", 6, WINDOWS),
+    ops.QPool("max", 6, WINDOWS),
+    ops.QPool("average", 6, WINDOWS, 3, -4),
+    ops.Concat(4, (6, 2)),
+    ops.QConcat(4, (6, 2), (Rescale(0, 1 << 16, 16, 0), Rescale(1, 70000, 17, 2)), ("int8", "int16"), "int8"),
+    ops.Resample(4, 6, 8, 9, 12, 2, 1),
+    ops.QResample(4, 6, 8, 9, 12, 2, 1),
     ops.Linear(8, 16, 24, "gelu", True),
     ops.QLinear(8, 16, 24, BYTES, table=True),
     ops.QLinear(8, 16, 24, SHORTS, residual=True),
@@ -40,7 +57,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.DequantiseImage(8, 8, 16, True, "int8", 0.1, 0),
     ops.Quantise(64, "int8", 1.0, 0),
     ops.Dequantise(64, "int16", 1.0, 0),
-    ops.Convert(64, 70000, 20, 0),
+    ops.Convert(64, "int16", "int8", Rescale(0, 70000, 20, 0)),
     ops.Copy((4, 6), (6, 1), (6, 1)),
     ops.QCopy(1, (4, 6), (6, 1), (6, 1)),
 )
@@ -73,6 +90,8 @@ def test_what_is_computed_has_the_types_of_the_signature(operator: ops.Operator)
     def draw(name: str, kind: ops.TensorType) -> np.ndarray:
         if name == "offsets":
             return np.linspace(0, 16, kind.size).astype(np.int32)
+        if name.endswith("_index"):
+            return (np.arange(kind.size) % 4).astype(np.int32).reshape(kind.shape)
         if name in ("slots", "tokens"):
             return (np.arange(kind.size) % 8).astype(np.int32).reshape(kind.shape)
         if name == "scale" and kind.dtype == "int32":

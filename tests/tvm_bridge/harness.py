@@ -52,7 +52,7 @@ class Arena:
         self.ends = [place + size for place, size in zip(self.places, sizes, strict=True)]
         for operand, place in zip(kernel.operands, self.places, strict=True):
             if operand.name in arrays:
-                array = np.ascontiguousarray(arrays[operand.name])
+                array = np.asarray(arrays[operand.name], order="C")
                 assert operand.role == "weights_space" or (array.shape, array.dtype) == (
                     operand.shape,
                     operand.dtype,

@@ -74,6 +74,8 @@ def test_activations_of_extreme_values(activation: str) -> None:
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name])
 def test_what_is_not_a_number_stays_so(activation: str) -> None:
     x, weight = np.array([[np.nan], [1.0]], np.float32), np.ones((1, 5), np.float32)
-    y = compute(Linear(2, 1, 5, activation, False), targets()[0], x, weight)
+    spec, target = Linear(2, 1, 5, activation, False), targets()[0]
+    packed = dict(zip(("weight", "bias"), linear.pack(spec, target, weight, np.zeros(5, np.float32)), strict=True))
+    y = run(linear.build(spec, target), target, x=x, **packed)["y"]
     assert np.isnan(y[0]).all()
     assert np.isfinite(y[1]).all()

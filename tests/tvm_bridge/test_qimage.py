@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from edgemtl.codegen.cpu.families import build_kernel
-from edgemtl.hw import law
+from edgemtl.hw import law, law_weightless
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import (
     Convert,
     Dequantise,
@@ -96,13 +97,17 @@ def test_value_by_value(target: CpuTarget) -> None:
     work: list[tuple[Any, np.ndarray, np.ndarray]] = []
     for size in SIZES:
         x, stream, small = hard_floats(size), integers("int16", size), integers("int8", size)
+        converts = [
+            (Convert(size, "int16", "int8", Rescale(0, 100000, 22, 3)), stream),
+            (Convert(size, "int16", "int8", Rescale(0, 131071, 16, -128)), stream),
+            (Convert(size, "int8", "int16", Rescale(-128, 100000, 12, 0)), small),
+        ]
         work += [
             (Quantise(size, "int8", 1.0, 3), x, law.quantise(x, 1.0, 3, "int8")),
             (Quantise(size, "int16", 700.3, 0), x, law.quantise(x, 700.3, 0, "int16")),
             (Dequantise(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
             (Dequantise(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
-            (Convert(size, 100000, 22, 3), stream, law.convert(stream, 100000, 22, 3)),
-            (Convert(size, 131071, 16, -128), stream, law.convert(stream, 131071, 16, -128)),
+            *((convert, x, law_weightless.rescale(x, convert.how, convert.dtype)) for convert, x in converts),
         ]
     check(target, work)
 
@@ -131,7 +136,7 @@ def test_all_of_them_compile_for_the_cortex_a53() -> None:
         *(kind[0] for kind in (BILINEAR, QUANTISED, DEQUANTISED, COPIES)),
         Quantise(70, "int8", 1.0, 3),
         Dequantise(70, "int16", 0.3, 0),
-        Convert(70, 100000, 22, 3),
+        Convert(70, "int16", "int8", Rescale(0, 100000, 22, 3)),
     ]
     entries = [Arena(build_kernel(spec, target), {}).entry() for spec in specs]
     entries = [replace(entry, name=entry.calls[0].kernel.symbol + "_main") for entry in entries]

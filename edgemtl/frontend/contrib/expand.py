@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import onnx
 
@@ -66,7 +67,8 @@ def _reads(graph: onnx.GraphProto) -> Iterator[str]:
 def _expand_graph(graph: onnx.GraphProto, types: TypeTable, find: Find, read: set[str]) -> None:
     types.enter(graph)
     nodes: list[onnx.NodeProto] = []
-    for index, node in enumerate(graph.node):
+    prefixes = _prefixes(graph.node)
+    for node, prefix in zip(graph.node, prefixes, strict=True):
         for inner in _graphs(node):
             _expand_graph(inner, types, find, read)
         expansion = find(node)
@@ -75,7 +77,7 @@ def _expand_graph(graph: onnx.GraphProto, types: TypeTable, find: Find, read: se
         else:
             # An output that is listed and not read is not asked for.
             node.output[:] = [name if name in read else "" for name in node.output]
-            body = _body(Call(node, types.known, types.opset), *expansion, str(index))
+            body = _body(Call(node, types.known, types.opset), *expansion, prefix)
         for part in body:
             types.infer(part)
         nodes += body
@@ -83,8 +85,17 @@ def _expand_graph(graph: onnx.GraphProto, types: TypeTable, find: Find, read: se
     graph.node.extend(nodes)
 
 
-def _body(call: Call, names: Formals, write: Body, index: str) -> list[onnx.NodeProto]:
-    """The nodes that compute what the call does, values inside named after its node."""
+def _prefixes(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """For each node its name, or one made of its number where it has none of its own."""
+    counts = Counter(node.name for node in nodes)
+    return [
+        node.name if node.name and counts[node.name] == 1 else f"{node.name or node.op_type}_{index}"
+        for index, node in enumerate(nodes)
+    ]
+
+
+def _body(call: Call, names: Formals, write: Body, prefix: str) -> list[onnx.NodeProto]:
+    """The nodes that compute what the call does; names of them and of values inside begin with `prefix`."""
     node, lines = call.node, "\n ".join(write(call))
     header = f'<domain: "{MICROSOFT}", opset_import: ["": {call.opset}]>'
     signature = f"body ({', '.join(names.inputs)}) => ({', '.join(names.outputs)})"
@@ -92,7 +103,6 @@ def _body(call: Call, names: Formals, write: Body, index: str) -> list[onnx.Node
     actual = dict(zip(names.inputs, node.input, strict=False)) | {
         formal: given for formal, given in zip(names.outputs, node.output, strict=False) if given
     }
-    prefix = f"{node.name or node.op_type + '_' + index}"
     for place, part in enumerate(function.node):
         part.name = f"{prefix}/{part.op_type}_{place}"
         part.metadata_props.extend(node.metadata_props)

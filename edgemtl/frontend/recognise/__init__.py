@@ -7,28 +7,32 @@ import onnx_ir as ir
 
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE
-from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError, find_experts
+from edgemtl.frontend.passes import Notes
+from edgemtl.frontend.recognise.experts import ExpertStack, NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.probe import Mixture, probe
-from edgemtl.frontend.recognise.region import Router, cuts, find_router
+from edgemtl.frontend.recognise.region import ExpertChoice, cuts, find_router
 from edgemtl.graph import replace_value, result, shape_of
 
 
-def recognise(model: ir.Model, notes: list[str]) -> None:
+def recognise(model: ir.Model) -> Notes:
     """Rewrite every region that computes a mixture of experts; a note for each, and for what only looks like one.
 
     In place; what is no longer needed stays until the next dead-code elimination.
     """
+    notes: list[str] = []
     for anchor in [node for node in model.graph if node.op_type in ("TopK", "ArgMax") and node.domain == ""]:
         router = find_router(anchor)
         if router is None:
             continue
         try:
-            _rewrite_at(model, router, notes)
+            notes += _rewrite_at(model, router)
         except NotRecognisedError as reason:
             notes.append(f"node {anchor.name}: MoE layer not recognised because {reason}")
+    return tuple(notes)
 
 
-def _rewrite_at(model: ir.Model, router: Router, notes: list[str]) -> None:
+def _rewrite_at(model: ir.Model, router: ExpertChoice) -> Notes:
+    """Rewrite the first region behind the router that computes a mixture; what it was taken as, nothing for none."""
     for end, routed in cuts(router, list(model.graph)):
         experts = find_experts(end, router, routed)
         if experts is None:
@@ -37,11 +41,11 @@ def _rewrite_at(model: ir.Model, router: Router, notes: list[str]) -> None:
         node = _insert(model.graph, router, experts, mixture, end)
         a = mixture.attributes
         what = f"{router.columns} experts, top {a.k}, {a.activation}{', normalised' * a.normalize}"
-        notes.append(f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens")
-        return
+        return (f"node {node.name}: ordinary operators taken as a mixture of {what}; checked on random tokens",)
+    return ()
 
 
-def _insert(graph: ir.Graph, router: Router, experts: Experts, mixture: Mixture, end: ir.Value) -> ir.Node:
+def _insert(graph: ir.Graph, router: ExpertChoice, experts: ExpertStack, mixture: Mixture, end: ir.Value) -> ir.Node:
     """The MoE node in the place of the region before `end`."""
     name = f"{router.anchor.name}/{OP_TYPE}"
     place = end.producer()

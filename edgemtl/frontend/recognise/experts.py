@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.recognise.linear import Linear, bias_of, read_linear
-from edgemtl.frontend.recognise.region import SHAPING, Router
+from edgemtl.frontend.recognise.linear import ExpertLayer, bias_of, read_linear
+from edgemtl.frontend.recognise.region import SHAPING, ExpertChoice
 from edgemtl.graph import array_of, is_constant, is_static, shape_of, size_of
 
 PICKING = SHAPING | {"Gather", "GatherND", "GatherElements", "Slice", "Mul", "Where", "Compress", "Transpose"}
@@ -21,7 +21,7 @@ class NotRecognisedError(Exception):
 
 
 @dataclass(frozen=True)
-class Experts:
+class ExpertStack:
     """x: the tokens [.., D].  w1 [n, D, H], b1 [n, H], w2 [n, H, D], b2 [n, D], in the order they were found.
 
     layers: the first and the second linear layer of each expert, or of all where they are stacked.
@@ -32,15 +32,15 @@ class Experts:
     b1: np.ndarray
     w2: np.ndarray
     b2: np.ndarray
-    layers: tuple[tuple[Linear, Linear], ...]
+    layers: tuple[tuple[ExpertLayer, ExpertLayer], ...]
 
-    def reordered(self, order: tuple[int, ...]) -> Experts:
+    def reordered(self, order: tuple[int, ...]) -> ExpertStack:
         """The same with expert `order[i]` as the i-th."""
         rows = list(order)
         return replace(self, w1=self.w1[rows], b1=self.b1[rows], w2=self.w2[rows], b2=self.b2[rows])
 
 
-def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> Experts | None:
+def find_experts(end: ir.Value, router: ExpertChoice, routed: frozenset[ir.Value]) -> ExpertStack | None:
     """The experts whose mixture `end` is, None where there are none before it.
 
     routed: what depends on the logits. Raises `NotRecognisedError` for experts of another build.
@@ -64,14 +64,14 @@ def find_experts(end: ir.Value, router: Router, routed: frozenset[ir.Value]) -> 
     return _stack(x, pairs, shape_of(end)[-1])
 
 
-def _linears_before(value: ir.Value, router: Router) -> list[Linear]:
+def _linears_before(value: ir.Value, router: ExpertChoice) -> list[ExpertLayer]:
     """The nearest linear layers on the paths that lead to a value."""
-    layers: dict[ir.Node, Linear] = {}
+    layers: dict[ir.Node, ExpertLayer] = {}
     _walk_back(value, router, lambda linear: layers.setdefault(linear.node, linear))
     return list(layers.values())
 
 
-def _walk_back(value: ir.Value, router: Router, visit: Callable[[Linear], object]) -> None:
+def _walk_back(value: ir.Value, router: ExpertChoice, visit: Callable[[ExpertLayer], object]) -> None:
     todo, seen = [value], {router.logits}
     while todo:
         current = todo.pop()
@@ -92,7 +92,7 @@ def _is_zero(node: ir.Node) -> bool:
     return any(factor is not None and not factor.any() for factor in factors)
 
 
-def _only_linear_before(value: ir.Value, router: Router) -> Linear | None:
+def _only_linear_before(value: ir.Value, router: ExpertChoice) -> ExpertLayer | None:
     layers = _linears_before(value, router)
     if len(layers) > 1:
         raise NotRecognisedError("its experts are not two linear layers with an activation between them")
@@ -113,7 +113,7 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
     return value if whole and size_of(value) == tokens * shape_of(value)[-1] else None
 
 
-def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts:
+def _stack(x: ir.Value, pairs: list[tuple[ExpertLayer, ExpertLayer]], dim: int) -> ExpertStack:
     w1 = _join([first.weight for first, _ in pairs])
     w2 = _join([second.weight for _, second in pairs])
     experts, inputs, hidden = w1.shape
@@ -121,7 +121,7 @@ def _stack(x: ir.Value, pairs: list[tuple[Linear, Linear]], dim: int) -> Experts
         raise NotRecognisedError(f"its experts' weights do not fit together: {w1.shape} and {w2.shape}")
     b1 = _join([_bias(first, hidden) for first, _ in pairs])
     b2 = _join([_bias(second, dim) for _, second in pairs])
-    return Experts(x, w1, b1, w2, b2, tuple(pairs))
+    return ExpertStack(x, w1, b1, w2, b2, tuple(pairs))
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
@@ -130,7 +130,7 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate(parts))
 
 
-def _bias(linear: Linear, width: int) -> np.ndarray:
+def _bias(linear: ExpertLayer, width: int) -> np.ndarray:
     """The bias [n, width] of a layer, zeros where it has none."""
     experts = linear.weight.shape[0]
     _, bias = bias_of(linear)

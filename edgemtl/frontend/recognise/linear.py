@@ -12,7 +12,7 @@ from edgemtl.graph import array_of, is_constant, is_static, main_input, operand,
 
 
 @dataclass(frozen=True)
-class Linear:
+class ExpertLayer:
     """`data` times weight [n, in, out] (n experts, 1 where the layer is of one expert); bias as ONNX has it.
 
     axes: those of the node's weight operand that count inputs and outputs, None where the operand is computed.
@@ -30,13 +30,13 @@ class Linear:
         return next(value for value in self.node.inputs if value is not None and value is not self.data)
 
 
-def read_linear(node: ir.Node) -> Linear | None:
+def read_linear(node: ir.Node) -> ExpertLayer | None:
     """The node as a linear layer with constant float weights, None where it is none."""
     linear = _READERS[node.op_type](node) if node.op_type in _READERS and node.domain == "" else None
     return linear if linear is not None and linear.weight.dtype == np.float32 else None
 
 
-def _read_matmul(node: ir.Node) -> Linear | None:
+def _read_matmul(node: ir.Node) -> ExpertLayer | None:
     data, right = node.inputs
     weight = weights_of(right)
     if data is None or weight is None or weight.ndim < 2 or data.const_value is not None:
@@ -44,10 +44,10 @@ def _read_matmul(node: ir.Node) -> Linear | None:
     stacked = weight.reshape(-1, *weight.shape[-2:])
     single_axis = weight.ndim <= 3 or max(weight.shape[:-2]) == stacked.shape[0]
     axes = (weight.ndim - 2, weight.ndim - 1) if _is_direct(right) else None
-    return Linear(node, data, stacked, None, axes) if single_axis else None
+    return ExpertLayer(node, data, stacked, None, axes) if single_axis else None
 
 
-def _read_gemm(node: ir.Node) -> Linear | None:
+def _read_gemm(node: ir.Node) -> ExpertLayer | None:
     data, weight, bias = operand(node, "A"), array_of(operand(node, "B")), operand(node, "C")
     scaled = node.attributes.get_float("alpha", 1.0) != 1.0 or node.attributes.get_float("beta", 1.0) != 1.0
     if data is None or weight is None or scaled or node.attributes.get_int("transA", 0) == 1:
@@ -55,10 +55,10 @@ def _read_gemm(node: ir.Node) -> Linear | None:
     transposed = bool(node.attributes.get_int("transB", 0))
     weight = weight.T if transposed else weight
     axes = (1, 0) if transposed else (0, 1)
-    return Linear(node, data, weight[None], bias, axes) if bias is None or array_of(bias) is not None else None
+    return ExpertLayer(node, data, weight[None], bias, axes) if bias is None or array_of(bias) is not None else None
 
 
-def _read_einsum(node: ir.Node) -> Linear | None:
+def _read_einsum(node: ir.Node) -> ExpertLayer | None:
     """One index of the weight is contracted, one is new; a third counts the experts."""
     equation = node.attributes["equation"].as_string().replace(" ", "")
     terms, _, of_result = equation.partition("->")
@@ -79,7 +79,7 @@ def _read_einsum(node: ir.Node) -> Linear | None:
         return None
     stacked = weight.transpose([of_weight.index(i) for i in order])
     axes = (of_weight.index(order[-2]), of_weight.index(order[-1])) if _is_direct(value) else None
-    return Linear(node, data, stacked.reshape(-1, *stacked.shape[-2:]), None, axes)
+    return ExpertLayer(node, data, stacked.reshape(-1, *stacked.shape[-2:]), None, axes)
 
 
 def _is_direct(value: ir.Value | None) -> bool:
@@ -112,7 +112,7 @@ def weights_of(value: ir.Value | None) -> np.ndarray | None:
     return array_of(operand(producer, "data")) if rows else None
 
 
-def bias_of(linear: Linear) -> tuple[ir.Value | None, np.ndarray | None]:
+def bias_of(linear: ExpertLayer) -> tuple[ir.Value | None, np.ndarray | None]:
     """The operand that adds the bias of a layer, and the biases in it; it may be added after changes of layout."""
     operand = linear.bias if linear.bias is not None else _added(result(linear.node))
     return operand, weights_of(operand)

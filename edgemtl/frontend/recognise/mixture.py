@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from edgemtl.frontend.moe_node import MoEAttributes
-from edgemtl.frontend.recognise.experts import Experts
+from edgemtl.frontend.recognise.experts import ExpertStack
 from edgemtl.operators.activations import ACTIVATIONS
 
 MAX_HIDDEN = 1 << 22
 """Hidden units of all experts and tokens computed at once."""
 
 
-def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
+def mix(x: np.ndarray, logits: np.ndarray, experts: ExpertStack, a: MoEAttributes) -> tuple[np.ndarray, np.ndarray]:
     """y [T, D] of tokens [T, D] and logits [T, E]; and the magnitude [T] that rounding errors are relative to.
 
     The magnitude is that of the result where nothing cancels and no activation is 0.
@@ -28,7 +28,7 @@ def mix(x: np.ndarray, logits: np.ndarray, experts: Experts, a: MoEAttributes) -
 
 
 def _weigh(
-    x: np.ndarray, gates: np.ndarray, experts: Experts, activate: Callable[[np.ndarray], np.ndarray]
+    x: np.ndarray, gates: np.ndarray, experts: ExpertStack, activate: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """All experts in two products, the second of which also sums over the experts."""
     count, dim, hidden = experts.w1.shape
@@ -55,13 +55,13 @@ def route(logits: np.ndarray, a: MoEAttributes) -> np.ndarray:
     return gates
 
 
-def hidden_of(x: np.ndarray, experts: Experts) -> np.ndarray:
+def hidden_of(x: np.ndarray, experts: ExpertStack) -> np.ndarray:
     """What every expert has before its activation, of tokens [T, D]: [E, T, H]."""
     hidden: np.ndarray = np.matmul(x[None], experts.w1) + experts.b1[:, None]
     return hidden
 
 
-def outputs_of(hidden: np.ndarray, experts: Experts, activation: str) -> np.ndarray:
+def outputs_of(hidden: np.ndarray, experts: ExpertStack, activation: str) -> np.ndarray:
     """What every expert makes of its hidden units [E, T, H]: [E, T, D]."""
     activated = ACTIVATIONS[activation](hidden.astype(np.float64)).astype(np.float32)
     result: np.ndarray = np.matmul(activated, experts.w2) + experts.b2[:, None]

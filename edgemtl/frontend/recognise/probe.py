@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.moe_node import MoEAttributes
-from edgemtl.frontend.recognise.experts import Experts, NotRecognisedError
+from edgemtl.frontend.moe_node import ACTIVATIONS, MoEAttributes
+from edgemtl.frontend.recognise.experts import ExpertStack, NotRecognisedError
 from edgemtl.frontend.recognise.mixture import hidden_of, mix, outputs_of
-from edgemtl.frontend.recognise.region import Router
+from edgemtl.frontend.recognise.region import ExpertChoice
 from edgemtl.frontend.recognise.run import Region, Run, nodes_between, region_runner
 from edgemtl.frontend.recognise.thin import thin
 from edgemtl.frontend.recognise.trials import Sizes, Trial, balanced, certain_trials, draw_trials
 from edgemtl.graph import array_of
-from edgemtl.operators.activations import ACTIVATIONS
 
 TOLERANCE = 2e-5
 """Of a token's magnitude; the two forms of GELU differ by more."""
@@ -40,7 +39,7 @@ class Mixture:
     order: tuple[int, ...]
 
 
-def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixture:
+def probe(router: ExpertChoice, experts: ExpertStack, end: ir.Value, opset: int) -> Mixture:
     """The mixture the region from tokens and logits to `end` computes; `NotRecognisedError` if it is another thing."""
     nodes = tuple(nodes_between(router.logits, experts.x, end))
     region = Region(nodes, experts.x, router.logits, end, opset)
@@ -54,7 +53,7 @@ def probe(router: Router, experts: Experts, end: ir.Value, opset: int) -> Mixtur
         return Mixture(_try_all(region, run, sizes, matched, candidates)[0], order)
 
 
-def _match_experts(run: Run, sizes: Sizes, experts: Experts) -> tuple[str, tuple[int, ...]]:
+def _match_experts(run: Run, sizes: Sizes, experts: ExpertStack) -> tuple[str, tuple[int, ...]]:
     """Ask for one expert at a time; the activation and the experts that explain every answer."""
     trials = list(certain_trials(sizes, 1.0, 1))
     x = np.concatenate([trial.x[:asked] for trial, asked in trials])
@@ -81,7 +80,7 @@ def _candidates(k: int, activation: str, nodes: tuple[ir.Node, ...]) -> Iterator
             yield MoEAttributes(k, activation, normalize, threshold)
 
 
-def _try_whole(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
+def _try_whole(run: Run, sizes: Sizes, experts: ExpertStack, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
     """The candidates that agree with the whole region, for `WHOLE_ROWS` tokens and each expert."""
     rows = np.unique(np.linspace(0, sizes.tokens - 1, WHOLE_ROWS).astype(np.int64))
     for seed in range(min(max(1, WHOLE_ROWS // sizes.tokens), 16)):
@@ -93,7 +92,7 @@ def _try_whole(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAtt
 
 
 def _try_all(
-    region: Region, run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]
+    region: Region, run: Run, sizes: Sizes, experts: ExpertStack, candidates: list[MoEAttributes]
 ) -> list[MoEAttributes]:
     """The candidates that agree on every trial; with the whole experts where thin ones cannot be had."""
     fewer = thin(experts)
@@ -106,7 +105,7 @@ def _try_all(
     return _try_trials(run, sizes, experts, candidates)
 
 
-def _try_trials(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
+def _try_trials(run: Run, sizes: Sizes, experts: ExpertStack, candidates: list[MoEAttributes]) -> list[MoEAttributes]:
     every = np.arange(sizes.tokens)
     for trial in draw_trials(sizes):
         candidates = _survivors(run, trial, every, experts, candidates)
@@ -114,7 +113,7 @@ def _try_trials(run: Run, sizes: Sizes, experts: Experts, candidates: list[MoEAt
 
 
 def _survivors(
-    run: Run, trial: Trial, rows: np.ndarray, experts: Experts, candidates: list[MoEAttributes]
+    run: Run, trial: Trial, rows: np.ndarray, experts: ExpertStack, candidates: list[MoEAttributes]
 ) -> list[MoEAttributes]:
     """The candidates that give what the region gives for the rows of a trial; `NotRecognisedError` for none."""
     answers, x, logits = run(trial.x, trial.logits)[rows], trial.x[rows], trial.logits[rows]

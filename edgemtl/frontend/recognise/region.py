@@ -14,7 +14,7 @@ SHAPING = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "
 
 
 @dataclass(frozen=True)
-class Router:
+class ExpertChoice:
     """The choice of experts: `anchor` picks the k best columns of the logits [.., E], one row per token."""
 
     anchor: ir.Node
@@ -24,7 +24,7 @@ class Router:
     columns: int
 
 
-def find_router(node: ir.Node) -> Router | None:
+def find_router(node: ir.Node) -> ExpertChoice | None:
     """The router a TopK or ArgMax over the last axis belongs to, None where its shape or k is not fixed."""
     k = _choices(node)
     source = main_input(node)
@@ -35,7 +35,7 @@ def find_router(node: ir.Node) -> Router | None:
         return None
     sizes = logits.shape.numpy()
     columns = sizes[-1]
-    return Router(node, logits, k, size_of(logits) // max(columns, 1), columns) if 1 <= k <= columns else None
+    return ExpertChoice(node, logits, k, size_of(logits) // max(columns, 1), columns) if 1 <= k <= columns else None
 
 
 def _choices(node: ir.Node) -> int | None:
@@ -63,7 +63,7 @@ def _before_softmax(value: ir.Value) -> ir.Value:
     return value
 
 
-def cuts(router: Router, nodes: list[ir.Node]) -> Iterator[tuple[ir.Value, frozenset[ir.Value]]]:
+def cuts(router: ExpertChoice, nodes: list[ir.Node]) -> Iterator[tuple[ir.Value, frozenset[ir.Value]]]:
     """The values every path from the logits leads through, in order, each with all that depends on the logits so far.
 
     nodes: those of the graph, in order.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.frontend.recognise.experts import Experts
-from edgemtl.frontend.recognise.linear import Linear, bias_of
+from edgemtl.frontend.recognise.experts import ExpertStack
+from edgemtl.frontend.recognise.linear import ExpertLayer, bias_of
 from edgemtl.graph import array_of, is_constant
 
 UNITS = 32
@@ -20,11 +20,11 @@ UNITS = 32
 class ThinExperts:
     """Experts of fewer hidden units, and the constants that give a region those experts."""
 
-    experts: Experts
+    experts: ExpertStack
     constants: dict[ir.Value, np.ndarray]
 
 
-def thin(experts: Experts) -> ThinExperts | None:
+def thin(experts: ExpertStack) -> ThinExperts | None:
     """At most `UNITS` hidden units of every expert, spread evenly; None where the constants do not show their axes."""
     hidden = experts.w1.shape[2]
     if hidden <= UNITS:
@@ -40,7 +40,7 @@ def thin(experts: Experts) -> ThinExperts | None:
     return ThinExperts(replace(experts, w1=w1, b1=b1, w2=w2), constants)
 
 
-def _hidden_axes(first: Linear, second: Linear) -> Iterator[tuple[ir.Value, int | None]]:
+def _hidden_axes(first: ExpertLayer, second: ExpertLayer) -> Iterator[tuple[ir.Value, int | None]]:
     """The constants of an expert that have an axis of hidden units, and which it is."""
     yield first.operand, first.axes and first.axes[1]
     yield second.operand, second.axes and second.axes[0]

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.graph import attribute, dtype_of, ints_of, is_op, main_input, operand, result, shape_of
-from edgemtl.hw.law import Windows
+from edgemtl.hw.law_weightless import Windows
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant
 from edgemtl.lowering.match import Group

@@ -60,9 +60,9 @@ def match_conv_transpose(node: ir.Node) -> Group | None:
 
 
 def _layer(node: ir.Node, activation: Activation, value: ir.Value) -> Transposed | None:
-    source, held, added = operand(node, "X"), operand(node, "W"), operand(node, "B")
-    weight, shift = array_of(held), array_of(added)
-    if source is None or held is None or weight is None or (added is not None and shift is None):
+    source, kernel, added = operand(node, "X"), operand(node, "W"), operand(node, "B")
+    weight, shift = array_of(kernel), array_of(added)
+    if source is None or kernel is None or weight is None or (added is not None and shift is None):
         return None
     is_image = len(shape_of(source)) == 4 and shape_of(source)[0] == 1 and dtype_of(source) == "float32"
     is_plain = attribute(node, "group", 1) == 1 and set(attribute(node, "dilations", (1, 1))) == {1}
@@ -75,7 +75,7 @@ def _layer(node: ir.Node, activation: Activation, value: ir.Value) -> Transposed
     rows, columns = (_phases(*axis) for axis in each)
     if rows is None or columns is None:
         return None
-    named = Constant(held.name or "weight", weight)
+    named = Constant(kernel.name or "weight", weight)
     width = weight.shape[1]
     bias = Constant(f"zeros_{width}" if added is None else added.name or "bias", np.zeros(width, np.float32))
     if shift is not None:

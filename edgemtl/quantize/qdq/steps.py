@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edgemtl import operators as ops
-from edgemtl.errors import UnsupportedError
 from edgemtl.operators import Array
+from edgemtl.quantize.qdq import elementwise
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
-from edgemtl.quantize.qdq.mixture import OPSET, combine, experts, route
+from edgemtl.quantize.qdq.mixture import combine, experts, route
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
-from edgemtl.tvm_bridge.generic import Generic
 
 
 def _linear(task: TaskWriter) -> None:
@@ -139,32 +138,8 @@ def _copied(task: TaskWriter) -> None:
     task.place(task.integers())
 
 
-def _node(task: TaskWriter) -> None:
-    """A node that runs in a generic kernel, as it is."""
-    operator, graph = task.step.operator, task.graph
-    assert isinstance(operator, Generic)
-    call, names = operator.call, dict(zip(operator.reads, operator.signature.inputs, strict=True))
-    if call.op in REDEFINED and call.opset < OPSET:
-        reason = f"{call.op} of opset {call.opset} means something else in the opset {OPSET} of a QDQ model"
-        raise UnsupportedError(task.step.origin[0], reason, f"export the model with opset {OPSET}")
-    inputs = []
-    for index, kind in enumerate(call.inputs):
-        if kind is None:
-            inputs.append("")
-        elif index in names:
-            inputs.append(task.input(names[index]).name)
-        else:
-            array = call.constants.get(index, np.zeros(kind.shape, kind.dtype))
-            inputs.append(graph.constant(f"{task.step.origin[0]}.{index}", array).name)
-    results = graph.node(call.op, inputs, call.attributes, len(call.outputs))
-    for view, name, kind in zip(task.step.outputs, results, call.outputs, strict=True):
-        task.values[view.buffer] = Value(name, kind.shape)
-
-
-REDEFINED = ("GroupNormalization",)
-"""Operators that the opset of QDQ models defines otherwise than the one before."""
-
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
+    **elementwise.WRITERS,
     ops.QuantiseImage: _cut_patches,
     ops.QPatchEmbed: _embed,
     ops.PatchEmbed: _embed_float,
@@ -190,7 +165,6 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Convert: _converted,
     ops.QCopy: _copied,
     ops.Copy: _copied,
-    Generic: _node,
 }
 
 

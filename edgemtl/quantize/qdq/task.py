@@ -132,11 +132,14 @@ class TaskWriter:
 
     def activated(self, sums: Value) -> Value:
         """The sums behind the step's activation; in front of a curve they are rounded as the law's table sees them."""
-        activation = self.source.activation
-        if activation == "":
-            return sums
         if self.step.has_constant("table"):
             sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
+        return self.curve(sums, self.source.activation)
+
+    def curve(self, sums: Value, activation: str) -> Value:
+        """An activation of real numbers; "" is none."""
+        if activation == "":
+            return sums
         if activation == "silu":
             return self.graph.op("Mul", (sums, self.graph.op("Sigmoid", (sums,), sums.shape)), sums.shape)
         if activation == "relu6":

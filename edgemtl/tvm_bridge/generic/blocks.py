@@ -15,7 +15,7 @@ def depth_to_space(call: Call) -> Tensor:
     size, mode = call.attribute("blocksize", 1), call.attribute("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         raise Refused(f"mode of DepthToSpace must be DCR or CRD, not {mode}")
-    x, depth = call.tensor(0), call.result.shape[1]
+    x, depth = call.main(), call.result.shape[1]
 
     def element(n: Expr, c: Expr, h: Expr, w: Expr) -> Expr:
         part = tirx.floormod(h, size) * size + tirx.floormod(w, size)
@@ -30,7 +30,7 @@ def space_to_depth(call: Call) -> Tensor:
     size, mode = call.attribute("blocksize", 1), call.attribute("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         raise Refused(f"mode of SpaceToDepth must be DCR or CRD, not {mode}")
-    x, depth = call.tensor(0), call.type_of(0).shape[1]
+    x, depth = call.main(), call.main_type.shape[1]
 
     def element(n: Expr, c: Expr, h: Expr, w: Expr) -> Expr:
         part = tirx.floordiv(c, depth) if mode == "DCR" else tirx.floormod(c, size * size)
@@ -42,7 +42,7 @@ def space_to_depth(call: Call) -> Tensor:
 
 def col2im(call: Call) -> Tensor:
     """Columns [N, C x block, positions] to images: every pixel sums the elements of all blocks that it lies in."""
-    image, block = call.integers(1, "image_shape") or (), call.integers(2, "block_shape") or ()
+    image, block = call.integers("image_shape") or (), call.integers("block_shape") or ()
     rank = len(block)
     strides, dilations = call.attribute("strides", (1,) * rank), call.attribute("dilations", (1,) * rank)
     pads = call.attribute("pads", (0,) * (2 * rank))
@@ -50,9 +50,9 @@ def col2im(call: Call) -> Tensor:
         (n + pads[a] + pads[rank + a] - (block[a] - 1) * dilations[a] - 1) // strides[a] + 1
         for a, n in enumerate(image)
     ]
-    x, k, size = call.tensor(0), taps(block), math.prod(block)
-    if min(counts, default=0) < 1 or math.prod(counts) != call.type_of(0).shape[2]:
-        raise Refused(f"Col2Im must have {math.prod(counts)} positions, not {call.type_of(0).shape[2]}")
+    x, k, size = call.main(), taps(block), math.prod(block)
+    if min(counts, default=0) < 1 or math.prod(counts) != call.main_type.shape[2]:
+        raise Refused(f"Col2Im must have {math.prod(counts)} positions, not {call.main_type.shape[2]}")
 
     def element(n: Expr, c: Expr, *i: Expr) -> Expr:
         starts = [v + pads[a] - k[a] * dilations[a] for a, v in enumerate(i)]

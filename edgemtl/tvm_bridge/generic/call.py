@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from tvm import te, tirx
 
+from edgemtl.graph import input_index
 from edgemtl.operators import Array, TensorType
 from edgemtl.tvm_bridge.kernels.emit import within
 
@@ -46,6 +47,8 @@ class ConstantTable:
 class Call:
     """One call of an operator. Definitions ask for what they read; what they did not ask for is not an operand.
 
+    They ask by the names of ONNX's definition; a name that the operator does not have is an InternalError.
+
     inputs: the type of each operand, None where it is left out. constants: the values of those that are known.
     opset: the version of the standard the node follows. used: operands so far, as (key, placeholder).
     """
@@ -65,33 +68,58 @@ class Call:
         """The first output: the one that every call has."""
         return next(iter(self.outputs))
 
-    def has(self, index: int) -> bool:
+    def has(self, name: str) -> bool:
         """Whether the optional operand is given."""
+        index = input_index("", self.op, name)
         return index < len(self.inputs) and self.inputs[index] is not None
 
-    def type_of(self, index: int) -> TensorType:
+    def type_of(self, name: str) -> TensorType:
         """Shape and dtype of an operand."""
+        return self._type_at(input_index("", self.op, name))
+
+    @property
+    def main_type(self) -> TensorType:
+        """Shape and dtype of the first operand."""
+        return self._type_at(0)
+
+    def tensor(self, name: str) -> Tensor:
+        """An operand as a tensor to compute with."""
+        return self._tensor_at(input_index("", self.op, name))
+
+    def main(self) -> Tensor:
+        """The first operand as a tensor: what the operator works on, whichever name ONNX gives it."""
+        return self._tensor_at(0)
+
+    def tensors(self) -> list[Tensor]:
+        """All operands as tensors, in their order."""
+        return [self._tensor_at(index) for index in range(len(self.inputs))]
+
+    def types(self) -> list[TensorType]:
+        """Shape and dtype of all operands, in their order."""
+        return [self._type_at(index) for index in range(len(self.inputs))]
+
+    def _type_at(self, index: int) -> TensorType:
         kind = self.inputs[index] if index < len(self.inputs) else None
         if kind is None:
             raise Refused(f"{self.op} must have an operand {index}, and it is left out")
         return kind
 
-    def tensor(self, index: int) -> Tensor:
-        """An operand as a tensor to compute with."""
-        kind = self.type_of(index)
+    def _tensor_at(self, index: int) -> Tensor:
+        kind = self._type_at(index)
         if index not in self.used:
             self.used[index] = te.placeholder(kind.shape, kind.dtype, name=f"x{index}")
         return self.used[index]
 
-    def constant(self, index: int, what: str) -> Array:
-        """The value of an operand that must be a constant; ``what`` names it in the refusal."""
+    def constant(self, name: str) -> Array:
+        """The value of an operand that must be a constant."""
+        index = input_index("", self.op, name)
         if index not in self.constants:
-            raise Refused(f"{what} of {self.op} must be a constant, not computed")
+            raise Refused(f"{name} of {self.op} must be a constant, not computed")
         return self.constants[index]
 
-    def integers(self, index: int, what: str) -> tuple[int, ...] | None:
+    def integers(self, name: str) -> tuple[int, ...] | None:
         """The integers of a constant operand, None where it is left out."""
-        return tuple(int(v) for v in self.constant(index, what).reshape(-1)) if self.has(index) else None
+        return tuple(int(v) for v in self.constant(name).reshape(-1)) if self.has(name) else None
 
     def table(self, array: Array) -> Tensor:
         """A new constant of the definition's own, stored with the weights."""

@@ -7,14 +7,12 @@ from tvm import te, tirx
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 from edgemtl.tvm_bridge.generic.windows import padded, taps, windows
 
-WEIGHT, BIAS = 1, 2
-
 
 def conv(call: Call) -> Tensor:
     """Each output channel sums its group's input channels over its window."""
-    x, weight, window = call.tensor(0), call.tensor(WEIGHT), windows(call, kernel_of(call))
+    x, weight, window = call.main(), call.tensor("W"), windows(call, kernel_of(call))
     outputs, groups = call.result.shape[1], call.attribute("group", 1)
-    inner = call.type_of(WEIGHT).shape[1]
+    inner = call.type_of("W").shape[1]
     check_channels(call, groups, inner * groups, outputs)
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
     c = te.reduce_axis((0, inner), name="c")
@@ -28,7 +26,7 @@ def conv(call: Call) -> Tensor:
 
 def kernel_of(call: Call) -> tuple[int, ...]:
     """The spatial sizes of the weights, which the attribute may repeat."""
-    shape = call.type_of(WEIGHT).shape[2:]
+    shape = call.type_of("W").shape[2:]
     if call.attribute("kernel_shape", shape) != shape:
         raise Refused(f"kernel_shape of {call.op} must be that of its weights, {list(shape)}")
     return shape
@@ -36,7 +34,7 @@ def kernel_of(call: Call) -> tuple[int, ...]:
 
 def check_channels(call: Call, groups: int, inputs: int, outputs: int) -> None:
     """Refuses weights for other channels than those of operand 0."""
-    channels = call.type_of(0).shape[1]
+    channels = call.main_type.shape[1]
     if groups < 1 or channels % groups or outputs % groups or channels != inputs:
         raise Refused(
             f"{call.op} of {channels} channels must have weights for them, not for {groups} x {inputs // groups}"
@@ -45,9 +43,9 @@ def check_channels(call: Call, groups: int, inputs: int, outputs: int) -> None:
 
 def with_bias(call: Call, result: Tensor) -> Tensor:
     """The result plus a bias per channel, where there is one."""
-    if not call.has(BIAS):
+    if not call.has("B"):
         return result
-    bias = call.tensor(BIAS)
+    bias = call.tensor("B")
     return te.compute(result.shape, lambda n, o, *i: result(n, o, *i) + bias(o), name="bias")
 
 

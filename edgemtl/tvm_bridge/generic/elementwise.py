@@ -37,20 +37,19 @@ def _at(tensor: Tensor, shape: tuple[int, ...], index: tuple[Expr, ...]) -> Expr
 
 def unary(function: Function) -> Definition:
     """An operator of one operand and no attributes."""
-    return lambda call: broadcast(call, [call.tensor(0)], function)
+    return lambda call: broadcast(call, [call.main()], function)
 
 
 def binary(function: Function) -> Definition:
     """An operator of two operands and no attributes."""
-    return lambda call: broadcast(call, [call.tensor(0), call.tensor(1)], function)
+    return lambda call: broadcast(call, call.tensors(), function)
 
 
 def variadic(function: Function) -> Definition:
     """An operator that folds any number of operands, first to last."""
 
     def define(call: Call) -> Tensor:
-        tensors = [call.tensor(i) for i in range(len(call.inputs))]
-        return broadcast(call, tensors, lambda *values: reduce(function, values))
+        return broadcast(call, call.tensors(), lambda *values: reduce(function, values))
 
     return define
 
@@ -59,43 +58,41 @@ def with_floats(function: Function, **defaults: float) -> Definition:
     """An operator of one operand and float attributes, passed by name."""
 
     def define(call: Call) -> Tensor:
-        values = {name: m.like(call.type_of(0), call.attribute(name, default)) for name, default in defaults.items()}
-        return broadcast(call, [call.tensor(0)], lambda x: function(x, **values))
+        values = {name: m.like(call.main_type, call.attribute(name, default)) for name, default in defaults.items()}
+        return broadcast(call, [call.main()], lambda x: function(x, **values))
 
     return define
 
 
 def mean(call: Call) -> Tensor:
     """The mean of any number of operands."""
-    count = len(call.inputs)
-    tensors = [call.tensor(i) for i in range(count)]
-    return broadcast(call, tensors, lambda *values: reduce(lambda a, b: a + b, values) / float(count))
+    return broadcast(call, call.tensors(), lambda *values: reduce(lambda a, b: a + b, values) / float(len(values)))
 
 
 def clip(call: Call) -> Tensor:
     """min(max(x, low), high), either bound left out where it is not given."""
-    bounds = [index for index in (1, 2) if call.has(index)]
+    bounds = {name: apply for name, apply in (("min", m.maximum), ("max", m.minimum)) if call.has(name)}
 
     def bounded(x: Expr, *values: Expr) -> Expr:
-        for index, bound in zip(bounds, values, strict=True):
-            x = m.maximum(x, bound) if index == 1 else m.minimum(x, bound)
+        for apply, bound in zip(bounds.values(), values, strict=True):
+            x = apply(x, bound)
         return x
 
-    return broadcast(call, [call.tensor(0), *(call.tensor(i) for i in bounds)], bounded)
+    return broadcast(call, [call.main(), *map(call.tensor, bounds)], bounded)
 
 
 def cast(call: Call) -> Tensor:
     """To the type of the output; float to integer truncates, anything but zero is true."""
     # How float8 saturates; there is none here.
     call.given("to"), call.given("saturate"), call.given("round_mode")
-    (output,), source = call.outputs, call.type_of(0).dtype
+    (output,), source = call.outputs, call.main_type.dtype
 
     def convert(x: Expr) -> Expr:
         if output.dtype == "bool":
             return x if source == "bool" else x != tirx.const(0, source)
         return x.astype(output.dtype)
 
-    return broadcast(call, [call.tensor(0)], convert)
+    return broadcast(call, [call.main()], convert)
 
 
 def gelu(call: Call) -> Tensor:
@@ -104,34 +101,35 @@ def gelu(call: Call) -> Tensor:
     function = {"none": m.gelu, "tanh": m.gelu_tanh}.get(approximate)
     if function is None:
         raise Refused(f"approximate of Gelu must be none or tanh, not {approximate}")
-    return broadcast(call, [call.tensor(0)], function)
+    return broadcast(call, [call.main()], function)
 
 
 def modulo(call: Call) -> Tensor:
     """fmod: the sign of the dividend, as C has it; else the sign of the divisor, integers only."""
-    is_float = call.type_of(0).dtype == "float32"
+    is_float = call.main_type.dtype == "float32"
     if call.attribute("fmod", 0):
         function: Function = m.fmod if is_float else tirx.truncmod
     elif is_float:
         raise Refused("Mod of floats must have fmod = 1, not 0")
     else:
         function = tirx.floormod
-    return broadcast(call, [call.tensor(0), call.tensor(1)], function)
+    return broadcast(call, call.tensors(), function)
 
 
 def divide(call: Call) -> Tensor:
     """Integers truncate towards zero."""
-    is_float = call.type_of(0).dtype == "float32"
-    return broadcast(call, [call.tensor(0), call.tensor(1)], (lambda a, b: a / b) if is_float else tirx.truncdiv)
+    is_float = call.main_type.dtype == "float32"
+    return broadcast(call, call.tensors(), (lambda a, b: a / b) if is_float else tirx.truncdiv)
 
 
 def power(call: Call) -> Tensor:
     """In the base's type; the exponent may have another."""
-    tensors = [call.tensor(0), call.tensor(1)]
-    if call.type_of(0).dtype == "float32":
+    tensors = call.tensors()
+    if call.main_type.dtype == "float32":
         return broadcast(call, tensors, lambda x, y: m.power(x, y.astype("float32")))
-    if not call.type_of(1).dtype.startswith("int"):
-        raise Refused(f"the exponent of integers must be an integer, not {call.type_of(1).dtype}")
+    exponent = call.type_of("Y").dtype
+    if not exponent.startswith("int"):
+        raise Refused(f"the exponent of integers must be an integer, not {exponent}")
     return broadcast(call, tensors, m.integer_power)
 
 
@@ -143,20 +141,20 @@ def is_inf(call: Call) -> Tensor:
         signs = [x == m.f32(math.inf)] * bool(positive) + [x == m.f32(-math.inf)] * bool(negative)
         return reduce(tirx.any, signs) if signs else tirx.const(False, "bool")
 
-    return broadcast(call, [call.tensor(0)], has_sign)
+    return broadcast(call, [call.main()], has_sign)
 
 
 def where(call: Call) -> Tensor:
     """The second operand where the first holds, else the third."""
-    return broadcast(call, [call.tensor(i) for i in range(3)], tirx.Select)
+    return broadcast(call, call.tensors(), tirx.Select)
 
 
 def dropout(call: Call) -> Tensor | list[Tensor]:
     """In inference: the operand itself, and a mask that keeps everything."""
-    if call.has(2) and call.constant(2, "training_mode").any():
+    if call.has("training_mode") and call.constant("training_mode").any():
         raise Refused("Dropout must not be in training mode; export the model in evaluation mode")
     call.given("seed")
-    x = call.tensor(0)
+    x = call.main()
     same = broadcast(call, [x], lambda value: value)
     ones = [te.compute(x.shape, lambda *_: tirx.const(True, "bool"), name="mask")] * (len(call.outputs) - 1)
     return [same, *ones]
@@ -166,9 +164,9 @@ def compared(function: Function) -> Definition:
     """A comparison, of truth values too."""
 
     def define(call: Call) -> Tensor:
-        is_bool = call.type_of(0).dtype == "bool"
+        is_bool = call.main_type.dtype == "bool"
         word: Function = (lambda x: x.astype("int32")) if is_bool else (lambda x: x)
-        return broadcast(call, [call.tensor(0), call.tensor(1)], lambda a, b: function(word(a), word(b)))
+        return broadcast(call, call.tensors(), lambda a, b: function(word(a), word(b)))
 
     return define
 

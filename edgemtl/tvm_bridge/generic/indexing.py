@@ -26,31 +26,31 @@ def bounded(index: Expr, size: int) -> Expr:
 
 def gather(call: Call) -> Tensor:
     """Slices of an axis by an index tensor of any shape."""
-    x, indices, axis = call.tensor(0), call.tensor(1), axis_of(call, 0)
-    shape, rank = call.type_of(0).shape, len(call.type_of(1).shape)
+    x, indices, axis = call.main(), call.tensor("indices"), axis_of(call, 0)
+    shape, rank = call.main_type.shape, len(call.type_of("indices").shape)
 
     def element(*at: Expr) -> Expr:
         chosen = bounded(indices(*at[axis : axis + rank]), shape[axis])
         return x(*at[:axis], chosen, *at[axis + rank :])
 
-    return te.compute((*shape[:axis], *call.type_of(1).shape, *shape[axis + 1 :]), element, name="gather")
+    return te.compute((*shape[:axis], *call.type_of("indices").shape, *shape[axis + 1 :]), element, name="gather")
 
 
 def gather_elements(call: Call) -> Tensor:
     """One element along an axis for every index."""
-    x, indices, axis = call.tensor(0), call.tensor(1), axis_of(call, 0)
-    size = call.type_of(0).shape[axis]
+    x, indices, axis = call.main(), call.tensor("indices"), axis_of(call, 0)
+    size = call.main_type.shape[axis]
 
     def element(*at: Expr) -> Expr:
         return x(*at[:axis], bounded(indices(*at), size), *at[axis + 1 :])
 
-    return te.compute(call.type_of(1).shape, element, name="gather_elements")
+    return te.compute(call.type_of("indices").shape, element, name="gather_elements")
 
 
 def gather_nd(call: Call) -> Tensor:
     """Slices by tuples of indices, behind ``batch_dims`` common axes."""
-    x, indices, batch = call.tensor(0), call.tensor(1), call.attribute("batch_dims", 0)
-    (*outer, depth), shape = call.type_of(1).shape, call.type_of(0).shape
+    x, indices, batch = call.main(), call.tensor("indices"), call.attribute("batch_dims", 0)
+    (*outer, depth), shape = call.type_of("indices").shape, call.main_type.shape
 
     def element(*at: Expr) -> Expr:
         rows, rest = at[: len(outer)], at[len(outer) :]
@@ -62,11 +62,11 @@ def gather_nd(call: Call) -> Tensor:
 
 def slice_(call: Call) -> Tensor:
     """From start to end by a step on each of the axes; constants all."""
-    x, shape, (output,) = call.tensor(0), call.type_of(0).shape, call.outputs
-    starts = call.integers(1, "starts") or ()
-    axes = call.integers(3, "axes") or tuple(range(len(starts)))
-    steps = call.integers(4, "steps") or (1,) * len(starts)
-    call.integers(2, "ends")  # the shape of the output says it
+    x, shape, (output,) = call.main(), call.main_type.shape, call.outputs
+    starts = call.integers("starts") or ()
+    axes = call.integers("axes") or tuple(range(len(starts)))
+    steps = call.integers("steps") or (1,) * len(starts)
+    call.integers("ends")  # the shape of the output says it
     begin, stride = [0] * len(shape), [1] * len(shape)
     for axis, start, step in zip(axes, starts, steps, strict=True):
         size = shape[axis]
@@ -81,8 +81,8 @@ def slice_(call: Call) -> Tensor:
 
 def split(call: Call) -> list[Tensor]:
     """Pieces along an axis; the shapes of the outputs say where."""
-    call.given("num_outputs"), call.integers(1, "split")
-    x, axis = call.tensor(0), axis_of(call, 0)
+    call.given("num_outputs"), call.integers("split")
+    x, axis = call.main(), axis_of(call, 0)
     sizes = [output.shape[axis] for output in call.outputs]
 
     def piece(first: int, shape: Sequence[int]) -> Tensor:
@@ -96,10 +96,9 @@ def split(call: Call) -> list[Tensor]:
 def concat(call: Call) -> Loops:
     """One behind the other along an axis: each operand's rows copied to their place."""
     axis, (output,) = axis_of(call, 0), call.outputs
-    for index in range(len(call.inputs)):
-        call.tensor(index)
+    call.tensors()
     rows = math.prod(output.shape[:axis])
-    widths = [math.prod(call.type_of(i).shape[axis:]) for i in range(len(call.inputs))]
+    widths = [math.prod(operand.shape[axis:]) for operand in call.types()]
     firsts = list(accumulate(widths, initial=0))
 
     def body(*buffers: Any) -> None:
@@ -115,8 +114,8 @@ def concat(call: Call) -> Loops:
 def reshape(call: Call) -> Tensor:
     """The same elements in another shape."""
     call.given("allowzero"), call.given("axis"), call.given("axes")
-    x, (output,) = call.tensor(0), call.outputs
-    shape = call.type_of(0).shape
+    x, (output,) = call.main(), call.outputs
+    shape = call.main_type.shape
     return te.compute(output.shape, lambda *at: x(*unravel(ravel(at, output.shape), shape)), name="reshape")
 
 
@@ -139,7 +138,7 @@ def unravel(flat: Expr, shape: Sequence[int]) -> list[Expr]:
 
 def transpose(call: Call) -> Tensor:
     """Axes in another order, reversed by default."""
-    x, rank = call.tensor(0), len(call.type_of(0).shape)
+    x, rank = call.main(), len(call.main_type.shape)
     order = call.attribute("perm", tuple(range(rank))[::-1])
     (output,) = call.outputs
     return te.compute(output.shape, lambda *at: x(*(at[order.index(axis)] for axis in range(rank))), name="transpose")
@@ -147,7 +146,7 @@ def transpose(call: Call) -> Tensor:
 
 def expand(call: Call) -> Tensor:
     """Broadcast to the shape of the output."""
-    x, shape, (output,) = call.tensor(0), call.type_of(0).shape, call.outputs
+    x, shape, (output,) = call.main(), call.main_type.shape, call.outputs
 
     def element(*at: Expr) -> Expr:
         own = at[len(at) - len(shape) :]
@@ -158,8 +157,8 @@ def expand(call: Call) -> Tensor:
 
 def tile(call: Call) -> Tensor:
     """Repeated along every axis."""
-    x, shape, (output,) = call.tensor(0), call.type_of(0).shape, call.outputs
-    call.integers(1, "repeats")  # the shape of the output says it
+    x, shape, (output,) = call.main(), call.main_type.shape, call.outputs
+    call.integers("repeats")  # the shape of the output says it
     return te.compute(
         output.shape, lambda *at: x(*(tirx.floormod(i, n) for i, n in zip(at, shape, strict=True))), name="tile"
     )
@@ -167,8 +166,8 @@ def tile(call: Call) -> Tensor:
 
 def trilu(call: Call) -> Tensor:
     """The upper or lower triangle of matrices, the rest 0."""
-    x, shape, upper = call.tensor(0), call.type_of(0).shape, call.attribute("upper", 1)
-    (diagonal,) = call.integers(1, "k") or (0,)
+    x, shape, upper = call.main(), call.main_type.shape, call.attribute("upper", 1)
+    (diagonal,) = call.integers("k") or (0,)
 
     def element(*at: Expr) -> Expr:
         value, distance = x(*at), at[-1] - at[-2]
@@ -180,7 +179,7 @@ def trilu(call: Call) -> Tensor:
 
 def reverse_sequence(call: Call) -> Tensor:
     """The first ``sequence_lens`` elements along the time axis in reverse, batch by batch."""
-    x, lengths, shape = call.tensor(0), call.tensor(1), call.type_of(0).shape
+    x, lengths, shape = call.main(), call.tensor("sequence_lens"), call.main_type.shape
     batch, time = call.attribute("batch_axis", 1), call.attribute("time_axis", 0)
 
     def element(*at: Expr) -> Expr:
@@ -193,8 +192,8 @@ def reverse_sequence(call: Call) -> Tensor:
 
 def one_hot(call: Call) -> Tensor:
     """The second of ``values`` where a new axis meets the index, else the first."""
-    (depth,) = call.integers(1, "depth") or (0,)
-    indices, values, rank = call.tensor(0), call.tensor(2), len(call.type_of(0).shape)
+    (depth,) = call.integers("depth") or (0,)
+    indices, values, rank = call.main(), call.tensor("values"), len(call.main_type.shape)
     axis = call.attribute("axis", -1) % (rank + 1)
     (output,) = call.outputs
 
@@ -210,9 +209,9 @@ def eye_like(call: Call) -> Tensor:
     """Ones on a diagonal."""
     call.given("dtype")
     k, (output,) = call.attribute("k", 0), call.outputs
-    if not call.has(0) or len(output.shape) != 2:
+    if not call.has("input") or len(output.shape) != 2:
         raise Refused("EyeLike must have a matrix as operand")
-    call.tensor(0)
+    call.main()
     return te.compute(output.shape, lambda i, j: (j - i == k).astype(output.dtype), name="eye")
 
 

@@ -75,7 +75,7 @@ def _expressions(call: Call, results: list[Tensor]) -> GenericKernel:
 def _generic(call: Call, kernel: Kernel, arrays: tuple[Array, ...]) -> GenericKernel:
     inputs = _computed(call)
     types = Signature(
-        _named(kernel, "input", [call.type_of(index) for index in inputs]),
+        _named(kernel, "input", [kind for index in inputs if (kind := call.inputs[index]) is not None]),
         _named(kernel, "output", call.outputs),
         _named(kernel, "weight", [TensorType(array.shape, array.dtype.name) for array in arrays]),
     )

@@ -11,12 +11,11 @@ from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Ten
 from edgemtl.tvm_bridge.generic.moments import Index, ReducedRegion, f64, moments, region, total
 
 FLOAT = 1
-SCALE, BIAS, MEAN, VARIANCE = 1, 2, 3, 4
 
 
 def _check_float(call: Call) -> None:
-    if call.type_of(0).dtype != "float32" or call.attribute("stash_type", FLOAT) != FLOAT:
-        raise Refused(f"{call.op} must be of float32 and compute in it, not in {call.type_of(0).dtype}")
+    if call.main_type.dtype != "float32" or call.attribute("stash_type", FLOAT) != FLOAT:
+        raise Refused(f"{call.op} must be of float32 and compute in it, not in {call.main_type.dtype}")
 
 
 def batch(call: Call) -> Tensor:
@@ -26,7 +25,7 @@ def batch(call: Call) -> Tensor:
     if call.attribute("training_mode", 0) or len(call.outputs) > 1:
         raise Refused("BatchNormalization must not be in training mode; export the model in evaluation mode")
     epsilon = m.f32(call.attribute("epsilon", 1e-5))
-    x, scale, bias, mean, variance = (call.tensor(i) for i in range(5))
+    x, scale, bias, mean, variance = call.tensors()
 
     def element(*i: Expr) -> Expr:
         c = i[1]
@@ -39,10 +38,10 @@ def instance(call: Call) -> Tensor:
     """Each channel of each image by its own statistics."""
     _check_float(call)
     x, scale, bias, (count, channels, *spatial) = (
-        call.tensor(0),
-        call.tensor(SCALE),
-        call.tensor(BIAS),
-        call.type_of(0).shape,
+        call.main(),
+        call.tensor("scale"),
+        call.tensor("B"),
+        call.main_type.shape,
     )
 
     def read(batch: Index, inner: Index) -> Expr:
@@ -60,10 +59,10 @@ def instance(call: Call) -> Tensor:
 def layer(call: Call) -> list[Tensor]:
     """The axes from one on by their statistics, which are optional outputs."""
     _check_float(call)
-    x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
+    x, axes, epsilon = call.main(), _from_axis(call), call.attribute("epsilon", 1e-5)
     over = region(x, axes)
     statistics, leading = moments(over), len(x.shape) - len(axes)
-    scale, bias = call.tensor(SCALE), call.tensor(BIAS) if call.has(BIAS) else None
+    scale, bias = call.tensor("Scale"), call.tensor("B") if call.has("B") else None
 
     def element(*i: Expr) -> Expr:
         value = statistics.normalised(x(*i), i[:leading], epsilon) * _at(scale, i)
@@ -81,8 +80,8 @@ def layer(call: Call) -> list[Tensor]:
 def root_mean_square(call: Call) -> Tensor:
     """The axes from one on by the root of their mean square."""
     _check_float(call)
-    x, axes, epsilon = call.tensor(0), _from_axis(call), call.attribute("epsilon", 1e-5)
-    over, scale = region(x, axes), call.tensor(SCALE)
+    x, axes, epsilon = call.main(), _from_axis(call), call.attribute("epsilon", 1e-5)
+    over, scale = region(x, axes), call.tensor("scale")
     squares = total(over, lambda value, batch: value * value)
 
     def element(*i: Expr) -> Expr:
@@ -93,7 +92,7 @@ def root_mean_square(call: Call) -> Tensor:
 
 
 def _from_axis(call: Call) -> range:
-    rank = len(call.type_of(0).shape)
+    rank = len(call.main_type.shape)
     return range(call.attribute("axis", -1) % rank, rank)
 
 
@@ -106,10 +105,10 @@ def _at(tensor: Tensor, index: Sequence[Expr]) -> Expr:
 def lp(call: Call) -> Tensor:
     """An axis by its norm; zeros stay zeros."""
     _check_float(call)
-    p, rank = call.attribute("p", 2), len(call.type_of(0).shape)
+    p, rank = call.attribute("p", 2), len(call.main_type.shape)
     if p not in (1, 2):
         raise Refused(f"p of LpNormalization must be 1 or 2, not {p}")
-    x, axis = call.tensor(0), call.attribute("axis", -1) % rank
+    x, axis = call.main(), call.attribute("axis", -1) % rank
     sums = total(region(x, [axis]), lambda value, batch: value * value if p == 2 else m.absolute(value))
 
     def element(*i: Expr) -> Expr:
@@ -127,7 +126,7 @@ def local_response(call: Call) -> Tensor:
     alpha, beta, bias = call.attribute("alpha", 1e-4), call.attribute("beta", 0.75), call.attribute("bias", 1.0)
     if size % 2 == 0:
         raise Refused(f"size of LRN must be odd, not {size}; onnxruntime has no even ones")
-    x, channels, before = call.tensor(0), call.type_of(0).shape[1], (size - 1) // 2
+    x, channels, before = call.main(), call.main_type.shape[1], (size - 1) // 2
     k = te.reduce_axis((0, size), name="k")
 
     def square(n: Expr, c: Expr, *i: Expr) -> Expr:

@@ -8,7 +8,6 @@ from tvm import te, tirx
 from edgemtl.operators import Array
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 
-PADS, VALUE, AXES = 1, 2, 3
 MODES = ("constant", "edge", "reflect", "wrap")
 
 
@@ -18,18 +17,18 @@ def pad(call: Call) -> Tensor:
     if mode not in MODES:
         raise Refused(f"mode of Pad must be one of {', '.join(MODES)}, not {mode}")
     before, after = _pads(call)
-    shape = [n + b + a for n, b, a in zip(call.type_of(0).shape, before, after, strict=True)]
-    if min(shape) < 1 or 0 in call.type_of(0).shape:
-        raise Refused(f"Pad must leave at least one element, not shape {shape} of {list(call.type_of(0).shape)}")
+    shape = [n + b + a for n, b, a in zip(call.main_type.shape, before, after, strict=True)]
+    if min(shape) < 1 or 0 in call.main_type.shape:
+        raise Refused(f"Pad must leave at least one element, not shape {shape} of {list(call.main_type.shape)}")
     return _constant(call, before, shape) if mode == "constant" else _repeated(call, mode, before, after, shape)
 
 
 def _pads(call: Call) -> tuple[list[int], list[int]]:
     """Elements added before and after, per axis."""
-    rank = len(call.type_of(0).shape)
-    axes = call.integers(AXES, "axes")
+    rank = len(call.main_type.shape)
+    axes = call.integers("axes")
     axes = tuple(range(rank)) if axes is None else axes
-    pads = call.integers(PADS, "pads") or ()
+    pads = call.integers("pads") or ()
     if len(pads) != 2 * len(axes):
         raise Refused(f"pads of Pad must have {2 * len(axes)} elements, not {len(pads)}")
     before, after = [0] * rank, [0] * rank
@@ -40,8 +39,8 @@ def _pads(call: Call) -> tuple[list[int], list[int]]:
 
 def _constant(call: Call, before: list[int], shape: list[int]) -> Tensor:
     """The value of an operand, zero by default, outside of the operand."""
-    x = call.tensor(0)
-    given = call.tensor(VALUE) if call.has(VALUE) else None
+    x = call.main()
+    given = call.tensor("constant_value") if call.has("constant_value") else None
 
     def element(*index: Expr) -> Expr:
         own = [i - b for i, b in zip(index, before, strict=True)]
@@ -59,7 +58,7 @@ def inside(x: Tensor, index: list[Expr], value: Expr) -> Expr:
 
 def _repeated(call: Call, mode: str, before: list[int], after: list[int], shape: list[int]) -> Tensor:
     """Each output element is an input element, found axis by axis."""
-    x, sizes = call.tensor(0), call.type_of(0).shape
+    x, sizes = call.main(), call.main_type.shape
     padded = [i for i in range(len(shape)) if before[i] or after[i]]
     tables = {i: call.index_table(_sources(mode, sizes[i], before[i], after[i]), sizes[i]) for i in padded}
 

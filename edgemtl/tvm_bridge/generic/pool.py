@@ -41,7 +41,7 @@ def _windows(call: Call) -> SlidingWindows:
 def max_pool(call: Call) -> Tensor | list[Tensor]:
     """The largest of each window, and where asked for its index in the flat tensor."""
     is_column_major = bool(call.attribute("storage_order", 0))
-    window, x = _windows(call), call.tensor(0)
+    window, x = _windows(call), call.main()
     whole, k = padded(x, window, lowest(str(x.dtype))), taps(window.kernel)
     largest_values = te.compute(
         call.result.shape,
@@ -57,7 +57,7 @@ def _indices(
     call: Call, window: SlidingWindows, whole: Tensor, largest_values: Tensor, is_column_major: bool
 ) -> Tensor:
     """The first position of the largest in the order of the rows; NaN is its own largest."""
-    channels, sizes, (_, indices) = call.type_of(0).shape[1], window.sizes, call.outputs
+    channels, sizes, (_, indices) = call.main_type.shape[1], window.sizes, call.outputs
     k = taps(window.kernel)
     none = tirx.max_value(INDEX)
 
@@ -122,7 +122,7 @@ def _counts(window: SlidingWindows, axis: int, counts_padding: bool) -> np.ndarr
 
 def _sums(call: Call, window: SlidingWindows, function: Callable[[Expr], Expr]) -> Tensor:
     """The sum of function(element) over each window."""
-    x = call.tensor(0)
+    x = call.main()
     whole, k = padded(x, window, tirx.const(0, str(x.dtype))), taps(window.kernel)
     return te.compute(
         call.result.shape, lambda n, c, *i: te.sum(function(whole(n, c, *window.read(i, k))), axis=k), name="sums"
@@ -157,7 +157,7 @@ def over_positions(call: Call, reduce: Reducer, function: Callable[[Expr], Expr]
 
     All axes but the last come first, so that LLVM reduces whole rows at once.
     """
-    x = call.tensor(0)
+    x = call.main()
     *outer, inner = [int(n) for n in x.shape[2:]]
     k, last = taps(outer), te.reduce_axis((0, inner), name="last")
     if outer:
@@ -176,7 +176,7 @@ def global_max(call: Call) -> Tensor:
 def global_average(call: Call) -> Tensor:
     """The mean of all positions, summed in float64: a feature map has many."""
     total = over_positions(call, te.sum, m.double)
-    dtype, count = call.result.dtype, tirx.const(math.prod(call.type_of(0).shape[2:]), "float64")
+    dtype, count = call.result.dtype, tirx.const(math.prod(call.main_type.shape[2:]), "float64")
     return te.compute(total.shape, lambda *i: (total(*i) / count).astype(dtype), name="mean")
 
 
@@ -194,8 +194,8 @@ def max_unpool(call: Call) -> Loops:
     """
     for name in ("kernel_shape", "strides", "pads"):
         call.given(name)
-    call.tensor(0), call.tensor(1)
-    count, size, dtype = call.type_of(0).size, call.result.size, call.result.dtype
+    call.tensor("X"), call.tensor("I")
+    count, size, dtype = call.main_type.size, call.result.size, call.result.dtype
 
     def body(*buffers: Tensor) -> None:
         elements, places = call.ordered(buffers)

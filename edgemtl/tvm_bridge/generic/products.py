@@ -14,8 +14,8 @@ ELLIPSIS = "..."
 
 def matmul(call: Call) -> Tensor:
     """As numpy's matmul: vectors get an axis of one element, leading axes are broadcast."""
-    a, b = call.tensor(0), call.tensor(1)
-    left, right = call.type_of(0).shape, call.type_of(1).shape
+    a, b = call.tensors()
+    left, right = call.type_of("A").shape, call.type_of("B").shape
     rows = () if len(left) == 1 else (left[-2],)
     columns = () if len(right) == 1 else (right[-1],)
     batch = np.broadcast_shapes(left[:-2], right[:-2])
@@ -37,19 +37,19 @@ def _batch(index: Sequence[Expr], shape: Sequence[int]) -> list[Expr]:
 
 def gemm(call: Call) -> Tensor:
     """alpha A B + beta C, either matrix transposed, C broadcast."""
-    a, b, (output,) = call.tensor(0), call.tensor(1), call.outputs
+    a, b, (output,) = call.tensor("A"), call.tensor("B"), call.outputs
     turned_a, turned_b = call.attribute("transA", 0), call.attribute("transB", 0)
     alpha, beta = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
-    depth = call.type_of(0).shape[0 if turned_a else 1]
+    depth = call.main_type.shape[0 if turned_a else 1]
     k = te.reduce_axis((0, depth), name="k")
 
     def term(i: Expr, j: Expr) -> Expr:
         return te.sum((a(k, i) if turned_a else a(i, k)) * (b(j, k) if turned_b else b(k, j)), axis=k)
 
     product = te.compute(output.shape, term, name="product")
-    if not call.has(2):
+    if not call.has("C"):
         return te.compute(output.shape, lambda i, j: product(i, j) * _scalar(alpha, output.dtype), name="gemm")
-    c, shape = call.tensor(2), call.type_of(2).shape
+    c, shape = call.tensor("C"), call.type_of("C").shape
     return te.compute(
         output.shape,
         lambda i, j: (
@@ -67,19 +67,18 @@ def einsum(call: Call) -> Tensor:
     """The sum of products that an equation writes down; letters that the result lacks are summed over."""
     equation = call.attribute("equation", "").replace(" ", "")
     left, arrow, right = equation.partition("->")
-    ranks = [len(call.type_of(i).shape) for i in range(len(call.inputs))]
+    ranks = [len(kind.shape) for kind in call.types()]
     terms = [_letters(term, rank) for term, rank in zip(left.split(","), ranks, strict=True)]
     sizes = _sizes(call, terms)
     result = _result(terms, right, max((len(t) for t in terms), default=0)) if arrow else _implicit(terms)
-    tensors = [call.tensor(i) for i in range(len(terms))]
+    operands = [*zip(call.tensors(), call.types(), terms, strict=True)]
     summed = {letter: te.reduce_axis((0, n), name="k") for letter, n in sizes.items() if letter not in result}
 
     def element(*at: Expr) -> Expr:
         index = {**summed, **dict(zip(result, at, strict=True))}
         product: Expr = None
-        for i, (tensor, letters) in enumerate(zip(tensors, terms, strict=True)):
-            shape = call.type_of(i).shape
-            value = tensor(*(index[c] if n > 1 else 0 for c, n in zip(letters, shape, strict=True)))
+        for tensor, kind, letters in operands:
+            value = tensor(*(index[c] if n > 1 else 0 for c, n in zip(letters, kind.shape, strict=True)))
             product = value if product is None else product * value
         return te.sum(product, axis=list(summed.values())) if summed else product
 
@@ -111,8 +110,8 @@ def _implicit(terms: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 def _sizes(call: Call, terms: Sequence[Sequence[str]]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for i, term in enumerate(terms):
-        for letter, size in zip(term, call.type_of(i).shape, strict=True):
+    for kind, term in zip(call.types(), terms, strict=True):
+        for letter, size in zip(term, kind.shape, strict=True):
             sizes[letter] = max(sizes.get(letter, 1), size)
     return sizes
 

@@ -50,15 +50,15 @@ def at_reduced(tensor: Tensor, index: Sequence[Expr], axes: Sequence[int]) -> Ex
 
 def axis_of(call: Call, default: int) -> int:
     """The attribute axis, from 0."""
-    return call.attribute("axis", default) % len(call.type_of(0).shape)
+    return call.attribute("axis", default) % len(call.main_type.shape)
 
 
 def _axes(call: Call) -> tuple[int, ...] | None:
     """The axes to reduce, ascending; None where the node reduces nothing."""
     call.given("keepdims")  # the shape of the output says it
     nothing = call.attribute("noop_with_empty_axes", 0)
-    rank = len(call.type_of(0).shape)
-    axes = call.integers(1, "axes") or ()
+    rank = len(call.main_type.shape)
+    axes = call.integers("axes") or ()
     if not axes:
         return None if nothing else tuple(range(rank))
     return tuple(sorted({axis % rank for axis in axes}))
@@ -74,7 +74,7 @@ def reduction(
     """An operator after(reducer(before(x)), how many x); what is not reduced at all passes through both."""
 
     def define(call: Call) -> Tensor:
-        x, axes = call.tensor(0), _axes(call)
+        x, axes = call.main(), _axes(call)
         dtype = str(x.dtype)
         if dtype == "bool":
             x, dtype = pointwise(x, lambda v: v.astype("int32")), "bool"
@@ -97,7 +97,7 @@ def _divided(x: Expr, count: int) -> Expr:
 
 def log_sum_exp(call: Call) -> Tensor:
     """log(sum(exp(x))), the largest x taken out so that nothing overflows."""
-    x, axes = call.tensor(0), _axes(call)
+    x, axes = call.main(), _axes(call)
     if not axes:
         return pointwise(x, lambda v: v)
     peak = _finite_peak(x, axes)
@@ -119,7 +119,7 @@ def _finite_peak(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 def softmax(call: Call) -> Tensor:
     """exp(x - max) / sum(exp(x - max)) over one axis."""
-    x, axes = call.tensor(0), [axis_of(call, -1)]
+    x, axes = call.main(), [axis_of(call, -1)]
     exponents = _exponents(x, axes)
     total = over_axes(exponents, axes, te.sum, lambda v: v)
     return te.compute(x.shape, lambda *i: exponents(*i) / at_reduced(total, i, axes), name="softmax")
@@ -127,7 +127,7 @@ def softmax(call: Call) -> Tensor:
 
 def log_softmax(call: Call) -> Tensor:
     """x - max - log(sum(exp(x - max))) over one axis."""
-    x, axes = call.tensor(0), [axis_of(call, -1)]
+    x, axes = call.main(), [axis_of(call, -1)]
     peak = over_axes(x, axes, LARGEST, lambda v: v)
     total = over_axes(_exponents(x, axes), axes, te.sum, lambda v: v)
     logs = pointwise(total, m.libm("logf"))
@@ -174,7 +174,7 @@ def arg(largest: bool) -> Definition:
     def define(call: Call) -> Tensor:
         call.given("keepdims")  # the shape of the output says it
         last = bool(call.attribute("select_last_index", 0))
-        return _copied(_place(call.tensor(0), axis_of(call, 0), largest, last))
+        return _copied(_place(call.main(), axis_of(call, 0), largest, last))
 
     return define
 
@@ -186,7 +186,7 @@ def _copied(tensor: Tensor) -> Tensor:
 
 def hardmax(call: Call) -> Tensor:
     """1 at the first largest element along the axis, else 0."""
-    x, axis = call.tensor(0), axis_of(call, -1)
+    x, axis = call.main(), axis_of(call, -1)
     places = _place(x, axis, largest=True, last=False)
 
     def element(*index: Expr) -> Expr:

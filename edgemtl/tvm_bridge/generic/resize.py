@@ -10,7 +10,6 @@ from tvm import te, tirx
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
 from edgemtl.tvm_bridge.generic.taps import COORDINATES, NEAREST, AxisTaps, ResizedAxis, Sampling, taps
 
-ROI, SCALES, SIZES = 1, 2, 3
 POLICIES = {"not_larger": min, "not_smaller": max}
 
 
@@ -25,7 +24,7 @@ def resize(call: Call) -> Tensor:
     """To the output's size; a scale that is given counts, also where it leaves a fraction of a pixel."""
     changed, axes = taps_of(call), _axes(call)
     value = call.attribute("extrapolation_value", 0.0)
-    x = call.tensor(0)
+    x = call.main()
     # Axes that shrink first, then the last ones: intermediates stay small.
     for i in sorted(changed, key=lambda i: (axes[i].output_size / axes[i].input_size, -i)):
         x = _gathered(call, x, i, changed[i])
@@ -53,7 +52,7 @@ def _one_of(call: Call, name: str, default: str, known: Collection[str]) -> str:
 
 def _axes(call: Call) -> dict[int, ResizedAxis]:
     """The axes that the operands speak of."""
-    before, after = call.type_of(0).shape, call.result.shape
+    before, after = call.main_type.shape, call.result.shape
     rank = len(before)
     indices = [i % rank for i in call.attribute("axes", tuple(range(rank)))]
     scales, roi = _scales(call, [before[i] for i in indices]), _roi(call, len(indices))
@@ -65,11 +64,11 @@ def _axes(call: Call) -> dict[int, ResizedAxis]:
 def _scales(call: Call, before: list[int]) -> list[float]:
     """Output size / input size per axis, as float32."""
     policy = _one_of(call, "keep_aspect_ratio_policy", "stretch", ("stretch", *POLICIES))
-    if call.has(SCALES) and call.type_of(SCALES).size:
-        return [float(s) for s in call.constant(SCALES, "scales").astype(np.float32).reshape(-1)]
-    if not call.has(SIZES):
+    if call.has("scales") and call.type_of("scales").size:
+        return [float(s) for s in call.constant("scales").astype(np.float32).reshape(-1)]
+    if not call.has("sizes"):
         raise Refused("Resize must have scales or sizes")
-    sizes = call.constant(SIZES, "sizes").reshape(-1)
+    sizes = call.constant("sizes").reshape(-1)
     scales = [float(np.float32(n) / np.float32(m)) for n, m in zip(sizes, before, strict=False)]
     return scales if policy == "stretch" else [POLICIES[policy](scales)] * len(scales)
 
@@ -78,9 +77,9 @@ def _roi(call: Call, count: int) -> list[tuple[float, float]]:
     """The region of interest per axis: all starts, then all ends."""
     if call.attribute("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
         return [(0.0, 1.0)] * count
-    if not call.has(ROI) or call.type_of(ROI).size != 2 * count:
+    if not call.has("roi") or call.type_of("roi").size != 2 * count:
         raise Refused(f"roi of Resize must have {2 * count} elements for tf_crop_and_resize")
-    starts, ends = call.constant(ROI, "roi").astype(np.float32).reshape(2, count)
+    starts, ends = call.constant("roi").astype(np.float32).reshape(2, count)
     return [(float(start), float(end)) for start, end in zip(starts, ends, strict=True)]
 
 
@@ -89,14 +88,14 @@ def _check(call: Call, sampling: Sampling, axes: dict[int, ResizedAxis]) -> None
     if any(axis.scale == 1 and axis.roi != (0, 1) for axis in axes.values()):
         raise Refused("a region of interest of Resize must not have the size of the result; crop with Slice")
     for axis in axes.values():
-        _check_size(axis, has_scales=call.has(SCALES) and call.type_of(SCALES).size > 0)
+        _check_size(axis, has_scales=call.has("scales") and call.type_of("scales").size > 0)
     still = [axis for axis in axes.values() if axis.input_size == axis.output_size and axis.scale != 1]
-    if still and (sampling.antialias or call.type_of(0).shape == call.result.shape):
+    if still and (sampling.antialias or call.main_type.shape == call.result.shape):
         form = f"Resize by {still[0].scale:g} must change the size {still[0].input_size}"
         raise Refused(f"{form}; give sizes instead of scales")
-    if sampling.mode != "nearest" and call.type_of(0).dtype != "float32":
-        raise Refused(f"Resize in mode {sampling.mode} must be of float32, not {call.type_of(0).dtype}")
-    if 0 in call.type_of(0).shape or 0 in call.result.shape:
+    if sampling.mode != "nearest" and call.main_type.dtype != "float32":
+        raise Refused(f"Resize in mode {sampling.mode} must be of float32, not {call.main_type.dtype}")
+    if 0 in call.main_type.shape or 0 in call.result.shape:
         raise Refused("Resize must have at least one element before and after")
 
 

@@ -23,10 +23,10 @@ def grid_sample(call: Call) -> Tensor:
     mode, padding = call.attribute("mode", "linear"), call.attribute("padding_mode", "zeros")
     if mode not in MODES or padding not in PADDING:
         raise Refused(f"GridSample must have a mode of {', '.join(MODES)} and padding {', '.join(PADDING)}")
-    if call.type_of(0).dtype != "float32" or call.type_of(1).dtype != "float32":
-        raise Refused(f"GridSample must be of float32, not {call.type_of(0).dtype}")
+    if call.main_type.dtype != "float32" or call.type_of("grid").dtype != "float32":
+        raise Refused(f"GridSample must be of float32, not {call.main_type.dtype}")
     corners = bool(call.attribute("align_corners", 0))
-    sizes, x = call.type_of(0).shape[2:], call.tensor(0)
+    sizes, x = call.main_type.shape[2:], call.main()
     axes = [_axis(call, a, size, MODES[mode], padding, corners) for a, size in enumerate(sizes)]
     k = taps([MODES[mode]] * len(sizes))
 
@@ -45,8 +45,8 @@ def grid_sample(call: Call) -> Tensor:
 
 def _axis(call: Call, axis: int, size: int, count: int, padding: str, corners: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel, whether it is inside, and weight of each tap at each output position [taps, N, ..] of an axis."""
-    grid, rank = call.tensor(1), len(call.type_of(0).shape) - 2
-    shape = call.type_of(1).shape[:-1]
+    grid, rank = call.tensor("grid"), len(call.main_type.shape) - 2
+    shape = call.type_of("grid").shape[:-1]
 
     def position(n: Expr, *out: Expr) -> Expr:
         value = grid(n, *out, rank - 1 - axis) + m.f32(1)  # the grid's last axis has the coordinates in reverse
@@ -102,11 +102,11 @@ def _kernel(distance: Expr, count: int) -> Expr:
 
 def affine_grid(call: Call) -> Tensor:
     """The grid of an affine map theta [N, d, d + 1] of the coordinates of an output of the given size."""
-    sizes = (call.integers(1, "size") or ())[2:]
-    corners, theta = bool(call.attribute("align_corners", 0)), call.tensor(0)
+    sizes = (call.integers("size") or ())[2:]
+    corners, theta = bool(call.attribute("align_corners", 0)), call.main()
     rank = len(sizes)
-    if call.type_of(0).shape[1:] != (rank, rank + 1):
-        raise Refused(f"theta of AffineGrid must be [N, {rank}, {rank + 1}], not {list(call.type_of(0).shape)}")
+    if call.main_type.shape[1:] != (rank, rank + 1):
+        raise Refused(f"theta of AffineGrid must be [N, {rank}, {rank + 1}], not {list(call.main_type.shape)}")
     if corners and 1 in sizes:
         raise Refused("AffineGrid with align_corners must have more than one position per axis")
     steps = [call.table(_steps(size, corners)) for size in sizes]

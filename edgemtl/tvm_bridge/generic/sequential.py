@@ -35,12 +35,12 @@ def running(join: Joined, start: int) -> Definition:
     """CumSum and CumProd: along a constant axis, from either end, with or without the element itself."""
 
     def define(call: Call) -> Loops:
-        shape, dtype = call.type_of(0).shape, call.type_of(0).dtype
-        (axis,) = call.integers(1, "axis") or (0,)
+        shape, dtype = call.main_type.shape, call.main_type.dtype
+        (axis,) = call.integers("axis") or (0,)
         outer, length, inner = _lines(shape, axis % len(shape))
         exclusive, reverse = call.attribute("exclusive", 0), call.attribute("reverse", 0)
         wide = "float64" if dtype == "float32" else dtype
-        call.tensor(0)
+        call.main()
 
         def body(x: Buffer, y: Buffer) -> None:
             with parallel(outer * inner) as line, guarded(line < outer * inner):
@@ -64,12 +64,12 @@ def running(join: Joined, start: int) -> Definition:
 
 def top_k(call: Call) -> Loops:
     """The k largest or smallest along an axis and their indices, best first, the first of equals before the others."""
-    shape = call.type_of(0).shape
-    (k,) = call.integers(1, "K") or (0,)
+    shape = call.main_type.shape
+    (k,) = call.integers("K") or (0,)
     outer, length, inner = _lines(shape, axis_of(call, -1))
     largest = call.attribute("largest", 1)
     call.given("sorted")  # an order is one of those that an unsorted result may have
-    call.tensor(0)
+    call.main()
 
     def better(a: Expr, b: Expr) -> Expr:
         return a > b if largest else a < b
@@ -106,9 +106,8 @@ def _joined(call: Call) -> Joined:
 
 def _scatter(call: Call, places: Callable[[Buffer, Expr], Expr], counts: tuple[int, int]) -> Loops:
     """A copy of the data, then updates one after the other: update e goes to places(indices, e)."""
-    join, size, updates = _joined(call), call.type_of(0).size, math.prod(counts)
-    for operand in range(3):
-        call.tensor(operand)
+    join, size, updates = _joined(call), call.main_type.size, math.prod(counts)
+    call.tensors()
 
     def body(*buffers: Buffer) -> None:
         data, indices, new = call.ordered(buffers)
@@ -124,19 +123,19 @@ def _scatter(call: Call, places: Callable[[Buffer, Expr], Expr], counts: tuple[i
 
 def scatter_elements(call: Call) -> Loops:
     """Every update to the place of its own index, with the index along one axis taken from ``indices``."""
-    shape, own, axis = call.type_of(0).shape, call.type_of(1).shape, axis_of(call, 0)
+    shape, own, axis = call.main_type.shape, call.type_of("indices").shape, axis_of(call, 0)
 
     def place(indices: Buffer, e: Expr) -> Expr:
         at = unravel(e, own)
         at[axis] = bounded(indices[e], shape[axis]).astype("int32")
         return ravel(at, shape)
 
-    return _scatter(call, place, (call.type_of(1).size, 1))
+    return _scatter(call, place, (call.type_of("indices").size, 1))
 
 
 def scatter_nd(call: Call) -> Loops:
     """Every slice of the updates to the place that a tuple of indices names."""
-    shape, (*outer, depth) = call.type_of(0).shape, call.type_of(1).shape
+    shape, (*outer, depth) = call.main_type.shape, call.type_of("indices").shape
     rows, inner = math.prod(outer), math.prod(shape[depth:])
 
     def place(indices: Buffer, e: Expr) -> Expr:

@@ -11,7 +11,7 @@ from tvm import te, tirx
 
 from edgemtl.operators import Array
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
-from edgemtl.tvm_bridge.generic.convolution import WEIGHT, check_channels, kernel_of, with_bias
+from edgemtl.tvm_bridge.generic.convolution import check_channels, kernel_of, with_bias
 from edgemtl.tvm_bridge.generic.pad import inside
 from edgemtl.tvm_bridge.generic.windows import taps
 
@@ -56,7 +56,7 @@ def conv_transpose(call: Call) -> Tensor:
     """The transpose of Conv, phase by phase of the strides, so that no zeros are multiplied."""
     kernel = kernel_of(call)
     axes = [_phases(*each) for each in zip(kernel, *_geometry(call, kernel), strict=True)]
-    groups, (inputs, per_group) = call.attribute("group", 1), call.type_of(WEIGHT).shape[:2]
+    groups, (inputs, per_group) = call.attribute("group", 1), call.type_of("W").shape[:2]
     batch, outputs, *sizes = call.result.shape
     check_channels(call, groups, inputs, outputs)
     blocks = [math.ceil(n / axis.stride) for n, axis in zip(sizes, axes, strict=True)]
@@ -73,8 +73,8 @@ def conv_transpose(call: Call) -> Tensor:
 def _phased(call: Call, axes: Sequence[Phases], blocks: Sequence[int], channels: tuple[int, int, int, int]) -> Tensor:
     """[N, O, phases .., blocks ..]: every phase a convolution of its own."""
     batch, outputs, inner, per_group = channels
-    rank, weight = len(axes), call.tensor(WEIGHT)
-    kernel = call.type_of(WEIGHT).shape[2:]
+    rank, weight = len(axes), call.tensor("W")
+    kernel = call.type_of("W").shape[2:]
     tap = [call.index_table(axis.tap, size) for axis, size in zip(axes, kernel, strict=True)]
     offset = [call.index_table(axis.offset, int(axis.offset.max()) + 1) for axis in axes]
     used = [call.table(axis.is_used) for axis in axes]
@@ -98,7 +98,7 @@ def _phased(call: Call, axes: Sequence[Phases], blocks: Sequence[int], channels:
 
 def _surrounded(call: Call, axes: Sequence[Phases], blocks: Sequence[int]) -> Tensor:
     """The input with zeros as far as any block of any phase reaches."""
-    x = call.tensor(0)
+    x = call.main()
     shape = [*x.shape[:2], *(n + int(axis.offset.max()) for n, axis in zip(blocks, axes, strict=True))]
 
     def element(n: Expr, c: Expr, *i: Expr) -> Expr:
@@ -110,7 +110,7 @@ def _surrounded(call: Call, axes: Sequence[Phases], blocks: Sequence[int]) -> Te
 
 def _geometry(call: Call, kernel: tuple[int, ...]) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """Strides, dilations and pads in front of the output, which an output shape or auto_pad may leave to be found."""
-    rank, sizes, outputs = len(kernel), call.type_of(0).shape[2:], call.result.shape[2:]
+    rank, sizes, outputs = len(kernel), call.main_type.shape[2:], call.result.shape[2:]
     strides, dilations = call.attribute("strides", (1,) * rank), call.attribute("dilations", (1,) * rank)
     extra, pads = call.attribute("output_padding", (0,) * rank), call.attribute("pads", (0,) * (2 * rank))
     auto, is_given = call.attribute("auto_pad", "NOTSET"), call.given("output_shape")

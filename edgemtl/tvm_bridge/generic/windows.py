@@ -48,7 +48,7 @@ class SlidingWindows:
 
 def windows(call: Call, kernel: Sequence[int]) -> SlidingWindows:
     """The windows of a node that reads operand 0 and writes output 0."""
-    sizes, outputs, rank = call.type_of(0).shape[2:], call.result.shape[2:], len(kernel)
+    sizes, outputs, rank = call.main_type.shape[2:], call.result.shape[2:], len(kernel)
     strides = _per_axis(call, "strides", (1,) * rank)
     dilations = _per_axis(call, "dilations", (1,) * rank)
     if not rank or len(sizes) != rank:

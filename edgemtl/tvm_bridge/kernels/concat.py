@@ -5,22 +5,13 @@ from __future__ import annotations
 from functools import cache
 from itertools import accumulate
 
-from edgemtl.hw.law import Rescale
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import Concat, QConcat
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
-from edgemtl.tvm_bridge.kernels.vectors import (
-    constant,
-    each_row,
-    f64,
-    for_vectors,
-    load,
-    requantised,
-    saturate,
-    spread,
-    store,
-)
+from edgemtl.tvm_bridge.kernels.qelementwise import rescaled
+from edgemtl.tvm_bridge.kernels.vectors import each_row, for_vectors, load, store
 
 
 @cache
@@ -42,8 +33,8 @@ def build(spec: Concat | QConcat, target: CpuTarget) -> Kernel:
                     lanes: int, first: Expr, x: Buffer = x, start: int = start, scale: Rescale | None = scale
                 ) -> None:
                     value = load(x, (index, first), lanes)
-                    if scale is not None:
-                        value = _rescaled(value, scale, str(x.dtype), str(y.dtype), lanes)
+                    if scale is not None and not _is_copy(scale, str(x.dtype), str(y.dtype)):
+                        value = rescaled(value.astype(f"int32x{lanes}"), scale, str(y.dtype), lanes)
                     store(y, (index, start + first), lanes, value)
 
                 for_vectors(width, 4 * target.lanes, values)
@@ -53,14 +44,9 @@ def build(spec: Concat | QConcat, target: CpuTarget) -> Kernel:
     return define(_symbol(spec), operands, body)
 
 
-def _rescaled(value: Expr, how: Rescale, source: str, dtype: str, lanes: int) -> Expr:
-    """`law.rescale` of a vector of integers."""
-    factor = how.mul * 2.0**-how.shift
-    if factor == 1 and how.zero == how.out_zero and source == dtype:
-        return value
-    wide = value.astype(f"int32x{lanes}") - constant(how.zero, "int32", lanes)
-    scaled = requantised(wide, spread(f64(factor), lanes), lanes)
-    return saturate(scaled + constant(how.out_zero, "int32", lanes), dtype, lanes)
+def _is_copy(how: Rescale | None, source: str, dtype: str) -> bool:
+    """Whether the values stay what they are."""
+    return how is None or (source == dtype and how.mul == 1 << how.shift and how.zero == how.out_zero)
 
 
 def _symbol(spec: Concat | QConcat) -> str:

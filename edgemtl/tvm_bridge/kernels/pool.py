@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, unpack_scale
-from edgemtl.hw.law import Windows
+from edgemtl.hw.law_weightless import Windows
 from edgemtl.operators import Pool, QPool
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand

@@ -1,4 +1,4 @@
-"""Sums and products of integers, as `law.add` and `law.multiply` define them: all of it fits into 32 bits."""
+"""Sums and products of integers by `law_weightless`: all of it fits into 32 bits."""
 
 from __future__ import annotations
 

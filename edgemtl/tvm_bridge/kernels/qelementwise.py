@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import Convert, Dequantise, Quantise
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
@@ -43,9 +44,11 @@ def dequantised(value: Expr, scale: float, zero: int, lanes: int) -> Expr:
     return (value - constant(zero, "int32", lanes)).astype(f"float32x{lanes}") * spread(f32(scale), lanes)
 
 
-def _converted(value: Expr, spec: Convert, lanes: int) -> Expr:
-    factor = spread(f64(spec.mul * 2.0**-spec.shift), lanes)
-    return saturate(requantised(value, factor, lanes) + constant(spec.zero, "int32", lanes), "int8", lanes)
+def rescaled(value: Expr, how: Rescale, dtype: str, lanes: int) -> Expr:
+    """`law_weightless.rescale` of an int32 vector."""
+    factor = spread(f64(how.mul * 2.0**-how.shift), lanes)
+    scaled = requantised(value - constant(how.zero, "int32", lanes), factor, lanes)
+    return saturate(scaled + constant(how.out_zero, "int32", lanes), dtype, lanes)
 
 
 def _describe(spec: Spec) -> tuple[str, str, str]:
@@ -55,8 +58,9 @@ def _describe(spec: Spec) -> tuple[str, str, str]:
             return f"quantise_{dtype}_{size}_{scale:.9g}_{zero}", "float32", dtype
         case Dequantise(size, dtype, scale, zero):
             return f"dequantise_{dtype}_{size}_{scale:.9g}_{zero}", dtype, "float32"
-        case Convert(size, mul, shift, zero):
-            return f"convert_{size}_{mul}_{shift}_{zero}", "int16", "int8"
+        case Convert(size, source, dtype, how):
+            numbers = f"{how.zero}_{how.mul}_{how.shift}_{how.out_zero}"
+            return f"convert_{source}_{dtype}_{size}_{numbers}", source, dtype
 
 
 def _changed(spec: Spec, value: Expr, lanes: int) -> Expr:
@@ -66,7 +70,7 @@ def _changed(spec: Spec, value: Expr, lanes: int) -> Expr:
     wide = value.astype(f"int32x{lanes}")
     if isinstance(spec, Dequantise):
         return dequantised(wide, spec.scale, spec.zero, lanes)
-    return _converted(wide, spec, lanes)
+    return rescaled(wide, spec.how, spec.dtype, lanes)
 
 
 @cache

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.law import TAP_BITS
+from edgemtl.hw.law_weightless import TAP_BITS
 from edgemtl.operators import QResample, Resample
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand

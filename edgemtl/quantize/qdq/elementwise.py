@@ -1,0 +1,129 @@
+"""Steps without weights as ONNX operators: sums, products, tables, pools, concatenations, resizes by taps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from edgemtl import operators as ops
+from edgemtl.errors import UnsupportedError
+from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
+from edgemtl.quantize.qdq.mixture import OPSET
+from edgemtl.quantize.qdq.task import TaskWriter
+from edgemtl.tvm_bridge.generic import Generic
+
+REDEFINED = ("GroupNormalization",)
+"""Operators that the opset of QDQ models defines otherwise than the one before."""
+
+
+def node(task: TaskWriter) -> None:
+    """A node that runs in a generic kernel, as it is."""
+    operator = task.step.operator
+    assert isinstance(operator, Generic)
+    inputs = {index: task.input(name) for index, name in zip(operator.reads, operator.signature.inputs, strict=True)}
+    for view, value in zip(task.step.outputs, _results(task, operator, inputs), strict=True):
+        task.values[view.buffer] = value
+
+
+def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value]) -> list[Value]:
+    """What a node gives; computed operands by index."""
+    call, graph = operator.call, task.graph
+    if call.op in REDEFINED and call.opset < OPSET:
+        reason = f"{call.op} of opset {call.opset} means something else in the opset {OPSET} of a QDQ model"
+        raise UnsupportedError(task.step.origin[0], reason, f"export the model with opset {OPSET}")
+    inputs = []
+    for index, kind in enumerate(call.inputs):
+        if kind is None:
+            inputs.append("")
+        elif index in operands:
+            inputs.append(graph.reshape(operands[index], kind.shape).name)
+        else:
+            array = call.constants.get(index, np.zeros(kind.shape, kind.dtype))
+            inputs.append(graph.constant(f"{task.step.origin[0]}.{index}", array).name)
+    names = graph.node(call.op, inputs, call.attributes, len(call.outputs))
+    return [Value(name, kind.shape) for name, kind in zip(names, call.outputs, strict=True)]
+
+
+def _add(task: TaskWriter) -> None:
+    total = task.graph.op("Add", (task.input("a"), task.input("b")), task.source.shape)
+    task.write(task.curve(total, task.source.activation))
+
+
+def _multiply(task: TaskWriter) -> None:
+    task.write(task.graph.op("Mul", (task.input("a"), task.input("b")), task.source.shape))
+
+
+def _activate(task: TaskWriter) -> None:
+    task.write(task.curve(task.input(), task.source.activation))
+
+
+def _look_up(task: TaskWriter) -> None:
+    """The function of which the table holds the values."""
+    source = task.source
+    if not isinstance(source, Generic):
+        return _activate(task)
+    (value,) = _results(task, source, dict.fromkeys(source.reads, task.input()))
+    task.write(value)
+
+
+def _pool(task: TaskWriter) -> None:
+    spec, graph = task.source, task.graph
+    windows = spec.windows
+    image = graph.real(planes(graph, task.integers(), windows.height, windows.width))
+    attributes: Attributes = {
+        "kernel_shape": windows.kernel,
+        "strides": windows.stride,
+        "dilations": windows.dilation,
+        "pads": (*windows.pad, *windows.beyond),
+    }
+    if spec.kind == "average":
+        factor = task.floats[task.task.sources[task.index]].constant("factor").array
+        counts_padding = not np.array_equal(factor, (1 / windows.counts(False).reshape(-1)).astype(np.float32))
+        attributes = {**attributes, "count_include_pad": int(counts_padding)}
+    shape = (1, spec.channels, windows.out_height, windows.out_width)
+    pooled = graph.op("MaxPool" if spec.kind == "max" else "AveragePool", (image,), shape, attributes)
+    task.place(rows_of(graph, task.rounded(pooled)))
+
+
+def _concat(task: TaskWriter) -> None:
+    spec = task.source
+    values = [task.input(name) for name in spec.names]
+    task.write(task.graph.op("Concat", values, (spec.rows, sum(spec.widths)), {"axis": 1}))
+
+
+def _resample(task: TaskWriter) -> None:
+    """Both axes as products with a matrix of their weights."""
+    spec, graph, step = task.operator, task.graph, task.step
+    image = graph.real(planes(graph, task.integers(), spec.height, spec.width))
+    matrices = {}
+    for axis, size, out in (("row", spec.height, spec.out_height), ("column", spec.width, spec.out_width)):
+        index, weight = (step.constant(f"{axis}_{what}").array for what in ("index", "weight"))
+        dense = np.zeros((out, size), np.float32)
+        one = 1 if weight.dtype == np.float32 else weight[0].sum()
+        np.add.at(dense, (np.arange(out)[:, None], index), weight / one)
+        matrices[axis] = dense
+    rows, columns = (
+        graph.constant("resize.rows", matrices["row"]),
+        graph.constant("resize.columns", matrices["column"].T),
+    )
+    lines = graph.op("MatMul", (rows, image), (1, spec.channels, spec.out_height, spec.width))
+    y = graph.op("MatMul", (lines, columns), (1, spec.channels, spec.out_height, spec.out_width))
+    task.place(rows_of(graph, task.rounded(y)))
+
+
+WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
+    ops.Activate: _activate,
+    ops.Add: _add,
+    ops.Concat: _concat,
+    ops.Multiply: _multiply,
+    ops.Pool: _pool,
+    ops.QAdd: _add,
+    ops.QConcat: _concat,
+    ops.QLookup: _look_up,
+    ops.QMultiply: _multiply,
+    ops.QPool: _pool,
+    ops.QResample: _resample,
+    ops.Resample: _resample,
+    Generic: node,
+}

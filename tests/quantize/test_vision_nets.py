@@ -1,0 +1,56 @@
+"""Convolutional networks of other people in int8: all of it integers, close to float32, and a QDQ file that agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from edgemtl import partition
+from edgemtl.codegen.cpu import compile_cpu
+from edgemtl.frontend import read_model
+from edgemtl.integers import make_exchange, quantise
+from edgemtl.lowering.execute import run_steps
+from edgemtl.options import QuantiseOptions
+from edgemtl.processor import resolve
+from edgemtl.quantize.quality import signal_to_noise
+from examples.smooth_images import smooth_images
+from tests.codegen.harness import Machine
+from tests.codegen.test_plain_nets import exported
+from tests.codegen.vision_nets import VISION_NETS
+
+
+@pytest.mark.parametrize("name", VISION_NETS)
+def test_float32_is_what_onnxruntime_gives(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = exported(VISION_NETS[name](), tmp_path / "net.onnx")
+    machine = Machine(compile_cpu((task,), resolve("cpu"), memory_budget=None))
+    image = np.random.default_rng(1).standard_normal(task.input.shape, np.float32)
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {task.input.name: image})
+    actual = machine.run(task.task.name, image).reshape(expected.shape)
+    np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", VISION_NETS)
+def test_int8_has_no_layer_in_float(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    exported(VISION_NETS[name](), tmp_path / "net.onnx")
+    model = read_model(tmp_path / "net.onnx")
+    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 16))}
+    tasks = partition.partition(model, [task.name for task in model.tasks], "exact", None)
+    quantised = quantise(model, tasks, resolve("cpu"), images, QuantiseOptions("minmax", require_int8=True))
+    (integers,) = quantised.integers.values()
+    assert integers.all_integer
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    fresh = smooth_images(model.input.shape, 4, seed=5)
+    (real,) = zip(*(session.run(None, {model.input.name: image}) for image in fresh), strict=True)
+    law = [run_steps(integers.steps, image) for image in fresh]
+    assert signal_to_noise(law, [array.reshape(-1) for array in real]) > 22
+    machine = Machine(compile_cpu(tasks, resolve("cpu"), memory_budget=None, integers=quantised.integers))
+    for image, expected in zip(fresh, law, strict=True):
+        np.testing.assert_array_equal(machine.run(integers.task, image).reshape(-1), expected)
+    _, (distance,) = make_exchange("net.onnx", tasks, quantised, images)
+    assert distance.qdq_to_law_db > 25, distance
