@@ -34,9 +34,9 @@ GROUPS_HEAD: Final = """
 """
 GENERIC: Final = f"""
 **Every other node** runs in a generic kernel, which is correct but not tuned. [Generic operators](operators.md) lists
-them with how each was tested. With `--precision int8` such a node runs in float32 between conversions, because
-{NO_FORM} (`--require-int8` refuses it). For a board it runs on the host CPU. An operator that is not listed there is
-refused by name.
+them with how each was tested. With `--precision int8` a function of each element by itself, such as Elu, becomes a
+table of 256 bytes. Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8`
+refuses it). For a board it runs on the host CPU. An operator that is not listed there is refused by name.
 """
 DETAIL: Final = """
 ## Every operator of the compiler
