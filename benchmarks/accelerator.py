@@ -49,17 +49,17 @@ class Simulated:
     @property
     def joules(self) -> tuple[float, float, float]:
         """Estimated: low, typical, high."""
-        made = estimate(self.timing, self.spec).joules
-        return made.low, made.typical, made.high
+        joules = estimate(self.timing, self.spec).joules
+        return joules.low, joules.typical, joules.high
 
     @property
     def stalls(self) -> dict[str, float]:
         """Shares of the frame in which the array stood, by reason."""
-        found: dict[str, float] = {}
+        shares: dict[str, float] = {}
         for span in self.timing.spans:
             for reason, cycles in span.stalls if span.unit == "matrix" else ():
-                found[reason] = found.get(reason, 0) + cycles / self.timing.cycles
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+                shares[reason] = shares.get(reason, 0) + cycles / self.timing.cycles
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def compile_one(

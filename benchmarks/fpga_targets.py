@@ -49,22 +49,22 @@ class Row:
     remark: str = ""
 
 
-def ms_row(what: str, published: str, floor: str, target: float, made: Simulated) -> Row:
+def ms_row(what: str, published: str, floor: str, target: float, simulation: Simulated) -> Row:
     """A latency, with the three largest reasons why the array stood."""
-    stalls = ", ".join(f"{reason} {share:.1%}" for reason, share in [*made.stalls.items()][:3])
-    remark = f"array {made.utilisation:.1%}; stalls: {stalls}"
-    return Row(what, published, floor, f"<= {target:g} ms", f"{made.ms:.3f} ms", made.ms <= target, remark)
+    stalls = ", ".join(f"{reason} {share:.1%}" for reason, share in [*simulation.stalls.items()][:3])
+    remark = f"array {simulation.utilisation:.1%}; stalls: {stalls}"
+    return Row(what, published, floor, f"<= {target:g} ms", f"{simulation.ms:.3f} ms", simulation.ms <= target, remark)
 
 
 def routes_of(built: Built, published: bool) -> list[Choices]:
     """Every expert the same load, or the published counts in another order for each layer."""
     routers = [step.operator for step in built.steps if isinstance(step.operator, ops.QRouter)]
-    made = []
+    routes = []
     for layer, spec in enumerate(routers):
         shape = spec.tokens, spec.top_k
         counts = published_counts(layer, *shape) if published else even_counts(spec.experts, *shape)
-        made.append(draw_routes(counts, *shape))
-    return made
+        routes.append(draw_routes(counts, *shape))
+    return routes
 
 
 def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
@@ -72,16 +72,18 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
     tiny, small = build(TINY, "semseg", folder), build(SMALL, "semseg", folder)
     live, skewed = routes_of(tiny, False), routes_of(tiny, True)
     lists = popular(live, 16, LIST)
-    made = simulated(compile_one(encoder_steps(tiny.steps), spec, lists), spec, live)
-    yield ms_row("M3ViT-tiny encoder, every expert live", "6.47 ms (CoQMoE, ZCU102)", "1.39 ms (memory)", 1.5, made)
-    made = simulated(compile_one(encoder_steps(tiny.steps), spec, popular(skewed, 16, LIST)), spec, skewed)
-    yield ms_row("the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", 1.25, made)
-    made = simulated(compile_one(tiny.steps, spec, lists), spec, live)
-    yield ms_row("M3ViT-tiny + semseg head", "none", "7.8 ms (array)", 8.8, made)
+    simulation = simulated(compile_one(encoder_steps(tiny.steps), spec, lists), spec, live)
+    yield ms_row(
+        "M3ViT-tiny encoder, every expert live", "6.47 ms (CoQMoE, ZCU102)", "1.39 ms (memory)", 1.5, simulation
+    )
+    simulation = simulated(compile_one(encoder_steps(tiny.steps), spec, popular(skewed, 16, LIST)), spec, skewed)
+    yield ms_row("the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", 1.25, simulation)
+    simulation = simulated(compile_one(tiny.steps, spec, lists), spec, live)
+    yield ms_row("M3ViT-tiny + semseg head", "none", "7.8 ms (array)", 8.8, simulation)
     encoder = simulated(compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, 3)), spec, small.routes)
     yield ms_row("M3ViT-small encoder 512x512", "69.0 ms (M3ViT, an estimate)", "34.5 ms (array)", 37, encoder)
-    made = simulated(compile_one(small.steps, spec, popular(small.routes, 16, 3)), spec, small.routes)
-    yield ms_row("M3ViT-small + semseg head 512x512", "none", "90.9 ms (array)", 98, made)
+    simulation = simulated(compile_one(small.steps, spec, popular(small.routes, 16, 3)), spec, small.routes)
+    yield ms_row("M3ViT-small + semseg head 512x512", "none", "90.9 ms (array)", 98, simulation)
     yield from encoder_rows(encoder, spec, folder)
 
 
@@ -109,7 +111,7 @@ def switch_row(spec: AcceleratorSpec, folder: Path) -> Row:
     segments = [compile_one(t.steps, spec, popular(r, 16, LIST)) for t, r in zip(tasks, routes, strict=True)]
     frames = [frame_of(s, spec, r) for s, r in zip(segments, routes, strict=True)]
     alone = [simulate([frame] * 4, spec)[2].cycles for frame in frames]
-    turns = [made.cycles for made in simulate(frames * 4, spec)[2:6]]
+    turns = [timing.cycles for timing in simulate(frames * 4, spec)[2:6]]
     extra = sum(turns) - 2 * sum(alone)
     remark = f"semseg, depth, semseg, depth: {turns}; alone {alone[0]} and {alone[1]}"
     return Row("task switch, M3ViT-tiny", "none", "0", "0 cycles", f"{extra / 4:+.1f} cycles", extra <= 0, remark)
@@ -117,16 +119,16 @@ def switch_row(spec: AcceleratorSpec, folder: Path) -> Row:
 
 def memory_row(spec: AcceleratorSpec, folder: Path) -> Row:
     """Bytes on chip of one block with experts, for many numbers of experts and of choices."""
-    found = {}
+    memories_by_case = {}
     for experts, top_k in [*((e, 2) for e in (8, 16, 64, 256)), *((16, k) for k in range(1, 9))]:
         built = build_block(experts, top_k, folder)
-        found[experts, top_k] = compile_one(built, spec).on_chip
-    tables = {key: held.pop("routing") for key, held in found.items()}
-    same = len({tuple(sorted(held.items())) for held in found.values()}) == 1
+        memories_by_case[experts, top_k] = compile_one(built, spec).on_chip
+    tables = {key: memories.pop("routing") for key, memories in memories_by_case.items()}
+    same = len({tuple(sorted(memories.items())) for memories in memories_by_case.values()}) == 1
     exact = all(size == 4 * BLOCK_TOKENS * k + 8 * e for (e, k), size in tables.items())
-    total = sum(next(iter(found.values())).values())
+    total = sum(next(iter(memories_by_case.values())).values())
     remark = f"routing table {min(tables.values()):,} to {max(tables.values()):,} bytes: 4 per (token, k), 8 per expert"
-    value = f"{total:,} bytes in all {len(found)} cases" if same else "they differ"
+    value = f"{total:,} bytes in all {len(memories_by_case)} cases" if same else "they differ"
     return Row(
         "on-chip bytes, E = 8, 16, 64, 256, k = 1..8", "O(1) (M3ViT)", "-", "identical", value, same and exact, remark
     )

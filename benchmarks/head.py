@@ -46,13 +46,13 @@ def weights() -> Weights:
         shapes[f"w{layer}"] = (CHANNELS, CHANNELS if layer else DIM, 3, 3)
         shapes[f"b{layer}"] = (CHANNELS,)
     deviations = {name: (2 / np.prod(shape[1:])) ** 0.5 if len(shape) == 4 else 0.2 for name, shape in shapes.items()}
-    held = {name: random.normal(0, deviations[name], shape).astype(np.float32) for name, shape in shapes.items()}
-    return held | {"scale": held["scale"] + 1}
+    arrays = {name: random.normal(0, deviations[name], shape).astype(np.float32) for name, shape in shapes.items()}
+    return arrays | {"scale": arrays["scale"] + 1}
 
 
-def model(held: Weights) -> bytes:
+def model(weights: Weights) -> bytes:
     """The head as ONNX."""
-    nodes, constants = [], dict(held)
+    nodes, constants = [], dict(weights)
 
     def add(kind: str, inputs: Sequence[str], output: str, **attributes: str | float | list[int]) -> str:
         node = helper.make_node(kind, list(inputs), [output])
@@ -76,19 +76,19 @@ def model(held: Weights) -> bytes:
     )
 
 
-def peer(held: Weights, tokens: np.ndarray, threads: int) -> Run:
+def peer(weights: Weights, tokens: np.ndarray, threads: int) -> Run:
     """The same by onnxruntime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model(held), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model(weights), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"x": tokens[None]})[0]
 
 
-def reference(held: Weights, tokens: np.ndarray) -> np.ndarray:
+def reference(weights: Weights, tokens: np.ndarray) -> np.ndarray:
     """The same in double precision."""
     functions, double = (
         torch.nn.functional,
-        {k: torch.from_numpy(v.astype(np.float64)) for k, v in held.items()},
+        {k: torch.from_numpy(v.astype(np.float64)) for k, v in weights.items()},
     )
     x = functions.layer_norm(
         torch.from_numpy(tokens.astype(np.float64)), (DIM,), double["scale"], double["shift"], EPSILON
@@ -104,14 +104,14 @@ def reference(held: Weights, tokens: np.ndarray) -> np.ndarray:
 class Chain:
     """The head's kernels in one array, each operand at its own place."""
 
-    def __init__(self, held: Weights, tokens: np.ndarray, target: CpuTarget) -> None:
+    def __init__(self, weights: Weights, tokens: np.ndarray, target: CpuTarget) -> None:
         self.target, self.size = target, 0
         self.filled: dict[int, np.ndarray] = {}
         self.prepare: list[KernelCall] = []
         self.steps: list[KernelCall] = []
-        at = self._norm(held, self._constant(tokens))
+        at = self._norm(weights, self._constant(tokens))
         for layer in range(LAYERS):
-            at = self._convolution(held, layer, at)
+            at = self._convolution(weights, layer, at)
         self.output = self._resize(at)
 
     def _place(self, size: int) -> int:
@@ -127,9 +127,9 @@ class Chain:
         self, calls: list[KernelCall], kernel: Kernel, inputs: Sequence[int], constants: Sequence[np.ndarray]
     ) -> int:
         """Append a call; return where its output lies."""
-        places, held = iter(inputs), iter(constants)
+        places, arrays = iter(inputs), iter(constants)
         chosen = [
-            self._constant(next(held))
+            self._constant(next(arrays))
             if o.role == "weight"
             else next(places)
             if o.role == "input"
@@ -139,20 +139,20 @@ class Chain:
         calls.append(KernelCall(kernel, tuple(Argument("arena", place) for place in chosen)))
         return chosen[-1]
 
-    def _norm(self, held: Weights, tokens: int) -> int:
+    def _norm(self, weights: Weights, tokens: int) -> int:
         spec = LayerNorm(HEIGHT * WIDTH, DIM, EPSILON)
-        packed = layernorm.pack(spec, self.target, held["scale"], held["shift"])
+        packed = layernorm.pack(spec, self.target, weights["scale"], weights["shift"])
         return self._step(self.steps, layernorm.build(spec, self.target), (tokens,), packed)
 
-    def _convolution(self, held: Weights, layer: int, image: int) -> int:
+    def _convolution(self, weights: Weights, layer: int, image: int) -> int:
         width, factor, last = CHANNELS if layer else DIM, 2**layer, layer == LAYERS - 1
         form = WinogradWeights(width, CHANNELS, layer > 0, padded_width(CHANNELS, self.target))
-        raw = winograd_weights.pack(form, self.target, held[f"w{layer}"])
+        raw = winograd_weights.pack(form, self.target, weights[f"w{layer}"])
         transformed = self._step(self.prepare, winograd_weights.build(form, self.target), (), raw)
         sizes = HEIGHT * factor, WIDTH * factor, width, CHANNELS
         spec = Winograd(*sizes, layer > 0, "relu", form.columns, CLASSES if last else 0)
-        behind = (held["last_w"].reshape(CLASSES, CHANNELS).T, held["last_b"]) if last else ()
-        packed = winograd.pack(spec, self.target, held[f"b{layer}"], *behind)
+        behind = (weights["last_w"].reshape(CLASSES, CHANNELS).T, weights["last_b"]) if last else ()
+        packed = winograd.pack(spec, self.target, weights[f"b{layer}"], *behind)
         return self._step(self.steps, winograd.build(spec, self.target), (image, transformed), packed)
 
     def _resize(self, image: int) -> int:
@@ -203,14 +203,14 @@ def main() -> None:
     options = parser.parse_args()
     configure_pool(options.threads)
     clock = time.thread_time_ns if options.threads == 1 else time.perf_counter_ns
-    held, tokens = (
+    arrays, tokens = (
         weights(),
         np.random.default_rng(1).standard_normal((HEIGHT * WIDTH, DIM)).astype(np.float32),
     )
-    chain = Chain(held, tokens, target_to_measure(options.target, options.threads))
+    chain = Chain(arrays, tokens, target_to_measure(options.target, options.threads))
     with tempfile.TemporaryDirectory() as folder:
         run, step, prepare = chain.load(Path(folder))
-    other, exact = peer(held, tokens, options.threads), reference(held, tokens)
+    other, exact = peer(arrays, tokens, options.threads), reference(arrays, tokens)
     steps = [lambda i=i: step(i) for i in range(len(chain.steps))]
     names = ["edgemtl", "onnxruntime", "preparation", *(call.kernel.symbol for call in chain.steps)]
     functions = [run, other, prepare, *steps]

@@ -101,7 +101,7 @@ def cases(target: CpuTarget) -> list[Case]:
     first = Experts(tokens, k, count, dim, 2 * dim, True, "gelu")
     second = Experts(tokens, k, count, 2 * dim, dim, False, "")
     sized = [(spec, experts.pack_expert(spec, target, *_zeros(spec)).size) for spec in (first, second)]
-    held = [
+    expert_cases = [
         case_of(
             spec,
             target,
@@ -129,7 +129,7 @@ def cases(target: CpuTarget) -> list[Case]:
         Router(tokens, count, k, tuple(range(count)), False, 0.0),
         Combine(tokens, k, dim, True),
     ]
-    return [*held, *(case_of(operator, target, routes) for operator in layers)]
+    return [*expert_cases, *(case_of(operator, target, routes) for operator in layers)]
 
 
 def _zeros(spec: Experts) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +144,8 @@ def load(case: Case, target: CpuTarget, folder: Path) -> Callable[[], object]:
     path.write_bytes(build_library([EntryFunction("main", (call,), {"arena": arena.nbytes})], target))
     function = tvm_ffi.load_module(str(path))["main"]
     empty = tvm_ffi.from_dlpack(np.zeros(1, np.uint8))
-    held = tvm_ffi.from_dlpack(arena)
-    return lambda: function(held, empty, empty, empty, empty, 0, 1)
+    array = tvm_ffi.from_dlpack(arena)
+    return lambda: function(array, empty, empty, empty, empty, 0, 1)
 
 
 def _lay_out(case: Case) -> tuple[list[int], np.ndarray]:

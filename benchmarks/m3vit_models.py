@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
-from edgemtl.integers import float_steps, from_parameters, quantise
 from edgemtl.lowering.execute import Memory, run_step
 from edgemtl.lowering.ir import Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize import write_parameters
+from edgemtl.quantize.quantised_model import float_steps, from_parameters, quantise
 from examples.smooth_images import smooth_images
 
 Choices = npt.NDArray[np.int32]
@@ -81,22 +81,22 @@ def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
     if parameters.exists():
         return tuple(from_parameters(model, tasks, target, parameters).integers[task].steps)
     images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, CALIBRATION_IMAGES))}
-    made = quantise(model, tasks, target, images, NAIVE)
-    write_parameters(parameters, made.parameters, float_steps(tasks, target))
-    return tuple(made.integers[task].steps)
+    quantised = quantise(model, tasks, target, images, NAIVE)
+    write_parameters(parameters, quantised.parameters, float_steps(tasks, target))
+    return tuple(quantised.integers[task].steps)
 
 
 def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:
     """What the gates choose on one picture the model was not calibrated on, by the law."""
-    found: list[Choices] = []
+    routes: list[Choices] = []
     memory = Memory(steps, smooth_images(steps[0].main_input.shape, CALIBRATION_IMAGES + 1)[-1])
     routers = [index for index, step in enumerate(steps) if isinstance(step.operator, ops.QRouter)]
     for index in range(max(routers, default=-1) + 1):
         run_step(index, steps[index], memory)
         if index in routers:
             offsets, slots = (memory.read(steps[index][name]) for name in ("offsets", "slots"))
-            found.append((np.searchsorted(offsets, slots, side="right") - 1).astype(np.int32))
-    return tuple(found)
+            routes.append((np.searchsorted(offsets, slots, side="right") - 1).astype(np.int32))
+    return tuple(routes)
 
 
 def encoder_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -114,12 +114,12 @@ def _adds_residual(step: Step) -> bool:
 def draw_routes(counts: Sequence[int], tokens: int, top_k: int) -> Choices:
     """Choices [tokens, k] of which each expert gets its count: a token takes the k with most tokens still to come."""
     left = np.array(counts)
-    made = np.empty((tokens, top_k), np.int32)
+    choices = np.empty((tokens, top_k), np.int32)
     for token in range(tokens):
-        made[token] = np.argsort(-left, kind="stable")[:top_k]
-        left[made[token]] -= 1
+        choices[token] = np.argsort(-left, kind="stable")[:top_k]
+        left[choices[token]] -= 1
     assert not left.any(), "counts must sum to tokens * k, none above the tokens"
-    return made
+    return choices
 
 
 def published_counts(layer: int, tokens: int, top_k: int) -> list[int]:

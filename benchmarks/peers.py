@@ -138,16 +138,16 @@ def _export(row: Row, path: Path) -> None:
 def _without_head(model: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
     """The same graph cut where the head's first normalisation reads the tokens [1, tokens, dim]."""
     tokens = _head_input(model)
-    kept, wanted = [], {tokens}
+    nodes, needed = [], {tokens}
     for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            kept.append(node)
-            wanted.update(node.input)
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
     del model.graph.node[:], model.graph.output[:]
-    model.graph.node.extend(reversed(kept))
-    held = [weight for weight in model.graph.initializer if weight.name in wanted]
+    model.graph.node.extend(reversed(nodes))
+    initializers = [weight for weight in model.graph.initializer if weight.name in needed]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(held)
+    model.graph.initializer.extend(initializers)
     shape = [1, config.tokens, config.dim]
     model.graph.output.append(onnx.helper.make_tensor_value_info(tokens, onnx.TensorProto.FLOAT, shape))
     del model.metadata_props[:]

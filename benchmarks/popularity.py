@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from edgemtl import frontend, partition
+from edgemtl.codegen.fpga.prefetch import prefetch_lists
 from edgemtl.hw.spec import Engine
 from edgemtl.images import normalise
-from edgemtl.integers import quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.operators import QRouter, Values
 from edgemtl.options import QuantiseOptions
-from edgemtl.popularity import popular_experts
 from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.quantised_model import quantise
 from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
 from examples.rooms.demo import export
 from examples.rooms.evaluate import render_views
@@ -63,15 +63,15 @@ def demo_hit_rate(engine: Engine, folder: Path) -> HitRate:
     tasks = partition.partition(model, [task.name for task in model.tasks], "exact")
     named = {str(index): image for index, image in enumerate(known)}
     integers = quantise(model, tasks, resolve("cpu"), named, QuantiseOptions()).integers
-    lists = popular_experts(integers, known, engine)
+    lists = prefetch_lists(integers, known, engine)
     held_out = images(HELD_OUT_SEED, HELD_OUT_SCENES)
-    parts = [_count(made, lists[name], held_out) for name, made in integers.items()]
+    parts = [_count(task, lists[name], held_out) for name, task in integers.items()]
     return HitRate(*(sum(getattr(part, name) for part in parts) for name in ("fetched", "hits", "used")))
 
 
-def _count(made: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np.ndarray]) -> HitRate:
+def _count(task: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np.ndarray]) -> HitRate:
     fetched = hits = used = 0
-    routers = {i: step for i, step in enumerate(made.steps) if isinstance(step.operator, QRouter)}
+    routers = {i: step for i, step in enumerate(task.steps) if isinstance(step.operator, QRouter)}
 
     def watch(index: int, values: Values, outputs: Mapping[str, np.ndarray]) -> None:
         nonlocal fetched, hits, used
@@ -81,5 +81,5 @@ def _count(made: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np
             fetched, hits, used = fetched + len(early), hits + len(busy.intersection(early)), used + len(busy)
 
     for image in images:
-        run_steps(made.steps, image, watch)
+        run_steps(task.steps, image, watch)
     return HitRate(fetched, hits, used)

@@ -77,14 +77,14 @@ Compiler = Callable[[Sequence[Step]], Simulated]
 
 def with_experts(spec: AcceleratorSpec, experts: int) -> AcceleratorSpec:
     """The same board with so many experts beside the weight ring, on a part that was never made."""
-    held = experts * LINE_BYTES * expert_lines(spec.engine, DIM, DIM, DIM, (True, False))
-    engine = replace(spec.engine, weight_ring_bytes=spec.engine.weight_ring_bytes + held)
+    expert_bytes = experts * LINE_BYTES * expert_lines(spec.engine, DIM, DIM, DIM, (True, False))
+    engine = replace(spec.engine, weight_ring_bytes=spec.engine.weight_ring_bytes + expert_bytes)
     board = replace(spec.board, part=replace(spec.board.part, uram288=INVENTED_URAM))
-    made = AcceleratorSpec(
+    enlarged = AcceleratorSpec(
         f"{spec.name} with room for {experts} experts, hypothetical", board, engine, hypothetical=True
     )
-    check_spec(made)
-    return made
+    check_spec(enlarged)
+    return enlarged
 
 
 def ways(
@@ -123,8 +123,8 @@ def results(paper: Published, folder: Path) -> Iterator[Result]:
             # The head is the same work whatever the encoder did before it.
             assert head_only is not None
             with_head = encoder.ms + head_only
-        held, published = encoder.on_chip_bytes / 2**20, (rows.get(key), PAPER_MEMORY_MIB.get(key))
-        yield Result(paper.name, way, encoder.spec.name, encoder.ms, with_head, encoder.joules, held, *published)
+        memory_mib, published = encoder.on_chip_bytes / 2**20, (rows.get(key), PAPER_MEMORY_MIB.get(key))
+        yield Result(paper.name, way, encoder.spec.name, encoder.ms, with_head, encoder.joules, memory_mib, *published)
 
 
 def identity(paper: Published) -> str:
@@ -136,11 +136,11 @@ def identity(paper: Published) -> str:
     return f"{paper.name}: {product} = {ms:.3f} ms; paper {extra:.3f} ms"
 
 
-def print_tables(found: Sequence[Result]) -> None:
+def print_tables(all_rows: Sequence[Result]) -> None:
     """Markdown, one table a data set, and the ratios."""
     header = ("way", "board", "encoder ms", "with head ms", "encoder J", "on chip MiB", "paper ms / J", "paper MiB")
     for paper in PAPER:
-        rows = [row for row in found if row.data == paper.name]
+        rows = [row for row in all_rows if row.data == paper.name]
         print(markdown(f"M3ViT-small, {paper.name}, simulated", header, [_cells(row) for row in rows]))
         print(_ratios(rows) + "\n")
     print("\n".join(identity(paper) for paper in PAPER))
@@ -177,9 +177,9 @@ def main() -> None:
     parser.add_argument("--data", choices=[paper.name for paper in PAPER], action="append")
     args = parser.parse_args()
     chosen = [paper for paper in PAPER if not args.data or paper.name in args.data]
-    found = [row for paper in chosen for row in results(paper, args.work)]
-    print_tables(found)
-    (args.work / "reproduction.json").write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
+    all_rows = [row for paper in chosen for row in results(paper, args.work)]
+    print_tables(all_rows)
+    (args.work / "reproduction.json").write_text(json.dumps([asdict(row) for row in all_rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

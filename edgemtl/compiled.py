@@ -11,16 +11,16 @@ from edgemtl.codegen.cpu import CpuProgram
 from edgemtl.codegen.fpga import bundle as fpga_bundle
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.host import HostProgram, compile_hosts
+from edgemtl.codegen.fpga.prefetch import prefetch_lists
 from edgemtl.codegen.fpga.program import Early, FpgaProgram
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.integers import Quantised
 from edgemtl.lowering.words import spell_operator
 from edgemtl.operators import Array
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
-from edgemtl.popularity import popular_experts
 from edgemtl.processor import HOSTS, CpuTarget
+from edgemtl.quantize.quantised_model import Quantised
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def compile_for_board(
     Raises what `compile_segments` and `compile_hosts` raise.
     """
     by_token = options.expert_order == "token"
-    early = {} if by_token else popular_experts(quantised.integers, images, spec.engine)
+    early = {} if by_token else prefetch_lists(quantised.integers, images, spec.engine)
     order = ExpertOrder(by_token=by_token, cache=options.expert_cache, resident=options.experts_on_chip == "all")
     steps = {task.task.name: quantised.integers[task.task.name].steps for task in tasks}
     program = compile_segments(steps, spec, budget=options.memory_budget, early=early, order=order)

@@ -33,7 +33,9 @@ def _version(distribution: str) -> str | None:
 
 def _packages(names: dict[str, str], purpose: str, hint: str, optional: bool) -> tuple[Finding, ...]:
     versions = {name: _version(name) for name in names}
-    return tuple(Finding(name, found is not None, found or hint, purpose, optional) for name, found in versions.items())
+    return tuple(
+        Finding(name, version is not None, version or hint, purpose, optional) for name, version in versions.items()
+    )
 
 
 def _runtime() -> Finding:
@@ -62,9 +64,11 @@ def _linker(architecture: Architecture, optional: bool) -> Finding:
 
 
 def _emulation(architecture: str, emulation: Emulation) -> tuple[Finding, Finding]:
-    purpose, found = f"testing {architecture} bundles here", has_runtime(architecture)
-    detail = str(runtime_libraries(architecture) if found else fetching_script(architecture))
-    return _tool(emulation.qemu, purpose, True), Finding(f"TVM's {architecture} runtime", found, detail, purpose, True)
+    purpose, is_there = f"testing {architecture} bundles here", has_runtime(architecture)
+    detail = str(runtime_libraries(architecture) if is_there else fetching_script(architecture))
+    return _tool(emulation.qemu, purpose, True), Finding(
+        f"TVM's {architecture} runtime", is_there, detail, purpose, True
+    )
 
 
 def examine() -> tuple[Finding, ...]:

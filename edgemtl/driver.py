@@ -32,7 +32,6 @@ from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
 from edgemtl.images import expand
 from edgemtl.inputs import InputImages, read_files, read_folder
-from edgemtl.integers import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.options import CheckOptions, CompareOptions, CompileOptions
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
@@ -40,6 +39,7 @@ from edgemtl.processor import HOSTS, CpuTarget, resolve
 from edgemtl.quantize import Island, qdq, tasks_with
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.qdq import Distance
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, make_exchange, quantise
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.suggest import one_of
 

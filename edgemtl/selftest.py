@@ -17,9 +17,9 @@ from edgemtl.bundle import Bundle, FpgaProgram, Program, open_bundle
 from edgemtl.compare import first_apart
 from edgemtl.emulation import Emulator, emulate_goldens, find_emulator
 from edgemtl.errors import EdgemtlError, SelftestError, UnsupportedError
-from edgemtl.integers import Quantised
 from edgemtl.partition import TaskModel
 from edgemtl.processor import architecture_of, find_obstacle, resolve, this_processor
+from edgemtl.quantize.quantised_model import Quantised
 from edgemtl.runtime.devices.hosts import HOST
 from edgemtl.runtime.records import SelftestResult
 from edgemtl.runtime.selftest import compare_golden

@@ -226,8 +226,8 @@ def _rewrite(source: Path, target: Path, body: Body) -> Path:
         nodes += [*writer.nodes, helper.make_node("Identity", [result], node.output)]
         constants += writer.initializers()
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    return save(nodes, [*kept, *constants], model.graph.input, model.graph.output, target, opset=20)
+    used_initializers = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    return save(nodes, [*used_initializers, *constants], model.graph.input, model.graph.output, target, opset=20)
 
 
 def save(

@@ -43,7 +43,7 @@ def check_parity(model: M3ViT, path: Path, tasks: Sequence[str], seed: int = 0) 
     draw = torch.Generator().manual_seed(seed)
     image = torch.randn(1, 3, *model.config.image, generator=draw)
     outputs, mixed = _run_onnx(path, image.numpy(), len(tasks))
-    found = []
+    parities = []
     for task, output, layers in zip(tasks, outputs, mixed, strict=True):
         reference, ties = _run_torch(model, image, task, layers)
         if not np.isfinite(reference).all():
@@ -55,8 +55,8 @@ def check_parity(model: M3ViT, path: Path, tasks: Sequence[str], seed: int = 0) 
                 f"task {task} in onnxruntime must be within {MAX_ERROR} of torch, not {error:.3g} away; "
                 "report this model: its export is wrong"
             )
-        found.append(Parity(task, error, float(np.abs(reference).max()), ties))
-    return tuple(found)
+        parities.append(Parity(task, error, float(np.abs(reference).max()), ties))
+    return tuple(parities)
 
 
 def _run_onnx(path: Path, image: np.ndarray, tasks: int) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
@@ -76,7 +76,7 @@ def _run_onnx(path: Path, image: np.ndarray, tasks: int) -> tuple[list[np.ndarra
 
 def _by_task(proto: onnx.ModelProto, mixed: dict[str, np.ndarray], tasks: int) -> list[list[np.ndarray]]:
     producers = {name: node for node in proto.graph.node for name in node.output}
-    found = []
+    mixed_by_task = []
     for output in list(proto.graph.output)[:tasks]:
         todo, seen = [output.name], set[str]()
         while todo:
@@ -84,8 +84,8 @@ def _by_task(proto: onnx.ModelProto, mixed: dict[str, np.ndarray], tasks: int) -
             if name not in seen and name in producers:
                 seen.add(name)
                 todo += producers[name].input
-        found.append([array for name, array in mixed.items() if name in seen])
-    return found
+        mixed_by_task.append([array for name, array in mixed.items() if name in seen])
+    return mixed_by_task
 
 
 def _run_torch(model: M3ViT, image: Tensor, task: str, mixed: list[np.ndarray]) -> tuple[np.ndarray, int]:

@@ -1,6 +1,6 @@
 """Instructions and streams as bytes, and back; what cannot be encoded or decoded is refused with its place.
 
-Streams are read without trust: no word is taken for what it says before its code, its bits and the checksum are right.
+Streams are not trusted: code, unused bits and checksum of every instruction are checked before anything uses it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edgemtl.hw.isa import (
     BY_CODE,
     BY_NAME,
     CODE_BITS,
+    INSTRUCTION_BYTES,
     LINE_BYTES,
     MAGIC,
     MASK_BITS,
@@ -26,7 +27,6 @@ from edgemtl.hw.isa import (
     SEQUENCER,
     UNITS,
     VERSION,
-    WORD_BYTES,
     Field,
     Instruction,
     Operation,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 def engine_digest(engine: Engine) -> int:
     """64 bits that differ between engines a stream cannot be moved between: of every parameter but the clock."""
-    held = {key: value for key, value in asdict(engine).items() if key != "clock_mhz"}
-    return int.from_bytes(hashlib.sha256(json.dumps(held, sort_keys=True).encode()).digest()[:8], "little")
+    fields = {key: value for key, value in asdict(engine).items() if key != "clock_mhz"}
+    return int.from_bytes(hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()[:8], "little")
 
 
 def encode(instruction: Instruction) -> bytes:
@@ -48,8 +48,8 @@ def encode(instruction: Instruction) -> bytes:
     if operation is None:
         raise ConfigError(f"an instruction must be one of {', '.join(BY_NAME)}, not {instruction.name!r}")
     if instruction.operands.keys() != operation.places.keys():
-        wanted, given = ", ".join(operation.places), ", ".join(instruction.operands)
-        raise ConfigError(f"{operation.name} must have the operands {wanted or 'none'}, not {given or 'none'}")
+        expected, given = ", ".join(operation.places), ", ".join(instruction.operands)
+        raise ConfigError(f"{operation.name} must have the operands {expected or 'none'}, not {given or 'none'}")
     word = operation.code
     word |= _mask(instruction.waits, operation) << CODE_BITS
     word |= _mask(instruction.signals, operation) << (CODE_BITS + MASK_BITS)
@@ -59,7 +59,7 @@ def encode(instruction: Instruction) -> bytes:
         if not field.low <= value <= field.high:
             raise ConfigError(f"{operation.name}.{name} must be in {field.low}..{field.high}, not {value}")
         word |= (value & ((1 << field.bits) - 1)) << bit
-    return word.to_bytes(WORD_BYTES, "little")
+    return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 
 def _mask(units: frozenset[str], operation: Operation) -> int:
@@ -75,8 +75,8 @@ def decode(word: bytes, offset: int = 0) -> Instruction:
 
     Raises IntegrityError for a code that is none, for bits that must be 0, and for a sequencer's word with masks.
     """
-    if len(word) != WORD_BYTES:
-        raise IntegrityError(f"byte {offset}: an instruction must have {WORD_BYTES} bytes, not {len(word)}")
+    if len(word) != INSTRUCTION_BYTES:
+        raise IntegrityError(f"byte {offset}: an instruction must have {INSTRUCTION_BYTES} bytes, not {len(word)}")
     value = int.from_bytes(word, "little")
     operation = BY_CODE.get(value & ((1 << CODE_BITS) - 1))
     if operation is None:
@@ -112,7 +112,7 @@ def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_line
     head = {
         "magic": MAGIC,
         "version": VERSION,
-        "words": len(body) // WORD_BYTES + 1,
+        "words": len(body) // INSTRUCTION_BYTES + 1,
         "crc": 0,
         "ring": ring_lines,
         "engine": engine_digest(engine),
@@ -144,13 +144,15 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
     Raises IntegrityError for a stream that is not whole, holds an illegal word or has a ring that the weight memory
     does not hold, with the byte, and UsageError for one made for another engine.
     """
-    head = decode(stream[:WORD_BYTES])
+    head = decode(stream[:INSTRUCTION_BYTES])
     if head.name != "HEAD":
         raise IntegrityError(f"byte 0: a stream must begin with HEAD, not {head.name}")
-    words, rest = divmod(len(stream), WORD_BYTES)
+    words, rest = divmod(len(stream), INSTRUCTION_BYTES)
     if rest:
-        raise IntegrityError(f"byte {words * WORD_BYTES}: an instruction must have {WORD_BYTES} bytes, not {rest}")
-    crc = _checksum(head.operands, stream[WORD_BYTES:])
+        raise IntegrityError(
+            f"byte {words * INSTRUCTION_BYTES}: an instruction must have {INSTRUCTION_BYTES} bytes, not {rest}"
+        )
+    crc = _checksum(head.operands, stream[INSTRUCTION_BYTES:])
     for name, value in {"magic": MAGIC, "version": VERSION, "words": words, "crc": crc}.items():
         if head[name] != value:
             raise IntegrityError(f"byte 0: {name} of the stream must be {value}, not {head[name]}; compile it again")
@@ -163,13 +165,13 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
     if not 1 <= head["ring"] <= most:
         why = f"must be in 1..{most}, lines of the weight memory, not {head['ring']}"
         raise IntegrityError(f"byte 0: ring of the stream {why}; compile it again")
-    offsets = range(WORD_BYTES, len(stream), WORD_BYTES)
-    body = [decode(stream[at : at + WORD_BYTES], at) for at in offsets]
+    offsets = range(INSTRUCTION_BYTES, len(stream), INSTRUCTION_BYTES)
+    body = [decode(stream[at : at + INSTRUCTION_BYTES], at) for at in offsets]
     if not body or body[-1].name != "END":
-        raise IntegrityError(f"byte {len(stream) - WORD_BYTES}: a stream must end with END")
-    for at, made in zip(offsets[:-1], body[:-1], strict=True):
-        if made.unit == SEQUENCER:
-            raise IntegrityError(f"byte {at}: {made.name} must stand at an end of the stream, not inside")
+        raise IntegrityError(f"byte {len(stream) - INSTRUCTION_BYTES}: a stream must end with END")
+    for at, instruction in zip(offsets[:-1], body[:-1], strict=True):
+        if instruction.unit == SEQUENCER:
+            raise IntegrityError(f"byte {at}: {instruction.name} must stand at an end of the stream, not inside")
     return Stream(head["ring"], tuple(body[:-1]))
 
 

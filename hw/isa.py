@@ -15,7 +15,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
-WORD_BYTES: Final = 32
+INSTRUCTION_BYTES: Final = 32
 CODE_BITS: Final = 6
 MASK_BITS: Final = 6
 OPERAND_BIT: Final = CODE_BITS + 2 * MASK_BITS
@@ -31,7 +31,7 @@ SEQUENCER: Final = "sequencer"
 REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
 """Memories on chip by the number an address names them with."""
 WINDOWS: Final = ("parameters", "input", "output", "scratch")
-"""Windows of the board's DRAM by the number LOAD and STORE name them with; STREAM reads parameters."""
+"""Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Operation:
     @cached_property
     def places(self) -> Mapping[str, tuple[Field, int]]:
         """Every field with its lowest bit in the word."""
-        bits, made = OPERAND_BIT, {}
+        bits, places = OPERAND_BIT, {}
         for field in self.fields:
-            made[field.name] = (field, bits)
+            places[field.name] = (field, bits)
             bits += field.bits
-        return MappingProxyType(made)
+        return MappingProxyType(places)
 
     @property
     def bits(self) -> int:
@@ -367,8 +367,8 @@ OPERATIONS: Final = (
         ),
     ),
 )
-BY_NAME: Final[Mapping[str, Operation]] = MappingProxyType({made.name: made for made in OPERATIONS})
-BY_CODE: Final[Mapping[int, Operation]] = MappingProxyType({made.code: made for made in OPERATIONS})
+BY_NAME: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in OPERATIONS})
+BY_CODE: Final[Mapping[int, Operation]] = MappingProxyType({operation.code: operation for operation in OPERATIONS})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Final
 from edgemtl.hw.isa import (
     BY_NAME,
     CODE_BITS,
+    INSTRUCTION_BYTES,
     LINE_BYTES,
     MAGIC,
     MASK_BITS,
@@ -22,7 +23,6 @@ from edgemtl.hw.isa import (
     UNITS,
     VERSION,
     WINDOWS,
-    WORD_BYTES,
     Field,
     Operation,
 )
@@ -32,7 +32,7 @@ PAGE: Final = ROOT / "docs" / "isa.md"
 PACKAGE: Final = ROOT / "hw" / "rtl" / "edgemtl_isa_pkg.sv"
 COMMAND: Final = "python -m edgemtl.hw.isa_documents"
 
-WORD_BITS: Final = 8 * WORD_BYTES
+WORD_BITS: Final = 8 * INSTRUCTION_BYTES
 WAITS_BIT: Final = CODE_BITS
 SIGNALS_BIT: Final = CODE_BITS + MASK_BITS
 REGION_BITS: Final = BY_NAME["LOAD"].places["dst_region"][0].bits
@@ -87,8 +87,9 @@ def _page_head() -> Iterator[str]:
 
 def _summary() -> Iterator[str]:
     yield from ("## Operations", "", "| code | operation | unit | bits in use | |", "|---|---|---|---|---|")
-    for made in OPERATIONS:
-        yield f"| {made.code} | [{made.name}](#{made.name.lower()}) | {made.unit} | {made.bits} | {made.what} |"
+    for operation in OPERATIONS:
+        link = f"[{operation.name}](#{operation.name.lower()})"
+        yield f"| {operation.code} | {link} | {operation.unit} | {operation.bits} | {operation.what} |"
 
 
 def _section(operation: Operation) -> Iterator[str]:
@@ -112,7 +113,9 @@ def _numbered(names: Iterable[str]) -> str:
 
 def isa_package() -> str:
     """hw/rtl/edgemtl_isa_pkg.sv: enums, the place of every operand, and a packed struct for every operation."""
-    return "\n".join([*_package_head(), *(line for made in OPERATIONS for line in _operation(made)), *_package_foot()])
+    return "\n".join(
+        [*_package_head(), *(line for operation in OPERATIONS for line in _operation(operation)), *_package_foot()]
+    )
 
 
 def _package_head() -> Iterator[str]:
@@ -127,7 +130,7 @@ def _package_head() -> Iterator[str]:
     )
     numbers = {
         "WORD_BITS": WORD_BITS,
-        "WORD_BYTES": WORD_BYTES,
+        "WORD_BYTES": INSTRUCTION_BYTES,
         "LINE_BYTES": LINE_BYTES,
         "VERSION": VERSION,
         "UNITS": len(UNITS),
@@ -142,7 +145,7 @@ def _package_head() -> Iterator[str]:
     yield from (_number(name, value) for name, value in numbers.items())
     yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
     yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
-    yield from _enum("code", "OP", CODE_BITS, {made.name: made.code for made in OPERATIONS})
+    yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})
     yield from _enum("unit", "UNIT", (len(UNITS) - 1).bit_length(), _by_number(UNITS))
     yield from _enum("region", "REGION", REGION_BITS, _by_number(REGIONS))
     yield from _enum("window", "WINDOW", WINDOW_BITS, _by_number(WINDOWS))

@@ -15,10 +15,10 @@ ROW_STATES: Final = 1536
 
 def capacities(engine: Engine) -> dict[str, int]:
     """Bytes of every region by the names of `isa.REGIONS`, whole granules of ``array_columns`` bytes."""
-    held = engine.buffers
-    main = {name: getattr(held, name).bytes for name in EXTENDED}
+    buffers = engine.buffers
+    main = {name: getattr(buffers, name).bytes for name in EXTENDED}
     total = sum(main.values())
-    sizes = {name: size + held.side.bytes * size // total for name, size in main.items()}
-    sizes |= {f"scores{copy}": held.scores.bytes for copy in range(held.scores.copies)}
-    sizes |= {"queries": held.queries.bytes, "constants": held.constants.bytes}
+    sizes = {name: size + buffers.side.bytes * size // total for name, size in main.items()}
+    sizes |= {f"scores{copy}": buffers.scores.bytes for copy in range(buffers.scores.copies)}
+    sizes |= {"queries": buffers.queries.bytes, "constants": buffers.constants.bytes}
     return {name: size - size % engine.array_columns for name, size in sizes.items()}

@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from edgemtl.errors import ResourceError
-from edgemtl.hw.isa import UNITS
-from edgemtl.hw.isa import WORD_BYTES as INSTRUCTION_BYTES
+from edgemtl.hw.isa import INSTRUCTION_BYTES, UNITS
 from edgemtl.hw.regions import ROW_STATES
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ WORD_BYTES: Final = 8
 BRAM_BITS: Final = 36 * 1024
 STATE_BITS: Final = 40
 """Of a row of scores, whole bytes: the largest of them, 16, and the reciprocal of their sum, 17 + 6."""
-FETCHED_WORDS: Final = 256
+FETCHED_INSTRUCTIONS: Final = 256
 """Instructions fetched ahead of the queues."""
 FF_PER_LUT: Final = 1.5
 """Of units whose flip-flops nobody counted; the synthesised arrays have 1.2 to 1.4."""
@@ -164,7 +163,7 @@ def _sequencer(_engine: Engine) -> Iterator[Row]:
 
     BRAM: instructions fetched ahead. A queue holds 64 in distributed RAM: 8 LUT hold 64 x 7 bits, a RAM64M8 (UG574).
     """
-    fetched, bits = FETCHED_WORDS * INSTRUCTION_BYTES, 8 * INSTRUCTION_BYTES
+    fetched, bits = FETCHED_INSTRUCTIONS * INSTRUCTION_BYTES, 8 * INSTRUCTION_BYTES
     yield _memory("sequencer", "bram36", fetched, INSTRUCTION_BYTES, 1)
     queues = len(UNITS) * 8 * _blocks(bits, 7)
     yield from _logic("sequencer", 3000 + queues, f"3000 + {len(UNITS)} * 8 * ceil({bits} / 7)")
@@ -175,8 +174,8 @@ def _memories(engine: Engine) -> Iterator[Row]:
     ring, wide = engine.weight_ring_bytes, engine.weight_load_bytes_per_cycle
     yield _memory("weight ring", engine.weight_ring_memory, ring, wide, 1)
     for item in fields(engine.buffers):
-        held: Buffer = getattr(engine.buffers, item.name)
-        yield _memory(item.name, held.memory, held.bytes, held.width_bytes, held.copies)
+        buffer: Buffer = getattr(engine.buffers, item.name)
+        yield _memory(item.name, buffer.memory, buffer.bytes, buffer.width_bytes, buffer.copies)
 
 
 def _memory(unit: str, memory: str, size: int, wide: int, copies: int) -> Row:

@@ -24,8 +24,8 @@ def check_batch(image: object, shape: tuple[int, ...]) -> FloatArray:
     if image.dtype != np.float32:
         raise InputError(f"image must be float32, not {image.dtype}; convert it with image.astype(numpy.float32)")
     if image.ndim != 4 or image.shape[1:] != shape[1:] or not image.shape[0]:
-        wanted = ", ".join(map(str, shape[1:]))
-        raise InputError(f"image must have the shape [B, {wanted}], not {list(image.shape)}; resize it")
+        expected = ", ".join(map(str, shape[1:]))
+        raise InputError(f"image must have the shape [B, {expected}], not {list(image.shape)}; resize it")
     return image
 
 
@@ -48,12 +48,12 @@ def batched(shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
 
 def output_for(task: str, shape: tuple[int, ...], frames: int, given: object) -> FloatArray:
     """The array a task's output goes to, [B, ...]: ``given``, checked, or a new one. Raises InputError."""
-    wanted = batched(shape, frames)
+    expected = batched(shape, frames)
     if given is None:
-        return np.empty(wanted, np.float32)
-    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != wanted:
-        found = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise InputError(f"out of {task} must be a float32 array of shape {list(wanted)}, not {found}")
+        return np.empty(expected, np.float32)
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != expected:
+        actual = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise InputError(f"out of {task} must be a float32 array of shape {list(expected)}, not {actual}")
     if isinstance(given, np.ma.MaskedArray):
         raise InputError(f"out of {task} must be an array without a mask, not a masked one; give its data")
     if not given.flags.writeable:
@@ -71,8 +71,8 @@ def outputs_for(shapes: Mapping[str, tuple[int, ...]], frames: int, given: objec
     if given is None:
         given = {}
     elif not isinstance(given, Mapping) or set(given) != set(shapes):
-        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
-        raise InputError(f"out must be a dict with {', '.join(shapes)}, not {found}")
+        actual = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
+        raise InputError(f"out must be a dict with {', '.join(shapes)}, not {actual}")
     return {task: output_for(task, shape, frames, given.get(task)) for task, shape in shapes.items()}
 
 

@@ -92,11 +92,11 @@ class Library:
     def function(self, name: str) -> Callable[..., Any]:
         """An exported function. Raises UnsupportedError where the library has none of this name."""
         try:
-            found: Callable[..., Any] = self._module[name]
+            entry: Callable[..., Any] = self._module[name]
         except AttributeError:
             reason = f"it has no function {name!r}"
             raise UnsupportedError("the program's library", reason, "compile the bundle again") from None
-        return found
+        return entry
 
     def close(self) -> None:
         """Unload the library, whose functions must be gone; may be called twice."""

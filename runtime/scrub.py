@@ -37,8 +37,8 @@ class Scrubber:
 
     def __init__(self, bundle: Bundle, sections: tuple[str, ...], prepared: Bytes, every: int | None) -> None:
         """sections: by name those that are read. every: frames between two slices; None hashes on demand alone."""
-        held = [section for section in bundle.manifest.sections if section.name in sections and section.bytes]
-        self._whole = [Slice(s.name, bundle.weights(s.name), bytes.fromhex(s.sha256)) for s in held]
+        sections_read = [section for section in bundle.manifest.sections if section.name in sections and section.bytes]
+        self._whole = [Slice(s.name, bundle.weights(s.name), bytes.fromhex(s.sha256)) for s in sections_read]
         self._whole.append(Slice(PREPARED, prepared, _digest(prepared)))
         self._slices = list(_cut(self._whole)) if every else []
         self._every, self._frames = every or 0, 0

@@ -39,8 +39,6 @@ ORDER = [
     "quantize",
     "codegen",
     "support",
-    "integers",
-    "popularity",
     "compiled",
     "compare",
     "report",

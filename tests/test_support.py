@@ -15,7 +15,6 @@ from edgemtl.codegen.fpga.select import GROUPED, GROUPS, MATCHERS, NEVER, Left, 
 from edgemtl.frontend import read_model
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.hw.spec import read_spec
-from edgemtl.integers import quantise
 from edgemtl.lowering.ir import IMAGE, OUTPUT, dense, make_step
 from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
@@ -24,6 +23,7 @@ from edgemtl.partition import partition
 from edgemtl.processor import resolve
 from edgemtl.quantize import build, qdq
 from edgemtl.quantize.limits import LIMITS
+from edgemtl.quantize.quantised_model import quantise
 from edgemtl.support import COLUMNS, OPERATORS, find_entry
 from edgemtl.support.page import COMMAND, PAGE, supported_page
 from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASONS

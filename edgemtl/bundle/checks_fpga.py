@@ -9,7 +9,7 @@ from edgemtl.bundle.checks_program import check_program, check_tensors, fail
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, Host
 from edgemtl.bundle.segment import Rows, Segment
 from edgemtl.hw.encoding import engine_digest
-from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES
+from edgemtl.hw.isa import INSTRUCTION_BYTES, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.processor import HOSTS
 
@@ -121,9 +121,9 @@ def check_fpga_sizes(program: FpgaProgram, sizes: Mapping[str, int]) -> None:
         fail(f"sections: {HOST_CONSTANTS}", f"{program.constants_bytes} bytes", f"{sizes[HOST_CONSTANTS]} bytes")
     for task in program.tasks.values():
         for segment in task.segments:
-            words, rest = divmod(sizes[segment.stream], WORD_BYTES)
+            words, rest = divmod(sizes[segment.stream], INSTRUCTION_BYTES)
             if rest or words < HEAD_AND_END:
-                must = f"two or more words of {WORD_BYTES} bytes"
+                must = f"two or more words of {INSTRUCTION_BYTES} bytes"
                 fail(f"sections: {segment.stream}", must, f"{sizes[segment.stream]} bytes")
             if sizes[segment.layer_index] != (wanted := INDEX_BYTES * (words - HEAD_AND_END)):
                 found = f"{sizes[segment.layer_index]} bytes"

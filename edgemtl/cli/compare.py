@@ -113,13 +113,13 @@ def compare(
     check_file("--checkpoint", checkpoint, "a .safetensors or .pth file")
     check_names(model, [task], options.renames)
     _check_report(report, force, (model, checkpoint, calibration, parameters, *input))
-    found = _compare(model, options)
-    for text in found.notes:
+    comparison = _compare(model, options)
+    for text in comparison.notes:
         note(f"note: {text}")
     if report is not None:
-        _write_report(found, report)
-    emit(found.to_json(), json, lambda console: _draw(console, found))
-    return _verdict(found)
+        _write_report(comparison, report)
+    emit(comparison.to_json(), json, lambda console: _draw(console, comparison))
+    return _verdict(comparison)
 
 
 def _compare(model: Path, options: CompareOptions) -> Comparison:
@@ -151,11 +151,11 @@ def _check_report(path: Path | None, force: bool, inputs: tuple[Path | None, ...
     check_extra("report", "--report")
 
 
-def _write_report(found: Comparison, path: Path) -> None:
+def _write_report(comparison: Comparison, path: Path) -> None:
     from edgemtl.report.comparison import write_comparison
 
     with step(f"writing {path}"):
-        write_comparison(found, path)
+        write_comparison(comparison, path)
 
 
 def _decibel(text: str | None) -> float | None:
@@ -178,26 +178,26 @@ def _number(flag: str, text: str, unit: str, example: str) -> float:
     return float(match[1])
 
 
-def _draw(console: Console, found: Comparison) -> None:
+def _draw(console: Console, comparison: Comparison) -> None:
     from rich.markup import escape
 
-    worst = sorted((layer for layer in found.layers if layer.sqnr_db < math.inf), key=lambda layer: layer.sqnr_db)
+    worst = sorted((layer for layer in comparison.layers if layer.sqnr_db < math.inf), key=lambda layer: layer.sqnr_db)
     lowest = [layer.name for layer in worst[:WORST]]
-    rows = [_row(layer, found, lowest) for layer in found.layers]
-    title = f"{found.b} against {found.a}, task {found.task}, {found.images} images"
+    rows = [_row(layer, comparison, lowest) for layer in comparison.layers]
+    title = f"{comparison.b} against {comparison.a}, task {comparison.task}, {comparison.images} images"
     console.print(table(title, ("layer", "SQNR dB", "cosine", "max abs", ""), rows))
-    if found.routers:
-        shares = [(escape(r.name), f"{r.agreement:.2%}", f"{r.weighted:.2%}", r.choices) for r in found.routers]
+    if comparison.routers:
+        shares = [(escape(r.name), f"{r.agreement:.2%}", f"{r.weighted:.2%}", r.choices) for r in comparison.routers]
         console.print(table("expert choices", ("router", "agree", "by weight", "choices"), shares))
-    for name, alone in ((found.a, found.only_a), (found.b, found.only_b)):
+    for name, alone in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
         if alone:
             console.print(f"{len(alone)} layers exist only in {name} and are not compared", markup=False)
 
 
-def _row(layer: LayerFigures, found: Comparison, lowest: list[str]) -> tuple[str, ...]:
+def _row(layer: LayerFigures, comparison: Comparison, lowest: list[str]) -> tuple[str, ...]:
     from rich.markup import escape
 
-    limit, first = found.limits.sqnr_db, found.first
+    limit, first = comparison.limits.sqnr_db, comparison.first
     mark = f"[yellow]worst {lowest.index(layer.name) + 1}[/]" if layer.name in lowest else ""
     if first is not None and layer.name == first.name:
         mark = "[bold red]FIRST BELOW[/]"
@@ -207,14 +207,16 @@ def _row(layer: LayerFigures, found: Comparison, lowest: list[str]) -> tuple[str
     return escape(layer.name), sqnr, f"{layer.cosine:.6f}", f"{layer.max_abs:.3g}", mark
 
 
-def _verdict(found: Comparison) -> int:
+def _verdict(comparison: Comparison) -> int:
     """The exit code; what broke a limit is named on stderr."""
-    layer, router = found.first, found.first_router
+    layer, router = comparison.first, comparison.first_router
     if layer is not None:
-        note(f"error: {layer.name} must reach {found.limits.sqnr_db:g} dB, not {layer.sqnr_db:.2f} dB", level=0)
+        note(f"error: {layer.name} must reach {comparison.limits.sqnr_db:g} dB, not {layer.sqnr_db:.2f} dB", level=0)
     if router is not None:
-        note(f"error: {router.name} must agree in {found.limits.agreement:.2%}, not {router.agreement:.2%}", level=0)
-    return 1 if found.failed else 0
+        note(
+            f"error: {router.name} must agree in {comparison.limits.agreement:.2%}, not {router.agreement:.2%}", level=0
+        )
+    return 1 if comparison.failed else 0
 
 
 def register(app: typer.Typer) -> None:

@@ -114,9 +114,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     """A table whose first column is left aligned and whose others are right aligned."""
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    grid = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
-    return made
+        grid.add_row(*[str(cell) for cell in row])
+    return grid

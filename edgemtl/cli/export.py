@@ -100,8 +100,8 @@ def _check_files(checkpoint: Path | None, config: Path | None, upstream_config: 
         check_file("--checkpoint", checkpoint, what)
         kind = kind_of(checkpoint)
         if kind not in (CHECKPOINT, None) or not checkpoint.name.endswith(ENDINGS):
-            found = f"is {kind}" if kind else f"ends in none of {', '.join(ENDINGS)}"
-            raise UsageError(f"--checkpoint must be {what}, but {checkpoint} {found}; name the file with the weights")
+            reason = f"is {kind}" if kind else f"ends in none of {', '.join(ENDINGS)}"
+            raise UsageError(f"--checkpoint must be {what}, but {checkpoint} {reason}; name the file with the weights")
     if checkpoint is not None and checkpoint.is_dir() and not any(checkpoint.glob("*.pth" if ranks else "*.bin")):
         holds = "a .pth file for each rank" if ranks else "the .float32.bin files of --layout edge-moe"
         raise UsageError(f"--checkpoint must be a folder with {holds}, but {checkpoint} has none; name the file itself")

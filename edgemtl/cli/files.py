@@ -112,14 +112,14 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
-def _check(name: str, path: Path, wanted: str) -> None:
-    check_file(name, path, wanted)
+def _check(name: str, path: Path, expected: str) -> None:
+    check_file(name, path, expected)
     kind = kind_of(path)
-    if kind is not None and kind != wanted:
-        raise UsageError(f"{name} must be {wanted}, but {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
-    if kind is None and wanted == MODEL:
+    if kind is not None and kind != expected:
+        raise UsageError(f"{name} must be {expected}, but {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
+    if kind is None and expected == MODEL:
         raise UsageError(
-            f"{name} must be {wanted}, but {path} is not one; name a file that `edgemtl export` or torch wrote"
+            f"{name} must be {expected}, but {path} is not one; name a file that `edgemtl export` or torch wrote"
         )
 
 

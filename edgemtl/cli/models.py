@@ -55,23 +55,23 @@ def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> Non
     from edgemtl.partition import inspect_model
 
     with step(f"reading {model}"):
-        found = inspect_model(rename_tasks(read_model(model), chosen))
-    emit(found.to_json(), json, lambda c: _draw_inspection(c, found))
+        inspection = inspect_model(rename_tasks(read_model(model), chosen))
+    emit(inspection.to_json(), json, lambda c: _draw_inspection(c, inspection))
 
 
-def _draw_inspection(console: Console, found: Inspection) -> None:
-    console.print(f"input {found.input.name} {'x'.join(map(str, found.input.shape))} float32")
-    rows = [(of.task.name, of.task.kind, *_cost_cells(of.cost)) for of in found.tasks]
-    rows += [("shared by all", "", *_cost_cells(found.common)), ("full model", "", *_cost_cells(found.full))]
+def _draw_inspection(console: Console, inspection: Inspection) -> None:
+    console.print(f"input {inspection.input.name} {'x'.join(map(str, inspection.input.shape))} float32")
+    rows = [(of.task.name, of.task.kind, *_cost_cells(of.cost)) for of in inspection.tasks]
+    rows += [("shared by all", "", *_cost_cells(inspection.common)), ("full model", "", *_cost_cells(inspection.full))]
     console.print(table("", ("task", "kind", "encoder MMAC", "head MMAC", "MMAC", "weights"), rows))
     layers = [
         (of.task.name, pathway.node, f"{len(pathway.experts)} of {pathway.total}", pathway.top_k)
-        for of in found.tasks
+        for of in inspection.tasks
         for pathway in of.moe
     ]
     if layers:
         console.print(table("reachable experts", ("task", "layer", "experts", "k"), layers))
-    for text in found.notes:
+    for text in inspection.notes:
         console.print(f"note: {text}", markup=False)
 
 
@@ -135,22 +135,22 @@ def check(
     from edgemtl import driver
 
     with step(f"checking {model} for {target}"):
-        found = driver.check_model(model, options)
+        result = driver.check_model(model, options)
     implied_int8 = (
         ("checked in int8, because another option is for int8; --precision overrides this",) if implied else ()
     )
-    for text in (notes := (*implied_int8, *found.notes)):
+    for text in (notes := (*implied_int8, *result.notes)):
         note(f"note: {text}")
-    refused = [r for r in found.nodes if r.how == "unsupported"]
-    rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in found.nodes]
+    refused = [r for r in result.nodes if r.how == "unsupported"]
+    rows = [(r.node, r.op, r.how, "; ".join(filter(None, (r.reason, r.hint)))) for r in result.nodes]
     document = {
         "supported": not refused,
-        "shares": [asdict(share) for share in found.shares],
-        "nodes": [] if summary else [asdict(r) for r in found.nodes],
+        "shares": [asdict(share) for share in result.shares],
+        "nodes": [] if summary else [asdict(r) for r in result.nodes],
         "notes": list(notes),
     }
-    emit(document, json, lambda c: _draw_check(c, [] if summary else rows, found.shares))
-    note(f"{len(found.nodes) - len(refused)} of {len(found.nodes)} nodes compile for {target}")
+    emit(document, json, lambda c: _draw_check(c, [] if summary else rows, result.shares))
+    note(f"{len(result.nodes) - len(refused)} of {len(result.nodes)} nodes compile for {target}")
     return 3 if refused else 0
 
 

@@ -46,16 +46,16 @@ def profile(
     trusted = (tuple(keys) if keys else None, min_version)
     options = ProfileOptions(opening.device, tuple(input), opening.tasks, threads, runs, *trusted, native_host)
     with step(f"profiling {bundle} on {opening.device}"):
-        made = profile_bundle(bundle, options)
-    written = [str(path) for path in write_profile(made, output)]
+        profile = profile_bundle(bundle, options)
+    written = [str(path) for path in write_profile(profile, output)]
     times: list[tuple[str, float, float | None]] = [
-        *((t.task, t.latency.steady_ms, t.latency.first_ms) for t in made.tasks),
-        *((t.task, t.median_ms, None) for t in made.cpu_tasks),
+        *((t.task, t.latency.steady_ms, t.latency.first_ms) for t in profile.tasks),
+        *((t.task, t.median_ms, None) for t in profile.cpu_tasks),
     ]
     tasks = [{"task": name, "ms": ms, "first_ms": first} for name, ms, first in times]
-    document = {"figures": made.figures, "files": written, "tasks": tasks}
+    document = {"figures": profile.figures, "files": written, "tasks": tasks}
     rows = [(name, f"{ms:.3f}", "-" if first is None else f"{first:.3f}") for name, ms, first in times]
-    emit(document, json, lambda c: c.print(table(f"{made.figures}, ms", ("task", "per frame", "first frame"), rows)))
+    emit(document, json, lambda c: c.print(table(f"{profile.figures}, ms", ("task", "per frame", "first frame"), rows)))
 
 
 def register(app: typer.Typer) -> None:

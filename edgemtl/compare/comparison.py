@@ -26,9 +26,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found. ``a`` is taken for the truth; layers and routers are in the order of the graph.
+    """Result of a comparison. ``a`` is the reference; layers and routers are in the order of the graph.
 
-    only_a, only_b: layers one side alone delivers, which are not compared.
+    only_a, only_b: layers that only one side delivers, which are not compared.
     """
 
     a: str

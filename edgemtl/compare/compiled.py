@@ -30,8 +30,8 @@ class CompiledMachine:
         self._memory = {name: Buffer(name, size) for name, size in zip(SPACES, sizes, strict=True)}
         self._offsets = program.plan.offsets
         for tensor in program.weights:
-            held = np.ascontiguousarray(tensor.array).reshape(-1).view(np.uint8)
-            self._memory["weights"].array[tensor.offset : tensor.offset + held.size] = held
+            data = np.ascontiguousarray(tensor.array).reshape(-1).view(np.uint8)
+            self._memory["weights"].array[tensor.offset : tensor.offset + data.size] = data
         self._spaces = [load_ffi().from_dlpack(self._memory[name].array) for name in SPACES]
         library = Library(program.library)
         if self._task.prepare is not None:
@@ -52,6 +52,6 @@ class CompiledMachine:
         """The elements of a view of the arena, the image or the output."""
         space = space_of(view.buffer)
         start = view.offset_bytes + (0 if view.buffer in (IMAGE, OUTPUT) else self._offsets[view.buffer])
-        held = self._memory[space].array[start:].data
+        data = self._memory[space].array[start:].data
         strides = tuple(stride * view.itemsize for stride in view.strides)
-        return np.ndarray(view.shape, view.dtype, held, 0, strides)
+        return np.ndarray(view.shape, view.dtype, data, 0, strides)

@@ -1,4 +1,4 @@
-"""From the integers in a buffer to the real numbers they stand for."""
+"""From the integers in a buffer to real numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgemtl.quantize.tensors import Tensor
 def real_values(integers: Array, tensor: Tensor, width: int) -> Array:
     """Real values of a whole buffer, flat, whose rows are ``width`` elements long.
 
-    scale * (q - zero), with a scale for each third of a row where it holds q, k and v side by side; where a LayerNorm
-    left gamma and beta to its readers, they are made good.
+    scale * (q - zero), with one scale for each third of a row where it contains q, k and v. Gamma and beta, which
+    quantisation folds into the next layers, are reapplied, so that integer and float values can be compared.
     """
     if tensor.dtype == "float32":
         return integers.astype(np.float64)

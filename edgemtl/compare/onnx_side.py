@@ -30,5 +30,5 @@ class OnnxSide:
         names = [value.name for value in self._session.get_outputs()]
         values = dict(zip(names, self._session.run(names, {self._input: image}), strict=True))
         layers = {layer: values[name] for name, layer in self._layers.items()}
-        routers = {name: route_logits(values[logits], held) for name, (logits, held) in self._gates.items()}
+        routers = {name: route_logits(values[logits], attributes) for name, (logits, attributes) in self._gates.items()}
         return Reading(layers, routers)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from edgemtl.compare.comparison import Limits, compare_sides
 from edgemtl.compare.sides import make_pair
 from edgemtl.errors import EdgemtlError
-from edgemtl.integers import Quantised
 from edgemtl.operators import Array
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
+from edgemtl.quantize.quantised_model import Quantised
 
 APART_DB = 60.0
 """Layers in float32 agree by 100 dB and more, integer ones to the bit."""
@@ -23,7 +23,7 @@ def first_apart(task: TaskModel, target: CpuTarget, quantised: Quantised | None,
     names = ("onnx", "fp32") if quantised is None else ("functional", "int8")
     try:
         pair = make_pair(task, target, names, quantised, None)
-        found = compare_sides(pair, task, [image], Limits(APART_DB)).first
+        layer = compare_sides(pair, task, [image], Limits(APART_DB)).first
     except EdgemtlError:
         return None
-    return READ_WRONG if found is None else found.name
+    return READ_WRONG if layer is None else layer.name

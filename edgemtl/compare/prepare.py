@@ -9,20 +9,20 @@ import numpy as np
 
 from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
-from edgemtl.integers import Quantised, from_parameters, quantise
 from edgemtl.operators import Array
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import tasks_with
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise
 
 
 def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:
     """Raise InputError naming the first image that the model cannot take."""
     for name, image in images.items():
         if image.shape != spec.shape or image.dtype != np.float32:
-            expected, found = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"{name} must be {expected}, not {found}; resize and normalise it")
+            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
+            raise InputError(f"{name} must be {expected}, not {actual}; resize and normalise it")
         if not np.isfinite(image).all():
             raise InputError(f"{name} must be finite, not hold infinities or NaN; make the array again")
 

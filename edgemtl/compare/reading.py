@@ -41,16 +41,16 @@ def sort_routing(experts: Array, weights: Array) -> Routing:
     return Routing(np.take_along_axis(experts, order, -1), np.take_along_axis(weights, order, -1))
 
 
-def route_logits(logits: Array, held: MoEAttributes) -> Routing:
+def route_logits(logits: Array, attributes: MoEAttributes) -> Routing:
     """What the node's definition chooses from its logits [T, E]; the partition has removed windows."""
-    columns = np.arange(logits.shape[-1]) if held.experts is None else np.array(held.experts)
+    columns = np.arange(logits.shape[-1]) if attributes.experts is None else np.array(attributes.experts)
     powers = np.exp((logits - logits.max(-1, keepdims=True)).astype(np.float64))
     probability = powers / powers.sum(-1, keepdims=True)
-    order = np.argsort(-logits[:, columns], axis=-1, kind="stable")[:, : held.k]
+    order = np.argsort(-logits[:, columns], axis=-1, kind="stable")[:, : attributes.k]
     weights = np.take_along_axis(probability[:, columns], order, -1)
-    if held.normalize:
+    if attributes.normalize:
         weights = weights / weights.sum(-1, keepdims=True)
-    return sort_routing(columns[order], np.where(weights < held.threshold, 0, weights))
+    return sort_routing(columns[order], np.where(weights < attributes.threshold, 0, weights))
 
 
 def same_choices(a: tuple[Array, Routing], b: tuple[Array, Routing]) -> tuple[Array, Array]:

@@ -14,20 +14,20 @@ from edgemtl.compare.reading import Side
 from edgemtl.compare.stepping import SteppedSide
 from edgemtl.compare.stops import plan_stops
 from edgemtl.compare.watched import TorchSide, WatchModules
-from edgemtl.integers import Quantised
 from edgemtl.lowering.ir import Step, View
 from edgemtl.lowering.task import group_task, lower_task
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.quantised_model import Quantised
 from edgemtl.quantize.tensors import Tensor
 
 
 def make_pair(
-    task: TaskModel, target: CpuTarget, names: tuple[str, str], made: Quantised | None, watch: WatchModules | None
+    task: TaskModel, target: CpuTarget, names: tuple[str, str], quantised: Quantised | None, watch: WatchModules | None
 ) -> Pair:
     """Both sides; raises what `make_side` raises."""
-    integers = made.integers[task.task.name] if made is not None else None
+    integers = quantised.integers[task.task.name] if quantised is not None else None
     a, b = (make_side(name, task, target, integers, watch) for name in names)
     return Pair(names, (a, b))
 
@@ -61,12 +61,12 @@ def _compiled(task: TaskModel, target: CpuTarget, integers: IntegerTask | None) 
     name = task.task.name
     forbidden = frozenset[str]() if integers is None else None
     values = lower_task(group_task(name, task.ir), target, forbidden).values
-    held = None if integers is None else {name: integers}
-    program = cpu.compile_cpu((task,), target, memory_budget=None, integers=held)
-    (made,) = program.tasks
+    integers_by_task = None if integers is None else {name: integers}
+    program = cpu.compile_cpu((task,), target, memory_budget=None, integers=integers_by_task)
+    (compiled,) = program.tasks
     tensors = {} if integers is None else integers.tensors
-    stops = plan_stops(made.steps, _renamed(values, made.steps, name))
-    return SteppedSide(made.steps, stops, CompiledMachine(program), _owned(tensors, name))
+    stops = plan_stops(compiled.steps, _renamed(values, compiled.steps, name))
+    return SteppedSide(compiled.steps, stops, CompiledMachine(program), _owned(tensors, name))
 
 
 def _renamed(values: Mapping[str, View], steps: Sequence[Step], task: str) -> dict[str, View]:

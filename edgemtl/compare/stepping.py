@@ -69,5 +69,5 @@ class SteppedSide:
         tensor = self._tensors.get(step["weights"].buffer, FLOAT_TENSOR)
         chosen = np.searchsorted(first, slots, side="right") - 1
         experts = np.array(step.operator.candidates)[chosen]
-        held = sort_routing(experts, weights.astype(np.float64) * tensor.scale)
-        return held, np.take_along_axis(slots, np.argsort(experts, axis=-1, kind="stable"), -1)
+        routing = sort_routing(experts, weights.astype(np.float64) * tensor.scale)
+        return routing, np.take_along_axis(slots, np.argsort(experts, axis=-1, kind="stable"), -1)

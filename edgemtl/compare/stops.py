@@ -1,4 +1,4 @@
-"""Where to look while steps run: behind which step, at which place, and under which name."""
+"""Which values to read while steps run: after which step, through which view, and under which name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPERTS = (ops.Experts, ops.QExperts)
 
 @dataclass(frozen=True)
 class Stop:
-    """Behind step ``step`` the layer ``name`` is what ``view`` sees; ``width`` is the length of a row of the buffer."""
+    """After step ``step``, ``view`` shows the layer ``name``; ``width``: length of a row of the buffer."""
 
     step: int
     name: str
@@ -23,12 +23,12 @@ class Stop:
 
 
 def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop, ...]:
-    """One stop for each layer the steps deliver, behind the last step that writes it.
+    """One stop for each layer the steps deliver, after the last step that writes it.
 
     A step that delivers the value of one of its nodes has that node's name. Others, such as the two halves of the
     experts, have the name of their last node and what they are: "NODE:up", "NODE:down".
     """
-    found: dict[str, Stop] = {}
+    stops: dict[str, Stop] = {}
     for index, step in enumerate(steps):
         if not step.outputs or isinstance(step.operator, ROUTERS):
             continue
@@ -36,11 +36,11 @@ def plan_stops(steps: Sequence[Step], values: Mapping[str, View]) -> tuple[Stop,
         delivered = [name for name in step.origin if name in values and values[name].buffer == out.buffer]
         if delivered:
             seen = replace(values[delivered[0]], dtype=out.dtype)
-            found[delivered[0]] = Stop(index, delivered[0], seen, _width(out))
+            stops[delivered[0]] = Stop(index, delivered[0], seen, _width(out))
         elif step.operator.delivers:
-            name = _free(f"{step.origin[0]}:{step.operator.label}", found)
-            found[name] = Stop(index, name, out, _width(out))
-    return tuple(sorted(found.values(), key=lambda stop: stop.step))
+            name = _free(f"{step.origin[0]}:{step.operator.label}", stops)
+            stops[name] = Stop(index, name, out, _width(out))
+    return tuple(sorted(stops.values(), key=lambda stop: stop.step))
 
 
 def _width(view: View) -> int:

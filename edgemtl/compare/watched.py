@@ -41,7 +41,7 @@ class TorchSide:
             name, shape = self._nodes.get(path, ("", ()))
             if name and name not in layers and value.shape[-1:] and value.size == _size(shape):
                 layers[name] = value.reshape(shape)
-        routers = {self._mixtures[p]: sort_routing(*found) for p, found in chosen.items() if p in self._mixtures}
+        routers = {self._mixtures[p]: sort_routing(*choices) for p, choices in chosen.items() if p in self._mixtures}
         return Reading(layers, routers)
 
 

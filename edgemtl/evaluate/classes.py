@@ -55,8 +55,8 @@ class ClassificationMeter:
     def add(self, prediction: NDArray[Any], label: NDArray[Any]) -> None:
         """Count one image; raises `InputError` for a class the model does not have."""
         if prediction.size != self.classes or not np.isfinite(prediction).all():
-            found = list(prediction.shape) if prediction.size != self.classes else "infinities or NaN"
-            raise InputError(f"a classification prediction must be {self.classes} finite scores, not {found}")
+            actual = list(prediction.shape) if prediction.size != self.classes else "infinities or NaN"
+            raise InputError(f"a classification prediction must be {self.classes} finite scores, not {actual}")
         truth = int(label)
         if not 0 <= truth < self.classes:
             raise InputError(
@@ -92,8 +92,8 @@ def find_label(labels: dict[str, int], image: Path, folder: Path) -> NDArray[np.
     """The label of an image by its file's name, or by that without its suffix. Raises InputError."""
     values = {labels[name] for name in (image.name, image.stem) if name in labels}
     if len(values) != 1:
-        found = "two" if values else "none"
-        raise InputError(f"{folder / LABELS}: must hold one class for image {image.name}; it holds {found}")
+        actual = "two" if values else "none"
+        raise InputError(f"{folder / LABELS}: must hold one class for image {image.name}; it holds {actual}")
     return np.array(values.pop(), np.int64)
 
 

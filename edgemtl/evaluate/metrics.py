@@ -130,7 +130,7 @@ class EdgesMeter:
     """
 
     def __init__(self) -> None:
-        self.predicted = self.right = self.labelled = self.found = 0
+        self.predicted = self.right = self.labelled = self.recalled = 0
 
     def add(self, prediction: Array, label: Array) -> None:
         """Count one picture."""
@@ -139,11 +139,11 @@ class EdgesMeter:
         self.predicted += int(guess.sum())
         self.right += int((guess & widen(truth)).sum())
         self.labelled += int(truth.sum())
-        self.found += int((truth & widen(guess)).sum())
+        self.recalled += int((truth & widen(guess)).sum())
 
     def result(self) -> dict[str, float]:
         """`f_score` with its `precision` and `recall`."""
-        return _f_score(self.right, self.predicted, self.found, self.labelled)
+        return _f_score(self.right, self.predicted, self.recalled, self.labelled)
 
 
 class SaliencyMeter:
@@ -191,10 +191,10 @@ def widen(mask: Mask) -> Mask:
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def _f_score(right: int, predicted: int, found: int, labelled: int) -> dict[str, float]:
+def _f_score(right: int, predicted: int, recalled: int, labelled: int) -> dict[str, float]:
     if predicted + labelled == 0:
         return {"f_score": float("nan"), "precision": float("nan"), "recall": float("nan")}
-    precision, recall = right / max(predicted, 1), found / max(labelled, 1)
+    precision, recall = right / max(predicted, 1), recalled / max(labelled, 1)
     both = precision + recall
     f_score = 2 * precision * recall / both if both else 0.0
     return {"f_score": f_score, "precision": precision, "recall": recall}

@@ -10,10 +10,10 @@ import numpy as np
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden.inputs import Array, draw_plain, draw_skewed, shake
 from edgemtl.golden.pairs import Answer, Goldens, pack, spread, tolerance_of
-from edgemtl.integers import Quantised
 from edgemtl.lowering.execute import Compute, run_steps
 from edgemtl.operators import Operator, Values
 from edgemtl.quantize import IntegerTask
+from edgemtl.quantize.quantised_model import Quantised
 
 SHAKES = 2
 WIDENING = 8

@@ -141,12 +141,16 @@ def _margin_meter(task: TaskModel) -> Callable[[Array], float]:
     return measure
 
 
-def _margin(logits: Array, held: MoEAttributes) -> float:
+def _margin(logits: Array, attributes: MoEAttributes) -> float:
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     probability = exponent / exponent.sum(axis=-1, keepdims=True)
-    candidates = probability if held.experts is None else probability[:, list(held.experts)]
+    candidates = probability if attributes.experts is None else probability[:, list(attributes.experts)]
     ranked = -np.sort(-candidates, axis=-1)
-    return float((ranked[:, held.k - 1] - ranked[:, held.k]).min()) if held.k < ranked.shape[1] else np.inf
+    return (
+        float((ranked[:, attributes.k - 1] - ranked[:, attributes.k]).min())
+        if attributes.k < ranked.shape[1]
+        else np.inf
+    )
 
 
 def _asker(whole: Any, model: MultiTaskModel, task: TaskModel, notes: list[str]) -> Ask:

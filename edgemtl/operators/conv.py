@@ -146,7 +146,7 @@ class QConv2d(Operator):
 class Winograd(Operator):
     """3x3 convolution, stride 1, one pixel of zero padding, to [height * width, cout], bias and activation.
 
-    ``upsample``: the image is a [height / 2 * width / 2, cin] one enlarged bilinearly, never stored; height
+    ``upsample``: the image is a [height / 2 * width / 2, cin] one upsampled bilinearly, never stored; height
     and width are even then. ``pointwise``: columns of a 1x1 convolution with bias behind the activation, 0
     for none; the result is [height * width, pointwise or cout]. The weights are WinogradWeights' result. It computes
     what Conv2d does, which has the definition in numpy.

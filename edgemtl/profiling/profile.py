@@ -14,7 +14,7 @@ from edgemtl.images import expand, load_image, summarise_notes
 from edgemtl.profiling.measured import WARMUP, measure_task
 from edgemtl.profiling.simulated import Recorded, TaskFrames, record_task, simulate_switches, simulated_task
 from edgemtl.progress import counting, tick
-from edgemtl.report.profile import SCHEMA_VERSION, CpuTarget, Profile, coefficients
+from edgemtl.report.profile import SCHEMA_VERSION, MeasuredCpu, Profile, coefficients
 from edgemtl.runtime import SegmentRun, Session
 from edgemtl.runtime.images import FloatArray
 
@@ -78,9 +78,9 @@ def _simulated(
     with counting("images simulated", len(tasks) * len(images)):
         recorded = [Recorded(task, tuple(_simulate(session, task, image) for image in images)) for task in tasks]
     with counting("tasks timed in simulation", len(tasks)):
-        frames = [_timed(made, board) for made in recorded]
+        frames = [_timed(task, board) for task in recorded]
     left = {task: tuple(f"{', '.join(s.origin)}: {s.reason}" for s in program.tasks[task].left) for task in tasks}
-    made = tuple(simulated_task(held, board, left[held.task]) for held in frames)
+    profiles = tuple(simulated_task(task, board, left[task.task]) for task in frames)
     return Profile(
         schema_version=SCHEMA_VERSION,
         device="sim",
@@ -90,11 +90,11 @@ def _simulated(
         board=board,
         cpu=None,
         images=names,
-        tasks=made,
+        tasks=profiles,
         cpu_tasks=(),
         switches=simulate_switches(frames, board) if len(frames) > 1 else None,
         coefficients=coefficients(),
-        notes=(*manifest.notes, *(note for held in frames for note in held.notes)),
+        notes=(*manifest.notes, *(note for task in frames for note in task.notes)),
     )
 
 
@@ -122,7 +122,7 @@ def _measured(
     program = manifest.program
     assert not isinstance(program, FpgaProgram)
     with counting("runs", len(tasks) * (options.runs + WARMUP)):
-        made = tuple(measure_task(session, program, task, images, options.runs) for task in tasks)
+        profiles = tuple(measure_task(session, program, task, images, options.runs) for task in tasks)
     return Profile(
         schema_version=SCHEMA_VERSION,
         device="cpu",
@@ -130,10 +130,10 @@ def _measured(
         model=manifest.model.name,
         bundle=path.name,
         board=None,
-        cpu=CpuTarget("this machine", program.target.name, options.threads),
+        cpu=MeasuredCpu("this machine", program.target.name, options.threads),
         images=names,
         tasks=(),
-        cpu_tasks=made,
+        cpu_tasks=profiles,
         switches=None,
         coefficients=(),
         notes=manifest.notes,

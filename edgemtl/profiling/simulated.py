@@ -18,9 +18,9 @@ from edgemtl.runtime import SegmentRun
 
 STEADY_FRAMES = 4
 STEADY = 2
-"""Of the frames of one task in a row, the one that counts: work ahead has settled before, and a next frame follows."""
+"""Index of the steady frame among frames of one task run back to back: prefetching has settled, and a frame follows."""
 TURNS = 4
-"""How often tasks take turns; the first turn has nothing fetched ahead, the last fetches for none."""
+"""How often tasks take turns; nothing is fetched ahead for the first turn, and none follows the last."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +43,26 @@ class TaskFrames:
 
     @property
     def steady_cycles(self) -> int:
-        """Of a frame of the first image, again and again."""
-        return sum(made.steady.cycles for made in self.timings)
+        """Steady-state cycles of a frame of the first image."""
+        return sum(timing.steady.cycles for timing in self.timings)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How images differ, and how good the early lists are."""
-        made = [*_hit_notes(self)]
+        """How much frames of different images vary, and how accurate the prefetch lists are."""
+        notes = [*_hit_notes(self)]
         if len(self.image_cycles) > 1:
             low, high = min(self.image_cycles), max(self.image_cycles)
-            made.append(f"{self.task}: frames of {len(self.image_cycles)} images take {low:,} to {high:,} cycles")
-        return tuple(made)
+            notes.append(f"{self.task}: frames of {len(self.image_cycles)} images take {low:,} to {high:,} cycles")
+        return tuple(notes)
 
 
 def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
-    """Simulate a task on every image: the first in its steady state, then all one behind the other."""
+    """Simulate a task on every image: the first in its steady state, then all, one after the other."""
     frames = tuple(tuple(_frame(run, board) for run in runs) for runs in recorded.runs)
     first = frames[0]
     row = simulate(list(first) * STEADY_FRAMES, board)
     steady = row[STEADY * len(first) : (STEADY + 1) * len(first)]
-    timings = tuple(FrameTimings(cold, kept) for cold, kept in zip(row[: len(first)], steady, strict=True))
+    timings = tuple(FrameTimings(cold, warm) for cold, warm in zip(row[: len(first)], steady, strict=True))
     return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board))
 
 
@@ -71,25 +71,25 @@ def _frame(run: SegmentRun, board: AcceleratorSpec) -> Frame:
 
 
 def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> tuple[int, ...]:
-    """Cycles of a frame of every image, each behind the one before; one image more stands at both ends."""
+    """Cycles of a frame of every image, run one after the other, with one more frame before and after them."""
     if len(frames) == 1:
         return ()
     row = [*frames[-1], *(frame for image in frames for frame in image), *frames[0]]
-    cycles = [made.cycles for made in simulate(row, board)]
+    cycles = [timing.cycles for timing in simulate(row, board)]
     size = len(frames[0])
     return tuple(sum(cycles[(i + 1) * size : (i + 2) * size]) for i in range(len(frames)))
 
 
-def simulated_task(held: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
-    """The profile of a task; experts' loads are those of all images together."""
-    runs = held.runs[0]
+def simulated_task(task: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
+    """The profile of a task; the loads of experts are summed over all images."""
+    runs = task.runs[0]
     facts = [
         facts_of_bundle(run.segment, frame.stream, run.layer.tolist(), run.routes, board.engine)
-        for run, frame in zip(runs, held.frames[0], strict=True)
+        for run, frame in zip(runs, task.frames[0], strict=True)
     ]
-    routes = [_all_routes([image[index] for image in held.runs]) for index in range(len(runs))]
-    energy = [estimate(made.steady, board) for made in held.timings]
-    return task_profile(held.task, facts, held.timings, routes, board, energy, left)
+    routes = [_all_routes([image[index] for image in task.runs]) for index in range(len(runs))]
+    energy = [estimate(timing.steady, board) for timing in task.timings]
+    return task_profile(task.task, facts, task.timings, routes, board, energy, left)
 
 
 def _all_routes(runs: Sequence[SegmentRun]) -> Routes:
@@ -99,17 +99,17 @@ def _all_routes(runs: Sequence[SegmentRun]) -> Routes:
 def simulate_switches(tasks: Sequence[TaskFrames], board: AcceleratorSpec) -> Switches:
     """Tasks in turn on the first image, against each task alone."""
     order = list(islice(cycle(tasks), TURNS * len(tasks)))
-    cycles = iter([made.cycles for made in simulate([f for task in order for f in task.frames[0]], board)])
+    cycles = iter([timing.cycles for timing in simulate([f for task in order for f in task.frames[0]], board)])
     took = [sum(islice(cycles, len(task.frames[0]))) for task in order]
     inner = slice(len(tasks), -len(tasks))
     steady = {task.task: task.steady_cycles for task in tasks}
     return switch_cost([task.task for task in order][inner], took[inner], steady)
 
 
-def _hit_notes(held: TaskFrames) -> list[str]:
-    """How many of the experts fetched early got tokens, and how many of those with tokens had been."""
+def _hit_notes(task: TaskFrames) -> list[str]:
+    """How many prefetched experts received tokens, and how many experts with tokens had been prefetched."""
     early = used = both = 0
-    for image in held.runs:
+    for image in task.runs:
         for run in image:
             for names, chosen in zip(run.early, run.routes, strict=True):
                 busy = set(np.unique(chosen).tolist())
@@ -117,4 +117,4 @@ def _hit_notes(held: TaskFrames) -> list[str]:
     if not early:
         return []
     fetched = f"{both / early:.1%} of the experts fetched early got tokens"
-    return [f"{held.task}: {fetched}, and {both / used:.1%} of those with tokens had been fetched early"]
+    return [f"{task.task}: {fetched}, and {both / used:.1%} of those with tokens had been fetched early"]

@@ -1,4 +1,4 @@
-"""Which steps of two tasks are the same layer of the trunk, so that what is decided for one holds for the other."""
+"""Which steps of several tasks are the same layer of the trunk, so that they get the same ranges and parameters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Tasks = Mapping[str, Sequence[Step]]
 
 
 def shared_layers(tasks: Tasks) -> list[frozenset[str]]:
-    """For each step index, the tasks whose step there is one layer; empty from where fewer than two have one.
+    """For each step index, the tasks that share the layer at this step; empty where fewer than two do.
 
-    Steps are one layer where their sizes are equal and they share a weight, or have no weights and everything they
-    read comes from such steps.
+    Tasks share a layer where the sizes of their steps are equal and the steps share a weight, or have no weights and
+    read only from shared layers.
     """
     names, layers = list(tasks), list[frozenset[str]]()
     shortest = min(len(steps) for steps in tasks.values())
@@ -54,10 +54,10 @@ def _sizes(operator: Operator) -> Operator:
 
 
 def share_ranges(tasks: Tasks, seen: Mapping[str, Observation]) -> dict[str, Observation]:
-    """Observations in which the tasks of a shared layer have one range, and one extreme per channel.
+    """Observations in which the tasks that share a layer have the same range, and the same extreme per channel.
 
     A task whose own range is much smaller than the union gets the union divided by a power of two: its integers keep
-    their resolution, and tasks of about the same range store the same parameters once.
+    their resolution, while tasks with similar ranges share the same stored parameters.
     """
     layers = shared_layers(tasks)
     return {task: _shared(task, seen, layers) for task in tasks}
@@ -84,7 +84,7 @@ def _range(name: str, task: str, seen: Mapping[str, Observation], layers: Sequen
 
 
 def halved(union: Range, own: Range) -> Range:
-    """The union divided by the largest power of two that still holds ``own``."""
+    """The union divided by the largest power of two for which it still contains ``own``."""
     ends = [(abs(u), abs(o)) for u, o in ((union.low, own.low), (union.high, own.high)) if u]
     # A denormal end would make the ratio infinite.
     ratios = [min(u / o, sys.float_info.max) if o else 2.0**16 for u, o in ends]

@@ -1,4 +1,4 @@
-"""Bias correction: what rounding shifts a layer's output by on average, its bias takes back."""
+"""Bias correction: the bias of a layer compensates the mean error that rounding causes in its output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from edgemtl.quantize.writer import Correctable
 def correct_biases(
     floats: Tasks, integers: Mapping[str, IntegerTask], images: Sequence[Array]
 ) -> dict[str, IntegerTask]:
-    """The tasks with biases that make each layer's mean output, per channel, that of the float layer.
+    """The tasks with corrected biases: the mean output of each layer, per channel, equals that of the float layer.
 
-    Layers are corrected in order, each behind corrected ones. Tasks that share a layer share its correction: the mean
-    of theirs. Layers that end in a table, and experts, are left alone: the next layer makes good their mean.
+    Layers are corrected in order, so that each sees the results of corrected layers. Tasks that share a layer share its
+    correction, the mean of their own. Layers followed by a lookup table, and expert layers, are not corrected; the next
+    layer absorbs their error.
     """
     with counting("images run for means", len(floats) * len(images)):
         means = {task: _float_means(floats[task], integers[task], images) for task in floats}
@@ -42,7 +43,7 @@ def correct_biases(
 def _correct_layer(
     index: int, states: Mapping[str, _State], shared: frozenset[str], means: Mapping[str, Mapping[int, Array]]
 ) -> None:
-    """Correct float step ``index`` in every task; those in ``shared`` by the mean of their errors."""
+    """Correct float step ``index`` in every task; tasks in ``shared`` are corrected by the mean of their errors."""
     left = [task for task in states if states[task].correctable(index) is not None]
     while left:
         group = shared if left[0] in shared else {left[0]}
@@ -54,7 +55,7 @@ def _correct_layer(
 
 
 def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> dict[int, Array]:
-    """Mean output per channel of every float step that may be corrected."""
+    """Mean output per channel of every float step whose integer form can be corrected."""
     sources = {c.source for c in integer.correctable}
     sums: dict[int, Array] = {}
 
@@ -74,7 +75,7 @@ def _channel_mean(rows: Array) -> Array:
 
 
 class _State:
-    """One task on all images at once, run as far as its layers are corrected."""
+    """One task on all images, run up to the layer that is being corrected."""
 
     def __init__(self, task: IntegerTask, images: Sequence[Array]) -> None:
         self.task, self.steps = task, list(task.steps)
@@ -85,7 +86,7 @@ class _State:
         return self._by_source.get(index)
 
     def run(self, index: int) -> None:
-        """Run the steps that stand for float step ``index``."""
+        """Run the integer steps of float step ``index``."""
         for at, source in enumerate(self.task.sources):
             if source == index:
                 self._run(at)
@@ -103,7 +104,7 @@ class _State:
         return np.asarray(mean * (tensor.scale if tensor.parts is None else np.repeat(tensor.parts, len(mean) // 3)))
 
     def correct(self, index: int, error: Array) -> None:
-        """Add ``error`` [n] to a layer's bias and run it again, with whatever follows it in the same float step."""
+        """Add ``error`` [n] to a layer's bias, and run it and the following integer steps of its float step again."""
         place = self._by_source[index]
         step = self.steps[place.step]
         bias = step.constant("bias")

@@ -1,4 +1,4 @@
-"""Float steps and what was observed of them to integer steps, all tasks together."""
+"""From float steps and their observed ranges to integer steps, for all tasks together."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
 
 @dataclass(frozen=True)
 class Island:
-    """A step without an integer form: its name, why, and its multiply-accumulates. It runs in float32."""
+    """A step without an integer form, which runs in float32: its name, the reason, and its multiply-accumulates."""
 
     node: str
     reason: str
@@ -122,7 +122,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
 
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
-    """``reasons`` by name: the steps of a mixture have one."""
+    """``reasons`` by node: the steps of a mixture share the reason of one of them."""
     name = step.origin[0]
     return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
 
@@ -130,7 +130,7 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 def _write_all(
     tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
-    """Every task written with the ``kept`` steps in float, and the steps that turn out to have no integer form."""
+    """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
     norms, refused = _plan_norms(tasks, seen, in_float)
@@ -143,12 +143,12 @@ def _write_all(
                 if index not in refused[task]:
                     _write(writer, step, norms[task].get(index), index in in_float[task])
             except UnsupportedError as error:
-                # q, k and v are those of an attention that cannot take them: it stays in float, not their layer.
+                # The layer made q, k and v for an attention without an integer form: attention stays in float, not it.
                 asked = "qkv" in needs[task].get(step.result.buffer, ())
                 refused[task] |= dict.fromkeys(_attentions(steps, index) if asked else [index], error)
                 written = False
             if not written or index in refused[task]:
-                # What was written is thrown away; the steps behind it are only tried.
+                # This attempt is discarded; the following steps are written only to find what else is refused.
                 for view in step.outputs:
                     writer.define(view.buffer, FLOAT_TENSOR)
     return writers, refused
@@ -174,7 +174,7 @@ def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) ->
 
 
 def matching_steps(steps: Sequence[Step], patterns: Sequence[str]) -> frozenset[int]:
-    """The steps with a name that a pattern matches, and those that stay in float with them."""
+    """The steps with a name that a pattern matches, and the steps that must stay in float together with these."""
     return with_bound(
         {i for i, s in enumerate(steps) if any(fnmatchcase(n, p) for n in s.origin for p in patterns)}, steps
     )
@@ -232,8 +232,8 @@ def stream_scale(
 def _plan_norms(
     tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, dict[int, NormPlan]], dict[str, dict[int, UnsupportedError]]]:
-    """The integer form of every LayerNorm, and those without one; tasks that share one share its halvings, since its
-    readers' weights hold them.
+    """The integer form of every LayerNorm, and the ones without. Tasks that share a LayerNorm share its halvings, since
+    these are folded into the weights of the layers that read it.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
     planned: dict[str, dict[int, NormPlan]] = {task: {} for task in tasks}
@@ -251,7 +251,7 @@ def _plan_norms(
 
 
 def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:
-    """What a reader of one task alone weighs, a gate, has no say where several tasks share the LayerNorm."""
+    """Plan a LayerNorm. Where several tasks share it, readers of one task alone, such as its gate, are not weighed."""
     steps = tasks[task]
     reading = readers(steps, index)
     shared = [r for r in reading if any(_shares_weight(r, s) for t in group - {task} for s in tasks[t])]

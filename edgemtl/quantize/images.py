@@ -1,4 +1,4 @@
-"""Calibration images: enough of them, of the right size, with something on them."""
+"""Calibration images: there must be enough, of the right size, and none constant."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from edgemtl.frontend import InputSpec
 from edgemtl.operators import Array
 
 LEAST_IMAGES = 8
-"""Below this a few odd images decide every range."""
+"""With fewer images, a few unusual ones would determine every range."""
 CHECK_EVERY = 4
-"""Every fourth image is kept for the check of the result."""
+"""Every fourth image is reserved for the check of the result."""
 
 
 def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec) -> None:
@@ -43,6 +43,6 @@ def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec)
 
 
 def split(images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-    """(to calibrate on, to check with)."""
+    """Calibration images and check images."""
     checked = [image for i, image in enumerate(images) if i % CHECK_EVERY == CHECK_EVERY - 1]
     return [image for i, image in enumerate(images) if i % CHECK_EVERY != CHECK_EVERY - 1], checked

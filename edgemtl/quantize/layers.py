@@ -31,7 +31,7 @@ FLAT: Mapping[str, tuple[float, float]] = {
     "hard_sigmoid": (-3.0, 3.0),
     "hard_swish": (-3.0, math.inf),
 }
-"""Where a curve has reached its limits: values in front of it saturate there and lose less than half an LSB."""
+"""Inputs where a curve has reached its limits: sums that saturate there lose less than half an LSB of the result."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Ending:
 
     @property
     def how(self) -> Finish:
-        """The same in the law's words."""
+        """The same as a `Finish` of the integer law."""
         assert self.sums.dtype != "float32"
         return Finish(self.sums.dtype, self.sums.zero, self.low)
 
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
-    """Raises UnsupportedError for an activation in front of 16 bits, which no table can hold."""
+    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
     result = writer.output_tensor(activation)
     if result.dtype == "int16":
         if activation:
@@ -74,7 +74,7 @@ def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
-    """Weight [k, n] and bias [n] in float64 with what the tensor x left to its readers."""
+    """Weight [k, n] and bias [n] in float64, with the fold and shift of the tensor x applied."""
     wide = weight.astype(np.float64)
     total = bias.astype(np.float64)
     if x.shift is not None:
@@ -115,7 +115,7 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
 
 
 def plan_qkv(writer: Writer) -> Ending:
-    """q, k and v side by side: see `attention_scales`. K and V become weights, so that all keep off -128."""
+    """q, k and v side by side: see `attention_scales`. K and V are used as weights, so all values stay above -128."""
     reading = (i for i, s in enumerate(writer.float_steps) if writer.source.result.buffer in _reads(s))
     index = next(reading, None)
     if index is None:
@@ -177,7 +177,7 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the byte of 0, in one group or depthwise. Raises UnsupportedError for others."""
+    """A convolution that pads with the zero point, in one group or depthwise. Raises UnsupportedError for others."""
     source = writer.source
     view, x = writer.byte_view(source["x"])
     is_depthwise = spec.groups == spec.cin == spec.cout
@@ -209,7 +209,7 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 
 
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
-    """The image to bytes in patches, then the embedding onto the residual stream."""
+    """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
     x = affine(writer.seen.ranges["image"], "the image")
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2

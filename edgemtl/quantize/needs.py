@@ -1,4 +1,4 @@
-"""What the readers of a value want of it: a byte, 16 bits of the residual stream, a gate's logit, float."""
+"""The form in which the readers of a value need it: a byte, 16 bits of the residual stream, a gate's logit, float."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
 
 
 def operand_needs(operator: Operator) -> Mapping[str, Need]:
-    """What a float operator's integer form wants of each input; float for those without one."""
+    """What the integer form of a float operator needs of each input; float for operators without one."""
     match operator:
         case ops.Linear():
             return {"x": "byte", "residual": "stream"}
@@ -45,9 +45,9 @@ def operand_needs(operator: Operator) -> Mapping[str, Need]:
 
 
 def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, frozenset[Need]]:
-    """What is wanted of every buffer; ``in_float`` are the steps that stay in float.
+    """What the readers of every buffer need; ``in_float``: indices of the steps that stay in float.
 
-    A copy and a concatenation want of what they read what is wanted of their result.
+    A copy and a concatenation need of their inputs what the readers of their result need.
     """
     by_buffer: defaultdict[str, set[Need]] = defaultdict(set)
     by_buffer[OUTPUT].add("final")
@@ -63,7 +63,7 @@ def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, froze
                 by_buffer[step[name].buffer] |= inherited
             continue
         if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in in_float:
-            # The sum with the residual is one of 16 bits, whoever reads it.
+            # A sum with the residual has 16 bits, whoever reads it.
             by_buffer[step["y"].buffer].add("stream")
         needs = {} if index in in_float else operand_needs(step.operator)
         for name in step.operator.signature.inputs:

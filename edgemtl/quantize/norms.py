@@ -1,4 +1,4 @@
-"""Which part of a LayerNorm moves into the layers that read it, and how loud channels are quietened."""
+"""Which part of a LayerNorm moves into the layers that read it, and how its largest channels are scaled down."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def readers(steps: Sequence[Step], index: int) -> list[Step]:
 def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> NormPlan:
     """Fold gamma and beta into the readers and choose the halvings.
 
-    ``extremes`` [dim] are the largest magnitudes of each normalised channel, ``weigh`` the readers whose weights the
-    choice of halvings looks at. Raises UnsupportedError for a reader that cannot hold gamma.
+    ``extremes`` [dim]: the largest magnitude of each normalised channel. ``weigh``: the readers whose weights determine
+    the halvings. Raises UnsupportedError for a reader into which gamma cannot be folded.
     """
     step = steps[index]
     gamma, beta = (step.constant(name).array.astype(np.float64) for name in ("scale", "shift"))
@@ -67,7 +67,7 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
 
 
 def _inner_offset(step: Step, gamma: Array, beta: Array) -> Array:
-    """beta / gamma: the offset in front of gamma, for readers that pad with zeros and so cannot hold beta."""
+    """beta / gamma: the offset added before gamma, for readers that pad with zeros, so that beta cannot be folded."""
     limit = 2.0**8
     if np.any(np.abs(beta) > limit * np.abs(gamma)):
         worst = int(np.argmax(np.abs(beta) - limit * np.abs(gamma)))
@@ -87,11 +87,12 @@ def _rows(step: Step) -> Array:
 
 
 def choose_halvings(largest: Array, weights: Array) -> tuple[Array, float]:
-    """Halvings int8 [dim] and the reach they leave, for least expected error of the readers' sums.
+    """The halvings int8 [dim] with the least expected error of the readers' sums, and the reach that remains.
 
-    largest [dim]: each channel's largest magnitude. weights [dim, n]. One scale for all channels wastes bits where few
-    are loud; halving a loud channel coarsens it alone, and makes its weights larger beside the others in their column.
-    Both errors are those of uniform rounding; the reach that makes their sum least is taken among the channels' own.
+    largest [dim]: largest magnitude of each channel. weights [dim, n]. One scale for all channels wastes bits if only
+    few channels are large. Halving a large channel rounds it more coarsely, and enlarges its weights relative to the
+    others of their column. Both errors are modelled as uniform rounding; of the channels' reaches, the one with the
+    least sum of errors is chosen.
     """
     loud = np.maximum(largest, 1e-6)
     energy = (weights**2).sum(-1)

@@ -1,4 +1,4 @@
-"""What the values of a float network are like on calibration images: ranges per step, extremes per channel."""
+"""Statistics of a float network's values on calibration images: ranges per step, extremes per channel."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Range:
         return max(-self.low, self.high)
 
     def union(self, other: Range) -> Range:
-        """The smallest range that holds both."""
+        """The smallest range that contains both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
 
 
 UNBOUNDED = Range(-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
-"""Of values that no integers can hold."""
+"""The range of values that cannot be quantised."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Observation:
 
 
 def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> Observation:
-    """Run float steps on the images and take ranges by ``method``.
+    """Run float steps on the images and determine ranges by ``method``.
 
-    minmax keeps everything seen, percentile cuts 0.005% off each end, entropy takes the range that changes the
-    distribution least. The work depends on the number of values alone, not on what they are.
+    minmax takes all values, percentile cuts 0.005% off each end, entropy takes the range that changes the distribution
+    least. The work depends on the number of values only, not on the values.
     Raises InputError where a value is infinite or not a number.
     """
     watcher = _Watcher(steps, method)
@@ -104,7 +104,7 @@ class _Watcher:
             self.histograms.setdefault(name, Histogram()).add(values)
 
     def _may_be_infinite(self, name: str) -> bool:
-        """A node that stays in float may give infinities, as a mask does, and so may a copy of it."""
+        """Whether the step is a node that stays in float, or a copy: it may give infinities, as a mask does."""
         return name != IMAGE and not self.steps[int(name.split(".")[0])].operator.delivers
 
     def ranges(self) -> dict[str, Range]:
@@ -115,7 +115,7 @@ class _Watcher:
         return self.extremes | {name: of for name, of in cut.items() if of.reach > 0}
 
     def _cut(self, name: str, histogram: Histogram) -> Range:
-        """The range by the method, within what was seen."""
+        """The range by the method, within the extremes."""
         percentile = self.method == "percentile"
         low, high = histogram.percentile(PERCENTILE) if percentile else histogram.least_divergence()
         seen = self.extremes[name]

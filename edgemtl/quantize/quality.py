@@ -1,4 +1,4 @@
-"""How far integer outputs lie from float ones on the check images, and whether that figure says anything."""
+"""Signal-to-noise ratio of integer outputs on the check images, and whether this figure is meaningful."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Quality:
-    """A task's signal to noise in decibel, and notes where that does not mean what it seems to."""
+    """A task's signal-to-noise ratio in decibel, and notes where this figure is misleading."""
 
     sqnr_db: float
     notes: tuple[str, ...]
 
 
 def signal_to_noise(expected: Sequence[Array], actual: Sequence[Array]) -> float:
-    """The power of what is expected, its mean left out, over that of the difference, in decibel; an array an image.
+    """Power of the expected outputs without their mean, over the power of the error, in decibel; one array per image.
 
-    The mean is each image's own, and that of all images where an output is one number. Where nothing is left, the
-    output being constant, the power is that of the constant. Infinite where both are equal.
+    The mean is that of each image, or of all images where an output is a single number. Where the output is constant,
+    the power is that of the constant. Infinite where both are equal.
     """
     exact = _widen(expected)
     return _decibel(_power(exact), _noise(exact, actual))
 
 
 def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_db: float) -> Quality:
-    """`signal_to_noise` of a task on the check images, and what speaks against it.
+    """`signal_to_noise` of a task on the check images, with notes where the figure is misleading.
 
     Raises InputError for expected outputs that are not finite.
     """
@@ -57,7 +57,7 @@ def _note_size(exact: Sequence[Array]) -> tuple[str, ...]:
 
 
 def _note_change(exact: Sequence[Array], actual: Sequence[Array], least_db: float) -> tuple[str, ...]:
-    """Where outputs are all but the same for every image, a good figure is that of biases."""
+    """A note where outputs are nearly the same for every image: a good figure then reflects biases only."""
     if least_db == -math.inf:
         return ()
     common = np.mean(exact, axis=0)
@@ -73,7 +73,7 @@ def _note_change(exact: Sequence[Array], actual: Sequence[Array], least_db: floa
 
 
 def _note_worst(exact: Sequence[Array], actual: Sequence[Array], least_db: float) -> tuple[str, ...]:
-    """One image of large outputs hides what int8 does to images of small ones."""
+    """A note where images with large outputs hide the errors of images with small ones."""
     if exact[0].size == 1:
         return ()
     single = [_decibel(_power([e]), _noise([e], [f])) for e, f in zip(exact, actual, strict=True)]

@@ -1,4 +1,4 @@
-"""The table of contents of quantisation: float steps and images to integer steps, and how far those are off."""
+"""The table of contents of quantisation: from float steps and images to integer steps, and their accuracy."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from edgemtl.quantize.quality import Quality, judge, signal_to_noise
 from edgemtl.quantize.weights import BIAS_LIMIT
 
 CORRECTION_IMAGES = 16
-"""Images that bias correction looks at; a channel's mean is settled long before."""
+"""Images that bias correction uses; the mean of a channel converges with fewer."""
 CHECK_IMAGES = 8
 
 
 def calibrate(
     model: str, pathway: str, tasks: Tasks, images: Sequence[Array], options: QuantiseOptions
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
-    """Integer parameters and tasks of float steps; every fourth image is kept for the check.
+    """Integer parameters and tasks of float steps; every fourth image is reserved for the check.
 
-    Raises what `build_integer` raises, and QuantisationError where the check finds a task too far off.
+    Raises what `build_integer` raises, and QuantisationError where a task fails the check.
     """
     used, checked = split(images)
     with counting("images run for ranges", len(tasks) * len(used)):
@@ -57,7 +57,7 @@ def calibrate(
 def check_task(
     task: str, floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array], least_db: float
 ) -> Quality:
-    """How far a task's integer output is off on ``images``. Raises QuantisationError where that is too far."""
+    """The accuracy of a task's integer output on ``images``. Raises QuantisationError below ``least_db``."""
     quality = judge(task, *_outputs(floats, integer, images), least_db)
     if not quality.sqnr_db >= least_db:
         raise QuantisationError(
@@ -78,7 +78,7 @@ def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Arra
 
 
 def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> dict[str, IntegerTask]:
-    """The integer tasks that these parameters stand for: the same as `calibrate` returned with them.
+    """The integer tasks that these parameters determine: the same that `calibrate` returned together with them.
 
     Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
     """
@@ -89,7 +89,7 @@ def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> d
 
 
 def _levelled(seen: Observation) -> Observation:
-    """Channels that all look alike, so that none is halved."""
+    """The observation with equal extremes in all channels, so that none is halved."""
     return replace(seen, channels={i: np.full_like(c, c.max()) for i, c in seen.channels.items()})
 
 

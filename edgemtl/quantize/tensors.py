@@ -1,4 +1,4 @@
-"""Quantised tensors: what their integers stand for."""
+"""Quantised tensors: scale and zero point of their integers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edgemtl.quantize.observe import Range
 Dtype = Literal["int8", "int16", "float32"]
 
 LOGIT_SCALE = math.log(2) / 2**ROUTER_FRACTION_BITS
-"""One step of a gate logit in nats."""
+"""One LSB of a gate logit, in nats."""
 STREAM_HEADROOM = 1.25
-"""How much further than on the calibration images the residual stream may go before it saturates."""
+"""Factor by which the residual stream may exceed its range on the calibration images before it saturates."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A value scale * (q - zero) of dtype "int8" or "int16"; "float32" is a value that is kept in float.
+    """A value scale * (q - zero) of dtype "int8" or "int16"; "float32" is a value that stays in float.
 
-    fold, shift: what the layers that read it make good: the value that is meant is fold * (scale * q) + shift, per
-    channel [dim]; None for 1 and 0. parts: the scales of q, k and v where the tensor holds the three side by side.
+    fold, shift: factors and offsets per channel [dim] that the layers that read the tensor apply, so that the value is
+    fold * (scale * q) + shift; None for 1 and 0. parts: the scales of q, k and v where the tensor contains all three.
     """
 
     dtype: Dtype
@@ -41,15 +41,15 @@ FLOAT_TENSOR = Tensor("float32")
 
 
 def symmetric(reach: float, what: str) -> Tensor:
-    """An int8 tensor with zero 0 that holds magnitudes up to ``reach``. Raises InputError for a range of nothing."""
+    """An int8 tensor with zero point 0 for magnitudes up to ``reach``. Raises InputError for an empty range."""
     _require_range(reach, what)
     return Tensor("int8", reach / 127)
 
 
 def affine(seen: Range, what: str) -> Tensor:
-    """An int8 tensor that holds a range with all of its 256 values; 0 is one of them.
+    """An int8 tensor whose 256 values span a range; 0 is one of them.
 
-    Raises InputError for a range of nothing.
+    Raises InputError for an empty range.
     """
     _require_range(seen.reach, what)
     scale = (seen.high - seen.low) / 255
@@ -57,7 +57,7 @@ def affine(seen: Range, what: str) -> Tensor:
 
 
 def wide(reach: float, what: str) -> Tensor:
-    """An int16 tensor with zero 0 that holds magnitudes up to ``reach`` and some headroom."""
+    """An int16 tensor with zero point 0 for magnitudes up to ``reach`` with some headroom."""
     _require_range(reach, what)
     return Tensor("int16", reach * STREAM_HEADROOM / (2**15 - 1))
 

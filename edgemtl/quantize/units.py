@@ -22,7 +22,7 @@ from edgemtl.quantize.writer import Writer
 
 
 def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> None:
-    """A LayerNorm whose gamma and beta lie in its readers."""
+    """A LayerNorm whose gamma and beta are folded into its readers."""
     if spec.dim > MOST_WIDTH:
         reason = f"{NORM_WIDTH}, not {spec.dim}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
@@ -30,7 +30,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
     tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
     rows = writer.stream_view(writer.source["x"])
     epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream**2))
-    # The scale is one over a step, which may be larger than 2: its octaves lie in the law's shift.
+    # The scale is the reciprocal of an LSB, which may exceed 2: its octaves go into the law's shift.
     mul, shift = encode_scale(1 / base.scale / 2**OCTAVES, writer.name)
     offset = np.clip(np.rint(norm.offset / base.scale), -128, 127).astype(np.int8)
     constants = {
@@ -43,7 +43,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
 
 
 OCTAVES = 8
-"""A step of a normalised row is coarser than 2^-8."""
+"""The LSB of a normalised row is larger than 2^-8."""
 
 
 def write_attention(writer: Writer, spec: ops.Attention) -> None:
@@ -60,7 +60,7 @@ def write_attention(writer: Writer, spec: ops.Attention) -> None:
 
 
 def write_router(writer: Writer, spec: ops.Router) -> None:
-    """Routes from 16-bit logits; weights are integers too, slots and tokens what they were."""
+    """Routes from 16-bit logits; weights become integers, slots and tokens stay as they are."""
     threshold = math.ceil(spec.threshold * 2**GATE_BITS)
     sizes = spec.tokens, spec.experts, spec.top_k, spec.candidates
     router, source = ops.QRouter(*sizes, spec.normalize, threshold), writer.source
@@ -71,7 +71,7 @@ def write_router(writer: Writer, spec: ops.Router) -> None:
 
 
 def write_combine(writer: Writer, spec: ops.Combine) -> None:
-    """The experts' results on the residual stream."""
+    """The weighted sum of the experts' results, added to the residual stream."""
     source = writer.source
     views = {
         "x": writer.stream_view(source["x"]),
@@ -86,9 +86,9 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
 
 
 def write_resize(writer: Writer, spec: ops.Resize) -> None:
-    """Bilinear resizing; the last one goes to float32 planes and rounds nothing, and one of float32 stays what it is.
+    """Bilinear resizing. The final one writes float32 planes without rounding; one that reads float32 stays in float.
 
-    Raises UnsupportedError for a last one by another factor than 2.
+    Raises UnsupportedError for a final one by another factor than 2.
     """
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
     if spec.planar and ratio not in ((1, 1), (2, 2)):
@@ -110,16 +110,16 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
             writer.step(ops.QBilinear(spec.height, spec.width, spec.channels), {"x": view, "y": out})
         return
     view, tensor = writer.integer_view(source), writer.tensors[source.buffer]
-    enlarge = ratio == (2, 2)
-    steps = 16 if enlarge else 1
+    upsample = ratio == (2, 2)
+    steps = 16 if upsample else 1
     sizes = spec.height, spec.width, spec.channels
-    planes = ops.DequantiseImage(*sizes, enlarge, view.dtype, tensor.scale / steps, tensor.zero * steps)
+    planes = ops.DequantiseImage(*sizes, upsample, view.dtype, tensor.scale / steps, tensor.zero * steps)
     assert writer.source["y"].buffer == OUTPUT
     writer.step(planes, {"x": view, "y": writer.source["y"]})
 
 
 def write_copy(writer: Writer, spec: ops.Copy) -> None:
-    """A copy of whatever the source holds; to the graph's output, and of the image, it is one of float32."""
+    """A copy in the type of the source; a copy to the graph's output, or of the image, is one of float32."""
     source, target = writer.source["x"], writer.source["y"]
     tensor = writer.tensors[source.buffer]
     if target.buffer == OUTPUT or tensor.dtype == "float32" or source.dtype != "float32":

@@ -11,14 +11,14 @@ from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.operators import Array
 
 BIAS_LIMIT = 2**30
-"""Largest bias: it leaves a bit to the products, whose sum is checked apart."""
+"""Largest bias: it leaves one bit for the products, whose sum is checked separately."""
 
 
 @dataclass(frozen=True)
 class IntegerLayer:
     """One linear map in integers: weight int8 [k, n], bias int32 [n], scale words int32 [n].
 
-    unit [n]: what one step of the bias stands for.
+    unit [n]: the LSB of the bias.
     """
 
     weight: Array = field(repr=False)
@@ -37,10 +37,10 @@ def quantise_weight(weight: Array) -> tuple[Array, Array]:
 def quantise_layer(what: str, weight: Array, bias: Array, x_scale: float, x_zero: int, y_scale: Array) -> IntegerLayer:
     """A layer y = x weight + bias between tensors of these scales; weight [k, n], bias [n] are real, in float64.
 
-    The zero of x lies in the bias. Raises UnsupportedError where a bias or a scale leaves its range.
+    The zero point of x is folded into the bias. Raises UnsupportedError where a bias or a scale leaves its range.
     """
     integers, w_scale = quantise_weight(weight)
-    # A column so small that its bias could not be counted in its steps takes larger steps: its weights round to 0.
+    # Where the weights of a column are so small that its bias would not fit, a larger LSB rounds these weights to 0.
     least = np.abs(bias) / (x_scale * BIAS_LIMIT)
     if np.any(small := w_scale < least):
         w_scale = np.where(small, least, w_scale)

@@ -1,4 +1,4 @@
-"""Writing the integer steps of one task: where each value lies now, and conversions where a reader needs another."""
+"""Writing the integer steps of one task: the type of each value, and conversions where a reader needs another type."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, 
 
 @dataclass(frozen=True)
 class Correctable:
-    """An integer step whose bias may be corrected: the float step it stands for, and what a bias step is worth.
+    """An integer step whose bias may be corrected, and the index ``source`` of its float step.
 
-    unit [n]: what one of each column's bias is in real numbers.
+    unit [n]: the LSB of each column's bias.
     """
 
     step: int
@@ -35,8 +35,9 @@ class Correctable:
 class Writer:
     """The integer steps of one task while they are written.
 
-    ``seen`` are the ranges of the float steps, ``needs`` what readers want of every float buffer, ``stream`` the scale
-    of the residual stream. ``tensors`` says what each buffer holds; a buffer's twins are the same value in other types.
+    ``seen``: the ranges of the float steps. ``needs``: what the readers of every float buffer need. ``stream``: the
+    scale of the residual stream. ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value
+    in other types.
     """
 
     float_steps: Sequence[Step]
@@ -63,15 +64,15 @@ class Writer:
 
     @property
     def name(self) -> str:
-        """What a user finds it under."""
+        """The name under which a user knows the step."""
         return self.source.origin[0]
 
     def range(self, part: str = "") -> Range:
-        """What the step's output, or a part of it, held on the calibration images."""
+        """The range of the step's output, or of a part of it, on the calibration images."""
         return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
 
     def step(self, operator: Operator, views: Mapping[str, View], constants: Constants = MappingProxyType({})) -> None:
-        """Append an integer step of operands by name that stands for the float step in turn."""
+        """Append an integer step for the current float step; operands by name."""
         self._append(make_step(operator, views, constants, self.source.origin))
 
     def keep(self, step: Step) -> None:
@@ -86,7 +87,7 @@ class Writer:
         self._place(make_step(operator, {"x": source, "y": target}, {}, self.source.origin))
 
     def _append(self, step: Step) -> None:
-        """Append a step, its inputs dense where its kernel needs them so."""
+        """Append a step; its inputs are made dense where its kernel needs that."""
         inputs = step.inputs if step.operator.strided else tuple(map(self._aligned, step.inputs))
         self._place(replace(step, inputs=inputs))
 
@@ -95,11 +96,11 @@ class Writer:
         self.sources.append(self.index)
 
     def summed(self, tensor: Tensor) -> None:
-        """Say what the last step's sums are requantised to in front of its table."""
+        """Record the tensor that the last step's sums are requantised to before its table."""
         self.sums[len(self.steps) - 1] = tensor
 
     def correct(self, unit: Array) -> None:
-        """Say that the last step's bias may be corrected."""
+        """Record that the last step's bias may be corrected."""
         self.correctable.append(Correctable(len(self.steps) - 1, self.index, unit))
 
     @contextmanager
@@ -115,7 +116,7 @@ class Writer:
         self._dequantise(integers, OUTPUT)
 
     def define(self, buffer: str, tensor: Tensor, size: int | None = None) -> None:
-        """Say what a buffer holds, and how many elements where it is new."""
+        """Record the tensor in a buffer, and the number of its elements where the buffer is new."""
         self.tensors[buffer] = tensor
         if size is not None:
             self._sizes[buffer] = size
@@ -166,7 +167,7 @@ class Writer:
         return replace(view, buffer=self._twins[view.buffer, "int16"], dtype="int16")
 
     def byte_view(self, view: View) -> tuple[View, Tensor]:
-        """An input as int8, and what its bytes stand for."""
+        """An input as int8, and its tensor."""
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
@@ -193,11 +194,11 @@ class Writer:
         return replace(view, buffer=self._twins[view.buffer, "float32"])
 
     def integer_view(self, view: View) -> View:
-        """An input in whatever integers it holds."""
+        """An input in the integer type of its buffer."""
         return replace(view, dtype=self.tensors[view.buffer].dtype)
 
     def _range_of(self, buffer: str) -> Range:
-        """The range of a value, from the last step that wrote its buffer; of the image, its own."""
+        """The range of a value: that of the last step that wrote its buffer, or of the image."""
         if buffer == IMAGE:
             return self.seen.ranges[IMAGE]
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
@@ -235,7 +236,7 @@ class Writer:
         return dense(buffer, (self._sizes[buffer],), self.tensors[buffer].dtype)
 
     def _aligned(self, view: View) -> View:
-        """The view, or a dense copy where smaller elements have moved it off the kernels' alignment."""
+        """The view, or a dense copy where its smaller elements break the alignment that kernels need."""
         if view.is_dense or view.itemsize == 4:
             return view
         self.define(buffer := f"{view.buffer}.{view.offset}.dense", self.tensors[view.buffer], math.prod(view.shape))

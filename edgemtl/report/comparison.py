@@ -18,48 +18,48 @@ from edgemtl.report.look import BAD, GOOD, GREY, LINE, group_ticks
 from edgemtl.report.page import COMPARISON_PAGE
 
 
-def write_comparison(found: Comparison, path: Path) -> None:
+def write_comparison(comparison: Comparison, path: Path) -> None:
     """Write the page; a reader sees the old one or the new one, never half of one. Raises OutputError."""
-    page = render_comparison(found)
+    page = render_comparison(comparison)
     with write_aside(path) as aside:
         aside.write_text(page, encoding="utf-8")
 
 
-def render_comparison(found: Comparison) -> str:
+def render_comparison(comparison: Comparison) -> str:
     """The page as HTML: it loads nothing, and its policy forbids it to."""
     options = {"displayModeBar": False, "responsive": True}
-    picture = draw_layers(found).to_html(include_plotlyjs=True, full_html=False, config=options, div_id="layers")
+    picture = draw_layers(comparison).to_html(include_plotlyjs=True, full_html=False, config=options, div_id="layers")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(COMPARISON_PAGE)
-    return page.render(found=found, cards=_cards(found), rows=_rows(found), picture=picture)
+    return page.render(comparison=comparison, cards=_cards(comparison), rows=_rows(comparison), picture=picture)
 
 
-def draw_layers(found: Comparison) -> go.Figure:
+def draw_layers(comparison: Comparison) -> go.Figure:
     """SQNR of every layer in the order of the graph; under it, where there are routers, how far they agree."""
-    routed = bool(found.routers)
+    routed = bool(comparison.routers)
     heights = [0.72, 0.28] if routed else [1.0]
     figure = make_subplots(rows=len(heights), cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=heights)
-    ceiling = _ceiling(found)
-    for trace in _layer_traces(found, ceiling):
+    ceiling = _ceiling(comparison)
+    for trace in _layer_traces(comparison, ceiling):
         figure.add_trace(trace, row=1, col=1)
-    if found.limits.sqnr_db is not None:
-        _draw_limit(figure, found, found.limits.sqnr_db)
+    if comparison.limits.sqnr_db is not None:
+        _draw_limit(figure, comparison, comparison.limits.sqnr_db)
     if routed:
-        figure.add_trace(_router_trace(found), row=2, col=1)
-        _draw_agreement_axis(figure, found)
-    _lay_out(figure, found, ceiling)
+        figure.add_trace(_router_trace(comparison), row=2, col=1)
+        _draw_agreement_axis(figure, comparison)
+    _lay_out(figure, comparison, ceiling)
     return figure
 
 
-def _ceiling(found: Comparison) -> float:
+def _ceiling(comparison: Comparison) -> float:
     """Where layers that are equal to the bit stand: above all others."""
-    finite = [layer.sqnr_db for layer in found.layers if math.isfinite(layer.sqnr_db)]
+    finite = [layer.sqnr_db for layer in comparison.layers if math.isfinite(layer.sqnr_db)]
     return max(finite, default=90.0) * 1.1 + 5
 
 
-def _layer_traces(found: Comparison, ceiling: float) -> list[go.Scatter]:
-    limit = found.limits.sqnr_db if found.limits.sqnr_db is not None else -math.inf
-    numbered = list(enumerate(found.layers, 1))
+def _layer_traces(comparison: Comparison, ceiling: float) -> list[go.Scatter]:
+    limit = comparison.limits.sqnr_db if comparison.limits.sqnr_db is not None else -math.inf
+    numbered = list(enumerate(comparison.layers, 1))
     finite = [(i, layer) for i, layer in numbered if math.isfinite(layer.sqnr_db)]
     equal = [(i, layer) for i, layer in numbered if layer.sqnr_db == math.inf]
     lost = [(i, layer) for i, layer in numbered if layer.sqnr_db == -math.inf]
@@ -70,7 +70,7 @@ def _layer_traces(found: Comparison, ceiling: float) -> list[go.Scatter]:
         _scatter("equal to the bit", equal, [ceiling] * len(equal), GOOD, "markers", "circle-open"),
         _scatter("nothing left", lost, [0.0] * len(lost), BAD, "markers", "x"),
     ]
-    return [trace for trace, held in zip(traces, (finite, below, equal, lost), strict=True) if held]
+    return [trace for trace, layers in zip(traces, (finite, below, equal, lost), strict=True) if layers]
 
 
 def _or_gap(value: float) -> float | None:
@@ -109,31 +109,31 @@ def show_db(value: float) -> str:
     return f"{value:.1f} dB" if math.isfinite(value) else "none"
 
 
-def _draw_limit(figure: go.Figure, found: Comparison, limit: float) -> None:
+def _draw_limit(figure: go.Figure, comparison: Comparison, limit: float) -> None:
     figure.add_hline(y=limit, line={"color": BAD, "width": 1, "dash": "dash"}, row=1, col=1)
     figure.add_annotation(
         x=0, xref="paper", xanchor="left", y=limit, yanchor="bottom", text=f"limit {limit:g} dB", showarrow=False,
         font={"color": BAD, "size": 12}, row=1, col=1,
     )  # fmt: skip
-    if (first := found.first) is None:
+    if (first := comparison.first) is None:
         return
-    index = found.layers.index(first) + 1
+    index = comparison.layers.index(first) + 1
     figure.add_annotation(
         x=index, y=max(first.sqnr_db, 0.0), text=f"first below: {html.escape(first.name)}", arrowcolor=BAD, ay=-48,
-        ax=0, xanchor="left" if index * 2 < len(found.layers) else "right", font={"color": BAD, "size": 13},
+        ax=0, xanchor="left" if index * 2 < len(comparison.layers) else "right", font={"color": BAD, "size": 13},
         bgcolor="rgba(255,255,255,0.85)", row=1, col=1,
     )  # fmt: skip
 
 
-def _router_trace(found: Comparison) -> go.Bar:
-    limit = found.limits.agreement if found.limits.agreement is not None else 0.0
+def _router_trace(comparison: Comparison) -> go.Bar:
+    limit = comparison.limits.agreement if comparison.limits.agreement is not None else 0.0
     return go.Bar(
         name="routers agree",
-        x=[router.behind + 0.5 for router in found.routers],
-        y=[100 * router.agreement for router in found.routers],
-        width=min(0.8, max(0.35, len(found.layers) / 120)),
-        marker={"color": [GREY if router.agreement >= limit else BAD for router in found.routers]},
-        text=[f"{100 * router.agreement:.1f}" for router in found.routers],
+        x=[router.behind + 0.5 for router in comparison.routers],
+        y=[100 * router.agreement for router in comparison.routers],
+        width=min(0.8, max(0.35, len(comparison.layers) / 120)),
+        marker={"color": [GREY if router.agreement >= limit else BAD for router in comparison.routers]},
+        text=[f"{100 * router.agreement:.1f}" for router in comparison.routers],
         textposition="outside",
         textangle=0,
         constraintext="none",
@@ -141,26 +141,28 @@ def _router_trace(found: Comparison) -> go.Bar:
         cliponaxis=False,
         hovertext=[
             f"<b>{html.escape(r.name)}</b><br>agree {r.agreement:.2%}<br>by weight {r.weighted:.2%}"
-            for r in found.routers
+            for r in comparison.routers
         ],
         hoverinfo="text",
     )
 
 
-def _draw_agreement_axis(figure: go.Figure, found: Comparison) -> None:
-    lowest = min(100 * router.agreement for router in found.routers)
+def _draw_agreement_axis(figure: go.Figure, comparison: Comparison) -> None:
+    lowest = min(100 * router.agreement for router in comparison.routers)
     start = max(0, 10 * math.floor(lowest / 10) - 10)
     figure.update_yaxes(title="same experts, %", range=[start, 100 + (100 - start) * 0.25], row=2, col=1)
-    if found.limits.agreement is not None:
+    if comparison.limits.agreement is not None:
         line = {"color": BAD, "width": 1, "dash": "dash"}
-        figure.add_hline(y=100 * found.limits.agreement, line=line, row=2, col=1)
+        figure.add_hline(y=100 * comparison.limits.agreement, line=line, row=2, col=1)
 
 
-def _lay_out(figure: go.Figure, found: Comparison, ceiling: float) -> None:
-    ticks = group_ticks([layer.name for layer in found.layers])
-    lowest = min((layer.sqnr_db for layer in found.layers if math.isfinite(layer.sqnr_db)), default=0.0)
+def _lay_out(figure: go.Figure, comparison: Comparison, ceiling: float) -> None:
+    ticks = group_ticks([layer.name for layer in comparison.layers])
+    lowest = min((layer.sqnr_db for layer in comparison.layers if math.isfinite(layer.sqnr_db)), default=0.0)
     span: dict[str, Any] = {"tickvals": [i for i, _ in ticks], "ticktext": [text for _, text in ticks]}
-    figure.update_xaxes(range=[0, len(found.layers) + 1], tickangle=-40, gridcolor="#e4e7ea", zeroline=False, **span)
+    figure.update_xaxes(
+        range=[0, len(comparison.layers) + 1], tickangle=-40, gridcolor="#e4e7ea", zeroline=False, **span
+    )
     figure.update_yaxes(gridcolor="#e4e7ea", zeroline=False)
     bounds = [min(0.0, lowest - 5), ceiling + 8]
     figure.update_yaxes(title="SQNR, dB", range=bounds, row=1, col=1)
@@ -171,28 +173,28 @@ def _lay_out(figure: go.Figure, found: Comparison, ceiling: float) -> None:
     )  # fmt: skip
 
 
-def _cards(found: Comparison) -> list[tuple[str, str, str]]:
+def _cards(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Title, figure and what it is of."""
-    worst = min(found.layers, key=lambda layer: layer.sqnr_db)
+    worst = min(comparison.layers, key=lambda layer: layer.sqnr_db)
     cards = [
-        ("last layer", show_db(found.layers[-1].sqnr_db), found.layers[-1].name),
+        ("last layer", show_db(comparison.layers[-1].sqnr_db), comparison.layers[-1].name),
         ("worst layer", show_db(worst.sqnr_db), worst.name),
     ]
-    if found.limits.sqnr_db is not None:
-        first = found.first
+    if comparison.limits.sqnr_db is not None:
+        first = comparison.first
         text = show_db(first.sqnr_db) if first is not None else "none"
-        cards.append((f"first below {found.limits.sqnr_db:g} dB", text, first.name if first is not None else ""))
-    if found.routers:
-        least = min(found.routers, key=lambda router: router.agreement)
+        cards.append((f"first below {comparison.limits.sqnr_db:g} dB", text, first.name if first is not None else ""))
+    if comparison.routers:
+        least = min(comparison.routers, key=lambda router: router.agreement)
         cards.append(("router that agrees least", f"{least.agreement:.2%}", least.name))
     return cards
 
 
-def _rows(found: Comparison) -> list[dict[str, Any]]:
+def _rows(comparison: Comparison) -> list[dict[str, Any]]:
     """One for each layer; ``share`` is the length of its bar in percent."""
-    ceiling, limit, first = _ceiling(found), found.limits.sqnr_db, found.first
+    ceiling, limit, first = _ceiling(comparison), comparison.limits.sqnr_db, comparison.first
     rows = []
-    for index, layer in enumerate(found.layers, 1):
+    for index, layer in enumerate(comparison.layers, 1):
         below = limit is not None and not layer.sqnr_db >= limit
         kind = "first" if first is not None and layer.name == first.name else "below" if below else ""
         share = 100 * min(max(layer.sqnr_db / ceiling, 0.0), 1.0)

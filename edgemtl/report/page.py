@@ -34,21 +34,23 @@ COMPARISON_PAGE: Final = (
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{{{ found.b }}}} against {{{{ found.a }}}}: {{{{ found.task }}}}</title><style>{STYLE}</style></head><body>
+<title>{{{{ comparison.b }}}} against {{{{ comparison.a }}}}: {{{{
+comparison.task }}}}</title><style>{STYLE}</style></head><body>
 """
-    + """<h1>{{ found.b }} against {{ found.a }}, task {{ found.task }}</h1>
-<p class="lead">{{ found.layers|length }} layers on {{ found.images }} image{{ "s" if found.images != 1 }}. SQNR is the
-power of {{ found.a }}, its mean left out, over the power of the difference.</p>
+    + """<h1>{{ comparison.b }} against {{ comparison.a }}, task {{ comparison.task }}</h1>
+<p class="lead">{{ comparison.layers|length }} layers on {{ comparison.images }} image{{
+"s" if comparison.images != 1 }}. SQNR is the
+power of {{ comparison.a }}, its mean left out, over the power of the difference.</p>
 <div class="cards">
 {% for title, figure, name in cards %}
 <div class="card"><span>{{ title }}</span><b>{{ figure }}</b><span>{{ name }}</span></div>
 {% endfor %}
 </div>
 {{ picture|safe }}
-{% if found.routers %}
+{% if comparison.routers %}
 <h2>Expert choices</h2>
 <table><tr><th>router</th><th class="n">same experts</th><th class="n">by weight</th><th class="n">choices</th></tr>
-{% for router in found.routers %}
+{% for router in comparison.routers %}
 <tr><td class="name">{{ router.name }}</td><td class="n">{{ "%.2f%%"|format(100 * router.agreement) }}</td>
 <td class="n">{{ "%.2f%%"|format(100 * router.weighted) }}</td><td class="n">{{ router.choices }}</td></tr>
 {% endfor %}
@@ -63,15 +65,15 @@ power of {{ found.a }}, its mean left out, over the power of the difference.</p>
 <td class="n">{{ "%.6f"|format(row.layer.cosine) }}</td><td class="n">{{ "%.3g"|format(row.layer.max_abs) }}</td></tr>
 {% endfor %}
 </table>
-{% for side, names in ((found.a, found.only_a), (found.b, found.only_b)) %}
+{% for side, names in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)) %}
 {% if names %}
 <details><summary>{{ names|length }} layers of {{ side }} alone, not compared</summary>
 <ul>{% for name in names %}<li>{{ name }}</li>{% endfor %}</ul></details>
 {% endif %}
 {% endfor %}
-{% if found.notes %}
+{% if comparison.notes %}
 <h2>Notes</h2>
-{% for text in found.notes %}<p>{{ text }}</p>
+{% for text in comparison.notes %}<p>{{ text }}</p>
 {% endfor %}
 {% endif %}
 </body></html>

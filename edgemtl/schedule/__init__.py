@@ -2,7 +2,7 @@
 
 from edgemtl.schedule.checker import Access, PlanError, check, check_accesses
 from edgemtl.schedule.lifetimes import boundary, lifetimes
-from edgemtl.schedule.model import ALIGNMENT, Buffer, Lifetime, Plan, Step, Timeline
+from edgemtl.schedule.model import ALIGNMENT, Buffer, Lifetime, Plan, Slot, Timeline
 from edgemtl.schedule.planner import plan
 from edgemtl.schedule.reorder import reorder, reorder_tasks
 
@@ -13,7 +13,7 @@ __all__ = [
     "Lifetime",
     "Plan",
     "PlanError",
-    "Step",
+    "Slot",
     "Timeline",
     "boundary",
     "check",

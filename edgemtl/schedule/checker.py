@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from edgemtl.errors import EdgemtlError
-from edgemtl.schedule.model import Buffer, Plan, Step
+from edgemtl.schedule.model import Buffer, Plan, Slot
 
 CACHE_LINE_BYTES = 64
 
@@ -38,7 +38,7 @@ def check_accesses(accesses: Iterable[Access]) -> None:
             raise PlanError(f"{what}, not touch {access.bytes}")
 
 
-def check(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Step]], common_prefix: int) -> None:
+def check(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Slot]], common_prefix: int) -> None:
     """Raise PlanError unless `plan` is safe for these steps.
 
     Safe: every buffer a step touches has an aligned place inside the arena; nothing is read before it is
@@ -58,14 +58,14 @@ def check(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Step]]
             _check_apart(plan.offsets, sizes, alive, f"task {task}, step {index}")
 
 
-def _check_prefix(tasks: Sequence[Sequence[Step]], common_prefix: int) -> None:
+def _check_prefix(tasks: Sequence[Sequence[Slot]], common_prefix: int) -> None:
     for task, steps in enumerate(tasks):
         for index in range(common_prefix):
             if index >= len(steps) or steps[index] != tasks[0][index]:
                 raise PlanError(f"step {index} of the common prefix must be in task {task} what it is in task 0")
 
 
-def _check_places(plan: Plan, sizes: Mapping[str, int], tasks: Sequence[Sequence[Step]]) -> None:
+def _check_places(plan: Plan, sizes: Mapping[str, int], tasks: Sequence[Sequence[Slot]]) -> None:
     for name in sorted({name for steps in tasks for step in steps for name in _touched(step)}):
         if name not in plan.offsets or name not in sizes:
             raise PlanError(f"buffer {name} must have a size and an offset: a step touches it")
@@ -78,7 +78,7 @@ def _check_places(plan: Plan, sizes: Mapping[str, int], tasks: Sequence[Sequence
             )
 
 
-def _check_written_first(task: int, steps: Sequence[Step]) -> None:
+def _check_written_first(task: int, steps: Sequence[Slot]) -> None:
     written: set[str] = set()
     for index, step in enumerate(steps):
         missing = set(step.reads) - written
@@ -87,23 +87,23 @@ def _check_written_first(task: int, steps: Sequence[Step]) -> None:
         written.update(step.writes)
 
 
-def _touched(step: Step) -> set[str]:
+def _touched(step: Slot) -> set[str]:
     return {*step.reads, *step.writes, *step.workspaces}
 
 
-def _crossing(tasks: Sequence[Sequence[Step]], common_prefix: int) -> set[str]:
+def _crossing(tasks: Sequence[Sequence[Slot]], common_prefix: int) -> set[str]:
     """What the prefix leaves in memory for the steps behind it."""
     left: set[str] = set()
     for step in tasks[0][:common_prefix] if tasks else ():
         left.update(step.writes)
-    wanted: set[str] = set()
+    read_behind: set[str] = set()
     for steps in tasks:
         for step in steps[common_prefix:]:
-            wanted.update(step.reads)
-    return left & wanted
+            read_behind.update(step.reads)
+    return left & read_behind
 
 
-def _check_crossing(tasks: Sequence[Sequence[Step]], common_prefix: int, crossing: set[str]) -> None:
+def _check_crossing(tasks: Sequence[Sequence[Slot]], common_prefix: int, crossing: set[str]) -> None:
     for task, steps in enumerate(tasks):
         for index, step in enumerate(steps[common_prefix:], common_prefix):
             spoiled = crossing.intersection((*step.writes, *step.workspaces))
@@ -112,19 +112,19 @@ def _check_crossing(tasks: Sequence[Sequence[Step]], common_prefix: int, crossin
                 raise PlanError(f"buffer {min(spoiled)} must stay as the common prefix left it; {where} writes it")
 
 
-def _alive_backwards(steps: Sequence[Step], crossing: set[str]) -> Iterator[tuple[int, set[str]]]:
+def _alive_backwards(steps: Sequence[Slot], crossing: set[str]) -> Iterator[tuple[int, set[str]]]:
     """(step, buffers whose bytes must be their own while it runs), from the last step to the first."""
     first_write: dict[str, int] = {}
     for index, step in enumerate(steps):
         for name in step.writes:
             first_write.setdefault(name, index)
-    wanted = set(crossing)
+    live = set(crossing)
     for index in range(len(steps) - 1, -1, -1):
-        wanted.update(steps[index].reads)
+        live.update(steps[index].reads)
         # A buffer written in parts is wanted from the first part on.
-        wanted.update(name for name in steps[index].writes if first_write[name] < index)
-        yield index, wanted | _touched(steps[index])
-        wanted.difference_update(name for name in steps[index].writes if first_write[name] == index)
+        live.update(name for name in steps[index].writes if first_write[name] < index)
+        yield index, live | _touched(steps[index])
+        live.difference_update(name for name in steps[index].writes if first_write[name] == index)
 
 
 def _check_apart(offsets: Mapping[str, int], sizes: Mapping[str, int], alive: set[str], where: str) -> None:

@@ -37,10 +37,10 @@ class Problem:
         for name, spans in self.spans.items():
             for task, first, last in spans:
                 by_task.setdefault(task, []).append((first, last, name))
-        found: dict[str, set[str]] = {name: set() for name in self.sizes}
+        conflicts: dict[str, set[str]] = {name: set() for name in self.sizes}
         for intervals in by_task.values():
-            _sweep(sorted(intervals), found)
-        return {name: sorted(others) for name, others in found.items()}
+            _sweep(sorted(intervals), conflicts)
+        return {name: sorted(others) for name, others in conflicts.items()}
 
     def lower_bound(self) -> int:
         """The largest number of bytes alive at one step of one task."""
@@ -60,13 +60,13 @@ class Problem:
         return max((offset + self.sizes[name] for name, offset in offsets.items()), default=0)
 
 
-def _sweep(intervals: list[tuple[int, int, str]], found: dict[str, set[str]]) -> None:
+def _sweep(intervals: list[tuple[int, int, str]], conflicts: dict[str, set[str]]) -> None:
     alive: list[tuple[int, str]] = []
     for first, last, name in intervals:
         alive = [(end, other) for end, other in alive if end >= first]
         for _, other in alive:
-            found[name].add(other)
-            found[other].add(name)
+            conflicts[name].add(other)
+            conflicts[other].add(name)
         alive.append((last, name))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemtl.schedule.model import Lifetime, Step
+from edgemtl.schedule.model import Lifetime, Slot
 
 
-def lifetimes(tasks: Sequence[Sequence[Step]], common_prefix: int) -> tuple[dict[str, Lifetime], ...]:
+def lifetimes(tasks: Sequence[Sequence[Slot]], common_prefix: int) -> tuple[dict[str, Lifetime], ...]:
     """Each task's timeline: the lifetime of every buffer its steps touch.
 
     tasks: each task's steps in the order they run, the first `common_prefix` of them the same in all. The
@@ -18,14 +18,14 @@ def lifetimes(tasks: Sequence[Sequence[Step]], common_prefix: int) -> tuple[dict
     return tuple(_timeline(steps, crossing) for steps in tasks)
 
 
-def boundary(tasks: Sequence[Sequence[Step]], common_prefix: int) -> frozenset[str]:
+def boundary(tasks: Sequence[Sequence[Slot]], common_prefix: int) -> frozenset[str]:
     """Buffers the prefix touches and a step behind it, in any task, touches again."""
     before = {name for steps in tasks for step in steps[:common_prefix] for name in step.touches}
     after = {name for steps in tasks for step in steps[common_prefix:] for name in step.touches}
     return frozenset(before & after)
 
 
-def _timeline(steps: Sequence[Step], crossing: frozenset[str]) -> dict[str, Lifetime]:
+def _timeline(steps: Sequence[Slot], crossing: frozenset[str]) -> dict[str, Lifetime]:
     spans: dict[str, Lifetime] = {}
     for index, step in enumerate(steps):
         for name in sorted(step.touches):

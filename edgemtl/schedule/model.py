@@ -18,8 +18,8 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One kernel call: the names of the buffers it reads, writes, and uses as scratch while it runs."""
+class Slot:
+    """One step as the planner sees it: the names of the buffers it reads, writes, and uses as scratch while it runs."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()

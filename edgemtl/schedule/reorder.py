@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgemtl.schedule.lifetimes import boundary
-from edgemtl.schedule.model import Step, aligned
+from edgemtl.schedule.model import Slot, aligned
 
 SEARCH_STATES = 20_000
 """Sets of finished steps the exact search may look at before it gives up."""
@@ -20,7 +20,7 @@ SEARCH_STATES = 20_000
 Order = tuple[int, ...]
 
 
-def reorder_tasks(tasks: Sequence[Sequence[Step]], sizes: Mapping[str, int], common_prefix: int) -> tuple[Order, ...]:
+def reorder_tasks(tasks: Sequence[Sequence[Slot]], sizes: Mapping[str, int], common_prefix: int) -> tuple[Order, ...]:
     """For each task the order its steps should run in, as indices into them.
 
     The first `common_prefix` steps, the same in all tasks, stay first and get one order for all tasks.
@@ -32,7 +32,7 @@ def reorder_tasks(tasks: Sequence[Sequence[Step]], sizes: Mapping[str, int], com
     return tuple((*prefix, *(common_prefix + index for index in order)) for order in behind)
 
 
-def reorder(steps: Sequence[Step], sizes: Mapping[str, int], keep: Collection[str] = ()) -> Order:
+def reorder(steps: Sequence[Slot], sizes: Mapping[str, int], keep: Collection[str] = ()) -> Order:
     """The order with the lowest peak found; the given one where none is lower.
 
     keep: buffers that must outlive the steps. A buffer read before any step writes it comes from outside and
@@ -52,11 +52,11 @@ class _Graph:
     touches: tuple[tuple[str, ...], ...]
     needs: tuple[int, ...]
     users: Mapping[str, int]
-    kept: frozenset[str]
+    outliving: frozenset[str]
     from_outside: int
 
     @classmethod
-    def of(cls, steps: Sequence[Step], sizes: Mapping[str, int], keep: Collection[str]) -> _Graph:
+    def of(cls, steps: Sequence[Slot], sizes: Mapping[str, int], keep: Collection[str]) -> _Graph:
         touches = tuple(tuple(sorted(step.touches)) for step in steps)
         users: dict[str, int] = {}
         for index, names in enumerate(touches):
@@ -76,7 +76,7 @@ class _Graph:
             users = self.users[name]
             if not users & done:
                 during += self.sizes[name]
-            if not users & ~after and name not in self.kept:
+            if not users & ~after and name not in self.outliving:
                 freed += self.sizes[name]
         return during, during - freed
 
@@ -92,7 +92,7 @@ class _Graph:
         return peak
 
 
-def _read_first(steps: Sequence[Step]) -> frozenset[str]:
+def _read_first(steps: Sequence[Slot]) -> frozenset[str]:
     written: set[str] = set()
     outside: set[str] = set()
     for step in steps:
@@ -101,7 +101,7 @@ def _read_first(steps: Sequence[Step]) -> frozenset[str]:
     return frozenset(outside)
 
 
-def _needs(steps: Sequence[Step]) -> tuple[int, ...]:
+def _needs(steps: Sequence[Slot]) -> tuple[int, ...]:
     """For every step the earlier ones it must follow: writers of what it touches, users of what it writes."""
     masks = []
     for index, step in enumerate(steps):

@@ -14,27 +14,27 @@ BLOCK_ROWS = 128
 beside a network, since a block's first layer starts when its LayerNorm has ended."""
 END_ROWS = 32
 """Rows of the first and of the last block: what waits for the first, or is waited for after the last, is then short."""
-HELD_SHARE = 0.6
+RESIDENT_SHARE = 0.6
 """Of the ring, what weights may take that stay for several blocks: the rest fetches ahead."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class TilingLimits:
     """What blocks may take, in bytes: of each score buffer, queries, hidden rows, pictures, and source rows."""
 
     ring_lines: int
     scores: int
     queries: int
     hidden: int
-    pictures: int
+    images: int
     rows: int
     accumulator_rows: int
     cache_lines: int = 0
 
     @property
-    def held_lines(self) -> int:
+    def resident_lines(self) -> int:
         """Lines of weights that may stay in the ring."""
-        return int(self.ring_lines * HELD_SHARE)
+        return int(self.ring_lines * RESIDENT_SHARE)
 
     @property
     def block_rows(self) -> int:
@@ -51,14 +51,14 @@ class Limits:
         return [(0, end), *middle, (rows - end, end)]
 
 
-def limits(engine: Engine, share: float) -> Limits:
+def limits(engine: Engine, share: float) -> TilingLimits:
     """The limits at a ``share`` of everything that can be smaller; 1 is all there is."""
     sizes = capacities(engine)
     tile_lines = -(-engine.macs_per_cycle // LINE_BYTES)
     ring = max(int(engine.weight_ring_bytes * share) // LINE_BYTES, 2 * tile_lines)
     names = ("scores0", "queries", "hidden", "residual", "input")
-    scores, queries, hidden, pictures, rows = (int(sizes[name] * share) for name in names)
-    return Limits(ring, scores, queries, hidden, pictures, rows, engine.accumulator_rows)
+    scores, queries, hidden, images, rows = (int(sizes[name] * share) for name in names)
+    return TilingLimits(ring, scores, queries, hidden, images, rows, engine.accumulator_rows)
 
 
 def blocks(rows: int, most: int) -> list[tuple[int, int]]:

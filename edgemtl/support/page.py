@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edgemtl.codegen.fpga.networks import grouped
+from edgemtl.codegen.fpga.networks import LAYER_NAMES, grouped
 from edgemtl.codegen.fpga.select import GROUPS
 from edgemtl.lowering.match import Matcher
 from edgemtl.lowering.patterns import PATTERNS
@@ -79,7 +79,7 @@ def _on_accelerator(operators: tuple[type[Operator], ...]) -> str:
 
 
 def _group_name(group: type) -> str:
-    return group.__name__.lower()
+    return LAYER_NAMES[group]
 
 
 def _operator_row(operator: type[Operator]) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from edgemtl.compare import Limits, RouterFigures, compare_sides, make_pair
 from edgemtl.driver import compile_model
 from edgemtl.exporters.models import M3ViT
 from edgemtl.frontend import read_model
-from edgemtl.integers import quantise
 from edgemtl.options import CompileOptions, QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.processor import resolve
+from edgemtl.quantize.quantised_model import quantise
 from edgemtl.runtime import Session
 from examples.rooms.data import HELD_OUT_SEED, TRAIN_SEED
 from examples.rooms.demo import export
@@ -54,14 +54,14 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Made:
+class CompiledBundle:
     """A compiled bundle, and the bytes of weights and parameters that the largest of its tasks reads."""
 
     bundle: Path
     task_bytes: int
 
 
-def bundles(model: Path, folder: Path, calibration: Path) -> dict[str, Made]:
+def bundles(model: Path, folder: Path, calibration: Path) -> dict[str, CompiledBundle]:
     """The compiled ways by title."""
     ways = {
         "fp32": CompileOptions(),
@@ -70,13 +70,13 @@ def bundles(model: Path, folder: Path, calibration: Path) -> dict[str, Made]:
         "int8": CompileOptions(precision="int8", calibration=calibration),
         "int8, calibrated pathway": CompileOptions(precision="int8", pathway="calibrated", calibration=calibration),
     }
-    made = {}
+    compiled = {}
     for index, (title, options) in enumerate(ways.items()):
         bundle = folder / f"accuracy_{index}.edgemtl"
         result = compile_model(model, options, bundle)
-        made[title] = Made(bundle, max(task.weight_bytes for task in result.tasks))
+        compiled[title] = CompiledBundle(bundle, max(task.weight_bytes for task in result.tasks))
         print(f"compiled {title}", flush=True)
-    return made
+    return compiled
 
 
 def inputs_of(session: Session, views: Sequence[View]) -> list[np.ndarray]:
@@ -86,29 +86,29 @@ def inputs_of(session: Session, views: Sequence[View]) -> list[np.ndarray]:
     return [np.ascontiguousarray(p) for p in planes]
 
 
-def measure_bundle(title: str, made: Made, views: Sequence[View]) -> Column:
+def measure_bundle(title: str, compiled: CompiledBundle, views: Sequence[View]) -> Column:
     """The scores of a bundle."""
     meters = make_meters()
-    with Session.open(made.bundle) as session:
+    with Session.open(compiled.bundle) as session:
         for view, image in zip(views, inputs_of(session, views), strict=True):
             for task, output in session.run(list(session.tasks), image).items():
                 meters[task].add(output[0], label_of(view, task))
-        held = session.memory.weights_bytes
-    return Column(title, {task: meter.result() for task, meter in meters.items()}, held, made.task_bytes)
+        weights_bytes = session.memory.weights_bytes
+    return Column(title, {task: meter.result() for task, meter in meters.items()}, weights_bytes, compiled.task_bytes)
 
 
 def measure_routers(
     model: Path, calibration: Mapping[str, np.ndarray], images: Sequence[np.ndarray]
 ) -> dict[str, list[RouterFigures]]:
     """Per task, how often each router of the int8 program chooses as the float model does in onnxruntime."""
-    held, target = read_model(model), resolve("cpu")
-    tasks = partition(held, [task.name for task in held.tasks], "exact")
-    made = quantise(held, tasks, target, calibration, QuantiseOptions())
-    found = {}
+    multi, target = read_model(model), resolve("cpu")
+    tasks = partition(multi, [task.name for task in multi.tasks], "exact")
+    quantised = quantise(multi, tasks, target, calibration, QuantiseOptions())
+    routers = {}
     for task in tasks:
-        pair = make_pair(task, target, ("onnx", "int8"), made, None)
-        found[task.task.name] = list(compare_sides(pair, task, images, Limits()).routers)
-    return found
+        pair = make_pair(task, target, ("onnx", "int8"), quantised, None)
+        routers[task.task.name] = list(compare_sides(pair, task, images, Limits()).routers)
+    return routers
 
 
 def change(value: float, reference: float, larger_is_better: bool) -> str:
@@ -169,9 +169,9 @@ def main() -> None:
     calibration = write_calibration(options.out / "calibration")
     views = render_views(HELD_OUT_SEED, options.scenes)
     columns = [Column("torch", measure(torch_model, views)[0])]
-    made = bundles(model_file, options.out, calibration)
-    columns += [measure_bundle(title, way, views) for title, way in made.items()]
-    with Session.open(made["int8"].bundle) as session:
+    compiled = bundles(model_file, options.out, calibration)
+    columns += [measure_bundle(title, way, views) for title, way in compiled.items()]
+    with Session.open(compiled["int8"].bundle) as session:
         images = inputs_of(session, views)
         seen = inputs_of(session, render_views(TRAIN_SEED, CALIBRATION_SCENES))
     routers = measure_routers(model_file, {f"{i:03}.png": image for i, image in enumerate(seen)}, images)

@@ -127,12 +127,12 @@ def _experts(results: Results) -> str:
     return "\n".join(parts)
 
 
-def _experts_for(shares: Sequence[float], wanted: float = 0.95) -> int:
+def _experts_for(shares: Sequence[float], target: float = 0.95) -> int:
     """The fewest experts that together hold the ``wanted`` share."""
-    held = 0.0
+    total = 0.0
     for count, share in enumerate(sorted(shares, reverse=True), 1):
-        held += share
-        if held >= wanted:
+        total += share
+        if total >= target:
             return count
     return len(shares)
 

@@ -32,8 +32,8 @@ class Shape(Protocol):
 def reciprocal(values: Floats) -> Floats:
     """1 / values with near-zero values held away from zero, their sign kept."""
     tiny = np.float32(1e-7)
-    held: Floats = np.where(np.abs(values) < tiny, np.where(values < 0, -tiny, tiny), values)
-    return np.reciprocal(held)
+    bounded: Floats = np.where(np.abs(values) < tiny, np.where(values < 0, -tiny, tiny), values)
+    return np.reciprocal(bounded)
 
 
 def _first_hit(enter: Floats, leave: Floats) -> Floats:

@@ -21,10 +21,10 @@ from edgemtl.exporters.models.routing import (
     wrong_information,
 )
 
-WANTED_NATS = math.log(2)
+TARGET_NATS = math.log(2)
 """Mutual information of task and expert that training works towards: that of half of the experts each."""
 
-WANTED_MARGIN = 0.5
+TARGET_MARGIN = 0.5
 """Lead of the last chosen logit over the next that training works towards."""
 
 Activation = Callable[[Tensor], Tensor]
@@ -185,8 +185,8 @@ class MoE(nn.Module):
             together = torch.cat(logits)
             return GateLosses(
                 balance(together, torch.cat(noisy), k, std),
-                wrong_information(logits, k, WANTED_NATS) if len(tasks) > 1 else together.new_zeros(()),
-                missing_margin(together, k, WANTED_MARGIN),
+                wrong_information(logits, k, TARGET_NATS) if len(tasks) > 1 else together.new_zeros(()),
+                missing_margin(together, k, TARGET_MARGIN),
                 logits_size(together),
             )
         windows = [columns(self.config.window(task)) for task in tasks]
@@ -195,7 +195,7 @@ class MoE(nn.Module):
         return GateLosses(
             torch.stack([balance(z, n, k, std) for z, n in zip(seen, heard, strict=True)]).mean(),
             seen[0].new_zeros(()),
-            missing_margin(torch.cat(seen), k, WANTED_MARGIN),
+            missing_margin(torch.cat(seen), k, TARGET_MARGIN),
             logits_size(torch.cat(seen)),
         )
 

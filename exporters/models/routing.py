@@ -60,7 +60,7 @@ def balance(logits: Tensor, noisy: Tensor, k: int, noise_std: float) -> Tensor:
     return 0.5 * (_cv_squared(logits.softmax(-1).sum(0)) + _cv_squared(load.sum(0)))
 
 
-def wrong_information(logits: Sequence[Tensor], k: int, wanted_nats: float) -> Tensor:
+def wrong_information(logits: Sequence[Tensor], k: int, target_nats: float) -> Tensor:
     """How far the mutual information of task and expert lies from ``wanted_nats``, on either side.
 
     logits: gate logits [T, E] of each task, tasks equally likely; an expert is used as much as its probability says
@@ -68,10 +68,10 @@ def wrong_information(logits: Sequence[Tensor], k: int, wanted_nats: float) -> T
     being used alike. The measure is Mod-Squad's (arXiv 2212.08066, section 3.3).
     """
     use = torch.stack([_use(z.float(), k) for z in logits])
-    return (wanted_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).abs()
+    return (target_nats - (_entropy(use.mean(0)) - _entropy(use).mean())).abs()
 
 
-def missing_margin(logits: Tensor, k: int, wanted: float) -> Tensor:
+def missing_margin(logits: Tensor, k: int, target: float) -> Tensor:
     """Mean over tokens of how much the k-th largest logit's lead over the next falls short of ``wanted``.
 
     logits: [T, E]. A lead that rounding cannot overturn makes choices the same in every precision.
@@ -79,7 +79,7 @@ def missing_margin(logits: Tensor, k: int, wanted: float) -> Tensor:
     if k == logits.shape[-1]:
         return logits.new_zeros(())
     top = logits.float().topk(k + 1, dim=-1).values
-    return (wanted - (top[:, -2] - top[:, -1])).clamp(min=0).mean()
+    return (target - (top[:, -2] - top[:, -1])).clamp(min=0).mean()
 
 
 def logits_size(logits: Tensor) -> Tensor:

@@ -40,10 +40,10 @@ def estimate(timing: Timing, spec: AcceleratorSpec) -> Energy:
     seconds = timing.cycles / (spec.engine.clock_mhz * 1e6)
     amounts = dict(_amounts(timing, spec, seconds))
     total, parts = Range(0, 0, 0), []
-    for made in COEFFICIENTS:
-        joules = made.joules.times(amounts[made.name])
+    for coefficient in COEFFICIENTS:
+        joules = coefficient.joules.times(amounts[coefficient.name])
         total = total.plus(joules)
-        parts.append(Part(made.name, amounts[made.name], joules.rounded()))
+        parts.append(Part(coefficient.name, amounts[coefficient.name], joules.rounded()))
     watts = total.times(1 / seconds if seconds else 0)
     return Energy(seconds, total.rounded(), watts.rounded(), tuple(parts))
 

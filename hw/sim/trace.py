@@ -1,4 +1,4 @@
-"""What the cycle simulator found out about one frame: when every instruction ran, why units stood, what was moved."""
+"""The cycle simulator's result for one frame: when every instruction ran, why units stalled, and the traffic."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """One instruction on its unit; ``start`` and ``end`` in cycles from the begin of the simulation.
+    """One instruction on its unit; ``start`` and ``end`` in cycles from the start of the simulation.
 
-    ``instruction`` is its place in the stream (0 is the first behind HEAD). ``busy`` cycles it worked of them.
-    ``stalls``: cycles that the unit stood still before or during it, by reason: "tokens:<unit>" for results of another
-    unit, "weights" for weights that had not come from memory, "load" for the width of the array's weight port, "ring"
-    for room in the weight ring, "memory" for the memory itself, "queue" for an instruction that was not there yet.
+    ``instruction``: its index in the stream, 0 is the first after HEAD. ``busy``: the cycles it worked. ``stalls``:
+    cycles that the unit stalled before or during it, by reason: "tokens:<unit>" for credits of another unit, "weights"
+    for weights that had not arrived from DRAM, "load" for the width of the array's weight port, "ring" for room in the
+    weight ring, "memory" for DRAM, "queue" for an instruction that was not dispatched yet.
     """
 
     instruction: int
@@ -26,12 +26,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Timing:
-    """One frame. ``begin`` and ``end`` in cycles from the begin of the simulation: a frame begins when the frame
-    before has ended, and ends when every unit has.
+    """One frame. ``begin`` and ``end`` in cycles from the start of the simulation: a frame begins when the previous one
+    has ended, and ends when every unit has.
 
-    macs: products that count, padding left out. busy: cycles by unit; for "matrix" tiles at work, for "memory" the
-    board's memory. traffic: bytes by kind, "weights", "load", "store", "instructions". ring: (cycle, bytes held)
-    where it changed. on_chip: bytes read and written by memory, "array" for weights loaded into it.
+    macs: MACs without padding. busy: cycles by unit; "matrix" counts tiles at work, "memory" is DRAM. traffic: DRAM
+    bytes by kind, "weights", "load", "store", "instructions". ring: (cycle, bytes in the weight ring) wherever the
+    level changed. on_chip: bytes read and written by memory; "array": weights loaded into the array.
     """
 
     begin: int

@@ -91,6 +91,6 @@ def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: boo
     return SimDevice(bundle, program, check_arena, native_host)
 
 
-def _no_program(name: str, held: str, device: str) -> UnsupportedError:
-    reason = f"this bundle holds no program for it, only one for {held}"
+def _no_program(name: str, program: str, device: str) -> UnsupportedError:
+    reason = f"this bundle holds no program for it, only one for {program}"
     return UnsupportedError(f"device {name}", reason, f"open it with device={device!r}")

@@ -1,7 +1,7 @@
 """The simulator: an FPGA's program on this machine, bit for bit; how long it takes here says nothing about the board.
 
-Steps of the CPU are computed in numpy, or, where that is asked for, by the bundle's library for this machine. Segments
-run in the functional simulator; rows are copied between the CPU's memory and a segment's windows as a driver would.
+Steps of the host CPU are computed in numpy or, on request, by the bundle's library for this machine. Segments run in
+the functional simulator; rows are copied between the host's memory and a segment's windows, as a driver would do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WINDOWS = ("input", "output", "scratch")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A segment with its number in the task, its stream, and the step of the host in whose place it runs."""
+    """A segment with its number in the task, its stream, and the step of the host's program that it stands for."""
 
     number: int
     entry: Segment
@@ -35,21 +35,22 @@ class Loaded:
 
 
 class SimDevice:
-    """An FPGA's program in simulation; ``check_hazards``: no access of two units may depend on which comes first.
+    """An FPGA's program in simulation; ``check_hazards``: refuse streams whose result depends on the units' timing.
 
-    native_host: the CPU's steps run in the bundle's library. Raises UnsupportedError where this machine cannot run
-    that, BudgetError for its memory, IntegrityError for a stream that is not whole or legal, UsageError for one that is
-    for another engine.
+    native_host: the steps of the host CPU run in the bundle's library. Raises UnsupportedError where this machine
+    cannot run that, BudgetError for its memory, IntegrityError for a stream that is not whole or legal, UsageError for
+    one that is for another engine.
     """
 
     basis = "simulator"
 
     def __init__(self, bundle: Bundle, program: FpgaProgram, check_hazards: bool, native_host: bool) -> None:
-        steps = {name: [held.step for held in handovers] for name, handovers in program.host(HOST).handovers.items()}
+        handovers = program.host(HOST).handovers
+        steps = {task: [handover.step for handover in of_task] for task, of_task in handovers.items()}
         self._spec, self._check_hazards, self._parameters_bytes = program.board, check_hazards, program.parameters_bytes
         self._segments = {name: _load(bundle, program, name, steps[name]) for name in program.tasks}
         self._bundle = bundle
-        _check_streams([held for task in self._segments.values() for held in task], program)
+        _check_streams([loaded for task in self._segments.values() for loaded in task], program)
         sizes = {name: _most(self._segments, name) for name in WINDOWS}
         check_memory(sum(sizes.values()))
         self._windows = {name: Buffer(f"window {name}", size) for name, size in sizes.items()}
@@ -64,7 +65,7 @@ class SimDevice:
         return self._host.program
 
     def start(self) -> None:
-        """Check the sizes of the host's program, make its prepared weights."""
+        """Check the sizes of the host's program and prepare its weights."""
         self._host.start()
         for buffer in self._windows.values():
             buffer.commit()
@@ -74,29 +75,29 @@ class SimDevice:
         self._walk(task, begin, end)
 
     def trace(self, task: str) -> tuple[SegmentRun, ...]:
-        """Run a whole task and tell what each of its segments did."""
+        """Run a whole task; what each of its segments did."""
         return tuple(self._walk(task, 0, self.program.tasks[task].steps))
 
     def _walk(self, task: str, begin: int, end: int) -> list[SegmentRun]:
-        made = []
+        runs = []
         for loaded in self._segments[task]:
             if begin <= loaded.step < end:
                 self._host.run(task, begin, loaded.step)
-                made.append(self._describe(loaded, self._execute(task, loaded)))
+                runs.append(self._describe(loaded, self._execute(task, loaded)))
                 begin = loaded.step + 1
         self._host.run(task, begin, end)
-        return made
+        return runs
 
     def _execute(self, task: str, loaded: Loaded) -> Result:
         entry, (inputs, outputs) = loaded.entry, self._host.rows(task, loaded.number)
-        held = {name: self._windows[name].array[: getattr(entry.windows, name)] for name in WINDOWS}
+        buffers = {name: self._windows[name].array[: getattr(entry.windows, name)] for name in WINDOWS}
         for rows, place in zip(entry.inputs, inputs, strict=True):
-            _in_window(held["input"], rows)[:] = place
+            _in_window(buffers["input"], rows)[:] = place
         assert self._parameters is not None
-        windows = Windows(self._parameters, **held)
+        windows = Windows(self._parameters, **buffers)
         result = execute(loaded.stream, self._spec, windows, check_hazards=self._check_hazards)
         for rows, place in zip(entry.outputs, outputs, strict=True):
-            place[:] = _in_window(held["output"], rows)
+            place[:] = _in_window(buffers["output"], rows)
         return result
 
     def _describe(self, loaded: Loaded, result: Result) -> SegmentRun:
@@ -116,14 +117,14 @@ class SimDevice:
             buffer.check()
 
     def prepared(self) -> Bytes:
-        """What the host made of its weights."""
+        """The weights that the host prepared."""
         return self._host.prepared()
 
     def memory(self) -> Memory:
-        """Bytes held on this machine: windows count as staging, parameters as weights."""
-        held = self._host.memory()
-        staging = held.staging_bytes + sum(buffer.size for buffer in self._windows.values())
-        return replace(held, staging_bytes=staging, weights_bytes=held.weights_bytes + self._parameters_bytes)
+        """Bytes in use on this machine: windows count as staging, parameters as weights."""
+        memory = self._host.memory()
+        staging = memory.staging_bytes + sum(buffer.size for buffer in self._windows.values())
+        return replace(memory, staging_bytes=staging, weights_bytes=memory.weights_bytes + self._parameters_bytes)
 
     def close(self) -> None:
         """Unload the library and let go of the mapped parameters; may be called twice."""
@@ -133,21 +134,23 @@ class SimDevice:
 
 def _load(bundle: Bundle, program: FpgaProgram, task: str, steps: Sequence[int]) -> tuple[Loaded, ...]:
     """A task's segments in the order in which they run."""
-    segments = zip(program.tasks[task].segments, steps, strict=True)
-    made = [Loaded(number, s, bundle.member(s.stream), step) for number, (s, step) in enumerate(segments)]
-    return tuple(sorted(made, key=lambda loaded: loaded.step))
+    entries = zip(program.tasks[task].segments, steps, strict=True)
+    segments = [Loaded(number, s, bundle.member(s.stream), step) for number, (s, step) in enumerate(entries)]
+    return tuple(sorted(segments, key=lambda loaded: loaded.step))
 
 
 def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
     """Raise what `decode_stream` raises, and IntegrityError where streams do not share one weight ring."""
-    rings = {decode_stream(held.stream, program.board.engine).ring_lines: held.entry.stream for held in segments}
+    rings = {
+        decode_stream(segment.stream, program.board.engine).ring_lines: segment.entry.stream for segment in segments
+    }
     if len(rings) > 1:
         lines, names = ", ".join(map(str, rings)), " and ".join(rings.values())
         raise IntegrityError(f"{names} must have weight rings of one size, not of {lines} lines; compile them together")
 
 
 def _most(segments: Mapping[str, Sequence[Loaded]], window: str) -> int:
-    return max((getattr(held.entry.windows, window) for task in segments.values() for held in task), default=0)
+    return max((getattr(segment.entry.windows, window) for task in segments.values() for segment in task), default=0)
 
 
 def _in_window(window: Bytes, rows: Rows) -> Bytes:

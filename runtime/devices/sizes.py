@@ -24,11 +24,11 @@ def check_sizes(program: Program, task: str, entry: Callable[..., Any], spaces: 
         message = str(error)
     else:
         return
-    found = _MISMATCH.search(message)
-    if found is None or found["space"] not in (stated := _stated(program, task)):
+    mismatch = _MISMATCH.search(message)
+    if mismatch is None or mismatch["space"] not in (stated := _stated(program, task)):
         raise ConfigError(f"{task}: its program must run without steps, and failed; {message}") from None
-    where, value = stated[found["space"]]
-    what = f"of {found['bytes']} bytes, as {task} was compiled"
+    where, value = stated[mismatch["space"]]
+    what = f"of {mismatch['bytes']} bytes, as {task} was compiled"
     raise ConfigError(f"manifest.{where} must be {what}, not {value}; compile the bundle again")
 
 

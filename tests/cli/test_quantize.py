@@ -14,9 +14,9 @@ from edgemtl import partition, quantize
 from edgemtl.cli.app import main
 from edgemtl.errors import ConfigError, EdgemtlError, UsageError
 from edgemtl.frontend import read_model
-from edgemtl.integers import from_parameters, quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
+from edgemtl.quantize.quantised_model import from_parameters, quantise
 from edgemtl.runtime import Session
 from examples.smooth_images import smooth_images
 from tests.cli.test_errors import assert_fails

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgemtl.codegen.cpu import compile_cpu
-from edgemtl.codegen.cpu.memory import Layout, fit, lay_out
+from edgemtl.codegen.cpu.memory import ProgramLayout, fit, lay_out
 from edgemtl.errors import BudgetError
 from edgemtl.exporters.models import preset
 from edgemtl.frontend import read_model
@@ -28,7 +28,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> tuple[TaskModel, ...]:
 
 
 @pytest.fixture(scope="module")
-def unbounded(tasks: tuple[TaskModel, ...]) -> Layout:
+def unbounded(tasks: tuple[TaskModel, ...]) -> ProgramLayout:
     return fit(tasks, TARGET, None)
 
 
@@ -39,28 +39,28 @@ def least_bytes(tasks: tuple[TaskModel, ...]) -> int:
     return lay_out(grouped, TARGET, tuple(lay_out(grouped, TARGET).prepared)).required_bytes
 
 
-def kernels(layout: Layout) -> list[str]:
+def kernels(layout: ProgramLayout) -> list[str]:
     return [bound.kernel.symbol for task in layout.tasks for bound in task]
 
 
-def test_without_a_budget_every_3x3_uses_winograd(unbounded: Layout) -> None:
+def test_without_a_budget_every_3x3_uses_winograd(unbounded: ProgramLayout) -> None:
     assert sum("winograd" in name for name in kernels(unbounded)) == 6
     assert unbounded.slowed == ()
 
 
-def test_prepared_buffers_of_all_tasks_lie_side_by_side(unbounded: Layout) -> None:
+def test_prepared_buffers_of_all_tasks_lie_side_by_side(unbounded: ProgramLayout) -> None:
     assert len(unbounded.prepared) == 6
     assert all(offset % 64 == 0 for offset in unbounded.prepared.values())
     assert unbounded.required_bytes == unbounded.plan.arena_bytes + unbounded.prepared_bytes
 
 
-def test_a_budget_that_holds_changes_nothing(tasks: tuple[TaskModel, ...], unbounded: Layout) -> None:
+def test_a_budget_that_holds_changes_nothing(tasks: tuple[TaskModel, ...], unbounded: ProgramLayout) -> None:
     assert kernels(fit(tasks, TARGET, unbounded.required_bytes)) == kernels(unbounded)
 
 
 @pytest.mark.parametrize("share", [0.95, 0.5, 0.05])
 def test_a_smaller_budget_is_kept_and_costs_winograd(
-    share: float, tasks: tuple[TaskModel, ...], unbounded: Layout, least_bytes: int
+    share: float, tasks: tuple[TaskModel, ...], unbounded: ProgramLayout, least_bytes: int
 ) -> None:
     budget = least_bytes + int((unbounded.required_bytes - least_bytes) * share)
     layout = fit(tasks, TARGET, budget)
@@ -69,14 +69,14 @@ def test_a_smaller_budget_is_kept_and_costs_winograd(
 
 
 def test_while_the_arena_fits_the_bytes_that_save_least_time_go_first(
-    tasks: tuple[TaskModel, ...], unbounded: Layout
+    tasks: tuple[TaskModel, ...], unbounded: ProgramLayout
 ) -> None:
     layout = fit(tasks, TARGET, unbounded.required_bytes - 1)
     assert [name.split(".")[-3] for name in layout.slowed] == ["conv_0"]
 
 
 def test_while_the_arena_does_not_fit_the_largest_workspaces_go_first(
-    tasks: tuple[TaskModel, ...], unbounded: Layout
+    tasks: tuple[TaskModel, ...], unbounded: ProgramLayout
 ) -> None:
     layout = fit(tasks, TARGET, unbounded.plan.arena_bytes - 1)
     scratch = {

@@ -15,10 +15,10 @@ from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.exporters.watch import watch_modules
 from edgemtl.frontend import MultiTaskModel
-from edgemtl.integers import Quantised, quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
+from edgemtl.quantize.quantised_model import Quantised, quantise
 from tests.support.models import build, small_config
 
 CONFIG = small_config(depth=3, moe_blocks=(1, 2), head_channels=(12, 8, 8), class_token=True)

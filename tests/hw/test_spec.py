@@ -145,10 +145,10 @@ def test_the_array_is_what_was_synthesised(rows, columns, load, dsp, bram36, lut
 
 def test_the_sequencer_holds_the_queues_that_the_cycle_simulator_has():
     # A queue in distributed RAM: 64 words of 256 bits, 7 bits in 8 LUT. Words fetched ahead: blocks of 8 bytes x 512.
-    assert kernel.QUEUE_WORDS == 64
+    assert kernel.QUEUE_INSTRUCTIONS == 64
     queues = 6 * -(-256 // 7) * 8
     assert queues == 1776
-    assert sequencer.AHEAD_WORDS == resources.FETCHED_WORDS <= 512
+    assert sequencer.AHEAD_INSTRUCTIONS == resources.FETCHED_INSTRUCTIONS <= 512
     for board in BOARDS:
         made = read_spec(board)
         assert unit_sums(made, "lut")["sequencer"] == 3000 + queues

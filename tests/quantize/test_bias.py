@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from edgemtl.frontend import read_model
-from edgemtl.integers import float_steps
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
@@ -17,6 +16,7 @@ from edgemtl.quantize.align import share_ranges, shared_layers
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.observe import observe
+from edgemtl.quantize.quantised_model import float_steps
 from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
 

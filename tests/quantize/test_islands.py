@@ -11,7 +11,6 @@ import torch
 
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
-from edgemtl.integers import Quantised, float_steps, from_parameters, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import (
@@ -33,6 +32,7 @@ from edgemtl.partition import partition
 from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask, calibrate, write_parameters
 from edgemtl.quantize.build import WRITERS
+from edgemtl.quantize.quantised_model import Quantised, float_steps, from_parameters, quantise
 from edgemtl.quantize.writer import Writer
 from examples.smooth_images import smooth_images
 from tests.codegen.graphs import random

@@ -15,12 +15,12 @@ from edgemtl.codegen.cpu import CpuProgram, compile_cpu
 from edgemtl.errors import BudgetError, QuantisationError, UsageError
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.frontend import read_model
-from edgemtl.integers import Quantised, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize.quantise import measure_sqnr
+from edgemtl.quantize.quantised_model import Quantised, quantise
 from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
 from tests.support.models import build_and_export, moe_configs, small_config

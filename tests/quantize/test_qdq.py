@@ -16,7 +16,6 @@ from edgemtl import partition
 from edgemtl.errors import EdgemtlError, UnsupportedError, UsageError
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.frontend import read_model
-from edgemtl.integers import Quantised, make_exchange, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import View
 from edgemtl.options import QuantiseOptions
@@ -26,6 +25,7 @@ from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, 
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.strided import as_block, read
 from edgemtl.quantize.quality import signal_to_noise
+from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise
 from examples.smooth_images import smooth_images
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported

@@ -12,11 +12,11 @@ import torch
 from edgemtl import partition
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.frontend import read_model
-from edgemtl.integers import make_exchange, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize.quality import signal_to_noise
+from edgemtl.quantize.quantised_model import make_exchange, quantise
 from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
 from tests.codegen.test_plain_nets import exported

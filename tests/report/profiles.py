@@ -14,15 +14,15 @@ from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from edgemtl.report.profile import (
     SCHEMA_VERSION,
     BufferFacts,
-    CpuTarget,
     FrameTimings,
+    InstructionFacts,
     KernelFacts,
     LayerFacts,
+    MeasuredCpu,
     MemoryFacts,
     Profile,
     RouterFacts,
     SegmentFacts,
-    WordFacts,
     coefficients,
     cpu_task_profile,
     switch_cost,
@@ -41,7 +41,7 @@ class Bench:
     spec: AcceleratorSpec
     shift: int
     layers: list[LayerFacts] = field(default_factory=list)
-    words: list[WordFacts] = field(default_factory=list)
+    instructions: list[InstructionFacts] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     buffers: list[BufferFacts] = field(default_factory=list)
     routers: list[RouterFacts] = field(default_factory=list)
@@ -57,10 +57,10 @@ class Bench:
         stalls = ((reason, start - self.clock[unit]),) if start > self.clock[unit] else ()
         free = start + cycles
         end = free + (TAIL if unit == "matrix" else 0)
-        at = len(self.words)
+        at = len(self.instructions)
         self.spans.append(Span(at, unit, start + self.shift, end + self.shift, cycles, stalls))
-        self.words.append(
-            WordFacts(f"{name:8}rows=64 k=192 n=192 src=hidden:{at} <vector", len(self.layers), kind, size)
+        self.instructions.append(
+            InstructionFacts(f"{name:8}rows=64 k=192 n=192 src=hidden:{at} <vector", len(self.layers), kind, size)
         )
         self.clock[unit] = free
         if not ahead:
@@ -68,17 +68,17 @@ class Bench:
         return at
 
 
-def make_layer(bench: Bench, name: str, origin: str, words: int, seed: int) -> None:
+def make_layer(bench: Bench, name: str, origin: str, instructions: int, seed: int) -> None:
     """A layer of about so many words: weights or activations fetched, then units in turn."""
     random = np.random.default_rng(seed)
-    first = len(bench.words)
+    first = len(bench.instructions)
     turns = {
         "norm": ("vector",),
         "attention": ("matrix", "matrix", "softmax", "matrix"),
         "experts": ("matrix", "router", "matrix", "vector"),
     }.get(name, ("matrix", "matrix", "vector"))
     macs = held = 0
-    for turn in range(max(words, len(turns))):
+    for turn in range(max(instructions, len(turns))):
         unit = turns[turn % len(turns)]
         if turn % 4 == 0 and name != "norm":
             size = int(random.integers(2, 40)) * 1024
@@ -94,7 +94,7 @@ def make_layer(bench: Bench, name: str, origin: str, words: int, seed: int) -> N
     bench.word(
         "data", "LOAD" if name == "picture" else "STORE", 30, "memory", "load" if name == "picture" else "store", 4096
     )
-    last, room = len(bench.words) - 2, 24 * 1024
+    last, room = len(bench.instructions) - 2, 24 * 1024
     regions = ("residual", "hidden", "input", "scores0", "queries", "constants")
     for place, region in enumerate(regions[: 1 + seed % 6]):
         size = room >> place
@@ -129,7 +129,7 @@ def _facts(bench: Bench) -> SegmentFacts:
         sizes[held.memory] = max(sizes.get(held.memory, 0), held.offset + held.bytes)
     memories = [MemoryFacts(name, size, size - 1024 * (name == "hidden")) for name, size in sizes.items()]
     memories += [MemoryFacts("ring", 2**20, None), MemoryFacts("routing", 2192, None)]
-    held = (tuple(part) for part in (bench.layers, bench.words, bench.buffers, memories, bench.routers))
+    held = (tuple(part) for part in (bench.layers, bench.instructions, bench.buffers, memories, bench.routers))
     return SegmentFacts(*held)
 
 
@@ -143,7 +143,7 @@ def _timings(bench: Bench) -> FrameTimings:
             spans[last] = replace(spans[last], stalls=(*spans[last].stalls, rest))
     busy = {unit: sum(span.busy for span in spans if span.unit == unit) for unit in UNITS}
     traffic = {"weights": 0, "load": 0, "store": 0, "instructions": 32 * len(spans)}
-    for word in bench.words:
+    for word in bench.instructions:
         if word.kind:
             traffic[word.kind] += word.bytes
     busy["memory"] = min(sum(traffic.values()) // 42, end)
@@ -195,7 +195,7 @@ def make_cpu_profile() -> Profile:
         ]
         times = [[0.02 * (i + 1) * random.uniform(0.9, 1.3) for i in range(40)] for _ in range(9)]
         tasks.append(cpu_task_profile(task, kernels, times, [sum(row) for row in times]))
-    cpu = CpuTarget("Some CPU", "cpu-avx512", 2)
+    cpu = MeasuredCpu("Some CPU", "cpu-avx512", 2)
     return Profile(
         SCHEMA_VERSION,
         "cpu",

@@ -22,13 +22,13 @@ from edgemtl.report.profile import (
     SegmentFacts,
     cpu_task_profile,
     facts_of_bundle,
+    instructions_of,
     model,
     parts,
     profile_to_json,
     routers_of,
     switch_cost,
     task_profile,
-    words_of,
 )
 from edgemtl.report.profile.layers import label_layers
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS
@@ -125,7 +125,7 @@ def test_segments_follow_each_other():
 def test_what_does_not_fit_is_refused():
     facts, timings, routes = make_segment(SPEC, 2, 100)
     with pytest.raises(ValueError, match="must have a word for every span"):
-        task_profile("depth", [replace(facts, words=facts.words[:-1])], [timings], [routes], SPEC)
+        task_profile("depth", [replace(facts, instructions=facts.instructions[:-1])], [timings], [routes], SPEC)
     with pytest.raises(ValueError, match="argument 2"):
         task_profile("depth", [facts, facts], [timings], [routes], SPEC)
 
@@ -150,7 +150,7 @@ def test_bytes_are_those_the_simulator_moves():
     cold, steady = simulate([frame] * 2, spec)
     facts = SegmentFacts(
         (LayerFacts("experts", (), 40 * 96 * 32), LayerFacts("picture", (), 0)),
-        words_of(frame.stream, place, routes, (), spec.engine),
+        instructions_of(frame.stream, place, routes, (), spec.engine),
         (), (), routers_of(frame.stream, place, ()),
     )  # fmt: skip
     task = task_profile("depth", [facts], [FrameTimings(cold, steady)], [routes], spec)
@@ -160,7 +160,7 @@ def test_bytes_are_those_the_simulator_moves():
         kind: task.traffic.get(kind, 0) for kind in ("weights", "load", "store")
     }
     assert task.macs == task.macs_made
-    assert facts.words[0].text.startswith("ROUTE")
+    assert facts.instructions[0].text.startswith("ROUTE")
 
 
 WORDS = [
@@ -186,7 +186,7 @@ def test_facts_of_a_bundle():
     sizes = {held.memory: (held.bytes, held.lower_bound) for held in facts.memories}
     assert sizes == {"hidden": (4096, 2048), "ring": (2**20, None), "routing": (4 * 40 + 8 * 8, None)}
     assert facts.routers == (RouterFacts(0, 2, (0,)),)
-    assert [(made.kind, made.bytes) for made in facts.words][-1] == ("weights", 5 * 64)
+    assert [(made.kind, made.bytes) for made in facts.instructions][-1] == ("weights", 5 * 64)
 
 
 def test_in_order_of_tokens_the_candidates_are_the_logits():

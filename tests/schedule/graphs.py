@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgemtl.schedule import Buffer, Lifetime, Plan, Step
+from edgemtl.schedule import Buffer, Lifetime, Plan, Slot
 
-Program = tuple[list[Buffer], list[list[Step]], int]
+Program = tuple[list[Buffer], list[list[Slot]], int]
 
 
 def random_program(seed: int) -> Program:
@@ -37,7 +37,7 @@ def _random_steps(rng, sizes, stem, count, known):
                 writes.append(_new(rng, sizes, f"{stem}{index}_{part}"))
         own += [name for name in writes if name not in own]
         spaces = (_new(rng, sizes, f"{stem}{index}_ws"),) if rng.random() < 0.3 else ()
-        steps.append(Step(tuple(reads), tuple(dict.fromkeys(writes)), spaces))
+        steps.append(Slot(tuple(reads), tuple(dict.fromkeys(writes)), spaces))
         known = [*known, *(name for name in writes if name not in known)]
     return steps, known
 
@@ -63,7 +63,7 @@ class Corrupted(Exception):
     """A step read bytes that are not the ones last written."""
 
 
-def run_on_bytes(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Step]], prefix: int) -> None:
+def run_on_bytes(plan: Plan, buffers: Sequence[Buffer], tasks: Sequence[Sequence[Slot]], prefix: int) -> None:
     """Run every ordered pair of tasks as a session does: one from the start, the next behind the prefix.
 
     A write fills its buffer with a number of its own; reads and the end of a step expect it, else Corrupted.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgemtl.schedule import Access, Buffer, Plan, PlanError, Step, check, check_accesses, lifetimes, plan
+from edgemtl.schedule import Access, Buffer, Plan, PlanError, Slot, check, check_accesses, lifetimes, plan
 from tests.schedule.graphs import Corrupted, random_program, run_on_bytes
 
 
@@ -59,7 +59,7 @@ def test_any_two_live_buffers_on_top_of_each_other_are_caught():
                         assert _refuses(moved, program) or not _corrupts(moved, program)
 
 
-CHAIN = [[Step((), ("a",)), Step(("a",), ("b",), ("ws",)), Step(("b",), ("c",))]]
+CHAIN = [[Slot((), ("a",)), Slot(("a",), ("b",), ("ws",)), Slot(("b",), ("c",))]]
 BUFFERS = [Buffer("a", 100), Buffer("b", 100), Buffer("ws", 10), Buffer("c", 100)]
 
 
@@ -96,22 +96,22 @@ def test_refused_gaps_in_the_plan():
 
 def test_refused_reads_before_writes():
     with pytest.raises(PlanError, match=r"^buffer a must be written before step 0 of task 0 reads it$"):
-        _check({"a": 0, "b": 128}, tasks=[[Step(("a",), ("b",)), Step((), ("a",))]])
+        _check({"a": 0, "b": 128}, tasks=[[Slot(("a",), ("b",)), Slot((), ("a",))]])
 
 
 def test_refused_prefixes():
-    tasks = [[Step((), ("a",)), Step(("a",), ("b",))], [Step((), ("b",)), Step(("b",), ("c",))]]
+    tasks = [[Slot((), ("a",)), Slot(("a",), ("b",))], [Slot((), ("b",)), Slot(("b",), ("c",))]]
     with pytest.raises(PlanError, match=r"^step 0 of the common prefix must be in task 1 what it is in task 0$"):
         _check({"a": 0, "b": 128, "c": 256}, tasks=tasks, prefix=1)
-    tasks = [[Step((), ("a",)), Step(("a",), ("b",))], [Step((), ("a",)), Step(("a",), ("a",))]]
+    tasks = [[Slot((), ("a",)), Slot(("a",), ("b",))], [Slot((), ("a",)), Slot(("a",), ("a",))]]
     text = r"^buffer a must stay as the common prefix left it; step 1 of task 1 writes it$"
     with pytest.raises(PlanError, match=text):
         _check({"a": 0, "b": 128}, tasks=tasks, prefix=1)
 
 
 def test_what_crosses_the_prefix_must_outlive_a_task_that_never_reads_it():
-    prefix = Step((), ("x",))
-    tasks = [[prefix, Step(("x",), ("a",))], [prefix, Step((), ("b",)), Step(("b",), ("c",))]]
+    prefix = Slot((), ("x",))
+    tasks = [[prefix, Slot(("x",), ("a",))], [prefix, Slot((), ("b",)), Slot(("b",), ("c",))]]
     buffers = [Buffer(name, 64) for name in "xabc"]
     _check({"x": 0, "a": 64, "b": 64, "c": 128}, tasks=tasks, prefix=1, buffers=buffers)
     text = r"^buffers c and x must not overlap at task 1, step 2: x starts 64 bytes early$"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemtl.schedule import ALIGNMENT, Buffer, Lifetime, Plan, Step, check, lifetimes, plan
+from edgemtl.schedule import ALIGNMENT, Buffer, Lifetime, Plan, Slot, check, lifetimes, plan
 from edgemtl.schedule.greedy import Problem, place_greedily
 from edgemtl.schedule.improve import improve
 from tests.schedule.graphs import hard_intervals, random_program, run_on_bytes
@@ -71,10 +71,10 @@ def test_search_without_time_keeps_the_start():
 
 
 def test_lifetimes_of_a_chain_and_of_a_boundary():
-    prefix = Step((), ("x",), ())
+    prefix = Slot((), ("x",), ())
     tasks = [
-        [prefix, Step(("x",), ("a",), ("scratch",)), Step(("a",), ("b",))],
-        [prefix, Step((), ("c",)), Step(("c",), ("d",)), Step(("d",), ("e",))],
+        [prefix, Slot(("x",), ("a",), ("scratch",)), Slot(("a",), ("b",))],
+        [prefix, Slot((), ("c",)), Slot(("c",), ("d",)), Slot(("d",), ("e",))],
     ]
     first, second = lifetimes(tasks, 1)
     assert first == {"x": Lifetime(0, 2), "a": Lifetime(1, 2), "scratch": Lifetime(1, 1), "b": Lifetime(2, 2)}
@@ -82,7 +82,7 @@ def test_lifetimes_of_a_chain_and_of_a_boundary():
 
 
 def test_tasks_share_bytes_and_the_arena_is_the_larger_one():
-    tasks = [[Step((), ("a",))], [Step((), ("b",))]]
+    tasks = [[Slot((), ("a",))], [Slot((), ("b",))]]
     made = plan([Buffer("a", 1000), Buffer("b", 5000)], lifetimes(tasks, 0))
     assert made == Plan({"a": 0, "b": 0}, 5056, 5056)
     assert made.gap == 0.0

@@ -3,7 +3,7 @@
 import sys
 from itertools import permutations
 
-from edgemtl.schedule import Buffer, Step, lifetimes, plan, reorder, reorder_tasks
+from edgemtl.schedule import Buffer, Slot, lifetimes, plan, reorder, reorder_tasks
 from tests.schedule.graphs import random_program
 
 
@@ -57,12 +57,12 @@ def test_tasks_keep_one_prefix_and_no_peak_rises():
 
 
 def test_wide_branches_run_one_after_the_other():
-    tails = [(Step(("x",), (f"a{i}",)), Step((f"a{i}",), (f"b{i}",))) for i in range(8)]
+    tails = [(Slot(("x",), (f"a{i}",)), Slot((f"a{i}",), (f"b{i}",))) for i in range(8)]
     wide = [
-        Step((), ("x",)),
+        Slot((), ("x",)),
         *(t[0] for t in tails),
         *(t[1] for t in tails),
-        Step(tuple(f"b{i}" for i in range(8)), ("y",)),
+        Slot(tuple(f"b{i}" for i in range(8)), ("y",)),
     ]
     sizes = {n: 6400 if n[0] == "a" else 64 for s in wide for n in s.touches}
     order = reorder(wide, sizes)
@@ -72,8 +72,8 @@ def test_wide_branches_run_one_after_the_other():
 
 
 def test_a_search_grown_too_large_leaves_the_list_schedule(monkeypatch):
-    tails = [(Step(("x",), (f"a{i}",)), Step((f"a{i}",), (f"b{i}",))) for i in range(3)]
-    wide = [Step((), ("x",)), *(t[0] for t in tails), *(t[1] for t in tails)]
+    tails = [(Slot(("x",), (f"a{i}",)), Slot((f"a{i}",), (f"b{i}",))) for i in range(3)]
+    wide = [Slot((), ("x",)), *(t[0] for t in tails), *(t[1] for t in tails)]
     sizes = {n: 6400 if n[0] == "a" else 64 for s in wide for n in s.touches}
     found = reorder(wide, sizes)
     monkeypatch.setattr(sys.modules[reorder.__module__], "SEARCH_STATES", 0)

@@ -17,9 +17,9 @@ from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_math import (
     TILE,
     WINDOW,
-    enlarge_row,
     input_row,
     output_row,
+    upsample_row,
     weight_matrix,
 )
 from tests.support.processors import on_each
@@ -130,5 +130,5 @@ def test_enlarged_samples_carry_four_times_the_bilinear_ones() -> None:
     low = np.random.default_rng(2).standard_normal(4)
     line = torch.from_numpy(low)[None, None]
     twice = torch.nn.functional.interpolate(line, scale_factor=2, mode="linear", align_corners=False)[0, 0].numpy()
-    np.testing.assert_allclose(enlarge_row(list(low), float), 4 * twice[1:-1], rtol=1e-12)
+    np.testing.assert_allclose(upsample_row(list(low), float), 4 * twice[1:-1], rtol=1e-12)
     np.testing.assert_array_equal(weight_matrix(True) * 4, weight_matrix(False))

@@ -27,10 +27,10 @@ class BoundStep:
         """The kernel's operands of these roles, in order."""
         return tuple(operand for operand in self.kernel.operands if operand.role in roles)
 
-    def for_planner(self) -> schedule.Step:
+    def for_planner(self) -> schedule.Slot:
         """What it reads, writes and scratches in the arena."""
         reads, writes = (_in_arena(views) for views in (self.step.inputs, self.step.outputs))
-        return schedule.Step(reads, writes, tuple(buffer.name for buffer in self.workspaces))
+        return schedule.Slot(reads, writes, tuple(buffer.name for buffer in self.workspaces))
 
 
 def _in_arena(views: Iterable[View]) -> tuple[str, ...]:

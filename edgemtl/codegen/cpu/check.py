@@ -38,11 +38,11 @@ class NodeReport:
 
 def check(tasks: Sequence[TaskModel], target: CpuTarget) -> list[NodeReport]:
     """A report for every node of the tasks' graphs in the order they run; those of several tasks are one."""
-    found: dict[NodeReport, list[str]] = {}
+    tasks_by_report: dict[NodeReport, list[str]] = {}
     for task in tasks:
         for report in _task_reports(group_task(task.task.name, task.ir), target):
-            found.setdefault(report, []).append(task.task.name)
-    return [replace(report, tasks=tuple(names)) for report, names in found.items()]
+            tasks_by_report.setdefault(report, []).append(task.task.name)
+    return [replace(report, tasks=tuple(names)) for report, names in tasks_by_report.items()]
 
 
 def mark_refusal(

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgemtl.codegen.cpu.assemble import Assembler
 from edgemtl.codegen.cpu.binding import Bound, BoundStep
-from edgemtl.codegen.cpu.memory import Layout, fit, fit_integers
+from edgemtl.codegen.cpu.memory import ProgramLayout, fit, fit_integers
 from edgemtl.codegen.cpu.program import CpuProgram, Layer, TaskProgram
 from edgemtl.errors import UsageError
 from edgemtl.graph import dtype_of, shape_of
@@ -66,7 +66,7 @@ def plan_cpu(
     *,
     memory_budget: int | None,
     integers: Mapping[str, IntegerTask] | None = None,
-) -> Layout:
+) -> ProgramLayout:
     """Every decision of `compile_cpu` before code is generated: steps, kernels and their places in memory.
 
     A check ends here: all that is refused for the model's or the options' sake is refused here, as by `compile_cpu`.
@@ -105,8 +105,8 @@ def _task_program(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) ->
 def _layer(index: int, bound: BoundStep) -> Layer:
     step = bound.step
     touched = sum(view.nbytes for view in (*step.inputs, *step.outputs))
-    held = sum(constant.array.nbytes for constant in step.constants)
-    return Layer(index, bound.kernel.symbol, step.origin, step.operator.macs, touched + held)
+    constant_bytes = sum(constant.array.nbytes for constant in step.constants)
+    return Layer(index, bound.kernel.symbol, step.origin, step.operator.macs, touched + constant_bytes)
 
 
 def _entries(
@@ -123,7 +123,7 @@ def _entries(
     return entries
 
 
-def _space_bytes(tasks: Sequence[TaskModel], layout: Layout, assembler: Assembler) -> list[dict[str, int]]:
+def _space_bytes(tasks: Sequence[TaskModel], layout: ProgramLayout, assembler: Assembler) -> list[dict[str, int]]:
     common = {
         "arena": layout.plan.arena_bytes,
         "prepared": layout.prepared_bytes,
@@ -136,7 +136,7 @@ def _bytes(value: ir.Value) -> int:
     return math.prod(shape_of(value)) * np.dtype(dtype_of(value)).itemsize
 
 
-def _notes(layout: Layout) -> tuple[str, ...]:
+def _notes(layout: ProgramLayout) -> tuple[str, ...]:
     """What was decided for the user: how good the plan is, which convolutions gave up speed for memory."""
     gap = f"{layout.plan.gap:.1%} above the lower bound for this order of steps"
     arena = f"arena of {layout.plan.arena_bytes} bytes, {gap}"

@@ -23,7 +23,7 @@ from edgemtl.schedule import Buffer, Plan
 
 
 @dataclass(frozen=True)
-class Layout:
+class ProgramLayout:
     """Every task's steps with kernels, and every buffer in its place; ``prepared`` are offsets in bytes."""
 
     tasks: tuple[Bound, ...]
@@ -44,7 +44,7 @@ class Layout:
 HINT = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
 
 
-def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> Layout:
+def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> ProgramLayout:
     """The layout of integer steps, one algorithm each; raises BudgetError where ``budget`` cannot hold it."""
     layout = _lay_out_steps(tasks, target, (), budget)
     if budget is not None and layout.required_bytes > budget:
@@ -52,7 +52,7 @@ def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None
     return layout
 
 
-def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> Layout:
+def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> ProgramLayout:
     """The fastest layout tried that fits ``budget`` bytes; raises BudgetError with the least that was
     achieved.
 
@@ -75,14 +75,14 @@ def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> La
 
 def lay_out(
     tasks: Sequence[Grouped], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
-) -> Layout:
+) -> ProgramLayout:
     """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
     return _lay_out_steps([lower_task(task, target, frozenset(slowed)) for task in tasks], target, slowed, budget)
 
 
 def _lay_out_steps(
     lowered: Sequence[Lowered], target: CpuTarget, slowed: tuple[str, ...], budget: int | None
-) -> Layout:
+) -> ProgramLayout:
     names = [task.task for task in lowered]
     prefix = common_prefix([task.steps for task in lowered])
     steps = separate([task.steps for task in lowered], names, prefix)
@@ -94,7 +94,7 @@ def _lay_out_steps(
         verify("reordering", [step.step for step in task])
     prepared, prepared_bytes = _stack(step for task in lowered for step in task.prepare)
     plan = _plan(bound, prefix, buffers, None if budget is None else budget - prepared_bytes)
-    return Layout(bound, prepare, prefix, buffers, plan, prepared, prepared_bytes, slowed)
+    return ProgramLayout(bound, prepare, prefix, buffers, plan, prepared, prepared_bytes, slowed)
 
 
 def _reorder(tasks: tuple[Bound, ...], buffers: Sequence[Buffer], prefix: int) -> tuple[Bound, ...]:
@@ -131,7 +131,7 @@ def _stack(steps: Iterable[Step]) -> tuple[dict[str, int], int]:
     return offsets, size
 
 
-def _least_useful_winograd(layout: Layout, budget: int) -> str | None:
+def _least_useful_winograd(layout: ProgramLayout, budget: int) -> str | None:
     """The prepared buffer whose convolution should give it up; None where none is left."""
     arena_alone_fits = layout.plan.arena_bytes <= budget
     scores = {

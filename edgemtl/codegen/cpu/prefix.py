@@ -13,8 +13,8 @@ Steps = tuple[Step, ...]
 def common_prefix(tasks: Sequence[Steps]) -> int:
     """How many leading steps are the same work on the same buffers in every task; 0 for one task alone.
 
-    A step that writes a task's output is never shared: each task has its own. Nor is one that writes a
-    part of a buffer the rest of which is written behind the prefix.
+    A step that writes a task's output is never shared: each task has its own. Nor is a step that writes
+    only a part of a buffer, if a step after the prefix writes the rest.
     """
     if len(tasks) < 2:
         return 0

@@ -27,11 +27,11 @@ class WeightStore:
 
     def add(self, name: str, array: Array) -> int:
         """Store an array unless one with the same type, shape and bytes is there; its offset in bytes."""
-        held = Constant(name, np.ascontiguousarray(array))
-        if held.key not in self._offsets:
-            self._offsets[held.key] = self.size
-            self.tensors.append(WeightTensor(self._unique(name), self.size, held.array))
-        return self._offsets[held.key]
+        constant = Constant(name, np.ascontiguousarray(array))
+        if constant.key not in self._offsets:
+            self._offsets[constant.key] = self.size
+            self.tensors.append(WeightTensor(self._unique(name), self.size, constant.array))
+        return self._offsets[constant.key]
 
     def add_offsets(self, name: str, offsets: Sequence[int]) -> int:
         """Store the places of tensors as int32 counts of float32 elements; its own offset in bytes."""

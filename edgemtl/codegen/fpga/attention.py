@@ -1,7 +1,8 @@
-"""Attention as words: keys of all tokens, then values, then queries block by block, one unit of work behind.
+"""Attention as instructions: keys of all tokens, then values, then queries in blocks, software-pipelined.
 
-A unit is a block of queries and the heads computed at once. While the softmax unit works on one unit's scores, the
-matrix unit makes the next one's queries and mixes the values of the last: it never waits for a softmax just begun.
+A unit of work is a block of queries and the heads computed at once. While the softmax unit works on the scores of one
+unit, the matrix unit computes the queries of the next and mixes the values of the one before, so that it never waits
+for a softmax that has just started.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
-from edgemtl.codegen.fpga.emit import Tensor, make_tensor
+from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
+from edgemtl.codegen.fpga.instructions import At, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site
-from edgemtl.codegen.fpga.words import At, Rows
 from edgemtl.errors import BudgetError
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
@@ -21,9 +22,10 @@ from edgemtl.operators import QAttention
 from edgemtl.schedule.tiling import blocks
 
 FEWEST_UNITS = 6
-"""Units of a small attention: the softmax of the last one, which nothing hides, is then short."""
+"""Least number of units of a small attention: nothing hides the softmax of the last unit, so units should be short."""
 LEAST_ROWS = 64
-"""Queries of a block that need not be smaller for that: weights of a tile load in less time than so many rows take."""
+"""Queries of a block below which `FEWEST_UNITS` splits no further: fewer rows take less time than a tile's weights
+take to load."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,22 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Attending:
-    """One attention while it is written: its operands, and buffers that units and blocks take in turn.
+class AttentionWork:
+    """State of one attention while its instructions are written: operands, and buffers that units use in turn.
 
     stride: granules of a row of scores.
     """
 
     site: Site
-    group: networks.Attention
+    group: networks.AttentionGroup
     together: int
-    x: Tensor
-    stream: Tensor
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+    x: OnChipTensor
+    stream: OnChipTensor
+    keys: tuple[OnChipTensor, ...]
+    values: tuple[OnChipTensor, ...]
     scores: tuple[At, ...]
-    queries: tuple[Tensor, ...]
-    mixed: tuple[Tensor, ...]
+    queries: tuple[OnChipTensor, ...]
+    mixed: tuple[OnChipTensor, ...]
     stride: int
 
     @property
@@ -70,13 +72,13 @@ class Attending:
 
 
 def heads_together(engine: Engine, attention: QAttention) -> int:
-    """Heads that the parts of the array's rows compute at once: where a part is just a head's channels."""
+    """How many heads the array computes at once: several where their channels together fill its rows exactly."""
     fitting = (n for n in (3, 2) if attention.heads % n == 0 and n * attention.head_dim == engine.array_rows)
     return next(fitting, 1)
 
 
-def emit_attention(site: Site, group: networks.Attention) -> None:
-    """All words of an attention, the layer behind it and its residual included."""
+def emit_attention(site: Site, group: networks.AttentionGroup) -> None:
+    """All instructions of an attention, including the output projection and its residual."""
     stream = site.tensor(group.out["residual"])
     site.settle_all(stream)
     units = _units(site, group)
@@ -91,7 +93,7 @@ def _score_stride(site: Site, attention: QAttention) -> int:
     return 2 * emit.granules(site.listing, attention.tokens)
 
 
-def _units(site: Site, group: networks.Attention) -> list[Unit]:
+def _units(site: Site, group: networks.AttentionGroup) -> list[Unit]:
     engine, attention = site.listing.engine, group.attention.operator
     together = heads_together(engine, attention)
     groups = attention.heads // together
@@ -110,23 +112,23 @@ def _units(site: Site, group: networks.Attention) -> list[Unit]:
     ]
 
 
-def _prepare(site: Site, group: networks.Attention, stream: Tensor, rows: int) -> Attending:
+def _prepare(site: Site, group: networks.AttentionGroup, stream: OnChipTensor, rows: int) -> AttentionWork:
     listing, engine, attention = site.listing, site.listing.engine, group.attention.operator
     together = heads_together(engine, attention)
     groups, width = attention.heads // together, together * attention.head_dim
     stride, key = _score_stride(site, attention), emit.granules(listing, width)
     keys = At(listing.buffer("keys", "hidden", attention.tokens * groups * key))
     tiles = emit.granules(listing, attention.head_dim)
-    # A tile of values is one piece of memory, so that a whole tile loads at the memory's full width.
+    # A tile of values is contiguous, so that it loads at the memory's full width.
     values = make_tensor(listing, "values", "hidden", attention.heads * tiles * attention.tokens, engine.array_columns)
     size = rows * together * stride
-    return Attending(
+    return AttentionWork(
         site=site,
         group=group,
         together=together,
         x=site.tensor(group.qkv["x"]),
         stream=stream,
-        keys=tuple(Tensor(keys.on(g * key), attention.tokens, width, 1, groups * key) for g in range(groups)),
+        keys=tuple(OnChipTensor(keys.on(g * key), attention.tokens, width, 1, groups * key) for g in range(groups)),
         values=tuple(
             values.part(h * tiles * attention.tokens, tiles * attention.tokens) for h in range(attention.heads)
         ),
@@ -139,58 +141,58 @@ def _prepare(site: Site, group: networks.Attention, stream: Tensor, rows: int) -
     )
 
 
-def _project(work: Attending, columns: Sequence[slice], targets: Sequence[Tensor], tile: int | None) -> None:
-    """Keys or values of all tokens; ``tile`` granules between tiles of columns where they are not neighbours."""
+def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[OnChipTensor], tile: int | None) -> None:
+    """Keys or values of all tokens; ``tile``: granules between tiles of columns where they are not contiguous."""
     site, qkv = work.site, work.group.qkv
     q = site.listing.engine.array_columns
     weights = [linear_layer(site, qkv.arrays(), part) for part in columns]
-    held = fits_ring(site, *weights)
+    resident = fits_ring(site, *weights)
     tokens = work.operator.tokens
-    parts = site.limits.token_blocks(tokens) if held else blocks(tokens, site.limits.accumulator_rows)
+    parts = site.limits.token_blocks(tokens) if resident else blocks(tokens, site.limits.accumulator_rows)
     for index, (first, rows) in enumerate(parts):
         x = work.x.part(first, rows)
         for target, layer in zip(targets, weights, strict=True):
-            for piece, ring in layer.uses(held, index == len(parts) - 1):
+            for piece, ring in layer.uses(resident, index == len(parts) - 1):
                 at = target.at.on(first * target.stride + piece.start // q * (tile or 1))
-                y = Tensor(at, rows, piece.stop - piece.start, 1, target.stride)
+                y = OnChipTensor(at, rows, piece.stop - piece.start, 1, target.stride)
                 emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile)
 
 
-def _attend(work: Attending, units: Sequence[Unit]) -> None:
-    """Queries of a unit are made a unit early: its scores then need not wait for the matrix unit's own results."""
+def _attend(work: AttentionWork, units: Sequence[Unit]) -> None:
+    """The pipeline over units; queries are computed one unit ahead, so that scores need not wait for them."""
     site, qkv = work.site, work.group.qkv
     first = [work.columns(0, g * work.together, work.together) for g in range(len(work.keys))]
     queries = [linear_layer(site, qkv.arrays(), part) for part in first]
     out = linear_layer(site, work.group.out.arrays())
-    held = fits_ring(site, *queries, out)
+    resident = fits_ring(site, *queries, out)
     for unit in (*units, None):
         if unit is not None and unit.index == 0:
-            _query(work, unit, queries, held)
+            _query(work, unit, queries, resident)
         if unit is not None:
             _score(work, unit)
             if unit.index + 1 < len(units):
-                _query(work, units[unit.index + 1], queries, held)
+                _query(work, units[unit.index + 1], queries, resident)
         before = units[-1] if unit is None else units[unit.index - 1] if unit.index else None
         if before is not None:
             _mix(work, before)
-            _finish(work, before, out, held)
+            _finish(work, before, out, resident)
         if unit is not None:
             _soften(work, unit)
 
 
-def _query(work: Attending, unit: Unit, queries: Sequence[Weights], held: bool) -> None:
+def _query(work: AttentionWork, unit: Unit, queries: Sequence[Weights], resident: bool) -> None:
     x, y = work.x.part(unit.first, unit.rows), work.queries[unit.index % 2].part(0, unit.rows)
-    apply(work.site, queries[unit.group], x, y, work.group.qkv.operator, (held, unit.final or not held))
+    apply(work.site, queries[unit.group], x, y, work.group.qkv.operator, (resident, unit.final or not resident))
 
 
-def _score(work: Attending, unit: Unit) -> None:
+def _score(work: AttentionWork, unit: Unit) -> None:
     q, keys = work.queries[unit.index % 2].part(0, unit.rows), work.keys[unit.group]
     scores, rows = work.scores[unit.index % 2], unit.rows * work.together
-    work.site.listing.word(
+    work.site.listing.append(
         "SCORES",
         {"src": q.at, "keys": keys.at, "dst": scores},
         (emit.rows_of(q), emit.rows_of(keys, q.stride)),
-        (Rows(scores, rows, work.stride, work.stride),),
+        (RowRange(scores, rows, work.stride, work.stride),),
         operands=dict(
             src_stride=q.stride,
             rows=unit.rows,
@@ -204,15 +206,15 @@ def _score(work: Attending, unit: Unit) -> None:
     )
 
 
-def _soften(work: Attending, unit: Unit) -> None:
+def _soften(work: AttentionWork, unit: Unit) -> None:
     scores, rows = work.scores[unit.index % 2], unit.rows * work.together
-    touched = (Rows(scores, rows, work.stride, work.stride),)
+    touched = (RowRange(scores, rows, work.stride, work.stride),)
     operands = {"stride": work.stride, "rows": rows, "count": work.operator.tokens}
-    work.site.listing.word("SOFTMAX", {"src": scores}, touched, touched, operands=operands)
+    work.site.listing.append("SOFTMAX", {"src": scores}, touched, touched, operands=operands)
 
 
-def _mix(work: Attending, unit: Unit) -> None:
-    """Values of a unit's heads, one head after the other."""
+def _mix(work: AttentionWork, unit: Unit) -> None:
+    """Multiply the softmax weights of a unit by the values, head by head."""
     listing, attention = work.site.listing, work.operator
     y, q = work.mixed[unit.block % 2].part(0, unit.rows), listing.engine.array_columns
     for head in range(work.together):
@@ -220,11 +222,11 @@ def _mix(work: Attending, unit: Unit) -> None:
         src = work.scores[unit.index % 2].on(head * work.stride)
         values, dst = work.values[index], y.at.on(index * attention.head_dim // q)
         row = work.together * work.stride
-        listing.word(
+        listing.append(
             "MIX",
             {"src": src, "values": values.at, "dst": dst},
-            (Rows(src, unit.rows, row, emit.granules(listing, attention.tokens)), emit.rows_of(values)),
-            (Rows(dst, unit.rows, y.stride, emit.granules(listing, attention.head_dim)),),
+            (RowRange(src, unit.rows, row, emit.granules(listing, attention.tokens)), emit.rows_of(values)),
+            (RowRange(dst, unit.rows, y.stride, emit.granules(listing, attention.head_dim)),),
             operands=dict(
                 src_stride=row,
                 heads=work.together,
@@ -241,14 +243,14 @@ def _mix(work: Attending, unit: Unit) -> None:
         )
 
 
-def _finish(work: Attending, unit: Unit, out: Weights, held: bool) -> None:
-    """Behind the last unit of a block, the layer behind attention, onto the residual in place."""
+def _finish(work: AttentionWork, unit: Unit, out: Weights, resident: bool) -> None:
+    """After the last unit of a block, the output projection, added to the residual in place."""
     if not unit.last:
         return
-    y, target = work.mixed[unit.block % 2].part(0, unit.rows), work.stream.part(unit.first, unit.rows)
+    mixed, target = work.mixed[unit.block % 2].part(0, unit.rows), work.stream.part(unit.first, unit.rows)
     parts = blocks(unit.rows, work.site.limits.block_rows)
     for index, (first, rows) in enumerate(parts):
         ends = index == len(parts) - 1
-        stays = (held or len(parts) > 1, (unit.final or not held) and ends)
-        x, made = y.part(first, rows), target.part(first, rows)
-        apply(work.site, out, x, made, work.group.out.operator, stays, add=True)
+        stays = (resident or len(parts) > 1, (unit.final or not resident) and ends)
+        x, y = mixed.part(first, rows), target.part(first, rows)
+        apply(work.site, out, x, y, work.group.out.operator, stays, add=True)

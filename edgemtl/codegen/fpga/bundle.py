@@ -12,17 +12,17 @@ from edgemtl.bundle.fpga import HOST_CONSTANTS
 from edgemtl.codegen import cpu
 from edgemtl.codegen.fpga.describe import describe_steps
 from edgemtl.codegen.fpga.host import HostProgram
+from edgemtl.codegen.fpga.instructions import OnChipBuffer
 from edgemtl.codegen.fpga.place import Placement
 from edgemtl.codegen.fpga.program import FpgaProgram, FpgaTask
 from edgemtl.codegen.fpga.segment import Segment
 from edgemtl.codegen.fpga.site import Stored
-from edgemtl.codegen.fpga.words import Buffer
 from edgemtl.hw.encoding import engine_digest
 
 
 def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, Any]:
     """The "program" and "weights" entries of a bundle's manifest."""
-    made = {task.task: task for task in hosts[0].cpu.tasks}
+    programs = {task.task: task for task in hosts[0].cpu.tasks}
     steps, constants = describe_steps(program, hosts[0])
     granule = program.spec.engine.array_columns
     entry = {
@@ -36,7 +36,9 @@ def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str,
         "hosts": [_host_entry(host) for host in hosts],
         "constants": [cpu.weight_entry(tensor) for tensor in constants.tensors],
         "constants_bytes": constants.size,
-        "tasks": {task.task: _task_entry(task, made[task.task], steps[task.task], granule) for task in program.tasks},
+        "tasks": {
+            task.task: _task_entry(task, programs[task.task], steps[task.task], granule) for task in program.tasks
+        },
     }
     return {"program": entry, "weights": []}
 
@@ -44,15 +46,15 @@ def to_manifest(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str,
 def sections(program: FpgaProgram, hosts: Sequence[HostProgram]) -> dict[str, bytes]:
     """The bundle's members that hold the program, by name."""
     _, constants = describe_steps(program, hosts[0])
-    made = {"weights.bin": program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
+    members = {"weights.bin": program.parameters, HOST_CONSTANTS: cpu.pack_section(constants.tensors, constants.size)}
     for host in hosts:
-        made |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
+        members |= {_library(host): host.cpu.library, _weights(host): cpu.weights_section(host.cpu)}
     for task in program.tasks:
         for index, segment in enumerate(task.segments):
             path = _path(task.task, index)
-            made[f"{path}.stream"] = segment.stream
-            made[f"{path}.layers"] = np.asarray(segment.layer, "<u2").tobytes()
-    return made
+            members[f"{path}.stream"] = segment.stream
+            members[f"{path}.layers"] = np.asarray(segment.layer, "<u2").tobytes()
+    return members
 
 
 def _path(task: str, index: int) -> str:
@@ -74,16 +76,16 @@ def _host_entry(host: HostProgram) -> dict[str, Any]:
         "cpu": described["program"] | {"library": _library(host)},
         "weights": _weights(host),
         "tensors": described["weights"],
-        "handovers": {task: [asdict(item) for item in held] for task, held in host.handovers.items()},
+        "handovers": {task: [asdict(item) for item in handovers] for task, handovers in host.handovers.items()},
     }
 
 
 def _task_entry(
-    task: FpgaTask, made: cpu.TaskProgram, steps: Sequence[Mapping[str, Any]], granule: int
+    task: FpgaTask, program: cpu.TaskProgram, steps: Sequence[Mapping[str, Any]], granule: int
 ) -> dict[str, Any]:
     return {
-        "steps": len(made.steps),
-        "output": {"shape": list(made.output_shape), "dtype": made.output_dtype},
+        "steps": len(program.steps),
+        "output": {"shape": list(program.output_shape), "dtype": program.output_dtype},
         "host": list(steps),
         "segments": [_segment_entry(segment, _path(task.task, i), granule) for i, segment in enumerate(task.segments)],
         "left": [asdict(step) for step in task.left],
@@ -95,17 +97,17 @@ def _segment_entry(segment: Segment, path: str, granule: int) -> dict[str, Any]:
         "stream": f"{path}.stream",
         "layer_index": f"{path}.layers",
         "layers": [asdict(layer) for layer in segment.layers],
-        "inputs": [_rows_entry(held) for held in segment.inputs],
-        "outputs": [_rows_entry(held) for held in segment.outputs],
+        "inputs": [_rows_entry(rows) for rows in segment.inputs],
+        "outputs": [_rows_entry(rows) for rows in segment.outputs],
         "windows": dict(segment.windows),
         "early": [list(experts) for experts in segment.early],
-        "routing": [dict(zip(("tokens", "top_k", "experts"), held, strict=True)) for held in segment.routing],
+        "routing": [dict(zip(("tokens", "top_k", "experts"), sizes, strict=True)) for sizes in segment.routing],
         "regions": [_region_entry(segment.placement, region, granule) for region in segment.placement.plans],
     }
 
 
-def _rows_entry(held: Stored) -> Mapping[str, Any]:
-    return {name: getattr(held, name) for name in ("buffer", "line", "rows", "width", "dtype", "pitch")}
+def _rows_entry(rows: Stored) -> Mapping[str, Any]:
+    return {name: getattr(rows, name) for name in ("buffer", "line", "rows", "width", "dtype", "pitch")}
 
 
 def _region_entry(placement: Placement, region: str, granule: int) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _region_entry(placement: Placement, region: str, granule: int) -> dict[str, 
     return {"name": region, **sizes, "buffers": buffers}
 
 
-def _buffer_entry(placement: Placement, buffer: Buffer, granule: int) -> dict[str, Any]:
+def _buffer_entry(placement: Placement, buffer: OnChipBuffer, granule: int) -> dict[str, Any]:
     first, last = placement.lives[buffer.name]
     sizes = {"offset": placement.plans[buffer.region].offsets[buffer.name], "bytes": buffer.granules * granule}
     return {"name": buffer.name, **sizes, "first": first, "last": last}

@@ -1,4 +1,4 @@
-"""What runs where on a board, node by node: a segment of the accelerator, or the CPU beside it and why."""
+"""What runs where on a board, node by node: in a segment of the accelerator, or on the host CPU and why."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ CPU = HOSTS["a53"]
 
 
 def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]], engine: Engine) -> list[NodeReport]:
-    """A report for every node of the tasks, whose integer steps are ``steps``; those of several tasks are one.
+    """A report for every node of the tasks, whose integer steps are ``steps``; equal reports of tasks are merged.
 
-    ``how``: "segment N" of the accelerator, "cpu-a53" where ``reason`` says why, both where parts of a node run on
-    each, or "view" for no work.
+    ``how``: "segment N" of the accelerator, "cpu-a53" with a ``reason``, both where a node is split between them, or
+    "view" where there is nothing to compute.
     """
-    found: dict[NodeReport, list[str]] = {}
+    tasks_by_report: dict[NodeReport, list[str]] = {}
     for task in tasks:
         name = task.task.name
-        places = _places(steps[name], engine)
+        runs_by_node = _runs_by_node(steps[name], engine)
         for report in check([task], resolve(CPU)):
-            found.setdefault(replace(_placed(report, places), tasks=()), []).append(name)
-    return [replace(report, tasks=tuple(names)) for report, names in found.items()]
+            tasks_by_report.setdefault(replace(_placed(report, runs_by_node), tasks=()), []).append(name)
+    return [replace(report, tasks=tuple(names)) for report, names in tasks_by_report.items()]
 
 
-def _placed(report: NodeReport, places: Mapping[str, dict[str, str]]) -> NodeReport:
-    at = places.get(report.node)
+def _placed(report: NodeReport, runs_by_node: Mapping[str, dict[str, str]]) -> NodeReport:
+    at = runs_by_node.get(report.node)
     if at is None:
         reason = report.reason if report.how == "view" else ""
         return replace(report, how="view", reason=reason, hint="", where="")
@@ -41,16 +41,16 @@ def _placed(report: NodeReport, places: Mapping[str, dict[str, str]]) -> NodeRep
     return replace(report, how=" + ".join(at), reason="; ".join(filter(None, at.values())), hint="", where=where)
 
 
-def _places(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
-    """By node: where its parts run, each with the reason."""
-    found: dict[str, dict[str, str]] = {}
+def _runs_by_node(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
+    """By node: where its parts run, each with the reason it is not on the accelerator."""
+    by_node: dict[str, dict[str, str]] = {}
     segment = 0
     for run in runs(select(steps, engine)):
         where, why = (CPU, _why(run)) if isinstance(run, Left) else (f"segment {segment}", "")
         segment += not isinstance(run, Left)
         for node in (node for step in _steps(run) for node in step.origin):
-            found.setdefault(node, {}).setdefault(where, why)
-    return found
+            by_node.setdefault(node, {}).setdefault(where, why)
+    return by_node
 
 
 def _why(left: Left) -> str:

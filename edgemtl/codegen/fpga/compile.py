@@ -7,22 +7,22 @@ from dataclasses import replace
 from itertools import pairwise
 
 from edgemtl.codegen.fpga import networks
+from edgemtl.codegen.fpga.instructions import ParameterWindow
 from edgemtl.codegen.fpga.program import Early, FpgaProgram, FpgaTask, LeftStep, SegmentCall
 from edgemtl.codegen.fpga.segment import Segment, write_segment
 from edgemtl.codegen.fpga.select import Left, runs, select
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines, layer_lines
-from edgemtl.codegen.fpga.words import Parameters
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import AcceleratorSpec, Engine
 from edgemtl.lowering.ir import Step, View, dense
 from edgemtl.lowering.verify import verify
 from edgemtl.operators import QConv2d, QExperts, QLinear, QPatchEmbed
-from edgemtl.schedule.tiling import Limits, limits
+from edgemtl.schedule.tiling import TilingLimits, limits
 
 SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625)
-"""Of the memory that blocks and the weight ring may take: tried in this order until the budget holds."""
+"""Shares of on-chip memory that blocks and the weight ring may take, tried in this order until the budget is met."""
 BY_EXPERT = ExpertOrder()
 HINT = "allow more, or compile fewer tasks (--task)"
 
@@ -35,12 +35,12 @@ def compile_segments(
     early: Early | None = None,
     order: ExpertOrder = BY_EXPERT,
 ) -> FpgaProgram:
-    """Segments of every task whose memories on chip take at most ``budget`` bytes together (None: all there is).
+    """Segments of every task that together use at most ``budget`` bytes of on-chip memory (None: all there is).
 
-    ``early``: experts fetched before their gates have decided; ``order``: how experts come onto the chip besides.
+    ``early``: the prefetch lists, experts fetched before routing is known; ``order``: how the others are fetched.
 
-    The same input gives the same bytes. Raises BudgetError with the least that was achieved where the budget or a
-    memory of the board cannot hold, ConfigError for a layer too large for an operand of an instruction.
+    The same input gives the same bytes. Raises BudgetError with the smallest size that was reached where the budget or
+    a memory of the board is too small, ConfigError for a layer too large for an operand of an instruction.
     """
     least: BudgetError | None = None
     for share in SHARES:
@@ -60,16 +60,18 @@ def compile_segments(
 def _compile(
     tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, order: ExpertOrder
 ) -> FpgaProgram:
-    parameters, allowed = Parameters(), _limits(tasks, spec, share, order)
-    made = tuple(
-        compile_task(name, steps, spec, allowed, parameters, replace(order, early=early.get(name, {})))
+    parameters, allowed = ParameterWindow(), _limits(tasks, spec, share, order)
+    compiled = tuple(
+        compile_task(name, steps, spec, allowed, parameters, replace(order, prefetched=early.get(name, {})))
         for name, steps in tasks.items()
     )
-    return FpgaProgram(spec, made, bytes(parameters.content), share)
+    return FpgaProgram(spec, compiled, bytes(parameters.content), share)
 
 
-def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder) -> Limits:
-    """In token order the weight memory is a ring and behind it a cache of experts, or one expert's buffer alone."""
+def _limits(
+    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, order: ExpertOrder
+) -> TilingLimits:
+    """Tiling limits; in token order the weight memory is a ring followed by a cache of experts, or only a ring."""
     allowed = limits(spec.engine, share)
     expert = max((_expert_lines(steps, spec.engine) for steps in tasks.values()), default=0)
     if not order.by_token or not expert:
@@ -87,7 +89,7 @@ def _limits(tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: f
 
 
 def _column_lines(step: Step, engine: Engine) -> int:
-    """Lines of the weights of one tile of columns, the least that a word of the layer must find in the ring."""
+    """Lines of the weights of one tile of columns, the least that an instruction of the layer needs in the ring."""
     match step.operator:
         case QLinear() | QPatchEmbed() as spec:
             return layer_lines(engine, spec.k, engine.array_columns, True)
@@ -108,11 +110,11 @@ def compile_task(
     name: str,
     steps: Sequence[Step],
     spec: AcceleratorSpec,
-    allowed: Limits,
-    parameters: Parameters,
+    allowed: TilingLimits,
+    parameters: ParameterWindow,
     experts: ExpertOrder,
 ) -> FpgaTask:
-    """One task's segments, and its steps with each segment as one."""
+    """The segments of one task, and its steps with each segment replaced by one `SegmentCall`."""
     host: list[Step] = []
     segments: list[Segment] = []
     left: list[LeftStep] = []
@@ -135,17 +137,17 @@ def compile_task(
 
 
 def boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[list[View], list[View]]:
-    """What the steps inside read of others, and what others read of them: whole buffers, in order."""
+    """Inputs and outputs of a segment: whole buffers that its steps read from others, and that others read from it."""
     inner = {id(step) for step in inside}
-    made = {view.buffer: view for step in inside for view in step.outputs}
+    inner_outputs = {view.buffer: view for step in inside for view in step.outputs}
     written = {view.buffer: view for step in steps for view in step.outputs}
-    read = {view.buffer: view for step in inside for view in step.inputs if view.buffer not in made}
+    read = {view.buffer: view for step in inside for view in step.inputs if view.buffer not in inner_outputs}
     incoming = {name: _whole(view, written.get(name, view)) for name, view in read.items()}
-    wanted = {view.buffer for step in steps if id(step) not in inner for view in step.inputs}
-    return [*incoming.values()], [view for name, view in made.items() if name in wanted]
+    read_outside = {view.buffer for step in steps if id(step) not in inner for view in step.inputs}
+    return [*incoming.values()], [view for name, view in inner_outputs.items() if name in read_outside]
 
 
 def _whole(read: View, written: View) -> View:
-    """The whole buffer in rows as wide as its reader's: a step that only converts writes all values as one row."""
+    """The whole buffer in rows as wide as the reader's: a step that only converts writes all values as one row."""
     width = read.shape[-1]
     return dense(read.buffer, (written.size // width, width), written.dtype)

@@ -1,4 +1,4 @@
-"""The steps beside an accelerator as a bundle describes them: operators with their operands and constants."""
+"""The steps of the host CPU as a bundle describes them: operators with their operands and constants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgemtl.tvm_bridge.kernel import FixedKernel
 def describe_steps(program: FpgaProgram, host: HostProgram) -> tuple[dict[str, list[Mapping[str, Any]]], WeightStore]:
     """The steps of every task in the order of ``host``, and their constants, each content once."""
     constants = WeightStore()
-    segments = {made.task: {symbol(made, i): i for i in range(len(made.segments))} for made in program.tasks}
+    segments = {task.task: {symbol(task, i): i for i in range(len(task.segments))} for task in program.tasks}
     steps = {
         task.task: [_describe(step, segments[task.task], constants) for step in task.steps] for task in host.cpu.tasks
     }
@@ -35,5 +35,5 @@ def _describe(step: Step, segments: Mapping[str, int], constants: WeightStore) -
     offsets = [constants.add(constant.name, np.asarray(constant.array)) for constant in step.constants]
     numbers = {tensor.offset: number for number, tensor in enumerate(constants.tensors)}
     sizes = asdict(step.operator)  # type: ignore[call-overload]  # operators are dataclasses
-    made = {"operator": type(step.operator).__name__, "sizes": sizes, "segment": None}
-    return made | {"constants": [numbers[offset] for offset in offsets]} | operands
+    entry = {"operator": type(step.operator).__name__, "sizes": sizes, "segment": None}
+    return entry | {"constants": [numbers[offset] for offset in offsets]} | operands

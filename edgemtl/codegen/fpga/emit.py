@@ -1,21 +1,21 @@
-"""One function for each kind of word: its operands, and what it reads and writes of which buffers."""
+"""One function for each kind of instruction: its operands, and which rows of which buffers it reads and writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgemtl.codegen.fpga.words import ROUTES, At, Listing, Rows
+from edgemtl.codegen.fpga.instructions import ROUTES, At, Listing, RowRange
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, WINDOWS
 from edgemtl.hw.law import Finish
 
 MOST_STRIDE = 4095
-"""Granules that 12 bits count."""
+"""Largest stride in granules: the operand has 12 bits."""
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """Rows on chip: ``width`` values of ``itemsize`` bytes each, ``stride`` granules from one to the next."""
+class OnChipTensor:
+    """Rows on chip: ``width`` values of ``itemsize`` bytes each, ``stride`` granules from one row to the next."""
 
     at: At
     rows: int
@@ -23,9 +23,9 @@ class Tensor:
     itemsize: int
     stride: int
 
-    def part(self, first: int, rows: int) -> Tensor:
-        """Some of the rows."""
-        return Tensor(self.at.on(first * self.stride), rows, self.width, self.itemsize, self.stride)
+    def part(self, first: int, rows: int) -> OnChipTensor:
+        """``rows`` rows from ``first`` on."""
+        return OnChipTensor(self.at.on(first * self.stride), rows, self.width, self.itemsize, self.stride)
 
 
 def granules(listing: Listing, width: int) -> int:
@@ -33,35 +33,35 @@ def granules(listing: Listing, width: int) -> int:
     return -(-width // listing.engine.array_columns)
 
 
-def make_tensor(listing: Listing, what: str, region: str, rows: int, width: int, itemsize: int = 1) -> Tensor:
+def make_tensor(listing: Listing, what: str, region: str, rows: int, width: int, itemsize: int = 1) -> OnChipTensor:
     """A new buffer of rows, each of whole granules: a tile of 16-bit columns takes two."""
     stride = itemsize * granules(listing, width)
-    return Tensor(At(listing.buffer(what, region, rows * stride)), rows, width, itemsize, stride)
+    return OnChipTensor(At(listing.buffer(what, region, rows * stride)), rows, width, itemsize, stride)
 
 
-def columns_of(listing: Listing, tensor: Tensor, columns: slice) -> Tensor:
+def columns_of(listing: Listing, tensor: OnChipTensor, columns: slice) -> OnChipTensor:
     """Some tiles of columns of all rows."""
     tile = columns.start // listing.engine.array_columns
     at = tensor.at.on(tile * tensor.itemsize)
-    return Tensor(at, tensor.rows, columns.stop - columns.start, tensor.itemsize, tensor.stride)
+    return OnChipTensor(at, tensor.rows, columns.stop - columns.start, tensor.itemsize, tensor.stride)
 
 
-def rows_of(tensor: Tensor, size: int | None = None) -> Rows:
-    """What a word touches that goes over all rows; ``size`` granules of each, else all."""
-    return Rows(tensor.at, tensor.rows, tensor.stride, tensor.stride if size is None else size)
+def rows_of(tensor: OnChipTensor, size: int | None = None) -> RowRange:
+    """What an instruction over all rows touches: ``size`` granules of each row, or all of them."""
+    return RowRange(tensor.at, tensor.rows, tensor.stride, tensor.stride if size is None else size)
 
 
 def finish_operands(how: Finish, table: bool) -> dict[str, int]:
-    """The operands that say how sums are finished."""
+    """The operands that say how sums become results."""
     wide = how.dtype == "int16"
     return {"wide": wide, "table": table, "zero": 0 if wide else how.zero, "low": -128 if wide else how.low}
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Which part of the router's work a word does: entry, and places of its queue before.
+    """Which part of the router's list an instruction processes: the entry, and how many rows of its queue it skips.
 
-    gather: rows are read through the queue. cached: weights are read from the entry's place in the cache.
+    gather: input rows are read through the queue. cached: weights are read from the cache, not from the ring.
     """
 
     entry: int
@@ -72,29 +72,29 @@ class Slot:
 
 def linear(
     listing: Listing,
-    x: Tensor,
-    y: Tensor,
+    x: OnChipTensor,
+    y: OnChipTensor,
     ring: dict[str, int],
     how: Finish,
     table: bool,
     *,
-    add: Tensor | None = None,
+    add: OnChipTensor | None = None,
     slot: Slot | None = None,
     tile: int | None = None,
     cache: str | None = None,
 ) -> None:
-    """LINEAR of the rows of ``x`` to ``y``; ``tile`` granules between tiles of columns where they are not neighbours.
+    """LINEAR of the rows of ``x`` to ``y``; ``tile``: granules between tiles of columns where they are not contiguous.
 
     With a slot that gathers, ``x`` are all rows that may be read and ``y`` the rows of a block.
     """
     size, tiles = y.itemsize, granules(listing, y.width)
-    places = {"src": x.at, "dst": y.at, "add": y.at if add is None else add.at}
+    at = {"src": x.at, "dst": y.at, "add": y.at if add is None else add.at}
     written = tuple(_tiles(y, size, tiles, size if tile is None else tile))
-    added = () if add is None else (Rows(add.at, y.rows, y.stride, tiles * size),)
+    added = () if add is None else (RowRange(add.at, y.rows, y.stride, tiles * size),)
     states = (((ROUTES,) if slot else ()) + ((cache,) if cache else ()), ())
-    listing.word(
+    listing.append(
         "LINEAR",
-        places,
+        at,
         (rows_of(x, granules(listing, x.width)), *added),
         written,
         operands=dict(
@@ -116,18 +116,18 @@ def linear(
     )
 
 
-def _tiles(y: Tensor, size: int, tiles: int, step: int) -> Iterator[Rows]:
+def _tiles(y: OnChipTensor, size: int, tiles: int, step: int) -> Iterator[RowRange]:
     if step == size:
-        yield Rows(y.at, y.rows, y.stride, tiles * size)
+        yield RowRange(y.at, y.rows, y.stride, tiles * size)
         return
     for tile in range(tiles):
-        yield Rows(y.at.on(tile * step), y.rows, y.stride, size)
+        yield RowRange(y.at.on(tile * step), y.rows, y.stride, size)
 
 
-def load(listing: Listing, window: str, line: int, step: int, y: Tensor, states: tuple[str, ...] = ()) -> None:
-    """LOAD the rows of ``y``, ``step`` lines apart in memory."""
+def load(listing: Listing, window: str, line: int, step: int, y: OnChipTensor, states: tuple[str, ...] = ()) -> None:
+    """LOAD the rows of ``y``, ``step`` lines apart in DRAM."""
     for part, at in _within_stride(y):
-        listing.word(
+        listing.append(
             "LOAD",
             {"dst": part.at},
             (),
@@ -137,10 +137,10 @@ def load(listing: Listing, window: str, line: int, step: int, y: Tensor, states:
         )
 
 
-def store(listing: Listing, window: str, line: int, step: int, x: Tensor, states: tuple[str, ...] = ()) -> None:
-    """STORE the rows of ``x``, ``step`` lines apart in memory."""
+def store(listing: Listing, window: str, line: int, step: int, x: OnChipTensor, states: tuple[str, ...] = ()) -> None:
+    """STORE the rows of ``x``, ``step`` lines apart in DRAM."""
     for part, at in _within_stride(x):
-        listing.word(
+        listing.append(
             "STORE",
             {"src": part.at},
             (rows_of(part),),
@@ -150,7 +150,7 @@ def store(listing: Listing, window: str, line: int, step: int, x: Tensor, states
         )
 
 
-def _copied(window: str, line: int, step: int, rows: Tensor) -> dict[str, int]:
+def _copied(window: str, line: int, step: int, rows: OnChipTensor) -> dict[str, int]:
     """The operands that LOAD and STORE share."""
     return dict(
         window=WINDOWS.index(window),
@@ -162,19 +162,19 @@ def _copied(window: str, line: int, step: int, rows: Tensor) -> dict[str, int]:
     )
 
 
-def _within_stride(tensor: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """The rows together, or one by one where the step between them is more than an operand holds."""
+def _within_stride(tensor: OnChipTensor) -> Iterator[tuple[OnChipTensor, int]]:
+    """All rows at once, or one by one where their stride is more than the operand can hold; each with its first row."""
     if tensor.stride <= MOST_STRIDE:
         yield tensor, 0
     else:
         yield from ((tensor.part(row, 1), row) for row in range(tensor.rows))
 
 
-def lines_of(listing: Listing, tensor: Tensor) -> int:
-    """Lines of a row in memory."""
+def lines_of(listing: Listing, tensor: OnChipTensor) -> int:
+    """Lines of a row in DRAM."""
     return -(-tensor.stride * listing.engine.array_columns // LINE_BYTES)
 
 
-def place_operands(place: str, region: str, granule: int) -> dict[str, int]:
-    """The two operands of a place."""
-    return {f"{place}_region": REGIONS.index(region), place: granule}
+def address_operands(name: str, region: str, granule: int) -> dict[str, int]:
+    """The two operands of the address called ``name``: its region and the granule there."""
+    return {f"{name}_region": REGIONS.index(region), name: granule}

@@ -1,4 +1,4 @@
-"""The CPU program beside the overlay: the steps that stay, compiled, and where rows are handed over."""
+"""The program of the host CPU: the steps that stay there, compiled, and where rows are handed over."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def compile_hosts(
 
     Raises UnsupportedError where a host's linker is not installed.
     """
-    steps = {made.task: _steps(made) for made in program.tasks}
-    left = {name: replace(integers[name], steps=held) for name, held in steps.items()}
+    steps = {task.task: _steps(task) for task in program.tasks}
+    left = {name: replace(integers[name], steps=host_steps) for name, host_steps in steps.items()}
     return tuple(_compile(name, tasks, program, left, threads) for name in HOSTS)
 
 
@@ -52,8 +52,8 @@ def _compile(
     name: str, tasks: tuple[TaskModel, ...], program: FpgaProgram, left: Mapping[str, IntegerTask], threads: int
 ) -> HostProgram:
     cpu = compile_cpu(tasks, resolve(HOSTS[name], threads), memory_budget=None, integers=left)
-    symbols = {made.task: [symbol(made, index) for index in range(len(made.segments))] for made in program.tasks}
-    handovers = {made.task: _handovers(made, symbols[made.task], cpu.plan.offsets) for made in cpu.tasks}
+    symbols = {task.task: [symbol(task, index) for index in range(len(task.segments))] for task in program.tasks}
+    handovers = {task.task: _handovers(task, symbols[task.task], cpu.plan.offsets) for task in cpu.tasks}
     return HostProgram(name, cpu, handovers)
 
 
@@ -70,7 +70,7 @@ def _as_kernel(task: FpgaTask, step: Step) -> Step:
 
 
 def symbol(task: FpgaTask, index: int) -> str:
-    """What a host calls a segment: the same only where it is the same work, so that tasks share it as they may."""
+    """A segment's symbol in a host's program: equal only for equal segments, so that tasks can share their prefix."""
     return f"segment{index}_{_digest(task.segments[index])}"
 
 
@@ -84,10 +84,10 @@ def _handovers(task: TaskProgram, symbols: Sequence[str], offsets: Mapping[str, 
 
 
 def _handover(index: int, step: Step, offsets: Mapping[str, int]) -> Handover:
-    return Handover(index, _places(step.inputs, offsets), _places(step.outputs, offsets))
+    return Handover(index, _arena_offsets(step.inputs, offsets), _arena_offsets(step.outputs, offsets))
 
 
-def _places(views: Sequence[View], offsets: Mapping[str, int]) -> tuple[int, ...]:
+def _arena_offsets(views: Sequence[View], offsets: Mapping[str, int]) -> tuple[int, ...]:
     for view in views:
         assert dense(view.buffer, view.shape).strides == view.strides, f"the rows of {view.buffer} must have no gaps"
     return tuple(offsets[view.buffer] + view.offset_bytes for view in views)

@@ -1,4 +1,4 @@
-"""Patches, LayerNorm and MLPs as words."""
+"""Patch embedding, LayerNorm and MLPs as instructions."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterator
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
-from edgemtl.codegen.fpga.emit import Tensor, make_tensor
+from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
+from edgemtl.codegen.fpga.instructions import At, Piece
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.weights import Arrays, linear_weights, norm_constants, rows_constants
-from edgemtl.codegen.fpga.words import At, Piece
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
 from edgemtl.schedule.tiling import blocks
 
 RING_PARTS = 8
-"""Weights of a word take at most this part of the ring."""
+"""The weights of one instruction take at most this fraction (one part of so many) of the ring."""
 
 
 class Weights:
-    """The weights of one layer in the parameters, brought into the ring for each use or once for all.
+    """The weights of one layer in the window `parameters`, fetched into the ring once, or again for each use.
 
-    They are cut by columns: a word holds its part of the ring until it ends, and what follows is fetched meanwhile.
+    They are split by columns: an instruction occupies its part of the ring until it ends, while the following weights
+    are fetched.
     """
 
     def __init__(self, site: Site, pack: Callable[[slice], bytes], width: int) -> None:
@@ -37,17 +38,17 @@ class Weights:
 
     @property
     def lines(self) -> int:
-        """Lines of the ring that all of it takes."""
+        """Lines of the ring that all columns together take."""
         return sum(lines for _, lines in self._lines)
 
-    def uses(self, held: bool, last: bool) -> Iterator[tuple[slice, dict[str, int]]]:
-        """The columns of each word and its ring operands; with ``held`` all weights stay until the ``last`` use."""
+    def uses(self, resident: bool, last: bool) -> Iterator[tuple[slice, dict[str, int]]]:
+        """The columns and ring operands of each instruction; ``resident`` weights stay until the ``last`` use."""
         listing = self._site.listing
-        if held and not self._pieces:
+        if resident and not self._pieces:
             self._pieces = [listing.stream(*part) for part in self._lines]
         for index, (columns, part) in enumerate(zip(self.columns, self._lines, strict=True)):
-            piece = self._pieces[index] if held else listing.stream(*part)
-            yield columns, listing.use(piece, last or not held)
+            piece = self._pieces[index] if resident else listing.stream(*part)
+            yield columns, listing.use(piece, last or not resident)
         if last:
             self._pieces = []
 
@@ -63,36 +64,42 @@ def linear_layer(site: Site, layer: Arrays, part: slice | None = None) -> Weight
 
 
 def apply(
-    site: Site, weights: Weights, x: Tensor, y: Tensor, spec: ops.QLinear, stays: tuple[bool, bool], add: bool = False
+    site: Site,
+    weights: Weights,
+    x: OnChipTensor,
+    y: OnChipTensor,
+    spec: ops.QLinear,
+    stays: tuple[bool, bool],
+    add: bool = False,
 ) -> None:
-    """LINEAR of rows, ``stays``: whether the weights are held and whether this is their last use."""
+    """LINEAR of rows; ``stays``: whether the weights are resident, and whether this is their last use."""
     for columns, ring in weights.uses(*stays):
         part = emit.columns_of(site.listing, y, columns)
         emit.linear(site.listing, x, part, ring, spec.how, spec.table, add=part if add else None)
 
 
 def fits_ring(site: Site, *weights: Weights) -> bool:
-    """Whether weights may stay in the ring together."""
-    return sum(part.lines for part in weights) <= site.limits.held_lines
+    """Whether all these weights may stay in the ring together."""
+    return sum(part.lines for part in weights) <= site.limits.resident_lines
 
 
-def emit_patch(site: Site, group: networks.Patch) -> None:
-    """Positions first, onto which the patches' products are added."""
+def emit_patch(site: Site, group: networks.PatchGroup) -> None:
+    """Patch embedding: load the position table first, then add the products of the patches to it."""
     listing, step = site.listing, group.embed
     spec, engine = step.operator, site.listing.engine
     constants = step.arrays()
     layer, table = {name: constants[name] for name in ("weight", "bias", "scale")}, constants["table"]
     stream = make_tensor(listing, "stream", "residual", spec.leading + spec.patches, spec.n, 2)
     line, lines = listing.parameters.add(rows_constants(engine, table)), emit.lines_of(listing, stream)
-    held = site.stored[step["x"].buffer]
+    stored = site.stored[step["x"].buffer]
     # In the hidden region: nothing else is there yet.
-    patches = make_tensor(listing, "patches", "hidden", held.rows, held.width)
+    patches = make_tensor(listing, "patches", "hidden", stored.rows, stored.width)
     _load_table(site, line, lines, stream.part(0, spec.leading))
-    for first, rows in site.limits.token_blocks(held.rows):
+    for first, rows in site.limits.token_blocks(stored.rows):
         _load_table(site, line + (spec.leading + first) * lines, lines, stream.part(spec.leading + first, rows))
-        step_lines = held.pitch // LINE_BYTES
-        at = held.line + first * step_lines
-        emit.load(listing, held.window, at, step_lines, patches.part(first, rows))
+        step_lines = stored.pitch // LINE_BYTES
+        at = stored.line + first * step_lines
+        emit.load(listing, stored.window, at, step_lines, patches.part(first, rows))
     weights = linear_layer(site, layer)
     parts = site.limits.token_blocks(spec.patches)
     stays = fits_ring(site, weights)
@@ -103,13 +110,13 @@ def emit_patch(site: Site, group: networks.Patch) -> None:
     site.homes[step["y"].buffer] = stream
 
 
-def _load_table(site: Site, line: int, lines: int, rows: Tensor) -> None:
+def _load_table(site: Site, line: int, lines: int, rows: OnChipTensor) -> None:
     if rows.rows:
         emit.load(site.listing, "parameters", line, lines, rows)
 
 
-def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> None:
-    """LayerNorm block by block; where its rows are sums of experts still, they are made rows before."""
+def emit_norm(site: Site, group: networks.NormGroup, constants: OnChipTensor | None) -> None:
+    """LayerNorm block by block; rows that are still sums of experts in two halves are settled before."""
     listing, step = site.listing, group.norm
     spec, x = step.operator, site.tensor(step["x"])
     y = make_tensor(listing, "norm", "input", spec.rows, spec.dim)
@@ -117,7 +124,7 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
         site.settle(x, first, rows)
         source, target = x.part(first, rows), y.part(first, rows)
         read = () if constants is None else (emit.rows_of(constants),)
-        listing.word(
+        listing.append(
             "NORM",
             {"src": source.at, "dst": target.at, "from": target.at if constants is None else constants.at},
             (emit.rows_of(source), *read),
@@ -137,8 +144,8 @@ def emit_norm(site: Site, group: networks.Norm, constants: Tensor | None) -> Non
     site.homes[step["y"].buffer] = y
 
 
-def _settle_others(site: Site, home: Tensor, x: Tensor) -> None:
-    """Sums in rows that a LayerNorm left out are made rows too: somebody may read them."""
+def _settle_others(site: Site, home: OnChipTensor, x: OnChipTensor) -> None:
+    """Settle the rows that a LayerNorm skips too: another step may read them."""
     first = (x.at.granule - home.at.granule) // home.stride
     behind = first + x.rows
     for at, rows in ((0, first), (behind, home.rows - behind)):
@@ -147,7 +154,7 @@ def _settle_others(site: Site, home: Tensor, x: Tensor) -> None:
     site.open.pop(home.at.buffer, None)
 
 
-def load_norm_constants(site: Site, group: networks.Norm) -> Tensor | None:
+def load_norm_constants(site: Site, group: networks.NormGroup) -> OnChipTensor | None:
     """Halvings and offsets on chip; None where all are 0."""
     constants = group.norm.arrays()
     if not any(array.any() for array in constants.values()):
@@ -155,28 +162,28 @@ def load_norm_constants(site: Site, group: networks.Norm) -> Tensor | None:
     return load_constants(site, norm_constants(site.listing.engine, constants["halvings"], constants["offset"]))
 
 
-def load_constants(site: Site, content: bytes) -> Tensor:
-    """Bytes of the parameters in the constants region."""
+def load_constants(site: Site, content: bytes) -> OnChipTensor:
+    """Bytes of the window `parameters`, loaded into the constants region."""
     listing = site.listing
     granules = emit.granules(listing, len(content))
-    y = Tensor(At(listing.buffer("constants", "constants", granules)), 1, len(content), 1, granules)
+    y = OnChipTensor(At(listing.buffer("constants", "constants", granules)), 1, len(content), 1, granules)
     emit.load(listing, "parameters", listing.parameters.add(content), 1, y)
     return y
 
 
-def emit_mlp(site: Site, group: networks.Mlp) -> None:
-    """Two layers block by block, hidden rows in two buffers in turn; the second adds onto the residual in place."""
+def emit_mlp(site: Site, group: networks.MlpGroup) -> None:
+    """Two layers block by block, hidden rows in two buffers in turn; the second adds to the residual in place."""
     listing, first, second = site.listing, group.first, group.second
     x, stream = site.tensor(first["x"]), site.tensor(second["residual"])
     site.settle_all(stream)
     up, down = linear_layer(site, first.arrays()), linear_layer(site, second.arrays())
-    held = fits_ring(site, up, down)
+    resident = fits_ring(site, up, down)
     row = emit.granules(listing, first.operator.n) * listing.engine.array_columns
     most = min(site.limits.accumulator_rows, site.limits.hidden // (2 * row))
-    parts = site.limits.token_blocks(x.rows) if held and most >= site.limits.block_rows else blocks(x.rows, most)
+    parts = site.limits.token_blocks(x.rows) if resident and most >= site.limits.block_rows else blocks(x.rows, most)
     pair = [make_tensor(listing, "mlp", "hidden", max(rows for _, rows in parts), first.operator.n) for _ in parts[:2]]
     for i, (at, rows) in enumerate(parts):
         last, hidden = i == len(parts) - 1, pair[i % 2].part(0, rows)
-        apply(site, up, x.part(at, rows), hidden, first.operator, (held, last))
-        apply(site, down, hidden, stream.part(at, rows), second.operator, (held, last), add=True)
+        apply(site, up, x.part(at, rows), hidden, first.operator, (resident, last))
+        apply(site, down, hidden, stream.part(at, rows), second.operator, (resident, last), add=True)
     site.homes[second["y"].buffer] = stream

@@ -1,8 +1,8 @@
-"""What the overlay runs as a whole: groups of integer steps, each one shape of network."""
+"""What the accelerator runs as one layer: groups of integer steps, each one kind of network block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar, get_args, get_type_hints
 
@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Of(Generic[S]):
-    """A step whose kind is known."""
+    """A step whose operator type is known."""
 
     step: Step
     operator: S
@@ -36,22 +36,22 @@ def of(step: Step, kind: type[S]) -> Of[S]:
 
 
 @dataclass(frozen=True)
-class Patch:
-    """Patches to tokens."""
+class PatchGroup:
+    """Patch embedding: patches to tokens."""
 
     embed: Of[ops.QPatchEmbed]
 
 
 @dataclass(frozen=True)
-class Norm:
-    """LayerNorm of all rows or the last ones."""
+class NormGroup:
+    """LayerNorm of all rows, or of the last ones."""
 
     norm: Of[ops.QLayerNorm]
 
 
 @dataclass(frozen=True)
-class Attention:
-    """q, k and v of every head, attention, and the layer behind it."""
+class AttentionGroup:
+    """The projection to q, k and v, attention, and the output projection."""
 
     qkv: Of[ops.QLinear]
     attention: Of[ops.QAttention]
@@ -59,16 +59,16 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Mlp:
-    """Two layers whose rows between them nobody else reads."""
+class MlpGroup:
+    """Two linear layers; no other step reads the rows between them."""
 
     first: Of[ops.QLinear]
     second: Of[ops.QLinear]
 
 
 @dataclass(frozen=True)
-class Experts:
-    """Gate, router, two layers of every expert, and their combination with the residual."""
+class ExpertsGroup:
+    """Gate, router, two linear layers of every expert, and their weighted sum with the residual."""
 
     gate: Of[ops.QLinear]
     router: Of[ops.QRouter]
@@ -78,20 +78,30 @@ class Experts:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A layer over an image: perhaps enlarged first, a 3 x 3 convolution, perhaps a layer of its pixels behind it."""
+class ImageGroup:
+    """A 3 x 3 convolution, optionally after a bilinear upsampling and followed by a linear layer over pixels."""
 
-    enlarge: Of[ops.QBilinear] | None
+    upsample: Of[ops.QBilinear] | None
     conv: Of[ops.QConv2d]
     pixels: Of[ops.QLinear] | None
 
     @property
     def source(self) -> View:
         """The image it begins with."""
-        return (self.conv if self.enlarge is None else self.enlarge)["x"]
+        return (self.conv if self.upsample is None else self.upsample)["x"]
 
 
-Group = Patch | Norm | Attention | Mlp | Experts | Picture
+Group = PatchGroup | NormGroup | AttentionGroup | MlpGroup | ExpertsGroup | ImageGroup
+
+LAYER_NAMES: Mapping[type, str] = {
+    PatchGroup: "patch",
+    NormGroup: "norm",
+    AttentionGroup: "attention",
+    MlpGroup: "mlp",
+    ExpertsGroup: "experts",
+    ImageGroup: "picture",
+}
+"""What bundles and reports call a layer of each kind."""
 
 
 def steps_of(group: Group) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""Where buffers lie: one plan for each region, by the planner of `edgemtl.schedule`, and its check."""
+"""The addresses of buffers: one plan for each region, made and checked by `edgemtl.schedule`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgemtl import schedule
-from edgemtl.codegen.fpga.words import Buffer, Word
+from edgemtl.codegen.fpga.instructions import OnChipBuffer, PendingInstruction
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import REGIONS
 from edgemtl.schedule import Plan
@@ -16,49 +16,57 @@ from edgemtl.schedule import Plan
 class Placement:
     """addresses: granule of each buffer in its region. plans: offsets in bytes, with lower bounds, by region.
 
-    lives: first and last word of each buffer.
+    lives: first and last instruction that touches each buffer.
     """
 
     addresses: Mapping[str, int]
     plans: Mapping[str, Plan]
     lives: Mapping[str, tuple[int, int]]
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[OnChipBuffer, ...]
 
 
-def place(words: Sequence[Word], capacities: Mapping[str, int], granule: int, what: str) -> Placement:
-    """Addresses for every buffer of ``words``. Raises BudgetError where a region is too small."""
+def place(
+    instructions: Sequence[PendingInstruction], capacities: Mapping[str, int], granule: int, what: str
+) -> Placement:
+    """Addresses for every buffer of ``instructions``. Raises BudgetError where a region is too small."""
     lives: dict[str, tuple[int, int]] = {}
-    found: dict[str, Buffer] = {}
-    for index, word in enumerate(words):
-        for rows in (*word.reads, *word.writes):
-            held = rows.at.buffer
-            found[held.name] = held
-            lives[held.name] = (lives.get(held.name, (index, 0))[0], index)
+    buffers: dict[str, OnChipBuffer] = {}
+    for index, instruction in enumerate(instructions):
+        for rows in (*instruction.reads, *instruction.writes):
+            buffer = rows.at.buffer
+            buffers[buffer.name] = buffer
+            lives[buffer.name] = (lives.get(buffer.name, (index, 0))[0], index)
     plans = {
-        region: _plan(words, [b for b in found.values() if b.region == region], granule, lives) for region in REGIONS
+        region: _plan(instructions, [b for b in buffers.values() if b.region == region], granule, lives)
+        for region in REGIONS
     }
-    for region, made in plans.items():
-        if made.arena_bytes > capacities[region]:
+    for region, plan in plans.items():
+        if plan.arena_bytes > capacities[region]:
             hint = "take a board with larger buffers, or a smaller model"
-            raise BudgetError(f"{what}: memory {region!r}", made.arena_bytes, capacities[region], hint)
+            raise BudgetError(f"{what}: memory {region!r}", plan.arena_bytes, capacities[region], hint)
     addresses = {name: offset // granule for plan in plans.values() for name, offset in plan.offsets.items()}
-    return Placement(addresses, plans, lives, tuple(found.values()))
+    return Placement(addresses, plans, lives, tuple(buffers.values()))
 
 
-def _plan(words: Sequence[Word], buffers: Sequence[Buffer], granule: int, lives: Mapping[str, tuple[int, int]]) -> Plan:
-    sizes = [schedule.Buffer(held.name, held.granules * granule) for held in buffers]
-    timeline = {held.name: schedule.Lifetime(*lives[held.name]) for held in buffers}
+def _plan(
+    instructions: Sequence[PendingInstruction],
+    buffers: Sequence[OnChipBuffer],
+    granule: int,
+    lives: Mapping[str, tuple[int, int]],
+) -> Plan:
+    sizes = [schedule.Buffer(buffer.name, buffer.granules * granule) for buffer in buffers]
+    timeline = {buffer.name: schedule.Lifetime(*lives[buffer.name]) for buffer in buffers}
     plan = schedule.plan(sizes, [timeline])
-    schedule.check(plan, sizes, [_steps(words, {held.name for held in buffers})], 0)
+    schedule.check(plan, sizes, [_steps(instructions, {buffer.name for buffer in buffers})], 0)
     return plan
 
 
-def _steps(words: Sequence[Word], names: set[str]) -> list[schedule.Step]:
-    """Words as the planner's checker sees them: the buffers of one region that each reads and writes."""
+def _steps(instructions: Sequence[PendingInstruction], names: set[str]) -> list[schedule.Slot]:
+    """Instructions as the plan's checker sees them: the buffers of one region that each reads and writes."""
     steps = []
-    for word in words:
-        reads = tuple(dict.fromkeys(r.at.buffer.name for r in word.reads if r.at.buffer.name in names))
-        writes = tuple(dict.fromkeys(r.at.buffer.name for r in word.writes if r.at.buffer.name in names))
+    for instruction in instructions:
+        reads = tuple(dict.fromkeys(r.at.buffer.name for r in instruction.reads if r.at.buffer.name in names))
+        writes = tuple(dict.fromkeys(r.at.buffer.name for r in instruction.writes if r.at.buffer.name in names))
         if reads or writes:
-            steps.append(schedule.Step(reads, writes))
+            steps.append(schedule.Slot(reads, writes))
     return steps

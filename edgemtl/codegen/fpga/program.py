@@ -1,4 +1,4 @@
-"""A compiled FPGA program: segments for the overlay, and the steps that stay on the CPU beside it."""
+"""A compiled FPGA program: segments for the accelerator, and the steps that stay on the host CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgemtl.operators import Operator, Signature, TensorType
 
 @dataclass(frozen=True)
 class SegmentCall(Operator):
-    """A step of the CPU's program that the overlay does: the segment's place in `FpgaTask.segments`."""
+    """A step of the host's program that the accelerator runs; ``index``: its segment in `FpgaTask.segments`."""
 
     index: int
     inputs: tuple[TensorType, ...]
@@ -67,12 +67,12 @@ class FpgaProgram:
 
 def most(segments: Iterable[Segment]) -> dict[str, int]:
     """Bytes by memory: the most that any of the segments takes of each."""
-    found: dict[str, int] = {}
+    bytes_by_memory: dict[str, int] = {}
     for segment in segments:
         for name, size in segment.on_chip.items():
-            found[name] = max(found.get(name, 0), size)
-    return found
+            bytes_by_memory[name] = max(bytes_by_memory.get(name, 0), size)
+    return bytes_by_memory
 
 
 Early = Mapping[str, Mapping[str, tuple[int, ...]]]
-"""By task, then by the buffer of a gate's output: the experts fetched before the gate has decided."""
+"""Prefetch lists by task, then by the buffer of a gate's output: the experts fetched before routing is known."""

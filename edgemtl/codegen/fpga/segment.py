@@ -8,27 +8,27 @@ from dataclasses import dataclass, field
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
-from edgemtl.codegen.fpga.emit import Tensor
+from edgemtl.codegen.fpga.convolutions import emit_image
+from edgemtl.codegen.fpga.credits import Credits, synchronise
+from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.experts import emit_experts
+from edgemtl.codegen.fpga.instructions import Listing, ParameterWindow, PendingInstruction
 from edgemtl.codegen.fpga.layers import emit_mlp, emit_norm, emit_patch, load_norm_constants
-from edgemtl.codegen.fpga.pictures import emit_picture
 from edgemtl.codegen.fpga.place import Placement, place
-from edgemtl.codegen.fpga.routing import early_of, load_route_constants
+from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
 from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
-from edgemtl.codegen.fpga.tokens import Tokens, synchronise
-from edgemtl.codegen.fpga.words import Listing, Parameters, Word
 from edgemtl.errors import ConfigError
 from edgemtl.hw.encoding import encode, encode_stream
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import View
-from edgemtl.schedule.tiling import Limits
+from edgemtl.schedule.tiling import TilingLimits
 
 
 @dataclass(frozen=True)
 class SegmentLayer:
-    """A group as a user reads it: what it is, the nodes it stands for, and its products without padding."""
+    """A group as reports show it: its kind, the nodes it computes, and its multiply-accumulates without padding."""
 
     name: str
     origin: tuple[str, ...]
@@ -37,10 +37,10 @@ class SegmentLayer:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stream and what must lie in the board's memory when it runs; sizes in bytes.
+    """A stream and what must be in DRAM when it runs; sizes in bytes.
 
-    layer: for each instruction, the index of its layer. inputs and outputs: rows in the windows of those names.
-    early: of each router, the experts fetched before it decides. routing: of each, its tokens, choices and experts.
+    layer: for each instruction, the index of its layer. inputs, outputs: rows in the windows of these names. early: the
+    prefetch list of each router. routing: tokens, choices and experts of each router.
     """
 
     stream: bytes = field(repr=False)
@@ -65,8 +65,8 @@ class Segment:
 def write_segment(
     groups: Sequence[networks.Group],
     engine: Engine,
-    limits: Limits,
-    parameters: Parameters,
+    limits: TilingLimits,
+    parameters: ParameterWindow,
     incoming: Sequence[View],
     outgoing: frozenset[str],
     experts: ExpertOrder,
@@ -80,38 +80,38 @@ def write_segment(
     site = Site(listing, limits, experts, outgoing)
     inputs = [_reserve_input(site, view, groups) for view in incoming]
     _emit_groups(site, groups)
-    words = listing.words
-    placement = place(words, capacities(engine), engine.array_columns, what)
+    instructions = listing.instructions
+    placement = place(instructions, capacities(engine), engine.array_columns, what)
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
-    tokens = synchronise(words, sizes, placement.addresses)
+    credits = synchronise(instructions, sizes, placement.addresses)
     layers = tuple(describe(group) for group in groups)
-    stream = encode_stream(_instructions(words, placement, tokens, layers), engine, limits.ring_lines)
-    mixtures = [group for group in groups if isinstance(group, networks.Experts)]
+    stream = encode_stream(_instructions(instructions, placement, credits, layers), engine, limits.ring_lines)
+    mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
     return Segment(
         stream=stream,
         layers=layers,
-        layer=tuple(word.layer for word in words),
+        layer=tuple(instruction.layer for instruction in instructions),
         inputs=tuple(inputs),
-        outputs=tuple(held for held in site.stored.values() if held.window == "output"),
+        outputs=tuple(stored for stored in site.stored.values() if stored.window == "output"),
         windows=dict(site.sizes),
         placement=placement,
         ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
-        early=tuple(early_of(site, group) for group in mixtures),
+        early=tuple(prefetch_list(site, group) for group in mixtures),
         routing=tuple((g.router.operator.tokens, g.router.operator.top_k, g.router.operator.experts) for g in mixtures),
     )
 
 
 def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
-    """Rows lie in whole lines each; pixels of an image without gaps, since its rows are whole lines."""
+    """Each row begins on a line; pixels of an image lie without gaps, since its rows are whole lines."""
     width = view.shape[-1]
     row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    image = any(isinstance(group, networks.Picture) and group.source.buffer == view.buffer for group in groups)
+    image = any(isinstance(group, networks.ImageGroup) and group.source.buffer == view.buffer for group in groups)
     lines = row if image else -(-row // LINE_BYTES) * LINE_BYTES
     return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
 
 
 def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
-    """Every group's words, with the constants of the next one fetched before: they are there when it begins."""
+    """The instructions of every group; the constants of the next group are loaded before, so that it need not wait."""
     constants = _load_constants(site, groups[0])
     for index, group in enumerate(groups):
         following = None
@@ -124,56 +124,56 @@ def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
         constants = following
 
 
-def _load_constants(site: Site, group: networks.Group) -> Tensor | None:
-    if isinstance(group, networks.Norm):
+def _load_constants(site: Site, group: networks.Group) -> OnChipTensor | None:
+    if isinstance(group, networks.NormGroup):
         return load_norm_constants(site, group)
-    if isinstance(group, networks.Experts):
+    if isinstance(group, networks.ExpertsGroup):
         return load_route_constants(site, group)
     return None
 
 
-def _emit_group(site: Site, group: networks.Group, constants: Tensor | None) -> None:
+def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | None) -> None:
     match group:
-        case networks.Patch():
+        case networks.PatchGroup():
             emit_patch(site, group)
-        case networks.Norm():
+        case networks.NormGroup():
             emit_norm(site, group, constants)
-        case networks.Attention():
+        case networks.AttentionGroup():
             emit_attention(site, group)
-        case networks.Mlp():
+        case networks.MlpGroup():
             emit_mlp(site, group)
-        case networks.Experts():
+        case networks.ExpertsGroup():
             assert constants is not None
             emit_experts(site, group, constants)
-        case networks.Picture():
-            emit_picture(site, group, group.source.buffer in site.homes)
+        case networks.ImageGroup():
+            emit_image(site, group, group.source.buffer in site.homes)
 
 
 def _keep_outgoing(site: Site, group: networks.Group) -> None:
     for step in networks.steps_of(group):
         for view in step.outputs:
             if view.buffer in site.outgoing and view.buffer not in site.stored:
-                site.keep(view)
+                site.store_output(view)
 
 
 def _instructions(
-    words: Sequence[Word], placement: Placement, tokens: Tokens, layers: Sequence[SegmentLayer]
+    stream: Sequence[PendingInstruction], placement: Placement, credits: Credits, layers: Sequence[SegmentLayer]
 ) -> list[Instruction]:
-    """Raises ConfigError with the layer's node where an operand's bits are too few."""
-    made = []
-    for word, waits, signals in zip(words, tokens.waits, tokens.signals, strict=True):
-        operands = dict(word.operands)
-        for name, at in word.places.items():
+    """The instructions with addresses. Raises ConfigError with the layer's node where an operand has too few bits."""
+    encodable = []
+    for pending, waits, signals in zip(stream, credits.waits, credits.signals, strict=True):
+        operands = dict(pending.operands)
+        for name, at in pending.at.items():
             address = placement.addresses[at.buffer.name] + at.granule
-            operands |= emit.place_operands(name, at.buffer.region, address)
-        instruction = Instruction(word.name, operands, waits, signals)
+            operands |= emit.address_operands(name, at.buffer.region, address)
+        instruction = Instruction(pending.name, operands, waits, signals)
         try:
             encode(instruction)
         except ConfigError as error:
-            nodes, hint = ", ".join(layers[word.layer].origin), "make the layer smaller, or compile for a CPU"
+            nodes, hint = ", ".join(layers[pending.layer].origin), "make the layer smaller, or compile for a CPU"
             raise ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}") from error
-        made.append(instruction)
-    return made
+        encodable.append(instruction)
+    return encodable
 
 
 def describe(group: networks.Group) -> SegmentLayer:
@@ -182,4 +182,4 @@ def describe(group: networks.Group) -> SegmentLayer:
     # Of the array: the vector unit combines.
     macs = sum(step.operator.macs for step in steps if not isinstance(step.operator, ops.QCombine))
     origin = tuple(dict.fromkeys(node for step in steps for node in step.origin))
-    return SegmentLayer(type(group).__name__.lower(), origin, macs)
+    return SegmentLayer(networks.LAYER_NAMES[type(group)], origin, macs)

@@ -1,4 +1,4 @@
-"""Which integer steps the overlay runs, in which groups, and why the others stay on the CPU beside it."""
+"""Which integer steps the accelerator runs, in which groups, and why the others stay on the host CPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgemtl.lowering.ir import Step
 MOST_EXPERTS = 256
 MOST_CHOICES = 8
 MOST_ROWS = 2047
-"""Rows of an image that 11 bits count."""
+"""Most rows of an image: the operand has 11 bits."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """A step that the overlay does not run, and why."""
+    """A step that the accelerator does not run, and why."""
 
     step: Step
     reason: str
@@ -39,18 +39,18 @@ class Uses:
 
 
 def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
-    """The steps in order, as groups and as what is left."""
+    """The steps in order, as groups for the accelerator and steps left to the host CPU."""
     uses, at = Uses(steps), 0
-    made: list[nets.Group | Left] = []
+    selected: list[nets.Group | Left] = []
     while at < len(steps):
-        found = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
-        if found is None:
-            made.append(Left(steps[at], reason(steps, at, engine)))
+        group = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
+        if group is None:
+            selected.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
         else:
-            made.append(found)
-            at += len(nets.steps_of(found))
-    return made
+            selected.append(group)
+            at += len(nets.steps_of(group))
+    return selected
 
 
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
@@ -64,32 +64,32 @@ def _take(steps: Sequence[Step], at: int, *kinds: type) -> tuple[Step, ...] | No
 
 
 def _chained(part: Sequence[Step]) -> bool:
-    """Whether each step reads first what the one before wrote."""
+    """Whether the main input of each step is the result of the previous one."""
     return all(a.result.buffer == b.main_input.buffer for a, b in pairwise(part))
 
 
 def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
-    """Whether nobody outside reads what lies between the steps."""
+    """Whether no step outside reads a result that is not the last one's."""
     inside = range(at, at + len(part))
     return all(r in inside for s in part[:-1] for view in s.outputs for r in uses.readers(view.buffer))
 
 
 def _in_place(step: Step, at: int, uses: Uses) -> bool:
-    """Whether the residual a step adds is read by nobody after it, and lies as the step's rows do."""
+    """Whether a step may add to its residual in place: no later step reads it, and it is dense."""
     residual = step["residual"]
     return residual.is_dense and max(uses.readers(residual.buffer)) <= at
 
 
 def match_patch(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """Patches that come as bytes."""
+    """Embedding of quantised patches."""
     part = _take(steps, at, ops.QPatchEmbed)
-    return nets.Patch(of(part[0], ops.QPatchEmbed)) if part else None
+    return nets.PatchGroup(of(part[0], ops.QPatchEmbed)) if part else None
 
 
 def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """LayerNorm."""
     part = _take(steps, at, ops.QLayerNorm)
-    return nets.Norm(of(part[0], ops.QLayerNorm)) if part else None
+    return nets.NormGroup(of(part[0], ops.QLayerNorm)) if part else None
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -102,7 +102,7 @@ def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) 
     plain = not qkv.operator.table and not qkv.operator.residual and qkv.operator.how.dtype == "int8"
     plain = plain and out.operator.residual
     fits = plain and _in_place(out.step, at + 2, uses) and not heads_reason(attention.operator, engine)
-    return nets.Attention(qkv, attention, out) if fits else None
+    return nets.AttentionGroup(qkv, attention, out) if fits else None
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -112,7 +112,7 @@ def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> net
         return None
     first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
     fits = first.operator.how.dtype == "int8" and not first.operator.residual and second.operator.residual
-    return nets.Mlp(first, second) if fits and _in_place(second.step, at + 1, uses) else None
+    return nets.MlpGroup(first, second) if fits and _in_place(second.step, at + 1, uses) else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -127,47 +127,47 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     small = router.operator.experts <= MOST_EXPERTS and router.operator.top_k <= MOST_CHOICES
     small = small and not queue_reason(router.operator, engine)
     fits = right and small and combine.operator.residual and _in_place(combine.step, at + 4, uses)
-    return nets.Experts(gate, router, first, second, combine) if fits else None
+    return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
 
 
-def match_picture(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """Perhaps an enlargement, a convolution, perhaps a layer of its pixels."""
-    enlarge = of(steps[at], ops.QBilinear) if isinstance(steps[at].operator, ops.QBilinear) else None
-    start = at + (enlarge is not None)
+def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """An upsampling if there is one, a convolution, and a linear layer over its pixels if there is one."""
+    upsample = of(steps[at], ops.QBilinear) if isinstance(steps[at].operator, ops.QBilinear) else None
+    start = at + (upsample is not None)
     part = _take(steps, start, ops.QConv2d)
-    if not part or picture_reason(steps, start, engine):
+    if not part or image_reason(steps, start, engine):
         return None
     pixels = None
     pair = _take(steps, start, ops.QConv2d, ops.QLinear)
     if pair and _chained(pair) and _inner(pair, start, uses):
         behind = of(pair[1], ops.QLinear)
         pixels = None if behind.operator.residual else behind
-    group = nets.Picture(enlarge, of(part[0], ops.QConv2d), pixels)
+    group = nets.ImageGroup(upsample, of(part[0], ops.QConv2d), pixels)
     inside = nets.steps_of(group)
     return group if _chained(inside) and _inner(inside, at, uses) else None
 
 
 MATCHERS: Mapping[type, Matcher] = {
-    nets.Patch: match_patch,
-    nets.Norm: match_norm,
-    nets.Attention: match_attention,
-    nets.Experts: match_experts,
-    nets.Mlp: match_mlp,
-    nets.Picture: match_picture,
+    nets.PatchGroup: match_patch,
+    nets.NormGroup: match_norm,
+    nets.AttentionGroup: match_attention,
+    nets.ExpertsGroup: match_experts,
+    nets.MlpGroup: match_mlp,
+    nets.ImageGroup: match_image,
 }
-"""By the group each finds, in the order they are asked."""
+"""By the group each matches, in the order they are tried."""
 
 GROUPS: Mapping[type, str] = {
-    nets.Patch: "the patch embedding of the image",
-    nets.Norm: "LayerNorm",
-    nets.Attention: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; several "
-    "heads must each fill whole columns of the array",
-    nets.Experts: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
+    nets.PatchGroup: "the patch embedding of the image",
+    nets.NormGroup: "LayerNorm",
+    nets.AttentionGroup: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; "
+    "several heads must each fill whole columns of the array",
+    nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
     f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices per token, queues that fit the router's memory",
-    nets.Mlp: "two linear layers, the second of which adds to the residual",
-    nets.Picture: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear upsampling "
-    f"by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte lines, no "
-    "wider than the accumulators",
+    nets.MlpGroup: "two linear layers, the second of which adds to the residual",
+    nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear "
+    f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
+    "lines, no wider than the accumulators",
 }
 """What a group consists of, and its limits."""
 
@@ -186,13 +186,13 @@ GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
-    """Why the overlay cannot run a router; empty where it can."""
+    """Why the accelerator cannot run a router; empty where it can."""
     needed, there = operator.tokens * operator.top_k, engine.routing_entries
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
 
 
 def heads_reason(operator: ops.QAttention, engine: Engine) -> str:
-    """Why the overlay cannot run an attention; empty where it can."""
+    """Why the accelerator cannot run an attention; empty where it can."""
     if operator.head_dim % engine.array_columns and operator.heads > 1:
         return (
             f"heads of {operator.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
@@ -200,10 +200,10 @@ def heads_reason(operator: ops.QAttention, engine: Engine) -> str:
     return ""
 
 
-def picture_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
-    """Why the overlay cannot run the convolution at ``at``; empty where it can.
+def image_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
+    """Why the accelerator cannot run the convolution at ``at``; empty where it can.
 
-    Rows of pixels go through memory in whole lines, but for an image that LayerNorm leaves on chip.
+    Rows of pixels are loaded and stored in whole lines, except those of an image that LayerNorm leaves on chip.
     """
     conv = of(steps[at], ops.QConv2d)
     refused = conv_reason(conv.operator, engine)
@@ -214,9 +214,9 @@ def picture_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         rows.append(conv.operator.width * _bytes(behind[1].result.dtype, behind[1].result.shape[-1], engine))
     writer = next((step for step in steps[:at] if step.result.buffer == source.buffer), None)
     if writer is not None and isinstance(writer.operator, ops.QBilinear):
-        enlarged = writer["x"].buffer
+        smaller = writer["x"].buffer
         rows.append(writer.operator.width * _bytes("int8", conv.operator.cin, engine))
-        writer = next((step for step in steps[:at] if step.result.buffer == enlarged), None)
+        writer = next((step for step in steps[:at] if step.result.buffer == smaller), None)
     elif writer is None or not isinstance(writer.operator, ops.QLayerNorm):
         rows.append(conv.operator.width * _bytes("int8", conv.operator.cin, engine))
     broken = [row for row in rows if row % LINE_BYTES]
@@ -224,12 +224,12 @@ def picture_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
 
 
 def _bytes(dtype: str, channels: int, engine: Engine) -> int:
-    """Bytes of a pixel on chip and in memory."""
+    """Bytes of a pixel, on chip and in DRAM."""
     return -(-channels // engine.array_columns) * engine.array_columns * (2 if dtype == "int16" else 1)
 
 
 def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
-    """Why the overlay cannot run a convolution; empty where it can."""
+    """Why the accelerator cannot run a convolution; empty where it can."""
     shape = (operator.kernel, operator.stride, operator.pad, operator.dilation)
     if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
         return f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
@@ -246,7 +246,7 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     if type(operator) in NEVER:
         return NEVER[type(operator)]
     if isinstance(operator, ops.QConv2d):
-        return picture_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
+        return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
         return heads_reason(operator, engine)
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
@@ -260,15 +260,15 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
 
 
 def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:
-    """Neighbouring groups together: each run is one segment."""
-    held: list[nets.Group] = []
+    """Runs of adjacent groups, one for each segment, between the steps left to the host CPU."""
+    groups: list[nets.Group] = []
     for item in selected:
         if isinstance(item, Left):
-            if held:
-                yield tuple(held)
-            held = []
+            if groups:
+                yield tuple(groups)
+            groups = []
             yield item
         else:
-            held.append(item)
-    if held:
-        yield tuple(held)
+            groups.append(item)
+    if groups:
+        yield tuple(groups)

@@ -1,4 +1,4 @@
-"""Weights as the matrix unit reads them from its ring, and constants as the vector unit reads them."""
+"""Weights in the order the matrix unit reads them from its ring, and constants as the vector unit reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE_BYTES = 256
 BYTES_OF_COLUMN = 8
 """Bias and scale."""
 EMPTY_SCALE = int(pack_scale(0, SHIFT_RANGE[0]))
-"""The scale word of a column that is padding: its results are 0."""
+"""The packed scale of a padding column: its results are 0."""
 
 
 def linear_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
@@ -62,7 +62,7 @@ def _conv_tiles(engine: Engine, weight: Array) -> Iterator[Array]:
 
 
 def _stacked(engine: Engine, kernel: list[Array], layer: Arrays, chosen: slice) -> bytes:
-    """``kernel`` has the chosen columns already."""
+    """Table, then per tile of columns bias, scale and weights; ``kernel`` has only the chosen columns."""
     bias, scale = layer["bias"][chosen], layer["scale"][chosen]
     q, n = engine.array_columns, len(bias)
     pieces = [layer["table"].astype(np.int8).tobytes()] if "table" in layer else []
@@ -85,10 +85,10 @@ def norm_constants(engine: Engine, halvings: Array, offset: Array) -> bytes:
     return b"".join(_padded(part.astype(np.int8), pitch(engine, len(part)), 0).tobytes() for part in (halvings, offset))
 
 
-def route_constants(experts: int, candidates: tuple[int, ...], early: tuple[int, ...]) -> bytes:
-    """A bit for each of 256 logits, then the early candidates' numbers, a byte each."""
+def route_constants(experts: int, candidates: tuple[int, ...], prefetched: tuple[int, ...]) -> bytes:
+    """A bit for each of 256 logits, then the numbers of the prefetched candidates, a byte each."""
     mask = sum(1 << expert for expert in candidates)
-    return mask.to_bytes(32, "little") + bytes(early)
+    return mask.to_bytes(32, "little") + bytes(prefetched)
 
 
 def rows_constants(engine: Engine, rows: Array) -> bytes:

@@ -23,7 +23,7 @@ OPSET = 21
 class RealExperts:
     """One linear layer of all experts: what it reads, weights [E, k, n] and biases [E, n] as real numbers.
 
-    rounded: what its sums, where there is a table, and its result are rounded to; nothing where it is kept in float.
+    rounded: the tensors that its sums (if it has a table) and its result are rounded to; empty if it stays in float.
     """
 
     x: Value | None
@@ -34,23 +34,23 @@ class RealExperts:
 
 @dataclass(frozen=True)
 class RealRouting:
-    """Logits [T, E] and how experts are chosen by them."""
+    """Logits [T, E] and the attributes by which experts are chosen."""
 
     logits: Value
     attributes: MoEAttributes
 
 
 def route(task: TaskWriter) -> None:
-    """The routes' weights stand for the logits until the last step of the mixture."""
+    """Record the logits for the last step of the mixture, under the buffer of the routing weights."""
     spec = task.source
     candidates = None if len(spec.candidates) == spec.experts else spec.candidates
-    # The activation is the experts', who come later.
+    # The activation is a placeholder: it is that of the experts, which come later.
     attributes = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
     task.parts[task.step["weights"].buffer] = RealRouting(task.input("logits"), attributes)
 
 
 def experts(task: TaskWriter) -> None:
-    """The results stand for the layer until the last step of the mixture."""
+    """Record the layer for the last step of the mixture, under the buffer of its results."""
     source = task.step["x"].buffer
     known = task.parts.get(source)
     rounded = () if task.operator is task.source else _rounded(task)
@@ -92,7 +92,7 @@ def combine(task: TaskWriter) -> None:
 
 
 def _function(task: TaskWriter, attributes: MoEAttributes, rounded: int) -> tuple[str, str]:
-    """Name and overload of the function, which is written where it is not there yet."""
+    """Name and overload of the function, which is added to the graph unless it is there."""
     kind = QUANTISED_MOE if rounded else OP_TYPE
     key = kind, attributes.overload
     if key not in task.graph.functions:

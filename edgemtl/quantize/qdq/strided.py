@@ -22,7 +22,7 @@ class DenseBlock:
 
 
 def read(graph: GraphBuilder, contents: Value, view: View) -> Value:
-    """What a view sees of a buffer whose contents, row-major, are ``contents``."""
+    """The elements that a view reads from a buffer with row-major ``contents``."""
     block = as_block(view, contents.size)
     if block is None:
         return _gather(graph, contents, view)
@@ -35,12 +35,12 @@ def read(graph: GraphBuilder, contents: Value, view: View) -> Value:
 
 
 def as_block(view: View, size: int) -> DenseBlock | None:
-    """The view of a buffer of ``size`` elements as a cut; None where there is none, as for a view that repeats."""
+    """The view of a buffer of ``size`` elements as a block; None where it is none, such as a view that repeats."""
     axes = sorted((axis for axis, n in enumerate(view.shape) if n > 1), key=lambda axis: -view.strides[axis])
     strides, sizes = [view.strides[axis] for axis in axes], [view.shape[axis] for axis in axes]
     perm = sorted(range(len(axes)), key=axes.__getitem__)
     if not strides or strides[-1] > 1:
-        # An axis inside the last one holds what its stride leaves out.
+        # A further axis covers the elements that the last stride skips.
         strides, sizes, perm = [*strides, 1], [*sizes, 1], [*perm, len(axes)]
     if 0 in strides or size % strides[0] or any(outer % inner for outer, inner in pairwise(strides)):
         return None

@@ -30,9 +30,9 @@ CURVES: Mapping[str, tuple[str, Attributes]] = {
 
 @dataclass(frozen=True)
 class RealLayer:
-    """What a layer's integers stand for: weight int8 [k, n], its scale [n], bias float32 [n].
+    """The real values of a layer: weight int8 [k, n] with its scale [n], bias float32 [n].
 
-    A layer that is kept in float has a weight in float32 and no scale.
+    A layer that stays in float has a weight in float32 and no scale.
     """
 
     weight: Array = field(repr=False)
@@ -44,8 +44,7 @@ class RealLayer:
 class TaskWriter:
     """Writes one task's steps into a graph that all tasks share.
 
-    ``values`` is what each buffer holds; what a step of a mixture leaves to its last step lies in
-    ``parts``.
+    ``values``: the value in each buffer. ``parts``: what the steps of a mixture record for its last step, by buffer.
     """
 
     graph: GraphBuilder
@@ -62,16 +61,16 @@ class TaskWriter:
 
     @property
     def operator(self) -> Any:
-        """Its operator; of a layer that is kept in float, the source's."""
+        """Its operator; for a layer that stays in float, that of the float step."""
         return self.step.operator
 
     @property
     def source(self) -> Any:
-        """The operator of the float step it stands for, which knows activations and geometry."""
+        """The operator of its float step, which has the activation and the geometry."""
         return self.floats[self.task.sources[self.index]].operator
 
     def tensor(self, buffer: str) -> Tensor:
-        """What a buffer's integers stand for."""
+        """The quantised tensor in a buffer."""
         return self.task.tensors[buffer]
 
     def input(self, name: str = "x") -> Value:
@@ -79,12 +78,12 @@ class TaskWriter:
         return self.graph.real(self.integers(name))
 
     def integers(self, name: str = "x") -> Value:
-        """An input, integers where it is integers: moving them about needs no more."""
+        """An input without dequantisation: enough for steps that only move values."""
         view = self.step[name]
         return read(self.graph, self.values[view.buffer], view)
 
     def write(self, value: Value) -> None:
-        """Say that this is the step's output, before it is rounded to the tensor others read."""
+        """Round a value to the tensor that the step writes, and record it as the step's output."""
         self.place(self.rounded(value))
 
     def rounded(self, value: Value) -> Value:
@@ -93,7 +92,7 @@ class TaskWriter:
         return value if tensor is None or tensor.parts is not None else self.graph.quantise(value, tensor)
 
     def place(self, value: Value) -> None:
-        """Say that this is the step's output."""
+        """Record a value as the step's output."""
         (view,) = self.step.outputs
         whole = view.is_dense and view.offset == 0 and view.size == value.size
         assert whole, "steps write whole buffers"
@@ -131,7 +130,7 @@ class TaskWriter:
         return self.graph.constant(f"{name}.bias", array.astype(np.float32))
 
     def activated(self, sums: Value) -> Value:
-        """The sums behind the step's activation; in front of a curve they are rounded as the law's table sees them."""
+        """The step's activation of its sums; before a lookup table, these are rounded as in the integer law."""
         if self.step.has_constant("table"):
             sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
         return self.curve(sums, self.source.activation)
@@ -150,5 +149,5 @@ class TaskWriter:
 
 
 def start(graph: GraphBuilder, image: Value, floats: Sequence[Step], task: IntegerTask) -> TaskWriter:
-    """A task of which nothing is written but the image it reads."""
+    """A writer for a task that has only the image so far."""
     return TaskWriter(graph, floats, task, values={IMAGE: image})

@@ -6,14 +6,14 @@ from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.energy import coefficients
 from edgemtl.report.profile.facts import (
     BufferFacts,
+    InstructionFacts,
     LayerFacts,
     MemoryFacts,
     RouterFacts,
     SegmentFacts,
-    WordFacts,
 )
-from edgemtl.report.profile.filling import facts_of_bundle, routers_of, words_of
-from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTarget, CpuTaskProfile, Profile, Switches, TaskProfile
+from edgemtl.report.profile.filling import facts_of_bundle, instructions_of, routers_of
+from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTaskProfile, MeasuredCpu, Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient, EnergyPart
 from edgemtl.report.profile.write import write_profile
 
@@ -21,26 +21,26 @@ __all__ = [
     "SCHEMA_VERSION",
     "BufferFacts",
     "Coefficient",
-    "CpuTarget",
     "CpuTaskProfile",
     "EnergyPart",
     "FrameTimings",
+    "InstructionFacts",
     "KernelFacts",
     "LayerFacts",
+    "MeasuredCpu",
     "MemoryFacts",
     "Profile",
     "RouterFacts",
     "SegmentFacts",
     "Switches",
     "TaskProfile",
-    "WordFacts",
     "coefficients",
     "cpu_task_profile",
     "facts_of_bundle",
+    "instructions_of",
     "profile_to_json",
     "routers_of",
     "switch_cost",
     "task_profile",
-    "words_of",
     "write_profile",
 ]

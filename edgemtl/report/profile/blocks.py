@@ -1,4 +1,4 @@
-"""What a page is made of: groups of sections, each a picture or tables with a sentence that says how to read them."""
+"""The parts of a page: groups of sections, each a chart or tables with a sentence on how to read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cell = str | float
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """columns: title, and whether its cells are numbers."""
 
     columns: tuple[tuple[str, bool], ...]
@@ -20,23 +20,23 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """basis: "simulated", "measured", "published", "estimated" or "calculated". chart: HTML, "" for none."""
 
     title: str
     basis: str
     how: str
     chart: str = ""
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
 
 
 @dataclass(frozen=True)
-class Group:
+class PageGroup:
     """Sections under one heading; ``id`` is where links lead."""
 
     id: str
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[PageSection, ...]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ OPTIONS: Final = {"displayModeBar": False, "responsive": True}
 
 def embed(figure: go.Figure, name: str) -> str:
     """A picture as HTML that finds plotly in the page; ``name`` is its id."""
-    made: str = figure.to_html(include_plotlyjs=False, full_html=False, config=OPTIONS, div_id=name)
-    return made
+    markup: str = figure.to_html(include_plotlyjs=False, full_html=False, config=OPTIONS, div_id=name)
+    return markup
 
 
 def columns(*names: str) -> tuple[tuple[str, bool], ...]:

@@ -1,4 +1,4 @@
-"""From segments and what the cycle simulator found out about them to the profile of a task."""
+"""From segments and their timings in the cycle simulator to the profile of a task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgemtl.report.profile.parts import ExpertLoads, InstructionSpan, Latency
 
 @dataclass(frozen=True)
 class FrameTimings:
-    """A segment's frame on an accelerator that stood idle before, and one of a row of the same frames."""
+    """Timings of one segment: a frame on an idle accelerator, and a frame when the same task runs back to back."""
 
     cold: Timing
     steady: Timing
@@ -36,18 +36,18 @@ def task_profile(
     energy: Sequence[Energy] = (),
     left: Sequence[str] = (),
 ) -> TaskProfile:
-    """The profile of a task; ``timings``, ``routes`` and ``energy``, where it was estimated, stand beside its segments.
+    """The profile of a task; ``timings``, ``routes`` and, where it was estimated, ``energy``: one for each segment.
 
-    The task's cycles are those of its segments, one behind the other. Raises ValueError where a segment has no timing
-    or no routes, or a span belongs to no word.
+    The task's cycles are those of its segments, one after the other. Raises ValueError where a segment has no timing or
+    no routes, or a span belongs to no instruction.
     """
-    steady = [made.steady for made in timings]
+    steady = [timing.steady for timing in timings]
     begins = np.cumsum([0, *(timing.cycles for timing in steady)]).tolist()
-    firsts = np.cumsum([0, *(len(held.layers) for held in segments)]).tolist()
+    firsts = np.cumsum([0, *(len(segment.layers) for segment in segments)]).tolist()
     spans = tuple(
         span
-        for index, (held, timing) in enumerate(zip(segments, steady, strict=True))
-        for span in _spans(index, held, timing, begins[index] - timing.begin, firsts[index])
+        for index, (segment, timing) in enumerate(zip(segments, steady, strict=True))
+        for span in _spans(index, segment, timing, begins[index] - timing.begin, firsts[index])
     )
     layers = make_layers(segments, spans, spec)
     return TaskProfile(
@@ -69,16 +69,16 @@ def task_profile(
 
 
 def switch_cost(order: Sequence[str], cycles: Sequence[int], steady: Mapping[str, int]) -> Switches:
-    """What changing tasks costs: ``cycles`` of each frame of ``order``, and of a frame of each task in a row."""
+    """The cost of switching tasks: ``cycles`` of each frame in ``order``, against each task's ``steady`` frame."""
     extra = tuple(took - steady[task] for task, took in zip(order, cycles, strict=True))
     return Switches(tuple(order), tuple(cycles), dict(steady), extra)
 
 
-def _spans(index: int, held: SegmentFacts, timing: Timing, shift: int, first: int) -> Iterator[InstructionSpan]:
-    if timing.spans and timing.spans[-1].instruction >= len(held.words):
-        raise ValueError(f"segment {index} must have a word for every span, and has {len(held.words)}")
+def _spans(index: int, segment: SegmentFacts, timing: Timing, shift: int, first: int) -> Iterator[InstructionSpan]:
+    if timing.spans and timing.spans[-1].instruction >= len(segment.instructions):
+        raise ValueError(f"segment {index} must have a word for every span, and has {len(segment.instructions)}")
     for span in timing.spans:
-        word = held.words[span.instruction]
+        word = segment.instructions[span.instruction]
         yield InstructionSpan(
             index,
             span.instruction,
@@ -94,7 +94,7 @@ def _spans(index: int, held: SegmentFacts, timing: Timing, shift: int, first: in
 
 
 def _latency(timings: Sequence[FrameTimings], spec: AcceleratorSpec) -> Latency:
-    first, steady = sum(made.cold.cycles for made in timings), sum(made.steady.cycles for made in timings)
+    first, steady = sum(timing.cold.cycles for timing in timings), sum(timing.steady.cycles for timing in timings)
     cycles_per_ms = spec.engine.clock_mhz * 1e3
     return Latency(first, steady, first / cycles_per_ms, steady / cycles_per_ms)
 
@@ -108,7 +108,7 @@ def _sum(parts: Iterator[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _ring(steady: Sequence[Timing], begins: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The changes inside the frames."""
+    """The changes of the ring's level within the frames."""
     for timing, begin in zip(steady, begins, strict=False):
         inside = ((cycle, size) for cycle, size in timing.ring if timing.begin <= cycle <= timing.end)
         yield from ((begin + cycle - timing.begin, size) for cycle, size in inside)
@@ -117,8 +117,8 @@ def _ring(steady: Sequence[Timing], begins: Sequence[int]) -> Iterator[tuple[int
 def _experts(
     segments: Sequence[SegmentFacts], routes: Sequence[Routes], firsts: Sequence[int]
 ) -> Iterator[ExpertLoads]:
-    for held, decided, first in zip(segments, routes, firsts, strict=False):
-        for router, choices in zip(held.routers, decided, strict=True):
+    for segment, decided, first in zip(segments, routes, firsts, strict=False):
+        for router, choices in zip(segment.routers, decided, strict=True):
             counts = np.bincount(np.asarray(choices).ravel(), minlength=router.experts)
             yield ExpertLoads(first + router.layer, tuple(counts.tolist()), router.early)
 

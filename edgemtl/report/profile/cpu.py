@@ -1,4 +1,4 @@
-"""The profile of a task on a CPU: medians of times somebody took, kernel by kernel."""
+"""The profile of a task on a CPU: medians of measured times, kernel by kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgemtl.report.profile.parts import KernelTime
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """A kernel call: what it is, the nodes it stands for, its products, and the bytes it must read and write."""
+    """A kernel call: its name, the nodes it computes, its multiply-accumulates, and the bytes it reads and writes."""
 
     name: str
     origin: tuple[str, ...]
@@ -23,7 +23,7 @@ class KernelFacts:
 def cpu_task_profile(
     task: str, kernels: Sequence[KernelFacts], kernel_ms: Sequence[Sequence[float]], whole_ms: Sequence[float]
 ) -> CpuTaskProfile:
-    """Times in milliseconds: ``kernel_ms`` one row a run with one time a kernel, ``whole_ms`` one a run of the whole.
+    """The profile of a task. ``kernel_ms``: a row for each run with a time for each kernel; ``whole_ms``: whole runs.
 
     Raises ValueError where a run has another number of times than there are kernels, or there is no run.
     """

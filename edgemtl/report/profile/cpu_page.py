@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgemtl.report.profile.blocks import Card, Group, Section, Table, columns, embed, kib, short
+from edgemtl.report.profile.blocks import Card, PageGroup, PageSection, PageTable, columns, embed, kib, short
 from edgemtl.report.profile.charts.kernels import draw_kernels
 from edgemtl.report.profile.model import CpuTaskProfile, Profile
 from edgemtl.report.profile.parts import KernelTime
@@ -26,13 +26,13 @@ def cpu_cards(profile: Profile) -> Iterator[Card]:
         yield Card("slowest kernel", f"{most.median_ms:.3f} ms", f"{of}; {most.name}", profile.figures)
 
 
-def cpu_groups(profile: Profile) -> Iterator[Group]:
+def cpu_groups(profile: Profile) -> Iterator[PageGroup]:
     """A group a task."""
     for index, task in enumerate(profile.cpu_tasks, 1):
-        yield Group(f"task-{index}", f"Task {task.task}", (_kernels(index, task, profile.figures),))
+        yield PageGroup(f"task-{index}", f"Task {task.task}", (_kernels(index, task, profile.figures),))
 
 
-def _kernels(index: int, task: CpuTaskProfile, basis: str) -> Section:
+def _kernels(index: int, task: CpuTaskProfile, basis: str) -> PageSection:
     how = (
         "Each kernel's median over all runs; the whiskers reach from the least to the most. Kernels were timed one by "
         "one, so their sum is not the time of a whole frame. Bytes: what a kernel must read and write, caches aside."
@@ -40,8 +40,8 @@ def _kernels(index: int, task: CpuTaskProfile, basis: str) -> Section:
     names = ("kernel", "nodes of the model", "#median, ms", "#least", "#most", "#share", "#MMAC", "#GMAC/s", "#KiB")
     total = sum(kernel.median_ms for kernel in task.kernels) or 1.0
     rows = tuple(_row(kernel, total) for kernel in task.kernels)
-    return Section(
-        "Kernels", basis, how, embed(draw_kernels(task), f"kernels-{index}"), (Table(columns(*names), rows),)
+    return PageSection(
+        "Kernels", basis, how, embed(draw_kernels(task), f"kernels-{index}"), (PageTable(columns(*names), rows),)
     )
 
 

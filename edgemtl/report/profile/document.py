@@ -1,4 +1,4 @@
-"""A profile as JSON values. Rows of which there are thousands, the instructions, become one table."""
+"""A profile as JSON values. The instructions, of which there are thousands, become one table."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TABLES: Final = (InstructionSpan,)
 
 def profile_to_json(profile: Profile) -> dict[str, Any]:
     """The document that docs/profile.md describes."""
-    found: dict[str, Any] = _write(profile)
-    return found
+    document: dict[str, Any] = _write(profile)
+    return document
 
 
 def _write(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: _write(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _write(held) for key, held in value.items()}
+        return {key: _write(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         if value and isinstance(value[0], TABLES):
             return _table(value)
-        return [_write(held) for held in value]
+        return [_write(item) for item in value]
     return value
 
 

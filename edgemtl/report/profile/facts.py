@@ -13,7 +13,7 @@ Routes = tuple[npt.NDArray[Any], ...]
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer: what it is, the nodes of the model it stands for, and its products without padding."""
+    """A layer: its kind, the nodes of the model it computes, and its multiply-accumulates without padding."""
 
     name: str
     origin: tuple[str, ...]
@@ -21,10 +21,10 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
-class WordFacts:
-    """An instruction in its place of the stream. ``text``: its disassembly; ``layer``: its place in the layers.
+class InstructionFacts:
+    """One instruction of the stream. ``text``: its disassembly; ``layer``: index of its layer.
 
-    kind and bytes: what it moved of the board's memory in this frame; "" and 0 for none.
+    kind, bytes: its DRAM traffic in this frame; "" and 0 for none.
     """
 
     text: str
@@ -35,7 +35,7 @@ class WordFacts:
 
 @dataclass(frozen=True)
 class BufferFacts:
-    """A buffer's place in its memory, in bytes, and the first and last word that touches it."""
+    """A buffer: its memory, its offset and size in bytes, and the first and last instruction that touches it."""
 
     name: str
     memory: str
@@ -47,7 +47,7 @@ class BufferFacts:
 
 @dataclass(frozen=True)
 class MemoryFacts:
-    """Bytes that a plan takes of a memory and the least any plan could, None where nothing was planned."""
+    """Bytes of a memory that the plan uses, and its lower bound; None where nothing was planned."""
 
     memory: str
     bytes: int
@@ -56,7 +56,7 @@ class MemoryFacts:
 
 @dataclass(frozen=True)
 class RouterFacts:
-    """A router: the place of its layer in the layers, how many candidates it has, and those fetched early."""
+    """A router: the index of its layer, the number of its candidates, and its prefetch list."""
 
     layer: int
     experts: int
@@ -65,10 +65,10 @@ class RouterFacts:
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """One segment as one frame ran it; routers in the order of their ROUTE words."""
+    """One segment as one frame ran it; routers in the order of their ROUTE instructions."""
 
     layers: tuple[LayerFacts, ...]
-    words: tuple[WordFacts, ...]
+    instructions: tuple[InstructionFacts, ...]
     buffers: tuple[BufferFacts, ...]
     memories: tuple[MemoryFacts, ...]
     routers: tuple[RouterFacts, ...]

@@ -1,4 +1,4 @@
-"""Facts of a segment, from what a bundle says."""
+"""Facts of a segment, from its entry in a bundle."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final
 from edgemtl.hw.encoding import Stream, disassemble
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame
+from edgemtl.hw.sim.cycle.instructions import Moved
 from edgemtl.hw.sim.cycle.plan import plan
-from edgemtl.hw.sim.cycle.words import Moved
 from edgemtl.hw.spec import Engine
 from edgemtl.report.profile.facts import (
     BufferFacts,
+    InstructionFacts,
     LayerFacts,
     MemoryFacts,
     RouterFacts,
     Routes,
     SegmentFacts,
-    WordFacts,
 )
 
 if TYPE_CHECKING:
@@ -28,71 +28,76 @@ Early = tuple[tuple[int, ...], ...]
 
 ENTRY_BYTES: Final = 4
 EXPERT_BYTES: Final = 8
-"""Of the router's table, for a pair of token and expert, and for an expert."""
+"""Bytes in the router's table for each pair of token and expert, and for each expert."""
 
 
 def facts_of_bundle(
-    held: bundle.Segment, stream: Stream, layer: Sequence[int], routes: Routes, engine: Engine
+    segment: bundle.Segment, stream: Stream, layer: Sequence[int], routes: Routes, engine: Engine
 ) -> SegmentFacts:
     """The facts of a bundle's segment; ``stream`` and ``layer`` are the members it names, decoded.
 
     Raises what `words_of` raises.
     """
     buffers = tuple(
-        BufferFacts(made.name, region.name, made.offset, made.bytes, made.first, made.last)
-        for region in held.regions
-        for made in region.buffers
+        BufferFacts(entry.name, region.name, entry.offset, entry.bytes, entry.first, entry.last)
+        for region in segment.regions
+        for entry in region.buffers
     )
-    table = (ENTRY_BYTES * made.tokens * made.top_k + EXPERT_BYTES * made.experts for made in held.routing)
-    sizes = {region.name: region.arena_bytes for region in held.regions}
+    table = (ENTRY_BYTES * entry.tokens * entry.top_k + EXPERT_BYTES * entry.experts for entry in segment.routing)
+    sizes = {region.name: region.arena_bytes for region in segment.regions}
     sizes |= {"ring": _ring_bytes(stream), "routing": max(table, default=0)}
     return SegmentFacts(
-        tuple(LayerFacts(made.name, made.origin, made.macs) for made in held.layers),
-        words_of(stream, layer, routes, held.early, engine),
+        tuple(LayerFacts(entry.name, entry.origin, entry.macs) for entry in segment.layers),
+        instructions_of(stream, layer, routes, segment.early, engine),
         buffers,
-        _memories(sizes, {region.name: region.lower_bound_bytes for region in held.regions}),
-        routers_of(stream, layer, held.early),
+        _memories(sizes, {region.name: region.lower_bound_bytes for region in segment.regions}),
+        routers_of(stream, layer, segment.early),
     )
 
 
-def words_of(
+def instructions_of(
     stream: Stream, layer: Sequence[int], routes: Routes, early: Early, engine: Engine
-) -> tuple[WordFacts, ...]:
-    """Every word of a stream, with the bytes it moves when the routers decide so; ``layer`` has each one's layer.
+) -> tuple[InstructionFacts, ...]:
+    """Every instruction of a stream, with the bytes it transfers for these ``routes``; ``layer``: the layer of each.
 
     Raises what `hw.sim.cycle.simulate` raises for the frame, and ValueError where ``layer`` has another length.
     """
     (program,) = plan([Frame(stream, routes, early)], engine)
-    made = []
-    for word, instruction, place in zip(program.words, stream.instructions, layer, strict=True):
+    facts = []
+    for word, instruction, place in zip(program.instructions, stream.instructions, layer, strict=True):
         moved = word.work if isinstance(word.work, Moved) and word.work.size else Moved("", 0, 0)
-        made.append(WordFacts(disassemble(instruction), int(place), moved.kind, moved.size))
-    return tuple(made)
+        facts.append(InstructionFacts(disassemble(instruction), int(place), moved.kind, moved.size))
+    return tuple(facts)
 
 
 def routers_of(stream: Stream, layer: Sequence[int], early: Early) -> tuple[RouterFacts, ...]:
-    """One for each ROUTE that makes a list.
+    """One router for each ROUTE that writes a list.
 
-    Its candidates are as many as its layer has words for entries; in order of tokens, where an entry is a visit, as
-    many as there are logits.
+    The number of candidates is that of the entries its layer has instructions for; in token order, where each entry is
+    a visit, that of the logits.
     """
-    ends = [(at, made) for at, made in enumerate(stream.instructions) if made.name == "ROUTE" and made["end"]]
+    ends = [(at, route) for at, route in enumerate(stream.instructions) if route.name == "ROUTE" and route["end"]]
     return tuple(
-        RouterFacts(int(layer[at]), made["experts"] if made["cache"] else _slots(stream, layer, int(layer[at])), first)
-        for (at, made), first in zip(ends, early or ((),) * len(ends), strict=True)
+        RouterFacts(
+            int(layer[at]), route["experts"] if route["cache"] else _slots(stream, layer, int(layer[at])), first
+        )
+        for (at, route), first in zip(ends, early or ((),) * len(ends), strict=True)
     )
 
 
 def _slots(stream: Stream, layer: Sequence[int], place: int) -> int:
-    own = (made for made, of in zip(stream.instructions, layer, strict=True) if int(of) == place)
-    return max(made.operands.get("slot", 0) for made in own)
+    own = (instruction for instruction, of in zip(stream.instructions, layer, strict=True) if int(of) == place)
+    return max(instruction.operands.get("slot", 0) for instruction in own)
 
 
 def _ring_bytes(stream: Stream) -> int:
-    """The ring, and the cache of experts behind it where words use one."""
-    words = stream.instructions
-    cached = any(made.operands.get("cached", 0) for made in words)
-    cache = max((made["cache"] * made["lines"] for made in words if made.name == "ROUTE"), default=0)
+    """Bytes of the ring, and of the cache of experts behind it where instructions use one."""
+    instructions = stream.instructions
+    cached = any(instruction.operands.get("cached", 0) for instruction in instructions)
+    cache = max(
+        (instruction["cache"] * instruction["lines"] for instruction in instructions if instruction.name == "ROUTE"),
+        default=0,
+    )
     return (stream.ring_lines + cached * cache) * LINE_BYTES
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from edgemtl.report.profile.blocks import Group
+from edgemtl.report.profile.blocks import PageGroup
 from edgemtl.report.profile.charts.timeline import MOST_BARS
 from edgemtl.report.profile.cpu_page import cpu_cards, cpu_groups
 from edgemtl.report.profile.model import Profile
@@ -64,10 +64,10 @@ def _warning(profile: Profile) -> str:
     )
 
 
-def _groups(profile: Profile) -> Iterator[Group]:
+def _groups(profile: Profile) -> Iterator[PageGroup]:
     spec = profile.board
     assert spec is not None
-    yield Group("tasks", "Tasks", (tasks_section(profile),))
+    yield PageGroup("tasks", "Tasks", (tasks_section(profile),))
     most = min(MOST_BARS, MOST_TOTAL // max(len(profile.tasks), 1))
     yield from (task_group(index, task, spec, most) for index, task in enumerate(profile.tasks, 1))
     if profile.switches is not None:

@@ -20,20 +20,28 @@ def make_layers(
     segments: Sequence[SegmentFacts], spans: Sequence[InstructionSpan], spec: AcceleratorSpec
 ) -> tuple[LayerProfile, ...]:
     """One row for each layer of each segment, in order."""
-    placed = [(index, layer) for index, held in enumerate(segments) for layer in held.layers]
+    placed = [(index, layer) for index, spans_of_layer in enumerate(segments) for layer in spans_of_layer.layers]
     labels = label_layers([layer for _, layer in placed])
     own: list[list[InstructionSpan]] = [[] for _ in placed]
     for span in spans:
         own[span.layer].append(span)
     matrix = max(sum(span.busy for span in spans if span.unit == "matrix"), 1)
     return tuple(
-        _layer(label, segment, layer, held, _traffic(held, segments), matrix, spec.engine.macs_per_cycle)
-        for label, (segment, layer), held in zip(labels, placed, own, strict=True)
+        _layer(
+            label,
+            segment,
+            layer,
+            spans_of_layer,
+            _traffic(spans_of_layer, segments),
+            matrix,
+            spec.engine.macs_per_cycle,
+        )
+        for label, (segment, layer), spans_of_layer in zip(labels, placed, own, strict=True)
     )
 
 
 def label_layers(layers: Sequence[LayerFacts]) -> list[str]:
-    """What each layer is and where in the model: "blocks.3 attention"; the second of a name has a 2 behind it."""
+    """A label for each layer, its place in the model and its kind: "blocks.3 attention"; repeated ones are numbered."""
     plain = []
     for layer in layers:
         ticks = group_ticks(layer.origin[:1])
@@ -47,11 +55,11 @@ def label_layers(layers: Sequence[LayerFacts]) -> list[str]:
 
 
 def _traffic(spans: Sequence[InstructionSpan], segments: Sequence[SegmentFacts]) -> dict[str, int]:
-    found = dict.fromkeys(KINDS, 0)
+    traffic = dict.fromkeys(KINDS, 0)
     for span in spans:
         if span.bytes:
-            found[segments[span.segment].words[span.instruction].kind] += span.bytes
-    return found
+            traffic[segments[span.segment].instructions[span.instruction].kind] += span.bytes
+    return traffic
 
 
 def _layer(
@@ -85,9 +93,9 @@ def _layer(
 
 
 def _stalls(spans: Sequence[InstructionSpan]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    stalls: dict[str, dict[str, int]] = {}
     for span in spans:
         for reason, cycles in span.stalls.items():
-            unit = found.setdefault(span.unit, {})
+            unit = stalls.setdefault(span.unit, {})
             unit[reason] = unit.get(reason, 0) + cycles
-    return found
+    return stalls

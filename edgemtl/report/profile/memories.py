@@ -1,4 +1,4 @@
-"""What lies where on chip: how much of each memory the plan takes, and every buffer with its cycles."""
+"""On-chip memories: how much of each the plan uses, and the lifetime of every buffer in cycles."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from edgemtl.report.profile.parts import BufferLife, InstructionSpan, MemoryUse
 
 ROUTING_ENTRY_BYTES: Final = 4
 MOST_EXPERTS_BYTES: Final = 8 * 256
-"""Of the router's table: 8 bytes an expert, and the most experts there can be."""
+"""Bytes of the router's table for the most experts there can be, 8 bytes each."""
 
 
 def make_memories(segments: Sequence[SegmentFacts], moved: Mapping[str, int], engine: Engine) -> tuple[MemoryUse, ...]:
-    """The most that any segment takes of each memory, with the bound of that segment."""
+    """The most that any segment uses of each memory, with the lower bound of that segment."""
     rooms = capacities(engine) | {
         "ring": engine.weight_ring_bytes,
         "routing": engine.routing_entries * ROUTING_ENTRY_BYTES + MOST_EXPERTS_BYTES,
     }
-    made = []
+    uses = []
     for memory, room in rooms.items():
-        held = [fact for segment in segments for fact in segment.memories if fact.memory == memory]
-        if held:
-            most = max(held, key=lambda fact: fact.bytes)
+        facts = [fact for segment in segments for fact in segment.memories if fact.memory == memory]
+        if facts:
+            most = max(facts, key=lambda fact: fact.bytes)
             bound = most.lower_bound
             gap = most.bytes / bound - 1 if bound else None if bound is None else 0.0
-            made.append(MemoryUse(memory, most.bytes, room, bound, gap, moved.get(memory)))
-    return tuple(made)
+            uses.append(MemoryUse(memory, most.bytes, room, bound, gap, moved.get(memory)))
+    return tuple(uses)
 
 
 def make_buffers(segments: Sequence[SegmentFacts], spans: Sequence[InstructionSpan]) -> tuple[BufferLife, ...]:
-    """Every buffer with cycles for words; one whose words never ran is left out."""
+    """The lifetime of every buffer in cycles; buffers whose instructions never ran are left out."""
     ran = {(span.segment, span.instruction): span for span in spans}
-    made = []
+    lives = []
     for index, segment in enumerate(segments):
-        for held in segment.buffers:
-            first, last = ran.get((index, held.first)), ran.get((index, held.last))
+        for buffer in segment.buffers:
+            first, last = ran.get((index, buffer.first)), ran.get((index, buffer.last))
             if first is not None and last is not None:
-                made.append(_life(held, first, last))
-    return tuple(made)
+                lives.append(_life(buffer, first, last))
+    return tuple(lives)
 
 
-def _life(held: BufferFacts, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
+def _life(buffer: BufferFacts, first: InstructionSpan, last: InstructionSpan) -> BufferLife:
     end = max(first.end, last.end)
-    return BufferLife(held.name, held.memory, first.layer, held.offset, held.bytes, first.start, end)
+    return BufferLife(buffer.name, buffer.memory, first.layer, buffer.offset, buffer.bytes, first.start, end)

@@ -1,7 +1,7 @@
-"""What a profile says, as data. Cycles count from the begin of the frame; bytes, joules and milliseconds as named.
+"""The contents of a profile. Cycles count from the start of the frame; other units are in the names.
 
-Of a task on the accelerator everything but the first frame's latency describes one steady frame: the same task ran
-before and runs again. Its weights unit works ahead, so its cycles may be negative: they lie in the frame before.
+Everything about a task on the accelerator, except the first frame's latency, describes one steady frame: the same task
+runs back to back. The weights unit works ahead, so its cycles may be negative: they lie in the previous frame.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Figures = Literal["simulated", "measured"]
 
 @dataclass(frozen=True)
 class TaskProfile:
-    """One task on the accelerator. macs: of all layers; macs_made: products the array made in the frame.
+    """One task on the accelerator. macs: of all layers; macs_made: MACs that the array executed in the frame.
 
-    utilisation: by unit, busy cycles over the frame's; "array": products made over what the array could have made in
-    the frame. left: what ran on the CPU instead, each with its reason; its time is in no figure here.
+    utilisation: by unit, its busy cycles as a share of the frame's; "array": the MAC utilisation. left: the steps that
+    ran on the host CPU instead, each with its reason; no figure here includes their time.
     """
 
     task: str
@@ -55,7 +55,7 @@ class TaskProfile:
 
 @dataclass(frozen=True)
 class CpuTaskProfile:
-    """One task on a CPU: whole runs, and its kernels, which were timed one by one and need not add up to them."""
+    """One task on a CPU: whole runs, and its kernels, timed one by one, whose sum may differ from a whole run."""
 
     task: str
     runs: int
@@ -66,8 +66,8 @@ class CpuTaskProfile:
 
 
 @dataclass(frozen=True)
-class CpuTarget:
-    """The CPU that was measured: its name, what code it ran, and how many threads."""
+class MeasuredCpu:
+    """The CPU that was measured: its name, the target it ran code for, and the number of threads."""
 
     name: str
     target: str
@@ -76,7 +76,7 @@ class CpuTarget:
 
 @dataclass(frozen=True)
 class Switches:
-    """Frames of changing tasks, one behind the other. extra: cycles above those of the same task in a row."""
+    """Frames of alternating tasks. extra: cycles of each frame beyond a steady frame of its task."""
 
     order: tuple[str, ...]
     cycles: tuple[int, ...]
@@ -86,7 +86,7 @@ class Switches:
 
 @dataclass(frozen=True)
 class Profile:
-    """All that a report shows. Either ``board`` and ``tasks`` are there, or ``cpu`` and ``cpu_tasks``."""
+    """Everything a report shows: either ``board`` and ``tasks``, or ``cpu`` and ``cpu_tasks``."""
 
     schema_version: int
     device: Device
@@ -94,7 +94,7 @@ class Profile:
     model: str
     bundle: str
     board: AcceleratorSpec | None
-    cpu: CpuTarget | None
+    cpu: MeasuredCpu | None
     images: tuple[str, ...]
     tasks: tuple[TaskProfile, ...]
     cpu_tasks: tuple[CpuTaskProfile, ...]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from edgemtl.report.profile.blocks import Group, Section, Table, columns
+from edgemtl.report.profile.blocks import PageGroup, PageSection, PageTable, columns
 from edgemtl.report.profile.model import Profile
 from edgemtl.report.profile.task_tables import show_energy
 from edgemtl.report.published import CAVEAT, Published, fitting
 
 
-def published_group(profile: Profile) -> Group | None:
+def published_group(profile: Profile) -> PageGroup | None:
     """Published rows of the same model with ours among them; None where there are none."""
     rows = fitting(profile.model)
     if not rows:
         return None
     names = ("work", "device", "bits", "#MHz", "#latency, ms", "#energy, mJ", "covers", "figure")
-    table = Table(columns(*names), (*map(_ours, _named(profile)), *map(_published, rows)))
-    return Group(
-        "published", "Published figures", (Section("Others and this profile", "published", CAVEAT, tables=(table,)),)
+    table = PageTable(columns(*names), (*map(_ours, _named(profile)), *map(_published, rows)))
+    return PageGroup(
+        "published",
+        "Published figures",
+        (PageSection("Others and this profile", "published", CAVEAT, tables=(table,)),),
     )
 
 

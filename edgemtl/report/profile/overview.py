@@ -8,7 +8,7 @@ from typing import Final
 from edgemtl.hw.datasheet import describe_spec
 from edgemtl.hw.resources import count as blocks
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.report.profile.blocks import Card, Group, Section, Table, columns, count, embed, joules
+from edgemtl.report.profile.blocks import Card, PageGroup, PageSection, PageTable, columns, count, embed, joules
 from edgemtl.report.profile.charts.bars import draw_switches
 from edgemtl.report.profile.model import Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient
@@ -43,7 +43,7 @@ def cards(profile: Profile) -> Iterator[Card]:
         yield Card("task switch, at most", f"{count(most)} cycles", "above a frame in a row of its task", basis)
 
 
-def tasks_section(profile: Profile) -> Section:
+def tasks_section(profile: Profile) -> PageSection:
     """All tasks side by side."""
     rows = tuple(_task_row(task) for task in profile.tasks)
     names = (
@@ -62,7 +62,7 @@ def tasks_section(profile: Profile) -> Section:
         "Steady: a frame of a row of the same task. First: on an accelerator that stood idle. Array: products over "
         "what the array could have made in the frame. Matrix, memory: share of the frame's cycles they were busy."
     )
-    return Section("All tasks", profile.figures, how, tables=(Table(columns(*names), rows),))
+    return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
 
 
 def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
@@ -79,7 +79,7 @@ def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
     )
 
 
-def switch_group(switches: Switches, clock_mhz: int, basis: str) -> Group:
+def switch_group(switches: Switches, clock_mhz: int, basis: str) -> PageGroup:
     """The task-switch experiment."""
     rows = tuple(
         (f"{index}. {task}", count(cycles), count(switches.steady[task]), f"{extra:+,}", f"{extra / clock_mhz:+,.2f}")
@@ -93,14 +93,14 @@ def switch_group(switches: Switches, clock_mhz: int, basis: str) -> Group:
         "the difference to a frame in a row of the same task. The first frame has nothing fetched ahead."
     )
     chart = embed(draw_switches(switches, clock_mhz), "switches")
-    return Group(
+    return PageGroup(
         "switching",
         "Task switching",
-        (Section("Alternating tasks", basis, how, chart, (Table(columns(*names), rows),)),),
+        (PageSection("Alternating tasks", basis, how, chart, (PageTable(columns(*names), rows),)),),
     )
 
 
-def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) -> Group:
+def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) -> PageGroup:
     """What the engine needs of the part, and what energy was calculated with."""
     sheet = describe_spec(spec)
     totals = tuple(
@@ -109,17 +109,20 @@ def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) ->
     rows = tuple((row.unit, row.resource, blocks(row.amount), row.formula, row.basis) for row in sheet.rows)
     how = f"What the engine needs of {spec.board.part.name}; nothing was placed or routed."
     sections = [
-        Section("Resources", "estimated", how, tables=(Table(columns(*TOTAL_NAMES), totals),)),
-        Section("Resources by unit", "estimated", BASES, tables=(Table(columns(*UNIT_NAMES), rows),)),
+        PageSection("Resources", "estimated", how, tables=(PageTable(columns(*TOTAL_NAMES), totals),)),
+        PageSection("Resources by unit", "estimated", BASES, tables=(PageTable(columns(*UNIT_NAMES), rows),)),
     ]
     if coefficients:
         sections.append(_coefficients(coefficients))
-    return Group("board", "Board", tuple(sections))
+    return PageGroup("board", "Board", tuple(sections))
 
 
-def _coefficients(coefficients: tuple[Coefficient, ...]) -> Section:
+def _coefficients(coefficients: tuple[Coefficient, ...]) -> PageSection:
     rows = tuple((c.name, c.unit, joules(c.low), joules(c.typical), joules(c.high), c.source) for c in coefficients)
     names = ("coefficient", "of a", "#low", "#typical", "#high", "source")
-    return Section(
-        "Energy coefficients", "estimated", "What each event is taken to cost.", tables=(Table(columns(*names), rows),)
+    return PageSection(
+        "Energy coefficients",
+        "estimated",
+        "What each event is taken to cost.",
+        tables=(PageTable(columns(*names), rows),),
     )

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Stalls = Mapping[str, Mapping[str, int]]
-"""Cycles that a unit stood still, by unit, then by the reason that `hw.sim.trace.Span` names."""
+"""Stall cycles by unit, then by the reason that `hw.sim.trace.Span` names."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """One frame alone on an accelerator that stood idle, and in a row of frames of the same task."""
+    """Latency of one frame on an idle accelerator, and steady-state latency when the same task runs back to back."""
 
     first_cycles: int
     steady_cycles: int
@@ -23,11 +23,11 @@ class Latency:
 class LayerProfile:
     """One layer. Layers overlap: the sum of their cycles from ``start`` to ``end`` is more than the frame's.
 
-    label: name and place in the model, told apart. macs: products of the model, padding left out. start, end: first
-    begin and last end of its instructions, but for those that only fetch ahead where it has others. matrix_busy: cycles
-    the array worked for it, matrix_share of all the array worked; these do not overlap. utilisation: products made over
-    matrix_busy x the array's products a cycle. traffic: bytes through the board's memory by kind; intensity: macs a
-    byte, None without bytes.
+    label: unique name with its place in the model. macs: MACs of the model, without padding. start, end: first start
+    and last end of its instructions; instructions that only fetch ahead do not count if it has others. matrix_busy:
+    cycles the array worked for this layer, which do not overlap those of other layers; matrix_share: their share of all
+    cycles the array worked. utilisation: MACs per cycle of matrix_busy, as a share of the array's peak. traffic: DRAM
+    bytes by kind; intensity: MACs per DRAM byte, None without traffic.
     """
 
     label: str
@@ -48,7 +48,7 @@ class LayerProfile:
 
 @dataclass(frozen=True)
 class InstructionSpan:
-    """One instruction as it ran; ``layer`` is a place in `TaskProfile.layers`, ``text`` its disassembly."""
+    """One instruction as it ran; ``layer``: index into `TaskProfile.layers`; ``text``: its disassembly."""
 
     segment: int
     instruction: int
@@ -64,10 +64,10 @@ class InstructionSpan:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """A memory on chip: bytes the plan takes of what there is, the least any plan could, and by how much it is over.
+    """An on-chip memory: bytes the plan uses, capacity, lower bound of any plan, and the gap between plan and bound.
 
-    None where nothing is planned: the weight ring and the router's table have the size they have. moved: bytes read
-    and written in a frame, None where nobody counts.
+    Bound and gap are None for the weight ring and the router's table, whose sizes are not planned. moved: bytes read
+    and written in a frame, None where they are not counted.
     """
 
     memory: str
@@ -80,7 +80,7 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class BufferLife:
-    """Where a buffer lies in its memory, and the cycles from the begin of its first word to the end of its last."""
+    """A buffer's offset in its memory, and the cycles from its first instruction's start to its last one's end."""
 
     name: str
     memory: str
@@ -93,9 +93,9 @@ class BufferLife:
 
 @dataclass(frozen=True)
 class ExpertLoads:
-    """Tokens in each expert's queue, summed over the images; ``early`` ones were fetched before the router knew.
+    """Tokens in each expert's queue, summed over the images; ``early``: the prefetch list.
 
-    layer: its place in `TaskProfile.layers`. Experts count by their place among the candidates of the task.
+    layer: index into `TaskProfile.layers`. Experts are numbered among the candidates of the task.
     """
 
     layer: int
@@ -110,7 +110,7 @@ class ExpertLoads:
 
 @dataclass(frozen=True)
 class EnergyPart:
-    """Joules a frame of one part, ``amount`` of its coefficient: the least, what is typical, the most."""
+    """Joules per frame of one part, low, typical and high: ``amount`` times its coefficient."""
 
     part: str
     amount: float
@@ -121,7 +121,7 @@ class EnergyPart:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """Joules that one ``unit`` is taken to cost, and who says so; ``name`` is that of its part."""
+    """Joules that one ``unit`` is estimated to cost, and the source; ``name``: the part it belongs to."""
 
     name: str
     unit: str
@@ -133,7 +133,7 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One kernel of a task on a CPU: milliseconds over all runs, the median with the least and the most."""
+    """One kernel of a task on a CPU: median, least and most milliseconds over all runs."""
 
     name: str
     origin: tuple[str, ...]

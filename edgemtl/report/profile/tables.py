@@ -45,11 +45,11 @@ KERNEL_COLUMNS: Final = (
 
 def layers_csv(profile: Profile) -> str:
     """The table with a line of names first; origins and stalls are joined by semicolons."""
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(LAYER_COLUMNS if profile.tasks else KERNEL_COLUMNS)
     writer.writerows(_rows(profile))
-    return made.getvalue()
+    return text.getvalue()
 
 
 def _rows(profile: Profile) -> Iterator[tuple[Any, ...]]:

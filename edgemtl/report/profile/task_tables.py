@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from edgemtl.report.profile.blocks import Table, columns, count, kib, range_of, short
+from edgemtl.report.profile.blocks import PageTable, columns, count, kib, range_of, short
 from edgemtl.report.profile.charts.look import TRAFFIC_COLOURS
 from edgemtl.report.profile.model import TaskProfile
 from edgemtl.report.profile.parts import EnergyPart, LayerProfile
 
 
-def memory_table(task: TaskProfile) -> Table:
+def memory_table(task: TaskProfile) -> PageTable:
     """Plans, bounds and what there is."""
     rows = tuple(
         (
-            held.memory,
-            kib(held.bytes),
-            "not planned" if held.lower_bound is None else kib(held.lower_bound),
-            "" if held.gap is None else f"{100 * held.gap:.2f}%",
-            kib(held.capacity),
-            held.bytes / held.capacity if held.capacity else 0.0,
-            "" if held.moved is None else kib(held.moved),
+            memory.memory,
+            kib(memory.bytes),
+            "not planned" if memory.lower_bound is None else kib(memory.lower_bound),
+            "" if memory.gap is None else f"{100 * memory.gap:.2f}%",
+            kib(memory.capacity),
+            memory.bytes / memory.capacity if memory.capacity else 0.0,
+            "" if memory.moved is None else kib(memory.moved),
         )
-        for held in task.memories
+        for memory in task.memories
     )
     names = ("memory", "#plan, KiB", "#lower bound, KiB", "#gap", "#there is, KiB", "#share", "#moved a frame, KiB")
-    return Table(columns(*names), rows)
+    return PageTable(columns(*names), rows)
 
 
-def traffic_table(task: TaskProfile) -> Table:
+def traffic_table(task: TaskProfile) -> PageTable:
     """Bytes of the frame by kind."""
     total = sum(task.traffic.values())
     order = [kind for kind in TRAFFIC_COLOURS if kind in task.traffic]
     rows = [(kind, kib(task.traffic[kind]), task.traffic[kind] / max(total, 1)) for kind in order]
-    return Table(columns("kind", "#KiB a frame", "#share"), (*rows, ("all", kib(total), "")))
+    return PageTable(columns("kind", "#KiB a frame", "#share"), (*rows, ("all", kib(total), "")))
 
 
-def expert_table(task: TaskProfile) -> Table:
+def expert_table(task: TaskProfile) -> PageTable:
     """How uneven the loads are."""
     rows = tuple(
         (
@@ -55,7 +55,7 @@ def expert_table(task: TaskProfile) -> Table:
         "fetched early",
         "early, without tokens",
     )
-    return Table(columns(*names), rows)
+    return PageTable(columns(*names), rows)
 
 
 def energy_of(task: TaskProfile) -> tuple[float, float, float]:
@@ -75,7 +75,7 @@ def _amount(amount: float) -> str:
     return count(amount) if amount >= 1000 else short(amount)
 
 
-def energy_table(task: TaskProfile) -> Table:
+def energy_table(task: TaskProfile) -> PageTable:
     """Millijoules by part and together."""
     parts = [*task.energy, EnergyPart("all", 0, *energy_of(task))]
     rows = tuple(
@@ -86,7 +86,7 @@ def energy_table(task: TaskProfile) -> Table:
         )
         for part in parts
     )
-    return Table(columns("part", "#amount", "#low, mJ", "#typical, mJ", "#high, mJ"), rows)
+    return PageTable(columns("part", "#amount", "#low, mJ", "#typical, mJ", "#high, mJ"), rows)
 
 
 LAYER_NAMES = (
@@ -106,9 +106,9 @@ LAYER_NAMES = (
 )
 
 
-def layer_table(task: TaskProfile) -> Table:
+def layer_table(task: TaskProfile) -> PageTable:
     """All figures of every layer."""
-    return Table(columns(*LAYER_NAMES), tuple(_layer(layer) for layer in task.layers))
+    return PageTable(columns(*LAYER_NAMES), tuple(_layer(layer) for layer in task.layers))
 
 
 def _layer(layer: LayerProfile) -> tuple[str | float, ...]:

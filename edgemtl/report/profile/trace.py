@@ -1,8 +1,8 @@
 """trace.json: every instruction as a slice on the track of its unit, in the form that Perfetto and Chrome open.
 
-One process for each task, its steady frame; one track for each unit. An instruction's last result may come when its
-unit already works at the next one: its slice ends there, since slices of a track must not cross, and ``end_cycle`` says
-when the result was there. Times are microseconds from the first cycle of the trace.
+One process for each task, its steady frame; one track for each unit. The last result of an instruction may arrive while
+its unit already works on the next one: its slice then ends where the next begins, since slices of a track must not
+cross, and ``end_cycle`` says when the result arrived. Times are microseconds from the first cycle of the trace.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgemtl.report.profile.model import CpuTaskProfile, Profile, TaskProfile
 from edgemtl.report.profile.parts import InstructionSpan
 
 TRAFFIC_STEPS: Final = 500
-"""Points of the counter of memory traffic over a frame."""
+"""Points of the DRAM traffic counter over a frame."""
 
 Event = dict[str, Any]
 
@@ -59,9 +59,9 @@ def _task(process: int, task: TaskProfile, clock_mhz: int) -> list[Event]:
 def _slices(task: TaskProfile) -> Iterator[Event]:
     """In cycles."""
     for place, unit in enumerate(UNITS, 1):
-        held = sorted((span for span in task.spans if span.unit == unit), key=lambda span: (span.start, span.end))
-        nexts = [span.start for span in held[1:]]
-        for span, following in zip_longest(held, nexts):
+        spans = sorted((span for span in task.spans if span.unit == unit), key=lambda span: (span.start, span.end))
+        nexts = [span.start for span in spans[1:]]
+        for span, following in zip_longest(spans, nexts):
             end = span.end if following is None else min(span.end, following)
             yield _slice(task, span, place, end)
 
@@ -93,12 +93,12 @@ def _slice(task: TaskProfile, span: InstructionSpan, track: int, end: int) -> Ev
 
 
 def _ring(task: TaskProfile) -> Iterator[Event]:
-    for cycle, held in task.ring:
-        yield {"ph": "C", "name": "weight ring, bytes", "ts": cycle, "args": {"bytes": held}}
+    for cycle, size in task.ring:
+        yield {"ph": "C", "name": "weight ring, bytes", "ts": cycle, "args": {"bytes": size}}
 
 
 def _traffic(task: TaskProfile) -> Iterator[Event]:
-    """Bytes a cycle by kind, each word's bytes spread evenly over it."""
+    """Bytes per cycle by kind; the bytes of an instruction are spread evenly over its cycles."""
     end = max([1, *(span.end for span in task.spans)])
     first = min([0, *(span.start for span in task.spans)])
     step = max(-(-(end - first) // TRAFFIC_STEPS), 1)
@@ -124,7 +124,7 @@ def spread(spans: Iterator[InstructionSpan], first: int, end: int, step: int) ->
 
 
 def _kernels(process: int, task: CpuTaskProfile) -> Iterator[Event]:
-    """Medians one behind the other: no run had exactly these."""
+    """Medians one after the other: no run had exactly these times."""
     at = 0.0
     for kernel in task.kernels:
         args = {"macs": kernel.macs, "bytes": kernel.bytes, "origin": list(kernel.origin)}

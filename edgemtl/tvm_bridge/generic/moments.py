@@ -22,9 +22,10 @@ def f64(value: float) -> Expr:
 
 @dataclass(frozen=True)
 class ReducedRegion:
-    """What is reduced to one number: for each kept index the elements read(kept index, reduced index).
+    """What a reduction reads: for each batch index the elements read(batch index, reduced index).
 
-    is_row: whether the last reduced axis lies contiguous in memory; else the last kept one does.
+    batch, reduced: sizes of the axes that stay and of those that are reduced. is_row: whether the last reduced axis is
+    contiguous in memory; else the last batch axis is.
     """
 
     batch: tuple[int, ...]
@@ -52,7 +53,7 @@ def region(x: Tensor, axes: Sequence[int]) -> ReducedRegion:
 
 
 def total(over: ReducedRegion, function: Callable[[Expr, Index], Expr]) -> Callable[[Index], Expr]:
-    """The sum of function(element in float64, kept index) per kept index."""
+    """The sum of function(element in float64, batch index) for each batch index."""
     k = taps(over.reduced)
 
     def term(batch: Index, inner: Index) -> Expr:
@@ -74,7 +75,7 @@ def total(over: ReducedRegion, function: Callable[[Expr, Index], Expr]) -> Calla
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance per kept index, in float64."""
+    """Mean and variance for each batch index, in float64."""
 
     mean: Callable[[Index], Expr]
     variance: Callable[[Index], Expr]

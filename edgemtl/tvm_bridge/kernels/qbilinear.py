@@ -1,4 +1,4 @@
-"""Bilinear enlargement by 2 of channels-last integers: what `law.enlarge` says, for the kernels that need it."""
+"""Bilinear upsampling by 2 of channels-last integers by `law.enlarge`, for the kernels that need it."""
 
 from __future__ import annotations
 

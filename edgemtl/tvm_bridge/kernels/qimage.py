@@ -62,7 +62,7 @@ def _dequantise(spec: DequantiseImage, target: CpuTarget) -> Kernel:
     def body(x: Buffer, y: Buffer) -> None:
         planes = _Planes(spec, target, x, y)
         if spec.enlarge:
-            each_row(2 * h, target, lambda row: _enlarged_row(planes, row))
+            each_row(2 * h, target, lambda row: _upsampled_row(planes, row))
         else:
             each_row(-(-h * w // target.lanes), target, lambda index: _pixel_block(planes, index))
 
@@ -94,19 +94,19 @@ def _pixel_block(p: _Planes, index: Expr) -> None:
     for_vectors(p.spec.channels, p.target.lanes, channels)
 
 
-def _enlarged_row(p: _Planes, row: Expr) -> None:
+def _upsampled_row(p: _Planes, row: Expr) -> None:
     """A row of the image at twice its size, as many pixels at a time as a register has lanes."""
     near = T.bind(tirx.floordiv(row, i32(2)))
     far = T.bind(neighbour(near, tirx.floormod(row, i32(2)), p.spec.height))
     whole, rest = divmod(2 * p.spec.width, p.target.lanes)
     if whole:
         with T.serial(whole) as index:
-            _enlarged_block(p, row, (near, far), index * p.target.lanes, p.target.lanes)
+            _upsampled_block(p, row, (near, far), index * p.target.lanes, p.target.lanes)
     if rest:
-        _enlarged_block(p, row, (near, far), row * 0 + whole * p.target.lanes, rest)
+        _upsampled_block(p, row, (near, far), row * 0 + whole * p.target.lanes, rest)
 
 
-def _enlarged_block(p: _Planes, row: Expr, sources: tuple[Expr, Expr], first: Expr, count: int) -> None:
+def _upsampled_block(p: _Planes, row: Expr, sources: tuple[Expr, Expr], first: Expr, count: int) -> None:
     """``count`` pixels, an even number: the rows are blended once for each source column and both its neighbours."""
     last, width = p.spec.width - 1, p.spec.width
     start = tirx.floordiv(first, i32(2)) - i32(1)

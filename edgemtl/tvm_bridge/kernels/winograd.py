@@ -1,8 +1,8 @@
-"""3x3 convolution by Winograd's algorithm, with bilinear enlargement in front and a 1x1 convolution behind.
+"""3x3 convolution by Winograd's algorithm, with bilinear upsampling in front and a 1x1 convolution behind.
 
 A block of tiles at a time: transform the windows (V = B^T d B), one matrix product per place in the window
 and group of output channels (M = V U), transform back (A^T M A). V and M of a block stay in the second-level
-cache; neither the enlarged input nor, with a 1x1 convolution behind, the output is ever stored.
+cache; neither the upsampled input nor, with a 1x1 convolution behind, the output is ever stored.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def output_row(r: Sequence[Expr], constant: Callable[[float], Expr]) -> list[Exp
     ]
 
 
-def enlarge_row(low: Sequence[Expr], constant: Callable[[float], Expr]) -> list[Expr]:
-    """Four times the six samples of a line enlarged to twice its size, from the four samples around them."""
+def upsample_row(low: Sequence[Expr], constant: Callable[[float], Expr]) -> list[Expr]:
+    """Four times the six samples of a line upsampled by 2, from the four samples around them."""
     three = constant(3.0)
     pairs = [(low[i], low[i + 1]) for i in range(3)]
     return [sample for a, b in pairs for sample in (a * three + b, b * three + a)]

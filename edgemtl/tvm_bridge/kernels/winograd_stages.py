@@ -27,7 +27,7 @@ from edgemtl.tvm_bridge.kernels.emit import (
 )
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.winograd_cut import ChannelGroup, WinogradCut
-from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW, enlarge_row, input_row, output_row
+from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW, input_row, output_row, upsample_row
 
 # Input channels between two requests for weights, and the values of a cache line.
 CHUNK = 32
@@ -90,7 +90,7 @@ class _Line:
 
             def value(lane: Expr, q: int = q) -> Expr:
                 seen = [buffer[lane] for buffer in read]
-                sample = enlarge_row(seen, f32)[q] if self.upsample else seen[q]
+                sample = upsample_row(seen, f32)[q] if self.upsample else seen[q]
                 return sample * self.masks[q] if q in self.masks else sample
 
             fill(out[q], lanes, value)

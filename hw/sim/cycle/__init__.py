@@ -1,4 +1,4 @@
-"""How long streams take: an event simulation of units, tokens, queues, tiles, the weight ring and the memory.
+"""How long streams take: an event simulation of units, credits, queues, tiles, the weight ring and DRAM.
 
 The formulas are those of docs/accelerator.md, section Time. Nothing here knows what the numbers are.
 """
@@ -21,10 +21,10 @@ __all__ = ["Frame", "rate", "simulate"]
 
 
 def simulate(frames: Sequence[Frame], spec: AcceleratorSpec) -> tuple[Timing, ...]:
-    """The timing of every frame, one behind the other on one accelerator that stood idle before.
+    """The timing of every frame, run one after the other on an accelerator that was idle before.
 
-    Raises UsageError for routes that are not those of the stream, InputError for choices that are none, and
-    IntegrityError for a stream that stands still, with the words that wait.
+    Raises UsageError for routes that do not fit the stream, InputError for choices that are no candidates, and
+    IntegrityError for a deadlock, with the instructions that wait.
     """
     return Machine(plan(frames, spec.engine), spec.sustained_bytes_per_cycle).run()
 
@@ -35,9 +35,9 @@ def rate(
     spec: AcceleratorSpec,
     early: tuple[tuple[int, ...], ...] = (),
 ) -> Timing:
-    """One task frame after frame: the third of four, in cycles of the whole simulation.
+    """The steady state of one task run back to back: the third of four frames, in cycles of the whole simulation.
 
-    The first has nothing fetched ahead for it, the second what the first left time for, and the last shares the
-    memory with no next one. Raises what `simulate` raises.
+    Nothing was fetched ahead for the first frame and only a part for the second; the last shares DRAM with no next
+    frame. Raises what `simulate` raises.
     """
     return simulate([Frame(stream, routes, early)] * 4, spec)[2]

@@ -11,8 +11,8 @@ from typing import Any
 
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.cycle import moved, work
+from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed, Work
 from edgemtl.hw.sim.cycle.moved import Bytes
-from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed, Work
 from edgemtl.hw.sim.cycle.work import Place
 from edgemtl.hw.spec import Engine
 
@@ -21,8 +21,8 @@ from edgemtl.hw.spec import Engine
 class Cost:
     """What one instruction costs.
 
-    work: at its place. on_chip: bytes by memory, read and written together. products: multiply-accumulates of each row,
-    none of padding, those of a convolution's border included.
+    work: what its unit does. on_chip: bytes by memory, read and written together. products: multiply-accumulates of
+    each row, without padding, including those of a convolution's border.
     """
 
     work: Callable[[Instruction, Engine, Place], Work]
@@ -34,10 +34,10 @@ COSTS: Mapping[str, Cost] = {
     "STREAM": Cost(work.stream, moved.stream),
     "LOAD": Cost(work.load, moved.load),
     "STORE": Cost(work.store, moved.store),
-    "LINEAR": Cost(work.linear, moved.linear, lambda made: made["k"] * made["n"]),
-    "CONV": Cost(work.conv, moved.conv, lambda made: 9 * made["k"] * made["n"]),
-    "SCORES": Cost(work.scores, moved.scores, lambda made: made["count"] * made["k"]),
-    "MIX": Cost(work.mix, moved.mix, lambda made: made["count"] * made["n"]),
+    "LINEAR": Cost(work.linear, moved.linear, lambda instruction: instruction["k"] * instruction["n"]),
+    "CONV": Cost(work.conv, moved.conv, lambda instruction: 9 * instruction["k"] * instruction["n"]),
+    "SCORES": Cost(work.scores, moved.scores, lambda instruction: instruction["count"] * instruction["k"]),
+    "MIX": Cost(work.mix, moved.mix, lambda instruction: instruction["count"] * instruction["n"]),
     "SOFTMAX": Cost(work.softmax, moved.softmax),
     "NORM": Cost(work.norm, moved.norm),
     "OPEN": Cost(work.sums, moved.sums),
@@ -48,18 +48,18 @@ COSTS: Mapping[str, Cost] = {
 }
 
 
-def macs_of(made: Instruction, work: Work) -> int:
+def macs_of(instruction: Instruction, work: Work) -> int:
     """Multiply-accumulates that count."""
-    products = COSTS[made.name].products
-    return work.rows * products(made) if products and isinstance(work, Tiled) and work.tiles.loads else 0
+    products = COSTS[instruction.name].products
+    return work.rows * products(instruction) if products and isinstance(work, Tiled) and work.tiles.loads else 0
 
 
-def on_chip_of(made: Instruction, work: Work, engine: Engine) -> dict[str, int]:
+def on_chip_of(instruction: Instruction, work: Work, engine: Engine) -> dict[str, int]:
     """Bytes by memory, read and written together."""
-    found: dict[str, int] = {}
-    for name, size in COSTS[made.name].on_chip(made, work, engine) if _has_work(work) else ():
-        found[name] = found.get(name, 0) + size
-    return found
+    bytes_by_memory: dict[str, int] = {}
+    for name, size in COSTS[instruction.name].on_chip(instruction, work, engine) if _has_work(work) else ():
+        bytes_by_memory[name] = bytes_by_memory.get(name, 0) + size
+    return bytes_by_memory
 
 
 def _has_work(work: Work) -> bool:

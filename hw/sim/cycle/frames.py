@@ -1,4 +1,4 @@
-"""What a simulation is asked: streams in the order in which they run, each with what the router decided."""
+"""The input of a simulation: streams in the order in which they run, each with the choices of its routers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Frame:
     """One stream that runs once.
 
     routes: for each ROUTE with `end`, in order, the choices [tokens, k]: candidates from 0, largest logit first.
-    early: for each of them the experts fetched before the router has run, first in its list; () where none has any.
+    early: for each of them the prefetch list, the experts fetched before routing is known; () where none has any.
     """
 
     stream: Stream
@@ -26,23 +26,27 @@ class Frame:
 
 
 def routers(stream: Stream) -> list[tuple[int, Instruction]]:
-    """Every ROUTE that makes a list, with its place in the stream."""
-    return [(place, made) for place, made in enumerate(stream.instructions) if made.name == "ROUTE" and made["end"]]
+    """Every ROUTE that writes a list, with its index in the stream."""
+    return [
+        (place, instruction)
+        for place, instruction in enumerate(stream.instructions)
+        if instruction.name == "ROUTE" and instruction["end"]
+    ]
 
 
 def early_lists(frame: Frame) -> tuple[tuple[int, ...], ...]:
-    """One tuple of early experts for each ROUTE with `end`.
+    """The prefetch list of each ROUTE with `end`.
 
-    Raises UsageError where routes or early experts are not as many as the stream asks for, and InputError for choices
-    that are no table of candidates.
+    Raises UsageError where the stream asks for another number of routes or prefetched experts, and InputError for
+    choices that are no table of candidates.
     """
-    made = [route for _, route in routers(frame.stream)]
-    if len(frame.routes) != len(made):
-        raise UsageError(f"routes must be {len(made)}, one for each ROUTE with end, not {len(frame.routes)}")
-    early = frame.early or ((),) * len(made)
-    wanted = tuple(route["early"] for route in made)
-    if (given := tuple(map(len, early))) != wanted:
-        raise UsageError(f"early experts must be {wanted}, as many as each ROUTE says, not {given}")
+    routes = [route for _, route in routers(frame.stream)]
+    if len(frame.routes) != len(routes):
+        raise UsageError(f"routes must be {len(routes)}, one for each ROUTE with end, not {len(frame.routes)}")
+    early = frame.early or ((),) * len(routes)
+    expected = tuple(route["early"] for route in routes)
+    if (given := tuple(map(len, early))) != expected:
+        raise UsageError(f"early experts must be {expected}, as many as each ROUTE says, not {given}")
     for at, choices in enumerate(frame.routes):
         if choices.ndim != 2 or (choices.size and choices.min() < 0):
             raise InputError(f"routes[{at}] must be candidates from 0 on, [tokens, k], not {choices.shape} as given")

@@ -1,4 +1,4 @@
-"""Time, queues and tokens: what the units share."""
+"""Time, queues and credits: what the units share."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from functools import partial
 from typing import Final
 
 from edgemtl.hw.isa import UNITS
-from edgemtl.hw.sim.cycle.words import Program, Word
+from edgemtl.hw.sim.cycle.instructions import Program, ScheduledInstruction
 
-QUEUE_WORDS: Final = 64
-"""Words of a unit's queue."""
+QUEUE_INSTRUCTIONS: Final = 64
+"""Instructions that a unit's queue can hold."""
 Wake = Callable[[float], None]
 
 
 def whole(time: float) -> int:
-    """The cycle in which something is there that came at ``time``; sums of fractions are off by far less than 1e-6."""
+    """The cycle in which something that arrives at ``time`` is there; rounding errors of sums are far below 1e-6."""
     return math.ceil(time - 1e-6)
 
 
 class Kernel:
-    """The clock and what units meet through. Units register in ``wakes`` and are woken when something came for them.
+    """The clock, the queues and the credits. Units register in ``wakes`` and are woken when something arrives for them.
 
-    begins: cycle in which each frame began that has; ends: in which each ended. A frame ends when every word has
-    ended and the sequencer has taken END.
+    begins, ends: the cycles in which frames began and ended, as far as they have. A frame ends when every instruction
+    has ended and the sequencer has dispatched END.
     """
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self.now = 0.0
         self.begins, self.ends = [0], list[int]()
         self.wakes: dict[str, Wake] = {}
-        self.queues: dict[str, deque[tuple[Word, int]]] = {unit: deque() for unit in UNITS}
-        self._held = dict.fromkeys(UNITS, 0)
-        self._tokens: dict[tuple[str, str], deque[int]] = {(a, b): deque() for a in UNITS for b in UNITS}
-        self._left = [len(program.words) + 1 for program in programs]
+        self.queues: dict[str, deque[tuple[ScheduledInstruction, int]]] = {unit: deque() for unit in UNITS}
+        self._queued = dict.fromkeys(UNITS, 0)
+        self._credits: dict[tuple[str, str], deque[int]] = {(a, b): deque() for a in UNITS for b in UNITS}
+        self._left = [len(program.instructions) + 1 for program in programs]
         self._events: list[tuple[float, int, Wake]] = []
         self._count = 0
 
@@ -46,72 +46,72 @@ class Kernel:
         return len(self.ends)
 
     def at(self, time: float, call: Wake) -> None:
-        """Call at ``time``, at once in order of asking where times are equal."""
+        """Call at ``time``; calls at equal times run in the order they were requested."""
         self._count += 1
         heapq.heappush(self._events, (time, self._count, call))
 
     def run(self) -> None:
-        """Until nothing more happens."""
+        """Run events until none is left."""
         events = self._events
         while events:
             self.now, _, call = heapq.heappop(events)
             call(self.now)
 
     def has_room(self, unit: str) -> bool:
-        """Whether the unit's queue takes a word more."""
-        return self._held[unit] < QUEUE_WORDS
+        """Whether the unit's queue has room for one more instruction."""
+        return self._queued[unit] < QUEUE_INSTRUCTIONS
 
-    def put(self, word: Word) -> None:
-        """Dispatch a word now."""
-        self._held[word.unit] += 1
-        self.queues[word.unit].append((word, int(self.now)))
-        self.wakes[word.unit](self.now)
+    def put(self, instruction: ScheduledInstruction) -> None:
+        """Dispatch an instruction now."""
+        self._queued[instruction.unit] += 1
+        self.queues[instruction.unit].append((instruction, int(self.now)))
+        self.wakes[instruction.unit](self.now)
 
-    def ready(self, unit: str) -> tuple[Word, int] | None:
-        """The unit's next word and the cycle since which it was there; None while its frame must still begin."""
+    def ready(self, unit: str) -> tuple[ScheduledInstruction, int] | None:
+        """The unit's next instruction and the cycle in which it was ready; None while its frame has not begun."""
         if not self.queues[unit]:
             return None
-        word, since = self.queues[unit][0]
-        if word.ahead:
-            return word, since
-        if word.frame > self.frame:
+        instruction, since = self.queues[unit][0]
+        if instruction.ahead:
+            return instruction, since
+        if instruction.frame > self.frame:
             return None
-        return word, max(since, self.begins[word.frame])
+        return instruction, max(since, self.begins[instruction.frame])
 
-    def missing(self, word: Word) -> list[str]:
-        """Units whose tokens are not there."""
-        return [unit for unit in word.waits if not self._tokens[unit, word.unit]]
+    def missing(self, instruction: ScheduledInstruction) -> list[str]:
+        """Units whose credits the instruction still lacks."""
+        return [unit for unit in instruction.waits if not self._credits[unit, instruction.unit]]
 
-    def granted(self, word: Word) -> tuple[int, str] | None:
-        """When the last of the word's tokens came, and from which unit; None while one is missing."""
-        if self.missing(word):
+    def granted(self, instruction: ScheduledInstruction) -> tuple[int, str] | None:
+        """When the last credit of the instruction arrived, and from which unit; None while one is missing."""
+        if self.missing(instruction):
             return None
-        return max(((self._tokens[unit, word.unit][0], unit) for unit in word.waits), default=(0, ""))
+        return max(((self._credits[unit, instruction.unit][0], unit) for unit in instruction.waits), default=(0, ""))
 
-    def take(self, word: Word, start: int) -> None:
-        """The unit's next word starts at ``start``: its tokens are taken, its place in the queue is free then."""
-        for unit in word.waits:
-            self._tokens[unit, word.unit].popleft()
-        self.queues[word.unit].popleft()
-        self.at(max(start, self.now), partial(self._freed, word.unit))
+    def take(self, instruction: ScheduledInstruction, start: int) -> None:
+        """Start the unit's next instruction at ``start``: consume its credits, and free its queue entry then."""
+        for unit in instruction.waits:
+            self._credits[unit, instruction.unit].popleft()
+        self.queues[instruction.unit].popleft()
+        self.at(max(start, self.now), partial(self._freed, instruction.unit))
 
     def _freed(self, unit: str, now: float) -> None:
-        self._held[unit] -= 1
+        self._queued[unit] -= 1
         self.wakes["sequencer"](now)
 
-    def finish(self, word: Word, end: int) -> None:
-        """The word ends at ``end``, when it signals."""
-        self.at(end, partial(self._finished, word))
+    def finish(self, instruction: ScheduledInstruction, end: int) -> None:
+        """End the instruction at ``end``, when it posts its credits."""
+        self.at(end, partial(self._finished, instruction))
 
-    def _finished(self, word: Word, now: float) -> None:
-        for unit in word.signals:
-            self._tokens[word.unit, unit].append(int(now))
-        self.count(word.frame)
-        for unit in word.signals:
+    def _finished(self, instruction: ScheduledInstruction, now: float) -> None:
+        for unit in instruction.signals:
+            self._credits[instruction.unit, unit].append(int(now))
+        self.count(instruction.frame)
+        for unit in instruction.signals:
             self.wakes[unit](now)
 
     def count(self, frame: int) -> None:
-        """One thing less to end in ``frame``."""
+        """Count one instruction of ``frame`` as ended."""
         self._left[frame] -= 1
         while self.frame < len(self._left) and not self._left[self.frame]:
             self.ends.append(int(self.now))

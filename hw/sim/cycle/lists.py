@@ -19,23 +19,23 @@ class Entry:
 
 
 def by_expert(choices: npt.NDArray[np.int32], early: tuple[int, ...]) -> tuple[Entry, ...]:
-    """The list in order of experts: the early ones as given, even without tokens, then the others that have some."""
+    """The list in order of experts: the prefetched ones as given, even without tokens, then the others with tokens."""
     counts = np.bincount(choices.ravel(), minlength=max(early, default=-1) + 1).tolist()
     others = [expert for expert, count in enumerate(counts) if count and expert not in early]
     return tuple(Entry(expert, counts[expert], True) for expert in (*early, *others))
 
 
-def by_token(choices: npt.NDArray[np.int32], places: int) -> tuple[Entry, ...]:
-    """The list in order of tokens, then of logits, with a cache of ``places`` that starts empty.
+def by_token(choices: npt.NDArray[np.int32], capacity: int) -> tuple[Entry, ...]:
+    """The list in order of tokens, then of logits, with a cache of ``capacity`` experts that starts empty.
 
-    The place of the expert used longest ago is the one replaced.
+    The least recently used expert is replaced.
     """
-    held: OrderedDict[int, None] = OrderedDict()
-    made = []
+    cached: OrderedDict[int, None] = OrderedDict()
+    entries = []
     for expert in choices.ravel().tolist():
-        made.append(Entry(expert, 1, expert not in held))
-        held[expert] = None
-        held.move_to_end(expert)
-        if len(held) > places:
-            held.popitem(last=False)
-    return tuple(made)
+        entries.append(Entry(expert, 1, expert not in cached))
+        cached[expert] = None
+        cached.move_to_end(expert)
+        if len(cached) > capacity:
+            cached.popitem(last=False)
+    return tuple(entries)

@@ -1,4 +1,4 @@
-"""The board's memory: one server that four clients share, a piece each in turn."""
+"""DRAM: one server that four clients share, one piece each in turn."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 from edgemtl.hw.sim.cycle.kernel import Kernel
 
 CLIENTS: Final = ("weights", "load", "store", "instructions")
-"""In the order in which they have their turns."""
+"""The clients in the order of their turns."""
 PIECE_BYTES: Final = 2048
 """Most bytes of a turn: eight bursts of 16 beats at 128 bits, AXI3's longest, which is what the HP ports pass on."""
 LATENCY: Final = 60
-"""Cycles from the end of a piece at the memory to its last byte on chip; from the study, a guess for 300 MHz."""
+"""Cycles from the end of a piece's transfer to its last byte on chip; estimated for 300 MHz."""
 
 Taken = Callable[[float, float], None]
 
 
 class Memory:
-    """``rate`` bytes a cycle. A client asks for one piece at a time, for the next when that has begun."""
+    """DRAM with ``rate`` bytes per cycle. A client requests one piece at a time, the next once that has begun."""
 
     def __init__(self, kernel: Kernel, rate: float) -> None:
         self._kernel, self._rate = kernel, rate
@@ -26,7 +26,7 @@ class Memory:
         self._turn, self._busy = 0, False
 
     def ask(self, client: str, size: int, taken: Taken) -> None:
-        """Ask for a piece; ``taken`` is called when its turn has come, with when it begins and ends at the memory."""
+        """Request a piece; when its turn comes, ``taken`` is called with the begin and the end of its transfer."""
         self._asked[CLIENTS.index(client)] = size, taken
         if not self._busy:
             self._next(self._kernel.now)

@@ -1,10 +1,10 @@
-"""The softmax, vector and router units: a word at a time, each a number of cycles."""
+"""The softmax, vector and router units: one instruction at a time, each a number of cycles."""
 
 from __future__ import annotations
 
+from edgemtl.hw.sim.cycle.instructions import Timed
 from edgemtl.hw.sim.cycle.kernel import Kernel
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
-from edgemtl.hw.sim.cycle.words import Timed
 
 
 class RowUnit:
@@ -15,12 +15,12 @@ class RowUnit:
         self._free = 0
 
     def wake(self, now: float) -> None:
-        """Begin the next word if it may."""
+        """Begin the next instruction if it may."""
         while now >= self._free and self._begin(int(now)):
             pass
 
     def standing(self) -> str | None:
-        """Nothing but tokens keeps these units."""
+        """None: these units wait for credits only."""
         return None
 
     def _begin(self, now: int) -> bool:
@@ -28,15 +28,15 @@ class RowUnit:
         granted = self._kernel.granted(head[0]) if head else None
         if head is None or granted is None:
             return False
-        (word, since), (token, source) = head, granted
-        assert isinstance(word.work, Timed)
-        self._kernel.take(word, now)
-        tally = Tally(max(self._free, self._kernel.begins[word.frame]))
+        (instruction, since), (token, source) = head, granted
+        assert isinstance(instruction.work, Timed)
+        self._kernel.take(instruction, now)
+        tally = Tally(max(self._free, self._kernel.begins[instruction.frame]))
         tally.stand("queue", since)
         tally.stand(f"tokens:{source}", token)
-        self._free = now + word.work.cycles
+        self._free = now + instruction.work.cycles
         tally.work(self._free)
-        self._recorder.add(word, now, self._free, tally)
-        self._kernel.finish(word, self._free)
+        self._recorder.add(instruction, now, self._free, tally)
+        self._kernel.finish(instruction, self._free)
         self._kernel.at(self._free, self.wake)
         return True

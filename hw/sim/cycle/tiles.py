@@ -1,4 +1,4 @@
-"""Tiles of a word of the matrix unit: cycles to load each, and the bytes of the ring it needs first."""
+"""Tiles of an instruction of the matrix unit: cycles to load each, and the ring bytes that it needs first."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ COLUMN_BYTES: Final = 8
 class Tiles:
     """Tiles in the order of the array.
 
-    loads: cycles each takes to come into the array. needs: bytes from the word's place in the ring that must have
-    come for it, () for weights of a region. loaded: bytes that enter the array in all.
+    loads: cycles to load each into the array. needs: for each, the bytes from the instruction's offset in the ring that
+    must have arrived, () for weights of a region. loaded: bytes that enter the array in total.
     """
 
     loads: tuple[int, ...]
@@ -25,7 +25,7 @@ class Tiles:
 
 
 NONE: Final = Tiles((), (), 0)
-"""A word without work."""
+"""An instruction without work."""
 
 
 def up(value: int, unit: int) -> int:

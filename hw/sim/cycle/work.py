@@ -12,6 +12,7 @@ from functools import lru_cache
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
+from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.lists import Entry
 from edgemtl.hw.sim.cycle.tiles import (
     COLUMN_BYTES,
@@ -24,18 +25,17 @@ from edgemtl.hw.sim.cycle.tiles import (
     ring_tiles,
     up,
 )
-from edgemtl.hw.sim.cycle.words import Moved, Tiled, Timed
 from edgemtl.hw.spec import Engine
 
 ROW_CYCLES = 4
-"""Of a row of the softmax or vector unit, beside its values; a COMBINE has 1."""
+"""Extra cycles of each row in the softmax and vector units; a COMBINE has 1."""
 UNIT_CYCLES = 12
-"""From the last row of such a unit to its result."""
+"""Cycles from the last row of such a unit to its result."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a word stands when it is looked at.
+    """The state of router and ring in which an instruction runs.
 
     ``present``: the entry its slot names exists (True without a slot). ``entry``: that entry. ``head``: lines that
     had left the ring before it. ``ring``: lines of its stream's ring.
@@ -61,7 +61,7 @@ def width(engine: Engine, name: str) -> int:
 
 
 def rows_of(instruction: Instruction, place: Place) -> int:
-    """Rows that a word has when the router has decided: those of the entry's queue from `skip` on."""
+    """Rows that an instruction processes once the router has decided: those of the entry's queue from `skip` on."""
     if not place.present:
         return 0
     rows = instruction["rows"]
@@ -70,112 +70,122 @@ def rows_of(instruction: Instruction, place: Place) -> int:
     return min(max(place.entry.tokens - instruction["skip"], 0), rows)
 
 
-def linear(made: Instruction, engine: Engine, place: Place) -> Tiled:
+def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Rows through the weights of the ring, or of the cache."""
-    rows, cached = rows_of(made, place), bool(made["cached"])
+    rows, cached = rows_of(instruction, place), bool(instruction["cached"])
     if not rows:
-        return _tiled(made, place, 0, NONE)
-    _check_weights(made, engine, made["k"], _lines(engine) if cached else place.ring)
-    deep = depths(made["k"], engine.array_rows)
+        return _tiled(instruction, place, 0, NONE)
+    _check_weights(instruction, engine, instruction["k"], _lines(engine) if cached else place.ring)
+    deep = depths(instruction["k"], engine.array_rows)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
-        made, place, rows, ring_tiles(deep, made["n"], engine.array_columns, load, bool(made["table"]), cached)
+        instruction,
+        place,
+        rows,
+        ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
     )
 
 
-def conv(made: Instruction, engine: Engine, place: Place) -> Tiled:
+def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Rows of pixels through the weights of the ring, tap by tap."""
-    rows = made["rows"] * made["width"]
+    rows = instruction["rows"] * instruction["width"]
     if not rows:
-        return _tiled(made, place, 0, NONE)
-    _check_weights(made, engine, 9 * made["k"], place.ring)
-    deep = conv_depths(made["k"], engine.array_rows, engine.array_columns)
+        return _tiled(instruction, place, 0, NONE)
+    _check_weights(instruction, engine, 9 * instruction["k"], place.ring)
+    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
-        made, place, rows, ring_tiles(deep, made["n"], engine.array_columns, load, bool(made["table"]), False)
+        instruction,
+        place,
+        rows,
+        ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), False),
     )
 
 
-def _tiled(made: Instruction, place: Place, rows: int, tiles: Tiles) -> Tiled:
-    release = made["release"] * LINE_BYTES if place.present else 0
-    return Tiled(rows, tiles, (place.head + made["offset"]) * LINE_BYTES, release)
+def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles) -> Tiled:
+    release = instruction["release"] * LINE_BYTES if place.present else 0
+    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release)
 
 
-def scores(made: Instruction, engine: Engine, place: Place) -> Tiled:
+def scores(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Queries through the keys of a region."""
-    return _attention(made, engine, "keys", made["k"], made["count"])
+    return _attention(instruction, engine, "keys", instruction["k"], instruction["count"])
 
 
-def mix(made: Instruction, engine: Engine, place: Place) -> Tiled:
+def mix(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Scores through the values of a region."""
-    return _attention(made, engine, "values", made["count"], made["n"])
+    return _attention(instruction, engine, "values", instruction["count"], instruction["n"])
 
 
-def _attention(made: Instruction, engine: Engine, source: str, deep: int, columns: int) -> Tiled:
-    if not made["rows"]:
+def _attention(instruction: Instruction, engine: Engine, source: str, deep: int, columns: int) -> Tiled:
+    if not instruction["rows"]:
         return Tiled(0, NONE, 0, 0)
-    _check_size(made, deep * columns, engine, source)
-    load = width(engine, region(made, source))
+    _check_size(instruction, deep * columns, engine, source)
+    load = width(engine, region(instruction, source))
     tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load)
-    return Tiled(made["rows"], tiles, 0, 0)
+    return Tiled(instruction["rows"], tiles, 0, 0)
 
 
-def stream(made: Instruction, engine: Engine, place: Place) -> Moved:
+def stream(instruction: Instruction, engine: Engine, place: Place) -> Moved:
     """Weights into the ring, or an expert's into the cache where it is not there yet."""
-    _check_lines(made, made["lines"], _lines(engine) if made["cached"] else place.ring)
-    wanted = place.present and not (made["cached"] and place.entry and not place.entry.load)
-    return Moved("weights", made["lines"] * LINE_BYTES * wanted, 0 if made["cached"] else place.ring * LINE_BYTES)
+    _check_lines(instruction, instruction["lines"], _lines(engine) if instruction["cached"] else place.ring)
+    fetched = place.present and not (instruction["cached"] and place.entry and not place.entry.load)
+    return Moved(
+        "weights", instruction["lines"] * LINE_BYTES * fetched, 0 if instruction["cached"] else place.ring * LINE_BYTES
+    )
 
 
-def load(made: Instruction, engine: Engine, place: Place) -> Moved:
-    """Rows from the board's memory."""
-    return Moved("load", _copied(made, engine, "dst"), 0)
+def load(instruction: Instruction, engine: Engine, place: Place) -> Moved:
+    """Rows from DRAM."""
+    return Moved("load", _copied(instruction, engine, "dst"), 0)
 
 
-def store(made: Instruction, engine: Engine, place: Place) -> Moved:
-    """Rows to the board's memory."""
-    return Moved("store", _copied(made, engine, "src"), 0)
+def store(instruction: Instruction, engine: Engine, place: Place) -> Moved:
+    """Rows to DRAM."""
+    return Moved("store", _copied(instruction, engine, "src"), 0)
 
 
-def _copied(made: Instruction, engine: Engine, name: str) -> int:
+def _copied(instruction: Instruction, engine: Engine, name: str) -> int:
     """Bytes over the ports: whole lines, of each row where rows are apart."""
-    size = made["size"] * engine.array_columns
-    _check_size(made, made["rows"] * size, engine, name)
-    if made["step"] * LINE_BYTES == size:
-        return made["rows"] * size
-    return made["rows"] * up(size, LINE_BYTES) * LINE_BYTES
+    size = instruction["size"] * engine.array_columns
+    _check_size(instruction, instruction["rows"] * size, engine, name)
+    if instruction["step"] * LINE_BYTES == size:
+        return instruction["rows"] * size
+    return instruction["rows"] * up(size, LINE_BYTES) * LINE_BYTES
 
 
-def route(made: Instruction, engine: Engine, place: Place) -> Timed:
+def route(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """The choices of tokens and, at the end, the list of experts."""
-    tokens = up(made["rows"], engine.router_tokens_per_cycle)
-    return Timed(tokens + made["k"] + UNIT_CYCLES + made["end"] * made["experts"], made["rows"])
+    tokens = up(instruction["rows"], engine.router_tokens_per_cycle)
+    return Timed(
+        tokens + instruction["k"] + UNIT_CYCLES + instruction["end"] * instruction["experts"], instruction["rows"]
+    )
 
 
-def softmax(made: Instruction, engine: Engine, place: Place) -> Timed:
+def softmax(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of scores."""
-    return _rows(made["rows"], up(made["count"], engine.softmax_lanes) + ROW_CYCLES)
+    return _rows(instruction["rows"], up(instruction["count"], engine.softmax_lanes) + ROW_CYCLES)
 
 
-def norm(made: Instruction, engine: Engine, place: Place) -> Timed:
+def norm(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of the residual."""
-    return _rows(made["rows"], up(made["width"], engine.vector_lanes) + ROW_CYCLES)
+    return _rows(instruction["rows"], up(instruction["width"], engine.vector_lanes) + ROW_CYCLES)
 
 
-def sums(made: Instruction, engine: Engine, place: Place) -> Timed:
+def sums(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """OPEN and SETTLE."""
-    return _rows(made["rows"], up(made["width"], engine.vector_lanes))
+    return _rows(instruction["rows"], up(instruction["width"], engine.vector_lanes))
 
 
-def combine(made: Instruction, engine: Engine, place: Place) -> Timed:
+def combine(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of one expert."""
-    return _rows(rows_of(made, place), up(made["width"], engine.vector_lanes) + 1)
+    return _rows(rows_of(instruction, place), up(instruction["width"], engine.vector_lanes) + 1)
 
 
-def enlarge(made: Instruction, engine: Engine, place: Place) -> Timed:
+def enlarge(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of pixels, twice as many and twice as long."""
-    rows = made["rows"]
-    values = rows * 2 * made["width"] * made["stride"] * engine.array_columns
+    rows = instruction["rows"]
+    values = rows * 2 * instruction["width"] * instruction["stride"] * engine.array_columns
     return Timed(up(values, engine.vector_lanes) + UNIT_CYCLES if rows else 0, rows)
 
 
@@ -183,30 +193,31 @@ def _rows(rows: int, cycles: int) -> Timed:
     return Timed(rows * cycles + UNIT_CYCLES if rows else 0, rows)
 
 
-def _check_weights(made: Instruction, engine: Engine, deep: int, most: int) -> None:
+def _check_weights(instruction: Instruction, engine: Engine, deep: int, most: int) -> None:
     """The weights of columns of ``deep`` bytes are all at once in a memory of ``most`` lines."""
     columns = engine.array_columns
-    size = TABLE_BYTES * made["table"] + up(made["n"], columns) * columns * (deep + COLUMN_BYTES)
-    _check_lines(made, up(size, LINE_BYTES), most)
+    size = TABLE_BYTES * instruction["table"] + up(instruction["n"], columns) * columns * (deep + COLUMN_BYTES)
+    _check_lines(instruction, up(size, LINE_BYTES), most)
 
 
 def _lines(engine: Engine) -> int:
     return engine.weight_ring_bytes // LINE_BYTES
 
 
-def _check_lines(made: Instruction, lines: int, most: int) -> None:
+def _check_lines(instruction: Instruction, lines: int, most: int) -> None:
     if lines > most:
         raise IntegrityError(
-            f"{made.name} must have weights of at most the {most} lines of their memory, not {lines}; "
+            f"{instruction.name} must have weights of at most the {most} lines of their memory, not {lines}; "
             "compile the stream again"
         )
 
 
-def _check_size(made: Instruction, size: int, engine: Engine, name: str) -> None:
-    memory = region(made, name)
+def _check_size(instruction: Instruction, size: int, engine: Engine, name: str) -> None:
+    memory = region(instruction, name)
     if size > (most := _capacities(engine).get(memory, 0)):
         raise IntegrityError(
-            f"{made.name}.{name} must be at most the {most} bytes of {memory}, not {size}; compile the stream again"
+            f"{instruction.name}.{name} must be at most the {most} bytes of {memory}, not {size}; "
+            "compile the stream again"
         )
 
 

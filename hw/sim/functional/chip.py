@@ -38,7 +38,7 @@ class Chip:
         number = instruction[f"{operand}_region"]
         name = REGIONS[number] if number < len(REGIONS) else None
         if name not in self._regions:
-            known = ", ".join(f"{i} {held}" for i, held in enumerate(REGIONS) if held in self._regions)
+            known = ", ".join(f"{i} {region}" for i, region in enumerate(REGIONS) if region in self._regions)
             raise Fault(f"{operand}_region must be one of {known}, not {number}")
         return self._regions[name]
 
@@ -50,7 +50,7 @@ class Chip:
         return self._states[name]
 
     def constants(self, instruction: Instruction, operand: str, size: int) -> Bytes:
-        """``size`` bytes from an operand's place on, uint8 [size]."""
+        """``size`` bytes from an operand's address on, uint8 [size]."""
         memory = self.region(instruction, operand)
         at = instruction[operand] + np.arange(memory.span(size))
         return np.asarray(memory.read(at[None], size)[0])

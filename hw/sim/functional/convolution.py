@@ -15,27 +15,31 @@ from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, 
 TAPS: Final = 9
 
 
-def conv(chip: Chip, word: Instruction) -> None:
+def conv(chip: Chip, instruction: Instruction) -> None:
     """Execute a CONV. Raises Fault for operands the machine cannot follow."""
-    set_to_something(word, "wrap", "width", "rows", "k", "n")
-    _check(chip, word)
-    lines = weight_lines(chip.columns, TAPS * word["k"], word["n"], word["table"])
-    data = chip.ring.read(word["offset"], lines)
-    held = unpack_weights(data, chip.columns, TAPS * word["k"], word["n"], word["table"])
-    made = finish(product(_windows(chip, word), held.w), held, word)
-    pixels, target = word["rows"] * word["width"], chip.region(word, "dst")
-    at = target.rows_at(word["dst"], pixels, word["dst_stride"], made.shape[1] // chip.columns)
-    target.write(at, made, apart=True)
-    chip.ring.release(word["release"])
+    set_to_something(instruction, "wrap", "width", "rows", "k", "n")
+    _check(chip, instruction)
+    lines = weight_lines(chip.columns, TAPS * instruction["k"], instruction["n"], instruction["table"])
+    data = chip.ring.read(instruction["offset"], lines)
+    weights = unpack_weights(data, chip.columns, TAPS * instruction["k"], instruction["n"], instruction["table"])
+    results = finish(product(_windows(chip, instruction), weights.w), weights, instruction)
+    pixels, target = instruction["rows"] * instruction["width"], chip.region(instruction, "dst")
+    at = target.rows_at(instruction["dst"], pixels, instruction["dst_stride"], results.shape[1] // chip.columns)
+    target.write(at, results, apart=True)
+    chip.ring.release(instruction["release"])
 
 
-def _check(chip: Chip, word: Instruction) -> None:
-    pixels, most, end = word["rows"] * word["width"], chip.engine.accumulator_rows, word["first"] + word["rows"]
+def _check(chip: Chip, instruction: Instruction) -> None:
+    pixels, most, end = (
+        instruction["rows"] * instruction["width"],
+        chip.engine.accumulator_rows,
+        instruction["first"] + instruction["rows"],
+    )
     if pixels > most:
         raise Fault(f"rows * width must be at most the accumulator's {most} rows, not {pixels}")
-    if end > word["height"]:
-        raise Fault(f"rows made must lie in the {word['height']} of the image, not end at {end}")
-    if word["wide"] and word["table"]:
+    if end > instruction["height"]:
+        raise Fault(f"rows made must lie in the {instruction['height']} of the image, not end at {end}")
+    if instruction["wide"] and instruction["table"]:
         raise Fault("table must be 0 where results are 16 bits, not 1")
 
 
@@ -55,17 +59,19 @@ def tap_order(array_rows: int, columns: int, k: int) -> Wide:
     return np.array(rows, np.int64)
 
 
-def _windows(chip: Chip, word: Instruction) -> Ints:
+def _windows(chip: Chip, instruction: Instruction) -> Ints:
     """What the array sees of each pixel, int8 [rows * width, 9 k]."""
-    rows, width, order = word["rows"], word["width"], tap_order(chip.rows, chip.columns, word["k"])
-    image = np.full((rows + 2, width + 2, word["k"]), word["pad"], np.int8)
-    first, last = max(word["first"] - 1, 0), min(word["first"] + rows + 1, word["height"])
-    source = chip.region(word, "src")
-    lines = np.arange(first, last) % word["wrap"]
+    rows, width, order = instruction["rows"], instruction["width"], tap_order(chip.rows, chip.columns, instruction["k"])
+    image = np.full((rows + 2, width + 2, instruction["k"]), instruction["pad"], np.int8)
+    first, last = max(instruction["first"] - 1, 0), min(instruction["first"] + rows + 1, instruction["height"])
+    source = chip.region(instruction, "src")
+    lines = np.arange(first, last) % instruction["wrap"]
     pixels = (lines[:, None] * width + np.arange(width)).reshape(-1)
-    at = source.rows_at(word["src"], pixels, word["src_stride"], source.span(word["k"]), apart=False)
-    seen = source.read(at, word["k"]).view(np.int8).reshape(last - first, width, -1)
-    top = first - (word["first"] - 1)
+    at = source.rows_at(
+        instruction["src"], pixels, instruction["src_stride"], source.span(instruction["k"]), apart=False
+    )
+    seen = source.read(at, instruction["k"]).view(np.int8).reshape(last - first, width, -1)
+    top = first - (instruction["first"] - 1)
     image[top : top + last - first, 1:-1] = seen
     return _taps(image, order, rows, width)
 

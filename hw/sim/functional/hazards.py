@@ -1,9 +1,9 @@
-"""Which accesses nothing orders: happens-before from units' own order and tokens, and a watch over every memory.
+"""Hazards, that is accesses without an order: happens-before follows from each unit's own order and from credits.
 
 A clock is int64 [units + 1]: how many instructions of each unit had ended before a moment; the last entry stays 0 and
 belongs to "nobody yet". An instruction's accesses lie between its start and its end. Units other than the matrix unit
-end an instruction before they start the next; the matrix unit only starts and ends them in order, so that a result is
-there for the next one only where a token says so. Its writes, and a write after a read, keep their order.
+end an instruction before they start the next. The matrix unit starts and ends its instructions in order, but they
+overlap: it may read its own result only after a credit. Its writes, and a write after a read, keep their order.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Index = npt.NDArray[np.int64]
 
 NOBODY: Final = len(UNITS)
 _OVERLAPS: Final = "matrix"
-"""The unit that starts an instruction before the one before has ended."""
+"""The unit that starts an instruction before the previous one has ended."""
 
 
 class Timeline:
-    """The instruction that executes, and what had ended when it started."""
+    """The current instruction, and the clock at its start."""
 
     def __init__(self) -> None:
         self.unit, self.number = 0, 0
@@ -33,29 +33,29 @@ class Timeline:
         self._starts: list[Clock] = [self.clock] * len(UNITS)
         self._begun: list[list[tuple[int, Instruction]]] = [[] for _ in UNITS]
 
-    def begin(self, place: int, instruction: Instruction, tokens: list[Clock]) -> None:
-        """Start an instruction that took ``tokens``."""
+    def begin(self, place: int, instruction: Instruction, credits: list[Clock]) -> None:
+        """Start an instruction that consumed ``credits``."""
         self.unit = UNITS.index(instruction.unit)
         self._begun[self.unit].append((place, instruction))
         self.number = len(self._begun[self.unit])
-        self.clock = np.max([self._starts[self.unit], *tokens], 0)
+        self.clock = np.max([self._starts[self.unit], *credits], 0)
         if instruction.unit != _OVERLAPS:
             self.clock[self.unit] = self.number - 1
         self._starts[self.unit] = self.clock
 
     def end(self) -> Clock:
-        """The clock that its tokens carry."""
+        """The clock that its credits carry."""
         ended = self.clock.copy()
         ended[self.unit] = self.number
         return ended
 
     def name(self, unit: int, number: int) -> str:
-        """How messages call an instruction by its unit and its number there, 1 the first."""
+        """How messages name the ``number``-th instruction of a unit, counted from 1."""
         return called(*self._begun[unit][number - 1])
 
 
 class Watch:
-    """Who wrote and who read each granule of a memory last."""
+    """For each granule of a memory, the last writer and the last readers."""
 
     def __init__(self, name: str, granules: int, timeline: Timeline) -> None:
         self._name, self._timeline = name, timeline
@@ -65,9 +65,9 @@ class Watch:
         self._last = np.zeros(granules, np.int64)
 
     def read(self, at: Index, record: bool = True) -> None:
-        """The present instruction reads granules ``at``; not recorded where it writes all of them back.
+        """The current instruction reads granules ``at``; not recorded where it writes all of them back.
 
-        Raises Fault where a write to one is not ordered before.
+        Raises Fault where an earlier write to one of them is not ordered before.
         """
         at, now = at.ravel(), self._timeline
         late = now.clock[self._writer[at]] < self._wrote[at]
@@ -78,9 +78,9 @@ class Watch:
             self._read[now.unit, at] = now.number
 
     def write(self, at: Index, apart: bool) -> None:
-        """The present instruction writes granules ``at``; ``apart``: it must not have read them.
+        """The current instruction writes granules ``at``; ``apart``: it must not have read them.
 
-        Raises Fault where an access to one is not ordered before, and where rows lie on each other.
+        Raises Fault where an earlier access to one of them is not ordered before, and where rows overlap.
         """
         at, now = at.ravel(), self._timeline
         self._check_rows(at, apart)

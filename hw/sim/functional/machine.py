@@ -1,4 +1,4 @@
-"""Six units with queues and tokens, one instruction executed at a time."""
+"""Six units with queues and credits, one instruction executed at a time."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from edgemtl.hw.sim.functional.attention import mix, scores, softmax
 from edgemtl.hw.sim.functional.board import Windows
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.convolution import conv
+from edgemtl.hw.sim.functional.credits import Credits
 from edgemtl.hw.sim.functional.enlarge import enlarge
 from edgemtl.hw.sim.functional.faults import Fault, blame
 from edgemtl.hw.sim.functional.hazards import Timeline
 from edgemtl.hw.sim.functional.matrix import linear
 from edgemtl.hw.sim.functional.readiness import lacking
 from edgemtl.hw.sim.functional.route import route
-from edgemtl.hw.sim.functional.tokens import Tokens
 from edgemtl.hw.sim.functional.transfers import load, store, stream
 from edgemtl.hw.sim.functional.vector import combine, norm, open_sums, settle
 from edgemtl.hw.spec import AcceleratorSpec
 
 Pick = Callable[[Sequence[str]], str]
-"""Which of the units that can go on goes next; they come in the order of their instructions in the stream."""
+"""Chooses the next unit among those that can go on, given in the order of their instructions in the stream."""
 
 EXECUTE: Final[Mapping[str, Callable[[Chip, Instruction], None]]] = MappingProxyType(
     {
@@ -53,7 +53,7 @@ EXECUTE: Final[Mapping[str, Callable[[Chip, Instruction], None]]] = MappingProxy
 
 @dataclass(frozen=True)
 class Result:
-    """What a frame leaves beside the window `output`.
+    """What a frame leaves besides the window `output`.
 
     routes: for each ROUTE with ``end``, in order, int32 [tokens, k]: the candidates chosen, counted from 0, the largest
     logit first.
@@ -63,7 +63,7 @@ class Result:
 
 
 def first_of(ready: Sequence[str]) -> str:
-    """Stream order, as far as tokens let it."""
+    """Stream order, as far as credits allow."""
     return ready[0]
 
 
@@ -72,9 +72,9 @@ def execute(
 ) -> Result:
     """Run one frame of a stream; results are left in ``windows.output``.
 
-    ``check_hazards``: accesses of two units to the same granule must be ordered by tokens. ``pick`` may be anything:
+    ``check_hazards``: accesses of two units to the same granule must be ordered by credits. ``pick`` may be anything:
     a stream without hazards gives the same bytes. Raises what `decode_stream` raises, and IntegrityError, with the
-    instruction, for one that breaks a rule of the machine, for one that can never go on, for a hazard, and for tokens
+    instruction, for one that breaks a rule of the machine, for one that can never go on, for a hazard, and for credits
     or weights that are left at the end.
     """
     machine = Machine(decode_stream(program, spec.engine), spec, windows, check_hazards)
@@ -95,7 +95,7 @@ class Machine:
     def __init__(self, program: Stream, spec: AcceleratorSpec, windows: Windows, check_hazards: bool) -> None:
         self._timeline = Timeline()
         self.chip = Chip(spec.engine, program.ring_lines, windows, self._timeline if check_hazards else None)
-        self._tokens = Tokens()
+        self._credits = Credits()
         self._program = program.instructions
         self._queues: dict[str, deque[int]] = {unit: deque() for unit in UNITS}
         for place, instruction in enumerate(self._program):
@@ -121,7 +121,7 @@ class Machine:
         """Execute the first instruction of a unit's queue."""
         place = self._queues[unit].popleft()
         instruction = self._program[place]
-        self._timeline.begin(place, instruction, self._tokens.take(instruction))
+        self._timeline.begin(place, instruction, self._credits.take(instruction))
         try:
             if instruction.name == "STREAM":
                 stream(self.chip, instruction, place)
@@ -129,21 +129,21 @@ class Machine:
                 EXECUTE[instruction.name](self.chip, instruction)
         except Fault as fault:
             raise blame(place, instruction, fault) from fault
-        self._tokens.give(place, instruction, self._timeline.end())
+        self._credits.post(place, instruction, self._timeline.end())
 
     def check_end(self) -> None:
-        """Raise IntegrityError for tokens or weights that are left."""
-        if (left := self._tokens.left()) is not None:
+        """Raise IntegrityError for credits or weights that are left."""
+        if (left := self._credits.left()) is not None:
             place, taker = left
             raise blame(place, self._program[place], f"its token must be taken by {taker} before END, and is not")
-        if held := self.chip.ring.held:
+        if lines := self.chip.ring.level:
             place = self.chip.ring.left_by()
-            why = f"the ring must be empty at END, and holds {held} lines, the first of this instruction"
+            why = f"the ring must be empty at END, and holds {lines} lines, the first of this instruction"
             raise blame(place, self._program[place], why)
 
     def _lacks(self, place: int) -> str:
         """What the instruction at ``place`` waits for; empty where it can go on."""
         instruction = self._program[place]
-        if missing := self._tokens.missing(instruction):
+        if missing := self._credits.missing(instruction):
             return f"tokens of {', '.join(missing)}"
         return lacking(self.chip, instruction)

@@ -68,13 +68,13 @@ def check_sums(sums: Wide) -> Wide:
     return sums
 
 
-def finish(sums: Wide, held: Weights, word: Instruction, residual: Ints | None = None) -> Bytes:
+def finish(sums: Wide, weights: Weights, instruction: Instruction, residual: Ints | None = None) -> Bytes:
     """Bytes of results of sums [rows, N] as ``word`` says: uint8 [rows, N], or [rows, 2 N] where ``wide``."""
-    value = requantise(check_sums(sums + held.bias), held.mul, held.shift)
-    if word["wide"]:
+    value = requantise(check_sums(sums + weights.bias), weights.mul, weights.shift)
+    if instruction["wide"]:
         value = saturate(value, *INT16)
         if residual is not None:
             value = saturate(value + residual.astype(np.int64), *INT16)
         return as_bytes(value.astype("<i2"))
-    value = saturate(value + word["zero"], word["low"], INT8[1])
-    return as_bytes(value.astype(np.int8) if held.table is None else held.table[value + 128])
+    value = saturate(value + instruction["zero"], instruction["low"], INT8[1])
+    return as_bytes(value.astype(np.int8) if weights.table is None else weights.table[value + 128])

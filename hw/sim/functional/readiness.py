@@ -1,38 +1,40 @@
-"""What an instruction waits for beside tokens: room in the weight ring, or lines in it."""
+"""What an instruction waits for besides credits: room in the weight ring, or lines in it."""
 
 from __future__ import annotations
 
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.convolution import TAPS
-from edgemtl.hw.sim.functional.matrix import rows_made
+from edgemtl.hw.sim.functional.matrix import rows_of_block
 from edgemtl.hw.sim.functional.products import weight_lines
 from edgemtl.hw.sim.functional.transfers import lines_to_ring
 
 
-def lacking(chip: Chip, word: Instruction) -> str:
-    """What an instruction that has its tokens still waits for: room in the ring, or lines in it.
+def lacking(chip: Chip, instruction: Instruction) -> str:
+    """What an instruction that has its credits still waits for: room in the ring, or lines in it.
 
-    One with a slot that ran before there is any list is a hazard of its tokens, found when ROUTE runs.
+    An instruction with a slot before any list exists is a hazard of its credits, which is reported when ROUTE runs.
     """
-    if word.operands.get("slot") and not chip.router.has_list:
+    if instruction.operands.get("slot") and not chip.router.has_list:
         return "the list of a ROUTE"
-    if word.name == "STREAM":
-        wanted = lines_to_ring(chip, word)
-        return f"room for {wanted} lines in the ring, which has {chip.ring.room}" if wanted > chip.ring.room else ""
-    if word.name not in ("LINEAR", "CONV"):
+    if instruction.name == "STREAM":
+        lines = lines_to_ring(chip, instruction)
+        return f"room for {lines} lines in the ring, which has {chip.ring.room}" if lines > chip.ring.room else ""
+    if instruction.name not in ("LINEAR", "CONV"):
         return ""
-    wanted = _lines_wanted(chip, word)
-    return f"{wanted} lines in the ring, which holds {chip.ring.held}" if wanted > chip.ring.held else ""
+    lines = _lines_needed(chip, instruction)
+    return f"{lines} lines in the ring, which holds {chip.ring.level}" if lines > chip.ring.level else ""
 
 
-def _lines_wanted(chip: Chip, word: Instruction) -> int:
+def _lines_needed(chip: Chip, instruction: Instruction) -> int:
     """Lines that the ring must hold: those read and those released."""
-    taps = TAPS if word.name == "CONV" else 1
-    read = word["offset"] + weight_lines(chip.columns, taps * word["k"], word["n"], word["table"])
-    if word.name == "LINEAR" and word["slot"]:
-        entry = chip.router.peek(word["slot"])
-        if entry is None or word["cached"]:
+    taps = TAPS if instruction.name == "CONV" else 1
+    read = instruction["offset"] + weight_lines(
+        chip.columns, taps * instruction["k"], instruction["n"], instruction["table"]
+    )
+    if instruction.name == "LINEAR" and instruction["slot"]:
+        entry = chip.router.peek(instruction["slot"])
+        if entry is None or instruction["cached"]:
             return 0
-        read = read if rows_made(word, entry) else 0
-    return max(read, word["release"])
+        read = read if rows_of_block(instruction, entry) else 0
+    return max(read, instruction["release"])

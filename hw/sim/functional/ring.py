@@ -1,4 +1,4 @@
-"""The weight ring: lines that come in at the tail and leave at the head."""
+"""The weight ring: lines enter at the tail and leave at the head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgemtl.hw.sim.functional.memory import Bytes
 
 
 class Ring:
-    """A ring of ``lines``. Lines count from the first ever pushed; those from head to tail are held."""
+    """A ring of ``lines``. Lines are counted from the first ever pushed; the ring contains those from head to tail."""
 
     def __init__(self, lines: int) -> None:
         self.lines, self._head, self._tail = lines, 0, 0
@@ -18,17 +18,17 @@ class Ring:
         self._pushed: list[tuple[int, int]] = []
 
     @property
-    def held(self) -> int:
+    def level(self) -> int:
         """Lines in the ring."""
         return self._tail - self._head
 
     @property
     def room(self) -> int:
-        """Lines that can come in."""
-        return self.lines - self.held
+        """Lines that can enter."""
+        return self.lines - self.level
 
     def push(self, data: Bytes, place: int) -> None:
-        """Append whole lines, uint8 [n]; ``place`` is the STREAM's."""
+        """Append whole lines, uint8 [n]; ``place``: index of the STREAM."""
         rows = data.reshape(-1, LINE_BYTES)
         if len(rows) > self.room:
             raise Fault(f"lines must fit the ring's room, {self.room}, not be {len(rows)}")
@@ -38,16 +38,16 @@ class Ring:
 
     def read(self, offset: int, lines: int) -> Bytes:
         """``lines`` from ``offset`` behind the head, uint8 [bytes]."""
-        if offset + lines > self.held:
-            raise Fault(f"weights read must lie in the {self.held} lines of the ring, not end at {offset + lines}")
+        if offset + lines > self.level:
+            raise Fault(f"weights read must lie in the {self.level} lines of the ring, not end at {offset + lines}")
         return self._data[(self._head + offset + np.arange(lines)) % self.lines].reshape(-1)
 
     def release(self, lines: int) -> None:
         """Drop lines at the head."""
-        if lines > self.held:
-            raise Fault(f"lines released must be at most the {self.held} that the ring holds, not {lines}")
+        if lines > self.level:
+            raise Fault(f"lines released must be at most the {self.level} that the ring holds, not {lines}")
         self._head += lines
 
     def left_by(self) -> int:
-        """The place of the STREAM whose lines are at the head."""
+        """Index of the STREAM whose lines are at the head."""
         return next(place for place, tail in self._pushed if tail > self._head)

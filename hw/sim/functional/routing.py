@@ -19,9 +19,9 @@ _ONLY = np.zeros(1, np.int64)
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the list: an expert by its place among the candidates, and its queue, int64 [count] each.
+    """An entry of the list: an expert, numbered among the candidates, and its queue, int64 [count] each.
 
-    In token order also the first line of its place in the cache, how many a place has, and whether it must be loaded.
+    In token order also: the first of the ``lines`` lines of its cache entry, and whether its weights must be loaded.
     """
 
     expert: int
@@ -33,7 +33,7 @@ class Entry:
 
 
 class Router:
-    """Queues of at most ``capacity`` (token, choice) and the list, which is None until a ROUTE has made one."""
+    """Queues of at most ``capacity`` (token, choice) pairs, and the list, which is None until a ROUTE writes one."""
 
     def __init__(self, capacity: int, timeline: Timeline | None) -> None:
         self._capacity = capacity
@@ -46,12 +46,12 @@ class Router:
 
     @property
     def routes(self) -> tuple[npt.NDArray[np.int32], ...]:
-        """Choices int32 [tokens, k] of every list made, the largest logit first."""
+        """Choices int32 [tokens, k] of every list so far, the largest logit first."""
         return tuple(self._routes)
 
     @property
     def has_list(self) -> bool:
-        """Whether a ROUTE has made a list yet."""
+        """Whether a ROUTE has written a list yet."""
         return self._list is not None
 
     def append(self, begin: bool, token: int, choices: Wide, weights: Wide) -> None:
@@ -76,8 +76,8 @@ class Router:
             self._listed.write(_ONLY, apart=False)
         assert self._choices is not None
         choices, weights = np.concatenate(self._choices), np.concatenate(self._weights)
-        made = by_token(choices, weights, cache, lines) if cache else by_expert(choices, weights, experts, early)
-        self._list = tuple(made)
+        entries = by_token(choices, weights, cache, lines) if cache else by_expert(choices, weights, experts, early)
+        self._list = tuple(entries)
         self._routes.append(choices.astype(np.int32))
         self._choices = None
 

@@ -7,7 +7,7 @@ import pytest
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.codegen.fpga.program import FpgaProgram
 from edgemtl.hw.encoding import decode_stream
-from edgemtl.hw.isa import LINE_BYTES, WORD_BYTES
+from edgemtl.hw.isa import INSTRUCTION_BYTES, LINE_BYTES
 from edgemtl.hw.sim.cycle import Frame, rate, simulate
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.rig import Law, engines, law
@@ -62,7 +62,7 @@ def test_weights_moved_are_those_of_the_stream_words(board: str) -> None:
     lines = sum(word["lines"] for word in words if not word["slot"]) + len(with_tokens) * named[0]["lines"]
     (timing,) = simulate([frame], engines()[board])
     assert timing.traffic["weights"] == lines * LINE_BYTES
-    assert timing.traffic["instructions"] == WORD_BYTES * (len(frame.stream.instructions) + 2)
+    assert timing.traffic["instructions"] == INSTRUCTION_BYTES * (len(frame.stream.instructions) + 2)
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -12,11 +12,11 @@ from edgemtl.exporters.checkpoints import load_checkpoint
 from edgemtl.exporters.models.presets import PRESETS
 from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.frontend import read_model
-from edgemtl.integers import quantise
 from edgemtl.lowering.ir import Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.processor import resolve
+from edgemtl.quantize.quantised_model import quantise
 from examples.smooth_images import smooth_images
 from tests.codegen.fpga.rig import check, engines
 from tests.support.models import build_and_export, small_config

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgemtl.codegen.fpga.compile import compile_segments
+from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, PendingInstruction, RowRange
 from edgemtl.codegen.fpga.place import Placement, place
 from edgemtl.codegen.fpga.program import FpgaProgram
-from edgemtl.codegen.fpga.words import At, Buffer, Rows, Word
 from edgemtl.errors import BudgetError
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import REGIONS
@@ -51,11 +51,14 @@ def check_addresses(program: FpgaProgram) -> None:
     for segment in (segment for task in program.tasks for segment in task.segments):
         check_placement(segment.placement, program.spec.engine)
         held = segment.placement
-        for index, word in enumerate(decode_stream(segment.stream, program.spec.engine).instructions):
-            for name in (name for name in word.operands if f"{name}_region" in word.operands):
-                if not {"add": word.operands.get("residual"), "from": word.operands.get("parameters", 1)}.get(name, 1):
+        for index, instruction in enumerate(decode_stream(segment.stream, program.spec.engine).instructions):
+            for name in (name for name in instruction.operands if f"{name}_region" in instruction.operands):
+                if not {
+                    "add": instruction.operands.get("residual"),
+                    "from": instruction.operands.get("parameters", 1),
+                }.get(name, 1):
                     continue
-                region, address = REGIONS[word[f"{name}_region"]], word[name]
+                region, address = REGIONS[instruction[f"{name}_region"]], instruction[name]
                 starts = [
                     held.addresses[b.name]
                     for b in held.buffers
@@ -63,7 +66,7 @@ def check_addresses(program: FpgaProgram) -> None:
                     and held.lives[b.name][0] <= index <= held.lives[b.name][1]
                     and held.addresses[b.name] <= address < held.addresses[b.name] + b.granules
                 ]
-                assert len(starts) == 1, (index, word)
+                assert len(starts) == 1, (index, instruction)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -74,23 +77,23 @@ def test_buffers_of_a_region_lie_apart_while_they_live(engine: str, encoder: Net
 
 
 def test_a_buffer_lives_from_its_first_word_to_its_last() -> None:
-    a, b = Buffer("a", "input", 4), Buffer("b", "input", 4)
+    a, b = OnChipBuffer("a", "input", 4), OnChipBuffer("b", "input", 4)
 
-    def touched(buffer: Buffer) -> tuple[Rows, ...]:
-        return (Rows(At(buffer), 4, 1, 1),)
+    def touched(buffer: OnChipBuffer) -> tuple[RowRange, ...]:
+        return (RowRange(At(buffer), 4, 1, 1),)
 
-    words = [
-        Word("LOAD", 0, {}, {}, (), touched(a)),
-        Word("NORM", 0, {}, {}, touched(a), touched(b)),
-        Word("STORE", 0, {}, {}, touched(b)),
-        Word("STORE", 0, {}, {}, touched(a)),
+    instructions = [
+        PendingInstruction("LOAD", 0, {}, {}, (), touched(a)),
+        PendingInstruction("NORM", 0, {}, {}, touched(a), touched(b)),
+        PendingInstruction("STORE", 0, {}, {}, touched(b)),
+        PendingInstruction("STORE", 0, {}, {}, touched(a)),
     ]
     sizes = dict.fromkeys(REGIONS, 64) | {"input": 8 * 16}
-    made = place(words, sizes, 16, "here")
+    made = place(instructions, sizes, 16, "here")
     assert made.lives == {"a": (0, 3), "b": (1, 2)}
     assert {made.addresses["a"], made.addresses["b"]} == {0, 4}
     with pytest.raises(BudgetError, match=r"here: memory 'input' needs 128 bytes, the budget is 127 bytes, 1 bytes"):
-        place(words, sizes | {"input": 127}, 16, "here")
+        place(instructions, sizes | {"input": 127}, 16, "here")
 
 
 def network() -> Net:

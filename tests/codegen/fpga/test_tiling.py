@@ -34,7 +34,7 @@ def test_a_smaller_share_takes_less_and_never_less_than_two_tiles(engine: str) -
     made = engines()[engine].engine
     held = [limits(made, share) for share in SHARES]
     for larger, smaller in pairwise(held):
-        for name in ("ring_lines", "scores", "queries", "hidden", "pictures", "held_lines"):
+        for name in ("ring_lines", "scores", "queries", "hidden", "images", "resident_lines"):
             assert getattr(smaller, name) <= getattr(larger, name)
         assert smaller.hidden < larger.hidden
     whole = limits(made, 1.0)

@@ -9,9 +9,9 @@ from random import Random
 
 from edgemtl.driver import choose_tasks, specialise
 from edgemtl.frontend import read_model
-from edgemtl.integers import from_parameters
 from edgemtl.processor import resolve
 from edgemtl.quantize.parameters import tasks_with
+from edgemtl.quantize.quantised_model import from_parameters
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import change_json

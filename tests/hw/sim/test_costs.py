@@ -6,7 +6,7 @@ import pytest
 
 from edgemtl.hw.isa import OPERATIONS, SEQUENCER, Instruction
 from edgemtl.hw.sim.cycle.costs import COSTS, macs_of
-from edgemtl.hw.sim.cycle.words import Timed
+from edgemtl.hw.sim.cycle.instructions import Timed
 from edgemtl.hw.sim.functional.machine import EXECUTE
 
 

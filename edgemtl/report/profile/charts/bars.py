@@ -76,7 +76,7 @@ def draw_units(task: TaskProfile) -> go.Figure:
             spent[span.unit][part] = spent[span.unit].get(part, 0) + cycles
     figure = go.Figure()
     units = list(reversed(UNITS))
-    for part in dict.fromkeys(part for held in spent.values() for part in held):
+    for part in dict.fromkeys(part for cycles_by_part in spent.values() for part in cycles_by_part):
         shares = [round(100 * spent[unit].get(part, 0) / frame, 2) for unit in units]
         name = safe(reason_name(part))
         figure.add_trace(

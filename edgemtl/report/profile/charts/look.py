@@ -72,8 +72,8 @@ def safe(name: str) -> str:
 
 def tick_names(layers: Iterable[LayerProfile]) -> list[str]:
     """Labels short enough for an axis; they stay apart."""
-    found = [layer.label for layer in layers]
-    return [safe(label if len(label) <= 26 else f"{label[:12]}…{label[-13:]} #{i}") for i, label in enumerate(found)]
+    labels = [layer.label for layer in layers]
+    return [safe(label if len(label) <= 26 else f"{label[:12]}…{label[-13:]} #{i}") for i, label in enumerate(labels)]
 
 
 def lay_out(figure: go.Figure, height: int, x: str, y: str, **more: Any) -> go.Figure:

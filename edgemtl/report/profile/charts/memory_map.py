@@ -19,8 +19,8 @@ ROW_PIXELS: Final = 112
 
 def mapped(task: TaskProfile) -> list[MemoryUse]:
     """The memories that have buffers."""
-    held = {buffer.memory for buffer in task.buffers}
-    return [memory for memory in task.memories if memory.memory in held]
+    with_buffers = {buffer.memory for buffer in task.buffers}
+    return [memory for memory in task.memories if memory.memory in with_buffers]
 
 
 def draw_memory_map(task: TaskProfile, clock_mhz: int, most: int = MOST_BUFFERS) -> go.Figure:
@@ -30,7 +30,7 @@ def draw_memory_map(task: TaskProfile, clock_mhz: int, most: int = MOST_BUFFERS)
     figure = make_subplots(
         rows=len(memories), cols=1, shared_xaxes=True, vertical_spacing=0.34 / len(memories), subplot_titles=titles
     )
-    largest = sorted(task.buffers, key=lambda held: held.bytes * (held.start - held.end))[:most]
+    largest = sorted(task.buffers, key=lambda buffer: buffer.bytes * (buffer.start - buffer.end))[:most]
     per_us = float(clock_mhz)
     for row, memory in enumerate(memories, 1):
         for kind in kinds_of(task.layers):
@@ -62,7 +62,7 @@ def _draw_axis(figure: go.Figure, memory: MemoryUse, row: int) -> None:
 
 def _draw_legend(figure: go.Figure, task: TaskProfile, buffers: Sequence[BufferLife]) -> None:
     """Each kind once, whichever rows it is in."""
-    seen = {task.layers[held.layer].name for held in buffers}
+    seen = {task.layers[buffer.layer].name for buffer in buffers}
     for kind in kinds_of(task.layers):
         if kind in seen:
             marker = {"color": colour_of(kind), "symbol": "square", "size": 11}
@@ -76,20 +76,20 @@ def _rectangles(task: TaskProfile, kind: str, buffers: Sequence[BufferLife], per
         name=safe(kind),
         showlegend=False,
         orientation="h",
-        base=[round(held.start / per_us, 3) for held in buffers],
-        x=[round((held.end - held.start) / per_us, 3) for held in buffers],
-        y=[round((held.offset + held.bytes / 2) / 1024, 4) for held in buffers],
-        width=[round(held.bytes / 1024, 4) for held in buffers],
+        base=[round(buffer.start / per_us, 3) for buffer in buffers],
+        x=[round((buffer.end - buffer.start) / per_us, 3) for buffer in buffers],
+        y=[round((buffer.offset + buffer.bytes / 2) / 1024, 4) for buffer in buffers],
+        width=[round(buffer.bytes / 1024, 4) for buffer in buffers],
         marker={"color": colour_of(kind), "opacity": 0.75, "line": {"color": "white", "width": 0.6}},
-        hovertext=[_hover(task, held) for held in buffers],
+        hovertext=[_hover(task, buffer) for buffer in buffers],
         hoverinfo="text",
     )
 
 
-def _hover(task: TaskProfile, held: BufferLife) -> str:
+def _hover(task: TaskProfile, buffer: BufferLife) -> str:
     return (
-        f"<b>{safe(held.name)}</b><br>{safe(task.layers[held.layer].label)}<br>{held.bytes:,} B at {held.offset:,}"
-        f"<br>cycles {held.start:,} to {held.end:,}"
+        f"<b>{safe(buffer.name)}</b><br>{safe(task.layers[buffer.layer].label)}"
+        f"<br>{buffer.bytes:,} B at {buffer.offset:,}<br>cycles {buffer.start:,} to {buffer.end:,}"
     )
 
 
@@ -99,7 +99,7 @@ def draw_ring(task: TaskProfile, clock_mhz: int, most: int = MOST_POINTS) -> go.
     figure = go.Figure(
         go.Scatter(
             name="held", x=[round(cycle / clock_mhz, 3) for cycle, _ in points],
-            y=[round(held / 1024, 2) for _, held in points], mode="lines", fill="tozeroy",
+            y=[round(size / 1024, 2) for _, size in points], mode="lines", fill="tozeroy",
             line={"color": "#2b5c8a", "width": 1, "shape": "hv"}, fillcolor="rgba(43,92,138,0.25)",
             hovertemplate="%{x} µs: %{y} KiB<extra></extra>",
         )
@@ -118,9 +118,9 @@ def thin(points: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
     step = max(-(-2 * len(points) // most), 1)
     if step <= 2:
         return list(points)
-    made: list[tuple[int, int]] = []
+    thinned: list[tuple[int, int]] = []
     for at in range(0, len(points), step):
         part = points[at : at + step]
         ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
-        made += sorted(ends)
-    return [*made, points[-1]] if points and made[-1] != points[-1] else made
+        thinned += sorted(ends)
+    return [*thinned, points[-1]] if points and thinned[-1] != points[-1] else thinned

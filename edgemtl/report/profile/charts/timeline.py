@@ -46,17 +46,17 @@ def merge(spans: Iterable[InstructionSpan], most: int = MOST_BARS) -> tuple[Bar,
 
 
 def _join(lane: Sequence[InstructionSpan], gap: int) -> list[Bar]:
-    made: list[Bar] = []
+    joined: list[Bar] = []
     for span in lane:
         if span.end <= span.start:
             continue
-        last = made[-1] if made else None
+        last = joined[-1] if joined else None
         if last is not None and last.layer == span.layer and span.start - last.end <= gap:
             end, count = max(last.end, span.end), last.instructions + 1
-            made[-1] = Bar(last.unit, last.layer, last.start, end, last.busy + span.busy, count)
+            joined[-1] = Bar(last.unit, last.layer, last.start, end, last.busy + span.busy, count)
         else:
-            made.append(Bar(span.unit, span.layer, span.start, span.end, span.busy, 1))
-    return made
+            joined.append(Bar(span.unit, span.layer, span.start, span.end, span.busy, 1))
+    return joined
 
 
 def draw_timeline(task: TaskProfile, clock_mhz: int, most: int = MOST_BARS) -> go.Figure:
@@ -64,9 +64,9 @@ def draw_timeline(task: TaskProfile, clock_mhz: int, most: int = MOST_BARS) -> g
     bars, per_us = merge(task.spans, most), float(clock_mhz)
     figure = go.Figure()
     for kind in kinds_of(task.layers):
-        held = [bar for bar in bars if task.layers[bar.layer].name == kind]
-        if held:
-            figure.add_trace(_bars(task, kind, held, per_us))
+        of_kind = [bar for bar in bars if task.layers[bar.layer].name == kind]
+        if of_kind:
+            figure.add_trace(_bars(task, kind, of_kind, per_us))
     lay_out(figure, 360, "time from the begin of the frame, µs", "", barmode="overlay")
     figure.update_yaxes(categoryorder="array", categoryarray=list(reversed(UNITS)), type="category", showgrid=False)
     for cycle in (0, task.latency.steady_cycles):

@@ -1,4 +1,4 @@
-"""Which experts are worth fetching before a gate has decided: those that calibration images use most."""
+"""Prefetch lists: the experts worth fetching before routing is known, those that calibration images use most."""
 
 from __future__ import annotations
 
@@ -15,54 +15,57 @@ from edgemtl.quantize import IntegerTask
 
 MOST_IMAGES = 32
 LEAST_SHARE = 0.5
-"""Of the images, that an early expert must be used in: below, fetching it is more often in vain than not."""
+"""Least share of the images that use a prefetched expert: below it, fetching would be in vain more often than not."""
 
 Counts = npt.NDArray[np.int64]
 
 
-def popular_experts(
+def prefetch_lists(
     tasks: Mapping[str, IntegerTask], images: Sequence[Array], engine: Engine
 ) -> dict[str, dict[str, tuple[int, ...]]]:
-    """By task, then by the buffer of a gate's output: the experts to fetch early, by place among the candidates.
+    """Prefetch lists by task, then by the buffer of a gate's output; experts are numbered among the candidates.
 
-    They are used in at least half of the images (at most 32 are run, by the integer law), those with most tokens first,
-    and fill the weight ring but for the room of one expert. Without images there are none.
+    At least half of the images use each expert of a list (at most 32 images are run, by the integer law); those with
+    most tokens come first. A list leaves room for one more expert in the weight ring. Without images all are empty.
     """
-    return {name: _popular(task.steps, images[:MOST_IMAGES], engine) for name, task in tasks.items()}
+    return {name: _lists_of_task(task.steps, images[:MOST_IMAGES], engine) for name, task in tasks.items()}
 
 
-def _popular(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> dict[str, tuple[int, ...]]:
+def _lists_of_task(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> dict[str, tuple[int, ...]]:
     counts = _count(steps, images)
     return {
-        steps[at]["logits"].buffer: choose(np.array(counts[at]), most_early(steps, at, engine))
+        steps[at]["logits"].buffer: choose(np.array(counts[at]), most_prefetched(steps, at, engine))
         for at, step in enumerate(steps)
         if isinstance(step.operator, QRouter) and counts[at]
     }
 
 
 def _count(steps: Sequence[Step], images: Sequence[Array]) -> dict[int, list[Counts]]:
-    """For each router's step, per image the tokens of every candidate."""
-    found: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
+    """For the step of each router, the tokens of every candidate, image by image."""
+    counts: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
 
     def watch(index: int, values: Values, outputs: Mapping[str, Array]) -> None:
-        if index in found:
+        if index in counts:
             first = outputs["offsets"].astype(np.int64)
-            found[index].append(first[1:] - first[:-1])
+            counts[index].append(first[1:] - first[:-1])
 
-    for image in images if found else ():
+    for image in images if counts else ():
         run_steps(steps, image, watch)
-    return found
+    return counts
 
 
 def choose(tokens: Counts, most: int) -> tuple[int, ...]:
-    """At most ``most`` candidates of tokens [images, candidates]: used in half of the images, most tokens first."""
+    """At most ``most`` candidates that at least half of the images use, most tokens first.
+
+    tokens [images, candidates]: tokens of each candidate.
+    """
     used, mean = (tokens > 0).mean(axis=0), tokens.mean(axis=0)
     ranked = sorted(np.nonzero(used >= LEAST_SHARE)[0].tolist(), key=lambda expert: (-mean[expert], expert))
     return tuple(ranked[:most])
 
 
-def most_early(steps: Sequence[Step], router: int, engine: Engine) -> int:
-    """How many experts of the router's step the weight ring holds beside one more."""
+def most_prefetched(steps: Sequence[Step], router: int, engine: Engine) -> int:
+    """How many experts of the layer at step ``router`` fit the weight ring, with room left for one more."""
     first = steps[router]["offsets"].buffer
     readers = [s for s in steps if isinstance(s.operator, QExperts) and s["offsets"].buffer == first]
     layers = (step.constant(name, 0) for step in readers for name in ("weight", "bias", "scale"))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgemtl import frontend, partition
+from edgemtl.codegen.fpga.prefetch import MOST_IMAGES, choose, prefetch_lists
 from edgemtl.hw.spec import read_spec
-from edgemtl.integers import Quantised, quantise
 from edgemtl.lowering.execute import run_steps
 from edgemtl.operators import QRouter, Values
-from edgemtl.popularity import MOST_IMAGES, choose, popular_experts
 from edgemtl.processor import resolve
+from edgemtl.quantize.quantised_model import Quantised, quantise
 from examples.smooth_images import smooth_images
 from tests.support.boards import LENIENT, export
 from tests.support.models import small_config
@@ -50,7 +50,7 @@ def used(quantised: Quantised, task: str) -> tuple[str, np.ndarray]:
 
 
 def test_experts_used_in_half_of_the_images_the_busiest_first(quantised: Quantised) -> None:
-    found = popular_experts(quantised.integers, IMAGES, ENGINE)
+    found = prefetch_lists(quantised.integers, IMAGES, ENGINE)
     for task in ("semseg", "depth"):
         gate, counts = used(quantised, task)
         often = [e for e in range(counts.shape[1]) if (counts[:, e] > 0).sum() * 2 >= len(IMAGES)]
@@ -63,21 +63,21 @@ def test_the_ring_has_room_for_one_more(quantised: Quantised) -> None:
     expert = weights + 8 * (20 + 24)
     for size, most in ((0, 0), (expert, 0), (2 * expert - 1, 0), (2 * expert, 1), (3 * expert, 2)):
         small = replace(ENGINE, weight_ring_bytes=size)
-        found = popular_experts(quantised.integers, IMAGES, small)
+        found = prefetch_lists(quantised.integers, IMAGES, small)
         assert all(len(experts) <= most for held in found.values() for experts in held.values())
         assert any(len(experts) == most for held in found.values() for experts in held.values())
 
 
 def test_without_images_there_are_none(quantised: Quantised) -> None:
-    assert popular_experts(quantised.integers, [], ENGINE) == {"semseg": {}, "depth": {}}
+    assert prefetch_lists(quantised.integers, [], ENGINE) == {"semseg": {}, "depth": {}}
 
 
 def test_no_more_images_than_needed(quantised: Quantised, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    monkeypatch.setattr("edgemtl.popularity.run_steps", lambda steps, image, watch: runs.append(image))
-    popular_experts({"semseg": quantised.integers["semseg"]}, IMAGES * 5, ENGINE)
+    monkeypatch.setattr("edgemtl.codegen.fpga.prefetch.run_steps", lambda steps, image, watch: runs.append(image))
+    prefetch_lists({"semseg": quantised.integers["semseg"]}, IMAGES * 5, ENGINE)
     assert len(runs) == MOST_IMAGES
-    popular_experts({"none": SimpleNamespace(steps=())}, IMAGES, ENGINE)
+    prefetch_lists({"none": SimpleNamespace(steps=())}, IMAGES, ENGINE)
     assert len(runs) == MOST_IMAGES
 
 

@@ -1,4 +1,4 @@
-"""From a partitioned model to its integer tasks: calibrated on images, or made from a file of parameters."""
+"""From a partitioned model to its integer tasks: calibrated on images, or built from a file of parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx
 
-from edgemtl import quantize
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.lowering.ir import Step
@@ -17,40 +16,41 @@ from edgemtl.operators import Array
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
-from edgemtl.quantize import IntegerTask, Parameters
-from edgemtl.quantize.images import split
+from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.images import check_images, split
+from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
-from edgemtl.quantize.quantise import CHECK_IMAGES
+from edgemtl.quantize.quantise import CHECK_IMAGES, apply, calibrate
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """All tasks in float steps and in integer steps, and the parameters that lead from one to the other."""
+    """All tasks in float steps and in integer steps, and the parameters that determine the integers."""
 
     floats: Mapping[str, Sequence[Step]]
     integers: Mapping[str, IntegerTask]
     parameters: Parameters
 
     def only(self, tasks: Sequence[str]) -> Quantised:
-        """The same for some of its tasks; the integers of each stay what they are beside the others."""
+        """The same with only some of its tasks; their integers do not change."""
         return replace(self, integers={task: self.integers[task] for task in tasks})
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it."""
-        held = self.parameters
-        how = f"int8 by {held.method} on {held.images} images"
-        ratios = ", ".join(f"{task} {held.sqnr_db[task]:.1f} dB" for task in self.integers)
+        """What a user should know about the quantised model."""
+        parameters = self.parameters
+        how = f"int8 by {parameters.method} on {parameters.images} images"
+        ratios = ", ".join(f"{task} {parameters.sqnr_db[task]:.1f} dB" for task in self.integers)
         float_layers = [
-            f"{t}: {name} stays in float32" for t, made in self.integers.items() for name in made.float_layers
+            f"{t}: {name} stays in float32" for t, integer in self.integers.items() for name in integer.float_layers
         ]
-        float_layers += [note for task, made in self.integers.items() for note in _island_notes(task, made)]
-        doubts = (note for note in held.notes if note.partition(":")[0] in self.integers)
+        float_layers += [note for task, integer in self.integers.items() for note in _island_notes(task, integer)]
+        doubts = (note for note in parameters.notes if note.partition(":")[0] in self.integers)
         return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *float_layers
 
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
-    """How much of a task runs in float32 although it was not asked to, and why."""
+    """How much of a task runs in float32 without the user asking for it, and why."""
     if not integer.islands:
         return
     total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
@@ -72,34 +72,34 @@ def quantise(
     images: Mapping[str, Array],
     options: QuantiseOptions,
 ) -> Quantised:
-    """Calibrate on ``images`` by name. Raises what `quantize.check_images` and `quantize.calibrate` raise."""
-    quantize.check_images(list(images.values()), list(images), model.input)
+    """Calibrate on ``images`` by name. Raises what `check_images` and `calibrate` raise."""
+    check_images(list(images.values()), list(images), model.input)
     floats = float_steps(tasks, target)
-    parameters, integers = quantize.calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
+    parameters, integers = calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
     return Quantised(floats, integers, parameters)
 
 
 def from_parameters(
     model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path, require_int8: bool = False
 ) -> Quantised:
-    """The integer tasks a file of parameters stands for; ``require_int8`` as of QuantiseOptions.
+    """The integer tasks that a file of parameters determines; ``require_int8`` as in QuantiseOptions.
 
-    Raises what `quantize.read_parameters` raises, and UsageError for a file made with another pathway.
+    Raises what `read_parameters` raises, and UsageError for a file made with another pathway.
     """
     floats = float_steps(tasks, target)
-    parameters = quantize.read_parameters(path, model.sha256, floats)
+    parameters = read_parameters(path, model.sha256, floats)
     if (pathway := parameters.pathway) != tasks[0].pathway:
         raise UsageError(f"--pathway must be {pathway}, which {path} was made with, not {tasks[0].pathway}")
-    return Quantised(floats, quantize.apply(floats, parameters, require_int8), parameters)
+    return Quantised(floats, apply(floats, parameters, require_int8), parameters)
 
 
 def make_exchange(
     name: str, tasks: Sequence[TaskModel], quantised: Quantised, images: Mapping[str, Array]
 ) -> tuple[onnx.ModelProto, tuple[Distance, ...]]:
-    """The QDQ model of the float file ``name``, and its distances on the images kept for the check."""
-    held = quantised.parameters
-    origin = Origin(name, held.model, held.pathway, held.method, held.images)
-    made = make_qdq(tasks, quantised.floats, quantised.integers, origin)
+    """The QDQ model of the float file ``name``, and its distances on the check images."""
+    parameters = quantised.parameters
+    origin = Origin(name, parameters.model, parameters.pathway, parameters.method, parameters.images)
+    model = make_qdq(tasks, quantised.floats, quantised.integers, origin)
     outputs = {task.task.name: task.task.output for task in tasks}
-    kept = split(list(images.values()))[1][:CHECK_IMAGES]
-    return made, measure_distances(made, outputs, quantised.floats, quantised.integers, kept)
+    checked = split(list(images.values()))[1][:CHECK_IMAGES]
+    return model, measure_distances(model, outputs, quantised.floats, quantised.integers, checked)

@@ -1,4 +1,4 @@
-"""Words as the units execute them: when the data is known, a word is a number of cycles, of tiles or of bytes."""
+"""Instructions as the units time them: once the data is known, each is a number of cycles, of tiles or of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgemtl.hw.sim.cycle.tiles import Tiles
 
 @dataclass(frozen=True)
 class Timed:
-    """Work of the softmax, vector and router units: ``cycles``, 0 for none, of ``rows`` rows."""
+    """Work of the softmax, vector and router units: ``cycles`` for ``rows`` rows, 0 cycles for no work."""
 
     cycles: int
     rows: int
@@ -18,9 +18,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Tiled:
-    """Work of the matrix unit: ``rows`` through each tile, weights from byte ``base`` of all that entered the ring.
+    """Work of the matrix unit: ``rows`` through each tile.
 
-    ``release``: bytes that leave the ring's head at the end.
+    ``base``: where its weights begin, in bytes that entered the ring since the start. ``release``: bytes that leave the
+    ring's head at the end.
     """
 
     rows: int
@@ -45,8 +46,8 @@ Work = Timed | Tiled | Moved
 
 
 @dataclass(frozen=True)
-class Word:
-    """One instruction of one frame: its place, its unit, what it waits for and signals, and what it costs.
+class ScheduledInstruction:
+    """One instruction of one frame: its index, its unit, the units it waits for and signals, and its work.
 
     ``ahead``: it may start before its frame has begun.
     """
@@ -66,9 +67,9 @@ class Word:
 
 @dataclass(frozen=True)
 class Program:
-    """One frame ready to run. macs and on_chip as in `Timing`; traffic without the instructions themselves."""
+    """One frame ready to run. macs and on_chip as in `Timing`; traffic without the bytes of the instructions."""
 
-    words: tuple[Word, ...]
+    instructions: tuple[ScheduledInstruction, ...]
     macs: int
     on_chip: Mapping[str, int]
     traffic: Mapping[str, int]
