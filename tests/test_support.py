@@ -47,8 +47,14 @@ def test_every_operator_has_code_or_a_reason_and_not_both(operator: type[Operato
     assert bool(entry.code) != (operator in REASONS[column])
 
 
+def _leaves(kind: type) -> set[type]:
+    """The classes that nothing is derived from."""
+    below = kind.__subclasses__()
+    return {leaf for each in below for leaf in _leaves(each)} if below else {kind}
+
+
 def test_the_table_has_every_operator_there_is() -> None:
-    defined = {kind for kind in Operator.__subclasses__() if kind.__module__.startswith("edgemtl.operators.")}
+    defined = {kind for kind in _leaves(Operator) if kind.__module__.startswith("edgemtl.operators.")}
     assert set(OPERATORS) == defined
     assert len(OPERATORS) == len(defined)
 
@@ -61,7 +67,7 @@ def test_an_operator_without_an_entry_is_an_error() -> None:
 def test_cpu_columns_agree_with_the_table_of_kernels() -> None:
     assert implemented("fp32") == set(FAMILIES) - INTEGERS
     assert implemented("int8") & INTEGERS == set(FAMILIES) & INTEGERS
-    assert implemented("int8") & FLOATS == {*build.WRITERS, ops.LayerNorm}
+    assert implemented("int8") & FLOATS == {*build.WRITERS, ops.LayerNorm} - {Generic}
 
 
 def test_the_law_column_agrees_with_what_the_host_computes_in_numpy() -> None:
@@ -102,9 +108,8 @@ def test_integer_forms_are_what_quantisation_makes(tmp_path: Path) -> None:
     assert {ops.PatchEmbed, ops.Attention, ops.Experts, ops.Conv2d, ops.Resize} <= set(seen)
 
 
-def test_every_pattern_and_every_float_operator_is_on_the_page_once() -> None:
+def test_patterns_make_every_float_operator_and_no_other() -> None:
     made = [operator for operators in PATTERNS.values() for operator in operators]
-    assert len(made) == len(set(made))
     assert set(made) == FLOATS
     assert set(LIMITS) <= FLOATS
 

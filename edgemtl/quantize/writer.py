@@ -19,6 +19,10 @@ from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
 
 
+WIDENED = 8
+"""Octaves by which a byte may be coarser than 16 bits, beyond the scale of a requantisation."""
+
+
 @dataclass(frozen=True)
 class Correctable:
     """An integer step whose bias may be corrected, and the index ``source`` of its float step.
@@ -161,7 +165,9 @@ class Writer:
         """Bytes as 16 bits of another scale."""
         buffer = self._twin(view.buffer, "int16", expected)
         if buffer is not None:
-            how = Rescale(actual.zero, *encode_scale(actual.scale / expected.scale, self.name), 0)
+            # Bytes may be much coarser than 16 bits: the octaves lie in the shift.
+            mul, shift = encode_scale(actual.scale / expected.scale / 2**WIDENED, self.name)
+            how = Rescale(actual.zero, mul, shift - WIDENED, 0)
             convert = ops.Convert(self._sizes[view.buffer], "int8", "int16", how)
             self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=self._twins[view.buffer, "int16"], dtype="int16")

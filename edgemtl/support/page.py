@@ -12,6 +12,7 @@ from edgemtl.lowering.match import Matcher
 from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.quantize.limits import LIMITS, NO_FORM
+from edgemtl.quantize.lookups import FUNCTIONS
 from edgemtl.support.table import COLUMNS, OPERATORS, Entry, find_entry, integer_forms
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "supported_ops.md"
@@ -32,11 +33,13 @@ group; the groups are listed below. If the nodes around an operator do not form 
 GROUPS_HEAD: Final = """
 ## Groups of the accelerator
 """
+FUNCTION_NAMES: Final = ", ".join(sorted(FUNCTIONS))
 GENERIC: Final = f"""
 **Every other node** runs in a generic kernel, which is correct but not tuned. [Generic operators](operators.md) lists
-them with how each was tested. With `--precision int8` a function of each element by itself, such as Elu, becomes a
-table of 256 bytes. Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8`
-refuses it). For a board it runs on the host CPU. An operator that is not listed there is refused by name.
+them with how each was tested. With `--precision int8`, functions of single elements become tables of 256 bytes, if
+their other operands are constant and the same for all elements or for each channel: {FUNCTION_NAMES}.
+Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8` refuses it). For a board
+it runs on the host CPU. An operator that is not listed there is refused by name.
 """
 DETAIL: Final = """
 ## Every operator of the compiler
@@ -68,7 +71,7 @@ def _pattern_row(matcher: Matcher) -> tuple[str, ...]:
 
 
 def _in_int8(operators: tuple[type[Operator], ...]) -> str:
-    limits = [limit for operator in operators for limit in LIMITS.get(operator, ())]
+    limits = dict.fromkeys(limit for operator in operators for limit in LIMITS.get(operator, ()))
     return "; ".join(("yes", *limits))
 
 

@@ -80,7 +80,7 @@ class Curves(nn.Module):
         first, second = (layer(image) for layer in self.layers)
         x = self.slope(first + second) * self.scale + self.scale
         x = F.leaky_relu(F.elu(x) + first, 0.1)
-        return self.head(F.gelu(x * second) + F.softplus(second).clamp(0.2, 1.5))
+        return self.head(F.gelu(x * second) + F.softsign(second).clamp(-0.4, 0.5))
 
 
 VISION_NETS: dict[str, Callable[[], nn.Module]] = {

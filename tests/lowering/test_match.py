@@ -33,9 +33,9 @@ def test_a_value_read_twice_ends_the_linear_pattern() -> None:
     assert kinds(model) == ["linear", "left"]
 
 
-def test_a_residual_of_another_shape_is_left() -> None:
+def test_a_residual_of_another_shape_is_a_sum_of_its_own() -> None:
     model = parse("g (float[6,8] x, float[1,16] r) => (y) {a = MatMul(x, w) \n y = Add(a, r)}", w=random(8, 16))
-    assert kinds(model) == ["linear", "left"]
+    assert kinds(model) == ["linear", "add"]
 
 
 def test_two_linears_that_meet_share_one_residual() -> None:
@@ -198,29 +198,34 @@ def test_an_upsampled_image_read_twice_is_made_once() -> None:
     assert kinds(model) == ["resize", "conv"]
 
 
-def test_another_kind_of_resize_is_left_with_a_reason_and_a_hint() -> None:
-    text = 'g (float[1,16,4,6] x) => (y) {y = Resize<mode = "nearest">(x, , scales)}'
-    (group,) = groups(parse(text, scales=np.array([1, 1, 2, 2], np.float32)))
-    assert group.reason == "Resize must be linear with half_pixel coordinates, not nearest with half_pixel"
+OTHER_RESIZES = (
+    'mode = "nearest"',
+    'mode = "linear", antialias = 1',
+    'mode = "linear", keep_aspect_ratio_policy = "not_larger"',
+    'mode = "linear", coordinate_transformation_mode = "align_corners"',
+    'mode = "cubic"',
+)
 
 
-RESIZES = {
-    'mode = "linear", antialias = 1': "Resize must be without antialias",
-    'mode = "linear", keep_aspect_ratio_policy = "not_larger"': "Resize scales must be output size / input size",
-}
-
-
-@pytest.mark.parametrize("attributes", RESIZES)
-def test_a_bilinear_resize_of_another_form_is_left(attributes: str) -> None:
+@pytest.mark.parametrize("attributes", OTHER_RESIZES)
+def test_a_resize_of_another_form_goes_by_taps(attributes: str) -> None:
     text = f"g (float[1,16,5,6] x) => (y) {{y = Resize<axes = [2, 3], {attributes}>(x, , , sizes)}}"
-    (group,) = groups(parse(text, sizes=int64(10, 13)))
-    assert group.reason == RESIZES[attributes]
+    assert kinds(parse(text, sizes=int64(10, 12))) == ["resample"]
 
 
-def test_a_resize_to_one_pixel_in_pytorchs_coordinates_is_left() -> None:
+def test_a_resize_that_reads_outside_the_image_is_left_with_a_reason() -> None:
+    attributes = 'mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize"'
+    text = f"g (float[1,16,5,6] x) => (y) {{y = Resize<{attributes}>(x, roi, , sizes)}}"
+    roi = np.array([0, 0, -0.5, 0, 1, 1, 1.5, 1], np.float32)
+    (group,) = groups(parse(text, roi=roi, sizes=int64(1, 16, 8, 12)))
+    assert group.how == "left"
+    assert group.reason == "Resize must be linear with half_pixel coordinates, not linear with tf_crop_and_resize"
+
+
+def test_a_resize_to_one_pixel_in_pytorchs_coordinates_goes_by_taps() -> None:
     attributes = 'mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel"'
     text = f"g (float[1,16,5,6] x) => (y) {{y = Resize<{attributes}>(x, , , sizes)}}"
-    assert kinds(parse(text, sizes=int64(1, 16, 1, 3))) == ["left"]
+    assert kinds(parse(text, sizes=int64(1, 16, 1, 3))) == ["resample"]
     assert kinds(parse(text, sizes=int64(1, 16, 2, 3))) == ["resize"]
 
 
@@ -229,9 +234,9 @@ def test_a_resize_by_scales_of_axes_out_of_order_is_matched_axis_by_axis() -> No
     assert kinds(parse(text, scales=np.array([2, 3], np.float32))) == ["resize"]
 
 
-def test_a_resize_by_a_scale_that_leaves_a_fraction_of_a_pixel_is_left() -> None:
+def test_a_resize_by_a_scale_that_leaves_a_fraction_of_a_pixel_goes_by_taps() -> None:
     text = 'g (float[1,16,5,6] x) => (y) {y = Resize<mode = "linear">(x, , scales)}'
-    assert kinds(parse(text, scales=np.array([1, 1, 1.5, 2], np.float32))) == ["left"]
+    assert kinds(parse(text, scales=np.array([1, 1, 1.5, 2], np.float32))) == ["resample"]
 
 
 def test_a_patch_embedding_that_is_dilated_or_padded_is_left() -> None:
@@ -247,5 +252,5 @@ def test_groups_come_in_data_flow_order() -> None:
         "linear",
         "linear",
         "left",
-        "left",
+        "multiply",
     ]

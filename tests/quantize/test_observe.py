@@ -44,10 +44,12 @@ def test_minmax_is_the_range_of_all_images_with_zero_in_it():
 
 
 def test_an_activation_shows_what_stands_in_front_of_it():
-    found = observe(network("relu"), images(), "minmax")
-    assert found.ranges["1"].low == 0
+    found = observe(network("gelu"), images(), "minmax")
+    assert -0.2 < found.ranges["1"].low < 0
     assert found.ranges["1.pre"].low < -1
-    assert found.ranges["1.pre"].high == found.ranges["1"].high
+    assert found.ranges["1.pre"].high == pytest.approx(found.ranges["1"].high, rel=0.05)
+    # Saturation computes these, so nobody asks what stands in front of them.
+    assert "1.pre" not in observe(network("relu"), images(), "minmax").ranges
 
 
 def test_percentile_cuts_an_outlier_and_16_bits_still_hold_it():

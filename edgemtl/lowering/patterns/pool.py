@@ -60,7 +60,9 @@ def _sliding(node: ir.Node, shape: tuple[int, ...]) -> Windows | None:
         (o - 1) * s >= n + before for o, s, n, before in zip(out, stride, sizes, (top, left), strict=True)
     )
     counts_what_is_not_there = attribute(node, "count_include_pad", 0) and (ends[0] > bottom or ends[1] > right)
-    if attribute(node, "auto_pad", "NOTSET") != "NOTSET" or starts_outside or counts_what_is_not_there:
+    is_dilated_mean = node.op_type == "AveragePool" and set(dilation) != {1}
+    is_explicit = attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    if not is_explicit or starts_outside or counts_what_is_not_there or is_dilated_mean:
         return None
     geometry = (kernel[0], kernel[1]), (stride[0], stride[1]), (top, left), (dilation[0], dilation[1])
     windows = Windows(sizes[0], sizes[1], out[0], out[1], *geometry)

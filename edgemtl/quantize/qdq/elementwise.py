@@ -74,13 +74,14 @@ def _pool(task: TaskWriter) -> None:
     attributes: Attributes = {
         "kernel_shape": windows.kernel,
         "strides": windows.stride,
-        "dilations": windows.dilation,
         "pads": (*windows.pad, *windows.beyond),
     }
     if spec.kind == "average":
         factor = task.floats[task.task.sources[task.index]].constant("factor").array
         counts_padding = not np.array_equal(factor, (1 / windows.counts(False).reshape(-1)).astype(np.float32))
         attributes = {**attributes, "count_include_pad": int(counts_padding)}
+    else:
+        attributes = {**attributes, "dilations": windows.dilation}
     shape = (1, spec.channels, windows.out_height, windows.out_width)
     pooled = graph.op("MaxPool" if spec.kind == "max" else "AveragePool", (image,), shape, attributes)
     task.place(rows_of(graph, task.rounded(pooled)))
