@@ -18,7 +18,6 @@ from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
 
-
 WIDENED = 8
 """Octaves by which a byte may be coarser than 16 bits, beyond the scale of a requantisation."""
 
