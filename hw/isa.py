@@ -1,8 +1,8 @@
 """The instruction set of the accelerator: one table, from which encoder, decoder, documents and SystemVerilog follow.
 
-An instruction is one word of 256 bits, little-endian. Its header says what it is, which units it waits for and which
-it signals; operands follow from bit `OPERAND_BIT` on in the order of the table, and the bits behind them are 0. A
-stream is a HEAD word, instructions, and an END. Each unit executes its own instructions in order; see
+An instruction has 256 bits, little-endian. Its header says what it is, which units it waits for and which it signals;
+operands follow from bit `OPERAND_BIT` on in the order of the table, and the bits behind them are 0. A stream is a
+HEAD, instructions, and an END. Each unit executes its own instructions in order; see
 docs/accelerator.md for what each one does. Addresses on chip count granules, the bytes of one array row
 (`array_columns`).
 """
@@ -80,7 +80,7 @@ class Operation:
 
 
 def _place(name: str, what: str) -> tuple[Field, Field]:
-    return Field(f"{name}_region", 3, f"memory of {what}"), Field(name, 17, f"first granule of {what}")
+    return Field(f"{name}_region", 3, f"region of {what}"), Field(name, 17, f"first granule of {what}")
 
 
 def _stride(name: str, what: str) -> Field:
@@ -88,18 +88,18 @@ def _stride(name: str, what: str) -> Field:
 
 
 _ROWS: Final = Field("rows", 11, "rows")
-_SLOT: Final = Field("slot", 14, "0, or 1 + the entry of the router's list that this belongs to")
-_CACHED: Final = Field("cached", 1, "the entry's place in the cache is meant, not the ring")
-_SKIP: Final = Field("skip", 13, "places of the expert's queue before the first one taken")
+_SLOT: Final = Field("slot", 14, "0, or 1 + the index of an entry of the router's list")
+_CACHED: Final = Field("cached", 1, "addresses the entry's cache slot instead of the ring")
+_SKIP: Final = Field("skip", 13, "entries of the expert's queue to skip")
 _RING: Final = (
-    Field("offset", 17, "lines from the head of the weight ring to the first one read"),
-    Field("release", 17, "lines that leave the head of the ring when this ends"),
+    Field("offset", 17, "lines from the head of the weight ring to the first line read"),
+    Field("release", 17, "lines by which the ring's head advances on completion"),
 )
 _FINISH: Final = (
     Field("wide", 1, "results are 16 bits"),
-    Field("table", 1, "bytes are looked up; the table comes first in the ring"),
+    Field("table", 1, "results pass through a lookup table, which comes first in the ring"),
     Field("zero", 8, "added to a byte", signed=True),
-    Field("low", 8, "least byte", signed=True),
+    Field("low", 8, "lower bound of a byte", signed=True),
 )
 _MUL: Final = Field("mul", 17, "multiplier")
 _SHIFT: Final = Field("shift", 6, "shift")
@@ -108,9 +108,9 @@ _SHIFT: Final = Field("shift", 6, "shift")
 def _copied(place: str) -> tuple[Field, ...]:
     """What LOAD and STORE say alike: rows in memory, and on chip at ``place``."""
     return (
-        Field("window", 2, "part of the memory"),
-        Field("address", 32, "first line in it"),
-        Field("step", 20, "lines from one row to the next in memory"),
+        Field("window", 2, "window of DRAM"),
+        Field("address", 32, "first line in the window"),
+        Field("step", 20, "lines from one row to the next in DRAM"),
         *_place(place, "the rows"),
         _stride("stride", "row"),
         _ROWS,
@@ -122,17 +122,17 @@ HEAD: Final = Operation(
     "HEAD",
     1,
     SEQUENCER,
-    "begins a stream and says what it is",
+    "starts a stream and describes it",
     (
         Field("magic", 32, f"{MAGIC:#x}"),
         Field("version", 8, f"version of this table, {VERSION}"),
-        Field("words", 24, "words of the stream, HEAD and END included"),
-        Field("crc", 32, "CRC-32 (IEEE 802.3) of the whole stream with 0 in this place"),
-        Field("ring", 17, "lines of the weight ring, at least 1; the rest of its memory is the cache of experts"),
+        Field("words", 24, "instructions of the stream, including HEAD and END"),
+        Field("crc", 32, "CRC-32 (IEEE 802.3) of the whole stream, with this field 0"),
+        Field("ring", 17, "lines of the weight ring, at least 1; the rest of its memory is the expert cache"),
         Field("engine", 64, "digest of the engine the stream is for"),
     ),
 )
-END: Final = Operation("END", 2, SEQUENCER, "ends a stream: the task is done when every unit is", ())
+END: Final = Operation("END", 2, SEQUENCER, "ends a stream; the task is done when every unit is", ())
 
 OPERATIONS: Final = (
     HEAD,
@@ -141,7 +141,7 @@ OPERATIONS: Final = (
         "STREAM",
         3,
         "weights",
-        "reads weights from memory into the ring; of the expert a slot names, or nothing where it names none",
+        "reads weights from DRAM into the ring; with a slot, those of its expert, or nothing if the entry is missing",
         (
             Field("address", 32, "first line in the window `parameters`"),
             Field("lines", 20, "lines"),
@@ -154,21 +154,21 @@ OPERATIONS: Final = (
         "LOAD",
         4,
         "data",
-        "copies rows from memory",
+        "copies rows from DRAM to a region",
         _copied("dst"),
     ),
     Operation(
         "STORE",
         5,
         "data",
-        "copies rows to memory",
+        "copies rows from a region to DRAM",
         _copied("src"),
     ),
     Operation(
         "LINEAR",
         6,
         "matrix",
-        "rows times weights of the ring, finished; with a slot, rows of that expert's queue",
+        "multiplies rows by weights from the ring and requantises; with a slot, the rows of that expert's queue",
         (
             *_place("src", "the rows read"),
             _stride("src_stride", "row"),
@@ -180,7 +180,7 @@ OPERATIONS: Final = (
             Field("dst_tile", 17, "granules from one tile of columns to the next"),
             *_RING,
             *_FINISH,
-            Field("residual", 1, "16-bit results are added to what `add` holds"),
+            Field("residual", 1, "16-bit results are added to the residual at `add`"),
             *_place("add", "the residual, laid out as the rows written"),
             _SLOT,
             _CACHED,
@@ -192,20 +192,20 @@ OPERATIONS: Final = (
         "CONV",
         7,
         "matrix",
-        "a 3 x 3 convolution of stride 1 that pads by 1, over whole rows of an image, finished",
+        "a 3 x 3 convolution, stride 1, padding 1, over whole rows of an image, requantised",
         (
             *_place("src", "the image's rows"),
-            Field("wrap", 11, "rows the source holds: row y lies at y modulo this"),
+            Field("wrap", 11, "rows of the source buffer: row y is at y modulo this"),
             Field("width", 11, "pixels of a row"),
             Field("height", 11, "rows of the image"),
-            Field("first", 11, "first row made"),
-            Field("rows", 6, "rows made"),
-            Field("k", 13, "channels read"),
-            Field("n", 13, "channels made"),
+            Field("first", 11, "first output row"),
+            Field("rows", 6, "output rows"),
+            Field("k", 13, "input channels"),
+            Field("n", 13, "output channels"),
             _stride("src_stride", "pixel"),
-            *_place("dst", "the pixels made"),
+            *_place("dst", "the output pixels"),
             _stride("dst_stride", "pixel"),
-            Field("pad", 8, "the byte outside the image", signed=True),
+            Field("pad", 8, "value of bytes outside the image", signed=True),
             *_RING,
             *_FINISH,
         ),
@@ -214,12 +214,12 @@ OPERATIONS: Final = (
         "SCORES",
         8,
         "matrix",
-        "queries times keys: 16-bit scores of each of `heads` heads, and the largest of each row",
+        "multiplies queries by keys: 16-bit scores of each of `heads` heads, and the largest of each row",
         (
             *_place("src", "the queries"),
             _stride("src_stride", "query"),
             _ROWS,
-            Field("k", 13, "bytes of a query: channels of all heads here"),
+            Field("k", 13, "bytes of a query: the channels of all heads computed here"),
             Field("heads", 2, "heads computed at once, each in its own part of the array's rows"),
             *_place("keys", "the keys"),
             _stride("keys_stride", "key"),
@@ -233,12 +233,12 @@ OPERATIONS: Final = (
         "MIX",
         9,
         "matrix",
-        "weights of attention times values, divided by the sum of the weights",
+        "multiplies attention weights by values and divides by the sum of the weights",
         (
             *_place("src", "the weights of the head's first row"),
             _stride("src_stride", "row of weights of one query"),
             Field("heads", 2, "heads side by side in the score rows"),
-            Field("head", 2, "which of them"),
+            Field("head", 2, "which of these heads"),
             _ROWS,
             *_place("values", "the values"),
             _stride("values_stride", "key"),
@@ -255,7 +255,7 @@ OPERATIONS: Final = (
         "SOFTMAX",
         10,
         "softmax",
-        "scores to weights in place: 16 bits to 8, and the reciprocal of each row's sum",
+        "turns 16-bit scores into 8-bit weights in place, and computes the reciprocal of each row's sum",
         (
             *_place("src", "the scores"),
             _stride("stride", "row"),
@@ -286,7 +286,7 @@ OPERATIONS: Final = (
         "OPEN",
         12,
         "vector",
-        "makes 16-bit rows sums of 32 bits: value * 2^15 + 2^14, upper half in place, lower half apart",
+        "turns 16-bit rows into 32-bit sums: value * 2^15 + 2^14, upper half in place, lower half at `low`",
         (
             *_place("high", "the rows"),
             *_place("low", "the lower halves"),
@@ -299,7 +299,7 @@ OPERATIONS: Final = (
         "COMBINE",
         13,
         "vector",
-        "adds an expert's rows, each times its weight, to the sums of their tokens",
+        "adds an expert's rows, each multiplied by its weight, to the sums of their tokens",
         (
             *_place("src", "the expert's rows, 16 bits"),
             _stride("src_stride", "row"),
@@ -316,7 +316,7 @@ OPERATIONS: Final = (
         "SETTLE",
         14,
         "vector",
-        "makes sums of 32 bits rows of 16: sum / 2^15, floored and saturated",
+        "turns 32-bit sums into 16-bit rows: sum / 2^15, floored and saturated",
         (
             *_place("high", "the rows"),
             *_place("low", "the lower halves"),
@@ -329,39 +329,41 @@ OPERATIONS: Final = (
         "ENLARGE",
         15,
         "vector",
-        "rows of an image of twice the size, bilinear",
+        "upsamples an image by 2, bilinear",
         (
             *_place("src", "the image's rows"),
-            Field("src_wrap", 11, "rows the source holds"),
+            Field("src_wrap", 11, "rows of the source buffer"),
             Field("width", 11, "pixels of a source row"),
             Field("height", 11, "rows of the source"),
             _stride("stride", "pixel of either"),
-            Field("first", 11, "first row made"),
-            Field("rows", 6, "rows made"),
-            *_place("dst", "the rows made"),
-            Field("dst_wrap", 11, "rows the target holds"),
+            Field("first", 11, "first output row"),
+            Field("rows", 6, "output rows"),
+            *_place("dst", "the output rows"),
+            Field("dst_wrap", 11, "rows of the output buffer"),
         ),
     ),
     Operation(
         "ROUTE",
         16,
         "router",
-        "the k experts of each token, their weights, and the queues of the experts",
+        "chooses the k experts of each token with their weights, and fills the experts' queues",
         (
             *_place("src", "the logits of the first token, 16 bits"),
             _stride("src_stride", "token"),
             Field("token", 13, "first token"),
             _ROWS,
             Field("experts", 9, "experts that have a logit"),
-            Field("k", 4, "experts a token"),
-            Field("normalize", 1, "weights are shares among the chosen ones"),
-            Field("threshold", 16, "weights below are 0"),
-            *_place("from", "a bit an expert, 32 bytes: may it be chosen; then the numbers of those fetched early"),
-            Field("cache", 9, "0 for a list in order of experts; else one in order of tokens, for a cache of so many"),
-            Field("lines", 17, "lines of a place in the cache"),
-            Field("early", 9, "experts fetched before the router has decided: the first of the list"),
+            Field("k", 4, "experts per token"),
+            Field("normalize", 1, "weights are relative to the chosen experts, not to all"),
+            Field("threshold", 16, "weights below this become 0"),
+            *_place("from", "the candidates, one bit per expert in 32 bytes, then the prefetch list"),
+            Field(
+                "cache", 9, "0 for a list in expert order; else a list in token order, for a cache of this many experts"
+            ),
+            Field("lines", 17, "lines of a cache slot"),
+            Field("early", 9, "experts in the prefetch list, which come first in the router's list"),
             Field("begin", 1, "empties the queues first"),
-            Field("end", 1, "makes the list when done"),
+            Field("end", 1, "writes the list when done"),
         ),
     ),
 )
@@ -371,7 +373,7 @@ BY_CODE: Final[Mapping[int, Operation]] = MappingProxyType({operation.code: oper
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. ``waits`` and ``signals`` name units: a token is taken from each, one is given to each."""
+    """One instruction. ``waits`` and ``signals`` name units: it consumes a credit from each, and posts one to each."""
 
     name: str
     operands: Mapping[str, int]

@@ -64,10 +64,10 @@ def _describe(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, EdgemtlError):
         return type(error).__name__.removesuffix("Error").lower(), str(error), error.exit_code
     if isinstance(error, OSError):
-        text = f"{error.filename or 'a system call'} must succeed, and it failed: {error.strerror or error}"
+        text = f"{error.filename or 'a system call'} must succeed, but it failed: {error.strerror or error}"
         return "system", text, 1
     if isinstance(error, MemoryError):
-        text = "this needs more memory than this machine gives; close other programs or take a smaller model"
+        text = "this needs more memory than this machine has; close other programs or use a smaller model"
         return "memory", text, 4
     text = f"internal error, please report it: {type(error).__name__}: {error}; --debug shows where"
     return "internal", text, 1
@@ -86,7 +86,7 @@ def _check_streams() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")
     if sys.stdout is None:
-        raise OutputError("standard output must be open, and it is closed; redirect it to a file or to /dev/null")
+        raise OutputError("standard output must be open, but it is closed; redirect it to a file or to /dev/null")
 
 
 def _say(text: str) -> None:

@@ -46,21 +46,21 @@ if TYPE_CHECKING:
     from edgemtl.results import CompileResult
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.", metavar="APP.edgemtl")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.", metavar="APP.edgemtl")]
 Calibration = Annotated[
     Path | None,
-    typer.Option("--calibration", help="Folder of images for --pathway calibrated and --precision int8."),
+    typer.Option("--calibration", help="Folder of images for --precision int8 and --pathway calibrated."),
 ]
-ExpertOrder = Annotated[str, typer.Option("--expert-order", help="For a board: expert, or token for comparison.")]
+ExpertOrder = Annotated[str, typer.Option("--expert-order", help="For a board: expert, or token (for comparison).")]
 ExpertCache = Annotated[
-    int, typer.Option("--expert-cache", help="Experts that a cache holds in token order; 0 holds none.")
+    int, typer.Option("--expert-cache", help="For token order: experts in the cache; 0 means no cache.")
 ]
 ExpertsOnChip = Annotated[
-    str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer for comparison.")
+    str, typer.Option("--experts-on-chip", help="For a board: few, or all of a layer (for comparison).")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Draws the golden inputs.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the golden inputs.")]
 Selftest = Annotated[
-    bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before the bundle is written.")
+    bool, typer.Option("--selftest/--no-selftest", help="Run the golden inputs before writing the bundle.")
 ]
 
 

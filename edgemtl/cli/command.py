@@ -23,8 +23,8 @@ NEEDS = {
 }
 """By its words, the extra that a verb needs; the others run on a base install."""
 
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Print more on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

@@ -42,25 +42,24 @@ if TYPE_CHECKING:
 
 WORST = 3
 """So many of the worst layers are marked."""
-Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, where the model records none.")]
-Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
-SideA = Annotated[str, typer.Argument(help=f"One of {', '.join(SIDES)}.", metavar="A")]
-SideB = Annotated[str, typer.Argument(help="Another one of them.", metavar="B")]
-Model = Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")]
-Task = Annotated[str, typer.Option("--task", help="The task to compare.")]
-Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights of torch, .safetensors or .pth.")]
-Calibration = Annotated[
-    Path | None, typer.Option("--calibration", help="Folder of images that int8 takes its scales from.")
+Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, if the model records none.")]
+Std = Annotated[
+    str | None, typer.Option("--std", help="Input standard deviation per channel, if the model records none.")
 ]
+SideA = Annotated[str, typer.Argument(help=f"The reference, one of {', '.join(SIDES)}.", metavar="A")]
+SideB = Annotated[str, typer.Argument(help="What to compare with A: another one of these.", metavar="B")]
+Model = Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")]
+Task = Annotated[str, typer.Option("--task", help="Task to compare.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights for torch: .safetensors or .pth.")]
+Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
 FailBelow = Annotated[
-    str | None, typer.Option("--fail-below", help="Least SQNR of every layer, e.g. 20dB; exit code 1 below it.")
+    str | None, typer.Option("--fail-below", help="Minimum SQNR of every layer, e.g. 20dB; exit code 1 below it.")
 ]
 FailAgreementBelow = Annotated[
-    str | None, typer.Option("--fail-agreement-below", help="Least agreement of every router, e.g. 97%.")
+    str | None,
+    typer.Option("--fail-agreement-below", help="Minimum agreement of every router, e.g. 97%; exit code 1 below it."),
 ]
-Report = Annotated[
-    Path | None, typer.Option("--report", help="Write a page with a picture of it.", metavar="PAGE.html")
-]
+Report = Annotated[Path | None, typer.Option("--report", help="Also write an HTML page.", metavar="PAGE.html")]
 
 
 def compare(
@@ -86,7 +85,7 @@ def compare(
     force: Force = False,
     json: Json = False,
 ) -> int:
-    """Compare two ways to run a task layer by layer, A taken for the truth, and find the first layer that is off."""
+    """Run a task in two ways and compare every layer, with A as the reference."""
     options = CompareOptions(
         a=a,
         b=b,
@@ -189,7 +188,7 @@ def _draw(console: Console, comparison: Comparison) -> None:
         console.print(table("expert choices", ("router", "agree", "by weight", "choices"), shares))
     for name, alone in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
         if alone:
-            console.print(f"{len(alone)} layers of {name} alone are not compared", markup=False)
+            console.print(f"{len(alone)} layers exist only in {name} and are not compared", markup=False)
 
 
 def _row(layer: LayerFigures, comparison: Comparison, lowest: list[str]) -> tuple[str, ...]:

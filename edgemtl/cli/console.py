@@ -95,7 +95,7 @@ def emit(document: Mapping[str, Any], as_json: bool, render: Callable[[Console],
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"standard output must take the result, and that failed: {error.strerror}") from error
+        raise OutputError(f"standard output must accept the result, but writing failed: {error.strerror}") from error
 
 
 def _page() -> Console:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def run(
     bundle: BundleFile,
     input: Inputs,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and arrays.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for arrays, pictures and classes.")],
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = None,
@@ -38,7 +38,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Run tasks on images; write NAME_TASK.npy (what the model says), .png of maps, .json of the best classes."""
+    """Run tasks on images. Writes NAME_TASK.npy (the raw output), a .png of maps, a .json of the best classes."""
     check_output_folder("-o", output)
     opening = plan_opening(bundle, device, task, keys, min_version)
     check_inputs(input)
@@ -68,9 +68,9 @@ def evaluate(
 ) -> None:
     """Measure the tasks' accuracy on a folder of images and labels.
 
-    DATA/images/NAME.png (or .jpg, .npy) are the images. DATA/TASK/NAME.png or .npy is the label of each, with the
+    The images are DATA/images/NAME.png (or .jpg, .npy). The label of each is DATA/TASK/NAME.png or .npy, with the
     height and width of the task's output: class ids (segmentation) or a mask of 0 and 255 (edges, saliency) in a PNG
-    of one channel; metres (depth, [H,W]) or unit vectors (normals, [3,H,W]) as float32 in .npy. Labels of a
+    with one channel; metres (depth, [H,W]) or unit vectors (normals, [3,H,W]) as float32 in .npy. The labels of a
     classification are in DATA/TASK/labels.csv, with the columns image,class.
     """
     opening = plan_opening(bundle, device, task, keys, min_version)
@@ -97,7 +97,7 @@ def selftest(
     min_version: MinVersion = None,
     json: Json = False,
 ) -> int:
-    """Run every task's golden inputs and compare with the outputs kept when the bundle was made."""
+    """Run every task's golden inputs and compare the results with the golden outputs in the bundle."""
     opening = plan_opening(bundle, device, None, keys, min_version)
     opened = _open(bundle, opening, threads, native_host, keys, min_version)
     with opened as session, step(f"testing {bundle} on {opening.device}"):
@@ -131,7 +131,8 @@ def _finite(document: dict[str, Any]) -> dict[str, Any]:
 def verify(
     bundle: BundleFile,
     key: Annotated[
-        list[Path] | None, typer.Option("--key", help="File of a public key that must have signed it; repeatable.")
+        list[Path] | None,
+        typer.Option("--key", help="Public key file; one of the keys must have signed the bundle; repeatable."),
     ] = None,
     min_version: MinVersion = None,
     json: Json = False,
@@ -157,13 +158,13 @@ def _draw_verified(console: Console, rows: list[tuple[str, str, str]], signature
 
 def _verified(signature: dict[str, Any] | None) -> str:
     if signature is None:
-        return "every section is what was written; no signature was checked"
+        return "all sections match their hashes; no signature was checked"
     version, counter = signature["model_version"], signature["counter"]
-    return f"every section is what was signed by {signature['key'][:16]}..., version {version}, counter {counter}"
+    return f"all sections match what key {signature['key'][:16]}... signed, version {version}, counter {counter}"
 
 
 def info(bundle: BundleFile, json: Json = False) -> None:
-    """Show what a bundle holds: tasks, pathways, target, memory, sections, notes."""
+    """Show a bundle's tasks, pathways, target, memory, sections and notes."""
     check_bundle(bundle)
     from edgemtl.bundle import open_bundle
 
@@ -176,9 +177,9 @@ def info(bundle: BundleFile, json: Json = False) -> None:
 def _draw_info(console: Console, document: dict[str, Any], signature: dict[str, Any] | None) -> None:
     program = document["program"]
     if signature:
-        signer = f"signed, unchecked: key {signature['key'][:16]}..., version {signature['model_version']}"
+        signer = f"signed, not verified: key {signature['key'][:16]}..., version {signature['model_version']}"
         console.print(
-            f"{signer}, counter {signature['counter']}; bundle verify --key checks it", markup=False, soft_wrap=True
+            f"{signer}, counter {signature['counter']}; bundle verify --key verifies it", markup=False, soft_wrap=True
         )
     console.print(f"model {document['model']['name']}  target {_target(program)}")
     rows = [
@@ -225,7 +226,7 @@ def register(app: typer.Typer) -> None:
     add_verb(app, "run", run)
     add_verb(app, "eval", evaluate)
     add_verb(app, "selftest", selftest)
-    bundle = add_group(app, "bundle", "Look into a bundle, or sign it.")
+    bundle = add_group(app, "bundle", "Inspect, verify and sign bundles.")
     add_verb(bundle, "info", info, "bundle info")
     add_verb(bundle, "verify", verify, "bundle verify")
     sign.register(bundle)

@@ -123,8 +123,8 @@ def _device(path: Path, asked: str | None, board: str | None) -> str:
     if asked in (None, usual):
         return usual
     if asked in UNDRIVEN:
-        reason, hint = "there is no driver for it yet", f"leave --device out, which runs {path} on {usual}"
+        reason, hint = "there is no driver for it yet", f"leave out --device to run {path} on {usual}"
     else:
         what = "a CPU" if board is None else f"the board {board}"
-        reason, hint = f"{path} is compiled for {what}", f"leave --device out, or give --device {usual}"
+        reason, hint = f"{path} is compiled for {what}", f"leave out --device, or give --device {usual}"
     raise UnsupportedError(f"--device {asked}", reason, hint)

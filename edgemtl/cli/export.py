@@ -23,25 +23,25 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".pth.tar")
 """Of a checkpoint's name."""
 
 
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="ONNX file to write.")]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help=".safetensors or .pth with the weights, or a folder with a .pth a rank."),
+    typer.Option("--checkpoint", help="Weights: .safetensors, .pth, or a folder with one .pth per rank."),
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="Model by name, where the checkpoint does not say.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Model by name, if the checkpoint does not say it.")]
 Config = Annotated[Path | None, typer.Option("--config", help="Model as a JSON file, instead of --preset.")]
 UpstreamConfig = Annotated[
-    Path | None, typer.Option("--upstream-config", help="Model as a yaml file of M3ViT, instead of --preset.")
+    Path | None, typer.Option("--upstream-config", help="Model as M3ViT's yaml file, instead of --preset.")
 ]
 UpstreamFlags = Annotated[
     str | None,
-    typer.Option("--upstream-flags", help='Flags its trainer was given, e.g. "--multi_gate True --moe_top_k 4".'),
+    typer.Option("--upstream-flags", help='Flags given to M3ViT\'s trainer, e.g. "--multi_gate True --moe_top_k 4".'),
 ]
-Layout = Annotated[str, typer.Option("--layout", help="upstream, or edge-moe: a folder of .float32.bin files.")]
+Layout = Annotated[str, typer.Option("--layout", help="upstream, or edge-moe for a folder of .float32.bin files.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random weights from this seed, instead of --checkpoint.")]
 PrintConfig = Annotated[
     str | None,
-    typer.Option("--print-config", help="Print a preset as the JSON that --config takes; nothing is exported."),
+    typer.Option("--print-config", help="Print a preset as JSON for --config, and export nothing."),
 ]
 
 
@@ -61,8 +61,8 @@ def export(
 ) -> None:
     """Export a PyTorch model to ONNX and compare it with torch in onnxruntime.
 
-    --config takes a JSON object: image, patch, dim, depth, heads, mlp_hidden and tasks must be there; other fields have
-    defaults, which --print-config shows.
+    --config takes a JSON object. image, patch, dim, depth, heads, mlp_hidden and tasks are required; the other fields
+    have defaults, which --print-config shows.
     """
     if print_config is not None:
         _print_config(print_config)
@@ -98,16 +98,16 @@ def export(
 
 def _check_files(checkpoint: Path | None, config: Path | None, upstream_config: Path | None, ranks: bool) -> None:
     """Raise UsageError for a file that is not there, or is of another kind; ``ranks``: a folder has a file for each."""
-    what = "a .safetensors or .pth file, or a folder with a .pth a rank"
+    what = "a .safetensors or .pth file, or a folder with one .pth per rank"
     if checkpoint is not None and not checkpoint.is_dir():
         check_file("--checkpoint", checkpoint, what)
         kind = kind_of(checkpoint)
         if kind not in (CHECKPOINT, None) or not checkpoint.name.endswith(ENDINGS):
             reason = f"is {kind}" if kind else f"ends in none of {', '.join(ENDINGS)}"
-            raise UsageError(f"--checkpoint must be {what}, and {checkpoint} {reason}; name the file with the weights")
+            raise UsageError(f"--checkpoint must be {what}, but {checkpoint} {reason}; name the file with the weights")
     if checkpoint is not None and checkpoint.is_dir() and not any(checkpoint.glob("*.pth" if ranks else "*.bin")):
         holds = "a .pth file for each rank" if ranks else "the .float32.bin files of --layout edge-moe"
-        raise UsageError(f"--checkpoint must be a folder with {holds}, and {checkpoint} has none; name the file itself")
+        raise UsageError(f"--checkpoint must be a folder with {holds}, but {checkpoint} has none; name the file itself")
     check_file("--config", config, "a JSON file; `edgemtl export --print-config PRESET` prints one")
     check_file("--upstream-config", upstream_config, "a yaml file of M3ViT")
 

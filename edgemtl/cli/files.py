@@ -45,8 +45,8 @@ def check_file(name: str, path: Path | None, what: str) -> None:
     if path is None or _is_file(path):
         return
     if _is_folder(path):
-        raise UsageError(f"{name} must be {what}, and {path} is a folder; name a file in it")
-    raise UsageError(f"{name} must be {what}, and there is no file {path}; {_check_path(path)}")
+        raise UsageError(f"{name} must be {what}, but {path} is a folder; name a file in it")
+    raise UsageError(f"{name} must be {what}, but there is no file {path}; {_check_path(path)}")
 
 
 def check_folder(name: str, path: Path | None, what: str) -> None:
@@ -54,8 +54,8 @@ def check_folder(name: str, path: Path | None, what: str) -> None:
     if path is None or _is_folder(path):
         return
     if _is_file(path):
-        raise UsageError(f"{name} must be {what}, and {path} is a file; name its folder")
-    raise UsageError(f"{name} must be {what}, and there is no folder {path}; {_check_path(path)}")
+        raise UsageError(f"{name} must be {what}, but {path} is a file; name its folder")
+    raise UsageError(f"{name} must be {what}, but there is no folder {path}; {_check_path(path)}")
 
 
 def check_images(name: str, folder: Path | None) -> None:
@@ -64,7 +64,7 @@ def check_images(name: str, folder: Path | None) -> None:
     if folder is not None:
         if not any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir()):
             endings = ", ".join(IMAGE_SUFFIXES)
-            raise UsageError(f"{name} must be a folder of images, and {folder} holds no {endings} file; name another")
+            raise UsageError(f"{name} must be a folder of images, but {folder} has no {endings} file; name another")
 
 
 def check_data(folder: Path, tasks: Sequence[str]) -> None:
@@ -73,8 +73,8 @@ def check_data(folder: Path, tasks: Sequence[str]) -> None:
     check_images(f"--data {folder}: images/", folder / "images")
     for task in tasks:
         if not (folder / task).is_dir() and not any(folder.glob(f"{glob.escape(task)}.*")):
-            hint = f"make {folder / task}, or leave the task out with --task"
-            raise UsageError(f"--data must be a folder with {LAYOUT}, and {folder} has no labels of {task}; {hint}")
+            hint = f"create {folder / task}, or choose other tasks with --task"
+            raise UsageError(f"--data must be a folder with {LAYOUT}, but {folder} has no labels of {task}; {hint}")
 
 
 def check_inputs(paths: list[Path]) -> None:
@@ -86,7 +86,9 @@ def check_inputs(paths: list[Path]) -> None:
         check_file("--input", path, "a PNG, JPEG or .npy file or a folder of them")
         kind = kind_of(path)
         if kind not in (PICTURE, ARRAY) and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise UsageError(f"--input must be a PNG, JPEG or .npy file, and {path} is {kind or 'none'}; name an image")
+            raise UsageError(
+                f"--input must be a PNG, JPEG or .npy file, but {path} is {kind or 'not one'}; name an image"
+            )
 
 
 def kind_of(path: Path) -> str | None:
@@ -114,10 +116,10 @@ def _check(name: str, path: Path, expected: str) -> None:
     check_file(name, path, expected)
     kind = kind_of(path)
     if kind is not None and kind != expected:
-        raise UsageError(f"{name} must be {expected}, and {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
+        raise UsageError(f"{name} must be {expected}, but {path} is {kind}; {NEXT_STEPS[kind].format(path=path)}")
     if kind is None and expected == MODEL:
         raise UsageError(
-            f"{name} must be {expected}, and {path} is none; name a file that `edgemtl export` or torch wrote"
+            f"{name} must be {expected}, but {path} is not one; name a file that `edgemtl export` or torch wrote"
         )
 
 

@@ -15,67 +15,71 @@ from edgemtl.vocabulary import RESIZE_FILTERS
 
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model.", metavar="MODEL.onnx")]
 BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="APP.edgemtl")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document with schema_version.")]
-TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task name; repeatable; default: every task.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Threads to run with.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+TaskList = Annotated[list[str] | None, typer.Option("--task", help="Task to use; repeatable. Default: all tasks.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=64, help="Number of threads.")]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, or sim: a board in simulation, which takes its time; default: the bundle's."),
+    typer.Option("--device", help="cpu, or sim (simulates a board; slow). Default: what the bundle is for."),
 ]
 NativeHost = Annotated[
-    bool, typer.Option("--native-host", help="In simulation, run the bundle's library for the board's CPU too.")
+    bool, typer.Option("--native-host", help="In simulation, run the host CPU's steps in the bundle's library.")
 ]
 Keys = Annotated[
     list[Path] | None,
-    typer.Option("--keys", help="File of a public key; bundles that none of them signed are refused; repeatable."),
+    typer.Option("--keys", help="Public key file; refuse bundles that none of the keys signed; repeatable."),
 ]
 MinVersion = Annotated[
-    int | None, typer.Option("--min-version", help="With --keys, the least counter that a bundle must be signed with.")
+    int | None, typer.Option("--min-version", help="With --keys, refuse bundles signed with a smaller counter.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite results that are there already.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing results.")]
 Inputs = Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")]
-Target = Annotated[str, typer.Option("--target", help="What to compile for; see `edgemtl targets list`.")]
+Target = Annotated[str, typer.Option("--target", help="Processor or board to compile for; see `edgemtl targets list`.")]
 
-Method = Annotated[str, typer.Option("--method", help="How int8 takes ranges: minmax, percentile or entropy.")]
+Method = Annotated[str, typer.Option("--method", help="How int8 ranges are chosen: minmax, percentile or entropy.")]
 KeepFloat = Annotated[
-    list[str] | None, typer.Option("--keep-float", help="Layer to keep in float32, with * and ?; repeatable.")
+    list[str] | None, typer.Option("--keep-float", help="Layer to keep in float32; may contain * and ?; repeatable.")
 ]
 RequireInt8 = Annotated[
     bool,
-    typer.Option("--require-int8", help="Refuse layers without an integer form; else they run in float32."),
+    typer.Option("--require-int8", help="Refuse layers without an integer form instead of running them in float32."),
 ]
-MinSqnr = Annotated[float, typer.Option("--min-sqnr", help="Least signal-to-noise ratio of a task's output in dB.")]
+MinSqnr = Annotated[
+    float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")
+]
 
 Parameters = Annotated[
-    Path | None, typer.Option("--parameters", help="For int8, a file of `edgemtl quantize` instead of images.")
+    Path | None, typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images.")
 ]
 Mean = Annotated[
     str | None,
-    typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, where the model records none."),
+    typer.Option("--mean", help="Input mean per channel, e.g. 0.485,0.456,0.406, if the model records none."),
 ]
-Std = Annotated[str | None, typer.Option("--std", help="Input standard deviation per channel.")]
+Std = Annotated[
+    str | None, typer.Option("--std", help="Input standard deviation per channel, if the model records none.")
+]
 ResizeFilter = Annotated[
     str | None,
-    typer.Option("--resize-filter", help=f"How pictures are resized: {', '.join(RESIZE_FILTERS)}; as in training."),
+    typer.Option("--resize-filter", help=f"How pictures are resized, as in training: {', '.join(RESIZE_FILTERS)}."),
 ]
-Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND where the model records none; repeatable.")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="TASK=KIND, if the model records no kind; repeatable.")]
 
-Pathway = Annotated[str, typer.Option("--pathway", help="exact, window or calibrated.")]
+Pathway = Annotated[
+    str, typer.Option("--pathway", help="Experts to compile: exact (all a task can reach), window or calibrated.")
+]
 Precision = Annotated[str, typer.Option("--precision", help="fp32 or int8.")]
 Budget = Annotated[
     str | None,
-    typer.Option("--memory-budget", help="Most the runtime may allocate, or a board use on chip: 8MiB."),
+    typer.Option("--memory-budget", help="Limit of what the runtime allocates, or of on-chip memory, e.g. 8MiB."),
 ]
-CompiledThreads = Annotated[int, typer.Option("--threads", help="Most threads a session can use.")]
-Renames = Annotated[
-    list[str] | None, typer.Option("--rename", help="OLD=NEW: call a task, or an output, otherwise; repeatable.")
-]
+CompiledThreads = Annotated[int, typer.Option("--threads", help="Maximum number of threads of a session.")]
+Renames = Annotated[list[str] | None, typer.Option("--rename", help="OLD=NEW: rename a task or an output; repeatable.")]
 
 
 def quantise_options(
     method: str, keep_float: Sequence[str] | None, min_sqnr: float, require_int8: bool = False
 ) -> QuantiseOptions:
-    """They in one."""
+    """These options as one value."""
     return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr, require_int8=require_int8)
 
 
@@ -90,13 +94,13 @@ def budget(text: str | None) -> int | None:
 
 
 def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
-    """Numbers with commas between, one a channel. Raises UsageError for anything else."""
+    """Comma-separated numbers, one per channel. Raises UsageError for anything else."""
     if text is None:
         return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{flag} must be numbers with commas between, one a channel, not {text!r}") from None
+        raise UsageError(f"{flag} must be comma-separated numbers, one per channel, not {text!r}") from None
 
 
 def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
@@ -106,7 +110,7 @@ def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str,
         if not name:
             raise UsageError(f"{flag} must be {form}, not {text!r}")
     if len(dict(split)) < len(split):
-        raise UsageError(f"{flag} must say {form} once for each, not {' '.join(texts or ())}")
+        raise UsageError(f"{flag} must give {form} once per name, not {' '.join(texts or ())}")
     return split
 
 

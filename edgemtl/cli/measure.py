@@ -19,17 +19,17 @@ def bench(
     task: TaskList = None,
     threads: Threads = 2,
     device: Device = None,
-    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Runs that are not counted.")] = 10,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the input image.")] = 0,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Warm-up runs, which are not counted.")] = 10,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of each task.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the input image.")] = 0,
     keys: Keys = None,
     min_version: MinVersion = None,
     json: Json = False,
 ) -> None:
-    """Measure latency per task (median, p10, p90) and the switch cost: first run after a switch less a steady run."""
+    """Measure latency per task (median, p10, p90) and the switch cost: first run after a switch minus a steady run."""
     opening = plan_opening(bundle, device, task, keys, min_version)
     if opening.device != "cpu":
-        hint = "for the board's time give it to `edgemtl profile`"
+        hint = "use `edgemtl profile` for the board's simulated time"
         raise UnsupportedError(f"bench {bundle}", "a simulation's speed here says nothing about the board", hint)
     from edgemtl.evaluate.latency import measure_latency
 

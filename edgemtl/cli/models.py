@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
-    """Show tasks, layers, experts within reach of each task, MACs and weight bytes: whole model, each task, shared."""
+    """Show tasks, layers, reachable experts, MACs and weight bytes: of the whole model, of each task, and shared."""
     chosen = dict(renames(rename))
     check_model(model)
     check_names(model, (), tuple(chosen.items()))
@@ -71,7 +71,7 @@ def _draw_inspection(console: Console, inspection: Inspection) -> None:
         for pathway in of.moe
     ]
     if layers:
-        console.print(table("experts within reach", ("task", "layer", "experts", "k"), layers))
+        console.print(table("reachable experts", ("task", "layer", "experts", "k"), layers))
     for text in inspection.notes:
         console.print(f"note: {text}", markup=False)
 
@@ -84,15 +84,13 @@ def _cost_cells(cost: Cost) -> tuple[str, str, str, str]:
 
 ChosenPrecision = Annotated[
     str | None,
-    typer.Option("--precision", help="fp32 or int8; default: int8 where an option gives scales or layers for it."),
+    typer.Option("--precision", help="fp32 or int8. Default: fp32, or int8 if another option is for int8."),
 ]
-Calibration = Annotated[
-    Path | None, typer.Option("--calibration", help="Folder of images that scales of integers are taken from.")
-]
+Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
 Parameters = Annotated[
-    Path | None, typer.Option("--parameters", help="For integers, a file of `edgemtl quantize` instead of images.")
+    Path | None, typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images.")
 ]
-Summary = Annotated[bool, typer.Option("--summary", help="Show counts and shares alone, not every node.")]
+Summary = Annotated[bool, typer.Option("--summary", help="Show only counts and shares, not every node.")]
 
 
 def check(
@@ -115,7 +113,7 @@ def check(
     summary: Summary = False,
     json: Json = False,
 ) -> int:
-    """Say node by node what runs how on a target, and why not where it does not."""
+    """Say for each node how it runs on a target, or why it cannot."""
     scales = (calibration is not None and pathway != "calibrated") or parameters is not None
     implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8)
     options = CheckOptions(
@@ -142,7 +140,9 @@ def check(
 
     with step(f"checking {model} for {target}"):
         result = driver.check_model(model, options)
-    implied_int8 = ("checked in int8, which the options are for; --precision says it",) if implied else ()
+    implied_int8 = (
+        ("checked in int8, because another option is for int8; --precision overrides this",) if implied else ()
+    )
     for text in (notes := (*implied_int8, *result.notes)):
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]

@@ -25,7 +25,7 @@ def profile(
     device: Device = None,
     task: TaskList = None,
     threads: Threads = 2,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Counted runs of every task on a CPU.")] = 30,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="For a CPU: counted runs of each task.")] = 30,
     native_host: NativeHost = False,
     keys: Keys = None,
     min_version: MinVersion = None,
@@ -55,7 +55,7 @@ def profile(
     tasks = [{"task": name, "ms": ms, "first_ms": first} for name, ms, first in times]
     document = {"figures": profile.figures, "files": written, "tasks": tasks}
     rows = [(name, f"{ms:.3f}", "-" if first is None else f"{first:.3f}") for name, ms, first in times]
-    emit(document, json, lambda c: c.print(table(f"{profile.figures}, ms", ("task", "a frame", "first frame"), rows)))
+    emit(document, json, lambda c: c.print(table(f"{profile.figures}, ms", ("task", "per frame", "first frame"), rows)))
 
 
 def register(app: typer.Typer) -> None:

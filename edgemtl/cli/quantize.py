@@ -37,10 +37,15 @@ from edgemtl.units import format_bytes
 
 def quantize(
     model: ModelFile,
-    calibration: Annotated[Path, typer.Option("--calibration", help="Folder of images that scales are taken from.")],
+    calibration: Annotated[Path, typer.Option("--calibration", help="Folder of images to take int8 scales from.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="QDQ model to write, and .json beside it.", metavar="MODEL.int8.onnx"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="QDQ model to write; the parameters go to the same name with .json.",
+            metavar="MODEL.int8.onnx",
+        ),
     ],
     task: TaskList = None,
     pathway: Pathway = "exact",
@@ -55,7 +60,7 @@ def quantize(
     rename: Renames = None,
     json: Json = False,
 ) -> None:
-    """Calibrate int8: write a QDQ ONNX for other tools, and the integer parameters `compile --parameters` takes."""
+    """Calibrate int8 and write a QDQ ONNX model for other tools, and parameters for `compile --parameters`."""
     options = CompileOptions(
         tasks=tuple(task or ()),
         pathway=pathway,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def list_targets(json: Json = False) -> None:
-    """List the processors and the boards that are compiled for."""
+    """List the processors and boards that can be compiled for."""
     targets, boards = tuple(TARGETS.values()), tuple(read_spec(name) for name in BOARDS)
     emit(
         {"targets": [_target_entry(t) for t in targets], "boards": [_board_entry(b) for b in boards]},
@@ -65,7 +65,7 @@ def show_target(
     name: Annotated[str, typer.Argument(help="Target, board, or the path of a board's TOML file.", metavar="NAME")],
     json: Json = False,
 ) -> None:
-    """Show a target's parameters, or a board with its engine and what that needs of the part."""
+    """Show a processor's parameters, or a board with its engine and the resources that it needs."""
     check_target(name, "NAME")
     if is_board(name):
         sheet = describe_spec(read_spec(name))
@@ -86,12 +86,10 @@ def _print_sheet(console: Console, sheet: Datasheet) -> None:
     rows = [
         (r.unit, r.resource, count(r.amount), _share(r.amount, has[r.resource]), r.basis, r.formula) for r in sheet.rows
     ]
-    console.print(
-        table("\nWhat the engine needs, unit by unit", ("unit", "of", "needs", "share", "basis", "sum"), rows)
-    )
+    console.print(table("\nResources by unit", ("unit", "resource", "amount", "share", "basis", "formula"), rows))
     sums = [(t.resource, count(t.needs), f"{t.has:,}", _share(t.needs, t.has)) for t in sheet.totals]
-    console.print(table("\nAgainst the part", ("resource", "needs", "part has", "share"), sums))
-    console.print("\nNothing is placed or routed: the clock is a target, and estimated rows are no synthesis.")
+    console.print(table("\nTotals", ("resource", "used", "available", "share"), sums))
+    console.print("\nNothing was placed or routed: the clock is a target, and estimated rows are not from a synthesis.")
 
 
 def _share(needs: float, has: int) -> str:
@@ -99,7 +97,7 @@ def _share(needs: float, has: int) -> str:
 
 
 def doctor(json: Json = False) -> int:
-    """Check that what the compiler and the runtime need is here, and say what to install where it is not."""
+    """Check what the compiler and the runtime need, and say how to install what is missing."""
     from rich.markup import escape
 
     from edgemtl.doctor import examine
@@ -122,7 +120,7 @@ def _state(finding: Finding) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add this module's verbs to ``app``."""
-    targets = add_group(app, "targets", "What can be compiled for.")
+    targets = add_group(app, "targets", "List and show the processors and boards to compile for.")
     add_verb(targets, "list", list_targets, "targets list")
     add_verb(targets, "show", show_target, "targets show")
     add_verb(app, "doctor", doctor)

@@ -17,11 +17,11 @@ from edgemtl.paths import check_output_file
 
 def keygen(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The private key to write; its public key is NAME.pub.")
+        Path, typer.Option("--output", "-o", help="Private key file to write; the public key goes to NAME.pub.")
     ],
     json: Json = False,
 ) -> None:
-    """Make a key pair to sign bundles with: a private key for its owner alone, and a public one for devices."""
+    """Create a key pair for signing bundles: a private key for you, and a public key for devices."""
     from edgemtl.signing import generate_key
 
     public = generate_key(output)
@@ -31,15 +31,17 @@ def keygen(
 
 def sign(
     bundle: BundleFile,
-    key: Annotated[Path, typer.Option("--key", help="The private key, of `bundle keygen`.")],
-    counter: Annotated[int, typer.Option("--counter", help="Larger for each release: devices can refuse older ones.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The signed bundle to write.", metavar="APP.edgemtl")],
+    key: Annotated[Path, typer.Option("--key", help="Private key file, from `bundle keygen`.")],
+    counter: Annotated[
+        int, typer.Option("--counter", help="Larger for each release, so that devices can refuse older ones.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Signed bundle to write.", metavar="APP.edgemtl")],
     model_version: Annotated[
-        str | None, typer.Option("--model-version", help="What people call this version; default: the counter.")
+        str | None, typer.Option("--model-version", help="Name of this version, for people. Default: the counter.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sign a bundle: the hashes of all of it, the version of the model and the counter, with an Ed25519 key."""
+    """Sign a bundle with an Ed25519 key: its hashes, the model version and the counter."""
     check_bundle(bundle)
     check_file("--key", key, "a file of a private key, which `edgemtl bundle keygen` writes")
     check_output_file("-o", output, (bundle, key))

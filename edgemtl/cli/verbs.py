@@ -103,7 +103,7 @@ def _find_verb(arguments: Sequence[str]) -> str | None:
     if verb is not None and verb not in MODULES:
         name = nearest(verb, MODULES)
         hint = f"did you mean {name!r}?" if name else f"the verbs are {', '.join(MODULES)}"
-        raise UsageError(f"{verb!r} is no verb of edgemtl; {hint}")
+        raise UsageError(f"{verb!r} is not a verb of edgemtl; {hint}")
     return verb
 
 

@@ -22,30 +22,30 @@ HEAD: Final = f"""<!-- `{COMMAND}` writes this page from edgemtl/support/table.p
 
 # Supported operators
 
-`edgemtl check MODEL --target TARGET` answers this for your model, node by node, with the reason where a node does not
-run as you might expect. This page lists what is possible.
+`edgemtl check MODEL --target TARGET` says for every node of your model how it runs, and why. This page lists what is
+possible.
 
 ## What a model may contain
 
-Each row is a pattern of ONNX nodes that runs in tuned kernels. On the accelerator an operator runs as part of a
-group, listed below; where the nodes around it form none, it runs on the host CPU.
+Each row is a pattern of ONNX nodes that runs in tuned kernels. The accelerator runs an operator only as part of a
+group; the groups are listed below. If the nodes around an operator do not form a group, it runs on the host CPU.
 """
 GROUPS_HEAD: Final = """
 ## Groups of the accelerator
 """
 FUNCTION_NAMES: Final = ", ".join(sorted(FUNCTIONS))
 GENERIC: Final = f"""
-**Every other node** runs in a generic kernel, which is correct but not tuned. [Operators](operators.md) lists them with
-how each was tested. With `--precision int8`, functions of single elements run by tables of 256 bytes: {FUNCTION_NAMES},
-if the other operands are constant and the same for all elements or for each channel. Every other such node runs in
-float32 between conversions, because {NO_FORM} (`--require-int8` refuses it); for a board it runs on the
-host CPU. An operator that is not listed there is refused by name.
+**Every other node** runs in a generic kernel, which is correct but not tuned. [Generic operators](operators.md) lists
+them with how each was tested. With `--precision int8`, functions of single elements become tables of 256 bytes, if
+their other operands are constant and the same for all elements or for each channel: {FUNCTION_NAMES}.
+Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8` refuses it). For a board
+it runs on the host CPU. An operator that is not listed there is refused by name.
 """
 DETAIL: Final = """
 ## Every operator of the compiler
 
-For contributors: the code behind each operator, or the reason why there is none. An operator that computes in float32
-reaches the columns *int8*, *law* and *accelerator* through its integer form. *law* is the exact integer definition
+For contributors: the code of each operator, or the reason why there is none. A float32 operator has entries in the
+columns *int8*, *law* and *accelerator* through its integer form. *law* is the exact integer definition
 ([integer law](integer_law.md)), *qdq* the form in a QDQ ONNX file ([quantisation](quantisation.md)).
 [Extending](extending.md) says how to add an operator.
 """

@@ -132,7 +132,7 @@ def render(columns: Sequence[Column], routers: Mapping[str, Sequence[RouterFigur
         sizes = (f"{size / 2**20:.2f} MiB" if size else "" for size in (column.weight_bytes, column.task_bytes))
         lines.append(f"| {column.title} | " + " | ".join([*cells, *sizes]) + " |")
     lines.append(_ROUTERS)
-    lines += ["| task | router | choices alike | weighted by gate |", "|---|---|---|---|"]
+    lines += ["| task | router | equal choices | weighted by gate |", "|---|---|---|---|"]
     for task, layers in routers.items():
         lines += [f"| {task} | {r.name} | {r.agreement:.2%} | {r.weighted:.2%} |" for r in layers]
     return "\n".join(lines) + "\n"
@@ -140,17 +140,19 @@ def render(columns: Sequence[Column], routers: Mapping[str, Sequence[RouterFigur
 
 _HEAD: Final = """# Accuracy
 
-`make accuracy` writes this page. All figures are measured: M3ViT-demo on {scenes} held-out rendered scenes, in brackets
-the change against torch, relative, plus being better. Integer programs are calibrated on {calibration} scenes of the
-training set. *naive minmax* takes ranges and rounds, nothing else: it is there to show what halved channels and bias
-correction buy on top of the law's 16-bit residual stream and zero points. The *calibrated pathway* leaves out the
-experts that the calibration scenes never pick: all tasks together still use every expert, one task alone needs fewer
-(the last column is of the task that needs most). See [quantisation](quantisation.md) and [the law](integer_law.md) for
-what int8 means here.
+`make accuracy` measures these figures and writes this page: M3ViT-demo on {scenes} held-out rendered scenes. The
+relative change against torch is in brackets; plus is better. Integer programs are calibrated on {calibration} scenes of
+the training set.
+
+- *int8* is described in [quantisation](quantisation.md) and [the integer law](integer_law.md).
+- *naive minmax* is plain min-max quantisation. Compared with *int8* it shows what halved channels and bias correction
+  add to the law's 16-bit residual stream and zero points.
+- *calibrated pathway* leaves out the experts that the calibration scenes never pick. All tasks together still use every
+  expert; one task alone needs fewer. The last column is for the task that needs most.
 """
 _ROUTERS: Final = """
-Routers of the int8 program against the float model in onnxruntime, over the same scenes: the share of (token, expert)
-choices that are the same, and the same share weighted by the float gate's probability.
+The routers of the int8 program compared with the float model in onnxruntime, over the same scenes: the share of equal
+(token, expert) choices, and the same share weighted by the float gate's probability.
 """
 
 

@@ -88,19 +88,19 @@ def _training(results: Results) -> str:
     o, scenes = record["options"], results["scenes"]
     return f"""## Data and training
 
-Scenes are rendered by `examples/rooms/render.py`; scene *n* is drawn by `default_rng(n)`. Training uses
-scenes {scenes["train"]}-{scenes["train"] + o["scenes"] - 1}, the report {_span(scenes["held_out"])}, the
-tuning of the edge threshold {_span(scenes["threshold"])}; the constant answer is chosen on
+`examples/rooms/render.py` renders the scenes; `default_rng(n)` draws scene *n*. Training uses
+scenes {scenes["train"]}-{scenes["train"] + o["scenes"] - 1}, this report {_span(scenes["held_out"])}, the
+tuning of the edge threshold {_span(scenes["threshold"])}, the choice of the constant answer
 {_span(scenes["constant"])}.
 
-Seed {o["seed"]}, {o["steps"]:,} steps of {o["batch"]} scenes, all four tasks a step, random mirroring,
+Seed {o["seed"]}, {o["steps"]:,} steps of {o["batch"]} scenes, all four tasks in each step, random mirroring,
 bfloat16 autocast. AdamW at {o["rate"]} (betas 0.9, 0.98; weight decay {o["weight_decay"]}, none on gates,
 positions, norms and biases), gradients clipped to norm 1; {o["warmup"]} steps of warm-up, a cosine laid out
-for {o["horizon"]:,} steps, cooled down to 1% in a straight line over the last {o["cooldown"]}.
+for {o["horizon"]:,} steps, cooled down linearly to 1% over the last {o["cooldown"]}.
 Losses: cross-entropy weighted by frequency^-1/2; depth L1 plus half the L1 of its slopes; 2 x (1 - cosine)
 for normals; cross-entropy for edges with positives weighted 4. Gates: balance (importance and load, over all
 tasks together) weighted {o["balance"]}, distance of information from log 2 {o["information"]}, missing margin
-{o["margin"]}, size of logits {o["size"]} (docs/adr/0005); noise of deviation 1/8. The weights kept are an
+{o["margin"]}, size of logits {o["size"]} (docs/adr/0005); noise of deviation 1/8. The final weights are an
 exponential average ({o["ema"]}) over the steps.
 """
 
@@ -121,9 +121,9 @@ def _experts(results: Results) -> str:
         experts = range(len(rows[0]) - 1)
         parts.append(_table([f"block {block}, share in %", *(f"expert {e}" for e in experts)], rows))
         parts.append(_pairs("Total variation between tasks", layer, _distances(list(layer.values()))))
-        parts.append(_pairs("Experts a token's tasks have in common", layer, overlap))
+        parts.append(_pairs("Share of a token's experts that two tasks have in common", layer, overlap))
         counts = ", ".join(f"{task} {_experts_for(shares)}" for task, shares in layer.items())
-        parts.append(f"Experts that hold 95% of the choices: {counts}.\n")
+        parts.append(f"Experts that get 95% of the choices: {counts}.\n")
     return "\n".join(parts)
 
 
@@ -150,9 +150,9 @@ def _pairs(title: str, names: Iterable[str], values: list[list[float]]) -> str:
 
 _HEAD: Final = """# M3ViT-demo
 
-A small multi-task mixture-of-experts vision transformer, trained on rendered rooms: one gate per task,
-eight experts, two per token, in blocks 1, 3 and 5 of 6. `m3vit_demo.safetensors` holds float32 weights and
-its own configuration; `edgemtl.exporters.checkpoints.load_checkpoint` reads it.
+A small multi-task mixture-of-experts vision transformer, trained on rendered rooms. Blocks 1, 3 and 5 of its 6 blocks
+have one gate per task and eight experts, two per token. `m3vit_demo.safetensors` contains float32 weights and the
+model's configuration; `edgemtl.exporters.checkpoints.load_checkpoint` reads it.
 
 | task | output | meaning |
 | --- | --- | --- |
@@ -164,35 +164,35 @@ its own configuration; `edgemtl.exporters.checkpoints.load_checkpoint` reads it.
 Input: RGB, 3 x 96 x 128, (value / 255 - 0.5) / 0.25.
 """
 _QUALITY_NOTE: Final = """
-Lower is better for RMSE and angle. RMSE and delta are of metres, an edge pixel matches within one pixel,
-and edge counts are of all scenes together. The constant answer is the best one for each metric. One seed
-each, so differences this small rank nothing: at this size and length of training the mixture shows no gain
-in quality over the dense model.
+Lower is better for RMSE and angle. RMSE and delta are over depth in metres. An edge pixel matches within one pixel,
+and edge counts are over all scenes together. The constant answer is the best one for each metric. Each model was
+trained with one seed, so such small differences do not rank them: at this size and length of training the mixture shows
+no gain in quality over the dense model.
 """
 _COST_NOTE: Final = """
-Multiply-accumulates are those of the task with the most (semseg), counting the experts a token uses. The
-dense baseline runs its trunk once for all four tasks, in training too, so that equal steps cost it less.
-Training times are of two cores, rendering apart, on different machines. The dense run shared its wall clock with
-other work; the CPU minutes are the training's own over both threads, and the fastest 50 steps come closest to what
-free cores do.
+MACs are those of the task with the most (semseg), counting the experts that a token uses. The dense baseline runs its
+trunk once for all four tasks, also in training, so equal steps cost it less. Training times were measured on two
+cores, on different machines, without rendering. Other work ran during the dense run, so its wall time is too long. CPU
+minutes are the training's own over both threads; the fastest 50 steps come closest to the speed of free cores.
 """
 _EXPERTS_NOTE: Final = """
-The share of a task's routed tokens that each expert gets on the held-out scenes; 12.5% would be even. Training asks
-the gates to use experts evenly over all tasks together, and each task to be told from its experts, so that tasks settle
-on experts of their own and share others. The second line under a table says which part of its two experts a token has
-in common in two tasks, 0.25 being chance; the third, how many experts hold 95% of a task's choices.
+The tables show the share of a task's routed tokens that each expert gets on the held-out scenes; 12.5% would be even.
+Training asks the gates to use experts evenly over all tasks together, but differently from task to task, so tasks
+settle on some experts of their own and share others.
+
+Below each table, the second line compares two tasks: the part of a token's two experts that both choose (chance is
+0.25). The third line says how many experts get 95% of a task's choices.
 """
 _TAIL: Final = """## Limits
 
-Trained on rendered scenes alone: on photographs the outputs are plausible at best, and depth in metres
-means nothing there. Thin parts such as table legs are coarser than the label, since a token covers 8 x 8 pixels;
-boxes and cylinders are the weakest classes.
+The model was trained only on rendered scenes. On photographs the outputs are plausible at best, and depth in metres
+means nothing. Thin parts such as table legs are coarser than the label, since a token covers 8 x 8 pixels. Boxes and
+cylinders are the weakest classes.
 
 ## Photograph
 
 `photo.jpg` is `coffee.png` from scikit-image (skimage.data.coffee), photographed by Rachel Michetti,
-courtesy of Pikolo Espresso Bar, CC0: no copyright restrictions. It is there to show the model outside its
-domain.
+courtesy of Pikolo Espresso Bar, CC0: no copyright restrictions. It shows the model outside its domain.
 """
 
 

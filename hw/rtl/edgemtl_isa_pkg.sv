@@ -66,7 +66,7 @@ package edgemtl_isa_pkg;
     WINDOW_SCRATCH = 2'd3
   } window_e;
 
-  // HEAD, sequencer: begins a stream and says what it is.
+  // HEAD, sequencer: starts a stream and describes it.
   localparam int unsigned HEAD_MAGIC_LOW = 18;
   localparam int unsigned HEAD_MAGIC_WIDTH = 32;
   localparam int unsigned HEAD_VERSION_LOW = 50;
@@ -92,7 +92,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } head_t;
 
-  // END, sequencer: ends a stream: the task is done when every unit is.
+  // END, sequencer: ends a stream; the task is done when every unit is.
   typedef struct packed {
     logic [237:0] zeros;
     logic [5:0] signals;
@@ -100,7 +100,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } end_t;
 
-  // STREAM, weights: reads weights from memory into the ring; of the expert a slot names, or nothing where it names none.
+  // STREAM, weights: reads weights from DRAM into the ring; with a slot, those of its expert, or nothing if the entry is missing.
   localparam int unsigned STREAM_ADDRESS_LOW = 18;
   localparam int unsigned STREAM_ADDRESS_WIDTH = 32;
   localparam int unsigned STREAM_LINES_LOW = 50;
@@ -123,7 +123,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } stream_t;
 
-  // LOAD, data: copies rows from memory.
+  // LOAD, data: copies rows from DRAM to a region.
   localparam int unsigned LOAD_WINDOW_LOW = 18;
   localparam int unsigned LOAD_WINDOW_WIDTH = 2;
   localparam int unsigned LOAD_ADDRESS_LOW = 20;
@@ -155,7 +155,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } load_t;
 
-  // STORE, data: copies rows to memory.
+  // STORE, data: copies rows from a region to DRAM.
   localparam int unsigned STORE_WINDOW_LOW = 18;
   localparam int unsigned STORE_WINDOW_WIDTH = 2;
   localparam int unsigned STORE_ADDRESS_LOW = 20;
@@ -187,7 +187,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } store_t;
 
-  // LINEAR, matrix: rows times weights of the ring, finished; with a slot, rows of that expert's queue.
+  // LINEAR, matrix: multiplies rows by weights from the ring and requantises; with a slot, the rows of that expert's queue.
   localparam int unsigned LINEAR_SRC_REGION_LOW = 18;
   localparam int unsigned LINEAR_SRC_REGION_WIDTH = 3;
   localparam int unsigned LINEAR_SRC_LOW = 21;
@@ -264,7 +264,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } linear_t;
 
-  // CONV, matrix: a 3 x 3 convolution of stride 1 that pads by 1, over whole rows of an image, finished.
+  // CONV, matrix: a 3 x 3 convolution, stride 1, padding 1, over whole rows of an image, requantised.
   localparam int unsigned CONV_SRC_REGION_LOW = 18;
   localparam int unsigned CONV_SRC_REGION_WIDTH = 3;
   localparam int unsigned CONV_SRC_LOW = 21;
@@ -332,7 +332,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } conv_t;
 
-  // SCORES, matrix: queries times keys: 16-bit scores of each of `heads` heads, and the largest of each row.
+  // SCORES, matrix: multiplies queries by keys: 16-bit scores of each of `heads` heads, and the largest of each row.
   localparam int unsigned SCORES_SRC_REGION_LOW = 18;
   localparam int unsigned SCORES_SRC_REGION_WIDTH = 3;
   localparam int unsigned SCORES_SRC_LOW = 21;
@@ -382,7 +382,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } scores_t;
 
-  // MIX, matrix: weights of attention times values, divided by the sum of the weights.
+  // MIX, matrix: multiplies attention weights by values and divides by the sum of the weights.
   localparam int unsigned MIX_SRC_REGION_LOW = 18;
   localparam int unsigned MIX_SRC_REGION_WIDTH = 3;
   localparam int unsigned MIX_SRC_LOW = 21;
@@ -441,7 +441,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } mix_t;
 
-  // SOFTMAX, softmax: scores to weights in place: 16 bits to 8, and the reciprocal of each row's sum.
+  // SOFTMAX, softmax: turns 16-bit scores into 8-bit weights in place, and computes the reciprocal of each row's sum.
   localparam int unsigned SOFTMAX_SRC_REGION_LOW = 18;
   localparam int unsigned SOFTMAX_SRC_REGION_WIDTH = 3;
   localparam int unsigned SOFTMAX_SRC_LOW = 21;
@@ -514,7 +514,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } norm_t;
 
-  // OPEN, vector: makes 16-bit rows sums of 32 bits: value * 2^15 + 2^14, upper half in place, lower half apart.
+  // OPEN, vector: turns 16-bit rows into 32-bit sums: value * 2^15 + 2^14, upper half in place, lower half at `low`.
   localparam int unsigned OPEN_HIGH_REGION_LOW = 18;
   localparam int unsigned OPEN_HIGH_REGION_WIDTH = 3;
   localparam int unsigned OPEN_HIGH_LOW = 21;
@@ -543,7 +543,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } open_t;
 
-  // COMBINE, vector: adds an expert's rows, each times its weight, to the sums of their tokens.
+  // COMBINE, vector: adds an expert's rows, each multiplied by its weight, to the sums of their tokens.
   localparam int unsigned COMBINE_SRC_REGION_LOW = 18;
   localparam int unsigned COMBINE_SRC_REGION_WIDTH = 3;
   localparam int unsigned COMBINE_SRC_LOW = 21;
@@ -587,7 +587,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } combine_t;
 
-  // SETTLE, vector: makes sums of 32 bits rows of 16: sum / 2^15, floored and saturated.
+  // SETTLE, vector: turns 32-bit sums into 16-bit rows: sum / 2^15, floored and saturated.
   localparam int unsigned SETTLE_HIGH_REGION_LOW = 18;
   localparam int unsigned SETTLE_HIGH_REGION_WIDTH = 3;
   localparam int unsigned SETTLE_HIGH_LOW = 21;
@@ -616,7 +616,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } settle_t;
 
-  // ENLARGE, vector: rows of an image of twice the size, bilinear.
+  // ENLARGE, vector: upsamples an image by 2, bilinear.
   localparam int unsigned ENLARGE_SRC_REGION_LOW = 18;
   localparam int unsigned ENLARGE_SRC_REGION_WIDTH = 3;
   localparam int unsigned ENLARGE_SRC_LOW = 21;
@@ -657,7 +657,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } enlarge_t;
 
-  // ROUTE, router: the k experts of each token, their weights, and the queues of the experts.
+  // ROUTE, router: chooses the k experts of each token with their weights, and fills the experts' queues.
   localparam int unsigned ROUTE_SRC_REGION_LOW = 18;
   localparam int unsigned ROUTE_SRC_REGION_WIDTH = 3;
   localparam int unsigned ROUTE_SRC_LOW = 21;

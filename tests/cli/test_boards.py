@@ -200,12 +200,14 @@ def test_info_shows_board_and_memory(capsys: pytest.CaptureFixture[str], bundle:
 
 @needs_linker
 def test_devices_that_cannot_run_it(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
-    text = "is compiled for the board zcu104; leave --device out, or give --device sim"
+    text = "is compiled for the board zcu104; leave out --device, or give --device sim"
     for verb in ("selftest", "bench"):
         assert_fails(capsys, 3, text, verb, bundle, "--device", "cpu")
-    text = "a simulation's speed here says nothing about the board; for the board's time give it to `edgemtl profile`"
+    text = (
+        "a simulation's speed here says nothing about the board; use `edgemtl profile` for the board's simulated time"
+    )
     assert_fails(capsys, 3, text, "bench", bundle)
-    text = "--device zcu104: there is no driver for it yet; leave --device out, which runs"
+    text = "--device zcu104: there is no driver for it yet; leave out --device to run"
     assert_fails(capsys, 3, text, "selftest", bundle, "--device", "zcu104")
     text = "--device must be one of cpu, sim, not 'smi'; did you mean 'sim'?"
     assert_fails(capsys, 2, text, "selftest", bundle, "--device", "smi")
@@ -225,7 +227,7 @@ def test_what_a_board_needs(capsys: pytest.CaptureFixture[str], model: Path, in_
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "-o", "x.edgemtl")
     text = "--precision int8 must come with --calibration FOLDER"
     assert_fails(capsys, 2, text, "compile", model, "--target", "zcu104", "--precision", "int8", "-o", "x.edgemtl")
-    text = "--target must be a target, a board, or a board's TOML file, and there is no file no.toml"
+    text = "--target must be a target, a board, or a board's TOML file, but there is no file no.toml"
     assert_fails(capsys, 2, text, "compile", model, "--target", "no.toml", *options(model), "-o", "x.edgemtl")
     assert list(Path().iterdir()) == []
 

@@ -20,8 +20,8 @@ def assert_fails(capsys: pytest.CaptureFixture[str], code: int, text: str, *argu
 
 
 def test_unknown_verb(capsys):
-    assert_fails(capsys, 2, "'frobnicate' is no verb of edgemtl; the verbs are export, inspect,", "frobnicate")
-    assert_fails(capsys, 2, "'cmpile' is no verb of edgemtl; did you mean 'compile'?", "cmpile")
+    assert_fails(capsys, 2, "'frobnicate' is not a verb of edgemtl; the verbs are export, inspect,", "frobnicate")
+    assert_fails(capsys, 2, "'cmpile' is not a verb of edgemtl; did you mean 'compile'?", "cmpile")
     assert_fails(
         capsys, 2, "No such command 'vrify'. Did you mean 'verify'?; see `edgemtl bundle --help`", "bundle", "vrify"
     )
@@ -34,7 +34,7 @@ def test_without_arguments_it_prints_help(capsys, monkeypatch):
 
 
 def test_missing_model(capsys, in_folder):
-    text = "MODEL.onnx must be an ONNX model, and there is no file nothing.onnx; check the path"
+    text = "MODEL.onnx must be an ONNX model, but there is no file nothing.onnx; check the path"
     assert_fails(capsys, 2, text, "inspect", "nothing.onnx")
 
 
@@ -76,7 +76,7 @@ def test_budget_too_small(capsys, model_file, in_folder):
         (["--pathway", "window"], "--pathway window must have a layer that fixes its experts per task"),
         (["--memory-budget", "lots"], "a size must be a number and a unit such as 8MiB, not 'lots'"),
         (["--mean", "1,2,3"], "--mean and --std must be given together"),
-        (["--mean", "a", "--std", "b"], "--mean must be numbers with commas between"),
+        (["--mean", "a", "--std", "b"], "--mean must be comma-separated numbers"),
         (["--mean", "1", "--std", "1"], "--mean and --std must have 3 numbers"),
         (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
         (["--kind", "semseg=depht"], "KIND of --kind TASK=KIND must be one of segmentation, depth"),
@@ -90,7 +90,7 @@ def test_options_that_do_not_fit(capsys, model_file, in_folder, options, text):
 
 
 def test_boards_that_cannot_be(capsys, in_folder):
-    missing = "NAME must be a target, a board, or a board's TOML file, and there is no file no.toml; check the path"
+    missing = "NAME must be a target, a board, or a board's TOML file, but there is no file no.toml; check the path"
     assert_fails(capsys, 2, missing, "targets", "show", "no.toml")
     Path("no.toml").write_text("[")
     assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
@@ -138,7 +138,7 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
     assert_fails(
         capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
     )
-    text = "--input must be a PNG, JPEG or .npy file or a folder of them, and there is no file no.png"
+    text = "--input must be a PNG, JPEG or .npy file or a folder of them, but there is no file no.png"
     assert_fails(capsys, 2, text, "run", bundle_file, "--input", "no.png", "-o", "out")
 
 
@@ -150,13 +150,13 @@ def test_array_of_another_shape(capsys, bundle_file, in_folder):
 
 def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
     layout = "images/NAME.png and, for each task, labels: TASK/NAME.png, TASK/NAME.npy or TASK/labels.csv"
-    text = f"--data must be a folder with {layout}, and there is no folder nowhere"
+    text = f"--data must be a folder with {layout}, but there is no folder nowhere"
     assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "nowhere")
     Path("data/images").mkdir(parents=True)
-    text = "data/images holds no .png, .jpg, .jpeg, .npy file"
+    text = "data/images has no .png, .jpg, .jpeg, .npy file"
     assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "data")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/images/a.png")
-    text = f"--data must be a folder with {layout}, and data has no labels of semseg; make data/semseg, or leave"
+    text = f"--data must be a folder with {layout}, but data has no labels of semseg; create data/semseg, or choose"
     assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "data")
     Path("data/semseg").mkdir()
     text = "must hold a label a.png or a.npy"

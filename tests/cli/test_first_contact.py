@@ -161,7 +161,7 @@ def test_every_command_of_the_documents_parses() -> None:
     assert len(lines) >= 20
     commands = all_commands()
     for line in lines:
-        path = next(name for name in sorted(commands, reverse=True) if line.startswith(f"edgemtl {name} "))
+        path = next(name for name in sorted(commands, reverse=True) if f"{line} ".startswith(f"edgemtl {name} "))
         assert_parses(commands, path, line)
 
 
@@ -212,7 +212,7 @@ def test_debug_behind_the_verb_shows_where(place: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("words", "kind", "code", "text"),
     [
-        ("compil --json", "usage", 2, "'compil' is no verb of edgemtl; did you mean 'compile'?"),
+        ("compil --json", "usage", 2, "'compil' is not a verb of edgemtl; did you mean 'compile'?"),
         ("compile --json", "usage", 2, "MODEL.onnx must be given; see `edgemtl compile --help`"),
         ("bench app.edgemtl --json --runs 0", "usage", 2, "--runs must be at least 1; see `edgemtl bench --help`"),
         ("bench app.edgemtl --json --runs x", "usage", 2, "--runs must be a whole number; see `edgemtl bench --help`"),
@@ -245,20 +245,20 @@ def test_files_in_the_wrong_place_are_told(
 ) -> None:
     monkeypatch.chdir(place)
     for text, *words in [
-        ("and model.onnx is an ONNX model; compile it first: edgemtl compile model.onnx", "selftest", "model.onnx"),
-        ("and app.edgemtl is a bundle; name the .onnx file that it was compiled from", "inspect", "app.edgemtl"),
-        ("and images/a.png is a picture; give it to --input", "bundle", "info", "images/a.png"),
+        ("but model.onnx is an ONNX model; compile it first: edgemtl compile model.onnx", "selftest", "model.onnx"),
+        ("but app.edgemtl is a bundle; name the .onnx file that it was compiled from", "inspect", "app.edgemtl"),
+        ("but images/a.png is a picture; give it to --input", "bundle", "info", "images/a.png"),
         ("there is no file app.edgmtl; did you mean 'app.edgemtl'?", "bench", "app.edgmtl"),
-        ("and images is a folder; name a file in it", "check", "images"),
-        ("and note.txt is none; name a file that", "check", "note.txt"),
+        ("but images is a folder; name a file in it", "check", "images"),
+        ("but note.txt is not one; name a file that", "check", "note.txt"),
         ("there is no folder imges; did you mean 'images'?", "eval", "app.edgemtl", "--data", "imges"),
-        ("and note.txt is a file; name its folder", "eval", "app.edgemtl", "--data", "note.txt"),
+        ("but note.txt is a file; name its folder", "eval", "app.edgemtl", "--data", "note.txt"),
         ("there is no folder nowhere either; check the path", "inspect", "nowhere/model.onnx"),
         (
-            "--checkpoint must be a folder with a .pth file for each rank, and images has none; name the file itself",
+            "--checkpoint must be a folder with a .pth file for each rank, but images has none; name the file itself",
             *("export", "-o", "x.onnx", "--checkpoint", "images"),
         ),
-        ("and note.txt ends in none of .safetensors, .pth", "export", "-o", "x.onnx", "--checkpoint", "note.txt"),
+        ("but note.txt ends in none of .safetensors, .pth", "export", "-o", "x.onnx", "--checkpoint", "note.txt"),
         ("--output must be given: the ONNX file to write", "export", "--seed", "0", "--preset", "demo"),
         ("--print-config must be one of demo, ", "export", "--print-config", "dmeo"),
     ]:
@@ -270,8 +270,8 @@ def test_an_array_is_no_bundle_and_a_checkpoint_no_model(in_folder: Path, capsys
 
     np.save("a.npy", np.zeros(3))
     torch.save({"w": torch.zeros(3)}, "m.pth")
-    assert_fails(capsys, 2, "and a.npy is an array; give it to --input", "selftest", "a.npy")
-    assert_fails(capsys, 2, "and m.pth is a checkpoint; export it first: edgemtl export", "inspect", "m.pth")
+    assert_fails(capsys, 2, "but a.npy is an array; give it to --input", "selftest", "a.npy")
+    assert_fails(capsys, 2, "but m.pth is a checkpoint; export it first: edgemtl export", "inspect", "m.pth")
 
 
 def test_results_are_not_overwritten_unasked(bundle_file: Path, in_folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -24,13 +24,16 @@ def test_a_full_disk_behind_stdout(bundle_file):
     for more in ((), ("--json",)):
         ended = run("bundle", "info", bundle_file, *more, shell="> /dev/full")
         assert ended.returncode == 1
-        assert ended.stderr == "error: standard output must take the result, and that failed: No space left on device\n"
+        assert (
+            ended.stderr
+            == "error: standard output must accept the result, but writing failed: No space left on device\n"
+        )
 
 
 def test_a_closed_stdout_is_told_before_any_work(tmp_path):
     ended = run("compile", tmp_path / "nothing.onnx", "-o", tmp_path / "a.edgemtl", shell=">&-")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("error: standard output must be open, and it is closed; redirect it")
+    assert ended.stderr.startswith("error: standard output must be open, but it is closed; redirect it")
 
 
 def test_a_reader_that_is_gone_is_no_error_to_speak_of(bundle_file):
@@ -100,7 +103,7 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
         (2, "-o must not overwrite what is read", "compile", model_file, "-o", model_file),
         (
             2,
-            "MODEL.onnx must be an ONNX model, and there is no file nothing.onnx",
+            "MODEL.onnx must be an ONNX model, but there is no file nothing.onnx",
             "compile",
             "nothing.onnx",
             "-o",
@@ -109,7 +112,7 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
         (2, "--target must be one of cpu", "compile", model_file, "-o", "a.edgemtl", "--target", "z80"),
         (
             2,
-            "--calibration must be a folder of images, and",
+            "--calibration must be a folder of images, but",
             "quantize",
             model_file,
             "-o",
@@ -119,13 +122,13 @@ def test_places_and_options_are_checked_before_the_compiler_is_loaded(model_file
         ),
         (
             2,
-            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, and",
+            "--parameters must be a file of integer parameters, which `edgemtl quantize` writes, but",
             "check",
             model_file,
             *integer,
         ),
         (2, "--rename must be OLD=NEW, not 'a'", "inspect", model_file, "--rename", "a"),
-        (2, "--rename must say OLD=NEW once for each", "inspect", model_file, "--rename", "a=b", "--rename", "a=c"),
+        (2, "--rename must give OLD=NEW once per name", "inspect", model_file, "--rename", "a=b", "--rename", "a=c"),
         (2, "must be a folder, and file is a file", "run", bundle_file, "--input", "a.npy", "-o", "file"),
         (2, "must be a folder, and file is a file", "profile", bundle_file, "--input", "a.npy", "-o", "file"),
         (2, "the folder of -o nowhere/m.onnx must exist", "export", *exported),

@@ -156,7 +156,7 @@ def test_images_it_refuses(capsys, model, in_folder, images, code, text):
         (["--keep-float", "nothing*"], "--keep-float must match a layer, 'nothing*' matches none; see `edgemtl check`"),
         (["--task", "edges"], "--task must be one of semseg, depth, not 'edges'"),
         (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
-        (["--mean", "1,2,x", "--std", "1,1,1"], "--mean must be numbers with commas between"),
+        (["--mean", "1,2,x", "--std", "1,1,1"], "--mean must be comma-separated numbers"),
         (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
         (["-o", "m.int8"], "-o must end in .onnx, since the parameters go to .json beside it, not m.int8"),
         (["-o", "nowhere/m.onnx"], "the folder of -o nowhere/m.onnx must exist; create it first"),
@@ -172,7 +172,7 @@ def test_it_needs_images_and_a_place(capsys, model, pictures, in_folder):
     assert_fails(capsys, 2, "--output must be given", "quantize", model, "--calibration", pictures)
     text = "-o must not overwrite what is read"
     assert_fails(capsys, 2, text, "quantize", model, "--calibration", pictures, "-o", model)
-    text = "--calibration must be a folder of images, and there is no folder nowhere; check the path"
+    text = "--calibration must be a folder of images, but there is no folder nowhere; check the path"
     assert_fails(capsys, 2, text, "quantize", model, "--calibration", "nowhere", "-o", "m.onnx")
 
 

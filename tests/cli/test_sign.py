@@ -66,7 +66,7 @@ def test_keys_that_are_not_there(capsys, signed):
     Path("folder").mkdir()
     for text, *words in (
         (
-            "--keys must be a file of a public key, which `edgemtl bundle keygen` writes, and there is no file makr.pub"
+            "--keys must be a file of a public key, which `edgemtl bundle keygen` writes, but there is no file makr.pub"
             "; did you mean 'maker.pub'?",
             "selftest",
             "signed.edgemtl",
@@ -74,7 +74,7 @@ def test_keys_that_are_not_there(capsys, signed):
             "makr.pub",
         ),
         (
-            "--key must be a file of a public key, which `edgemtl bundle keygen` writes, and folder is a folder",
+            "--key must be a file of a public key, which `edgemtl bundle keygen` writes, but folder is a folder",
             "bundle",
             "verify",
             "signed.edgemtl",
@@ -82,7 +82,7 @@ def test_keys_that_are_not_there(capsys, signed):
             "folder",
         ),
         (
-            "--key must be a file of a private key, which `edgemtl bundle keygen` writes, and there is no file no",
+            "--key must be a file of a private key, which `edgemtl bundle keygen` writes, but there is no file no",
             "bundle",
             "sign",
             "plain.edgemtl",
@@ -113,12 +113,12 @@ def test_verify_and_info(capsys, signed):
     checked = json.loads(capsys.readouterr().out)["signature"]
     assert (checked["counter"], checked["model_version"]) == (7, "7")
     assert main(["bundle", "verify", "signed.edgemtl", "--key", "maker.pub"]) == 0
-    assert f"signed by {checked['key'][:16]}..., version 7, counter 7" in capsys.readouterr().out
+    assert f"what key {checked['key'][:16]}... signed, version 7, counter 7" in capsys.readouterr().out
     assert main(["bundle", "verify", "plain.edgemtl"]) == 0
     assert "no signature was checked" in capsys.readouterr().out
     assert main(["-q", "bundle", "verify", "signed.edgemtl", "--key", "other.pub"]) == 5
     assert main(["bundle", "info", "signed.edgemtl"]) == 0
-    assert "signed, unchecked: key" in capsys.readouterr().out
+    assert "signed, not verified: key" in capsys.readouterr().out
 
 
 def test_the_same_signature_twice(signed):

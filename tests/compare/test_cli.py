@@ -81,7 +81,7 @@ REFUSALS = [
     (["fp32", "onnx", "--fail-below", "20%"], "--fail-below must be a number in dB such as 20dB, not '20%'"),
     (["fp32", "onnx", "--fail-agreement-below", "0.97"], "--fail-agreement-below must be a number in % such as 97%"),
     (["fp32", "onnx", "--fail-agreement-below", "970%"], "--fail-agreement-below must be from 0% to 100%, not '970%'"),
-    (["fp32", "onnx", "--mean", "a,b"], "--mean must be numbers with commas between, one a channel, not 'a,b'"),
+    (["fp32", "onnx", "--mean", "a,b"], "--mean must be comma-separated numbers, one per channel, not 'a,b'"),
     (["fp32", "onnx", "--mean", "1,2,3"], "--mean and --std must be given together"),
     (["fp32", "onnx", "--task", "normals"], "--task must be one of semseg, depth, not 'normals'"),
     (["fp32", "onnx", "--target", "cpu-x"], "--target must be one of cpu, "),

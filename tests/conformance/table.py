@@ -35,15 +35,18 @@ REASONS = (
     "must add less than",
     "it does not depend on the image",
 )
-HEAD = """# Operators
+HEAD = """# Generic operators
 
 Linear layers, convolutions, attention, mixtures of experts, LayerNorm and bilinear upsampling run in tuned kernels.
 Every other node runs in a *generic* kernel: correct, not tuned. `edgemtl check MODEL` says which node is which.
 
 Each generic operator is defined once, in `edgemtl/tvm_bridge/generic/`, by the rules of opset 20 and newer; older
-models are converted first. `make conformance` makes this table. Each form is a model of one node: it is compiled, run
+models are converted first. `make conformance` writes this table. A form is a model of one node. Each is compiled, run
 on two images (one balanced, one skewed) and compared with onnxruntime without graph optimisation, or with onnx's own
-reference where onnxruntime lacks the form. *Error* is the largest, relative to the largest value of the output.
+reference if onnxruntime lacks the form.
+
+*Equal* counts forms within tolerance, *refused* those that edgemtl refuses, and *no oracle* those that neither
+reference runs. *Largest error* is relative to the largest value of the output.
 
 | operator | opsets tried | forms | equal | refused | no oracle | largest error |
 |---|---|---|---|---|---|---|
@@ -51,8 +54,8 @@ reference where onnxruntime lacks the form. *Error* is the largest, relative to 
 TAIL = """
 ## Refused
 
-An attribute that a definition does not know is refused by name, and so is a result whose shape or type is not the one
-ONNX infers. {expanded} are expanded into the operators that ONNX defines them with. These are refused:
+An attribute that a definition does not know is refused by name, and so is a result whose shape or type differs from
+what ONNX infers. {expanded} are expanded into the operators that ONNX defines them with. These are refused:
 
 {undefined}.
 """

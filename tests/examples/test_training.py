@@ -181,5 +181,5 @@ def test_the_card_shows_both_models_and_the_constant() -> None:
     assert text.count("| 0.500 | 0.400 | 0.900 | 10.00 | 0.800 |") == 3
     assert "Total variation between tasks: semseg-depth 0.50." in text
     assert "have in common: semseg-depth 0.12." in text
-    assert "Experts that hold 95% of the choices: semseg 2, depth 2." in text
-    assert "the report 100-299" in text
+    assert "Experts that get 95% of the choices: semseg 2, depth 2." in text
+    assert "this report 100-299" in text

@@ -57,16 +57,18 @@ def count(surface: Surface, outcomes: Iterable[Outcome]) -> Counts:
 
 INTRODUCTION = """# Hostile inputs
 
-`make fuzz` gives inputs drawn from seeds to everything that takes data from outside, each in a child process with
-limits, and writes this page. An input may be taken, or refused by a typed error (`edgemtl/errors.py`). Anything else
-is a fault: another exception, a crash, no end within 30 s, more than 1 s of processor time, or more than 512 MiB of
-memory. Where a surface may take more, the last column says how much and why. `make test` judges some inputs of every
-surface; `python -m tests.fuzz SURFACE --first SEED --inputs 1` repeats one.
+Everything that reads data from outside is a *surface*. `make fuzz` gives each surface inputs drawn from seeds, each in
+a child process with limits, counts what happens, and writes this page.
+
+An input may be accepted, or refused by a typed error (`edgemtl/errors.py`). Anything else is a fault: another
+exception, a crash, no end within 30 s, more than 1 s of processor time, or more than 512 MiB of memory. If a surface
+may take more, the last column says how much and why. `make test` runs some inputs of every surface;
+`python -m tests.fuzz SURFACE --first SEED --inputs 1` repeats one.
 
 """
 COLUMNS = (
-    *("surface", "inputs", "taken", "refused", "untyped", "crash or hang", "too long", "too large"),
-    *("median", "longest", "most memory", "limits, where others"),
+    *("surface", "inputs", "accepted", "refused", "untyped", "crash or hang", "too long", "too large"),
+    *("median", "longest", "most memory", "other limits"),
 )
 
 

@@ -43,11 +43,11 @@ def test_the_page_has_a_row_for_every_operand():
     "row",
     [
         "| [5:0] | `code` | which operation |",
-        "| [17:12] | `signals` | the units it gives a token to when it has ended, a bit each |",
-        "| 2 | [END](#end) | sequencer | 18 | ends a stream: the task is done when every unit is |",
+        "| [17:12] | `signals` | units to which it posts a credit when it completes, one bit each |",
+        "| 2 | [END](#end) | sequencer | 18 | ends a stream; the task is done when every unit is |",
         "| [76:63] | `count` | no | keys |",
-        "| [104] | `cached` | no | the entry's place in the cache is meant, not the ring |",
-        "| [165:158] | `pad` | yes | the byte outside the image |",
+        "| [104] | `cached` | no | addresses the entry's cache slot instead of the ring |",
+        "| [165:158] | `pad` | yes | value of bytes outside the image |",
         "- Windows: 0 `parameters`, 1 `input`, 2 `output`, 3 `scratch`.",
     ],
 )

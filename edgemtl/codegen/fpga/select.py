@@ -158,15 +158,15 @@ MATCHERS: Mapping[type, Matcher] = {
 """By the group each matches, in the order they are tried."""
 
 GROUPS: Mapping[type, str] = {
-    nets.PatchGroup: "patches of the image, embedded",
+    nets.PatchGroup: "the patch embedding of the image",
     nets.NormGroup: "LayerNorm",
     nets.AttentionGroup: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; "
     "several heads must each fill whole columns of the array",
     nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
-    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices a token, queues that fit the router's memory",
+    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices per token, queues that fit the router's memory",
     nets.MlpGroup: "two linear layers, the second of which adds to the residual",
-    nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, perhaps with a bilinear enlargement "
-    f"by 2 in front and a linear layer over its pixels behind; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
+    nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear "
+    f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
     "lines, no wider than the accumulators",
 }
 """What a group consists of, and its limits."""

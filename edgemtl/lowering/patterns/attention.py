@@ -53,8 +53,8 @@ class _Attention:
 
 
 def match_attention(node: ir.Node) -> Group | Refusal | None:
-    """MatMul(Softmax(MatMul(q, k^T)), v), with as many keys as queries and heads of one width, without a mask; a scale
-    may lie on the scores, on q, or on q and k.
+    """MatMul(Softmax(MatMul(q, k^T)), v), with as many keys as queries and heads of one width, without a mask; the
+    scores, q, or q and k may be scaled.
     """
     softmax = private_producer(operand(node, "A"), "Softmax") if is_op(node, "MatMul") else None
     if softmax is None or not _last_axis(softmax):

@@ -49,8 +49,8 @@ class Convolution:
 
 
 def match_conv(node: ir.Node) -> Group | Refusal | None:
-    """Conv over [1, C, H, W] with constant weights and explicit pads, and the activation behind it; with a 3x3 Conv
-    also the bilinear Resize by 2 in front and the 1x1 Conv behind.
+    """Conv over [1, C, H, W] with constant weights and explicit pads, and the activation after it; with a 3x3 Conv also
+    the bilinear Resize by 2 before it and the 1x1 Conv after it.
     """
     conv = _with_pointwise(node) or _with_activation(result(node))
     if not isinstance(conv, Convolution):

@@ -37,8 +37,8 @@ class _Embedding:
 
 
 def match_patch_embed(node: ir.Node) -> Group | Refusal | None:
-    """Conv on the image whose stride is its kernel, without pads, flattened to tokens; then optionally a class token
-    and positions.
+    """Conv on the image with a stride equal to its kernel, without pads, flattened to tokens; optionally followed by a
+    class token and positions.
     """
     embedding = _with_positions(node) or _tokens(result(node))
     if embedding is None:

@@ -33,7 +33,7 @@ class _Mixture:
 
 
 def match_moe(node: ir.Node) -> Group | None:
-    """edgemtl::MoE, which the frontend also makes of mixtures in other forms, and the residual sum behind it."""
+    """edgemtl::MoE, to which the frontend also rewrites mixtures in other forms, and the residual sum after it."""
     if is_moe(node):
         alone = _mixture(node)
         return Group("moe", (node,), partial(_emit, mixture=alone))
