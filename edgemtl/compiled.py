@@ -60,7 +60,7 @@ def compile_for_cpu(
     integers = quantised.integers if quantised else None
     program = cpu.compile_cpu(tasks, target, memory_budget=budget, integers=integers)
     summaries = tuple(
-        _summary(task, made, made.constant_bytes) for task, made in zip(tasks, program.tasks, strict=True)
+        _summary(task, compiled, compiled.constant_bytes) for task, compiled in zip(tasks, program.tasks, strict=True)
     )
     return Compiled(
         cpu.describe_program(program, CPU_LIBRARY),
@@ -105,21 +105,21 @@ def compile_for_board(
     )
 
 
-def _summary(task: TaskModel, made: cpu.CpuTask, weight_bytes: int) -> TaskSummary:
-    return TaskSummary(task.task.name, task.pathway, len(made.steps), made.macs, weight_bytes)
+def _summary(task: TaskModel, compiled: cpu.CpuTask, weight_bytes: int) -> TaskSummary:
+    return TaskSummary(task.task.name, task.pathway, len(compiled.steps), compiled.macs, weight_bytes)
 
 
 def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: CpuProgram) -> Iterator[TaskSummary]:
-    for task, made in zip(tasks, beside.tasks, strict=True):
+    for task, compiled in zip(tasks, beside.tasks, strict=True):
         steps = quantised.integers[task.task.name].steps
-        held = {constant.key: constant.array.nbytes for step in steps for constant in step.constants}
-        yield _summary(task, made, sum(held.values()))
+        sizes = {constant.key: constant.array.nbytes for step in steps for constant in step.constants}
+        yield _summary(task, compiled, sum(sizes.values()))
 
 
 def _notes(
     program: BoardProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
 ) -> Iterator[str]:
-    """What was decided for the user: memory, experts fetched early, what the overlay does not run."""
+    """What was decided for the user: memory, experts fetched early, what the accelerator does not run."""
     spec = program.spec
     if spec.hypothetical:
         yield f"{spec.name} is a hypothetical board: it was never made"
@@ -141,11 +141,13 @@ def _notes(
 
 def _experts_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:
     if options.expert_order == "token":
-        held = f"a cache of {options.expert_cache}" if options.expert_cache else "one buffer, fetched at every visit"
-        return f"experts in token order with {held}, for comparison: slower than in their own order"
+        cache = f"a cache of {options.expert_cache}" if options.expert_cache else "one buffer, fetched at every visit"
+        return f"experts in token order with {cache}, for comparison: slower than in their own order"
     if options.experts_on_chip == "all":
         return "all experts of a layer are on chip at once, for comparison"
     if not images:
         return "no experts are fetched before a gate decides: that needs images, --calibration beside --parameters"
-    counts = ", ".join(f"{task} {'+'.join(str(len(e)) for e in held.values()) or 0}" for task, held in early.items())
+    counts = ", ".join(
+        f"{task} {'+'.join(str(len(e)) for e in layers.values()) or 0}" for task, layers in early.items()
+    )
     return f"experts fetched before a gate decides, by their use on {len(images)} images: {counts}"

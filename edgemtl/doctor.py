@@ -18,7 +18,7 @@ class Finding:
     """One thing looked for; ``detail`` is its version or place, or what to do where it is missing."""
 
     what: str
-    found: bool
+    present: bool
     detail: str
     needed_for: str
     optional: bool

@@ -316,9 +316,10 @@ def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
     """The same for the memories that instructions address."""
     columns = engine.array_columns
     for item in fields(engine.buffers):
-        key, held = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
-        yield held.width_bytes % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", held.width_bytes
-        yield held.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", held.bytes
+        key, buffer = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
+        width = buffer.width_bytes
+        yield width % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", width
+        yield buffer.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", buffer.bytes
     copies = engine.buffers.scores.copies
     yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies
     reach = f"at most {MOST_GRANULES} granules of {columns} bytes, the reach of an address"

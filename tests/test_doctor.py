@@ -65,7 +65,7 @@ def test_a_runtime_that_cannot_be_loaded_is_missing(monkeypatch, error, detail):
 
     monkeypatch.setattr(doctor, "load_runtime", fail)
     found = by_name(examine())["libtvm_runtime.so"]
-    assert (found.found, found.optional, found.detail[: len(detail)]) == (False, False, detail)
+    assert (found.present, found.optional, found.detail[: len(detail)]) == (False, False, detail)
 
 
 def test_a_missing_extra_is_named_with_its_packages(monkeypatch):

@@ -29,7 +29,7 @@ _END = struct.Struct("<4s4H2IH")
 _PADDING = struct.Struct("<HHH")
 _PADDING_ID = 0xD935
 _VERSION = 10
-_MADE_BY_UNIX = 3 << 8 | 20
+_UNIX_CREATOR = 3 << 8 | 20
 _FILE_MODE = 0o100644 << 16
 _DATE = 1 << 5 | 1  # 1980-01-01, the first day a zip can name
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -116,7 +116,7 @@ def _central_header(item: Placed) -> bytes:
     offset = min(item.header_offset, MAX_BYTES)
     return (
         _CENTRAL.pack(
-            *(b"PK\1\2", _MADE_BY_UNIX, _VERSION, 0, 0, 0, _DATE),
+            *(b"PK\1\2", _UNIX_CREATOR, _VERSION, 0, 0, 0, _DATE),
             *sizes,
             len(name),
             *(0, 0, 0, 0),
@@ -146,10 +146,10 @@ def read_layout(data: memoryview) -> Layout:
 
 def check_crc(data: memoryview, item: Placed) -> None:
     """Raise IntegrityError where a member's data is not what its CRC-32 says."""
-    found = zlib.crc32(data[item.data_offset : item.data_offset + item.member.bytes])
-    if found != item.member.crc32:
+    crc32 = zlib.crc32(data[item.data_offset : item.data_offset + item.member.bytes])
+    if crc32 != item.member.crc32:
         raise IntegrityError(
-            f"{item.member.name}: its CRC-32 must be {item.member.crc32:08x}, not {found:08x}; {AGAIN}"
+            f"{item.member.name}: its CRC-32 must be {item.member.crc32:08x}, not {crc32:08x}; {AGAIN}"
         )
 
 

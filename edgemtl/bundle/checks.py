@@ -98,10 +98,10 @@ def _check_golden_entry(manifest: Manifest, entry: GoldenEntry) -> None:
     if len(stored) != 4 or stored[:2] != image[:2] or stored[2] > image[2] or stored[3] > image[3]:
         fail(f"{entry.case} golden of {entry.task}: input_shape", f"a part of {list(image)}", list(stored))
     elements = prod(manifest.program.tasks[entry.task].output.shape)
-    if entry.output_elements != (kept := -(-elements // entry.output_stride)):
+    if entry.output_elements != (stored_elements := -(-elements // entry.output_stride)):
         fail(
             f"{entry.case} golden of {entry.task}: output_elements",
-            f"{kept}, one in {entry.output_stride}",
+            f"{stored_elements}, one in {entry.output_stride}",
             entry.output_elements,
         )
     if (size := sum(golden_bytes(entry))) > GOLDEN_BYTES:

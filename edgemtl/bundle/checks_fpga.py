@@ -40,14 +40,17 @@ def _check_host(program: FpgaProgram, host: Host, place: str) -> None:
     check_program(host.cpu, f"{place}.cpu", f"program/host_{host.name}.so")
     check_member(f"{place}.weights", f"program/host_{host.name}.bin", host.weights)
     check_tensors(host.tensors, host.cpu.weights_bytes, f"{place}.tensors")
-    for what, held in (("cpu.tasks", host.cpu.tasks), ("handovers", host.handovers)):
-        if set(held) != set(program.tasks):
-            fail(f"{place}.{what}", f"the tasks {sorted(program.tasks)}", sorted(held))
+    for what, by_task in (("cpu.tasks", host.cpu.tasks), ("handovers", host.handovers)):
+        if set(by_task) != set(program.tasks):
+            fail(f"{place}.{what}", f"the tasks {sorted(program.tasks)}", sorted(by_task))
     for name, task in program.tasks.items():
-        made = host.cpu.tasks[name]
-        for what, given, wanted in (("steps", made.steps, task.steps), ("output", made.output, task.output)):
-            if given != wanted:
-                fail(f"{place}.cpu.tasks.{name}.{what}", f"those of the task, {wanted}", given)
+        cpu_task = host.cpu.tasks[name]
+        for what, actual, expected in (
+            ("steps", cpu_task.steps, task.steps),
+            ("output", cpu_task.output, task.output),
+        ):
+            if actual != expected:
+                fail(f"{place}.cpu.tasks.{name}.{what}", f"those of the task, {expected}", actual)
         _check_handovers(host, name, task.segments, f"{place}.handovers.{name}")
 
 
@@ -55,12 +58,12 @@ def _check_handovers(host: Host, task: str, segments: Sequence[Segment], place: 
     handovers, steps = host.handovers[task], host.cpu.tasks[task].steps
     if len(handovers) != len(segments):
         fail(place, f"one for each of {len(segments)} segments", f"{len(handovers)}")
-    at = [held.step for held in handovers]
+    at = [handover.step for handover in handovers]
     if len(set(at)) != len(at) or max(at, default=0) >= steps:
         fail(place, f"at steps of their own below {steps}", at)
-    for index, (held, segment) in enumerate(zip(handovers, segments, strict=True)):
-        _check_places(held.inputs, segment.inputs, host.cpu.arena_bytes, f"{place}[{index}].inputs")
-        _check_places(held.outputs, segment.outputs, host.cpu.arena_bytes, f"{place}[{index}].outputs")
+    for index, (handover, segment) in enumerate(zip(handovers, segments, strict=True)):
+        _check_places(handover.inputs, segment.inputs, host.cpu.arena_bytes, f"{place}[{index}].inputs")
+        _check_places(handover.outputs, segment.outputs, host.cpu.arena_bytes, f"{place}[{index}].outputs")
 
 
 def _check_places(offsets: Sequence[int], rows: Sequence[Rows], arena: int, place: str) -> None:
@@ -84,8 +87,8 @@ def _check_segment(program: FpgaProgram, segment: Segment, place: str) -> None:
     _check_regions(program, segment, place)
 
 
-def _check_rows(held: Sequence[Rows], window: int, place: str) -> None:
-    for index, rows in enumerate(held):
+def _check_rows(parts: Sequence[Rows], window: int, place: str) -> None:
+    for index, rows in enumerate(parts):
         if rows.pitch < rows.row_bytes:
             fail(f"{place}[{index}].pitch", f"at least the {rows.row_bytes} bytes of a row", rows.pitch)
         if (end := rows.line * LINE_BYTES + rows.rows * rows.pitch) > window:
@@ -125,10 +128,10 @@ def check_fpga_sizes(program: FpgaProgram, sizes: Mapping[str, int]) -> None:
         fail(f"sections: {HOST_CONSTANTS}", f"{program.constants_bytes} bytes", f"{sizes[HOST_CONSTANTS]} bytes")
     for task in program.tasks.values():
         for segment in task.segments:
-            words, rest = divmod(sizes[segment.stream], INSTRUCTION_BYTES)
-            if rest or words < HEAD_AND_END:
-                must = f"two or more words of {INSTRUCTION_BYTES} bytes"
+            instructions, rest = divmod(sizes[segment.stream], INSTRUCTION_BYTES)
+            if rest or instructions < HEAD_AND_END:
+                must = f"two or more instructions of {INSTRUCTION_BYTES} bytes"
                 fail(f"sections: {segment.stream}", must, f"{sizes[segment.stream]} bytes")
-            if sizes[segment.layer_index] != (wanted := INDEX_BYTES * (words - HEAD_AND_END)):
-                found = f"{sizes[segment.layer_index]} bytes"
-                fail(f"sections: {segment.layer_index}", f"{wanted} bytes, {INDEX_BYTES} an instruction", found)
+            if sizes[segment.layer_index] != (size := INDEX_BYTES * (instructions - HEAD_AND_END)):
+                must = f"{size} bytes, {INDEX_BYTES} an instruction"
+                fail(f"sections: {segment.layer_index}", must, f"{sizes[segment.layer_index]} bytes")

@@ -17,9 +17,9 @@ INDEX_DTYPES = ("int32", "int64")
 ITEM_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
-def fail(place: str, must: str, found: object) -> NoReturn:
+def fail(place: str, must: str, actual: object) -> NoReturn:
     """Raise ConfigError: the place in the manifest, what it must be, what it is."""
-    raise ConfigError(f"manifest.{place} must be {must}, not {found}; compile the bundle again")
+    raise ConfigError(f"manifest.{place} must be {must}, not {actual}; compile the bundle again")
 
 
 def check_member(place: str, expected: str, name: str) -> None:

@@ -62,6 +62,6 @@ def pack_golden(
     ``expand_input(stored, shape, fill)``.
     """
     stride = -(-output.size // OUTPUT_ELEMENTS[case])
-    kept = np.ascontiguousarray(output, dtype=np.float32).reshape(-1)[::stride]
-    entry = GoldenEntry(task, case, stored.shape, fill, stride, kept.size, float(tolerance))
-    return entry, dict(zip(golden_paths(task, case), (write_npy(stored), write_npy(kept)), strict=True))
+    stored_output = np.ascontiguousarray(output, dtype=np.float32).reshape(-1)[::stride]
+    entry = GoldenEntry(task, case, stored.shape, fill, stride, stored_output.size, float(tolerance))
+    return entry, dict(zip(golden_paths(task, case), (write_npy(stored), write_npy(stored_output)), strict=True))

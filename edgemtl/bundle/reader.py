@@ -222,8 +222,8 @@ def _read_text(members: Mapping[str, memoryview]) -> bytes:
 def _check_section(section: Section, data: bytes | memoryview) -> None:
     if len(data) != section.bytes:
         raise IntegrityError(f"{section.name} must have {section.bytes} bytes, not {len(data)}; {AGAIN}")
-    if (found := sha256(data)) != section.sha256:
-        raise IntegrityError(f"{section.name} must have the SHA-256 {section.sha256}, not {found}; {AGAIN}")
+    if (actual := sha256(data)) != section.sha256:
+        raise IntegrityError(f"{section.name} must have the SHA-256 {section.sha256}, not {actual}; {AGAIN}")
 
 
 def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tuple[FloatArray, FloatArray]:

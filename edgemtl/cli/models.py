@@ -90,6 +90,7 @@ Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder 
 Parameters = Annotated[
     Path | None, typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images.")
 ]
+IMPLIED_INT8 = "checked in int8, because another option is for int8; --precision overrides this"
 Summary = Annotated[bool, typer.Option("--summary", help="Show only counts and shares, not every node.")]
 
 
@@ -140,10 +141,7 @@ def check(
 
     with step(f"checking {model} for {target}"):
         result = driver.check_model(model, options)
-    implied_int8 = (
-        ("checked in int8, because another option is for int8; --precision overrides this",) if implied else ()
-    )
-    for text in (notes := (*implied_int8, *result.notes)):
+    for text in (notes := (*([IMPLIED_INT8] if implied else []), *result.notes)):
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]
     document = {

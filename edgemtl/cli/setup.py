@@ -105,15 +105,15 @@ def doctor(json: Json = False) -> int:
     findings = examine()
     rows = [(f.what, _state(f), escape(f.detail), f.needed_for) for f in findings]
     emit(
-        {"healthy": all(f.found or f.optional for f in findings), "findings": [asdict(f) for f in findings]},
+        {"healthy": all(f.present or f.optional for f in findings), "findings": [asdict(f) for f in findings]},
         json,
         lambda c: c.print(table("", ("what", "state", "detail", "needed for"), rows)),
     )
-    return 0 if all(f.found or f.optional for f in findings) else 1
+    return 0 if all(f.present or f.optional for f in findings) else 1
 
 
 def _state(finding: Finding) -> str:
-    if finding.found:
+    if finding.present:
         return "ok"
     return "not installed" if finding.optional else "MISSING"
 

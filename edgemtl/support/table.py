@@ -10,7 +10,7 @@ from edgemtl import host
 from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES
 from edgemtl.codegen.fpga.networks import grouped
-from edgemtl.codegen.fpga.select import GROUPED, KEPT, MATCHERS, NEVER, NO_INSTRUCTION
+from edgemtl.codegen.fpga.select import GROUPED, IN_FLOAT, MATCHERS, NEVER, NO_INSTRUCTION
 from edgemtl.operators import Operator
 from edgemtl.quantize import build, qdq, units
 from edgemtl.quantize.limits import NO_FORM
@@ -62,7 +62,7 @@ REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "law": {**_NO_FORM, **_WINOGRAD},
     "qdq": _WINOGRAD,
     "accelerator": {
-        kind: NEVER.get(forms[0], NO_INSTRUCTION) if forms else KEPT
+        kind: NEVER.get(forms[0], NO_INSTRUCTION) if forms else IN_FLOAT
         for kind in OPERATORS
         if GROUPED.isdisjoint(forms := integer_forms(kind))
     },

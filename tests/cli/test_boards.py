@@ -277,7 +277,7 @@ def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[
     assert document["notes"] == []
     nodes = {node["node"]: node for node in document["nodes"]}
     assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["how"] == "cpu-a53"
-    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("linear: it is kept in float32")
+    assert nodes["backbone.blocks.0.mlp.fc1/MatMul"]["reason"].startswith("linear: it runs in float32")
     assert nodes["backbone.blocks.1.attn.qkv/MatMul"]["how"] == "segment 1"
 
 

@@ -47,7 +47,7 @@ def task(profile):
 
 
 def test_layers_add_up_to_the_task(task):
-    assert task.macs == task.macs_made == sum(layer.macs for layer in task.layers)
+    assert task.macs == task.macs_executed == sum(layer.macs for layer in task.layers)
     assert sum(layer.instructions for layer in task.layers) == len(task.spans)
     for kind in ("weights", "load", "store"):
         assert sum(layer.traffic[kind] for layer in task.layers) == task.traffic[kind] > 0
@@ -156,7 +156,7 @@ def test_bytes_are_those_the_simulator_moves():
     assert {kind: sum(held.traffic[kind] for held in task.layers) for kind in ("weights", "load", "store")} == {
         kind: task.traffic.get(kind, 0) for kind in ("weights", "load", "store")
     }
-    assert task.macs == task.macs_made
+    assert task.macs == task.macs_executed
     assert facts.instructions[0].text.startswith("ROUTE")
 
 

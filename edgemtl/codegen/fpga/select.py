@@ -172,7 +172,7 @@ GROUPS: Mapping[type, str] = {
 """What a group consists of, and its limits."""
 
 FLOAT = "it works in float32, which the accelerator does not have"
-KEPT = "it is kept in float32, which the accelerator does not have"
+IN_FLOAT = "it runs in float32, which the accelerator does not have"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
 NEVER: Mapping[type, str] = {
     ops.Dequantise: FLOAT,
@@ -252,7 +252,7 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
-        return KEPT
+        return IN_FLOAT
     if type(operator) not in GROUPED:
         return NO_INSTRUCTION
     known = "it knows attention, MLPs and experts with their residuals"

@@ -54,7 +54,7 @@ def task_profile(
         task=task,
         latency=_latency(timings, spec),
         macs=sum(layer.macs for layer in layers),
-        macs_made=sum(timing.macs for timing in steady),
+        macs_executed=sum(timing.macs for timing in steady),
         layers=layers,
         spans=spans,
         traffic=_sum(timing.traffic for timing in steady),

@@ -31,7 +31,7 @@ Figures = Literal["simulated", "measured"]
 
 @dataclass(frozen=True)
 class TaskProfile:
-    """One task on the accelerator. macs: of all layers; macs_made: MACs that the array executed in the frame.
+    """One task on the accelerator. macs: of all layers; macs_executed: MACs that the array executed in the frame.
 
     utilisation: by unit, its busy cycles as a share of the frame's; "array": the MAC utilisation. left: the steps that
     ran on the host CPU instead, each with its reason; no figure here includes their time.
@@ -40,7 +40,7 @@ class TaskProfile:
     task: str
     latency: Latency
     macs: int
-    macs_made: int
+    macs_executed: int
     layers: tuple[LayerProfile, ...]
     spans: tuple[InstructionSpan, ...]
     traffic: Mapping[str, int]
