@@ -21,13 +21,16 @@ def node(task: TaskWriter) -> None:
     """A node that runs in a generic kernel, as it is."""
     operator = task.step.operator
     assert isinstance(operator, Generic)
-    inputs = {index: task.input(name) for index, name in zip(operator.reads, operator.signature.inputs, strict=True)}
+    inputs = {index: task.integers(name) for index, name in zip(operator.reads, operator.signature.inputs, strict=True)}
     for view, value in zip(task.step.outputs, _results(task, operator, inputs), strict=True):
         task.values[view.buffer] = value
 
 
 def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value]) -> list[Value]:
-    """What a node gives; computed operands by index."""
+    """What a node gives; computed operands by index.
+
+    They get their shape as integers: onnxruntime gives a Reshape behind a DequantizeLinear integers of another type.
+    """
     call, graph = operator.call, task.graph
     if call.op in REDEFINED and call.opset < OPSET:
         reason = f"{call.op} of opset {call.opset} means something else in the opset {OPSET} of a QDQ model"
@@ -37,7 +40,7 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
         if kind is None:
             inputs.append("")
         elif index in operands:
-            inputs.append(graph.reshape(operands[index], kind.shape).name)
+            inputs.append(graph.real(graph.reshape(operands[index], kind.shape)).name)
         else:
             array = call.constants.get(index, np.zeros(kind.shape, kind.dtype))
             inputs.append(graph.constant(f"{task.step.origin[0]}.{index}", array).name)
@@ -63,7 +66,7 @@ def _look_up(task: TaskWriter) -> None:
     source = task.source
     if not isinstance(source, Generic):
         return _activate(task)
-    (value,) = _results(task, source, dict.fromkeys(source.reads, task.input()))
+    (value,) = _results(task, source, dict.fromkeys(source.reads, task.integers()))
     task.write(value)
 
 
