@@ -119,7 +119,7 @@ def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: C
 def _notes(
     program: BoardProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
 ) -> Iterator[str]:
-    """What was decided for the user: memory, experts fetched early, what the accelerator does not run."""
+    """What was decided for the user: memory, prefetch lists, and the steps on the host CPU."""
     spec = program.spec
     if spec.hypothetical:
         yield f"{spec.name} is a hypothetical board: it was never made"
@@ -146,8 +146,8 @@ def _experts_note(early: Early, images: Sequence[Array], options: CompileOptions
     if options.experts_on_chip == "all":
         return "all experts of a layer are on chip at once, for comparison"
     if not images:
-        return "no experts are fetched before a gate decides: that needs images, --calibration beside --parameters"
+        return "no experts are prefetched: the prefetch lists need images (--calibration beside --parameters)"
     counts = ", ".join(
         f"{task} {'+'.join(str(len(e)) for e in layers.values()) or 0}" for task, layers in early.items()
     )
-    return f"experts fetched before a gate decides, by their use on {len(images)} images: {counts}"
+    return f"experts prefetched before routing is known, from {len(images)} images: {counts}"

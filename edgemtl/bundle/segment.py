@@ -41,7 +41,7 @@ class SegmentLayer:
 
 @dataclass(frozen=True)
 class Windows:
-    """Bytes of the board's memory that a segment works in, beside the parameters that all share."""
+    """Bytes of DRAM that a segment works in, besides the parameters that all segments share."""
 
     input: Bytes
     output: Bytes

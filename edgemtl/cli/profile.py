@@ -55,7 +55,11 @@ def profile(
     tasks = [{"task": name, "ms": ms, "first_ms": first} for name, ms, first in times]
     document = {"figures": profile.figures, "files": written, "tasks": tasks}
     rows = [(name, f"{ms:.3f}", "-" if first is None else f"{first:.3f}") for name, ms, first in times]
-    emit(document, json, lambda c: c.print(table(f"{profile.figures}, ms", ("task", "per frame", "first frame"), rows)))
+    emit(
+        document,
+        json,
+        lambda c: c.print(table(f"{profile.figures}, ms", ("task", "steady-state latency", "latency"), rows)),
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -116,5 +116,5 @@ def _hit_notes(task: TaskFrames) -> list[str]:
                 early, used, both = early + len(names), used + len(busy), both + len(busy.intersection(names))
     if not early:
         return []
-    fetched = f"{both / early:.1%} of the experts fetched early got tokens"
-    return [f"{task.task}: {fetched}, and {both / used:.1%} of those with tokens had been fetched early"]
+    fetched = f"{both / early:.1%} of the prefetched experts got tokens"
+    return [f"{task.task}: {fetched}, and {both / used:.1%} of those with tokens had been prefetched"]

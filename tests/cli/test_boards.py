@@ -67,7 +67,7 @@ def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path
     result = run_json(capsys, *arguments)
     assert sum(result["on_chip"].values()) <= 900 * 1024
     notes = "\n".join(result["notes"])
-    assert "experts fetched before a gate decides, by their use on 8 images: semseg " in notes
+    assert "experts prefetched before routing is known, from 8 images: semseg " in notes
     assert "depth: 1 segment on the accelerator of zcu104" in notes
     assert "depth/decoders.depth/Resize_2 (dequantise image) on cpu-a53: it works in float32" in notes
     with open_bundle("a.edgemtl") as opened:
@@ -89,7 +89,7 @@ def test_parameters_without_images_fetch_nothing_early(
     run_json(capsys, *made)
     arguments = ("compile", model, "--target", "zcu104", "--precision", "int8", "--parameters", "m.json")
     notes = run_json(capsys, *arguments, "-o", "a.edgemtl")["notes"]
-    assert any(text.startswith("no experts are fetched before a gate decides: that needs images") for text in notes)
+    assert any(text.startswith("no experts are prefetched: the prefetch lists need images") for text in notes)
     with open_bundle("a.edgemtl") as opened:
         assert isinstance(opened.manifest.program, FpgaProgram)
         segments = [segment for task in opened.manifest.program.tasks.values() for segment in task.segments]

@@ -20,7 +20,7 @@ def cpu_cards(profile: Profile) -> Iterator[Card]:
     of = f"task {slow.task}" + (", the slowest" if len(profile.cpu_tasks) > 1 else "")
     spread = f"{slow.least_ms:.3f} to {slow.most_ms:.3f} over {slow.runs} runs"
     yield Card("one frame, median", f"{slow.median_ms:.3f} ms", f"{of}; {spread}", profile.figures)
-    yield Card("products a second", f"{macs / slow.median_ms / 1e6:.1f} GMAC/s", of, profile.figures)
+    yield Card("throughput", f"{macs / slow.median_ms / 1e6:.1f} GMAC/s", of, profile.figures)
     if slow.kernels:
         most = max(slow.kernels, key=lambda kernel: kernel.median_ms)
         yield Card("slowest kernel", f"{most.median_ms:.3f} ms", f"{of}; {most.name}", profile.figures)
@@ -34,8 +34,8 @@ def cpu_groups(profile: Profile) -> Iterator[PageGroup]:
 
 def _kernels(index: int, task: CpuTaskProfile, basis: str) -> PageSection:
     how = (
-        "Each kernel's median over all runs; the whiskers reach from the least to the most. Kernels were timed one by "
-        "one, so their sum is not the time of a whole frame. Bytes: what a kernel must read and write, caches aside."
+        "Median of each kernel over all runs; whiskers reach from the fastest to the slowest run. Kernels were timed "
+        "one by one, so their sum is not the time of a frame. KiB: what a kernel must read and write."
     )
     names = ("kernel", "nodes of the model", "#median, ms", "#least", "#most", "#share", "#MMAC", "#GMAC/s", "#KiB")
     total = sum(kernel.median_ms for kernel in task.kernels) or 1.0

@@ -25,22 +25,22 @@ def cards(profile: Profile) -> Iterator[Card]:
     latency, basis = slow.latency, profile.figures
     of = f"task {slow.task}" + (", the slowest" if len(profile.tasks) > 1 else "")
     yield Card(
-        "steady frame",
+        "steady-state latency",
         f"{latency.steady_ms:.3f} ms",
         f"{of}; {1e3 / max(latency.steady_ms, 1e-9):,.0f} a second",
         basis,
     )
-    yield Card("first frame", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis)
-    yield Card(
-        "array's products", f"{slow.utilisation.get('array', 0):.1%}", f"{of}; of the most the array can make", basis
-    )
-    yield Card("memory busy", f"{slow.utilisation.get('memory', 0):.1%}", f"{of}; of the frame", basis)
+    yield Card("latency", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis)
+    yield Card("MAC utilisation", f"{slow.utilisation.get('array', 0):.1%}", f"{of}; of the array's peak", basis)
+    yield Card("DRAM busy", f"{slow.utilisation.get('memory', 0):.1%}", f"{of}; of the frame", basis)
     if slow.energy:
         text = show_energy(slow)
         yield Card("energy of a frame", f"{text.split(' (')[0]} mJ", f"{of}; {text} mJ", "estimated")
     if profile.switches and len(profile.switches.extra) > 1:
         most = max(profile.switches.extra[1:])
-        yield Card("task switch, at most", f"{count(most)} cycles", "above a frame in a row of its task", basis)
+        yield Card(
+            "task switch, at most", f"{count(most)} cycles", "more than a frame that follows one of its task", basis
+        )
 
 
 def tasks_section(profile: Profile) -> PageSection:
@@ -48,19 +48,19 @@ def tasks_section(profile: Profile) -> PageSection:
     rows = tuple(_task_row(task) for task in profile.tasks)
     names = (
         "task",
-        "#steady, ms",
-        "#first, ms",
-        "#steady, cycles",
+        "#steady-state, ms",
+        "#latency, ms",
+        "#steady-state, cycles",
         "#GMAC",
         "#array",
         "#matrix",
-        "#memory",
-        "#moved, MiB",
+        "#DRAM",
+        "#DRAM traffic, MiB",
         "#energy, mJ",
     )
     how = (
-        "Steady: a frame of a row of the same task. First: on an accelerator that stood idle. Array: products over "
-        "what the array could have made in the frame. Matrix, memory: share of the frame's cycles they were busy."
+        "Latency is one frame on an idle accelerator; steady-state latency is a frame when the same task runs back to "
+        "back. Array: MAC utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
     )
     return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
 
@@ -87,10 +87,11 @@ def switch_group(switches: Switches, clock_mhz: int, basis: str) -> PageGroup:
             zip(switches.order, switches.cycles, switches.extra, strict=True), 1
         )
     )
-    names = ("frame", "#cycles", "#in a row of its task", "#extra cycles", "#extra, µs")
+    names = ("frame", "#cycles", "#steady-state", "#extra cycles", "#extra, µs")
     how = (
-        "Frames of changing tasks, one behind the other. A switch is another pointer to instructions: what it costs is "
-        "the difference to a frame in a row of the same task. The first frame has nothing fetched ahead."
+        "Frames of alternating tasks, back to back. Switching tasks costs only a new stream address, so the extra "
+        "cycles are the difference to the steady-state latency of the same task. Nothing is prefetched for the first "
+        "frame."
     )
     chart = embed(draw_switches(switches, clock_mhz), "switches")
     return PageGroup(
@@ -101,13 +102,13 @@ def switch_group(switches: Switches, clock_mhz: int, basis: str) -> PageGroup:
 
 
 def board_group(spec: AcceleratorSpec, coefficients: tuple[Coefficient, ...]) -> PageGroup:
-    """What the engine needs of the part, and what energy was calculated with."""
+    """What the engine needs of the part, and the coefficients of the energy."""
     sheet = describe_spec(spec)
     totals = tuple(
         (t.resource, blocks(t.needs), blocks(t.has), "" if t.share is None else t.share) for t in sheet.totals
     )
     rows = tuple((row.unit, row.resource, blocks(row.amount), row.formula, row.basis) for row in sheet.rows)
-    how = f"What the engine needs of {spec.board.part.name}; nothing was placed or routed."
+    how = f"What the engine needs of a {spec.board.part.name}. Nothing was placed or routed."
     sections = [
         PageSection("Resources", "estimated", how, tables=(PageTable(columns(*TOTAL_NAMES), totals),)),
         PageSection("Resources by unit", "estimated", BASES, tables=(PageTable(columns(*UNIT_NAMES), rows),)),
@@ -123,6 +124,6 @@ def _coefficients(coefficients: tuple[Coefficient, ...]) -> PageSection:
     return PageSection(
         "Energy coefficients",
         "estimated",
-        "What each event is taken to cost.",
+        "The energy assumed for each event, with its source.",
         tables=(PageTable(columns(*names), rows),),
     )

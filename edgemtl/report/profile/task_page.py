@@ -27,25 +27,27 @@ def _time(index: int, task: TaskProfile, spec: AcceleratorSpec, most: int) -> It
     clock = spec.engine.clock_mhz
     yield PageSection(
         "Roofline", SIMULATED,
-        "Every layer with products: how many it makes for a byte of the board's memory, and how many a second it "
-        "reached between its first begin and its last end. The red line is the memory, the grey one the array. A layer "
-        "above the red line had its bytes fetched before it began; layers that move no bytes are not on it.",
+        "Each point is a layer: y is MAC/s between its first start and last end, x is MAC per byte of DRAM traffic. "
+        "The red line is the limit of the DRAM, the grey one that of the array. A layer above the red line had its "
+        "weights prefetched. Layers that move no bytes are not shown.",
         embed(draw_roofline(task, spec), f"roofline-{index}"),
     )  # fmt: skip
     yield PageSection(
         "Timeline by unit", SIMULATED,
-        "One steady frame between the dotted lines. Units work at several layers at once; weights for a frame are "
-        "fetched while the frame before ends. Neighbouring instructions of a layer are one bar; trace.json has each.",
+        "One frame lies between the dotted lines, with frames of the same task before and after it. Units work on "
+        "several layers at once, and weights are fetched while the frame before ends. Adjacent instructions of a "
+        "layer are drawn as one bar; trace.json has each of them.",
         embed(draw_timeline(task, clock, most), f"timeline-{index}"),
     )  # fmt: skip
     yield PageSection(
         "Where the cycles of each unit went", SIMULATED,
-        "Of 100% of the frame: at work, or standing for a reason. The weights unit also works outside the frame.",
+        "Share of the frame's cycles that each unit worked, or stalled, by reason. The weights unit also works "
+        "outside the frame.",
         embed(draw_units(task), f"units-{index}"),
     )  # fmt: skip
     yield PageSection(
         "Stalls of the matrix unit by layer", SIMULATED,
-        "Green cycles worked; the others stood, before or during an instruction of the layer, for the reason named.",
+        "Green: cycles of work. Other colours: cycles stalled before or during an instruction of the layer, by reason.",
         embed(draw_stalls(task), f"stalls-{index}"),
     )  # fmt: skip
 
@@ -55,26 +57,28 @@ def _memory(index: int, task: TaskProfile, spec: AcceleratorSpec, most: int) -> 
     if task.buffers:
         yield PageSection(
             "On-chip memory over time", SIMULATED,
-            "Each rectangle is a buffer: from the first instruction that touches it to the last one, and from its "
-            "first byte to its last. The colour is the layer that makes it. Each memory is drawn as high as its plan.",
+            "Each rectangle is a buffer. It reaches from the first instruction that uses the buffer to the last, and "
+            "from its first byte to its last. The colour is that of the layer that writes it. Each memory is drawn as"
+            " high as its plan.",
             embed(draw_memory_map(task, clock, most), f"memory-{index}"),
         )  # fmt: skip
     yield PageSection(
         "On-chip memory: plan and lower bound", "calculated",
-        "Bytes the plan takes of each memory; no plan in this order of steps can take less than the bound. The ring "
-        "and the router's table are not planned. Moved: bytes read and written in a frame.",
+        "Bytes that the plan uses of each memory. No plan of the same order of steps can use less than the lower "
+        "bound. The weight ring and the router's table are not planned. Moved: bytes read and written in a frame.",
         tables=(memory_table(task),),
     )  # fmt: skip
     if task.ring:
         yield PageSection(
             "Weight ring", SIMULATED,
-            "Bytes of weights that have come and not been released; the dashed line is the ring's size. The "
-            "line begins with the first change in the frame; what is held then was fetched in the frame before.",
+            "Bytes of weights that have arrived and are not yet released. The dashed line is the size of the ring. "
+            "The line begins with the first change in the frame; weights that are there by then were fetched in the "
+            "frame before.",
             embed(draw_ring(task, clock), f"ring-{index}"),
         )  # fmt: skip
     yield PageSection(
-        "Traffic of the board's memory by layer", SIMULATED,
-        "Bytes of weights, and of activations loaded and stored. The instructions themselves are in the table alone.",
+        "DRAM traffic by layer", SIMULATED,
+        "Bytes of weights, and of activations loaded and stored. Bytes of instructions are in the table only.",
         embed(draw_traffic(task), f"traffic-{index}"), (traffic_table(task),),
     )  # fmt: skip
 
@@ -83,24 +87,27 @@ def _rest(index: int, task: TaskProfile) -> Iterator[PageSection]:
     if task.experts:
         yield PageSection(
             "Expert loads", SIMULATED,
-            "Tokens in each expert's queue. A red frame: weights fetched before the router had decided.",
+            "Tokens in each expert's queue. A red frame marks an expert of the prefetch list: its weights are fetched"
+            " before the router has decided.",
             embed(draw_experts(task), f"experts-{index}"), (expert_table(task),),
         )  # fmt: skip
     if task.energy:
         yield PageSection(
             "Energy of a frame", "estimated",
-            "Counted amounts times coefficients from elsewhere, both in the units of the table of coefficients; the "
-            "whiskers reach from the least to the most. Nothing was measured.",
+            "Event counts of the simulation times coefficients from the literature, listed under Energy coefficients."
+            " Whiskers reach from the lowest to the highest coefficient. Nothing was measured.",
             embed(draw_energy(task.energy), f"energy-{index}"), (energy_table(task),),
         )  # fmt: skip
     yield PageSection(
         "Layers", SIMULATED,
-        "Begin and end: of its instructions but those that fetch ahead; layers overlap, so these do not add up to the "
-        "frame. Matrix busy: cycles the array worked for the layer; these do not overlap. Array: products over what "
-        "the array makes in those busy cycles. Stalls: cycles the matrix unit stood for it.",
+        "Begin, end: of the layer's instructions without prefetches. Layers overlap, so these do not add up to the "
+        "frame. Matrix busy: cycles the array worked for the layer; these do not overlap. Array: MAC utilisation in "
+        "those cycles. Stalls: cycles the matrix unit waited for the layer.",
         tables=(layer_table(task),),
     )  # fmt: skip
     if task.left:
         rows: tuple[tuple[Cell, ...], ...] = tuple((text,) for text in task.left)
-        how = "These steps run on the CPU beside the accelerator; their time is in no figure of this page."
-        yield PageSection("Left to the CPU", "calculated", how, tables=(PageTable(columns("step and reason"), rows),))
+        how = "These steps run on the host CPU. No figure of this page includes their time."
+        yield PageSection(
+            "Left to the host CPU", "calculated", how, tables=(PageTable(columns("step and reason"), rows),)
+        )

@@ -22,7 +22,7 @@ def memory_table(task: TaskProfile) -> PageTable:
         )
         for memory in task.memories
     )
-    names = ("memory", "#plan, KiB", "#lower bound, KiB", "#gap", "#there is, KiB", "#share", "#moved a frame, KiB")
+    names = ("memory", "#plan, KiB", "#lower bound, KiB", "#gap", "#size, KiB", "#share", "#moved a frame, KiB")
     return PageTable(columns(*names), rows)
 
 
@@ -52,7 +52,7 @@ def expert_table(task: TaskProfile) -> PageTable:
         "#queue entries",
         "#longest queue",
         "#experts without tokens",
-        "fetched early",
+        "prefetched",
         "early, without tokens",
     )
     return PageTable(columns(*names), rows)
@@ -93,7 +93,7 @@ LAYER_NAMES = (
     "layer",
     "nodes of the model",
     "#MMAC",
-    "#begin, cycle",
+    "#start, cycle",
     "#end, cycle",
     "#matrix busy",
     "#of all matrix",

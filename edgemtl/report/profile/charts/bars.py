@@ -109,7 +109,7 @@ def draw_energy(parts: Sequence[EnergyPart]) -> go.Figure:
 
 
 def draw_switches(switches: Switches, clock_mhz: int) -> go.Figure:
-    """Each frame in order: what it takes in a row of its own task, and what it took more, or less."""
+    """Each frame in order: its task's steady-state latency, and how much more or less it took."""
     names = [f"{index}. {safe(task)}" for index, task in enumerate(switches.order, 1)]
     per_ms = clock_mhz * 1e3
     steady = [switches.steady[task] / per_ms for task in switches.order]
@@ -120,11 +120,11 @@ def draw_switches(switches: Switches, clock_mhz: int) -> go.Figure:
     red = {"color": "#c0392b"}
     figure = go.Figure(
         [
-            go.Bar(name="a row of the same task", x=names, y=steady, marker={"color": LINE}, hovertemplate=hover),
-            go.Bar(name="extra when tasks change", x=names, y=extra, marker=red, hovertemplate=hover, **label),
+            go.Bar(name="steady-state latency", x=names, y=steady, marker={"color": LINE}, hovertemplate=hover),
+            go.Bar(name="extra after a switch", x=names, y=extra, marker=red, hovertemplate=hover, **label),
         ]
     )
-    lay_out(figure, 340, "frame", "time of the frame, ms", barmode="relative", bargap=0.35)
+    lay_out(figure, 340, "frame", "latency, ms", barmode="relative", bargap=0.35)
     figure.update_yaxes(range=[min(0, *extra), 1.15 * max(a + max(b, 0) for a, b in zip(steady, extra, strict=True))])
     figure.update_xaxes(type="category", showgrid=False)
     return figure

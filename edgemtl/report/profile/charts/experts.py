@@ -21,7 +21,7 @@ def draw_experts(task: TaskProfile) -> go.Figure:
     early = [(expert, row) for row, loads in enumerate(task.experts) for expert in loads.early]
     figure = go.Figure(_cells(task, names, most))
     _mark(figure, early)
-    title = "expert, by its place among the task's candidates"
+    title = "expert, by its index among the task's candidates"
     lay_out(figure, 34 * len(names) + 150, title, "", showlegend=bool(early))
     figure.update_xaxes(showgrid=False, dtick=1 if most <= MOST_NAMED else 8, range=[-0.5, most - 0.5])
     rows = list(range(len(names)))
@@ -53,4 +53,4 @@ def _mark(figure: go.Figure, early: list[tuple[int, int]]) -> None:
         figure.add_shape(type="rect", line={"color": BAD, "width": 2}, **x, **y)
     if early:
         marker = {"symbol": "square-open", "color": BAD, "size": 11, "line": {"width": 2}}
-        figure.add_trace(go.Scatter(name="fetched early", x=[None], y=[None], mode="markers", marker=marker))
+        figure.add_trace(go.Scatter(name="in the prefetch list", x=[None], y=[None], mode="markers", marker=marker))

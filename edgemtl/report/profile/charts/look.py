@@ -39,11 +39,11 @@ REASON_COLOURS: Final = {
 """Of what the cycles of a unit went into."""
 REASON_NAMES: Final = {
     "busy": "at work",
-    "weights": "weights not there yet",
-    "memory": "the board's memory",
-    "load": "weight port of the array",
+    "weights": "weights not yet there",
+    "memory": "DRAM",
+    "load": "loading weights into the array",
     "ring": "no room in the weight ring",
-    "queue": "no instruction there",
+    "queue": "no instruction in the queue",
 }
 TRAFFIC_COLOURS: Final = {"weights": "#2b5c8a", "load": "#3a9aa5", "store": "#d9a521", "instructions": GREY}
 

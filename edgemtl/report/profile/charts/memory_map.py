@@ -42,7 +42,7 @@ def draw_memory_map(task: TaskProfile, clock_mhz: int, most: int = MOST_BUFFERS)
     height = ROW_PIXELS * len(memories) + 140
     lay_out(figure, height, "", "", barmode="overlay")
     figure.update_layout(margin={"t": 72}, legend={"y": 1 + 30 / (height - 140)})
-    figure.update_xaxes(title={"text": "time from the begin of the frame, µs"}, row=len(memories), col=1)
+    figure.update_xaxes(title={"text": "time since the start of the frame, µs"}, row=len(memories), col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 12})
     return figure
 
@@ -104,7 +104,7 @@ def draw_ring(task: TaskProfile, clock_mhz: int, most: int = MOST_POINTS) -> go.
             hovertemplate="%{x} µs: %{y} KiB<extra></extra>",
         )
     )  # fmt: skip
-    lay_out(figure, 270, "time from the begin of the frame, µs", "bytes held, KiB", showlegend=False)
+    lay_out(figure, 270, "time since the start of the frame, µs", "weights in the ring, KiB", showlegend=False)
     ring = next((memory for memory in task.memories if memory.memory == "ring"), None)
     if ring is not None:
         line = {"color": "#c0392b", "width": 1, "dash": "dash"}

@@ -30,7 +30,7 @@ def draw_roofline(task: TaskProfile, spec: AcceleratorSpec) -> go.Figure:
             hovertext=[f"<b>whole frame</b><br>{whole[1]:.1f} GMAC/s<br>{whole[0]:.1f} MAC a byte"],
         )
     )  # fmt: skip
-    lay_out(figure, 460, "products a byte of the board's memory, MAC/byte", "reached, GMAC/s")
+    lay_out(figure, 460, "MAC per byte of DRAM traffic", "GMAC/s")
     ticks = [step * 10.0**power for power in range(-6, 9) for step in (1, 2, 5)]
     axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
     figure.update_xaxes(**axis)

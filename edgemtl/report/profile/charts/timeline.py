@@ -67,7 +67,7 @@ def draw_timeline(task: TaskProfile, clock_mhz: int, most: int = MOST_BARS) -> g
         of_kind = [bar for bar in bars if task.layers[bar.layer].name == kind]
         if of_kind:
             figure.add_trace(_bars(task, kind, of_kind, per_us))
-    lay_out(figure, 360, "time from the begin of the frame, µs", "", barmode="overlay")
+    lay_out(figure, 360, "time since the start of the frame, µs", "", barmode="overlay")
     figure.update_yaxes(categoryorder="array", categoryarray=list(reversed(UNITS)), type="category", showgrid=False)
     for cycle in (0, task.latency.steady_cycles):
         figure.add_vline(x=cycle / per_us, line={"color": "#1d2126", "width": 1, "dash": "dot"})
