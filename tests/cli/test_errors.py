@@ -205,7 +205,7 @@ def test_check_and_compile_agree_on_what_has_no_integers(capsys, model_file, in_
     Path("images").mkdir()
     for seed in range(8):
         np.save(f"images/{seed}.npy", np.random.default_rng(seed).standard_normal((1, 3, 16, 24), np.float32))
-    reason = "a resize has an integer form for a factor of 2, not 4 x 4"
+    reason = "the resize that gives the output has an integer form for a factor of 2, not 4 x 4"
     check, whole = ("-q", "check", str(model_file), "--precision", "int8"), ("--require-int8",)
     assert main([*check]) == 0
     assert reason in " ".join(capsys.readouterr().out.split())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgemtl.exporters.models.moe import WANTED_MARGIN, WANTED_NATS
+from edgemtl.exporters.models.moe import TARGET_MARGIN, TARGET_NATS
 from edgemtl.exporters.models.routing import (
     GateLosses,
     balance,
@@ -95,9 +95,9 @@ def test_the_losses_of_a_pass_are_those_of_its_logits(monkeypatch):
     wanted = []
 
     def spy(logits, k, nats):
-        assert (len(logits), k, nats) == (3, 2, WANTED_NATS)
+        assert (len(logits), k, nats) == (3, 2, TARGET_NATS)
         together = torch.cat(list(logits))
-        wanted.append((missing_margin(together, k, WANTED_MARGIN).item(), logits_size(together).item()))
+        wanted.append((missing_margin(together, k, TARGET_MARGIN).item(), logits_size(together).item()))
         return wrong_information(logits, k, nats)
 
     monkeypatch.setattr("edgemtl.exporters.models.moe.wrong_information", spy)

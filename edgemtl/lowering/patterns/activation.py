@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -28,8 +29,8 @@ _OPERATIONS: dict[str, Callable[..., Array]] = {
     "Exp": np.exp,
     "HardSwish": hard_swish,
     "Identity": lambda x: x,
-    "Max": np.maximum,
-    "Min": np.minimum,
+    "Max": lambda *values: reduce(np.maximum, values),
+    "Min": lambda *values: reduce(np.minimum, values),
     "Mish": mish,
     "Mul": np.multiply,
     "Neg": np.negative,
