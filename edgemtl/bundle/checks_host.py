@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from math import prod
 from typing import Any
 
@@ -11,12 +10,18 @@ from edgemtl.bundle.checks_program import fail
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask
 from edgemtl.bundle.segment import Rows
 from edgemtl.host import BUFFER_DTYPES, IMAGE, OUTPUT, HostStep, HostView
-from edgemtl.operators import Conv2d, Operator, QConv2d, TensorType
-from edgemtl.records import shorten
+from edgemtl.operators import Conv2d, Operator, Pool, QConv2d, QPool, TensorType
+from edgemtl.records import leaves, shorten
 
 PADDED = Conv2d, QConv2d
-NUMBERS = {"zero", "low", "mul", "shift", "score_shift", "epsilon", "threshold"}
+POOLS = Pool, QPool
+NUMBERS = {
+    *("zero", "out_zero", "zeros", "low", "mul", "muls", "shift", "offset"),
+    *("score_shift", "epsilon", "threshold"),
+}
 """Integers of an operator that are no sizes."""
+MOST_PADDING = 64
+"""Times the largest operand that an image with its padding may take."""
 
 
 def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
@@ -61,16 +66,30 @@ def _check_sizes(program: FpgaProgram, step: HostStep, where: str) -> None:
     most = max([1, *operands, *(prod(program.constants[index].shape) for index in step.constants)])
     if step.sizes is None:
         return
-    for item in fields(step.sizes):  # type: ignore[arg-type]  # operators are dataclasses
-        value = getattr(step.sizes, item.name)
-        if item.name not in NUMBERS and any(not 0 <= size <= most for size in _whole(value)):
-            fail(f"{where}.sizes.{item.name}", f"from 0 to {most}, the largest of its operands", value)
-    if isinstance(step.sizes, PADDED):
-        reach = [step.sizes.dilation[axis] * (step.sizes.kernel[axis] - 1) for axis in (0, 1, 0, 1)]
-        if any(pad > most for pad, most in zip(step.sizes.pad, reach, strict=True)):
-            fail(f"{where}.sizes.pad", f"at most {reach}, what the kernel reaches", list(step.sizes.pad))
+    for name, value in leaves(step.sizes):
+        if name.split(".")[-1] not in NUMBERS and any(not 0 <= size <= most for size in _whole(value)):
+            fail(f"{where}.sizes.{name}", f"from 0 to {most}, the largest of its operands", value)
+    check_padding(step.sizes, most, f"{where}.sizes")
     if not step.sizes.strided:
         _check_operands(program, step, step.sizes, where)
+
+
+def check_padding(operator: Operator, most: int, where: str) -> None:
+    """Raise ConfigError where an image with its padding is much larger than ``most``, the largest operand."""
+    if isinstance(operator, PADDED):
+        reach = [operator.dilation[axis] * (operator.kernel[axis] - 1) for axis in (0, 1, 0, 1)]
+        if any(pad > limit for pad, limit in zip(operator.pad, reach, strict=True)):
+            fail(f"{where}.pad", f"at most {reach}, what the kernel reaches", list(operator.pad))
+        (top, left, bottom, right), size, channels = operator.pad, (operator.height, operator.width), operator.cin
+    elif isinstance(operator, POOLS):
+        windows = operator.windows
+        (top, left), (bottom, right) = windows.pad, windows.beyond
+        size, channels = (windows.height, windows.width), operator.channels
+    else:
+        return
+    padded = (size[0] + top + bottom) * (size[1] + left + right) * channels
+    if padded > (limit := MOST_PADDING * most):
+        fail(where, f"those of an image that has at most {limit} values with its padding", padded)
 
 
 def _check_operands(program: FpgaProgram, step: HostStep, operator: Operator, where: str) -> None:

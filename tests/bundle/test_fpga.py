@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemtl.bundle import FpgaProgram, open_bundle, parse_manifest, write_bundle
+from edgemtl.bundle.checks_host import check_padding
 from edgemtl.bundle.reader import read_layer_index
 from edgemtl.errors import ConfigError, EdgemtlError, IntegrityError
+from edgemtl.hw.law_weightless import Windows
+from edgemtl.operators import Conv2d, Pool
 from tests.bundle import fpga_samples, samples
 from tests.bundle.test_manifest import JSON
 
@@ -153,8 +157,8 @@ def test_fields_are_all_there_and_no_more(place: str) -> None:
         ("program/host_a53.bin", b"x", r"program/host_a53.bin must be 64 bytes, not 1 bytes"),
         ("weights.bin", b"x", r"weights.bin must be 128 bytes, not 1 bytes"),
         ("program/host_constants.bin", b"x", r"program/host_constants.bin must be 64 bytes, not 1 bytes"),
-        ("streams/depth/0.stream", b"x" * 65, r"0.stream must be two or more words of 32 bytes, not 65 bytes"),
-        ("streams/depth/0.stream", b"x" * 32, r"0.stream must be two or more words of 32 bytes, not 32 bytes"),
+        ("streams/depth/0.stream", b"x" * 65, r"0.stream must be two or more instructions of 32 bytes, not 65 bytes"),
+        ("streams/depth/0.stream", b"x" * 32, r"0.stream must be two or more instructions of 32 bytes, not 32 bytes"),
         ("streams/depth/0.layers", b"\0\0\0\0", r"0.layers must be 2 bytes, 2 an instruction, not 4 bytes"),
     ],
 )
@@ -208,3 +212,20 @@ def test_any_value_anywhere(data: st.DataObject) -> None:
     except EdgemtlError:
         return
     assert parse_manifest(manifest.to_json()) == manifest
+
+
+POOL = Pool("max", 4, Windows(8, 8, 8, 8, (3, 3), (1, 1), (1, 1)))
+PADDINGS = {
+    "a kernel that reaches far beyond the image": replace(POOL, windows=replace(POOL.windows, kernel=(250, 250))),
+    "pads larger than memory": Conv2d(8, 8, 4, 4, (200, 200), pad=(199, 199, 199, 199)),
+}
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_no_image_grows_by_its_padding_beyond_what_the_bundle_shows(name: str) -> None:
+    check_padding(POOL, 256, "sizes")
+    check_padding(Conv2d(8, 8, 4, 4, (3, 3), pad=(1, 1, 1, 1)), 256, "sizes")
+    with pytest.raises(
+        ConfigError, match=r"sizes must be those of an image that has at most 16384 values with its pad"
+    ):
+        check_padding(PADDINGS[name], 256, "sizes")

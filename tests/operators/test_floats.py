@@ -42,6 +42,16 @@ def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_from_end_to_end(activation: str) -> None:
+    """Through zero, around the ends of the sampled curves, and far beyond them."""
+    x = np.concatenate([np.linspace(-45, 45, 3001), [-1e4, -1e-4, 0.0, 1e-4, 1e4]]).astype(np.float32)[None]
+    actual = compute(
+        ops.Linear(1, x.size, x.size, activation, False), [x], [np.eye(x.size, dtype=np.float32), x[0] * 0], x.shape
+    )
+    close(actual, ACTIVATIONS[activation](torch.from_numpy(x).double()))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("residual", [False, True])
 def test_linear(activation: str, residual: bool) -> None:
     x, w, b, r = normal(5, 7), normal(7, 6), normal(6), normal(5, 6)

@@ -11,9 +11,10 @@ import torch
 
 from edgemtl import partition
 from edgemtl.codegen.cpu import compile_cpu
+from edgemtl.driver import check_model, compile_model
 from edgemtl.frontend import read_model
 from edgemtl.lowering.execute import run_steps
-from edgemtl.options import QuantiseOptions
+from edgemtl.options import CheckOptions, CompileOptions, QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize.quality import signal_to_noise
 from edgemtl.quantize.quantised_model import make_exchange, quantise
@@ -54,3 +55,20 @@ def test_int8_has_no_layer_in_float(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(machine.run(integers.task, image).reshape(-1), expected)
     _, (distance,) = make_exchange("net.onnx", tasks, quantised, images)
     assert distance.qdq_to_law_db > 25, distance
+
+
+def test_a_board_runs_what_it_can_and_the_host_cpu_the_rest(tmp_path: Path) -> None:
+    """Its self-test compares the simulated accelerator and the host's steps with the integer law."""
+    torch.manual_seed(0)
+    exported(VISION_NETS["mobile"](), tmp_path / "net.onnx")
+    (tmp_path / "images").mkdir()
+    shape = read_model(tmp_path / "net.onnx").input.shape
+    for index, image in enumerate(smooth_images(shape, 10)):
+        np.save(tmp_path / "images" / f"{index}.npy", image)
+    options = {"target": "zcu104", "precision": "int8", "calibration": tmp_path / "images"}
+    result = compile_model(tmp_path / "net.onnx", CompileOptions(**options), tmp_path / "net.edgemtl")
+    assert not any("self-test not run" in text or "no integer form" in text for text in result.notes)
+    reports = check_model(tmp_path / "net.onnx", CheckOptions(**options)).nodes
+    shape_of_depthwise = "((5, 5), (1, 1), (2, 2, 2, 2), (1, 1))"
+    assert any(shape_of_depthwise in report.reason for report in reports)
+    assert any(report.where == "accelerator" for report in reports)

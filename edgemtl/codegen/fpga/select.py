@@ -233,6 +233,8 @@ def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
     shape = (operator.kernel, operator.stride, operator.pad, operator.dilation)
     if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
         return f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
+    if operator.groups != 1:
+        return f"the accelerator convolves in one group, not in {operator.groups}"
     if operator.width > engine.accumulator_rows:
         return f"a row has {operator.width} pixels, the accumulators hold {engine.accumulator_rows}"
     if operator.height > MOST_ROWS:

@@ -46,8 +46,8 @@ class LinearLayer:
 
 
 def match_linear(node: ir.Node) -> Group | None:
-    """MatMul, Gemm or a 1x1 Conv of stride 1 with constant weights, then optionally a bias, an activation (Relu, Gelu,
-    Swish), and the sum with a value of the same shape.
+    """MatMul, Gemm or a 1x1 Conv of stride 1 with constant weights, then optionally a bias, an activation, and the sum
+    with a value of the same shape.
     """
     return _match_residual(node) or _match_plain(node)
 

@@ -66,7 +66,7 @@ class Machine:
         for unit in UNITS:
             head = self._kernel.ready(unit)
             if head and (missing := self._kernel.missing(head[0])):
-                reasons.append(f"{head[0]} for tokens of {', '.join(missing)}")
+                reasons.append(f"{head[0]} for credits of {', '.join(missing)}")
         return reasons
 
     def _timing(self, frame: int, levels: list[tuple[int, int]]) -> Timing:

@@ -145,5 +145,5 @@ class Machine:
         """What the instruction at ``place`` waits for; empty where it can go on."""
         instruction = self._program[place]
         if missing := self._credits.missing(instruction):
-            return f"tokens of {', '.join(missing)}"
+            return f"credits of {', '.join(missing)}"
         return lacking(self.chip, instruction)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
-from edgemtl.codegen.fpga.select import Left, runs, select
+from edgemtl.codegen.fpga.select import Left, conv_reason, runs, select
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
@@ -92,6 +93,13 @@ CONVOLUTIONS: dict[str, tuple[Callable[[Net, View], View], str]] = {
         "((5, 5), (1, 1), (2, 2, 2, 2), (1, 1))",
     ),
 }
+
+
+def test_a_depthwise_convolution_stays_on_the_host_cpu() -> None:
+    depthwise = ops.QConv2d(8, 8, 32, 32, 8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, Finish("int8"), False, 32)
+    engine = engines()["zcu104"].engine
+    assert conv_reason(depthwise, engine) == "the accelerator convolves in one group, not in 32"
+    assert conv_reason(replace(depthwise, groups=1), engine) == ""
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)

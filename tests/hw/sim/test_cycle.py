@@ -177,7 +177,7 @@ def test_the_memory_serves_its_clients_in_turns():
 
 def test_what_waits_for_what_never_comes_is_named():
     spec = make_spec()
-    with pytest.raises(IntegrityError, match=r"waits: word 1 of frame 0 \(LINEAR\) for tokens of softmax"):
+    with pytest.raises(IntegrityError, match=r"waits: word 1 of frame 0 \(LINEAR\) for credits of softmax"):
         run(layer(spec, waits="softmax"), spec)
     with pytest.raises(IntegrityError, match=r"word 1 of frame 0 \(STREAM\) for room in the weight ring"):
         run([word("STREAM", lines=40)] * 2, spec, ring=64)

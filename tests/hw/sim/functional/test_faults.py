@@ -223,8 +223,9 @@ class TestTokens:
         rig = layers()
         rig.words[0] = replace(rig.words[0], waits=frozenset({"router"}))
         text = (
-            "instruction 0 .LOAD .*waits for tokens of router for ever; matrix stands at 3 and waits for tokens of data"
-            "; vector stands at 6 and waits for tokens of matrix; weights stands at 8 and waits for room for 6 lines"
+            "instruction 0 .LOAD .*waits for credits of router for ever; matrix stands at 3 and waits for credits of "
+            "data; vector stands at 6 and waits for credits of matrix; weights stands at 8 and waits for room for "
+            "6 lines"
         )
         refused(rig, text, chain=False)
 
