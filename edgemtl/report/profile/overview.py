@@ -55,7 +55,7 @@ def tasks_section(profile: Profile) -> PageSection:
         "#array",
         "#matrix",
         "#DRAM",
-        "#DRAM traffic, MiB",
+        "#traffic, MiB",
         "#energy, mJ",
     )
     how = (
