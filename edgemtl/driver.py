@@ -15,8 +15,8 @@ import edgemtl
 from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
 from edgemtl.checking import check_model
+from edgemtl.codegen.compiled import Compiled, compile_for_board, compile_for_cpu
 from edgemtl.compare import Comparison, Limits, WatchModules
-from edgemtl.compiled import Compiled, compile_for_board, compile_for_cpu
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden

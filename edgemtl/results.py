@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgemtl.codegen.compiled import TaskSummary
 from edgemtl.codegen.cpu import NodeReport
-from edgemtl.compiled import TaskSummary
 from edgemtl.quantize.qdq import Distance
 
 

@@ -30,7 +30,6 @@ ORDER = [
     "quantize",
     "codegen",
     "support",
-    "compiled",
     "results",
     "stages",
     "compare",
