@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from edgemtl.errors import ModelError
 from edgemtl.paths import check_model_file
 
+LEAST_IR_VERSION = 4
 MAX_FILE_BYTES = 2**31 - 1
 """What a protobuf message can be."""
 MAX_ELEMENTS = 2**28
@@ -50,6 +51,8 @@ def load(path: Path) -> LoadedFile:
         digest.update(file)
     for tensor in tensors:
         _check_data(tensor)
+    # Before version 4 every initializer was an input as well, and the libraries make it one again.
+    proto.ir_version = max(proto.ir_version, LEAST_IR_VERSION)
     return LoadedFile(proto, digest.hexdigest(), tuple(path.parent / location for location in locations))
 
 

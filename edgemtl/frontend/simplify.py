@@ -19,6 +19,7 @@ from onnx_ir.passes.common import (
 )
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
 
+from edgemtl.errors import ModelError
 from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import MAX_WORK, all_nodes, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
@@ -52,12 +53,16 @@ def simplify(model: ir.Model) -> None:
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Fill in the types and shapes ONNX can infer."""
+    """Fill in the types and shapes ONNX can infer. Raises ModelError for a graph that cannot be written down for it."""
     set_unpooled_shapes(model.graph)
+    inputs = tuple(model.graph.inputs)
     # Values of integer tensors are followed only where all of them stay small.
     ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
     if may_propagate(model.graph):
         ShapeInferencePass(check_type=True, strict_mode=False, data_prop=True)(model)
+    if tuple(model.graph.inputs) != inputs:
+        # The library makes inputs of initializers meanwhile, and leaves them so where it cannot serialise the graph.
+        raise ModelError("the model must have names and values that ONNX can hold, and has others; export it again")
 
 
 class _FoldingBudget:

@@ -37,11 +37,15 @@ def _is_one_layer(a: Sequence[Step], b: Sequence[Step], index: int, before: Sequ
     one, other = a[index], b[index]
     if _sizes(one.operator) != _sizes(other.operator):
         return False
-    if one.constants:
+    if one.constants and not isinstance(one.operator, UNTRAINED):
         keys = {c.key for c in one.constants}
         return any(c.key in keys for c in other.constants)
     makers = {view.buffer: i for i in range(index) for view in a[i].outputs}
     return all(before[makers[view.buffer]] for view in one.inputs if view.buffer in makers)
+
+
+UNTRAINED = ops.Pool, ops.Resample
+"""Operators whose constants follow from their sizes: equal ones do not tell that two layers are one."""
 
 
 def _sizes(operator: Operator) -> Operator:
@@ -75,12 +79,17 @@ def _members(index: int, task: str, layers: Sequence[frozenset[str]]) -> frozens
     return group if task in group else frozenset({task})
 
 
+MOST_SPREAD = 4.0
+"""How much wider than its own a shared range may be: a task with values of another sign keeps its own instead."""
+
+
 def _range(name: str, task: str, seen: Mapping[str, Observation], layers: Sequence[frozenset[str]]) -> Range:
     if not name[0].isdigit():
         return seen[task].ranges[name]
     members = _members(int(name.split(".")[0]), task, layers)
-    union = reduce(Range.union, (seen[member].ranges[name] for member in members))
-    return halved(union, seen[task].ranges[name])
+    own = seen[task].ranges[name]
+    shared = halved(reduce(Range.union, (seen[member].ranges[name] for member in members)), own)
+    return own if shared.high - shared.low > MOST_SPREAD * (own.high - own.low) else shared
 
 
 def halved(union: Range, own: Range) -> Range:

@@ -21,9 +21,9 @@ def correct_biases(
 ) -> dict[str, IntegerTask]:
     """The tasks with corrected biases: the mean output of each layer, per channel, equals that of the float layer.
 
-    Layers are corrected in order, so that each sees the results of corrected layers. Tasks that share a layer share its
-    correction, the mean of their own. Layers followed by a lookup table, and expert layers, are not corrected; the next
-    layer absorbs their error.
+    Layers are corrected in order, so that each sees the results of corrected layers. Tasks that share a layer and its
+    integers share its correction, the mean of their own. Layers followed by a lookup table, and expert layers, are not
+    corrected; the next layer absorbs their error.
     """
     with counting("images run for means", len(floats) * len(images)):
         means = {task: _float_means(floats[task], integers[task], images) for task in floats}
@@ -43,11 +43,12 @@ def correct_biases(
 def _correct_layer(
     index: int, states: Mapping[str, _State], shared: frozenset[str], means: Mapping[str, Mapping[int, Array]]
 ) -> None:
-    """Correct float step ``index`` in every task; tasks in ``shared`` are corrected by the mean of their errors."""
+    """Correct float step ``index`` in every task; those in ``shared`` with equal integers by their mean error."""
     left = [task for task in states if states[task].correctable(index) is not None]
     while left:
         group = shared if left[0] in shared else {left[0]}
-        members = [task for task in left if task in group]
+        first = states[left[0]].bias(index)
+        members = [task for task in left if task in group and states[task].bias(index) == first]
         error = np.mean([means[t][index] - states[t].mean(index) for t in members], axis=0)
         for task in members:
             states[task].correct(index, error)
@@ -84,6 +85,10 @@ class _State:
 
     def correctable(self, index: int) -> Correctable | None:
         return self._by_source.get(index)
+
+    def bias(self, index: int) -> Constant:
+        """The bias of a layer that can be corrected."""
+        return self.steps[self._by_source[index].step].constant("bias")
 
     def run(self, index: int) -> None:
         """Run the integer steps of float step ``index``."""

@@ -25,7 +25,7 @@ from edgemtl.quantize.elementwise import (
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
-from edgemtl.quantize.norms import NormPlan, plan_norm, readers
+from edgemtl.quantize.norms import NormPlan, check_readers, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
 from edgemtl.quantize.units import (
@@ -88,8 +88,12 @@ class IntegerTask:
 
     @property
     def all_integer(self) -> bool:
-        """Whether no layer runs in float."""
-        return not self.float_layers and not self.islands
+        """Whether no step computes in float32: golden outputs then need no tolerance."""
+        return not any(map(_is_float, self.steps))
+
+
+def _is_float(step: Step) -> bool:
+    return not isinstance(step.operator, ops.Copy) and all(view.dtype == "float32" for view in step.views)
 
 
 def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
@@ -244,6 +248,7 @@ def _plan_norms(
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 try:
+                    check_readers(steps, index)
                     planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
                 except UnsupportedError as error:
                     refused[task][index] = error

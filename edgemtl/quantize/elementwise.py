@@ -37,7 +37,7 @@ def write_add(writer: Writer, spec: ops.Add) -> None:
 
 def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
     """A product of bytes."""
-    (a, left), (b, right) = (writer.byte_view(writer.source[name]) for name in ("a", "b"))
+    (a, left), (b, right) = (writer.plain_view(writer.source[name]) for name in ("a", "b"))
     result = writer.output_tensor()
     (mul,), shift = encode_ratios((left.scale * right.scale / result.scale,), RATIO_BITS, writer.name)
     operator = ops.QMultiply(spec.a, spec.b, (left.zero, right.zero), mul, shift, _finish(result))
@@ -47,7 +47,7 @@ def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
 
 def write_activate(writer: Writer, spec: ops.Activate) -> None:
     """An activation by a table of its bytes."""
-    view, x = writer.byte_view(writer.source["x"])
+    view, x = writer.plain_view(writer.source["x"])
     result = _byte_result(writer, spec.activation)
     _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
@@ -57,7 +57,7 @@ def write_generic(writer: Writer, spec: Generic) -> None:
     if not has_table(spec):
         raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
     (source,) = writer.source.inputs
-    view, x = writer.byte_view(source)
+    view, x = writer.plain_view(source)
     result = _byte_result(writer, spec.call.op)
     _look_up(writer, view, lookup_table(spec, x, result), result)
 
@@ -74,7 +74,7 @@ def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
 
 def write_pool(writer: Writer, spec: ops.Pool) -> None:
     """The largest of bytes is a byte of the same tensor; a mean has a scale of its own."""
-    view, x = writer.byte_view(writer.source["x"])
+    view, x = writer.plain_view(writer.source["x"])
     if spec.kind == "max":
         with writer.output(x) as out:
             writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
@@ -109,7 +109,7 @@ def write_resample(writer: Writer, spec: ops.Resample) -> None:
 
 def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: dict[str, Array]) -> None:
     """Write a resize by real taps."""
-    view, x = writer.byte_view(writer.source["x"])
+    view, x = writer.plain_view(writer.source["x"])
     constants = {}
     for name, array in taps.items():
         integers = whole_taps(array, writer.name) if name.endswith("weight") else array
@@ -134,9 +134,9 @@ def whole_taps(weight: Array, what: str) -> Array:
 def _integers(writer: Writer, name: str) -> View:
     """An input as int8 or int16, whichever it is."""
     view = writer.source[name]
-    if writer.tensors[view.buffer].dtype == "float32":
-        return writer.byte_view(view)[0]
-    return writer.integer_view(view)
+    if writer.tensors[view.buffer].dtype == "int16":
+        return writer.integer_view(view)
+    return writer.plain_view(view)[0]
 
 
 def _byte_result(writer: Writer, what: str) -> Tensor:

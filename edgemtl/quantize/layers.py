@@ -96,7 +96,11 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
     source = writer.source
     view, x = writer.byte_view(source["x"])
     weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
-    if "qkv" in writer.needs[source["y"].buffer]:
+    needs = writer.needs[source["y"].buffer]
+    if "qkv" in needs and len(needs) > 1:
+        # Their three scales are known to attention alone.
+        raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
+    if "qkv" in needs:
         ending = plan_qkv(writer)
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
@@ -181,7 +185,7 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     source = writer.source
     view, x = writer.byte_view(source["x"])
     is_depthwise = spec.groups == spec.cin == spec.cout
-    if spec.groups != 1 and (not is_depthwise or x.fold is not None):
+    if spec.groups != 1 and not is_depthwise:
         reason = f"{CONV_GROUPS}, not {spec.groups} of {spec.cin}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     kernel = source.constant("weight").array

@@ -45,19 +45,25 @@ def readers(steps: Sequence[Step], index: int) -> list[Step]:
     return reading
 
 
+def check_readers(steps: Sequence[Step], index: int) -> None:
+    """Raise UnsupportedError for a LayerNorm that nothing reads, or with a reader into which gamma cannot be folded."""
+    reading = readers(steps, index)
+    others = [r for r in reading if not isinstance(r.operator, ops.Linear | ops.Experts | ops.Conv2d)]
+    what = f"not of {operator_name(others[0].operator)}" if others else "" if reading else "and nothing reads this one"
+    if any(isinstance(r.operator, ops.Conv2d) and r.operator.groups != 1 for r in reading):
+        what = what or "not of a convolution in groups"
+    if what:
+        raise UnsupportedError(steps[index].origin[0], f"{NORM_READERS}, {what}", "keep it in float (--keep-float)")
+
+
 def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> NormPlan:
     """Fold gamma and beta into the readers and choose the halvings.
 
     ``extremes`` [dim]: the largest magnitude of each normalised channel. ``weigh``: the readers whose weights determine
-    the halvings. Raises UnsupportedError for a reader into which gamma cannot be folded.
+    the halvings. Raises UnsupportedError for a beta that gamma is too small for.
     """
-    step = steps[index]
+    step, reading = steps[index], readers(steps, index)
     gamma, beta = (step.constant(name).array.astype(np.float64) for name in ("scale", "shift"))
-    for reader in (reading := readers(steps, index)):
-        if not isinstance(reader.operator, ops.Linear | ops.Experts | ops.Conv2d):
-            what = operator_name(reader.operator)
-            reason = f"{NORM_READERS}, not of {what}"
-            raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
     padded = any(isinstance(r.operator, ops.Conv2d) and any(r.operator.pad) for r in reading)
     inner = _inner_offset(step, gamma, beta) if padded else np.zeros_like(beta)
     largest = extremes.astype(np.float64) + np.abs(inner)

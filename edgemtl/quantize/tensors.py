@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgemtl.errors import InputError
+from edgemtl.errors import UnsupportedError
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.operators import Array
 from edgemtl.quantize.observe import Range
@@ -64,7 +64,6 @@ def wide(reach: float, what: str) -> Tensor:
 
 def _require_range(reach: float, what: str) -> None:
     if not reach > 0:
-        raise InputError(
-            f"{what} must take values other than 0 on the calibration images, not 0 alone; "
-            "calibrate on images like those the model is used on, or keep the layer in float (--keep-float)"
-        )
+        reason = "it, or what it reads, is 0 on all calibration images, so there is no scale"
+        hint = "calibrate on images like those the model is used on, or keep the layer in float (--keep-float)"
+        raise UnsupportedError(what, reason, hint)

@@ -105,7 +105,7 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
         resample(writer, ops.Resample(*whole, 2, 2), named)
         return
     if not spec.planar:
-        view, tensor = writer.byte_view(source)
+        view, tensor = writer.plain_view(source)
         with writer.output(tensor) as out:
             writer.step(ops.QBilinear(spec.height, spec.width, spec.channels), {"x": view, "y": out})
         return

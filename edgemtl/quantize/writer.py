@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from edgemtl import operators as ops
-from edgemtl.errors import UnsupportedError
+from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
@@ -176,11 +176,11 @@ class Writer:
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
-        seen, read = self._range_of(view.buffer), f"what {self.name} reads"
+        seen = self._range_of(view.buffer)
         if tensor.dtype == "float32":
-            bytes_ = affine(seen, read)
+            bytes_ = affine(seen, self.name)
             return self._quantised(view, bytes_), bytes_
-        bytes_ = symmetric(seen.reach, read)
+        bytes_ = symmetric(seen.reach, self.name)
         buffer = self._twin(view.buffer, "int8", bytes_)
         if buffer is None:
             return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), bytes_
@@ -188,6 +188,13 @@ class Writer:
         convert = ops.Convert(self._sizes[view.buffer], "int16", "int8", how)
         self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype="int8"), bytes_
+
+    def plain_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as int8 that stands for its values by one scale, with nothing left for the reader to make good."""
+        seen, tensor = self.byte_view(view)
+        if tensor.fold is not None or tensor.parts is not None:
+            raise InternalError(f"{self.name} must read values of one scale, not those of a LayerNorm or of q, k and v")
+        return seen, tensor
 
     def float_view(self, view: View) -> View:
         """An input in float32."""

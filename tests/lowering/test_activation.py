@@ -18,6 +18,11 @@ CONSTANTS = {
     "three": 3.0,
     "zero": 0.0,
     "six": 6.0,
+    "ten": 10.0,
+    "big": 255.0,
+    "minus": -3.0,
+    "tiny": 1e-8,
+    "wide": np.full((1, 1, 1), -100.0, np.float32),
     "root2": math.sqrt(2),
     "rroot2": 1 / math.sqrt(2),
     "c": math.sqrt(2 / math.pi),
@@ -53,7 +58,11 @@ FORMS = {
 
 
 def value_of(body: str, extra: str = ""):
-    used = {k: np.float32(v) for k, v in CONSTANTS.items() if f" {k})" in body or f"({k}," in body or f" {k}," in body}
+    used = {
+        k: np.asarray(v, np.float32)
+        for k, v in CONSTANTS.items()
+        if f" {k})" in body or f"({k}," in body or f" {k}," in body
+    }
     return parse(HEAD + body + extra + "}", **used).graph
 
 
@@ -70,6 +79,13 @@ def test_every_form_is_found(form: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        "y = Clip(x, zero, ten)",
+        "a = Relu(x) \n y = Min(a, big)",
+        "a = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x) \n b = Clip(x, minus, ten) \n y = Mul(a, b)",
+        "a = Relu(x) \n y = Add(a, tiny)",
+        "a = Sigmoid(x) \n y = Add(a, tiny)",
+        "y = Max(x, tiny)",
+        "a = Sigmoid(x) \n b = Mul(x, a) \n y = Max(b, wide)",
         "y = Mul(x, half)",
         "a = Sigmoid(x) \n y = Mul(a, a)",
         "a = Erf(x) \n b = Add(a, one) \n y = Mul(x, b)",

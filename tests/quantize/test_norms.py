@@ -6,7 +6,7 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.lowering.ir import Constant, Step, dense
-from edgemtl.quantize.norms import MOST_HALVINGS, choose_halvings, plan_norm
+from edgemtl.quantize.norms import MOST_HALVINGS, check_readers, choose_halvings, plan_norm
 
 RNG = np.random.default_rng(8)
 DIM, WIDTH = 6, 4
@@ -92,7 +92,9 @@ def test_a_reader_that_cannot_hold_gamma_is_refused():
     attention = step(ops.Attention(3, 1, DIM // 3, 1.0), ["y"], ["z"])
     steps = [norm(np.ones(DIM), np.zeros(DIM)), attention]
     with pytest.raises(UnsupportedError, match="norm: a LayerNorm has an integer form in front of linear layers and"):
-        plan_norm(steps, 0, np.ones(DIM), [])
+        check_readers(steps, 0)
+    with pytest.raises(UnsupportedError, match="and convolutions only, and nothing reads this one"):
+        check_readers(steps[:1], 0)
 
 
 def test_a_beta_without_a_gamma_in_front_of_padding_is_refused():

@@ -6,19 +6,24 @@ evaluated on sample points and compared with each activation the kernels know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
-from edgemtl.graph import array_of, attribute, is_op, operand, producer, result, scalar_of
+from edgemtl.graph import array_of, attribute, is_op, operand, producer, result, scalar_of, shape_of
 from edgemtl.operators import Array
 from edgemtl.operators.activations import ACTIVATIONS, erf, hard_swish, mish, relu, sigmoid
 
-_SAMPLES = np.linspace(-8.0, 8.0, 641)
-_TOLERANCE = 2e-6  # constants such as sqrt(2) are stored in float32
+_SAMPLES = np.linspace(-8.0, 8.0, 640)  # none of them where a hard sigmoid has a corner
+_FAR = np.array([64.0, 1e3, 1e6])
+_TOLERANCE = 4e-6  # constants such as sqrt(2) are stored in float32
+_CANCELLED = {"gelu": 1e-12, "gelu_tanh": 1e-12}
+"""What digits that cancel leave of a tail."""
+_ROUNDING = {**_CANCELLED, "hard_sigmoid": 1e-7, "hard_swish": 1e-6}
+"""What rounded constants leave near a corner as well."""
 _LARGEST = 12  # operators in the longest known decomposition (tanh GELU), with some room
 
 _OPERATIONS: dict[str, Callable[..., Array]] = {
@@ -73,8 +78,8 @@ def _match_written_out(last: ir.Node) -> Activation | None:
         return None
     for source in _candidates(last):
         nodes = _between(last, source)
-        if nodes is not None:
-            name = _name_of(result(last), source)
+        if nodes is not None and shape_of(source) == shape_of(result(last)):
+            name = _name_of(result(last), source, nodes)
             if name is not None:
                 return Activation(name, source, nodes)
     return None
@@ -122,26 +127,36 @@ def _stays_inside(node: ir.Node, nodes: list[ir.Node]) -> bool:
     return not value.is_graph_output() and all(use.node in nodes for use in value.uses())
 
 
-def _name_of(value: ir.Value, source: ir.Value) -> str | None:
+def _name_of(value: ir.Value, source: ir.Value, nodes: Sequence[ir.Node]) -> str | None:
+    """The activation that a value is of ``source`` at all sample points, around the nodes' constants too."""
+    bounds = [c for node in nodes for v in node.inputs if (c := scalar_of(v)) is not None and abs(c) <= _FAR[-1]]
+    samples = np.concatenate([_SAMPLES, _FAR, -_FAR, *(np.array([c - 1, c, c + 1]) for c in bounds)])
     with np.errstate(all="ignore"):
-        computed = _evaluate(value, source, {})
-    for name, function in ACTIVATIONS.items():
-        if np.allclose(computed, function(_SAMPLES), rtol=_TOLERANCE, atol=_TOLERANCE):
-            return name
-    return None
+        computed = _evaluate(value, {source: samples})
+        return next((name for name, f in ACTIVATIONS.items() if _is_same(computed, f(samples), name)), None)
 
 
-def _evaluate(value: ir.Value, source: ir.Value, done: dict[ir.Value, Array]) -> Array:
-    """What a value is where ``source`` takes the sample points."""
-    if value is source:
-        return _SAMPLES
+def _is_same(computed: Array, expected: Array, name: str) -> bool:
+    """Equal but for the rounding of constants; zeros exactly, so that a small number added to them is not lost.
+
+    Where either overflows, the other way to write it may not.
+    """
+    finite = np.isfinite(computed) & np.isfinite(expected)
+    zero = finite & (expected == 0)
+    near = np.isclose(computed, expected, rtol=_TOLERANCE, atol=_ROUNDING.get(name, 0.0))
+    exact = np.abs(computed[zero]) <= _CANCELLED.get(name, 0.0)
+    return bool(finite[: len(_SAMPLES)].all() and near[finite].all() and exact.all())
+
+
+def _evaluate(value: ir.Value, done: dict[ir.Value, Array]) -> Array:
+    """What a value is at the sample points of those that are ``done``."""
     constant = scalar_of(value)
     if constant is not None:
         return np.asarray(constant)
     if value not in done:
         node = value.producer()
         assert node is not None
-        inputs = [None if v is None else _evaluate(v, source, done) for v in node.inputs]
+        inputs = [None if v is None else _evaluate(v, done) for v in node.inputs]
         done[value] = np.asarray(_operation(node)(*inputs))
     return done[value]
 

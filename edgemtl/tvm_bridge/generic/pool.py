@@ -32,6 +32,8 @@ smallest_index = te.comm_reducer(lambda a, b: tirx.min(a, b), tirx.max_value, na
 def _windows(call: Call) -> SlidingWindows:
     """The windows of a pooling; with ceil_mode ONNX's shapes may have one that onnxruntime does not have."""
     window, _ = windows(call, call.attribute("kernel_shape", ())), call.attribute("ceil_mode", 0)
+    if call.attribute("auto_pad", "NOTSET").startswith("SAME") and set(call.attribute("dilations", (1,))) != {1}:
+        raise Refused(f"{call.op} with dilations must have explicit pads, since auto_pad is read in two ways")
     each = zip(window.outputs, window.strides, window.sizes, window.before, strict=True)
     if any((n - 1) * stride >= size + before for n, stride, size, before in each):
         raise Refused(f"the last window of {call.op} must not start in the padding; export with opset 22")
