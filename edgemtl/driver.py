@@ -94,7 +94,7 @@ def _selftest(
     if emulator:
         return verify, (f"self-test run under {emulator.qemu}",)
     reason = why_no_native_host(manifest.program)
-    return verify, (f"self-test without the library for the CPU beside the accelerator: {reason}",) if reason else ()
+    return verify, (f"self-test without the library for the host CPU: {reason}",) if reason else ()
 
 
 def _compile(

@@ -118,10 +118,13 @@ def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: i
 
 
 def quantise(x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"]) -> Array:
-    """Integers of any float32 array: saturate(nearest(x * inverse_scale) + zero) to ``dtype``, halves to even."""
-    nearest = np.rint(x * np.float32(inverse_scale))
+    """Integers of any float32 array: saturate(nearest(x * inverse_scale) + zero) to ``dtype``, halves to even.
+
+    NaN becomes the largest, as in a minimum that compares.
+    """
+    nearest = np.rint(x * np.float32(inverse_scale)) + np.float32(zero)
     low, high = INT8 if dtype == "int8" else INT16
-    return np.asarray(np.clip(nearest + np.float32(zero), low, high).astype(dtype))
+    return np.asarray(np.clip(np.where(np.isnan(nearest), high, nearest), low, high).astype(dtype))
 
 
 def cut_patches(image: npt.NDArray[np.int8], patch: int) -> npt.NDArray[np.int8]:

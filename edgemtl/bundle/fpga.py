@@ -34,7 +34,7 @@ class Handover:
 
 @dataclass(frozen=True)
 class Host:
-    """The CPU program of the steps beside the overlay, for one processor; a segment's step does nothing there.
+    """The program of the steps on the host CPU, for one processor; the step of a segment does nothing there.
 
     weights: the member with its weights, which ``tensors`` describe. handovers: by task, one for each segment.
     """

@@ -10,7 +10,7 @@ from edgemtl.records import integer, one_of
 from edgemtl.records.types import MAX_BYTES, Bytes, Count, Index, Macs
 
 ROW_DTYPES = {"int8": 1, "int16": 2}
-"""What rows that cross between CPU and overlay are made of, with its bytes."""
+"""Types of the rows that cross between host CPU and accelerator, with their bytes."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def compile_for_board(
     options: CompileOptions,
     images: Sequence[Array],
 ) -> Compiled:
-    """A program for a board: segments for the overlay, and libraries for the CPUs beside it.
+    """A program for a board: segments for the accelerator, and libraries for the host CPUs.
 
     Raises what `compile_segments` and `compile_hosts` raise.
     """

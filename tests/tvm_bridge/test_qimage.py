@@ -56,9 +56,9 @@ def check(target: CpuTarget, work: list[tuple[Any, np.ndarray, np.ndarray]]) -> 
 
 
 def hard_floats(*shape: int) -> np.ndarray:
-    """Values with halves, infinities and ones out of range among them."""
+    """Values with halves, infinities, NaN and ones out of range among them."""
     x = normal(*shape) * np.float32(3)
-    values = np.array([0.5, 1.5, -2.5, np.inf, -np.inf, 1e30], np.float32)
+    values = np.array([0.5, 1.5, -2.5, np.inf, -np.inf, 1e30, np.nan], np.float32)
     x.reshape(-1)[: values.size] = values[: x.size]
     return x
 
