@@ -20,6 +20,8 @@ CONSTANTS = {
     "six": 6.0,
     "ten": 10.0,
     "big": 255.0,
+    "huge": 1e8,
+    "small": 1e-8,
     "minus": -3.0,
     "tiny": 1e-8,
     "wide": np.full((1, 1, 1), -100.0, np.float32),
@@ -80,6 +82,8 @@ def test_every_form_is_found(form: str) -> None:
     "body",
     [
         "y = Clip(x, zero, ten)",
+        "y = Clip(x, zero, huge)",
+        "a = Mul(x, small) \n b = Clip(a, zero, ten) \n y = Div(b, small)",
         "a = Relu(x) \n y = Min(a, big)",
         "a = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x) \n b = Clip(x, minus, ten) \n y = Mul(a, b)",
         "a = Relu(x) \n y = Add(a, tiny)",

@@ -29,7 +29,7 @@ def match_multiply(node: ir.Node) -> Group | None:
     if not _is_binary(node, "Mul"):
         return None
     value = Activation("", result(node), ())
-    return Group("multiply", (node,), partial(_emit_binary, activation=value, kind=Multiply, node=node))
+    return Group("multiply", (node,), partial(_emit_binary, activation=value, kind=Multiply))
 
 
 def match_activate(node: ir.Node) -> Group | None:
@@ -45,9 +45,7 @@ def _is_binary(node: ir.Node, op: str) -> bool:
     return computed and dtype_of(result(node)) == "float32"
 
 
-def _emit_binary(
-    em: Emitter, activation: Activation, kind: type[Add] | type[Multiply], node: ir.Node | None = None
-) -> None:
+def _emit_binary(em: Emitter, activation: Activation, kind: type[Add] | type[Multiply]) -> None:
     """Channels-last where an operand lies so, else in the order of the graph."""
     last = activation.source.producer()
     assert last is not None
