@@ -14,15 +14,18 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.files import check_file, check_inputs
 from edgemtl.cli.flags import (
+    Calibration,
     Force,
     Inputs,
     Json,
     KeepFloat,
+    Mean,
     Method,
     Parameters,
     Pathway,
     Renames,
     ResizeFilter,
+    Std,
     Target,
     numbers,
     quantise_options,
@@ -42,16 +45,11 @@ if TYPE_CHECKING:
 
 WORST = 3
 """So many of the worst layers are marked."""
-Mean = Annotated[str | None, typer.Option("--mean", help="Input mean per channel, if the model records none.")]
-Std = Annotated[
-    str | None, typer.Option("--std", help="Input standard deviation per channel, if the model records none.")
-]
 SideA = Annotated[str, typer.Argument(help=f"The reference, one of {', '.join(SIDES)}.", metavar="A")]
 SideB = Annotated[str, typer.Argument(help="What to compare with A: another one of these.", metavar="B")]
 Model = Annotated[Path, typer.Option("--model", help="ONNX model.", metavar="MODEL.onnx")]
 Task = Annotated[str, typer.Option("--task", help="Task to compare.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights for torch: .safetensors or .pth.")]
-Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
 FailBelow = Annotated[
     str | None, typer.Option("--fail-below", help="Minimum SQNR of every layer, e.g. 20dB; exit code 1 below it.")
 ]

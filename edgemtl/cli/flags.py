@@ -48,6 +48,7 @@ MinSqnr = Annotated[
     float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")
 ]
 
+Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
 Parameters = Annotated[
     Path | None, typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images.")
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +14,14 @@ from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.files import check_model
 from edgemtl.cli.flags import (
     Budget,
+    Calibration,
     CompiledThreads,
     Json,
     KeepFloat,
     Kinds,
     Mean,
     ModelFile,
+    Parameters,
     Pathway,
     Renames,
     RequireInt8,
@@ -85,10 +86,6 @@ def _cost_cells(cost: Cost) -> tuple[str, str, str, str]:
 ChosenPrecision = Annotated[
     str | None,
     typer.Option("--precision", help="fp32 or int8. Default: fp32, or int8 if another option is for int8."),
-]
-Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
-Parameters = Annotated[
-    Path | None, typer.Option("--parameters", help="For int8, parameters from `edgemtl quantize` instead of images.")
 ]
 IMPLIED_INT8 = "checked in int8, because another option is for int8; --precision overrides this"
 Summary = Annotated[bool, typer.Option("--summary", help="Show only counts and shares, not every node.")]

@@ -24,6 +24,7 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     saturate,
     spread,
     store,
+    vector_type,
 )
 
 
@@ -92,11 +93,7 @@ def _reduced(spec: Pool | QPool, windows: Windows, x: Buffer, place: tuple[Expr,
 def _joined(spec: Pool | QPool, a: Expr, b: Expr, lanes: int) -> Expr:
     if spec.kind == "average":
         return a + b
-    return tirx.max(a, b) if isinstance(spec, QPool) else intrinsic(_vector("float32", lanes), "maximum", a, b)
-
-
-def _vector(dtype: str, lanes: int) -> str:
-    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+    return tirx.max(a, b) if isinstance(spec, QPool) else intrinsic(vector_type("float32", lanes), "maximum", a, b)
 
 
 def _mean(spec: Pool | QPool, total: Expr, factor: Expr, lanes: int) -> Expr:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from edgemtl.hw.arith import INT8, INT16
-from edgemtl.hw.law import Finish
 from edgemtl.operators import QAdd, QMultiply
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.broadcast import Run, broadcast_axes, each_run, flat
 from edgemtl.tvm_bridge.kernels.elementwise import symbol_of
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
-from edgemtl.tvm_bridge.kernels.vectors import clip, constant, store
+from edgemtl.tvm_bridge.kernels.qelementwise import finished
+from edgemtl.tvm_bridge.kernels.vectors import constant, store
 
 
 @cache
@@ -30,7 +29,7 @@ def build(spec: QAdd | QMultiply, target: CpuTarget) -> Kernel:
             wide = f"int32x{part.lanes}"
             pair = [part.load(buffer, index).astype(wide) for index, buffer in enumerate((a, b))]
             value = _scaled(spec, pair[0], pair[1], part.lanes)
-            store(y, (part.index,), part.lanes, _finished(value, spec.how, part.lanes))
+            store(y, (part.index,), part.lanes, finished(value, spec.how, part.lanes))
 
         each_run(axes, 2 * target.lanes, target, run)
 
@@ -49,13 +48,6 @@ def _scaled(spec: QAdd | QMultiply, a: Expr, b: Expr, lanes: int) -> Expr:
     else:
         total = (a - number(spec.zeros[0])) * (b - number(spec.zeros[1])) * number(spec.mul) + number(half)
     return total >> number(spec.shift)
-
-
-def _finished(value: Expr, how: Finish, lanes: int) -> Expr:
-    """Saturated, with the zero of a byte."""
-    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
-    shifted = value + constant(how.zero, "int32", lanes) if how.dtype == "int8" else value
-    return clip(shifted, constant(low, "int32", lanes), constant(high, "int32", lanes)).astype(f"{how.dtype}x{lanes}")
 
 
 def _symbol(spec: QAdd | QMultiply) -> str:

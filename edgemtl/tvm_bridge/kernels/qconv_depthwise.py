@@ -6,13 +6,14 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.arith import INT8, INT16, unpack_scale
+from edgemtl.hw.arith import unpack_scale
 from edgemtl.operators import QConv2d
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
 from edgemtl.tvm_bridge.kernels.int8_finish import PERMUTED, TABLE_BYTES, look_up
-from edgemtl.tvm_bridge.kernels.vectors import clip, constant, for_vectors, load, requantised, store
+from edgemtl.tvm_bridge.kernels.qelementwise import finished
+from edgemtl.tvm_bridge.kernels.vectors import constant, for_vectors, load, requantised, store, vector_type
 
 # Neighbouring pixels that share one reading of the weights.
 PIXELS = 4
@@ -97,7 +98,7 @@ def _vector(
 ) -> None:
     x, weight, start, factor, *rest = buffers
     (row, left, top, first), (channel, lanes) = place, columns
-    count, wide = min(PIXELS, spec.out_width), f"int32x{lanes}" if lanes > 1 else "int32"
+    count, wide = min(PIXELS, spec.out_width), vector_type("int32", lanes)
     zero, at = constant(spec.zero, "int32", lanes), (i32(0),)
     sums = [local(lanes, "int32") for _ in range(count)]
     for total in sums:
@@ -111,20 +112,11 @@ def _vector(
             with guarded(tirx.all(*bounds)) if bounds else guarded(i32(0) < i32(1)):
                 value = load(x, (line * spec.width + column, channel), lanes).astype(wide) - zero
                 store(total, at, lanes, load(total, at, lanes) + value * taps)
-    scale = T.bind(load(factor, (channel,), lanes).astype(f"float64x{lanes}" if lanes > 1 else "float64"))
+    scale = T.bind(load(factor, (channel,), lanes).astype(vector_type("float64", lanes)))
     for index, total in enumerate(sums):
-        level = _finished(spec, requantised(load(total, at, lanes), scale, lanes), lanes)
+        level = finished(requantised(load(total, at, lanes), scale, lanes), spec.how, lanes)
         if spec.table:
             levels = local(PERMUTED, "int8")
             store(levels, at, lanes, level)
             level = load(look_up(levels, rest[0], lanes, target), at, lanes)
         store(rest[-1], (row * spec.out_width + left + index, channel), lanes, level)
-
-
-def _finished(spec: QConv2d, value: Expr, lanes: int) -> Expr:
-    """`law.finish` of what is requantised, but for the table."""
-    how = spec.how
-    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
-    shifted = value + constant(how.zero, "int32", lanes) if how.dtype == "int8" else value
-    limits = (constant(bound, "int32", lanes) for bound in (low, high))
-    return clip(shifted, *limits).astype(f"{how.dtype}x{lanes}" if lanes > 1 else how.dtype)

@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import Convert, Dequantise, Quantise
 from edgemtl.processor import CpuTarget
@@ -24,6 +25,7 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     saturate,
     spread,
     store,
+    vector_type,
 )
 
 # Values that one thread takes at a time.
@@ -42,6 +44,14 @@ def quantised(value: Expr, inverse_scale: float, zero: int, dtype: str, lanes: i
 def dequantised(value: Expr, scale: float, zero: int, lanes: int) -> Expr:
     """`law.dequantise` of an int32 vector."""
     return (value - constant(zero, "int32", lanes)).astype(f"float32x{lanes}") * spread(f32(scale), lanes)
+
+
+def finished(value: Expr, how: Finish, lanes: int) -> Expr:
+    """`law.finish` of requantised int32 values, without table and residual: saturated, a byte with its zero."""
+    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
+    shifted = value + constant(how.zero, "int32", lanes) if how.dtype == "int8" else value
+    limits = (constant(bound, "int32", lanes) for bound in (low, high))
+    return clip(shifted, *limits).astype(vector_type(how.dtype, lanes))
 
 
 def rescaled(value: Expr, how: Rescale, dtype: str, lanes: int) -> Expr:

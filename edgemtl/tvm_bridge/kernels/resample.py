@@ -12,7 +12,7 @@ from edgemtl.operators import QResample, Resample
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, parallel, within
-from edgemtl.tvm_bridge.kernels.vectors import constant, for_vectors, load, saturate, spread, store
+from edgemtl.tvm_bridge.kernels.vectors import constant, for_vectors, load, saturate, spread, store, vector_type
 
 
 def pack(spec: Resample | QResample, target: CpuTarget, *taps: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -44,7 +44,7 @@ def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
                     total: Expr = None
                     for tap in range(spec.row_taps):
                         source = within(rows[row, tap], i32(0), i32(spec.height - 1))
-                        value = load(x, (source * spec.width + column, first), lanes).astype(_vector(sums, lanes))
+                        value = load(x, (source * spec.width + column, first), lanes).astype(vector_type(sums, lanes))
                         value = value * spread(row_weights[row, tap], lanes)
                         total = value if total is None else total + value
                     store(lines, (part, column, first), lanes, total)
@@ -77,10 +77,6 @@ def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
                 pixels(part, row)
 
     return define(_symbol(spec), operands, body)
-
-
-def _vector(dtype: str, lanes: int) -> str:
-    return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
 def _tap_operands(axis: str, shape: tuple[int, int], size: int, dtype: str) -> list[Operand]:

@@ -39,9 +39,14 @@ def constant(value: int, dtype: str, lanes: int) -> Expr:
     return spread(tirx.const(value, dtype), lanes)
 
 
+def vector_type(dtype: str, lanes: int) -> str:
+    """The type of a vector; one lane is the value itself."""
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
 def load(buffer: Buffer, index: Sequence[Expr], lanes: int) -> Expr:
     """``lanes`` neighbours from ``index`` on."""
-    return buffer.vload(list(index), f"{buffer.dtype}x{lanes}") if lanes > 1 else buffer[tuple(index)]
+    return buffer.vload(list(index), vector_type(str(buffer.dtype), lanes)) if lanes > 1 else buffer[tuple(index)]
 
 
 def store(buffer: Buffer, index: Sequence[Expr], lanes: int, value: Expr) -> None:
