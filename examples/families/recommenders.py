@@ -11,14 +11,22 @@ from examples.families.parts import drawn, many
 WIDTH = 64
 
 
+def linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
+    """A linear layer that keeps the spread of its inputs: torch's default loses half of it in each layer."""
+    projection = nn.Linear(inputs, outputs)
+    nn.init.normal_(projection.weight, 0, gain * inputs**-0.5)
+    nn.init.normal_(projection.bias, 0, 0.1)
+    return projection
+
+
 def layer(inputs: int, outputs: int = WIDTH) -> nn.Sequential:
     """An expert."""
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs), nn.ReLU())
+    return nn.Sequential(linear(inputs, outputs), nn.ReLU(), linear(outputs, outputs), nn.ReLU())
 
 
 def tower(inputs: int = WIDTH) -> nn.Sequential:
     """A task's own layers, to one probability."""
-    return nn.Sequential(nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, 1), nn.Sigmoid())
+    return nn.Sequential(linear(inputs, 32), nn.ReLU(), linear(32, 1), nn.Sigmoid())
 
 
 def mix(weights: Tensor, values: list[Tensor]) -> Tensor:
@@ -118,7 +126,7 @@ class GatedFeatures(nn.Module):
     def __init__(self, inputs: int, rank: int = 2) -> None:
         super().__init__()
         self.down, self.up = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, inputs, bias=False)
-        self.expert = nn.Sequential(nn.Linear(inputs, WIDTH), nn.BatchNorm1d(WIDTH), nn.SiLU())
+        self.expert = nn.Sequential(linear(inputs, WIDTH), nn.BatchNorm1d(WIDTH), nn.SiLU())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.expert(x * 2 * torch.sigmoid(self.up(self.down(x))))
