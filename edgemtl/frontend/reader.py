@@ -24,7 +24,7 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
     path = Path(path)
     loaded = load(path)
     try:
-        with _quiet():
+        with quiet():
             return _read(loaded, tasks)
     except (EdgemtlError, InternalError):
         raise
@@ -43,7 +43,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what the libraries log about odd graphs to ourselves: what matters is raised or noted."""
     loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]

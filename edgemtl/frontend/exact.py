@@ -1,0 +1,84 @@
+"""A file as a graph that still gives the file's own bits: for who joins graphs, not for the compiler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from edgemtl.errors import ModelError
+from edgemtl.frontend.convert import convert
+from edgemtl.frontend.draft import Draft
+from edgemtl.frontend.files import load
+from edgemtl.frontend.metadata import Metadata
+from edgemtl.frontend.moe_node import OPSET
+from edgemtl.frontend.passes import Pass, run_passes
+from edgemtl.frontend.pipeline import PASSES
+from edgemtl.frontend.prepare import import_graph
+from edgemtl.frontend.reader import quiet
+from edgemtl.frontend.simplify import simplify
+
+BEFORE_IMPORT = (
+    "normalise the spelling",
+    "read the opset",
+    "check the order of nodes",
+    "check that operators are known",
+    "check by ONNX's rules of form",
+    "inline functions",
+)
+AFTER_IMPORT = ("attach bodies for inference", "read the metadata", "fix the batch", "check the input")
+"""The passes of `PASSES` that change no bit of an output."""
+
+
+@dataclass(frozen=True)
+class ExactGraph:
+    """A graph with constants as initializers, fixed sizes and no dead code, whose outputs have the bits of its file's.
+
+    outputs: the names of the graph's outputs in the file, in order.  metadata: what our exporter recorded, if it did.
+    """
+
+    ir: ir.Model
+    outputs: tuple[str, ...]
+    metadata: Metadata | None
+
+
+def read_opset_of(path: Path) -> int:
+    """The version of a file's standard operators. Raises ModelError for a file that is damaged."""
+    proto = load(path).proto
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def read_exactly(path: Path, opset: int) -> ExactGraph:
+    """The graph of a file that `read_model` takes, in ``opset``, which must be the file's or newer.
+
+    From another opset it is converted, which may change bits: whoever asks for it compares. Raises what `read_model`
+    raises.
+    """
+    with quiet():
+        draft, _ = run_passes(_passes(BEFORE_IMPORT), Draft(load(path).proto))
+        outputs = tuple(value.name for value in draft.proto.graph.output)
+        proto = _convert(draft.proto, draft.opset, opset)
+        draft, _ = run_passes(_passes(AFTER_IMPORT), replace(draft, model=import_graph(proto)))
+        simplify(draft.ir, exactly=True)
+    return ExactGraph(draft.ir, outputs, draft.metadata)
+
+
+def _passes(names: tuple[str, ...]) -> tuple[Pass[Draft], ...]:
+    by_name = {step.name: step for step in PASSES}
+    return tuple(replace(by_name[name], requires=()) for name in names)
+
+
+def _convert(proto: onnx.ModelProto, version: int, opset: int) -> onnx.ModelProto:
+    if version == opset:
+        return proto
+    # Up to ours by the frontend's conversion, which is checked and repaired; beyond it by ONNX's alone.
+    proto, _ = convert(proto, version)
+    if max(version, OPSET) >= opset:
+        return proto
+    try:
+        return onnx.version_converter.convert_version(proto, opset)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"opset {version} cannot be converted to {opset} ({reason}); export with one opset") from error

@@ -1,0 +1,133 @@
+"""The merged model against the files it is made of, by onnxruntime, on inputs drawn at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemtl.errors import ModelError, QuantisationError
+from edgemtl.merge.image import SharedImage, normalise
+from edgemtl.merge.sources import Source
+from edgemtl.onnx_runtime import open_session
+from edgemtl.operators import Array
+
+SEED = 0
+MERGED = "the merged model"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far an output of the merged model is from its file's, over all inputs.
+
+    max_abs: the largest difference, 0 for equal bits.  largest: the largest value of the file's output.  sqnr_db:
+    signal to noise in decibel, infinite for equal bits.
+    """
+
+    max_abs: float
+    largest: float
+    sqnr_db: float
+
+
+def compare(
+    merged: bytes, sources: Sequence[Source], shared: SharedImage, is_near: Sequence[bool], least_sqnr_db: float
+) -> tuple[Distance, ...]:
+    """The distance of every task's output, in order.
+
+    Raises ModelError where onnxruntime does not run a model, and where a bit differs although the source is not one
+    of those that are only to be near; QuantisationError where one of these has less than ``least_sqnr_db``.
+    """
+    session, distances = _open(merged, MERGED), []
+    for source, normalisation, near in zip(sources, shared.own, is_near, strict=True):
+        own, tasks = _open(source.path, source.path), [task.name for task in source.tasks]
+        runs = [
+            (
+                _run(session, MERGED, tasks, image),
+                _run(own, source.path, source.outputs, normalise(image, normalisation)),
+            )
+            for image in _images(shared.spec.shape)
+        ]
+        for index, task in enumerate(tasks):
+            pairs = [(actual[index], expected[index]) for actual, expected in runs]
+            _check_bits(task, source.path, pairs, near)
+            distance = _distance(pairs)
+            _check_ratio(task, source.path, distance, least_sqnr_db)
+            distances.append(distance)
+    return tuple(distances)
+
+
+def _images(shape: tuple[int, ...]) -> Iterator[Array]:
+    """Noise as a normalised image has it, and noise over the range of pixels."""
+    rng = np.random.default_rng(SEED)
+    yield rng.standard_normal(shape, np.float32)
+    yield 255 * rng.random(shape, np.float32)
+
+
+def _open(model: Path | bytes, what: Path | str) -> Any:
+    try:
+        return open_session(model)
+    # onnxruntime's errors share no base class.
+    except Exception as error:
+        raise _cannot_run(what, error) from error
+
+
+def _run(session: Any, what: Path | str, outputs: Sequence[str], image: Array) -> list[Array]:
+    (source,) = session.get_inputs()
+    try:
+        arrays: list[Array] = session.run(list(outputs), {source.name: image})
+    # As above.
+    except Exception as error:
+        raise _cannot_run(what, error) from error
+    return arrays
+
+
+def _cannot_run(what: Path | str, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:200]
+    return ModelError(f"{what} must run in onnxruntime, by which the result is checked, and does not: {reason}")
+
+
+def _check_bits(task: str, path: Path, pairs: Sequence[tuple[Array, Array]], near: bool) -> None:
+    for actual, expected in pairs:
+        if actual.shape != expected.shape:
+            raise ModelError(
+                f"task {task} must have the shape {list(expected.shape)} that {path} gives, and has "
+                f"{list(actual.shape)} when merged; export the files with fixed sizes"
+            )
+        if not near and actual.tobytes() != expected.tobytes():
+            difference = float(np.abs(np.float64(actual) - expected).max())
+            raise ModelError(
+                f"task {task} must give the bits that {path} gives, and differs by up to {difference:.3g} when merged; "
+                "export all files with the same tools and one opset"
+            )
+
+
+def _distance(pairs: Sequence[tuple[Array, Array]]) -> Distance:
+    signal = noise = max_abs = largest = 0.0
+    for actual, expected in pairs:
+        if actual.tobytes() != expected.tobytes():
+            error = np.abs(np.float64(actual) - expected)
+            noise += float((error * error).sum())
+            max_abs = max(max_abs, float(error.max()))
+        signal += float(np.square(expected, dtype=np.float64).sum())
+        largest = max(largest, float(np.abs(expected).max()))
+    return Distance(max_abs, largest, _decibel(signal, noise))
+
+
+def _decibel(signal: float, noise: float) -> float:
+    """Infinite for no noise; minus infinity where there is no signal, or one of them is not finite."""
+    if noise == 0:
+        return math.inf
+    ratio = signal / noise
+    return 10 * math.log10(ratio) if 0 < ratio < math.inf else -math.inf
+
+
+def _check_ratio(task: str, path: Path, distance: Distance, least_sqnr_db: float) -> None:
+    if distance.sqnr_db < least_sqnr_db:
+        raise QuantisationError(
+            f"task {task} must keep a signal-to-noise ratio of {least_sqnr_db:g} dB to {path}, not "
+            f"{distance.sqnr_db:.1f} dB; use a smaller --tolerance, --deltas 8 or neither"
+        )
