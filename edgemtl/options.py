@@ -362,6 +362,8 @@ class MergeOptions:
             raise UsageError(f"--tolerance must be from 0 to {MAX_TOLERANCE:g}, not {self.tolerance:g}")
         if self.deltas not in (None, 8, 4):
             raise UsageError(f"--deltas must be 8 or 4, not {self.deltas}")
+        if math.isnan(self.least_sqnr_db):
+            raise UsageError("--min-sqnr must be a number, not nan")
 
     @property
     def least_opset(self) -> int:

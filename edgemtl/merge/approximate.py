@@ -14,7 +14,7 @@ from edgemtl.options import MergeOptions
 from edgemtl.partition.share import ContentKeys
 
 MAX_DELTA = 0.5
-"""Of the largest weight: tensors that differ by more were trained apart; their difference is as large as they are."""
+"""Of the mean magnitude of a tensor: tensors trained apart differ, on average, by more than they are."""
 SAMPLES = 1024
 """Elements by which the nearest of many tensors is chosen."""
 
@@ -45,12 +45,11 @@ def _approximate(graph: ir.Graph, bases: _Bases, options: MergeOptions) -> Appro
         base = bases.nearest(value.const_value)
         if base is None:
             continue
-        difference, scale = value.const_value.numpy() - base.tensor.numpy(), base.largest
-        largest = float(np.abs(difference).max())
-        if largest <= options.tolerance * scale:
+        difference = value.const_value.numpy() - base.tensor.numpy()
+        if np.abs(difference).max() <= options.tolerance * base.largest:
             value.const_value = base.tensor
             near += 1
-        elif options.deltas is not None and largest <= MAX_DELTA * scale:
+        elif options.deltas is not None and _mean(difference) <= MAX_DELTA * _mean(base.tensor.numpy()):
             delta = make_delta(difference, options.deltas)
             if delta is not None:
                 insert_delta(graph, value, base.tensor.numpy(), delta)
@@ -99,6 +98,11 @@ class _Bases:
         sample = _sample(tensor.numpy())
         distances = [float(np.abs(base.sample - sample).max()) for base in bases]
         return bases[int(np.argmin(distances))]
+
+
+def _mean(array: Array) -> float:
+    """Of magnitudes."""
+    return float(np.abs(array).mean(dtype=np.float64))
 
 
 def _sample(array: Array) -> Array:

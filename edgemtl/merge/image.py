@@ -135,13 +135,15 @@ def insert_normalisation(graph: ir.Graph, normalisation: Normalisation | None) -
         return
     (image,) = graph.inputs
     readers, value, nodes = tuple(image.uses()), image, []
-    for op, numbers in zip(("Sub", "Div"), normalisation, strict=True):
+    for op, numbers, neutral in zip(("Sub", "Div"), normalisation, (0.0, 1.0), strict=True):
+        if {*numbers} == {neutral}:
+            continue
         constant = add_constant(graph, f"{image.name}.{op.lower()}", _per_channel(numbers))
         node = ir.node(op, [value, constant], name=f"{image.name}/{op}")
         value = result(node)
         value.name, value.shape, value.type = f"{image.name}.{op.lower()}.output", image.shape, image.type
         nodes.append(node)
-    graph.insert_before(graph[0], nodes)
+    graph.insert_before(next(iter(graph)), nodes)
     for use in readers:
         use.node.replace_input_with(use.idx, value)
 
