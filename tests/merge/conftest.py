@@ -19,7 +19,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "raw_a": Net(trunk, 4, IMAGENET),
         "raw_b": Net(trunk, 2, IMAGENET),
         "raw_c": Net(trunk, 2, HALVES),
-        "other": Net(Trunk(1), 5),
+        "other": Net(Trunk(1), 9),
     }
     for name, net in nets.items():
         export(net, folder / f"{name}.onnx")
