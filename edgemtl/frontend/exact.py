@@ -28,7 +28,7 @@ BEFORE_IMPORT = (
     "check by ONNX's rules of form",
     "inline functions",
 )
-AFTER_IMPORT = ("attach bodies for inference", "read the metadata", "fix the batch", "check the input")
+AFTER_IMPORT = ("attach bodies for inference", "read the metadata", "fix the batch", "check the inputs")
 """The passes of `PASSES` that change no bit of an output."""
 
 

@@ -29,9 +29,8 @@ class Affine:
         return "mean {}, std {}".format(*numbers)
 
 
-def leading_affine(graph: ir.Graph) -> Affine | None:
-    """The additions and multiplications by constants that all readers of the image lie behind; None for none."""
-    (image,) = graph.inputs
+def leading_affine(image: ir.Value) -> Affine | None:
+    """The additions and multiplications by constants that all readers of ``image`` lie behind; None for none."""
     assert image.shape is not None
     channels = int(image.shape.numpy()[1])
     factor, summand, end = np.ones(channels), np.zeros(channels), image

@@ -16,52 +16,52 @@ from edgemtl.frontend.metadata import SCHEMA_VERSION
 from edgemtl.frontend.model import METADATA, ORIGIN
 from edgemtl.frontend.moe_node import attach_functions
 from edgemtl.graph import result
-from edgemtl.merge.image import SharedImage
+from edgemtl.merge.inputs import SharedInputs
 from edgemtl.merge.join import Joined
-from edgemtl.merge.names import name_apart
-from edgemtl.merge.sources import Source
+from edgemtl.merge.names import name_apart, name_inputs
+from edgemtl.merge.sources import Result, Source
 
 LEAST_IR_VERSION = 10
 """The first with 4-bit integers; every onnxruntime that is supported reads it."""
 
 
-def assemble(sources: Sequence[Source], shared: SharedImage, image: ir.Value, joined: Joined) -> onnx.ModelProto:
-    """One model with ``image`` as its input and an output for each task, in order of the sources.
+def assemble(
+    sources: Sequence[Source], shared: SharedInputs, inputs: Sequence[ir.Value], joined: Joined
+) -> onnx.ModelProto:
+    """One model with ``inputs`` and an output for each task, in order of the sources.
 
-    Raises ModelError for other domains of operators in two versions.
+    Raises ModelError for other domains of operators in two versions, and for more than one file can hold.
     """
     tasks = [task.name for source in sources for task in source.tasks]
-    image.name = _free(shared.spec.name, tasks)
-    name_apart(joined.nodes, joined.constants, [source.tasks[0].name for source in sources], {image.name, *tasks})
-    returned = [value for values in joined.outputs for value in values]
-    shapes = [shape for source in sources for shape in source.shapes]
-    nodes, outputs = [*joined.nodes], []
-    for task, value, shape in zip(tasks, returned, shapes, strict=True):
-        if value.producer() is None or value in outputs:
-            copy = ir.node("Identity", [value], name=f"{task}/Identity")
-            nodes.append(copy)
-            value = result(copy)
-        value.name, value.shape, value.type = task, ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
-        outputs.append(value)
-    graph = ir.Graph([image], outputs, nodes=nodes, initializers=[*joined.constants], name="merged")
-    model = ir.Model(graph, ir_version=_ir_version(sources), producer_name="edgemtl")
-    model.producer_version = edgemtl.__version__
+    names = name_inputs([spec.name for spec in shared.specs], tasks)
+    for value, name in zip(inputs, names, strict=True):
+        value.name = name
+    name_apart(joined.nodes, joined.constants, [source.tasks[0].name for source in sources], {*names, *tasks})
+    outputs = _outputs(tasks, joined, [result for source in sources for result in source.results])
+    copies = [value.producer() for value in outputs if value.producer() not in joined.nodes]
+    nodes = [*joined.nodes, *(copy for copy in copies if copy is not None)]
+    graph = ir.Graph(inputs, outputs, nodes=nodes, initializers=[*joined.constants], name="merged")
     graph.opset_imports.update(_opsets(sources))
+    version = max(LEAST_IR_VERSION, *(source.model.ir_version for source in sources))
+    model = ir.Model(graph, ir_version=version, producer_name="edgemtl", producer_version=edgemtl.__version__)
     attach_functions(model)
-    if document := _metadata(sources, shared, image.name):
+    if document := _metadata(sources, shared, names):
         model.metadata_props[METADATA] = document
     _drop_remarks(model)
     return _to_proto(model)
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _ir_version(sources: Sequence[Source]) -> int:
-    return max(LEAST_IR_VERSION, *(source.model.ir_version for source in sources))
+def _outputs(tasks: Sequence[str], joined: Joined, results: Sequence[Result]) -> list[ir.Value]:
+    """What each task returns, under its name: a copy of what another one returns, or of an input, by an Identity."""
+    outputs: list[ir.Value] = []
+    returned = [value for values in joined.outputs for value in values]
+    for task, value, of in zip(tasks, returned, results, strict=True):
+        own = value
+        if value.producer() is None or value in outputs:
+            own = result(ir.node("Identity", [value], name=f"{task}/Identity"))
+        own.name, own.shape, own.type = task, ir.Shape(of.shape), ir.TensorType(of.dtype)
+        outputs.append(own)
+    return outputs
 
 
 def _opsets(sources: Sequence[Source]) -> dict[str, int]:
@@ -76,17 +76,18 @@ def _opsets(sources: Sequence[Source]) -> dict[str, int]:
     return versions
 
 
-def _metadata(sources: Sequence[Source], shared: SharedImage, image: str) -> str | None:
+def _metadata(sources: Sequence[Source], shared: SharedInputs, names: Sequence[str]) -> str | None:
     """What the files record, and the normalisation where it is known; None where that is nothing."""
     tasks = [
         {"name": task.name, "output": task.name, "kind": task.kind, "channels": task.channels, "classes": task.classes}
         for source in sources
         for task in _recorded(source)
     ]
-    spec = shared.spec
+    images = [(name, spec) for name, spec in zip(names, shared.specs, strict=True) if spec.is_image]
+    name, spec = next(((name, of) for name, of in images if of.mean is not None), (names[0], shared.specs[0]))
     if not tasks and spec.mean is None:
         return None
-    entry = {"name": image, "mean": spec.mean, "std": spec.std, "resize_filter": spec.resize_filter}
+    entry = {"name": name, "mean": spec.mean, "std": spec.std, "resize_filter": spec.resize_filter}
     document = {"schema_version": SCHEMA_VERSION, "tasks": tasks, "input": entry}
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""Several graphs that read one image become one, in which what they compute alike is there once."""
+"""Several graphs that read the same inputs become one, in which what they compute alike is there once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Joined:
     outputs: tuple[tuple[ir.Value, ...], ...]
 
 
-def join(graphs: Sequence[ir.Graph], image: ir.Value, opset: int) -> Joined:
-    """Take the nodes out of ``graphs``, each of one input, and let them read ``image`` instead.
+def join(graphs: Sequence[ir.Graph], inputs: Sequence[ir.Value], opset: int) -> Joined:
+    """Take the nodes out of ``graphs`` and let them read ``inputs`` instead of their own, in order.
 
     Two nodes become one where the same operator with the same attributes reads the same values, two constants where
     type, shape and bytes are equal. The results keep their bits.
     """
     content = ContentKeys()
-    joiner = _Joiner(image, content, NodeKeys(content, opset))
+    joiner = _Joiner(inputs, content, NodeKeys(content, opset))
     outputs = tuple(joiner.take(graph, number) for number, graph in enumerate(graphs))
     return Joined(joiner.nodes, joiner.constants, outputs)
 
@@ -39,8 +39,8 @@ def join(graphs: Sequence[ir.Graph], image: ir.Value, opset: int) -> Joined:
 class _Joiner:
     """The joined graph as it grows, and the first node and constant of every key."""
 
-    def __init__(self, image: ir.Value, content: ContentKeys, keys: NodeKeys) -> None:
-        self._image, self._content, self._keys = image, content, keys
+    def __init__(self, inputs: Sequence[ir.Value], content: ContentKeys, keys: NodeKeys) -> None:
+        self._inputs, self._content, self._keys = inputs, content, keys
         self._first_nodes: dict[object, ir.Node] = {}
         self._first_constants: dict[bytes, ir.Value] = {}
         self.nodes: dict[ir.Node, set[int]] = {}
@@ -50,7 +50,7 @@ class _Joiner:
         """Empty the graph; what now stands for its outputs."""
         outputs = list(graph.outputs)
         graph.outputs.clear()
-        twins = dict.fromkeys(graph.inputs, self._image)
+        twins = dict(zip(graph.inputs, self._inputs, strict=True))
         for name, value in list(graph.initializers.items()):
             assert value.const_value is not None
             del graph.initializers[name]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgemtl.bundle import draw_input
 from edgemtl.errors import ModelError, QuantisationError
-from edgemtl.merge.image import SharedImage, normalise
+from edgemtl.frontend import InputSpec
+from edgemtl.merge.inputs import SharedInputs, normalise
 from edgemtl.merge.sources import Source
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array
@@ -35,7 +37,7 @@ class Distance:
 
 
 def compare(
-    merged: bytes, sources: Sequence[Source], shared: SharedImage, is_near: Sequence[bool], least_sqnr_db: float
+    merged: bytes, sources: Sequence[Source], shared: SharedInputs, is_near: Sequence[bool], least_sqnr_db: float
 ) -> tuple[Distance, ...]:
     """The distance of every task's output, in order.
 
@@ -43,15 +45,19 @@ def compare(
     of those that are only to be near; QuantisationError where one of these has less than ``least_sqnr_db``.
     """
     session, distances = _open(merged, MERGED), []
+    names = [value.name for value in session.get_inputs()]
     for source, normalisation, near in zip(sources, shared.own, is_near, strict=True):
         own, tasks = _open(source.path, source.path), [task.name for task in source.tasks]
-        runs = [
-            (
-                _run(session, MERGED, tasks, image),
-                _run(own, source.path, source.outputs, normalise(image, normalisation)),
+        runs = []
+        for frame in _frames(shared.specs):
+            feed = [
+                normalise(of, normalisation) if spec.is_image else of
+                for spec, of in zip(source.inputs, frame, strict=True)
+            ]
+            expected = _run(
+                own, source.path, source.outputs, {of.name: a for of, a in zip(source.inputs, feed, strict=True)}
             )
-            for image in _images(shared.spec.shape)
-        ]
+            runs.append((_run(session, MERGED, tasks, dict(zip(names, frame, strict=True))), expected))
         for index, task in enumerate(tasks):
             pairs = [(actual[index], expected[index]) for actual, expected in runs]
             _check_bits(task, source.path, pairs, near)
@@ -61,15 +67,22 @@ def compare(
     return tuple(distances)
 
 
-def _images(shape: tuple[int, ...]) -> Iterator[Array]:
-    """Noise as a normalised image has it, noise over the range of pixels, and large areas of one colour."""
+def _frames(specs: Sequence[InputSpec]) -> Iterator[list[Array]]:
+    """Noise as a normalised image has it, noise over the range of pixels, and large areas of one colour.
+
+    The last two in images alone: other inputs have noise, and integers that are valid.
+    """
     rng = np.random.default_rng(SEED)
-    yield rng.standard_normal(shape, np.float32)
-    yield 255 * rng.random(shape, np.float32)
+    yield [draw_input(spec, rng) for spec in specs]
+    yield [255 * rng.random(of.shape, np.float32) if of.is_image else draw_input(of, rng) for of in specs]
+    yield [_areas(of.shape, rng) if of.is_image else draw_input(of, rng) for of in specs]
+
+
+def _areas(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     batch, channels, height, width = shape
     areas = rng.standard_normal((batch, channels, AREAS, AREAS), np.float32)
     rows, columns = (np.arange(size) * AREAS // size for size in (height, width))
-    yield np.ascontiguousarray(areas[:, :, rows][..., columns])
+    return np.ascontiguousarray(areas[:, :, rows][..., columns])
 
 
 def _open(model: Path | bytes, what: Path | str) -> Any:
@@ -80,10 +93,9 @@ def _open(model: Path | bytes, what: Path | str) -> Any:
         raise _cannot_run(what, error) from error
 
 
-def _run(session: Any, what: Path | str, outputs: Sequence[str], image: Array) -> list[Array]:
-    (source,) = session.get_inputs()
+def _run(session: Any, what: Path | str, outputs: Sequence[str], frame: Mapping[str, Array]) -> list[Array]:
     try:
-        arrays: list[Array] = session.run(list(outputs), {source.name: image})
+        arrays: list[Array] = session.run(list(outputs), dict(frame))
     # As above.
     except Exception as error:
         raise _cannot_run(what, error) from error

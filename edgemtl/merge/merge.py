@@ -12,7 +12,7 @@ from edgemtl.errors import ModelError
 from edgemtl.frontend import read_model
 from edgemtl.merge.approximate import Approximation, approximate
 from edgemtl.merge.assemble import assemble
-from edgemtl.merge.image import insert_normalisation, share_image
+from edgemtl.merge.inputs import insert_normalisation, share_inputs
 from edgemtl.merge.join import join
 from edgemtl.merge.measure import Distance, compare
 from edgemtl.merge.parting import Parting
@@ -34,19 +34,17 @@ def merge_models(files: Sequence[MergeInput], options: MergeOptions, output: Pat
     with progress(f"reading {len(files)} files"):
         sources = read_sources(files, options.least_opset)
         check_apart("-o", (output,), [path for source in sources for path in source.weight_files])
-        shared = share_image(sources)
+        shared = share_inputs(sources)
     with progress("merging"):
         for source, normalisation in zip(sources, shared.own, strict=True):
-            insert_normalisation(source.model.graph, normalisation)
+            insert_normalisation(source, normalisation)
         approximations = approximate([source.model.graph for source in sources], options)
-        image = ir.Value(
-            name=shared.spec.name, shape=ir.Shape(shared.spec.shape), type=ir.TensorType(ir.DataType.FLOAT)
-        )
-        joined = join([source.model.graph for source in sources], image, sources[0].model.opset_imports[""])
-        parting = Parting(joined, image)
+        inputs = [ir.Value(shape=of.shape, type=of.type) for of in sources[0].model.graph.inputs]
+        joined = join([source.model.graph for source in sources], inputs, sources[0].model.opset_imports[""])
+        parting = Parting(joined, inputs)
         _check_shared(sources, parting)
         common, last = parting.last_common({*range(len(sources))}), [*map(parting.last_shared, range(len(sources)))]
-        proto = assemble(sources, shared, image, joined)
+        proto = assemble(sources, shared, inputs, joined)
     data = proto.SerializeToString(deterministic=True)
     with progress("comparing with the files"):
         near = [bool(of.near_weights or of.delta_weights) for of in approximations]

@@ -9,6 +9,17 @@ import onnx_ir as ir
 from edgemtl.frontend.limits import all_nodes
 
 
+def name_inputs(names: Iterable[str], tasks: Iterable[str]) -> list[str]:
+    """The names of inputs, with a _ behind each that a task has: outputs keep theirs."""
+    names, taken = list(names), {*tasks}
+    for index, name in enumerate(names):
+        while name in taken:
+            name += "_"
+        names[index] = name
+        taken.add(name)
+    return names
+
+
 def name_apart(
     nodes: Mapping[ir.Node, set[int]],
     constants: Mapping[ir.Value, set[int]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -17,14 +17,14 @@ INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 class Parting:
     """Answers for one joined graph, before its names change."""
 
-    def __init__(self, joined: Joined, image: ir.Value) -> None:
+    def __init__(self, joined: Joined, inputs: Sequence[ir.Value]) -> None:
         self._joined = joined
-        self._computed = _follow(joined, image)
+        self._computed = _follow(joined, inputs)
 
     def last_common(self, numbers: set[int]) -> str | None:
         """The name of the last layer that all graphs of these numbers need; None where there is none.
 
-        A layer reads the image, maybe through other layers, and a weight.
+        A layer reads an input, maybe through other layers, and a weight.
         """
         names = [
             name_of(node) for node, users in self._joined.nodes.items() if numbers <= users and self._is_layer(node)
@@ -48,7 +48,7 @@ class Parting:
         return bool(weights) and len(weights) < len(values)
 
     def _is_multiplied(self, value: ir.Value) -> bool:
-        """By what the image gives, as it is or after being transposed, dequantised and the like."""
+        """By what inputs give, as it is or after being transposed, dequantised and the like."""
         return any(self._multiplies(use.node) for use in value.uses())
 
     def _multiplies(self, node: ir.Node) -> bool:
@@ -57,9 +57,9 @@ class Parting:
         return any(self._is_multiplied(value) for value in node.outputs)
 
 
-def _follow(joined: Joined, image: ir.Value) -> set[ir.Value]:
-    """All values that depend on the image."""
-    computed = {image}
+def _follow(joined: Joined, inputs: Sequence[ir.Value]) -> set[ir.Value]:
+    """All values that depend on an input."""
+    computed = {*inputs}
     for node in joined.nodes:
         if not computed.isdisjoint(_reads(node)):
             computed.update(node.outputs)

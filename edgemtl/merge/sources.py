@@ -21,24 +21,44 @@ from edgemtl.partition.cost import Cost, cost_of
 
 
 @dataclass(frozen=True)
+class Result:
+    """An output: ONNX's type and the shape."""
+
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Source:
     """One of the files.
 
-    tasks: as the compiler sees them, under the names they have in the merged model.  shapes: of their outputs.
-    outputs: their names in the file.  normalisation: of the input, None where nobody says it.  model: onnxruntime
-    gives the file's bits with it.  cost: of running the file alone.
+    tasks: as the compiler sees them, under the names they have in the merged model.  results: type and shape of their
+    outputs.  outputs: their names in the file.  inputs: in the order of the first file's.  normalisation: of the image,
+    None where nobody says it.  model: onnxruntime gives the file's bits with it.  cost: of running the file alone.
     """
 
     path: Path
     tasks: tuple[Task, ...]
-    shapes: tuple[tuple[int, ...], ...]
+    results: tuple[Result, ...]
     outputs: tuple[str, ...]
-    input: InputSpec
+    inputs: tuple[InputSpec, ...]
     normalisation: Normalisation | None
     model: ir.Model
     metadata: Metadata | None
     cost: Cost
     weight_files: tuple[Path, ...]
+
+    @property
+    def image(self) -> InputSpec | None:
+        """The input that is a picture; None where there is none, or more than one."""
+        images = [spec for spec in self.inputs if spec.is_image]
+        return images[0] if len(images) == 1 else None
+
+    @property
+    def image_value(self) -> ir.Value:
+        """The image in the graph, which must have one."""
+        assert self.image is not None
+        return self.model.graph.inputs[self.inputs.index(self.image)]
 
     @property
     def file_bytes(self) -> int:
@@ -60,7 +80,7 @@ def read_sources(files: Sequence[MergeInput], least_opset: int) -> tuple[Source,
     named = [name for file, model in zip(files, models, strict=True) for name in _names(file.task, model)]
     names = iter(legal_names(named))
     return tuple(
-        _read(file, model, tuple(next(names) for _ in model.tasks), opset)
+        _read(file, model, tuple(next(names) for _ in model.tasks), opset, models[0].inputs)
         for file, model in zip(files, models, strict=True)
     )
 
@@ -70,20 +90,25 @@ def _names(name: str, model: MultiTaskModel) -> list[str]:
     return [name] if len(model.tasks) == 1 else [f"{name}_{task.name}" for task in model.tasks]
 
 
-def _read(file: MergeInput, model: MultiTaskModel, names: tuple[str, ...], opset: int) -> Source:
+def _read(
+    file: MergeInput, model: MultiTaskModel, names: tuple[str, ...], opset: int, order: Sequence[InputSpec]
+) -> Source:
+    inputs = _arrange(file.path, model.inputs, order)
     with naming(file.path):
         exact = read_exactly(file.path, opset)
     tasks = tuple(
         Task(name, name, task.kind, task.channels, task.classes) for name, task in zip(names, model.tasks, strict=True)
     )
-    shapes = tuple(shape_of(value) for value in model.ir.graph.outputs)
+    values = {str(value.name): value for value in exact.ir.graph.inputs}
+    exact.ir.graph.inputs[:] = [values[spec.name] for spec in inputs]
+    results = tuple(Result(value.dtype or ir.DataType.FLOAT, shape_of(value)) for value in model.ir.graph.outputs)
     return Source(
         file.path,
         tasks,
-        shapes,
+        results,
         exact.outputs,
-        model.input,
-        _normalisation(file, model.input),
+        inputs,
+        _normalisation(file, inputs),
         exact.ir,
         exact.metadata,
         cost_of(model.ir),
@@ -91,14 +116,29 @@ def _read(file: MergeInput, model: MultiTaskModel, names: tuple[str, ...], opset
     )
 
 
-def _normalisation(file: MergeInput, image: InputSpec) -> Normalisation | None:
-    """What the user says, or the file; UsageError for another number of channels."""
-    channels = image.shape[1]
-    if file.normalisation is not None and any(len(numbers) != channels for numbers in file.normalisation):
-        raise UsageError(f"--mean and --std must have {channels} numbers, one a channel of {file.path}")
-    if image.mean is None or image.std is None or file.overrides:
-        return file.normalisation
-    return image.mean, image.std
+def _arrange(path: Path, inputs: Sequence[InputSpec], order: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """The inputs in the order of the first file's: a single one whatever its name, several by name."""
+    by_name = {spec.name: spec for spec in inputs}
+    if len(inputs) == len(order) == 1:
+        return tuple(inputs)
+    if by_name.keys() != {spec.name for spec in order}:
+        names = [", ".join(spec.name for spec in specs) for specs in (order, inputs)]
+        raise ModelError(f"{path} must have the inputs of the first file, {names[0]}, not {names[1]}; export it again")
+    return tuple(by_name[spec.name] for spec in order)
+
+
+def _normalisation(file: MergeInput, inputs: Sequence[InputSpec]) -> Normalisation | None:
+    """What the user says, or the file; UsageError where it does not fit the image."""
+    images = [spec for spec in inputs if spec.is_image]
+    if file.normalisation is not None and (
+        len(images) != 1 or any(len(numbers) != images[0].shape[1] for numbers in file.normalisation)
+    ):
+        channels = " or ".join(str(spec.shape[1]) for spec in images) or "no"
+        raise UsageError(
+            f"--mean and --std must have {channels} numbers, one a channel of the only image of {file.path}"
+        )
+    recorded = next(((of.mean, of.std) for of in images if of.mean is not None and of.std is not None), None)
+    return file.normalisation if recorded is None or file.overrides else recorded
 
 
 def _common_opset(opsets: Sequence[int], least: int) -> int:

@@ -227,6 +227,33 @@ def test_files_of_several_outputs(capsys, tmp_path):
         np.testing.assert_array_equal(outputs[name], expected)
 
 
+def test_several_inputs_go_by_name_and_outputs_may_be_integers(capsys, tmp_path):
+    """The second file lists its inputs the other way round, and returns classes."""
+    paths = []
+    for name, is_reversed in (("a", False), ("b", True)):
+        graph = Graph(f"{name}/")
+        table = graph.const(_weights(3, (6, 4)))
+        bias = graph.op("Reshape", graph.op("Gather", table, "which"), graph.const([1, 4, 1, 1], np.int64))
+        x = graph.op("Add", graph.trunk(), bias)
+        y = graph.head(x, 2) if name == "a" else graph.op("ArgMax", graph.head(x, 3), axis=1)
+        proto = onnx.load(graph.save(tmp_path / f"{name}.onnx", y))
+        proto.graph.input.append(helper.make_tensor_value_info("which", TensorProto.INT64, [1]))
+        if is_reversed:
+            inputs = [*reversed(proto.graph.input)]
+            del proto.graph.input[:]
+            proto.graph.input.extend(inputs)
+            proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+        onnx.save(proto, tmp_path / f"{name}.onnx")
+        paths.append(tmp_path / f"{name}.onnx")
+    document = run_json(capsys, "merge", *paths, "-o", tmp_path / "all.onnx")
+    assert document["shared_until"] == "a/Add4"
+    feed = {"image": random_image(SHAPE, 9), "which": np.array([4])}
+    outputs = run_onnx(tmp_path / "all.onnx", feed, optimise=False)
+    for path in paths:
+        np.testing.assert_array_equal(outputs[path.stem], run_onnx(path, feed, optimise=False)["y"])
+    assert run_json(capsys, "check", tmp_path / "all.onnx")["supported"]
+
+
 def test_graphs_inside_nodes(tmp_path):
     """Each file has an If of its own, whose branches read what is shared and have names that collide."""
     paths = []
@@ -243,7 +270,7 @@ def test_graphs_inside_nodes(tmp_path):
         y = graph.op("Tanh", graph.op("If", chosen, then_branch=branches[0], else_branch=branches[1]))
         paths.append(graph.save(tmp_path / f"{seed}.onnx", y))
     image = ir.Value(name="image", shape=ir.Shape(SHAPE), type=ir.TensorType(ir.DataType.FLOAT))
-    joined = join([read_exactly(path, 20).ir.graph for path in paths], image, 20)
+    joined = join([read_exactly(path, 20).ir.graph for path in paths], [image], 20)
     name_apart(joined.nodes, joined.constants, ["a", "b"], {"image"})
     outputs = [value for values in joined.outputs for value in values]
     graph = ir.Graph([image], outputs, nodes=[*joined.nodes], initializers=[*joined.constants], name="joined")

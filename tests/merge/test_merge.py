@@ -174,8 +174,8 @@ def test_single_tasks_of_our_exporter_become_its_multi_task_model(capsys, tmp_pa
     named = ("--task", f"semseg={tmp_path / 'a.onnx'}", "--task", f"depth={tmp_path / 'b.onnx'}")
     run_json(capsys, "merge", *named, "-o", tmp_path / "all.onnx")
     document = inspect_model(read_model(tmp_path / "all.onnx")).to_json()
-    assert {key: document[key] for key in ("input", "full", "common")} == {
-        key: whole[key] for key in ("input", "full", "common")
+    assert {key: document[key] for key in ("inputs", "full", "common")} == {
+        key: whole[key] for key in ("inputs", "full", "common")
     }
     keys = ("name", "kind", "channels", "macs", "weight_bytes")
     assert [[t[k] for k in keys] for t in document["tasks"]] == [[t[k] for k in keys] for t in whole["tasks"]]

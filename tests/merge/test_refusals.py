@@ -108,9 +108,9 @@ def change(graph: onnx.GraphProto, name: str) -> None:
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="../secret")
-    elif name == "an output of integers":
-        graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["n"], to=TensorProto.INT64))
-        graph.output[0].CopyFrom(helper.make_tensor_value_info("n", TensorProto.INT64, None))
+    elif name == "an output of bytes":
+        graph.node.append(helper.make_node("Cast", [graph.output[0].name], ["n"], to=TensorProto.UINT8))
+        graph.output[0].CopyFrom(helper.make_tensor_value_info("n", TensorProto.UINT8, None))
     elif name == "random numbers":
         graph.node.append(helper.make_node("RandomNormalLike", [graph.output[0].name], ["r"]))
         graph.node.append(helper.make_node("Add", [graph.output[0].name, "r"], ["n"]))
@@ -128,11 +128,11 @@ def change(graph: onnx.GraphProto, name: str) -> None:
         ("the same bytes", "x.onnx must be another model than a.onnx, not one with the same bytes"),
         ("a cycle", "x.onnx: node Conv0 reads"),
         ("no nodes", "x.onnx must be an ONNX model with nodes and outputs"),
-        ("two inputs", "x.onnx: "),
+        ("two inputs", "must have the inputs of the first file"),
         ("an open size", "x.onnx: input image: its size is open in height (H)"),
         ("an unknown operator", "x.onnx: node Relu1: operator Frobnicate of opset 20 is unknown"),
         ("weights elsewhere", "x.onnx: external data of tensor c0 must name a file in the model's folder"),
-        ("an output of integers", "x.onnx: output n: it is INT64"),
+        ("an output of bytes", "x.onnx: output n: it is UINT8"),
         ("random numbers", "x.onnx: node RandomNormalLike_4"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_normalisation_outside_moves_behind_the_input_and_meets_one_inside(cap
     )
     assert document["shared_until"] == "/trunk/norm/LayerNormalization"
     assert any("takes pixels / 255 and normalises them" in note for note in document["notes"])
-    spec = read_model(tmp_path / "all.onnx").input
+    spec = read_model(tmp_path / "all.onnx").inputs[0]
     assert (spec.mean, spec.std) == RAW
     outputs = run_onnx(tmp_path / "all.onnx", {"image": pixels()}, optimise=False)
     expected = run_onnx(files / "semseg.onnx", {"image": as_taken(pixels(), IMAGENET)}, optimise=False)
@@ -83,7 +83,7 @@ def test_two_normalisations_outside_move_behind_the_input(capsys, files, tmp_pat
 def test_one_normalisation_of_all_is_recorded(capsys, files, tmp_path):
     chosen = ("--mean", numbers(IMAGENET[0]), "--std", numbers(IMAGENET[1]))
     run_json(capsys, "merge", files / "semseg.onnx", files / "depth.onnx", *chosen, "-o", tmp_path / "all.onnx")
-    spec = read_model(tmp_path / "all.onnx").input
+    spec = read_model(tmp_path / "all.onnx").inputs[0]
     assert (spec.mean, spec.std) == IMAGENET
 
 
@@ -139,7 +139,9 @@ def test_other_ranges_of_pixels_and_sizes_are_refused(capsys, tmp_path):
     text = "the one normalises it by mean 127.5,127.5,127.5, std 127.5,127.5,127.5, the other by mean 0.5,0.5,0.5"
     assert_fails(capsys, 1, text, "merge", a, b, "-o", tmp_path / "all.onnx")
     c = small(tmp_path / "c.onnx", ("Sub", 0.5), ("Div", 0.5), size=5)
-    text = f"{c} must take an image of [1, 3, 4, 4], as {a} does, not [1, 3, 5, 5]; export both with one size"
+    text = (
+        f"{c} must take image as float32 [1, 3, 4, 4], as {a} does, not float32 [1, 3, 5, 5]; export both with one size"
+    )
     assert_fails(capsys, 1, text, "merge", a, c, "-o", tmp_path / "all.onnx")
 
 
@@ -160,7 +162,7 @@ CHANNELS = np.array([2.0, 4.0, 8.0]).reshape(1, 3, 1, 1)
 def test_what_a_graph_does_to_the_image_first(tmp_path, arithmetic, factor, summand):
     from edgemtl.frontend.exact import read_exactly
 
-    affine = leading_affine(read_exactly(small(tmp_path / "a.onnx", *arithmetic), 20).ir.graph)
+    affine = leading_affine(read_exactly(small(tmp_path / "a.onnx", *arithmetic), 20).ir.graph.inputs[0])
     if factor is None:
         assert affine is None
     else:
@@ -182,7 +184,7 @@ def test_files_of_our_exporter_resize_in_one_way(capsys, tmp_path):
         onnx.save(proto, path)
         names.append(path)
     run_json(capsys, "merge", *names[:2], "-o", tmp_path / "all.onnx")
-    spec = read_model(tmp_path / "all.onnx").input
+    spec = read_model(tmp_path / "all.onnx").inputs[0]
     assert (spec.mean, spec.std, spec.resize_filter) == (*HALVES, "pillow-bicubic")
     text = f"{names[2]} must resize pictures by pillow-bicubic, as {names[0]} does, not by torch-bilinear"
     assert_fails(capsys, 1, text, "merge", *names, "-o", tmp_path / "none.onnx")

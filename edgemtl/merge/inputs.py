@@ -1,9 +1,9 @@
-"""The image that all files read: one size, and one normalisation or, behind the input, one for each file."""
+"""The inputs that all files read: one size, and one normalisation or, behind the input, one for each file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,61 +16,71 @@ from edgemtl.merge.affine import Affine, leading_affine
 from edgemtl.merge.sources import Source
 from edgemtl.operators import Array
 from edgemtl.options import Normalisation
+from edgemtl.vocabulary import DEFAULT_FILTER
 
 MAX_RATIO = 16.0
 """Of the factors by which two graphs normalise: pixels to 255 and pixels to 1 differ by more, two data sets do not."""
 
 
 @dataclass(frozen=True)
-class SharedImage:
-    """The input of the merged model.
+class SharedInputs:
+    """The inputs of the merged model.
 
-    own: for each source, the normalisation that moves into the graph; None where the source reads the input itself.
+    own: for each source, the normalisation that moves into its graph; None where the source reads the image itself.
     """
 
-    spec: InputSpec
+    specs: tuple[InputSpec, ...]
     own: tuple[Normalisation | None, ...]
     notes: tuple[str, ...]
 
 
-def share_image(sources: Sequence[Source]) -> SharedImage:
-    """The input that all ``sources`` can read.
+def share_inputs(sources: Sequence[Source]) -> SharedInputs:
+    """The inputs that all ``sources`` can read.
 
-    Raises ModelError for two files whose images differ in size or in how they are resized, and where it cannot be
-    told whether they expect the same image: only one says how it is normalised, in its metadata or in its graph.
+    Raises ModelError for two files whose inputs differ in size, in type or in how pictures are resized, and where it
+    cannot be told whether they expect the same image: only one says how it is normalised, in metadata or in its graph.
     """
     first = sources[0]
     for source in sources[1:]:
-        if source.input.shape != first.input.shape:
-            sizes = f"{list(first.input.shape)}, as {first.path} does, not {list(source.input.shape)}"
-            raise ModelError(f"{source.path} must take an image of {sizes}; export both with one size")
-    resize = _common_filter(sources)
-    known = [source.normalisation for source in sources]
+        for spec, other in zip(first.inputs, source.inputs, strict=True):
+            if (spec.shape, spec.dtype) != (other.shape, other.dtype):
+                size = f"{spec.dtype} {list(spec.shape)}, as {first.path} does, not {other.dtype} {list(other.shape)}"
+                raise ModelError(f"{source.path} must take {other.name} as {size}; export both with one size")
+    image, known = first.image, [source.normalisation for source in sources]
     if all(normalisation == known[0] for normalisation in known):
-        mean, std = known[0] or (None, None)
-        notes = () if known[0] else _compare_graphs(sources)
-        return SharedImage(
-            InputSpec(first.input.name, first.input.shape, mean, std, resize), (None,) * len(known), notes
-        )
+        notes = _compare_graphs(sources) if image is not None and known[0] is None else ()
+        return SharedInputs(_with_image(sources, known[0]), (None,) * len(known), notes)
     _check_known([source.path for source in sources], known)
-    channels = first.input.shape[1]
-    spec = InputSpec(first.input.name, first.input.shape, (0.0,) * channels, (1.0,) * channels, resize)
+    if image is None:
+        raise ModelError(f"{first.path} must have one image, or a normalisation that all files record; export it again")
+    channels = image.shape[1]
+    specs = _with_image(sources, ((0.0,) * channels, (1.0,) * channels))
     listed = "; ".join(f"{source.path}: {_spell(of)}" for source, of in zip(sources, known, strict=True))
-    note = f"input {first.input.name}: the merged model takes pixels / 255 and normalises them for each file: {listed}"
-    return SharedImage(spec, tuple(known), (note,))
+    note = f"input {image.name}: the merged model takes pixels / 255 and normalises them for each file: {listed}"
+    return SharedInputs(specs, tuple(known), (note,))
+
+
+def _with_image(sources: Sequence[Source], normalisation: Normalisation | None) -> tuple[InputSpec, ...]:
+    """The inputs of the first source, the image with this normalisation and with the filter that files record."""
+    mean, std = normalisation or (None, None)
+    resize, image = _common_filter(sources), sources[0].image
+    return tuple(
+        replace(spec, mean=mean, std=std, resize_filter=resize) if spec is image else spec for spec in sources[0].inputs
+    )
 
 
 def _common_filter(sources: Sequence[Source]) -> str:
-    """The resize filter of those that record one."""
-    recorded = [source for source in sources if source.metadata is not None]
-    for source in recorded[1:]:
-        if source.input.resize_filter != recorded[0].input.resize_filter:
-            first = recorded[0]
+    """By which pictures are resized, of those that record it."""
+    images = [(source.path, source.image) for source in sources if source.metadata is not None]
+    recorded = [(path, image.resize_filter) for path, image in images if image is not None]
+    for path, resize in recorded[1:]:
+        first, expected = recorded[0]
+        if resize != expected:
             raise ModelError(
-                f"{source.path} must resize pictures by {first.input.resize_filter}, as {first.path} does, "
-                f"not by {source.input.resize_filter}; export both with one --resize-filter"
+                f"{path} must resize pictures by {expected}, as {first} does, not by {resize}; export both with one "
+                "--resize-filter"
             )
-    return (recorded or sources)[0].input.resize_filter
+    return recorded[0][1] if recorded else DEFAULT_FILTER
 
 
 def _check_known(paths: Sequence[Path], known: Sequence[Normalisation | None]) -> None:
@@ -85,10 +95,10 @@ def _check_known(paths: Sequence[Path], known: Sequence[Normalisation | None]) -
 
 def _compare_graphs(sources: Sequence[Source]) -> tuple[str, ...]:
     """Refuse graphs that cannot expect the same image; a note where they normalise the same one differently."""
-    first, affine = sources[0], leading_affine(sources[0].model.graph)
+    affines = [leading_affine(source.image_value) for source in sources]
+    first, affine = sources[0], affines[0]
     notes = []
-    for source in sources[1:]:
-        other = leading_affine(source.model.graph)
+    for source, other in zip(sources[1:], affines[1:], strict=True):
         if affine is None or other is None:
             if other is not None:
                 raise _only_one(source.path, other, first.path)
@@ -103,8 +113,8 @@ def _compare_graphs(sources: Sequence[Source]) -> tuple[str, ...]:
             )
         if not (np.array_equal(affine.factor, other.factor) and np.array_equal(affine.summand, other.summand)):
             notes.append(
-                f"input {first.input.name}: normalised in the graphs by {affine.spell()} in {first.path} and by "
-                f"{other.spell()} in {source.path}, which have no layer in common for that reason"
+                f"the image is normalised in the graphs by {affine.spell()} in {first.path} and by {other.spell()} in "
+                f"{source.path}, which have no layer in common for that reason"
             )
     return tuple(notes)
 
@@ -129,11 +139,11 @@ def normalise(image: Array, normalisation: Normalisation | None) -> Array:
     return (image - mean) / std
 
 
-def insert_normalisation(graph: ir.Graph, normalisation: Normalisation | None) -> None:
-    """Let the graph take pixels / 255 and do itself what had to be done to its input before. In place."""
+def insert_normalisation(source: Source, normalisation: Normalisation | None) -> None:
+    """Let the graph take pixels / 255 and do itself what had to be done to its image before. In place."""
     if normalisation is None:
         return
-    (image,) = graph.inputs
+    graph, image = source.model.graph, source.image_value
     readers, value, nodes = tuple(image.uses()), image, []
     for op, numbers, neutral in zip(("Sub", "Div"), normalisation, (0.0, 1.0), strict=True):
         if {*numbers} == {neutral}:
