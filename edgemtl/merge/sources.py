@@ -93,9 +93,11 @@ def _names(name: str, model: MultiTaskModel) -> list[str]:
 def _read(
     file: MergeInput, model: MultiTaskModel, names: tuple[str, ...], opset: int, order: Sequence[InputSpec]
 ) -> Source:
-    inputs = _arrange(file.path, model.inputs, order)
     with naming(file.path):
         exact = read_exactly(file.path, opset)
+    inputs = _arrange(file.path, model.inputs, order)
+    if len(exact.outputs) != len(model.tasks):
+        raise ModelError(f"{file.path} must have an output for each task, not an input that chooses one; export it so")
     tasks = tuple(
         Task(name, name, task.kind, task.channels, task.classes) for name, task in zip(names, model.tasks, strict=True)
     )

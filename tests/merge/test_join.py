@@ -233,11 +233,12 @@ def test_several_inputs_go_by_name_and_outputs_may_be_integers(capsys, tmp_path)
     for name, is_reversed in (("a", False), ("b", True)):
         graph = Graph(f"{name}/")
         table = graph.const(_weights(3, (6, 4)))
-        bias = graph.op("Reshape", graph.op("Gather", table, "which"), graph.const([1, 4, 1, 1], np.int64))
+        rows = graph.op("ReduceMean", graph.op("Gather", table, "which"), graph.const([0], np.int64))
+        bias = graph.op("Reshape", rows, graph.const([1, 4, 1, 1], np.int64))
         x = graph.op("Add", graph.trunk(), bias)
         y = graph.head(x, 2) if name == "a" else graph.op("ArgMax", graph.head(x, 3), axis=1)
         proto = onnx.load(graph.save(tmp_path / f"{name}.onnx", y))
-        proto.graph.input.append(helper.make_tensor_value_info("which", TensorProto.INT64, [1]))
+        proto.graph.input.append(helper.make_tensor_value_info("which", TensorProto.INT64, [2]))
         if is_reversed:
             inputs = [*reversed(proto.graph.input)]
             del proto.graph.input[:]
@@ -246,8 +247,8 @@ def test_several_inputs_go_by_name_and_outputs_may_be_integers(capsys, tmp_path)
         onnx.save(proto, tmp_path / f"{name}.onnx")
         paths.append(tmp_path / f"{name}.onnx")
     document = run_json(capsys, "merge", *paths, "-o", tmp_path / "all.onnx")
-    assert document["shared_until"] == "a/Add4"
-    feed = {"image": random_image(SHAPE, 9), "which": np.array([4])}
+    assert document["shared_until"] == "a/Conv3"
+    feed = {"image": random_image(SHAPE, 9), "which": np.array([4, 1])}
     outputs = run_onnx(tmp_path / "all.onnx", feed, optimise=False)
     for path in paths:
         np.testing.assert_array_equal(outputs[path.stem], run_onnx(path, feed, optimise=False)["y"])

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgemtl.cli.app import main
 from tests.cli.test_errors import assert_fails
 from tests.merge.test_join import Graph, plain
+from tests.support.foreign import as_task_id_gather
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def change(graph: onnx.GraphProto, name: str) -> None:
         ("an open size", "x.onnx: input image: its size is open in height (H)"),
         ("an unknown operator", "x.onnx: node Relu1: operator Frobnicate of opset 20 is unknown"),
         ("weights elsewhere", "x.onnx: external data of tensor c0 must name a file in the model's folder"),
-        ("an output of bytes", "x.onnx: output n: it is UINT8"),
+        ("an output of bytes", "x.onnx: node Cast_4: its type is uint8"),
         ("random numbers", "x.onnx: node RandomNormalLike_4"),
     ],
 )
@@ -175,6 +176,15 @@ def test_another_domain_in_two_versions(capsys, two):
         onnx.save(proto, f"{name}.onnx")
     text = "d.onnx must use version 1 of the operators of com.microsoft, as the files before it do, not 2"
     assert_refused(capsys, 1, text, "c.onnx", "d.onnx", "-o", "all.onnx")
+
+
+def test_a_file_that_is_told_its_task(capsys, two):
+    path = as_task_id_gather(two)
+    text = "must have an output for each task, not an input that chooses one"
+    graph = onnx.load(path)
+    graph.doc_string = "again"
+    onnx.save(graph, "c.onnx")
+    assert_refused(capsys, 1, text, path, "c.onnx", "-o", "all.onnx")
 
 
 def test_weights_that_change_by_more_than_a_difference_saves(capsys, two):
