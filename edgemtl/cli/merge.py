@@ -12,7 +12,7 @@ import typer
 from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.files import check_model
-from edgemtl.cli.flags import Json, MinSqnr, numbers
+from edgemtl.cli.flags import Json, MinSqnr, ShapeList, numbers, shapes
 from edgemtl.errors import UsageError
 from edgemtl.options import MergeInput, MergeOptions
 from edgemtl.paths import check_output_file
@@ -60,11 +60,12 @@ def merge(
     min_sqnr: MinSqnr = 15.0,
     mean: Means = None,
     std: Stds = None,
+    shape: ShapeList = None,
     json: Json = False,
 ) -> None:
     """Merge models of one task each into one multi-task model whose common trunk is stored and run once."""
     files = normalise_files(name_files(models or (), task or ()), mean or (), std or ())
-    options = MergeOptions(tolerance, deltas, min_sqnr)
+    options = MergeOptions(tolerance, deltas, min_sqnr, shapes(shape))
     check_output_file("-o", output, [file.path for file in files])
     for file in files:
         check_model(file.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 import onnx_ir as ir
@@ -12,6 +13,7 @@ from edgemtl.errors import ModelError
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.draft import Draft
 from edgemtl.frontend.files import load
+from edgemtl.frontend.input_shapes import Shapes
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.passes import Pass, run_passes
@@ -26,6 +28,7 @@ BEFORE_IMPORT = (
     "check the order of nodes",
     "check that operators are known",
     "check by ONNX's rules of form",
+    "set the shapes of inputs",
     "inline functions",
 )
 AFTER_IMPORT = ("attach bodies for inference", "read the metadata", "fix the batch", "check the inputs")
@@ -44,20 +47,32 @@ class ExactGraph:
     metadata: Metadata | None
 
 
-def read_opset_of(path: Path) -> int:
-    """The version of a file's standard operators. Raises ModelError for a file that is damaged."""
+@dataclass(frozen=True)
+class Outline:
+    """What a file says without being read in full: the version of its standard operators, and names of inputs."""
+
+    opset: int
+    inputs: tuple[str, ...]
+
+
+def outline(path: Path) -> Outline:
+    """Of the file at ``path``. Raises ModelError for one that is damaged."""
     proto = load(path).proto
-    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return Outline(opset, tuple(value.name for value in proto.graph.input if value.name not in constants))
 
 
-def read_exactly(path: Path, opset: int) -> ExactGraph:
+def read_exactly(path: Path, opset: int, shapes: Shapes = MappingProxyType({})) -> ExactGraph:
     """The graph of a file that `read_model` takes, in ``opset``, which must be the file's or newer.
+
+    shapes: sizes for the open axes of inputs, by name.
 
     From another opset it is converted, which may change bits: whoever asks for it compares. Raises what `read_model`
     raises.
     """
     with quiet():
-        draft, _ = run_passes(_passes(BEFORE_IMPORT), Draft(load(path).proto))
+        draft, _ = run_passes(_passes(BEFORE_IMPORT), Draft(load(path).proto, shapes=shapes))
         outputs = tuple(value.name for value in draft.proto.graph.output)
         proto = _convert(draft.proto, draft.opset, opset)
         draft, _ = run_passes(_passes(AFTER_IMPORT), replace(draft, model=import_graph(proto)))

@@ -32,7 +32,7 @@ def merge_models(files: Sequence[MergeInput], options: MergeOptions, output: Pat
     no weights, or whose merged model does not give their bits; QuantisationError where an approximation is too far.
     """
     with progress(f"reading {len(files)} files"):
-        sources = read_sources(files, options.least_opset)
+        sources = read_sources(files, options)
         check_apart("-o", (output,), [path for source in sources for path in source.weight_files])
         shared = share_inputs(sources)
     with progress("merging"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,14 @@ import onnx_ir as ir
 
 from edgemtl.errors import ModelError, UnsupportedError, UsageError
 from edgemtl.frontend import InputSpec, MultiTaskModel, Task, read_model
-from edgemtl.frontend.exact import read_exactly, read_opset_of
+from edgemtl.frontend.exact import ExactGraph, Outline, outline, read_exactly
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.names import legal_names
 from edgemtl.graph import shape_of
-from edgemtl.options import MergeInput, Normalisation
+from edgemtl.options import MergeInput, MergeOptions, Normalisation, Shapes
 from edgemtl.partition.cost import Cost, cost_of
+from edgemtl.suggest import one_of
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,28 @@ class Source:
         return sum(file.stat().st_size for file in (self.path, *self.weight_files))
 
 
-def read_sources(files: Sequence[MergeInput], least_opset: int) -> tuple[Source, ...]:
+def read_sources(files: Sequence[MergeInput], options: MergeOptions) -> tuple[Source, ...]:
     """Read each file. Raises, with the path, what `read_model` raises; ModelError for two equal files.
 
-    least_opset: of the graphs, which have one opset in common: that of the files where they agree, else the newest.
+    The graphs have one opset: that of the files where they agree and it can hold what ``options`` ask for, else the
+    newest of them, or a newer one. Raises UsageError for shapes of inputs that no file has.
     """
+    outlines = [_outline(file.path) for file in files]
+    shapes = [{n: s for n, s in options.shapes if n in of.inputs} for of in outlines]
+    _check_names(options.shapes, [name for of in outlines for name in of.inputs])
     models = []
-    for file in files:
+    for file, own in zip(files, shapes, strict=True):
         with naming(file.path):
-            models.append(read_model(file.path))
+            models.append(read_model(file.path, shapes=own))
     _check_different([file.path for file in files], [model.sha256 for model in models])
-    opset = _common_opset([read_opset_of(file.path) for file in files], least_opset)
+    opset = _common_opset([of.opset for of in outlines], options.least_opset)
     named = [name for file, model in zip(files, models, strict=True) for name in _names(file.task, model)]
     names = iter(legal_names(named))
     return tuple(
-        _read(file, model, tuple(next(names) for _ in model.tasks), opset, models[0].inputs)
-        for file, model in zip(files, models, strict=True)
+        _read(
+            file, model, _read_exactly(file.path, opset, own), tuple(next(names) for _ in model.tasks), models[0].inputs
+        )
+        for file, model, own in zip(files, models, shapes, strict=True)
     )
 
 
@@ -90,11 +97,19 @@ def _names(name: str, model: MultiTaskModel) -> list[str]:
     return [name] if len(model.tasks) == 1 else [f"{name}_{task.name}" for task in model.tasks]
 
 
+def _outline(path: Path) -> Outline:
+    with naming(path):
+        return outline(path)
+
+
+def _read_exactly(path: Path, opset: int, shapes: Mapping[str, tuple[int, ...]]) -> ExactGraph:
+    with naming(path):
+        return read_exactly(path, opset, shapes)
+
+
 def _read(
-    file: MergeInput, model: MultiTaskModel, names: tuple[str, ...], opset: int, order: Sequence[InputSpec]
+    file: MergeInput, model: MultiTaskModel, exact: ExactGraph, names: tuple[str, ...], order: Sequence[InputSpec]
 ) -> Source:
-    with naming(file.path):
-        exact = read_exactly(file.path, opset)
     inputs = _arrange(file.path, model.inputs, order)
     if len(exact.outputs) != len(model.tasks):
         raise ModelError(f"{file.path} must have an output for each task, not an input that chooses one; export it so")
@@ -141,6 +156,12 @@ def _normalisation(file: MergeInput, inputs: Sequence[InputSpec]) -> Normalisati
         )
     recorded = next(((of.mean, of.std) for of in images if of.mean is not None and of.std is not None), None)
     return file.normalisation if recorded is None or file.overrides else recorded
+
+
+def _check_names(shapes: Shapes, inputs: Sequence[str]) -> None:
+    for name, _ in shapes:
+        if name not in inputs:
+            raise UsageError(one_of("NAME of --shape NAME=SIZES", dict.fromkeys(inputs), name))
 
 
 def _common_opset(opsets: Sequence[int], least: int) -> int:

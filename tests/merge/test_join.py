@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgemtl.frontend.exact import read_exactly
 from edgemtl.merge.join import join
 from edgemtl.merge.names import name_apart
+from tests.cli.test_errors import assert_fails
 from tests.cli.test_verbs import run_json
 from tests.support.run import random_image, run_onnx
 
@@ -225,6 +226,22 @@ def test_files_of_several_outputs(capsys, tmp_path):
     outputs = run_onnx(tmp_path / "all.onnx", {"image": image}, optimise=False)
     for name, expected in zip(names[:2], run_onnx(path, {"image": image}, optimise=False).values(), strict=True):
         np.testing.assert_array_equal(outputs[name], expected)
+
+
+def test_open_sizes_that_the_user_fixes(capsys, tmp_path):
+    paths = [plain(tmp_path / f"{seed}.onnx", seed) for seed in (1, 2)]
+    for path in paths:
+        proto = onnx.load(path)
+        for axis, name in ((2, "H"), (3, "W")):
+            proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+        onnx.save(proto, path)
+    run_json(capsys, "merge", *paths, "--shape", "image=1x3x6x10", "-o", tmp_path / "all.onnx")
+    feed = {"image": random_image((1, 3, 6, 10), 4)}
+    outputs = run_onnx(tmp_path / "all.onnx", feed, optimise=False)
+    for path in paths:
+        np.testing.assert_array_equal(outputs[path.stem], run_onnx(path, feed, optimise=False)["y"])
+    text = "NAME of --shape NAME=SIZES must be one of image, not 'imag'"
+    assert_fails(capsys, 2, text, "merge", *paths, "--shape", "imag=1x3x6x10", "-o", tmp_path / "none.onnx")
 
 
 def test_several_inputs_go_by_name_and_outputs_may_be_integers(capsys, tmp_path):
