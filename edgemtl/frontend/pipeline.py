@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgemtl.frontend.consistency import check_consistency
 from edgemtl.frontend.contrib import expand_contributed, expand_quantised, expand_standard
 from edgemtl.frontend.convert import convert
+from edgemtl.frontend.deltas import apply_deltas
 from edgemtl.frontend.draft import (
     BODIES,
     COMPILABLE,
@@ -42,6 +43,7 @@ from edgemtl.frontend.operators import check_operators
 from edgemtl.frontend.passes import Notes, Pass
 from edgemtl.frontend.prepare import check_known, check_order, expand_by_onnx, import_graph, inline, read_opset
 from edgemtl.frontend.recognise import recognise
+from edgemtl.frontend.recurrent import unroll_recurrent
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.spelling import check_form, normalise_spelling
@@ -107,6 +109,12 @@ def _name_tasks(draft: Draft) -> Result:
     return replace(draft, names=names, outputs=tuple(str(value.name) for value in graph.outputs)), notes
 
 
+def _unroll_recurrent(draft: Draft) -> Result:
+    if unroll_recurrent(draft.ir.graph):
+        simplify(draft.ir)
+    return draft, ()
+
+
 def _recognise(draft: Draft) -> Result:
     notes = recognise(draft.ir)
     return replace(draft, recognition=notes), notes
@@ -169,6 +177,7 @@ PASSES: tuple[Pass[Draft], ...] = (
         requires=(IMPORTED, OPERATORS_KNOWN),
         ensures=(NO_MICROSOFT,),
     ),
+    Pass("apply deltas of weights", _on_graph(apply_deltas), requires=(IMPORTED, OPERATORS_KNOWN)),
     Pass("attach bodies for inference", _on_graph(attach_functions), requires=(NO_MICROSOFT,)),
     Pass(
         "read the metadata",
@@ -181,6 +190,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("name the tasks", _name_tasks, requires=(METADATA_READ, ONE_TASK_AN_OUTPUT), ensures=(TASKS_NAMED,)),
     Pass("check the inputs", _on_graph(lambda model: check_inputs(model.graph)), ensures=(FIXED_INPUTS,), looks=True),
     Pass("simplify", _on_graph(simplify), requires=(FIXED_INPUTS, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("write recurrent layers out", _unroll_recurrent, requires=(SIMPLE,)),
     Pass("recognise mixtures of experts", _recognise, requires=(SIMPLE,), ensures=(MIXTURES_RECOGNISED,)),
     Pass("fuse", _on_graph(fuse), requires=(MIXTURES_RECOGNISED,)),
     Pass("finish", _finish, requires=(MIXTURES_RECOGNISED, TASKS_NAMED), ensures=(TIDY,)),
