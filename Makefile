@@ -8,7 +8,7 @@ CPU :=
 TESTS :=
 PYTEST := $(BIN)/python -m pytest -n 2 $(if $(CPU),--cpu $(CPU))
 
-.PHONY: setup demo test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance fuzz docs release clean
+.PHONY: setup demo families test test-full lint train-demo train-baseline accuracy bench bench-int8 bench-fpga reproduce-m3vit conformance fuzz docs release clean
 
 setup: $(VENV)/ready
 
@@ -62,6 +62,10 @@ reproduce-m3vit: setup
 # Every form of every generic operator against onnxruntime; writes docs/operators.md.
 conformance: setup
 	$(BIN)/python -m tests.conformance.table
+
+# Compact models of the field's families, compiled, compared with torch and timed; writes docs/families.md.
+families: setup
+	$(BIN)/python -m benchmarks.families
 
 # Hostile inputs, N a surface; writes docs/fuzzing.md.
 N := 10000
