@@ -23,6 +23,8 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.Multiply((4, 6), (4, 1)),
     ops.QMultiply((4, 6), (1, 6), (3, -5), 900, 14, SHORTS),
     ops.Activate(24, "gelu"),
+    ops.Pixels(12, 3),
+    ops.QPixels(12, 3),
     ops.QLookup(4, 6),
     ops.QLookup(4, 6, by_column=True),
     ops.Pool("max", 6, WINDOWS),
