@@ -64,7 +64,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         expand_frames(TWO, [Path("x=y.npy")])
     with pytest.raises(UsageError, match="--input must be NAME=FILE for every input, or never"):
         expand_frames(TWO, [a, tmp_path / "a.npy"])
-    with pytest.raises(UsageError, match="--input must be given once for each of a, b; put several frames into .npz"):
+    with pytest.raises(UsageError, match=r"--input must be given once for each of a, b; put several frames into .npz"):
         expand_frames(TWO, [a, a])
     with pytest.raises(InputError, match=r"must hold .npz files with an array for each of 2 inputs; it holds none"):
         list_frames(tmp_path, 2)
@@ -101,8 +101,8 @@ def pickled() -> bytes:
 def test_members_that_are_no_arrays(data: bytes, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("a.npy", data)
-    with pytest.raises(InputError, match="x.npz: must be a readable .npz file of arrays"):
+    with pytest.raises(InputError, match=r"x.npz: must be a readable .npz file of arrays"):
         read_arrays(tmp_path / "x.npz", ["a"])
     (tmp_path / "y.npz").write_bytes(data)
-    with pytest.raises(InputError, match="y.npz: must be a readable .npz file of arrays"):
+    with pytest.raises(InputError, match=r"y.npz: must be a readable .npz file of arrays"):
         read_arrays(tmp_path / "y.npz", ["a"])
