@@ -83,7 +83,8 @@ class CompileOptions:
     ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
     before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
     session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
-    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open.
+    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named
+    in ``cameras`` are uint8 [1, H, W, C] and normalised in the program.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -108,6 +109,7 @@ class CompileOptions:
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     shapes: Shapes = ()
+    cameras: tuple[str, ...] = ()
     expert_order: str = "expert"
     expert_cache: int = 0
     experts_on_chip: str = "few"
@@ -189,6 +191,7 @@ class CheckOptions:
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     shapes: Shapes = ()
+    cameras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
@@ -240,6 +243,7 @@ class CheckOptions:
             kinds=self.kinds,
             renames=self.renames,
             shapes=self.shapes,
+            cameras=self.cameras,
         )
 
 
