@@ -233,3 +233,14 @@ def test_a_runtime_that_does_not_run_it(capsys, two, monkeypatch):
     monkeypatch.setattr("edgemtl.merge.measure.open_session", fail)
     text = "the merged model must run in onnxruntime, by which the result is checked, and does not: no such kernel"
     assert_refused(capsys, 1, text, "a.onnx", "b.onnx", "-o", "all.onnx")
+
+
+def test_numbers_that_are_none(capsys, two):
+    """Infinite weights are near nothing, and outputs that are no numbers must have the same bits."""
+    for name, seed in (("c", 1), ("d", 2)):
+        graph = Graph()
+        x = graph.op("Mul", graph.trunk(), graph.const(np.full((1, 4, 4, 4), np.inf) if seed == 1 else np.inf))
+        graph.save(Path(f"{name}.onnx"), graph.op("Tanh", graph.op("Sub", x, x)))
+    for more in ([], ["--tolerance", "0.1"], ["--deltas", "8"]):
+        assert main(["-q", "merge", "c.onnx", "d.onnx", "-o", "all.onnx", *more]) == 0
+        assert "nan" not in capsys.readouterr().out
