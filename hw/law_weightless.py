@@ -40,8 +40,8 @@ def multiply(a: Ints, b: Ints, zeros: tuple[int, int], mul: int, shift: int, how
 
 def _finished(value: Wide, how: Finish) -> Array:
     if how.dtype == "int16":
-        return saturate(value, *INT16).astype(np.int16)
-    return saturate(value + how.zero, how.low, INT8[1]).astype(np.int8)
+        return saturate(value, *how.limits).astype(np.int16)
+    return saturate(value + how.zero, *how.limits).astype(np.int8)
 
 
 def lookup(x: Ints, table: Ints) -> npt.NDArray[np.int8]:

@@ -6,13 +6,13 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
-from edgemtl.quantize.layers import curve_table
-from edgemtl.quantize.limits import NO_FORM, ONE_BYTE
+from edgemtl.quantize.layers import curve_table, rectified
+from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.lookups import has_table, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
@@ -26,11 +26,11 @@ def write_add(writer: Writer, spec: ops.Add) -> None:
     """A sum: int8 or int16 operands, each with a multiplier."""
     views = {name: _integers(writer, name) for name in ("a", "b")}
     a, b = (writer.tensors[view.buffer] for view in views.values())
-    result = _byte_result(writer, "a Relu") if spec.activation else writer.output_tensor()
+    result = rectified(writer) if spec.activation else writer.output_tensor()
     muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     offset = -(a.zero * muls[0] + b.zero * muls[1])
     dtypes = a.dtype, b.dtype
-    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result))  # type: ignore[arg-type]  # integers
+    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result, spec.activation))  # type: ignore[arg-type]  # integers
     with writer.output(result) as out:
         writer.step(operator, {**views, "y": out})
 
@@ -48,7 +48,7 @@ def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
 def write_activate(writer: Writer, spec: ops.Activate) -> None:
     """An activation by a table of its bytes."""
     view, x = writer.plain_view(writer.source["x"])
-    result = _byte_result(writer, spec.activation)
+    result = writer.byte_tensor()
     _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
@@ -58,7 +58,7 @@ def write_generic(writer: Writer, spec: Generic) -> None:
         raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
     (source,) = writer.source.inputs
     view, x = writer.plain_view(source)
-    result = _byte_result(writer, spec.call.op)
+    result = writer.byte_tensor()
     _look_up(writer, view, lookup_table(spec, x, result), result)
 
 
@@ -79,7 +79,7 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
         with writer.output(x) as out:
             writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
         return
-    result = _byte_result(writer, "a mean")
+    result = writer.byte_tensor()
     factor = writer.source.constant("factor")
     scales = [encode_scale(float(f) * x.scale / result.scale, writer.name) for f in factor.array]
     words = Constant(f"{writer.name}.scale", pack_scale(*(np.array(part) for part in zip(*scales, strict=True))))
@@ -139,18 +139,10 @@ def _integers(writer: Writer, name: str) -> View:
     return writer.plain_view(view)[0]
 
 
-def _byte_result(writer: Writer, what: str) -> Tensor:
-    """The int8 tensor of the result; raises UnsupportedError where a reader wants 16 bits."""
-    result = writer.output_tensor(what)
-    if result.dtype != "int8":
-        reason = f"{what} {ONE_BYTE}, and a reader wants 16"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
-    return result
-
-
-def _finish(result: Tensor) -> Finish:
+def _finish(result: Tensor, activation: str = "") -> Finish:
+    """``activation``: "" or "relu", which 16 bits have to be told; a byte reaches no further than the result did."""
     assert result.dtype != "float32"
-    return Finish(result.dtype, result.zero)
+    return Finish(result.dtype, result.zero, 0 if activation and result.dtype == "int16" else INT8[0])
 
 
 def _reshaped(view: View, shape: tuple[int, ...]) -> View:

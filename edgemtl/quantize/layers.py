@@ -10,12 +10,13 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.arith import INT8, INT16, encode_ratios
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Constant, Step, dense
+from edgemtl.hw.law_weightless import RATIO_BITS
+from edgemtl.lowering.ir import Constant, Step, View, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
@@ -50,16 +51,49 @@ class Ending:
         return Finish(self.sums.dtype, self.sums.zero, self.low)
 
 
+def rectified(writer: Writer) -> Tensor:
+    """The tensor of a result behind a Relu: 16 bits where it is the graph's output, 8 where others read it."""
+    return writer.output_tensor() if "final" in writer.result_needs else writer.byte_tensor()
+
+
 def plan_ending(writer: Writer, activation: str) -> Ending:
-    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
-    result = writer.output_tensor(activation)
-    if result.dtype == "int16":
-        if activation:
-            reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
-            raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    """How the layer ends; behind an activation other than Relu in 8 bits, which is what tables have."""
+    if not activation:
+        result = writer.output_tensor()
         return Ending(result, result)
+    if activation == "relu":
+        result = rectified(writer)
+        return Ending(result, result, low=0 if result.dtype == "int16" else INT8[0])
+    result = writer.byte_tensor()
+    return Ending(result, result) if activation in SATURATING else _curved(writer, activation, result)
+
+
+def plan_sum(writer: Writer, activation: str) -> Ending:
+    """How a layer ends whose result is added to the residual stream: in bytes behind a curve or an upper bound."""
+    if activation in ("", "relu"):
+        stream = Tensor("int16", writer.stream)
+        return Ending(stream, stream, low=0 if activation else INT8[0])
     if activation in SATURATING:
-        return Ending(result, result)
+        bytes_ = affine(Range(0.0, float(activate(np.array(np.inf), activation))), writer.name)
+        return Ending(bytes_, bytes_)
+    before = writer.range("pre")
+    curve = activate(np.linspace(before.low, before.high, 1024), activation)
+    result = affine(Range(min(float(curve.min()), 0.0), max(float(curve.max()), 0.0)), writer.name)
+    return _curved(writer, activation, result)
+
+
+def add_residual(writer: Writer, y: View, bytes_: Tensor) -> None:
+    """The step's result, 16 bits of the residual stream: bytes and the residual."""
+    residual, stream = writer.stream_view(writer.source["residual"]), Tensor("int16", writer.stream)
+    (mul, one), shift = encode_ratios((bytes_.scale / stream.scale, 1.0), RATIO_BITS, writer.name)
+    offset = -bytes_.zero * mul
+    with writer.output(stream) as out:
+        operator = ops.QAdd(y.shape, residual.shape, "int8", "int16", (mul, one), offset, shift, Finish("int16"))
+        writer.step(operator, {"a": y, "b": residual, "y": out})
+
+
+def _curved(writer: Writer, activation: str, result: Tensor) -> Ending:
+    """An activation by a table of the bytes that the sums become."""
     before, (low, high) = writer.range("pre"), FLAT[activation]
     sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
     table = curve_table(activation, sums, result)
@@ -105,14 +139,22 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
     else:
-        ending = plan_ending(writer, spec.activation)
+        ending = plan_sum(writer, spec.activation) if spec.residual else plan_ending(writer, spec.activation)
         scales = np.array([ending.sums.scale])
     layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
-    residual = {"residual": writer.stream_view(source["residual"])} if spec.residual else {}
-    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
+    constants = {**constants_of(source.constant("weight").name, layer), **ending.table}
+    is_added_behind = spec.residual and ending.result.dtype == "int8"
+    joined = spec.residual and not is_added_behind
+    residual = {"residual": writer.stream_view(source["residual"])} if joined else {}
+    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), joined)
+    if is_added_behind:
+        y = writer.temporary("activated", (spec.rows, spec.n), ending.result)
+        writer.step(linear, {"x": view, "y": y}, constants)
+        writer.summed(ending.sums)
+        add_residual(writer, y, ending.result)
+        return
     with writer.output(ending.result) as out:
-        constants = constants_of(source.constant("weight").name, layer)
-        writer.step(linear, {"x": view, **residual, "y": out}, {**constants, **ending.table})
+        writer.step(linear, {"x": view, **residual, "y": out}, constants)
         writer.summed(ending.sums)
         if not ending.table:
             writer.correct(layer.unit)

@@ -118,17 +118,30 @@ class Writer:
         yield replace(view, buffer=integers, dtype=tensor.dtype)
         self._dequantise(integers, OUTPUT)
 
+    def temporary(self, name: str, shape: tuple[int, ...], tensor: Tensor) -> View:
+        """A new buffer for a value on the way to the step's first output."""
+        view = dense(f"{self.source.result.buffer}.{self.index}.{name}", shape, tensor.dtype)
+        self.define(view.buffer, tensor, view.size)
+        return view
+
     def define(self, buffer: str, tensor: Tensor, size: int | None = None) -> None:
         """Record the tensor in a buffer, and the number of its elements where the buffer is new."""
         self.tensors[buffer] = tensor
         if size is not None:
             self._sizes[buffer] = size
 
-    def output_tensor(self, activation: str = "") -> Tensor:
-        """The tensor the readers of the step's first output want; 8 bits behind an activation that others read."""
-        needs = self.needs.get(self.source.result.buffer, frozenset())
-        if activation and "final" not in needs:
-            return affine(self.range(), self.name)
+    @property
+    def result_needs(self) -> frozenset[Need]:
+        """What the readers of the step's first output need."""
+        return self.needs.get(self.source.result.buffer, frozenset())
+
+    def byte_tensor(self) -> Tensor:
+        """The step's first output in 8 bits, whatever its readers need: they get bytes converted."""
+        return affine(self.range(), self.name)
+
+    def output_tensor(self) -> Tensor:
+        """The tensor the readers of the step's first output want."""
+        needs = self.result_needs
         if "logits" in needs:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in needs:

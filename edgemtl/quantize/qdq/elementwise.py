@@ -49,8 +49,9 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
 
 
 def _add(task: TaskWriter) -> None:
-    total = task.graph.op("Add", (task.input("a"), task.input("b")), task.source.shape)
-    task.write(task.curve(total, task.source.activation))
+    """A sum; of a layer and its residual it is one of the layer's steps."""
+    total = task.graph.op("Add", (task.input("a"), task.input("b")), task.operator.shape)
+    task.write(task.curve(total, task.source.activation if isinstance(task.source, ops.Add) else ""))
 
 
 def _multiply(task: TaskWriter) -> None:

@@ -20,7 +20,7 @@ def _linear(task: TaskWriter) -> None:
     rows, width = x.shape[0], layer.weight.shape[1]
     product = task.graph.op("MatMul", (x, task.weight(layer, 1)), (rows, width))
     y = task.activated(task.graph.add(product, task.bias(layer.bias)))
-    task.write(task.graph.add(y, task.input("residual")) if task.source.residual else y)
+    task.write(task.graph.add(y, task.input("residual")) if task.step.reads("residual") else y)
 
 
 def _cut_patches(task: TaskWriter) -> None:
