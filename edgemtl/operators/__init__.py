@@ -10,6 +10,7 @@ from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
+from edgemtl.operators.generic import QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
@@ -51,8 +52,10 @@ __all__ = [
     "QMultiply",
     "QPatchEmbed",
     "QPool",
+    "QProduct",
     "QResample",
     "QRouter",
+    "QSoftmax",
     "Quantise",
     "QuantiseImage",
     "Resample",

@@ -17,11 +17,11 @@ from edgemtl.quantize.elementwise import (
     write_activate,
     write_add,
     write_concat,
-    write_generic,
     write_multiply,
     write_pool,
     write_resample,
 )
+from edgemtl.quantize.generic import write_generic
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of

@@ -12,8 +12,7 @@ from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.quantize.layers import curve_table, rectified
-from edgemtl.quantize.limits import NO_FORM
-from edgemtl.quantize.lookups import has_table, lookup_table
+from edgemtl.quantize.lookups import lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
@@ -52,10 +51,8 @@ def write_activate(writer: Writer, spec: ops.Activate) -> None:
     _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
-def write_generic(writer: Writer, spec: Generic) -> None:
-    """A node that is a function of every element by itself, by a table; UnsupportedError for another."""
-    if not has_table(spec):
-        raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
+def write_lookup(writer: Writer, spec: Generic) -> None:
+    """A node that is a function of every element by itself, by a table."""
     (source,) = writer.source.inputs
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from edgemtl import operators as ops
 from edgemtl.hw.law import MOST_TOKENS, MOST_WIDTH
+from edgemtl.hw.law_generic import MOST_DEPTH, MOST_SOFTMAX
 
 NO_FORM = "it has no integer form"
 NORM_WIDTH = f"a LayerNorm has an integer form up to a width of {MOST_WIDTH}"
@@ -14,6 +15,8 @@ ATTENTION = f"attention has an integer form behind one layer that makes q, k and
 SIDE_BY_SIDE = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
 CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
+PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
+SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
 LIMITS: Mapping[type, tuple[str, ...]] = {

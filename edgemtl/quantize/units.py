@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgemtl import operators as ops
-from edgemtl.errors import UnsupportedError
+from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
 from edgemtl.lowering.ir import OUTPUT, Constant
@@ -127,5 +127,8 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
         if target.buffer != OUTPUT:
             writer.define(target.buffer, tensor)
         return
+    known = writer.tensors.get(target.buffer, tensor)
+    if (known.dtype, known.scale, known.zero) != (tensor.dtype, tensor.scale, tensor.zero):
+        raise InternalError(f"{writer.name} must copy values of one scale to one place")
     writer.define(target.buffer, tensor)
     writer.copy(writer.integer_view(source), replace(target, dtype=tensor.dtype))

@@ -38,7 +38,9 @@ from edgemtl.tvm_bridge.kernels import (
     qlinear,
     qlookup,
     qpatch,
+    qproduct,
     qrouter,
+    qsoftmax,
     resample,
     resize,
     router,
@@ -81,6 +83,8 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QLookup: qlookup,
     ops.QMultiply: qbinary,
     ops.QPool: pool,
+    ops.QProduct: qproduct,
+    ops.QSoftmax: qsoftmax,
     ops.QResample: resample,
     ops.QPatchEmbed: qpatch,
     ops.QRouter: qrouter,
@@ -94,6 +98,7 @@ TABLES: dict[type, tuple[str, ...]] = {
     ops.Router: ("router.candidates",),
     ops.QAttention: ("attention.exp2",),
     ops.QRouter: ("router.candidates", "router.exp2"),
+    ops.QSoftmax: ("softmax.exp2",),
     ops.Resize: ("resize.rows", "resize.row_weights", "resize.columns", "resize.column_weights"),
 }
 

@@ -48,13 +48,35 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
     return [Value(name, kind.shape) for name, kind in zip(names, call.outputs, strict=True)]
 
 
+def between(task: TaskWriter) -> None:
+    """A generic node between integers: what its integer form computes."""
+    source = task.source
+    operands = {index: task.integers(name) for index, name in zip(source.reads, task.step.operator.signature.inputs, strict=True)}
+    (value,) = _results(task, source, operands)
+    task.write(task.graph.reshape(value, task.step.result.shape))
+
+
+def _product(task: TaskWriter) -> None:
+    """In the shapes of the step, where leading axes may be one."""
+    task.write(task.graph.op("MatMul", (task.input("a"), task.input("b")), task.operator.shape))
+
+
+def _softmax(task: TaskWriter) -> None:
+    x = task.input()
+    task.write(task.graph.op("Softmax", (x,), x.shape, {"axis": -1}))
+
+
 def _add(task: TaskWriter) -> None:
     """A sum; of a layer and its residual it is one of the layer's steps."""
+    if isinstance(task.source, Generic):
+        return between(task)
     total = task.graph.op("Add", (task.input("a"), task.input("b")), task.operator.shape)
     task.write(task.curve(total, task.source.activation if isinstance(task.source, ops.Add) else ""))
 
 
 def _multiply(task: TaskWriter) -> None:
+    if isinstance(task.source, Generic):
+        return between(task)
     task.write(task.graph.op("Mul", (task.input("a"), task.input("b")), task.source.shape))
 
 
@@ -64,11 +86,7 @@ def _activate(task: TaskWriter) -> None:
 
 def _look_up(task: TaskWriter) -> None:
     """The function of which the table holds the values."""
-    source = task.source
-    if not isinstance(source, Generic):
-        return _activate(task)
-    (value,) = _results(task, source, dict.fromkeys(source.reads, task.integers()))
-    task.write(value)
+    return between(task) if isinstance(task.source, Generic) else _activate(task)
 
 
 def _pool(task: TaskWriter) -> None:
@@ -134,6 +152,8 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.QLookup: _look_up,
     ops.QMultiply: _multiply,
     ops.QPool: _pool,
+    ops.QProduct: _product,
+    ops.QSoftmax: _softmax,
     ops.QResample: _resample,
     ops.Resample: _resample,
     Generic: node,

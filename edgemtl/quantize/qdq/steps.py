@@ -13,6 +13,7 @@ from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import combine, experts, route
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
+from edgemtl.tvm_bridge.generic import Generic
 
 
 def _linear(task: TaskWriter) -> None:
@@ -130,6 +131,10 @@ def _resize(task: TaskWriter) -> None:
 
 
 def _converted(task: TaskWriter) -> None:
+    """The same values as other integers; a scalar factor is one where the step gives the result of its node."""
+    source = task.floats[task.task.sources[task.index]]
+    if isinstance(source.operator, Generic) and task.step.result.buffer.split(".")[0] == source.result.buffer:
+        return elementwise.between(task)
     task.write(task.input())
 
 

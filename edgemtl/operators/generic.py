@@ -1,0 +1,69 @@
+"""Integer forms of generic nodes: products of computed matrices, softmax, over rows that a copy brings together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemtl.hw import law_generic
+from edgemtl.hw.law import Finish
+from edgemtl.operators.elementwise import Integer
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, int8
+
+
+@dataclass(frozen=True)
+class QProduct(Operator):
+    """`law_generic.product`: int8 ``a`` [.., M, K] times int8 ``b`` [.., K, N], both computed."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    zeros: tuple[int, int]
+    mul: int
+    shift: int
+    how: Finish
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return (*np.broadcast_shapes(self.a[:-2], self.b[:-2]), self.a[-2], self.b[-1])
+
+    @property
+    def label(self) -> str:
+        return "product"
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"a": int8(*self.a), "b": int8(*self.b)}, {"y": TensorType(self.shape, self.how.dtype)})
+
+    @property
+    def macs(self) -> int:
+        return math.prod(self.shape) * self.a[-1]
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law_generic.product(values["a"], values["b"], self.zeros, self.mul, self.shift, self.how),)
+
+
+@dataclass(frozen=True)
+class QSoftmax(Operator):
+    """`law_generic.softmax` of rows [rows, width]; ``scale`` is of distances, ``out_scale`` of the result: mul, shift."""
+
+    rows: int
+    width: int
+    dtype: Integer
+    scale: tuple[int, int]
+    out_scale: tuple[int, int]
+    how: Finish
+
+    @property
+    def label(self) -> str:
+        return "softmax"
+
+    @property
+    def signature(self) -> Signature:
+        shape = self.rows, self.width
+        return Signature({"x": TensorType(shape, self.dtype)}, {"y": TensorType(shape, self.how.dtype)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law_generic.softmax(values["x"], *self.scale, *self.out_scale, self.how),)
