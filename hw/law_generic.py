@@ -12,15 +12,12 @@ import numpy.typing as npt
 
 from edgemtl.hw.arith import (
     EXP2_FRACTION_BITS,
-    INT8,
     Ints,
     exp2_wide,
     reciprocal,
-    reciprocal_sqrt,
     requantise,
     saturate,
     scale_mantissa,
-    unpack_scale,
 )
 from edgemtl.hw.law import Finish, finish, matmul
 
@@ -35,9 +32,10 @@ FURTHEST: Final = 17 << EXP2_FRACTION_BITS
 
 
 def product(a: Ints, b: Ints, zeros: tuple[int, int], mul: int, shift: int, how: Finish) -> Array:
-    """Matrices int8 [.., M, K] times int8 [.., K, N], numpy's broadcasting in front: finish(sum of (a - zero)(b - zero)).
+    """Matrices int8 [.., M, K] times int8 [.., K, N], broadcast as in numpy: finish(sum of (a - zero)(b - zero)).
 
-    K <= 2^14. One mul and shift for all. Against the real product of the same integers: half an LSB, 2^-17 of the value.
+    K <= 2^14. One mul and shift for all. Against the real product of the same integers: half an LSB and 2^-17 of the
+    value.
     """
     sums = matmul(a.astype(np.int64) - zeros[0], b.astype(np.int64) - zeros[1])
     return finish(sums, np.array(mul), np.array(shift), how, None, None)
@@ -47,9 +45,9 @@ def softmax(x: Ints, mul: int, shift: int, out_mul: int, out_shift: int, how: Fi
     """Softmax of rows int8 or int16 [M, n], n < 2^15.
 
     Distances to the row's largest are logarithms to base 2 with 6 fraction bits, requantise(max - x, mul, shift);
-    weights p are `exp2_wide` of them. Then p / (sum of p) on the output's scale: requantise(p, m, exponent +
-    out_shift - 1), m the product of the mantissas of `reciprocal` and ``out_mul``, plus how.zero, saturated. The zero of x
-    does not matter.
+    weights p are `exp2_wide` of them. Then p / (sum of p) on the output's scale: requantise(p, m, exponent + out_shift
+    - 1), m the product of the mantissas of `reciprocal` and ``out_mul``, plus how.zero, saturated. The zero of x does
+    not matter.
     Against the real softmax of the same integers: 1.1% of a value, half an LSB, and for every element 2^-16 of the
     row's largest value.
     """

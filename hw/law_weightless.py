@@ -53,6 +53,22 @@ def lookup(x: Ints, table: Ints) -> npt.NDArray[np.int8]:
     return np.asarray(table[columns, x.astype(np.int64) + 128], np.int8)
 
 
+CURVE_KNOTS: Final = 257
+"""Entries of a table of `curve`: every 256th of the int16 values, and one behind the last."""
+
+
+def curve(x: Ints, table: Ints) -> npt.NDArray[np.int16]:
+    """A function of int16 by a table int16 [257], linear between its knots -2^15 + 256 i:
+
+    t[i] + ((t[i + 1] - t[i]) f + 128 >> 8), with i and f the upper and the lower byte of x + 2^15.
+    Against the function between its rounded knots: half an LSB; and half an LSB of the knots.
+    """
+    above = x.astype(np.int64) + 2**15
+    knot, fraction = above >> 8, above & 255
+    wide = table.astype(np.int64)
+    return np.asarray(wide[knot] + round_shift((wide[knot + 1] - wide[knot]) * fraction, 8), np.int16)
+
+
 @dataclass(frozen=True)
 class Rescale:
     """From one scale to another: saturate(requantise(x - zero, mul, shift) + out_zero)."""

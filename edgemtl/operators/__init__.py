@@ -8,7 +8,7 @@ from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
 from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
-from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
+from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.generic import QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
@@ -45,6 +45,7 @@ __all__ = [
     "QConcat",
     "QConv2d",
     "QCopy",
+    "QCurve",
     "QExperts",
     "QLayerNorm",
     "QLinear",

@@ -10,7 +10,7 @@ import numpy as np
 from edgemtl.hw import law_weightless
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import activate
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int16
 
 Integer = Literal["int8", "int16"]
 
@@ -119,6 +119,25 @@ class Activate(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (activate(values["x"], self.activation),)
+
+
+@dataclass(frozen=True)
+class QCurve(Operator):
+    """`law_weightless.curve`: int16 [size] by a table of knots."""
+
+    size: int
+
+    @property
+    def label(self) -> str:
+        return "curve"
+
+    @property
+    def signature(self) -> Signature:
+        x = int16(self.size)
+        return Signature({"x": x}, {"y": x}, {"table": int16(law_weightless.CURVE_KNOTS)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law_weightless.curve(values["x"], values["table"]),)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from edgemtl.operators.operator import Array, Operator, Signature, TensorType, V
 
 @dataclass(frozen=True)
 class QProduct(Operator):
-    """`law_generic.product`: int8 ``a`` [.., M, K] times int8 ``b`` [.., K, N], both computed."""
+    """`law_generic.product`: int8 ``a`` [.., M, K] times int8 ``b`` [.., K, N]; ``constant`` names the one that is."""
 
     a: tuple[int, ...]
     b: tuple[int, ...]
@@ -23,6 +24,7 @@ class QProduct(Operator):
     mul: int
     shift: int
     how: Finish
+    constant: Literal["", "a", "b"] = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,7 +37,10 @@ class QProduct(Operator):
 
     @property
     def signature(self) -> Signature:
-        return Signature({"a": int8(*self.a), "b": int8(*self.b)}, {"y": TensorType(self.shape, self.how.dtype)})
+        operands = {"a": int8(*self.a), "b": int8(*self.b)}
+        inputs = {name: kind for name, kind in operands.items() if name != self.constant}
+        constants = {name: kind for name, kind in operands.items() if name == self.constant}
+        return Signature(inputs, {"y": TensorType(self.shape, self.how.dtype)}, constants)
 
     @property
     def macs(self) -> int:
@@ -47,7 +52,7 @@ class QProduct(Operator):
 
 @dataclass(frozen=True)
 class QSoftmax(Operator):
-    """`law_generic.softmax` of rows [rows, width]; ``scale`` is of distances, ``out_scale`` of the result: mul, shift."""
+    """`law_generic.softmax` of rows [rows, width]. ``scale`` of distances and ``out_scale`` are (mul, shift)."""
 
     rows: int
     width: int

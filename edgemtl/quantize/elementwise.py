@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from edgemtl import operators as ops
@@ -11,8 +13,9 @@ from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
-from edgemtl.quantize.layers import curve_table, rectified
-from edgemtl.quantize.lookups import lookup_table
+from edgemtl.operators.activations import activate
+from edgemtl.quantize.layers import curve_table, rectified, write_curve
+from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
@@ -45,18 +48,33 @@ def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
 
 
 def write_activate(writer: Writer, spec: ops.Activate) -> None:
-    """An activation by a table of its bytes."""
-    view, x = writer.plain_view(writer.source["x"])
+    """An activation by a table of its bytes, or by knots of 16 bits where it gives the graph's output."""
+    if is_curve(writer, source := writer.source["x"]):
+        write_curve(
+            writer, writer.integer_view(source), partial(activate, activation=spec.activation), writer.output_tensor()
+        )
+        return
+    view, x = writer.plain_view(source)
     result = writer.byte_tensor()
     _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
 def write_lookup(writer: Writer, spec: Generic) -> None:
-    """A node that is a function of every element by itself, by a table."""
+    """A node that is a function of every element by itself, by a table or, as the graph's output, by knots."""
     (source,) = writer.source.inputs
+    if is_curve(writer, source) and function_columns(spec) == 1:
+        write_curve(
+            writer, writer.integer_view(source), lambda x: function_values(spec, x)[:, 0], writer.output_tensor()
+        )
+        return
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()
     _look_up(writer, view, lookup_table(spec, x, result), result)
+
+
+def is_curve(writer: Writer, source: View) -> bool:
+    """Whether a function gives the graph's output and reads 16 bits."""
+    return "final" in writer.result_needs and writer.tensors[source.buffer].dtype == "int16"
 
 
 def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:

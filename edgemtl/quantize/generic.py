@@ -10,15 +10,14 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_ratios, encode_scale
-from edgemtl.hw.law import Finish
-from edgemtl.hw.law_generic import MOST_DEPTH, MOST_SOFTMAX
+from edgemtl.hw.law_generic import MOST_SOFTMAX
 from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
-from edgemtl.operators import Array
 from edgemtl.quantize.elementwise import write_lookup
-from edgemtl.quantize.limits import NO_FORM, PRODUCT_DEPTH, SOFTMAX_WIDTH
+from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
 from edgemtl.quantize.nodes import Form, constant_of, generic_form, has_constant
 from edgemtl.quantize.norms import readers
+from edgemtl.quantize.products import finish_of, reshaped, write_einsum, write_matmul
 from edgemtl.quantize.tensors import Tensor, symmetric, wide
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic, softmax_axes
@@ -41,24 +40,6 @@ def write_generic(writer: Writer, spec: Generic) -> None:
     WRITERS[form](writer, spec)
 
 
-def _write_product(writer: Writer, spec: Generic) -> None:
-    """A product of two computed values; a matrix that is the same for all is multiplied once."""
-    (a_view, a), (b_view, b) = (writer.plain_view(view) for view in writer.source.inputs)
-    left = (1, *a_view.shape) if len(a_view.shape) == 1 else a_view.shape
-    right = (*b_view.shape, 1) if len(b_view.shape) == 1 else b_view.shape
-    if right[-2] > MOST_DEPTH:
-        reason = f"{PRODUCT_DEPTH}, not {right[-2]}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
-    if math.prod(right[:-2]) == 1:
-        left, right = (math.prod(left[:-1]), left[-1]), right[-2:]
-    result = writer.output_tensor()
-    mul, shift = encode_scale(a.scale * b.scale / result.scale, writer.name)
-    operator = ops.QProduct(left, right, (a.zero, b.zero), mul, shift, _finish(result))
-    with writer.output(result) as out:
-        views = {"a": _reshaped(writer, a_view, left), "b": _reshaped(writer, b_view, right)}
-        writer.step(operator, {**views, "y": _reshaped(writer, out, operator.shape)})
-
-
 def _write_softmax(writer: Writer, spec: Generic) -> None:
     """A softmax of rows; of another axis than the last between two copies."""
     outer, width, inner = softmax_axes(spec.call)
@@ -72,16 +53,16 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
     mul, shift = encode_scale(1 / result.scale / 2**OCTAVES, writer.name)
     scales = (distance[0], distance[1] - SCORE_OCTAVES), (mul, shift - OCTAVES)
     assert x.dtype != "float32"
-    operator = ops.QSoftmax(outer * inner, width, x.dtype, *scales, _finish(result))
+    operator = ops.QSoftmax(outer * inner, width, x.dtype, *scales, finish_of(result))
     rows = operator.rows, width
     with writer.output(result) as out:
         if inner == 1:
-            writer.step(operator, {"x": _reshaped(writer, view, rows), "y": _reshaped(writer, out, rows)})
+            writer.step(operator, {"x": reshaped(writer, view, rows), "y": reshaped(writer, out, rows)})
             return
-        turned = _reshaped(writer, view, (outer, width, inner)).transpose((0, 2, 1))
+        turned = reshaped(writer, view, (outer, width, inner)).transpose((0, 2, 1))
         y = writer.temporary("rows", (outer, inner, width), result)
-        writer.step(operator, {"x": _reshaped(writer, writer.dense(turned), rows), "y": _reshaped(writer, y, rows)})
-        writer.copy(y.transpose((0, 2, 1)), _reshaped(writer, out, (outer, width, inner)))
+        writer.step(operator, {"x": reshaped(writer, writer.dense(turned), rows), "y": reshaped(writer, y, rows)})
+        writer.copy(y.transpose((0, 2, 1)), reshaped(writer, out, (outer, width, inner)))
 
 
 def _scores(writer: Writer, softmax: int) -> Tensor:
@@ -120,7 +101,7 @@ def _write_add(writer: Writer, spec: Generic) -> None:
     muls, shift = encode_ratios((x.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     assert x.dtype != "float32"
     numbers = (muls[0], muls[1]), -x.zero * muls[0], shift
-    operator = ops.QAdd(view.shape, array.shape, x.dtype, "int16", *numbers, _finish(result), True)
+    operator = ops.QAdd(view.shape, array.shape, x.dtype, "int16", *numbers, finish_of(result), True)
     with writer.output(result) as out:
         writer.step(operator, {"a": view, "y": out}, {"b": constant})
 
@@ -134,7 +115,7 @@ def _write_multiply(writer: Writer, spec: Generic) -> None:
     b, result = symmetric(float(np.abs(factors).max()), writer.name), writer.output_tensor()
     constant = Constant(f"{writer.name}.int8", np.rint(factors / b.scale).astype(np.int8))
     (mul,), shift = encode_ratios((x.scale * b.scale / result.scale,), RATIO_BITS, writer.name)
-    operator = ops.QMultiply(view.shape, array.shape, (x.zero, 0), mul, shift, _finish(result), True)
+    operator = ops.QMultiply(view.shape, array.shape, (x.zero, 0), mul, shift, finish_of(result), True)
     with writer.output(result) as out:
         writer.step(operator, {"a": view, "y": out}, {"b": constant})
 
@@ -151,12 +132,13 @@ def _write_scale(writer: Writer, spec: Generic) -> None:
     how = Rescale(x.zero, mul, shift - SCORE_OCTAVES, result.zero)
     operator = ops.Convert(view.size, x.dtype, result.dtype, how)
     with writer.output(result) as out:
-        writer.step(operator, {"x": _reshaped(writer, view, (view.size,)), "y": _reshaped(writer, out, (out.size,))})
+        writer.step(operator, {"x": reshaped(writer, view, (view.size,)), "y": reshaped(writer, out, (out.size,))})
 
 
 WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
     "table": write_lookup,
-    "product": _write_product,
+    "product": write_matmul,
+    "einsum": write_einsum,
     "softmax": _write_softmax,
     "add": _write_add,
     "multiply": _write_multiply,
@@ -168,15 +150,3 @@ def _integers(writer: Writer, view: View) -> View:
     """An input as int8 or int16, whichever it is."""
     is_wide = writer.tensors[view.buffer].dtype == "int16"
     return writer.integer_view(view) if is_wide else writer.plain_view(view)[0]
-
-
-def _finish(result: Tensor) -> Finish:
-    assert result.dtype != "float32"
-    return Finish(result.dtype, result.zero)
-
-
-def _reshaped(writer: Writer, view: View, shape: tuple[int, ...]) -> View:
-    """The view in another shape, copied only where it must be."""
-    seen = view.reshape(shape) or writer.dense(view).reshape(shape)
-    assert seen is not None
-    return seen

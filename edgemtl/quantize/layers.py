@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -12,13 +14,13 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16, encode_ratios
 from edgemtl.hw.law import Finish
-from edgemtl.hw.law_weightless import RATIO_BITS
+from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS
 from edgemtl.lowering.ir import Constant, Step, View, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
-from edgemtl.quantize.tensors import Tensor, affine
+from edgemtl.quantize.tensors import Tensor, affine, wide
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
 from edgemtl.quantize.writer import Writer
 
@@ -34,15 +36,22 @@ FLAT: Mapping[str, tuple[float, float]] = {
 }
 """Inputs where a curve has reached its limits: sums that saturate there lose less than half an LSB of the result."""
 
+LEVEL: Mapping[str, float] = {"sigmoid": 12.0, "tanh": 7.0, "hard_sigmoid": 3.0}
+"""Magnitudes from which on a curve is level in 16 bits."""
+
 
 @dataclass(frozen=True)
 class Ending:
-    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two."""
+    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two.
+
+    curve: the function of a step behind the layer, where the result has 16 bits.
+    """
 
     result: Tensor
     sums: Tensor
     table: Mapping[str, Constant] = field(default_factory=dict)
     low: int = INT8[0]
+    curve: Callable[[Array], Array] | None = None
 
     @property
     def how(self) -> Finish:
@@ -57,15 +66,44 @@ def rectified(writer: Writer) -> Tensor:
 
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
-    """How the layer ends; behind an activation other than Relu in 8 bits, which is what tables have."""
+    """How the layer ends; behind an activation in 8 bits, unless it gives the graph's output."""
     if not activation:
         result = writer.output_tensor()
         return Ending(result, result)
     if activation == "relu":
         result = rectified(writer)
         return Ending(result, result, low=0 if result.dtype == "int16" else INT8[0])
-    result = writer.byte_tensor()
-    return Ending(result, result) if activation in SATURATING else _curved(writer, activation, result)
+    if activation in SATURATING:
+        result = writer.byte_tensor()
+        return Ending(result, result)
+    if "final" in writer.result_needs:
+        sums = wide(min(writer.range("pre").reach, LEVEL.get(activation, math.inf)), writer.name)
+        return Ending(writer.output_tensor(), sums, curve=partial(activate, activation=activation))
+    return _curved(writer, activation, writer.byte_tensor())
+
+
+@contextmanager
+def ended(writer: Writer, ending: Ending, shape: tuple[int, ...]) -> Iterator[View]:
+    """Where a layer's step writes; a curve of 16 bits is a step behind it."""
+    if ending.curve is None:
+        with writer.output(ending.result) as out:
+            yield out
+        return
+    y = writer.temporary("sums", shape, ending.sums)
+    yield y
+    write_curve(writer, y, ending.curve, ending.result)
+
+
+def write_curve(writer: Writer, x: View, function: Callable[[Array], Array], result: Tensor) -> None:
+    """A function of int16 ``x``, by its knots."""
+    knots = function((np.arange(CURVE_KNOTS) * 256.0 - 2**15) * writer.tensors[x.buffer].scale)
+    entries = np.clip(np.rint(knots / result.scale), *INT16).astype(np.int16)
+    with writer.output(result) as out:
+        source, target = (view.reshape((view.size,)) for view in (x, out))
+        assert source is not None
+        assert target is not None
+        table = {"table": Constant(f"{writer.name}.table", entries)}
+        writer.step(ops.QCurve(x.size), {"x": source, "y": target}, table)
 
 
 def plan_sum(writer: Writer, activation: str) -> Ending:
@@ -153,10 +191,10 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
         writer.summed(ending.sums)
         add_residual(writer, y, ending.result)
         return
-    with writer.output(ending.result) as out:
+    with ended(writer, ending, (spec.rows, spec.n)) as out:
         writer.step(linear, {"x": view, **residual, "y": out}, constants)
         writer.summed(ending.sums)
-        if not ending.table:
+        if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
 
 
@@ -242,11 +280,11 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
     geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
     sizes = spec.height, spec.width, spec.cin, spec.cout, spec.out_height, spec.out_width
-    with writer.output(ending.result) as out:
+    with ended(writer, ending, (spec.out_height * spec.out_width, spec.cout)) as out:
         conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table), spec.groups)
         writer.step(conv, {"x": view, "y": out}, {**constants, **ending.table})
         writer.summed(ending.sums)
-        if not ending.table:
+        if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
 
 

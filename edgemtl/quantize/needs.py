@@ -21,6 +21,7 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
     ``result``: what the readers of its result need. "wide" is 16 bits on a scale of their own, for scores.
     """
     same: Need = "wide" if "wide" in result else "byte"
+    curved: Need = "wide" if "final" in result else "byte"
     match operator:
         case ops.Linear():
             return {"x": "byte", "residual": "stream"}
@@ -40,24 +41,28 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
             return {"a": same, "b": same}
         case ops.Multiply():
             return {"a": "byte", "b": "byte"}
-        case ops.Activate() | ops.Pool() | ops.Resample():
+        case ops.Activate():
+            return {"x": curved}
+        case ops.Pool() | ops.Resample():
             return {"x": "byte"}
         case Generic() if generic_form(operator):
-            return dict.fromkeys(operator.signature.inputs, _generic_need(operator, same))
+            return dict.fromkeys(operator.signature.inputs, _generic_need(operator, same, curved))
         case ops.Resize():
             return {"x": "final" if operator.planar else "byte"}
         case _:
             return {}
 
 
-def _generic_need(operator: Generic, same: Need) -> Need:
+def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
     match generic_form(operator):
         case "softmax":
             return "wide"
         case "add" | "scale":
             return same
         case "table" if has_constant(operator, "scale") or has_constant(operator, "add"):
-            return same
+            return "wide" if "wide" in (same, curved) else "byte"
+        case "table":
+            return curved
         case _:
             return "byte"
 

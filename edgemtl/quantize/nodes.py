@@ -10,7 +10,7 @@ from edgemtl.operators import Array
 from edgemtl.quantize.lookups import has_table
 from edgemtl.tvm_bridge.generic import Generic
 
-Form = Literal["", "table", "product", "softmax", "add", "multiply", "scale"]
+Form = Literal["", "table", "product", "einsum", "softmax", "add", "multiply", "scale"]
 
 
 def generic_form(operator: Generic) -> Form:
@@ -19,8 +19,10 @@ def generic_form(operator: Generic) -> Form:
         return "table"
     if not _is_float32(operator):
         return ""
-    if operator.call.op == "MatMul" and len(operator.reads) == 2:
+    if operator.call.op == "MatMul":
         return "product"
+    if operator.call.op == "Einsum" and equation_of(operator)[2]:
+        return "einsum"
     if operator.call.op == "Softmax":
         return "softmax"
     if has_constant(operator, "add"):
@@ -32,6 +34,22 @@ def _is_float32(operator: Generic) -> bool:
     kinds = [operator.call.inputs[index] for index in operator.reads]
     floats = all(kind is not None and kind.dtype == "float32" for kind in kinds)
     return floats and len(operator.call.outputs) == 1 and operator.call.result.dtype == "float32"
+
+
+def equation_of(operator: Generic) -> tuple[str, str, str]:
+    """The letters of an Einsum's two operands and of its result; empty where it is no product of matrices."""
+    equation = operator.call.attributes.get("equation", "").replace(" ", "")
+    terms, arrow, of_y = equation.partition("->")
+    sides = terms.split(",")
+    if not arrow or len(sides) != 2 or "." in equation or not of_y:
+        return "", "", ""
+    of_a, of_b = sides
+    once = all(len(set(letters)) == len(letters) for letters in (of_a, of_b, of_y))
+    # A letter of one side alone must be one of the result, and sizes of a letter must not be broadcast.
+    is_known = set(of_y) <= set(of_a + of_b) and set(of_a) ^ set(of_b) <= set(of_y)
+    shapes = [kind.shape for kind in operator.call.inputs if kind is not None]
+    pairs = list(zip(of_a + of_b, (*shapes[0], *shapes[1]), strict=True))
+    return (of_a, of_b, of_y) if once and is_known and len(set(pairs)) == len(dict(pairs)) else ("", "", "")
 
 
 def constant_of(operator: Generic) -> Array:

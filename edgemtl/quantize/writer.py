@@ -195,11 +195,15 @@ class Writer:
             bytes_ = affine(seen, self.name)
             return self._quantised(view, bytes_), bytes_
         bytes_ = symmetric(seen.reach, self.name)
-        return self._converted(view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)), bytes_
+        return self._converted(
+            view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
+        ), bytes_
 
     def whole_view(self, view: View, tensor: Tensor) -> View:
         """An input in the integers that it has, or quantised to ``tensor`` where it is float32."""
-        return self._quantised(view, tensor) if self.tensors[view.buffer].dtype == "float32" else self.integer_view(view)
+        return (
+            self._quantised(view, tensor) if self.tensors[view.buffer].dtype == "float32" else self.integer_view(view)
+        )
 
     def _converted(self, view: View, tensor: Tensor, how: Rescale) -> View:
         """Integers in another type and scale."""

@@ -27,7 +27,7 @@ OPERATORS: Final[tuple[type[Operator], ...]] = tuple(
 
 INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
     **{kind: (getattr(ops, f"Q{kind.__name__}"),) for kind in OPERATORS if hasattr(ops, f"Q{kind.__name__}")},
-    ops.Activate: (ops.QLookup,),
+    ops.Activate: (ops.QLookup, ops.QCurve),
     ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
     ops.Resize: (ops.QBilinear, ops.DequantiseImage),
 }

@@ -51,14 +51,24 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
 def between(task: TaskWriter) -> None:
     """A generic node between integers: what its integer form computes."""
     source = task.source
-    operands = {index: task.integers(name) for index, name in zip(source.reads, task.step.operator.signature.inputs, strict=True)}
+    operands = {
+        index: task.integers(name)
+        for index, name in zip(source.reads, task.step.operator.signature.inputs, strict=True)
+    }
     (value,) = _results(task, source, operands)
     task.write(task.graph.reshape(value, task.step.result.shape))
 
 
 def _product(task: TaskWriter) -> None:
-    """In the shapes of the step, where leading axes may be one."""
-    task.write(task.graph.op("MatMul", (task.input("a"), task.input("b")), task.operator.shape))
+    """In the shapes of the step, where leading axes may be one; a constant side has the scale that is left for it."""
+    spec, step = task.operator, task.step
+    sides = {name: task.input(name) for name in ("a", "b") if name != spec.constant}
+    if spec.constant:
+        scale = spec.mul * 2.0**-spec.shift * task.tensor(step["y"].buffer).scale
+        scale /= task.tensor(step.main_input.buffer).scale
+        constant = step.constant(spec.constant)
+        sides[spec.constant] = task.dequantised(constant.name, constant.array, np.array(scale), 0)
+    task.write(task.graph.op("MatMul", (sides["a"], sides["b"]), spec.shape))
 
 
 def _softmax(task: TaskWriter) -> None:
@@ -149,6 +159,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Pool: _pool,
     ops.QAdd: _add,
     ops.QConcat: _concat,
+    ops.QCurve: _look_up,
     ops.QLookup: _look_up,
     ops.QMultiply: _multiply,
     ops.QPool: _pool,

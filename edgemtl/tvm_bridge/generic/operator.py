@@ -53,7 +53,7 @@ class Generic(FixedKernel):
 
 
 def softmax_axes(call: Call) -> tuple[int, int, int]:
-    """The elements of a Softmax in front of its rows, in a row, and behind; before opset 13 a row is all that follows."""
+    """The elements in front of a Softmax's rows, in a row, and behind; before opset 13 a row is all that follows."""
     shape = call.main_type.shape
     axis = call.attributes.get("axis", -1 if call.opset >= 13 else 1) % max(len(shape), 1)
     end = axis + 1 if call.opset >= 13 else len(shape)

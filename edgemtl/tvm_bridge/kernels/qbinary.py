@@ -61,5 +61,13 @@ def _scaled(spec: QAdd | QMultiply, a: Expr, b: Expr, lanes: int) -> Expr:
 def _symbol(spec: QAdd | QMultiply) -> str:
     numbers = (*spec.muls, spec.offset) if isinstance(spec, QAdd) else (*spec.zeros, spec.mul)
     dtypes = (spec.a_dtype, spec.b_dtype) if isinstance(spec, QAdd) else ()
-    words = (*(["constant"] if spec.constant else []), *dtypes, *numbers, spec.shift, spec.how.dtype, spec.how.zero, spec.how.low)
+    words = (
+        *(["constant"] if spec.constant else []),
+        *dtypes,
+        *numbers,
+        spec.shift,
+        spec.how.dtype,
+        spec.how.zero,
+        spec.how.low,
+    )
     return f"{type(spec).__name__.lower()}_{symbol_of(spec.a)}_{symbol_of(spec.b)}_" + "_".join(map(str, words))

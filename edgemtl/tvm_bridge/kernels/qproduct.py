@@ -1,7 +1,7 @@
-"""Product of two computed matrices of bytes: the right one is packed as `Words`, then rows of the left meet it in tiles.
+"""Product of two computed matrices of bytes: the right one is packed as `Words`, then met by tiles of rows of the left.
 
-Zeros are taken off the sums: sum (a - za)(b - zb) = sum ab - zb sum a - za sum b + K za zb. A row's part of that is what
-its sums begin with, a column's is added behind.
+Zeros are taken off the sums: sum (a - za)(b - zb) = sum ab - zb sum a - za sum b + K za zb. A row's part of that is
+what its sums begin with, a column's is added behind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -19,7 +20,18 @@ from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.broadcast import broadcast_axes, flat, starts_of
 from edgemtl.tvm_bridge.kernels.elementwise import symbol_of
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, panel_width, panels, parallel, pieces
+from edgemtl.tvm_bridge.kernels.emit import (
+    Buffer,
+    Expr,
+    define,
+    guarded,
+    i32,
+    local,
+    panel_width,
+    panels,
+    parallel,
+    pieces,
+)
 from edgemtl.tvm_bridge.kernels.qelementwise import finished
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.vectors import (
@@ -72,23 +84,39 @@ class _Product:
         return min(MOST_ROWS, self.spec.a[-2])
 
 
+def pack(spec: QProduct, target: CpuTarget, constant: np.ndarray) -> tuple[np.ndarray]:
+    """A constant operand as it is."""
+    return (constant,)
+
+
 @cache
 def build(spec: QProduct, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands a, b, packed, columns, rows (workspaces per part), y."""
     depth, width = Words(target).count(spec.a[-1]), padded_width(spec.b[-1], target)
+    signature = spec.signature
     operands = [
-        Operand("a", spec.a, "int8", "input"),
-        Operand("b", spec.b, "int8", "input"),
+        *(Operand(name, kind.shape, kind.dtype, "input") for name, kind in signature.inputs.items()),
+        *(Operand(name, kind.shape, kind.dtype, "weight") for name, kind in signature.constants.items()),
         Operand("packed", (target.threads, depth * width), "int32", "workspace"),
         Operand("columns", (target.threads, width), "int32", "workspace"),
         Operand("rows", (target.threads, min(MOST_ROWS, spec.a[-2]), depth), "int32", "workspace"),
         Operand("y", spec.shape, spec.how.dtype, "output"),
     ]
 
-    def body(a: Buffer, b: Buffer, packed: Buffer, columns: Buffer, rows: Buffer, y: Buffer) -> None:
-        _emit(_Product(spec, target, flat(a), flat(b), packed, columns, rows, flat(y)))
+    def body(*buffers: Buffer) -> None:
+        named = dict(zip((operand.name for operand in operands), buffers, strict=True))
+        a, b, y = (flat(named[name]) for name in ("a", "b", "y"))
+        _emit(_Product(spec, target, a, b, named["packed"], named["columns"], named["rows"], y))
 
-    numbers = (*spec.zeros, spec.mul, spec.shift, spec.how.dtype, spec.how.zero, spec.how.low)
+    numbers = (
+        spec.constant or "computed",
+        *spec.zeros,
+        spec.mul,
+        spec.shift,
+        spec.how.dtype,
+        spec.how.zero,
+        spec.how.low,
+    )
     symbol = f"qproduct_{symbol_of(spec.a)}_{symbol_of(spec.b)}_" + "_".join(map(str, numbers))
     return define(symbol, operands, body)
 
