@@ -5,6 +5,7 @@ In the notation of `law`. Rows are what an operator sums over; a compiler brings
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,9 +16,11 @@ from edgemtl.hw.arith import (
     Ints,
     exp2_wide,
     reciprocal,
+    reciprocal_sqrt,
     requantise,
     saturate,
     scale_mantissa,
+    unpack_scale,
 )
 from edgemtl.hw.law import Finish, finish, matmul
 
@@ -27,6 +30,8 @@ MOST_DEPTH: Final = 2**14
 """Terms of a sum of `product`: it keeps below 2^30, and the parts a kernel adds it up from below 2^31."""
 MOST_SOFTMAX: Final = 2**15 - 1
 """Elements of a row of `softmax`: its sum of 16-bit weights keeps below 2^31."""
+NORM_OCTAVES: Final = 8
+"""Octaves by which one over the LSB of `normalise` may be larger than the scales of a requantisation."""
 FURTHEST: Final = 17 << EXP2_FRACTION_BITS
 """The distance from which on a weight of `softmax` is 0: 17 octaves."""
 
@@ -57,6 +62,47 @@ def softmax(x: Ints, mul: int, shift: int, out_mul: int, out_shift: int, how: Fi
     mantissa, exponent = reciprocal(weight.sum(-1, keepdims=True))
     value = requantise(weight, scale_mantissa(mantissa, out_mul), exponent + out_shift - 1)
     return _placed(value, how)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Rows that are normalised, each of ``channels`` times ``inner`` elements.
+
+    ``parameters``: how many scales and offsets there are, those of a row one behind the other: the channels of one row,
+    which all rows share, or those of all rows.
+    """
+
+    rows: int
+    channels: int
+    inner: int
+    parameters: int
+
+    @property
+    def width(self) -> int:
+        """Elements of a row."""
+        return self.channels * self.inner
+
+
+def normalise(
+    x: Ints, zero: int, epsilon: int, is_centred: bool, region: Region, scale: Ints, offset: Ints, how: Finish
+) -> Array:
+    """Rows int8 or int16 [M, n] by their deviation, or by the root of their squares: (x - mean) / sd * gamma + beta.
+
+    With x - zero for x: S = sum x, or 0 where not ``is_centred``; V = n sum x^2 - S^2 + epsilon, exact below 2^53.
+    1 / sqrt(V) by `reciprocal_sqrt`. Then requantise(+-(n x - S), m, t) + offset + how.zero, saturated: m is the
+    product of both mantissas, t = 16 + exponent + shift. ``scale`` [parameters] are words of `pack_scale`, negative for a
+    negative gamma; their shift is 8 more than t's. ``offset`` [parameters] is beta in LSB. ``epsilon`` is at least 1.
+    Against the real function of the same epsilon: half an LSB, half an LSB of beta, and 2.5 * 2^-16 of the value.
+    """
+    wide = x.astype(np.int64) - zero
+    total = wide.sum(-1, keepdims=True) * is_centred
+    mantissa, exponent = reciprocal_sqrt(region.width * (wide * wide).sum(-1, keepdims=True) - total * total + epsilon)
+    first = np.arange(region.rows)[:, None] * region.channels
+    channel = (first + np.arange(region.width) // region.inner) % region.parameters
+    mul, shift = unpack_scale(np.abs(scale.astype(np.int64)))
+    value = np.sign(scale.astype(np.int64))[channel] * (region.width * wide - total)
+    value = requantise(value, scale_mantissa(mantissa, mul[channel]), 16 - NORM_OCTAVES + exponent + shift[channel])
+    return _placed(value + offset.astype(np.int64)[channel], how)
 
 
 def _placed(value: npt.NDArray[np.int64], how: Finish) -> Array:

@@ -10,7 +10,7 @@ from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
-from edgemtl.operators.generic import QProduct, QSoftmax
+from edgemtl.operators.generic import QNormalise, QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
@@ -51,6 +51,7 @@ __all__ = [
     "QLinear",
     "QLookup",
     "QMultiply",
+    "QNormalise",
     "QPatchEmbed",
     "QPool",
     "QProduct",

@@ -11,7 +11,7 @@ import numpy as np
 from edgemtl.hw import law_generic
 from edgemtl.hw.law import Finish
 from edgemtl.operators.elementwise import Integer
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, int8
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, int8, int32
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class QProduct(Operator):
 
     @property
     def signature(self) -> Signature:
-        operands = {"a": int8(*self.a), "b": int8(*self.b)}
+        operands: dict[str, TensorType] = {"a": int8(*self.a), "b": int8(*self.b)}
         inputs = {name: kind for name, kind in operands.items() if name != self.constant}
-        constants = {name: kind for name, kind in operands.items() if name == self.constant}
+        constants = {name: kind for name, kind in operands.items() if name not in inputs}
         return Signature(inputs, {"y": TensorType(self.shape, self.how.dtype)}, constants)
 
     @property
@@ -72,3 +72,29 @@ class QSoftmax(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (law_generic.softmax(values["x"], *self.scale, *self.out_scale, self.how),)
+
+
+@dataclass(frozen=True)
+class QNormalise(Operator):
+    """`law_generic.normalise` of rows [rows, width] that stand for 0 at ``zero``."""
+
+    region: law_generic.Region
+    dtype: Integer
+    zero: int
+    epsilon: int
+    is_centred: bool
+    how: Finish
+
+    @property
+    def label(self) -> str:
+        return "normalise"
+
+    @property
+    def signature(self) -> Signature:
+        shape, parameters = (self.region.rows, self.region.width), int32(self.region.parameters)
+        constants = {"scale": parameters, "offset": parameters}
+        return Signature({"x": TensorType(shape, self.dtype)}, {"y": TensorType(shape, self.how.dtype)}, constants)
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        numbers = self.zero, self.epsilon, self.is_centred, self.region
+        return (law_generic.normalise(values["x"], *numbers, values["scale"], values["offset"], self.how),)

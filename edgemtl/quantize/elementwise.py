@@ -26,7 +26,7 @@ MOST_TAPS = 2.0 ** (TAP_BITS + 0.99)
 
 def write_add(writer: Writer, spec: ops.Add) -> None:
     """A sum: int8 or int16 operands, each with a multiplier."""
-    views = {name: _integers(writer, name) for name in ("a", "b")}
+    views = {name: writer.integers(writer.source[name]) for name in ("a", "b")}
     a, b = (writer.tensors[view.buffer] for view in views.values())
     result = rectified(writer) if spec.activation else writer.output_tensor()
     muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
@@ -106,7 +106,7 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
 def write_concat(writer: Writer, spec: ops.Concat) -> None:
     """Values side by side on one scale."""
     result = writer.output_tensor()
-    views = {name: _integers(writer, name) for name in spec.names}
+    views = {name: writer.integers(writer.source[name]) for name in spec.names}
     tensors = [writer.tensors[view.buffer] for view in views.values()]
     scales = tuple(Rescale(x.zero, *encode_scale(x.scale / result.scale, writer.name), result.zero) for x in tensors)
     dtypes = tuple(x.dtype for x in tensors)
@@ -144,14 +144,6 @@ def whole_taps(weight: Array, what: str) -> Array:
             what, "weights of its resize are too large for 32 bits", "keep it in float (--keep-float)"
         )
     return taps
-
-
-def _integers(writer: Writer, name: str) -> View:
-    """An input as int8 or int16, whichever it is."""
-    view = writer.source[name]
-    if writer.tensors[view.buffer].dtype == "int16":
-        return writer.integer_view(view)
-    return writer.plain_view(view)[0]
 
 
 def _finish(result: Tensor, activation: str = "") -> Finish:

@@ -12,12 +12,13 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_ratios, encode_scale
 from edgemtl.hw.law_generic import MOST_SOFTMAX
 from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
-from edgemtl.lowering.ir import Constant, View
+from edgemtl.lowering.ir import Constant
 from edgemtl.quantize.elementwise import write_lookup
 from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
 from edgemtl.quantize.nodes import Form, constant_of, generic_form, has_constant
 from edgemtl.quantize.norms import readers
 from edgemtl.quantize.products import finish_of, reshaped, write_einsum, write_matmul
+from edgemtl.quantize.regions import write_norm_node, write_reduce
 from edgemtl.quantize.tensors import Tensor, symmetric, wide
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic, softmax_axes
@@ -90,7 +91,7 @@ def _masked(writer: Writer) -> Tensor:
 def _write_add(writer: Writer, spec: Generic) -> None:
     """A sum with a constant in 16 bits; beyond what the result can tell apart it is cut off."""
     (source,) = writer.source.inputs
-    view = _integers(writer, source)
+    view = writer.integers(source)
     x, result = writer.tensors[view.buffer], _masked(writer)
     array = constant_of(spec).astype(np.float64) * (-1 if spec.call.op == "Sub" else 1)
     # Whatever x is, the sum saturates from here on.
@@ -123,7 +124,7 @@ def _write_multiply(writer: Writer, spec: Generic) -> None:
 def _write_scale(writer: Writer, spec: Generic) -> None:
     """A product with one positive number: the same integers, rescaled."""
     (source,) = writer.source.inputs
-    view = _integers(writer, source)
+    view = writer.integers(source)
     x, result, factor = writer.tensors[view.buffer], _masked(writer), float(constant_of(spec).reshape(-1)[0])
     factor = 1 / factor if spec.call.op == "Div" else factor
     mul, shift = encode_scale(x.scale * factor / result.scale / 2**SCORE_OCTAVES, writer.name)
@@ -140,13 +141,9 @@ WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
     "product": write_matmul,
     "einsum": write_einsum,
     "softmax": _write_softmax,
+    "norm": write_norm_node,
+    "reduce": write_reduce,
     "add": _write_add,
     "multiply": _write_multiply,
     "scale": _write_scale,
 }
-
-
-def _integers(writer: Writer, view: View) -> View:
-    """An input as int8 or int16, whichever it is."""
-    is_wide = writer.tensors[view.buffer].dtype == "int16"
-    return writer.integer_view(view) if is_wide else writer.plain_view(view)[0]

@@ -10,6 +10,7 @@ from edgemtl import operators as ops
 from edgemtl.lowering.ir import OUTPUT, Step
 from edgemtl.operators import Operator
 from edgemtl.quantize.nodes import generic_form, has_constant
+from edgemtl.quantize.norm_nodes import norm_of
 from edgemtl.tvm_bridge.generic import Generic
 
 Need = Literal["byte", "wide", "stream", "logits", "qkv", "final", "index", "float"]
@@ -53,10 +54,16 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
             return {}
 
 
+MOST_WIDE_NORM = 2**11
+"""Width of rows whose moments keep below 2^53 in 16 bits."""
+
+
 def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
     match generic_form(operator):
         case "softmax":
             return "wide"
+        case "norm":
+            return "wide" if norm_of(operator).region.width <= MOST_WIDE_NORM else "byte"
         case "add" | "scale":
             return same
         case "table" if has_constant(operator, "scale") or has_constant(operator, "add"):

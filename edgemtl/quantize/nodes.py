@@ -10,7 +10,9 @@ from edgemtl.operators import Array
 from edgemtl.quantize.lookups import has_table
 from edgemtl.tvm_bridge.generic import Generic
 
-Form = Literal["", "table", "product", "einsum", "softmax", "add", "multiply", "scale"]
+Form = Literal["", "table", "product", "einsum", "softmax", "norm", "reduce", "add", "multiply", "scale"]
+NORMS = ("InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization")
+REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceSum")
 
 
 def generic_form(operator: Generic) -> Form:
@@ -25,6 +27,10 @@ def generic_form(operator: Generic) -> Form:
         return "einsum"
     if operator.call.op == "Softmax":
         return "softmax"
+    if operator.call.op in NORMS and operator.reads == (0,) and operator.call.attributes.get("p", 2) == 2:
+        return "norm"
+    if operator.call.op in REDUCTIONS and reduced_axes(operator):
+        return "reduce"
     if has_constant(operator, "add"):
         return "add"
     return "multiply" if has_constant(operator, "multiply") else ""
@@ -34,6 +40,18 @@ def _is_float32(operator: Generic) -> bool:
     kinds = [operator.call.inputs[index] for index in operator.reads]
     floats = all(kind is not None and kind.dtype == "float32" for kind in kinds)
     return floats and len(operator.call.outputs) == 1 and operator.call.result.dtype == "float32"
+
+
+def reduced_axes(operator: Generic) -> tuple[int, ...]:
+    """The axes that a node reduces, ascending; none where that is not constant, or it reduces nothing."""
+    call = operator.call
+    rank = len(call.main_type.shape)
+    if operator.reads != (0,):
+        return ()
+    given = call.constants[1].reshape(-1) if 1 in call.constants else call.attributes.get("axes", ())
+    if not len(given) and not call.attributes.get("noop_with_empty_axes", 0):
+        return tuple(range(rank))
+    return tuple(sorted(int(axis) % rank for axis in given))
 
 
 def equation_of(operator: Generic) -> tuple[str, str, str]:

@@ -199,6 +199,10 @@ class Writer:
             view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
         ), bytes_
 
+    def integers(self, view: View) -> View:
+        """An input as int8 or int16, whichever it is; what is float32 as bytes."""
+        return self.integer_view(view) if self.tensors[view.buffer].dtype == "int16" else self.plain_view(view)[0]
+
     def whole_view(self, view: View, tensor: Tensor) -> View:
         """An input in the integers that it has, or quantised to ``tensor`` where it is float32."""
         return (

@@ -8,6 +8,8 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import unpack_scale
+from edgemtl.hw.law_generic import NORM_OCTAVES
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import OPSET
 from edgemtl.quantize.qdq.task import TaskWriter
@@ -76,6 +78,31 @@ def _softmax(task: TaskWriter) -> None:
     task.write(task.graph.op("Softmax", (x,), x.shape, {"axis": -1}))
 
 
+def _normalise(task: TaskWriter) -> None:
+    """Rows by their moments, and a scale and an offset for each channel."""
+    spec, graph, step = task.operator, task.graph, task.step
+    region, x = spec.region, graph.reshape(task.input(), (spec.region.rows, spec.region.width))
+    unit, moment = task.tensor(step["y"].buffer).scale, (region.rows, 1)
+
+    def mean(value: Value) -> Value:
+        return graph.op("ReduceMean", (value, graph.ints([-1])), moment, {"keepdims": 1})
+
+    centred = graph.op("Sub", (x, mean(x)), x.shape) if spec.is_centred else x
+    variance = mean(graph.op("Mul", (centred, centred), x.shape))
+    real = spec.epsilon * task.tensor(step["x"].buffer).scale ** 2 / region.width**2
+    added = graph.op("Add", (variance, graph.constant("epsilon", np.array(real, np.float32))), moment)
+    y = graph.op("Div", (centred, graph.op("Sqrt", (added,), moment)), x.shape)
+    words, offset = (step.constant(name).array.astype(np.int64) for name in ("scale", "offset"))
+    mul, shift = unpack_scale(np.abs(words))
+    gamma = np.sign(words) * mul * 2.0 ** (NORM_OCTAVES - shift) * unit
+    channels = (region.parameters // region.channels, region.channels, 1)
+    shape = region.rows, region.channels, region.inner
+    scale, shifted = (a.reshape(channels).astype(np.float32) for a in (gamma, offset * unit))
+    y = graph.op("Mul", (graph.reshape(y, shape), graph.constant("gamma", scale)), shape)
+    y = graph.op("Add", (y, graph.constant("beta", shifted)), shape)
+    task.write(graph.reshape(y, step.result.shape))
+
+
 def _add(task: TaskWriter) -> None:
     """A sum; of a layer and its residual it is one of the layer's steps."""
     if isinstance(task.source, Generic):
@@ -100,7 +127,7 @@ def _look_up(task: TaskWriter) -> None:
 
 
 def _pool(task: TaskWriter) -> None:
-    spec, graph = task.source, task.graph
+    spec, graph = task.operator, task.graph
     windows = spec.windows
     image = graph.real(planes(graph, task.integers(), windows.height, windows.width))
     attributes: Attributes = {
@@ -118,10 +145,15 @@ def _pool(task: TaskWriter) -> None:
 
 def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: Attributes) -> Value:
     """Sums times their factors: onnxruntime's fused form of AveragePool between integers refuses its own scales."""
-    spec, graph = task.source, task.graph
+    spec, graph = task.operator, task.graph
     ones = graph.constant("pool.ones", np.ones((spec.channels, 1, *spec.windows.kernel), np.float32))
     sums = graph.op("Conv", (image, ones), shape, {**attributes, "group": spec.channels})
-    factor = task.floats[task.task.sources[task.index]].constant("factor").array
+    if isinstance(task.source, ops.Pool):
+        factor = task.floats[task.task.sources[task.index]].constant("factor").array
+    else:
+        mul, shift = unpack_scale(task.step.constant("scale").array)
+        unit = task.tensor(task.step["y"].buffer).scale / task.tensor(task.step["x"].buffer).scale
+        factor = (mul * 2.0**-shift * unit).astype(np.float32)
     return graph.op("Mul", (sums, graph.constant("pool.factor", factor.reshape(1, 1, *shape[2:]))), shape)
 
 
@@ -162,6 +194,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.QCurve: _look_up,
     ops.QLookup: _look_up,
     ops.QMultiply: _multiply,
+    ops.QNormalise: _normalise,
     ops.QPool: _pool,
     ops.QProduct: _product,
     ops.QSoftmax: _softmax,
