@@ -30,7 +30,7 @@ MOST_DEPTH: Final = 2**14
 """Terms of a sum of `product`: it keeps below 2^30, and the parts a kernel adds it up from below 2^31."""
 MOST_SOFTMAX: Final = 2**15 - 1
 """Elements of a row of `softmax`: its sum of 16-bit weights keeps below 2^31."""
-NORM_OCTAVES: Final = 8
+NORM_OCTAVES: Final = 12
 """Octaves by which one over the LSB of `normalise` may be larger than the scales of a requantisation."""
 FURTHEST: Final = 17 << EXP2_FRACTION_BITS
 """The distance from which on a weight of `softmax` is 0: 17 octaves."""
@@ -90,8 +90,9 @@ def normalise(
 
     With x - zero for x: S = sum x, or 0 where not ``is_centred``; V = n sum x^2 - S^2 + epsilon, exact below 2^53.
     1 / sqrt(V) by `reciprocal_sqrt`. Then requantise(+-(n x - S), m, t) + offset + how.zero, saturated: m is the
-    product of both mantissas, t = 16 + exponent + shift. ``scale`` [parameters] are words of `pack_scale`, negative for a
-    negative gamma; their shift is 8 more than t's. ``offset`` [parameters] is beta in LSB. ``epsilon`` is at least 1.
+    product of both mantissas, t = 4 + exponent + shift. ``scale`` [parameters] are words of `pack_scale`, negative for
+    a negative gamma, with shifts from 13 on; they are gamma over the LSB and 2^12. ``offset`` [parameters] is beta in
+    LSB. ``epsilon`` is at least 1.
     Against the real function of the same epsilon: half an LSB, half an LSB of beta, and 2.5 * 2^-16 of the value.
     """
     wide = x.astype(np.int64) - zero

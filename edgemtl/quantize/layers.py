@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -14,11 +15,11 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16, encode_ratios
 from edgemtl.hw.law import Finish
-from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS
+from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS, Rescale
 from edgemtl.lowering.ir import Constant, Step, View, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_SCALE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine, wide
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
@@ -261,13 +262,12 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the zero point, in one group or depthwise. Raises UnsupportedError for others."""
+    """A convolution that pads with the zero point: in one group, depthwise, or group by group."""
     source = writer.source
     view, x = writer.byte_view(source["x"])
-    is_depthwise = spec.groups == spec.cin == spec.cout
-    if spec.groups != 1 and not is_depthwise:
-        reason = f"{CONV_GROUPS}, not {spec.groups} of {spec.cin}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    if spec.groups not in (1, spec.cin) or spec.groups not in (1, spec.cout):
+        write_groups(writer, spec, view, x)
+        return
     kernel = source.constant("weight").array
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
@@ -286,6 +286,39 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
         writer.summed(ending.sums)
         if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
+
+
+def write_groups(writer: Writer, spec: ops.Conv2d, view: View, x: Tensor) -> None:
+    """A convolution of several groups: each reads its channels, and their results are put side by side."""
+    source, ending, groups = writer.source, plan_ending(writer, spec.activation), spec.groups
+    weight, bias = source.constant("weight"), source.constant("bias")
+    assert x.fold is None
+    cin, cout = spec.cin // groups, spec.cout // groups
+    inner = ending.sums if ending.curve else ending.result
+    assert inner.dtype != "float32"
+    parts = {}
+    for group in range(groups):
+        own = slice(group * cout, (group + 1) * cout)
+        flat = weight.array[own].transpose(1, 2, 3, 0).reshape(-1, cout)
+        layer = quantise_layer(
+            writer.name, *unfolded(flat, bias.array[own], x), x.scale, x.zero, np.array([ending.sums.scale])
+        )
+        integers = layer.weight.reshape(cin, *spec.kernel, cout).transpose(3, 0, 1, 2)
+        constants = constants_of(f"{weight.name}.{group}", layer)
+        constants |= {"weight": Constant(f"{weight.name}.{group}.int8", np.ascontiguousarray(integers)), **ending.table}
+        sizes = spec.height, spec.width, cin, cout, spec.out_height, spec.out_width
+        geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
+        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
+        channels = slice(group * cin, (group + 1) * cin)
+        y = writer.temporary(f"group{group}", (spec.out_height * spec.out_width, cout), inner)
+        writer.step(conv, {"x": view.apply(itemgetter((slice(None), channels))), "y": y}, constants)
+        writer.summed(ending.sums)
+        parts[f"x{group}"] = y
+    same = (Rescale(inner.zero, 1 << 16, 16, inner.zero),) * groups
+    rows = spec.out_height * spec.out_width
+    side_by_side = ops.QConcat(rows, (cout,) * groups, same, (inner.dtype,) * groups, inner.dtype)
+    with ended(writer, ending, (rows, spec.cout)) as out:
+        writer.step(side_by_side, {**parts, "y": out})
 
 
 def _repeated(values: Array | None, taps: int) -> Array | None:

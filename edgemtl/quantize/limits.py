@@ -12,7 +12,6 @@ NO_FORM = "it has no integer form"
 ATTENTION = f"attention has an integer form behind one layer that makes q, k and v, up to {MOST_TOKENS} tokens"
 SIDE_BY_SIDE = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
-CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
 SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
@@ -20,7 +19,6 @@ RESIZE_FACTOR = "the resize that gives the output has an integer form for a fact
 
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
-    ops.Conv2d: (CONV_GROUPS,),
     ops.LayerNorm: (NORM_RANGE,),
     ops.Resize: (RESIZE_FACTOR,),
 }

@@ -9,10 +9,10 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale
 from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, Region
 from edgemtl.hw.law_weightless import Windows
-from edgemtl.lowering.ir import Constant
+from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.quantize.limits import NORM_RANGE
 from edgemtl.quantize.nodes import reduced_axes
@@ -65,6 +65,8 @@ def _parameters(writer: Writer, norm: Norm, result: Tensor) -> tuple[Array, Arra
     """Scale words with the sign of gamma, and offsets, int32."""
     encoded = [encode_scale(abs(g) / result.scale / 2.0**NORM_OCTAVES, writer.name) for g in norm.gamma]
     mul, shift = (np.array(part) for part in zip(*encoded, strict=True))
+    if shift.min() <= SHIFT_RANGE[0] and mul[shift.argmin()]:
+        raise UnsupportedError(writer.name, "gamma is too large for its result", "keep it in float (--keep-float)")
     words = pack_scale(mul, shift) * np.where(norm.gamma < 0, -1, 1)
     offset = np.clip(np.rint(norm.beta / result.scale), -(2**29), 2**29)
     return words.astype(np.int32), offset.astype(np.int32)

@@ -158,7 +158,7 @@ def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: At
 
 
 def _concat(task: TaskWriter) -> None:
-    spec = task.source
+    spec = task.operator
     values = [task.input(name) for name in spec.names]
     task.write(task.graph.op("Concat", values, (spec.rows, sum(spec.widths)), {"axis": 1}))
 

@@ -111,7 +111,7 @@ def _heads(task: TaskWriter, part: Value, perm: tuple[int, ...]) -> Value:
 
 
 def _conv(task: TaskWriter) -> None:
-    spec, layer = task.source, task.layer()
+    spec, layer = task.operator, task.layer()
     image = task.graph.real(planes(task.graph, task.integers(), spec.height, spec.width))
     geometry: Attributes = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
     operands = (image, task.weight(layer, 0), task.bias(layer.bias))
