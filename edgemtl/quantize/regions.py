@@ -23,6 +23,8 @@ from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
 MOST_MOMENT = 2**53
+ONE = 64
+"""The integer of a factor that is the same for all: with it scales of a requantisation are small enough."""
 
 
 def write_norm_node(writer: Writer, spec: Generic) -> None:
@@ -99,13 +101,13 @@ def write_reduce(writer: Writer, spec: Generic) -> None:
 
 
 def _add_up(writer: Writer, view: View, x: Tensor, factor: float) -> None:
-    """Sums with 16 bits: products with ones that stand for ``factor``."""
+    """Sums with 16 bits: products with equal integers that stand for ``factor``."""
     result = writer.output_tensor()
     width = view.size // writer.source.result.size
-    mul, shift = encode_scale(x.scale * factor / result.scale, writer.name)
+    mul, shift = encode_scale(x.scale * factor / result.scale / ONE, writer.name)
     shapes = (view.size // width, width), (width, 1)
     operator = ops.QProduct(*shapes, (x.zero, 0), mul, shift, finish_of(result), "b")
-    ones = Constant("ones", np.ones((width, 1), np.int8))
+    ones = Constant("ones", np.full((width, 1), ONE, np.int8))
     with writer.output(result) as out:
         views = {"a": reshaped(writer, view, shapes[0]), "y": reshaped(writer, out, operator.shape)}
         writer.step(operator, views, {"b": ones})

@@ -11,6 +11,7 @@ import onnxruntime
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Step
+from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import resolve
@@ -21,6 +22,7 @@ from edgemtl.quantize.quantised_model import float_steps
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine
 from tests.codegen.test_generic import task_of
+from tests.support.frames import frames
 
 LEAST_DB = 25.0
 
@@ -32,7 +34,7 @@ class Form:
     task: TaskModel
     floats: dict[str, tuple[Step, ...]]
     integers: IntegerTask
-    fresh: list[np.ndarray]
+    fresh: list[Frame]
 
     @property
     def kinds(self) -> list[str]:
@@ -42,7 +44,7 @@ class Form:
     def noise(self) -> float:
         """The signal-to-noise ratio of the law against onnxruntime's float32, in decibel."""
         session = onnxruntime.InferenceSession(ir.to_proto(self.task.ir).SerializeToString())
-        real = [session.run(None, {"image": image})[0].reshape(-1) for image in self.fresh]
+        real = [session.run(None, image)[0].reshape(-1) for image in self.fresh]
         return signal_to_noise(real, [run_steps(self.integers.steps, image) for image in self.fresh])
 
 
@@ -50,7 +52,7 @@ def quantised(text: str, require_int8: bool = True, **constants: np.ndarray) -> 
     """A graph with the output y, calibrated on drawn images."""
     task = task_of(text, **constants)
     floats = float_steps([task], resolve("cpu-avx2"))
-    images = [random(*task.input.shape, seed=index) for index in range(14)]
+    images = frames([random(*task.inputs[0].shape, seed=index) for index in range(14)])
     options = QuantiseOptions(require_int8=require_int8, least_sqnr_db=10.0)
     _, integers = calibrate("0" * 64, "exact", floats, images[:12], options)
     return Form(task, floats, integers["t"], images[12:])
@@ -64,7 +66,7 @@ def judge(form: Form, least_db: float = LEAST_DB) -> None:
     machine = Machine(program)
     for image in form.fresh[:1]:
         expected = run_steps(form.integers.steps, image)
-        np.testing.assert_array_equal(machine.run("t", image).reshape(-1), expected)
+        np.testing.assert_array_equal(machine.run("t", image["image"]).reshape(-1), expected)
 
 
 def exchanged_db(form: Form) -> float:

@@ -1,4 +1,4 @@
-"""Generic nodes, normalisations, reductions and groups in integers: near onnxruntime, the law's bits, and a QDQ file."""
+"""Generic nodes, norms, reductions and groups in integers: near onnxruntime, the law's bits, and a QDQ file."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ BODIES = {
     "a product with constants": "b = Mul(a, channels) \n y = Conv<pads = [1, 1, 1, 1]>(b, v)",
     "a convolution in groups": "b = Conv<pads = [1, 1, 1, 1], group = 4>(a, grouped) \n c = Relu(b)"
     " \n y = Conv<pads = [1, 1, 1, 1]>(c, v)",
-    "a strided convolution in groups at the end": "b = Conv<pads = [1, 1, 1, 1], strides = [2, 2], group = 4>(a, grouped)"
-    " \n y = Sigmoid(b)",
+    "a strided convolution in groups at the end": "b = Conv<strides = [2, 2], group = 4>(a, grouped) \n y = Sigmoid(b)",
     "an InstanceNorm": "b = InstanceNormalization(a, gamma, beta) \n y = Conv<pads = [1, 1, 1, 1]>(b, v)",
     "a GroupNorm": "g = Reshape(a, groups) \n n = InstanceNormalization(g, ones, zeros) \n b = Reshape(n, image_shape)"
     " \n y = Conv<pads = [1, 1, 1, 1]>(b, v)",
@@ -68,8 +67,6 @@ BODIES = {
     " \n y = LayerNormalization<axis = -1>(t, gamma, beta)",
     "a LayerNorm before a product": "r = Reshape(a, tokens_first) \n t = Transpose<perm = [0, 2, 1]>(r)"
     " \n n = LayerNormalization<axis = -1>(t, gamma, beta) \n y = MatMul(r, n)",
-    "an RMSNorm": "r = Reshape(a, tokens_first) \n t = Transpose<perm = [0, 2, 1]>(r)"
-    " \n n = RMSNormalization<axis = -1>(t, gamma) \n y = MatMul(n, m)",
     "a mean over channels": "b = ReduceMean<keepdims = 1>(a, over_channels) \n c = Mul(a, b) \n y = Conv(c, v)",
     "the largest of two axes": "b = ReduceMax<keepdims = 1>(a, over_two) \n c = Mul(a, b) \n y = Conv(c, v)",
     "a sum of rows": "b = ReduceSum<keepdims = 1>(a, over_rows) \n c = Mul(a, b) \n y = Conv(c, v)",
