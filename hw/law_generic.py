@@ -65,7 +65,7 @@ def softmax(x: Ints, mul: int, shift: int, out_mul: int, out_shift: int, how: Fi
 
 
 @dataclass(frozen=True)
-class Region:
+class NormRows:
     """Rows that are normalised, each of ``channels`` times ``inner`` elements.
 
     ``parameters``: how many scales and offsets there are, those of a row one behind the other: the channels of one row,
@@ -84,7 +84,7 @@ class Region:
 
 
 def normalise(
-    x: Ints, zero: int, epsilon: int, is_centred: bool, region: Region, scale: Ints, offset: Ints, how: Finish
+    x: Ints, zero: int, epsilon: int, is_centred: bool, region: NormRows, scale: Ints, offset: Ints, how: Finish
 ) -> Array:
     """Rows int8 or int16 [M, n] by their deviation, or by the root of their squares: (x - mean) / sd * gamma + beta.
 

@@ -78,7 +78,7 @@ class QSoftmax(Operator):
 class QNormalise(Operator):
     """`law_generic.normalise` of rows [rows, width] that stand for 0 at ``zero``."""
 
-    region: law_generic.Region
+    region: law_generic.NormRows
     dtype: Integer
     zero: int
     epsilon: int

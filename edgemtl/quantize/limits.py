@@ -10,7 +10,7 @@ from edgemtl.hw.law_generic import MOST_DEPTH, MOST_SOFTMAX
 
 NO_FORM = "it has no integer form"
 ATTENTION = f"attention has an integer form behind one layer that makes q, k and v, up to {MOST_TOKENS} tokens"
-SIDE_BY_SIDE = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
+SIDE_BY_SIDE = "attention has an integer form where nothing else reads the layer that makes q, k and v"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"

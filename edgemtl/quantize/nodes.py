@@ -48,8 +48,8 @@ def reduced_axes(operator: Generic) -> tuple[int, ...]:
     rank = len(call.main_type.shape)
     if operator.reads != (0,):
         return ()
-    given = call.constants[1].reshape(-1) if 1 in call.constants else call.attributes.get("axes", ())
-    if not len(given) and not call.attributes.get("noop_with_empty_axes", 0):
+    given = (call.integers("axes") if call.has("axes") else None) or call.attributes.get("axes", ())
+    if not given and not call.attributes.get("noop_with_empty_axes", 0):
         return tuple(range(rank))
     return tuple(sorted(int(axis) % rank for axis in given))
 

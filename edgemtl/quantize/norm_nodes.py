@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgemtl.hw.law_generic import Region
+from edgemtl.hw.law_generic import NormRows
 from edgemtl.operators import Array
 from edgemtl.tvm_bridge.generic import Generic
 
@@ -20,7 +20,7 @@ class Norm:
     """
 
     axes: tuple[int, ...]
-    region: Region
+    region: NormRows
     epsilon: float
     is_centred: bool
     gamma: Array = field(repr=False)
@@ -35,13 +35,13 @@ def norm_of(spec: Generic) -> Norm:
     if call.op == "InstanceNormalization":
         rows = shape[0] * shape[1]
         gamma, beta = (np.tile(array, shape[0]) for array in constants)
-        return Norm(tuple(range(rank)), Region(rows, 1, math.prod(shape[2:]), rows), epsilon, True, gamma, beta)
+        return Norm(tuple(range(rank)), NormRows(rows, 1, math.prod(shape[2:]), rows), epsilon, True, gamma, beta)
     axis = call.attributes.get("axis", -1) % rank
     if call.op == "LpNormalization":
         axes, width = (*(i for i in range(rank) if i != axis), axis), shape[axis]
         gamma = np.full(width, width**-0.5)
-        return Norm(axes, Region(math.prod(shape) // width, width, 1, width), 0.0, False, gamma, np.zeros(width))
+        return Norm(axes, NormRows(math.prod(shape) // width, width, 1, width), 0.0, False, gamma, np.zeros(width))
     width = math.prod(shape[axis:])
     gamma, beta = (np.broadcast_to(a, shape[axis:]).reshape(-1) for a in (*constants, np.zeros(1))[:2])
-    region = Region(math.prod(shape) // width, width, 1, width)
+    region = NormRows(math.prod(shape) // width, width, 1, width)
     return Norm(tuple(range(rank)), region, epsilon, call.op == "LayerNormalization", gamma, beta)

@@ -60,7 +60,7 @@ def write_einsum(writer: Writer, spec: Generic) -> None:
     a, b = _factors(writer, spec)
     of_a, of_b, of_y = equation_of(spec)
     sizes = dict(zip(of_a + of_b, a.shape + b.shape, strict=True))
-    both, summed = ([c for c in of_a if c in of_b and (c in of_y) == kept] for kept in (True, False))
+    both, summed = ([c for c in of_a if c in of_b and (c in of_y) == remaining] for remaining in (True, False))
     rows, columns = ([c for c in letters if c in of_y and c not in both] for letters in (of_a, of_b))
 
     def count(letters: Sequence[str]) -> int:

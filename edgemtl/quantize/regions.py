@@ -10,7 +10,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale
-from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, Region
+from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, NormRows
 from edgemtl.hw.law_weightless import Windows
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
@@ -35,7 +35,7 @@ def write_norm_node(writer: Writer, spec: Generic) -> None:
 def write_plain_norm(writer: Writer, spec: ops.LayerNorm) -> None:
     """A LayerNorm by itself, where its gamma cannot be folded into what reads it."""
     gamma, beta = (writer.source.constant(name).array.astype(np.float64) for name in ("scale", "shift"))
-    region = Region(spec.rows, spec.dim, 1, spec.dim)
+    region = NormRows(spec.rows, spec.dim, 1, spec.dim)
     write_normalise(writer, Norm((0, 1), region, spec.epsilon, True, gamma, beta))
 
 
@@ -78,8 +78,8 @@ def write_reduce(writer: Writer, spec: Generic) -> None:
     """A mean, a sum or the largest of some axes: a pool whose windows are what is reduced."""
     view, x = writer.plain_view(writer.source.main_input)
     axes = reduced_axes(spec)
-    kept = [axis for axis in range(len(view.shape)) if axis not in axes]
-    width, windows, channels, order = _windows(view.shape, axes, kept)
+    others = [axis for axis in range(len(view.shape)) if axis not in axes]
+    width, windows, channels, order = _windows(view.shape, axes, others)
     pixels = reshaped(writer, view.transpose(order), (windows.pixels, channels))
     shape = windows.out_pixels, channels
     if spec.call.op == "ReduceMax":
@@ -89,7 +89,7 @@ def write_reduce(writer: Writer, spec: Generic) -> None:
         return
     factor = 1 / width if spec.call.op == "ReduceMean" else 1.0
     if writer.output_tensor().dtype == "int16" and width <= MOST_DEPTH:
-        _add_up(writer, view.transpose((*kept, *axes)), x, factor)
+        _add_up(writer, view.transpose((*others, *axes)), x, factor)
         return
     result = writer.byte_tensor()
     mul, shift = encode_scale(x.scale * factor / result.scale, writer.name)
@@ -114,19 +114,19 @@ def _add_up(writer: Writer, view: View, x: Tensor, factor: float) -> None:
 
 
 def _windows(
-    shape: Sequence[int], axes: Sequence[int], kept: Sequence[int]
+    shape: Sequence[int], axes: Sequence[int], others: Sequence[int]
 ) -> tuple[int, Windows, int, tuple[int, ...]]:
     """Elements of a window, the windows, their channels, and the order of axes.
 
-    Vectors run over channels: what is kept comes behind what is reduced, unless neighbours are reduced between others.
+    Vectors run over channels: what is remaining comes behind what is reduced, unless neighbours are reduced between others.
     """
     width = math.prod(shape[axis] for axis in axes)
-    inner = math.prod(shape[axis] for axis in kept if axis > max(axes))
+    inner = math.prod(shape[axis] for axis in others if axis > max(axes))
     is_run = list(axes) == list(range(min(axes), max(axes) + 1))
     if is_run and inner > 1:
         outer = math.prod(shape[: min(axes)])
         return width, _columns(outer, width), inner, tuple(range(len(shape)))
-    return width, _columns(1, width), math.prod(shape[axis] for axis in kept), (*axes, *kept)
+    return width, _columns(1, width), math.prod(shape[axis] for axis in others), (*axes, *others)
 
 
 def _columns(outer: int, width: int) -> Windows:

@@ -10,7 +10,7 @@ import pytest
 from edgemtl.hw import law_generic, law_weightless
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.hw.law_generic import Region
+from edgemtl.hw.law_generic import NormRows
 from tests.hw.draws import ints
 
 BYTES, SHORTS = Finish("int8", -7, -100), Finish("int16")
@@ -80,13 +80,13 @@ def test_masked_scores_are_nothing() -> None:
 @pytest.mark.parametrize(
     ("dtype", "zero", "region"),
     [
-        ("int8", -20, Region(6, 1, 200, 6)),
-        ("int8", 5, Region(3, 4, 50, 12)),
-        ("int16", 0, Region(8, 96, 1, 96)),
-        ("int16", 0, Region(2, 2048, 1, 2048)),
+        ("int8", -20, NormRows(6, 1, 200, 6)),
+        ("int8", 5, NormRows(3, 4, 50, 12)),
+        ("int16", 0, NormRows(8, 96, 1, 96)),
+        ("int16", 0, NormRows(2, 2048, 1, 2048)),
     ],
 )
-def test_a_normalisation_within_its_bound(dtype: str, zero: int, region: Region, is_centred: bool) -> None:
+def test_a_normalisation_within_its_bound(dtype: str, zero: int, region: NormRows, is_centred: bool) -> None:
     rng, ends = np.random.default_rng(region.rows), np.iinfo(dtype)
     x = rng.integers(ends.min, ends.max + 1, (region.rows, region.width)).astype(dtype)
     gamma, beta, unit = rng.normal(0, 1, region.parameters), rng.normal(0, 1, region.parameters), 3 / 2**12
@@ -104,7 +104,7 @@ def test_a_normalisation_within_its_bound(dtype: str, zero: int, region: Region,
 
 
 def test_a_row_without_deviation_is_its_offset() -> None:
-    region = Region(1, 4, 2, 4)
+    region = NormRows(1, 4, 2, 4)
     scale, offset = pack_scale(np.full(4, 2**17 - 1), np.full(4, 13)), np.array([3, -4, 5, 6])
     got = law_generic.normalise(np.full((1, 8), 9, np.int8), 0, 1, True, region, scale, offset, BYTES)
     assert got[0].tolist() == [-4, -4, -11, -11, -2, -2, -1, -1]

@@ -8,7 +8,7 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.hw.law import Finish
-from edgemtl.hw.law_generic import Region
+from edgemtl.hw.law_generic import NormRows
 from edgemtl.hw.law_weightless import Rescale, Windows
 from edgemtl.lowering.ir import INPUT, Constant, dense, make_step
 from edgemtl.operators.operator import Signature, Values, float32, int32
@@ -28,7 +28,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QProduct((3, 4, 6), (6, 5), (3, -5), 70000, 24, BYTES),
     ops.QProduct((4, 6), (6, 5), (3, 0), 70000, 24, SHORTS, "b"),
     ops.QSoftmax(4, 6, "int16", (70000, 20), (70000, 12), BYTES),
-    ops.QNormalise(Region(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
+    ops.QNormalise(NormRows(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
     ops.QCurve(24),
     ops.Activate(24, "gelu"),
     ops.QLookup(4, 6),

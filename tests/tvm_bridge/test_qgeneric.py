@@ -10,7 +10,7 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.hw.arith import pack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.hw.law_generic import MOST_DEPTH, Region
+from edgemtl.hw.law_generic import MOST_DEPTH, NormRows
 from edgemtl.operators import Operator, Values
 from edgemtl.processor import CpuTarget
 from tests.support.processors import on_each
@@ -33,10 +33,10 @@ PLAIN: list[Operator] = [
 WITH_CONSTANTS: list[Operator] = [
     ops.QProduct((5, 8, 6), (6, 37), (3, 0), 70_000, 24, SHORTS, "b"),
     ops.QProduct((2, 8, 6), (2, 6, 37), (0, -3), 70_000, 24, BYTES, "a"),
-    ops.QNormalise(Region(6, 1, 77, 6), "int8", -20, 3, True, BYTES),
-    ops.QNormalise(Region(3, 4, 50, 12), "int8", 5, 3, False, SHORTS),
-    ops.QNormalise(Region(8, 96, 1, 96), "int16", 0, 1, True, SHORTS),
-    ops.QNormalise(Region(2, 2048, 1, 2048), "int16", 0, 1, False, BYTES),
+    ops.QNormalise(NormRows(6, 1, 77, 6), "int8", -20, 3, True, BYTES),
+    ops.QNormalise(NormRows(3, 4, 50, 12), "int8", 5, 3, False, SHORTS),
+    ops.QNormalise(NormRows(8, 96, 1, 96), "int16", 0, 1, True, SHORTS),
+    ops.QNormalise(NormRows(2, 2048, 1, 2048), "int16", 0, 1, False, BYTES),
     ops.QCurve(3001),
     ops.QAdd((1, 9, 7, 33), (7, 1), "int8", "int16", (16383, 300), -2, 14, SHORTS, True),
     ops.QMultiply((1, 9, 7, 33), (7, 33), (-128, 0), 16_000, 22, BYTES, True),
@@ -82,7 +82,7 @@ def test_kernels_with_constants(target: CpuTarget, operator: Operator) -> None:
 
 @on_each(host_targets(1))
 def test_rows_without_deviation_and_of_extremes(target: CpuTarget) -> None:
-    operator = ops.QNormalise(Region(3, 8, 1, 8), "int16", 0, 1, True, SHORTS)
+    operator = ops.QNormalise(NormRows(3, 8, 1, 8), "int16", 0, 1, True, SHORTS)
     x = np.stack([np.full(8, 7), np.full(8, -(2**15)), [-(2**15), 2**15 - 1] * 4]).astype(np.int16)
     constants = [constant(operator, name, kind) for name, kind in operator.signature.constant_types]
     (outputs,) = run_all(target, [(operator, {"x": x})], *constants)
