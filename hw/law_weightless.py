@@ -69,6 +69,11 @@ def curve(x: Ints, table: Ints) -> npt.NDArray[np.int16]:
     return np.asarray(wide[knot] + round_shift((wide[knot + 1] - wide[knot]) * fraction, 8), np.int16)
 
 
+def look_up_pixels(x: npt.NDArray[np.uint8], table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bytes [M, N] of a frame by tables [N, 256]: each byte is replaced by its entry of the table of its channel."""
+    return np.asarray(table[np.arange(x.shape[1]), x])
+
+
 @dataclass(frozen=True)
 class Rescale:
     """From one scale to another: saturate(requantise(x - zero, mul, shift) + out_zero)."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw import law
 from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
@@ -75,6 +76,16 @@ def write_lookup(writer: Writer, spec: Generic) -> None:
 def is_curve(writer: Writer, source: View) -> bool:
     """Whether a function gives the graph's output and reads 16 bits."""
     return "final" in writer.result_needs and writer.tensors[source.buffer].dtype == "int16"
+
+
+def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
+    """Bytes of a frame to bytes by one table for each channel: exact, since it holds what rounding the floats gives."""
+    result = writer.byte_tensor()
+    table = writer.source.constant("table")
+    rounded = law.quantise(table.array, 1 / result.scale, result.zero, "int8")
+    with writer.output(result) as out:
+        constants = {"table": Constant(f"{table.name}.int8", rounded)}
+        writer.step(ops.QPixels(spec.pixels, spec.channels), {"x": writer.source["x"], "y": out}, constants)
 
 
 def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:

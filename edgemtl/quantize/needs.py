@@ -24,6 +24,8 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
     same: Need = "wide" if "wide" in result else "byte"
     curved: Need = "wide" if "final" in result else "byte"
     match operator:
+        case ops.PatchEmbed():
+            return {"image": "byte"}
         case ops.Linear():
             return {"x": "byte", "residual": "stream"}
         case ops.LayerNorm():

@@ -118,7 +118,7 @@ def _windows(
 ) -> tuple[int, Windows, int, tuple[int, ...]]:
     """Elements of a window, the windows, their channels, and the order of axes.
 
-    Vectors run over channels: what is remaining comes behind what is reduced, unless neighbours are reduced between others.
+    Vectors run over channels: the others come behind what is reduced, unless neighbours are reduced between them.
     """
     width = math.prod(shape[axis] for axis in axes)
     inner = math.prod(shape[axis] for axis in others if axis > max(axes))
