@@ -11,7 +11,7 @@ from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.linear import Linear, QLinear
-from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
+from edgemtl.operators.mixture import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values
 from edgemtl.operators.pool import Pool, QPool
@@ -29,6 +29,7 @@ __all__ = [
     "Copy",
     "Dequantise",
     "DequantiseImage",
+    "Dispatch",
     "Experts",
     "LayerNorm",
     "Linear",

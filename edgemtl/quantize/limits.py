@@ -17,11 +17,14 @@ ONE_BYTE = "has an integer form in 8 bits only"
 CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
+GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for those of the model's own routing"
+
 FINAL_BYTE = f"where it gives the output, it {ONE_BYTE}"
 
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Activate: (FINAL_BYTE,),
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
+    ops.Combine: (GIVEN_WEIGHTS,),
     ops.Conv2d: (CONV_GROUPS, f"an activation {ONE_BYTE}"),
     ops.Experts: (f"an activation {ONE_BYTE}",),
     ops.LayerNorm: (NORM_WIDTH, NORM_READERS),

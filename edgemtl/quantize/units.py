@@ -15,7 +15,7 @@ from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
-from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
+from edgemtl.quantize.limits import ATTENTION, GIVEN_WEIGHTS, NORM_WIDTH, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, symmetric
 from edgemtl.quantize.writer import Writer
@@ -71,8 +71,13 @@ def write_router(writer: Writer, spec: ops.Router) -> None:
 
 
 def write_combine(writer: Writer, spec: ops.Combine) -> None:
-    """The weighted sum of the experts' results, added to the residual stream."""
+    """The weighted sum of the experts' results, added to the residual stream.
+
+    Raises UnsupportedError for weights that the model computed in float32: they may have any sign and size.
+    """
     source = writer.source
+    if writer.tensors[source["weights"].buffer].dtype == "float32":
+        raise UnsupportedError(writer.name, GIVEN_WEIGHTS, f"keep it in float (--keep-float '{writer.name}')")
     views = {
         "x": writer.stream_view(source["x"]),
         "weights": replace(source["weights"], dtype="int32"),

@@ -19,6 +19,7 @@ from edgemtl.tvm_bridge.kernels import (
     concat,
     conv_direct,
     copy,
+    dispatch,
     elementwise,
     experts,
     layernorm,
@@ -60,6 +61,7 @@ FAMILIES: dict[type, ModuleType] = {
     ops.Linear: linear,
     ops.PatchEmbed: patch_embed,
     ops.Router: router,
+    ops.Dispatch: dispatch,
     ops.Copy: copy,
     ops.Conv2d: conv_direct,
     ops.Resize: resize,
@@ -91,6 +93,7 @@ FAMILIES: dict[type, ModuleType] = {
 
 # Kernels that read tables made from their sizes alone, with no weight of the model in them.
 TABLES: dict[type, tuple[str, ...]] = {
+    ops.Dispatch: ("router.candidates",),
     ops.Router: ("router.candidates",),
     ops.QAttention: ("attention.exp2",),
     ops.QRouter: ("router.candidates", "router.exp2"),

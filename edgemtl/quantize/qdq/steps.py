@@ -130,12 +130,22 @@ def _resize(task: TaskWriter) -> None:
 
 
 def _converted(task: TaskWriter) -> None:
-    task.write(task.input())
+    if not _is_part(task):
+        task.write(task.input())
 
 
 def _copied(task: TaskWriter) -> None:
     """The same values in another place, or as real numbers, which readers make of them anyway."""
-    task.place(task.integers())
+    if not _is_part(task):
+        task.place(task.integers())
+
+
+def _is_part(task: TaskWriter) -> bool:
+    """Whether the step changes the type of a value inside a mixture, which its last step writes as a whole."""
+    part = task.parts.get(task.step["x"].buffer)
+    if part is not None:
+        task.parts[task.step["y"].buffer] = part
+    return part is not None
 
 
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
@@ -156,6 +166,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Resize: _resize,
     ops.QRouter: route,
     ops.Router: route,
+    ops.Dispatch: route,
     ops.QExperts: experts,
     ops.Experts: experts,
     ops.QCombine: combine,
