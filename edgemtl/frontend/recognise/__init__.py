@@ -9,7 +9,7 @@ from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.recognise.experts import NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.insert import insert_mixture
 from edgemtl.frontend.recognise.probe import probe
-from edgemtl.frontend.recognise.region import ExpertChoice, before, cuts, find_routers
+from edgemtl.frontend.recognise.region import ExpertChoice, before, cuts, find_choices, find_logits
 from edgemtl.frontend.recognise.weights import find_weights
 
 
@@ -20,23 +20,14 @@ def recognise(model: ir.Model) -> Notes:
     """
     notes: list[str] = []
     reasons: dict[ir.Node, str] = {}
-    for anchor in [node for node in model.graph if node.op_type in ("TopK", "ArgMax") and node.domain == ""]:
-        for router in find_routers(anchor):
-            try:
-                rewritten = _rewrite_at(model, router)
-            except NotRecognisedError as reason:
-                reasons.setdefault(anchor, str(reason))
+    for find in (find_logits, find_weights, find_choices):
+        for router in find(model.graph):
+            if router.place not in _computing(model.graph):
                 continue
-            notes += rewritten
-            if rewritten:
-                reasons.pop(anchor, None)
-                break
-    for router in find_weights(model.graph):
-        try:
-            if router.values[0].producer() in _computing(model.graph):
+            try:
                 notes += _rewrite_at(model, router)
-        except NotRecognisedError as reason:
-            reasons.setdefault(router.anchor, str(reason))
+            except NotRecognisedError as reason:
+                reasons.setdefault(router.anchor, str(reason))
     computing = _computing(model.graph)
     unknown = {anchor: reason for anchor, reason in reasons.items() if anchor in computing}
     return (*notes, *(f"node {a.name}: MoE layer not recognised because {reason}" for a, reason in unknown.items()))

@@ -34,6 +34,11 @@ class ExpertChoice:
     columns: int
     axis: int = -1
 
+    @property
+    def place(self) -> ir.Node:
+        """The node that computes the first of the values, the anchor where it is an input."""
+        return self.values[0].producer() or self.anchor
+
     def feeds(self, routing: np.ndarray) -> Mapping[str, np.ndarray]:
         """The values that mean logits, or weights, [T, E]; of weights at most k in a row are not 0."""
         if self.form != "choices":
@@ -50,23 +55,50 @@ class ExpertChoice:
         return {f"{v.name}": a.reshape(shape_of(v)) for v, a in zip((weights, chosen), arrays, strict=True)}
 
 
-def find_routers(node: ir.Node) -> Iterator[ExpertChoice]:
-    """The ways in which a TopK or ArgMax over the last axis may route; none where its shape or k is not fixed."""
-    k = _choices(node)
-    source = main_input(node)
-    if k is None or source is None or not is_static(source) or not _over_last_axis(node, source):
-        return
-    logits = _before_softmax(source)
-    if not is_static(logits) or len(shape_of(logits)) < 2 or is_constant(logits):
-        return
-    columns = shape_of(logits)[-1]
-    tokens = size_of(logits) // max(columns, 1)
-    if not 1 <= k <= columns:
-        return
-    yield ExpertChoice(node, "logits", (logits,), k, tokens, columns)
-    if k < columns:
-        for scores, chosen in _scored(node, tokens * k):
-            yield ExpertChoice(node, "choices", (scores, chosen), k, tokens, columns)
+def find_logits(graph: ir.Graph) -> Iterator[ExpertChoice]:
+    """Logits of which every TopK or ArgMax over the last axis chooses the best."""
+    for node in _choosing(graph):
+        source = main_input(node)
+        assert source is not None
+        logits = _before_softmax(source)
+        if len(shape_of(logits)) > 1 and not is_constant(logits):
+            yield ExpertChoice(node, "logits", (logits,), *_sizes(node))
+
+
+def find_choices(graph: ir.Graph) -> Iterator[ExpertChoice]:
+    """Choices of every TopK or ArgMax over the last axis, with floats that may be their weights, the last first."""
+    for node in _choosing(graph):
+        k, tokens, columns = _sizes(node)
+        scores = [value for other in _behind(node) for value in other.outputs if _is_scores(value, tokens, k)]
+        for value in scores[-1 : -MOST_SCORES - 1 : -1] if k < columns else ():
+            yield ExpertChoice(node, "choices", (value, node.outputs[-1]), k, tokens, columns)
+
+
+def _choosing(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes that choose along the last axis of a value of fixed shape."""
+    for node in [node for node in graph if node.op_type in ("TopK", "ArgMax") and node.domain == ""]:
+        k, source = _choices(node), main_input(node)
+        if k is None or source is None or not is_static(source) or not _over_last_axis(node, source):
+            continue
+        if 1 <= k <= shape_of(source)[-1]:
+            yield node
+
+
+def _sizes(node: ir.Node) -> tuple[int, int, int]:
+    """k, tokens and columns of a node that chooses."""
+    source, k = main_input(node), _choices(node)
+    assert source is not None
+    assert k is not None
+    columns = shape_of(source)[-1]
+    return k, size_of(source) // columns, columns
+
+
+def _is_scores(value: ir.Value, tokens: int, k: int) -> bool:
+    """Whether a value is floats [.., k] or [.., k, 1], one for each choice."""
+    if value.dtype != ir.DataType.FLOAT or not is_static(value) or size_of(value) != tokens * k:
+        return False
+    shape = shape_of(value)
+    return k == 1 or k in (shape[-1], *(shape[-2:-1] if shape[-1] == 1 else ()))
 
 
 def _choices(node: ir.Node) -> int | None:
@@ -94,16 +126,6 @@ def _before_softmax(value: ir.Value) -> ir.Value:
         axis = producer.attributes.get_int("axis", -1)
         return source if source.shape is not None and axis in (-1, len(source.shape) - 1) else value
     return value
-
-
-def _scored(node: ir.Node, pairs: int) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """The floats that may be the weights of the node's choices, the last first, and the choices."""
-    chosen = node.outputs[-1]
-    behind = _behind(node)
-    floats = [v for n in behind for v in n.outputs if v.dtype == ir.DataType.FLOAT and is_static(v)]
-    scores = [value for value in floats if size_of(value) == pairs]
-    for value in scores[-1 : -MOST_SCORES - 1 : -1]:
-        yield value, chosen
 
 
 def _behind(node: ir.Node) -> list[ir.Node]:

@@ -34,6 +34,9 @@ def nodes_between(router: ExpertChoice, x: ir.Value, end: ir.Value) -> list[ir.N
             raise NotRecognisedError(f"it reads more than its tokens and its router's {router.form}")
         between[node] = None
         todo += [v for v in node.inputs if v is not None]
+    read = {value for node in between for value in node.inputs}
+    if not read.issuperset(router.values):
+        raise NotRecognisedError(f"it does not read all of its router's {router.form}")
     graph = next(iter(between)).graph
     nodes = [node for node in graph or () if node in between]
     if (reason := why_not_run(nodes, shape_of(x)[-1], router.tokens, router.columns)) is not None:
