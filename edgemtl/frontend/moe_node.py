@@ -31,9 +31,9 @@ OPSET = 20
 
 ROUTINGS = ("softmax", "weights")
 ACTIVATIONS = {
-    "identity": "act = Identity (hidden)",
     "gelu": "act = Gelu (hidden)",
     "gelu_tanh": 'act = Gelu <approximate = "tanh"> (hidden)',
+    "identity": "act = Identity (hidden)",
     "relu": "act = Relu (hidden)",
     "silu": "sigma = Sigmoid (hidden)\n act = Mul (hidden, sigma)",
 }

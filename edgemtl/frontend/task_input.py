@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
 
-from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+FLAGS = (onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL)
+ONE_HOT = re.compile(r"(task|tasks|task_?ids?|task_?(index|code|label|mask|selector)|.*task.*one_?hot|one_?hot.*task.*)", re.I)
+"""Names of one-hot codes of a task. A vector that is called otherwise, an embedding for one, stays an input."""
 
 
 def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
     """The model with everything that depends on its task input written out once for each task.
 
-    The task input is a scalar integer. As many tasks are written out as everything it selects from has, or as
-    follow from the numbers it is compared with. Raises `UnsupportedError` where neither is found.
+    The task input is the only scalar integer beside other inputs. As many tasks are written out as everything it
+    selects from has, or as follow from the numbers it is compared with; where neither is found, or too many, it stays
+    an input like any other, and a note says so. Where no scalar is there, a vector whose name says that it is the task
+    is taken as one-hot, and a note says so.
     """
     graph = proto.graph
+    if (vector := _one_hot_input(graph)) is not None:
+        count = max(_sizes(vector))
+        named = f"input {vector.name}: taken as the one-hot code of {count} tasks by its name"
+        proto, notes = _write_out(proto, vector, list(np.eye(count)))
+        return proto, (named, *notes)
     chosen = _task_input(graph)
     if chosen is None:
         return proto, ()
-    dependent = _dependents(graph.node, {chosen.name})
-    count = _checked_count(proto, chosen.name)
-    name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
-    integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
+    count = count_tasks(proto, chosen.name)
+    if not 2 <= count <= MAX_TASKS:
+        why = f"it does not select from 2 to {MAX_TASKS} tasks, so it stays an input of every run"
+        return proto, (f"input {chosen.name}: {why}",)
+    return _write_out(proto, chosen, [np.full(1, task) for task in range(count)])
+
+
+def _write_out(
+    proto: onnx.ModelProto, chosen: onnx.ValueInfoProto, values: Sequence[np.ndarray]
+) -> tuple[onnx.ModelProto, Notes]:
+    """The model with all that depends on the input written out once for each of its values."""
+    graph, name, count = proto.graph, chosen.name, len(values)
+    dependent = _dependents(graph.node, {name})
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
     graph.input.remove(chosen)
-    for task in range(count):
-        value = np.full(shape, task, integer)
-        graph.initializer.append(onnx.numpy_helper.from_array(value, _named(name, task)))
+    for task, value in enumerate(values):
+        array = value.reshape(_sizes(chosen)).astype(dtype)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, _named(name, task)))
     nodes = [copy for node in graph.node for copy in _copies(node, dependent, count)]
     outputs = [copy for output in graph.output for copy in _output_copies(output, dependent, count)]
     del graph.node[:], graph.output[:], graph.value_info[:]
@@ -42,11 +62,29 @@ def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
 
 
 def _task_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
-    """The only scalar integer input beside the image."""
+    """The only scalar integer input beside others."""
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     scalars = [value for value in inputs if _is_scalar_integer(value.type.tensor_type)]
-    return scalars[0] if len(scalars) == 1 and len(inputs) == 2 else None
+    return scalars[0] if len(scalars) == 1 and len(inputs) > 1 else None
+
+
+def _one_hot_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
+    """The only vector [n] or [1, n] beside other inputs whose name says that it codes the task, where there is one."""
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    vectors = [value for value in inputs if _is_vector(value) and ONE_HOT.fullmatch(value.name)]
+    return vectors[0] if len(vectors) == 1 and len(inputs) > 1 else None
+
+
+def _is_vector(value: onnx.ValueInfoProto) -> bool:
+    kind, sizes = value.type.tensor_type, _sizes(value)
+    one_axis = len(sizes) == 1 or (len(sizes) == 2 and sizes[0] == 1)
+    return kind.elem_type in (*INTEGERS, *FLAGS) and one_axis and 2 <= max(sizes) <= MAX_TASKS
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _is_scalar_integer(kind: onnx.TypeProto.Tensor) -> bool:
@@ -72,15 +110,6 @@ def _reads(node: onnx.NodeProto) -> set[str]:
                 names |= _reads(inner)
             names.update(output.name for output in graph.output)
     return names
-
-
-def _checked_count(proto: onnx.ModelProto, name: str) -> int:
-    count = count_tasks(proto, name)
-    if not 2 <= count <= MAX_TASKS:
-        reason = f"it must select from 2 to {MAX_TASKS} tasks, and {count} were found"
-        hint = "select by Gather from constants or compare with constants, or export with an output for each task"
-        raise UnsupportedError(f"input {name}", reason, hint)
-    return count
 
 
 def _copies(node: onnx.NodeProto, dependent: set[str], count: int) -> list[onnx.NodeProto]:

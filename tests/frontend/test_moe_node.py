@@ -115,7 +115,7 @@ def test_overloads_name_every_attribute() -> None:
         ({"k": 0}, "MoE attribute k must be at least 1, not 0"),
         ({"k": 3, "window": (0, 2)}, "MoE attribute k must be from 1 to the 2 experts that can be selected, not 3"),
         ({"k": 2, "experts": (4,)}, "MoE attribute k must be from 1 to the 1 experts that can be selected, not 2"),
-        ({"k": 1, "activation": "tanh"}, "activation must be one of gelu, gelu_tanh, relu, silu, not 'tanh'"),
+        ({"k": 1, "activation": "tanh"}, "activation must be one of gelu, gelu_tanh, identity, relu, silu, not 'tanh'"),
         ({"k": 1, "threshold": 1.0}, "MoE attribute threshold must be at least 0 and below 1, not 1.0"),
         ({"k": 1, "threshold": math.nan}, "MoE attribute threshold must be at least 0 and below 1, not nan"),
         ({"k": 1, "window": (-1, 2)}, "window must be a first column of at least 0 and a positive number of columns"),

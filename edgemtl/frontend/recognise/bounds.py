@@ -180,24 +180,22 @@ def _reshaped(node: ir.Node, known: Known) -> Bounds:
     source = main_input(node)
     bounds, shape = _of(source, known), shape_of(source)
     groups = axis_groups(shape, shape_of(result(node))) if bounds else ()
-    found = {}
-    for old, new in groups:
-        found[frozenset(new)] = bound_of(frozenset(old), bounds, shape)
+    merged = {frozenset(new): bound_of(frozenset(old), bounds, shape) for old, new in groups}
     places = {old[0]: new[0] for old, new in groups if len(old) == len(new) == 1}
     for axes, count in bounds.items():
         if axes <= places.keys():
-            found[frozenset(places[a] for a in axes)] = count
-    return found
+            merged[frozenset(places[a] for a in axes)] = count
+    return merged
 
 
 def _joined(node: ir.Node, known: Known) -> Bounds:
     axis = attribute(node, "axis", 0) % len(shape_of(result(node)))
     parts = [(_of(value, known), shape_of(value)) for value in node.inputs]
-    found = {}
+    joined = {}
     for axes in {axes for bounds, _ in parts for axes in bounds} | {frozenset({axis})}:
         counts = [bound_of(axes, bounds, shape) for bounds, shape in parts]
-        found[axes] = sum(counts) if axis in axes else max(counts)
-    return found
+        joined[axes] = sum(counts) if axis in axes else max(counts)
+    return joined
 
 
 def _reduced(node: ir.Node, known: Known) -> Bounds:
@@ -205,11 +203,11 @@ def _reduced(node: ir.Node, known: Known) -> Bounds:
     bounds, shape = _of(source, known), shape_of(source)
     given = ints_of(operand(node, "axes")) or attribute(node, "axes", tuple(range(len(shape))))
     over = frozenset(axis % len(shape) for axis in given)
-    kept = _summed(bounds, shape, over)
+    summed = _summed(bounds, shape, over)
     if attribute(node, "keepdims", 1):
-        return kept
+        return summed
     places = [axis for axis in range(len(shape)) if axis not in over]
-    return {frozenset(map(places.index, axes)): count for axes, count in kept.items()}
+    return {frozenset(map(places.index, axes)): count for axes, count in summed.items()}
 
 
 def _contracted(node: ir.Node, known: Known) -> Bounds:

@@ -42,7 +42,7 @@ class Mixture:
 def probe(router: ExpertChoice, experts: ExpertStack, end: ir.Value, opset: int) -> Mixture:
     """The mixture that the region from tokens and routing to `end` computes; `NotRecognisedError` for another thing."""
     nodes = tuple(nodes_between(router, experts.x, end))
-    if len(experts.w1) != router.columns:
+    if router.form != "logits" and len(experts.w1) != router.columns:
         raise NotRecognisedError(f"it has {len(experts.w1)} experts for {router.columns} columns of its router")
     region = Region(nodes, experts.x, router, end, opset)
     sizes = Sizes(router.tokens, experts.w1.shape[1], router.columns, router.k, router.form == "logits")

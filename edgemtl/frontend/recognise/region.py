@@ -69,9 +69,10 @@ def find_choices(graph: ir.Graph) -> Iterator[ExpertChoice]:
     """Choices of every TopK or ArgMax over the last axis, with floats that may be their weights, the last first."""
     for node in _choosing(graph):
         k, tokens, columns = _sizes(node)
+        *_, chosen = node.outputs
         scores = [value for other in _behind(node) for value in other.outputs if _is_scores(value, tokens, k)]
         for value in scores[-1 : -MOST_SCORES - 1 : -1] if k < columns else ():
-            yield ExpertChoice(node, "choices", (value, node.outputs[-1]), k, tokens, columns)
+            yield ExpertChoice(node, "choices", (value, chosen), k, tokens, columns)
 
 
 def _choosing(graph: ir.Graph) -> Iterator[ir.Node]:
