@@ -46,7 +46,8 @@ class MoEAttributes:
     k: experts per token.  activation: one of `ACTIVATIONS`.  normalize: the selected scores are divided by
     their sum.  threshold: selected scores below it become 0; 0 is off.  window: first column and number of
     columns of the logits the softmax and the selection see.  experts: ascending columns that have weights,
-    None where all have.  routing: one of `ROUTINGS`.  gated: experts have a third matrix.  Raises `ModelError` for a value outside its range.
+    None where all have.  routing: one of `ROUTINGS`.  gated: experts have a third matrix.  Raises `ModelError`
+    for a value outside its range.
     """
 
     k: int

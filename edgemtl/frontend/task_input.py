@@ -13,8 +13,10 @@ from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 FLAGS = (onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL)
-ONE_HOT = re.compile(r"(task|tasks|task_?ids?|task_?(index|code|label|mask|selector)|.*task.*one_?hot|one_?hot.*task.*)", re.I)
-"""Names of one-hot codes of a task. A vector that is called otherwise, an embedding for one, stays an input."""
+ONE_HOT = re.compile(r".*task.*one_?hot.*|.*one_?hot.*task.*", re.I)
+"""Names of one-hot codes of a task."""
+NUMBER = re.compile(r"task(_?(id|index))?", re.I)
+"""Names that a vector of floats or truth values has for a code of one task only; one of integers may be a list."""
 
 
 def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
@@ -73,14 +75,16 @@ def _one_hot_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
     """The only vector [n] or [1, n] beside other inputs whose name says that it codes the task, where there is one."""
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    vectors = [value for value in inputs if _is_vector(value) and ONE_HOT.fullmatch(value.name)]
+    vectors = [value for value in inputs if _is_one_hot(value)]
     return vectors[0] if len(vectors) == 1 and len(inputs) > 1 else None
 
 
-def _is_vector(value: onnx.ValueInfoProto) -> bool:
-    kind, sizes = value.type.tensor_type, _sizes(value)
+def _is_one_hot(value: onnx.ValueInfoProto) -> bool:
+    kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
     one_axis = len(sizes) == 1 or (len(sizes) == 2 and sizes[0] == 1)
-    return kind.elem_type in (*INTEGERS, *FLAGS) and one_axis and 2 <= max(sizes) <= MAX_TASKS
+    flags = kind in FLAGS and NUMBER.fullmatch(value.name)
+    named = flags or (kind in (*INTEGERS, *FLAGS) and ONE_HOT.fullmatch(value.name))
+    return bool(named) and one_axis and 2 <= max(sizes) <= MAX_TASKS
 
 
 def _sizes(value: onnx.ValueInfoProto) -> list[int]:

@@ -212,5 +212,4 @@ def test_a_region_that_costs_more_than_a_mixture(text, reason):
 def test_a_loop_in_a_region_is_not_run(tmp_path):
     path = save(tmp_path, [loop("n", "one"), ADD], one=ONE, go=GO, n=np.int64(2))
     graph = ir.from_proto(onnx.load(path)).graph
-    value = graph.inputs[0]
     assert why_not_run(list(graph), 1, 1, 1) == "Loop in it may run without end"

@@ -42,6 +42,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QPatchEmbed(4, 192, 16, 1),
     ops.QuantiseImage(3, 16, 16, 8, 40.0, 3),
     ops.Router(8, 6, 2, (0, 1, 2, 5), False, 0.0),
+    ops.Dispatch(8, 6, 2, (0, 1, 2, 5)),
     ops.QRouter(8, 6, 2, (0, 1, 2, 5), False, 0),
     ops.Experts(8, 2, 4, 16, 32, True, "gelu"),
     ops.QExperts(8, 2, 4, 16, 32, True, BYTES, table=True),

@@ -132,7 +132,7 @@ class SwitchCapacity(Gated):
 
 
 class VMoE(Gated):
-    """V-MoE: tokens go to buffers [E, C, D] by a dispatch tensor and come back by a combine tensor; first choices first."""
+    """V-MoE: a dispatch tensor fills buffers [E, C, D], first choices first; a combine tensor empties them."""
 
     capacity = 2 * TOKENS // EXPERTS
 

@@ -85,7 +85,9 @@ def _summed(bounds: Bounds, shape: Sequence[int], over: Axes) -> Bounds:
     """Bounds of a sum, largest or least over axes, which stay as axes of size 1."""
     left = {some - over: 0 for some in bounds if some - over}
     return {
-        some: min(bound_of(some, bounds, shape) * math.prod(shape[a] for a in over), bound_of(some | over, bounds, shape))
+        some: min(
+            bound_of(some, bounds, shape) * math.prod(shape[a] for a in over), bound_of(some | over, bounds, shape)
+        )
         for some in left
     }
 

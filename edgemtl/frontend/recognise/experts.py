@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -45,7 +46,8 @@ class ExpertStack:
 
     def with_arrays(self, change: Callable[[str, np.ndarray], np.ndarray]) -> ExpertStack:
         """The same with every array changed."""
-        return replace(self, **{name: change(name, array) for name, array in self.arrays.items()})
+        changed: dict[str, Any] = {name: change(name, array) for name, array in self.arrays.items()}
+        return replace(self, **changed)
 
     def reordered(self, order: tuple[int, ...]) -> ExpertStack:
         """The same with expert `order[i]` as the i-th."""
@@ -139,7 +141,8 @@ def _stack(x: ir.Value, chains: list[tuple[ExpertLayer, ...]], dim: int) -> Expe
     for w, _ in firsts:
         if w.shape != (len(w2), dim, hidden) or w2.shape[2] != dim or shape_of(x)[-1] != dim:
             raise NotRecognisedError(f"its experts' weights do not fit together: {w.shape} and {w2.shape}")
-    (w1, b1), (w3, b3) = firsts if len(firsts) == 2 else (*firsts, (None, None))
+    (w1, b1), *third = firsts
+    w3, b3 = third[0] if third else (None, None)
     return ExpertStack(x, w1, b1, w2, b2, w3, b3, tuple(chains))
 
 

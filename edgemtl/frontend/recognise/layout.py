@@ -8,7 +8,7 @@ Groups = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 def axis_groups(old: Sequence[int], new: Sequence[int]) -> Groups:
-    """The smallest groups of axes, in order, that hold the same elements in both shapes; axes of size 1 are left out."""
+    """The smallest groups of axes, in order, of the same elements in both shapes; axes of size 1 are left out."""
     left = [(axis, size) for axis, size in enumerate(old) if size > 1]
     right = [(axis, size) for axis, size in enumerate(new) if size > 1]
     groups = []

@@ -58,9 +58,7 @@ def probe(router: ExpertChoice, experts: ExpertStack, end: ir.Value, opset: int)
         return Mixture(_try_all(region, run, sizes, matched, candidates)[0], matched)
 
 
-def _match_experts(
-    run: Run, sizes: Sizes, experts: ExpertStack, factors: list[np.float32]
-) -> tuple[str, ExpertStack]:
+def _match_experts(run: Run, sizes: Sizes, experts: ExpertStack, factors: list[np.float32]) -> tuple[str, ExpertStack]:
     """Ask for one expert at a time; the activation and the experts that explain every answer."""
     trials = list(certain_trials(sizes, 1.0, 1))
     x = np.concatenate([trial.x[:asked] for trial, asked in trials])

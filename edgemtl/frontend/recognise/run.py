@@ -21,7 +21,7 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def nodes_between(router: ExpertChoice, x: ir.Value, end: ir.Value) -> list[ir.Node]:
-    """What computes `end` from the router's values and `x`, in order; `NotRecognisedError` if it reads anything else."""
+    """What computes `end` from the router's values and `x`, in order; `NotRecognisedError` if it reads more."""
     between: dict[ir.Node, None] = {}
     todo, seen = [end], {*router.values, x}
     while todo:

@@ -16,6 +16,8 @@ from edgemtl.tvm_bridge.kernels.router import TAKEN, count_choice, pack, sort_to
 
 __all__ = ["build", "pack"]
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 @cache
 def build(spec: Dispatch, target: CpuTarget) -> Kernel:
@@ -62,8 +64,10 @@ def _dispatch(
     with T.serial(spec.tokens) as token:
         with T.serial(count) as expert:
             weight = logits[token, column(expert)]
-            magnitude = tirx.Select(weight == weight, tirx.abs(weight), f32(float(np.inf)))
-            T.buffer_store(scores, magnitude, [expert])
+            magnitude = tirx.abs(weight)
+            # False for NaN, which is chosen before all others.
+            finite = magnitude <= f32(LARGEST)
+            T.buffer_store(scores, tirx.Select(finite, magnitude, f32(float(np.inf))), [expert])
         with T.serial(spec.top_k) as choice:
             at = _largest(scores, count)
             T.buffer_store(weights, logits[token, column(at[0])], [token, choice])
