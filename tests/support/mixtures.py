@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -78,8 +82,8 @@ class DeepSeek(Gated):
         scores = self.gates[task](x).sigmoid()
         biased = (scores + self.bias).reshape(TOKENS, self.groups, -1)
         best = biased.topk(2, -1)[0].sum(-1).topk(self.top_groups, -1)[1]
-        closed = torch.ones(TOKENS, self.groups, dtype=torch.bool).scatter(1, best, False)
-        chosen = biased.masked_fill(closed[..., None], float("-inf")).flatten(1).topk(K, -1)[1]
+        opened = torch.zeros(TOKENS, self.groups).scatter(1, best, 1.0)
+        chosen = biased.masked_fill(opened[..., None] == 0, float("-inf")).flatten(1).topk(K, -1)[1]
         weights = scores.gather(1, chosen)
         return weights / (weights.sum(-1, keepdim=True) + 1e-20) * 2.5, chosen
 
@@ -200,13 +204,12 @@ class PLE(nn.Module):
 
     def __init__(self, own: int = 2, shared: int = 2) -> None:
         super().__init__()
-        self.own = many(2, nn.ModuleList, [many(own, Mlp) for _ in range(TASKS)])
         self.own = nn.ModuleList(nn.ModuleList(many(own, Mlp) for _ in range(TASKS)) for _ in range(2))
         self.shared = nn.ModuleList(many(shared, Mlp) for _ in range(2))
         self.gates = nn.ModuleList(many(TASKS, nn.Linear, DIM, own + shared) for _ in range(2))
         self.both = nn.Linear(DIM, TASKS * own + shared)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def mix(self, x: Tensor, task: int) -> Tensor:
         states, common = [x] * TASKS, x
         for layer in range(2):
             shared = [expert(common) for expert in self.shared[layer]]
@@ -215,7 +218,7 @@ class PLE(nn.Module):
             gates = [self.gates[layer][t](states[t]).softmax(-1)[..., None] for t in range(TASKS)]
             common = (self.both(common).softmax(-1)[..., None] * everything).sum(1)
             states = [(gates[t] * torch.stack([*own[t], *shared], 1)).sum(1) for t in range(TASKS)]
-        return states
+        return states[task]
 
 
 class CGC(Gated):
@@ -336,16 +339,36 @@ LAYERS: dict[str, type[nn.Module]] = {
 
 
 class Network(nn.Module):
-    """Patches, one layer of experts with a residual for each task, a map for each task."""
+    """Patches, layers of experts with residuals, one after the other for each task, and a map for each task."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, *names: str) -> None:
         super().__init__()
-        self.embed, self.norm, self.layer = nn.Conv2d(3, DIM, 4, 4), nn.LayerNorm(DIM), LAYERS[name]()
+        self.embed = nn.Conv2d(3, DIM, 4, 4)
+        self.norms, self.layers = many(len(names), nn.LayerNorm, DIM), nn.ModuleList(LAYERS[name]() for name in names)
         self.heads = nn.ModuleList(nn.Linear(DIM, channels) for channels in (5, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.embed(image).flatten(2).transpose(1, 2)[0]
-        y = self.norm(x)
-        mixed = self.layer(y) if isinstance(self.layer, PLE) else [self.layer.mix(y, task) for task in range(TASKS)]
-        maps = [head(x + m).t() for head, m in zip(self.heads, mixed, strict=True)]
-        return tuple(m.reshape(1, -1, SIDE, SIDE) for m in maps)
+        tokens = self.embed(image).flatten(2).transpose(1, 2)[0]
+        return tuple(self.task(tokens, task) for task in range(TASKS))
+
+    def task(self, x: Tensor, task: int) -> Tensor:
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x = x + layer.mix(norm(x), task)
+        return self.heads[task](x).t().reshape(1, -1, SIDE, SIDE)
+
+
+def export(names: tuple[str, ...], path: Path, dynamo: bool) -> Network:
+    """The network of these layers, written to ``path`` by either exporter of torch."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    network = Network(*names).eval()
+    for norm in network.norms:
+        nn.init.uniform_(norm.weight, 0.6, 1.4)
+        nn.init.normal_(norm.bias, 0, 0.1)
+    more = {"dynamo": True, "verbose": False} if dynamo else {"dynamo": False, "opset_version": 17}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = (torch.zeros(1, 3, 4 * SIDE, 4 * SIDE),)
+        torch.onnx.export(network, example, str(path), input_names=["image"], output_names=["semseg", "depth"], **more)
+    return network

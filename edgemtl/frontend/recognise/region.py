@@ -13,6 +13,8 @@ from edgemtl.graph import is_constant, is_static, main_input, operand, shape_of,
 
 SHAPING = frozenset({"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Expand", "Tile"})
 """Operators that lay the same tokens out differently."""
+LAYERS = frozenset({"MatMul", "Gemm", "Einsum", "Conv"})
+"""Operators that may be a layer of an expert, or of what follows the mixture."""
 MOST_SCORES = 6
 """Values that are tried as the weights of a TopK's choices, the last first."""
 
@@ -130,11 +132,11 @@ def _before_softmax(value: ir.Value) -> ir.Value:
 
 
 def _behind(node: ir.Node) -> list[ir.Node]:
-    """The node and what depends on it, in order."""
+    """The node and what depends on it in front of the next layers, in order."""
     routed = set(node.outputs)
     behind = [node]
     for other in list(node.graph or ()):
-        if any(value in routed for value in other.inputs if value is not None):
+        if other.op_type not in LAYERS and any(value in routed for value in other.inputs if value is not None):
             routed.update(other.outputs)
             behind.append(other)
     return behind
