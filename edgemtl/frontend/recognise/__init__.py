@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from edgemtl.frontend.moe_node import MoEAttributes, is_moe, logits_of
 from edgemtl.frontend.passes import Notes
+from edgemtl.frontend.recognise.dense import describe_dense
 from edgemtl.frontend.recognise.experts import NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.insert import insert_mixture
 from edgemtl.frontend.recognise.probe import probe
@@ -30,7 +31,8 @@ def recognise(model: ir.Model) -> Notes:
                 reasons.setdefault(router.anchor, str(reason))
     computing = _computing(model.graph)
     unknown = {anchor: reason for anchor, reason in reasons.items() if anchor in computing}
-    return (*notes, *(f"node {a.name}: MoE layer not recognised because {reason}" for a, reason in unknown.items()))
+    notes += [f"node {a.name}: MoE layer not recognised because {reason}" for a, reason in unknown.items()]
+    return (*notes, *describe_dense(model.graph))
 
 
 def _computing(graph: ir.Graph) -> set[ir.Node]:
