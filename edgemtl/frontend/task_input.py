@@ -15,8 +15,8 @@ INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 FLAGS = (onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL)
 ONE_HOT = re.compile(r".*task.*one_?hot.*|.*one_?hot.*task.*", re.I)
 """Names of one-hot codes of a task."""
-NUMBER = re.compile(r"task(_?(id|index))?", re.I)
-"""Names that a vector of floats or truth values has for a code of one task only; one of integers may be a list."""
+NUMBER = re.compile(r"task_?(id|index)", re.I)
+"""Names of one task: a vector of floats or truth values so called is its code; one of integers may be a list."""
 
 
 def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
