@@ -20,16 +20,17 @@ from tests.codegen.harness import Machine
 from tests.support.mixtures import LAYERS, SIDE, Network, export
 
 SHAPE = (1, 3, 4 * SIDE, 4 * SIDE)
-OWN = ", weighed by the model's own routing"
+OWN = "weighed by the model's own operators"
+GROUPS = f"6 experts, top 2, gated by silu, sigmoid scores, 3 choices in turn, {OWN}"
 SPARSE = {
-    "deepseek": f"6 experts, top 2, gated by silu{OWN}",
-    "deepseek_loop": f"6 experts, top 2, gated by silu{OWN}",
+    "deepseek": GROUPS,
+    "deepseek_loop": GROUPS,
     "lora": "6 experts, top 2, identity, normalised",
     "mixtral_loop": "6 experts, top 2, gated by silu, normalised",
     "mod_squad": "6 experts, top 2, gelu",
-    "nested": f"6 experts, top 2, gelu{OWN}",
+    "nested": f"6 experts, top 2, gelu, softmax scores, 2 choices in turn, {OWN}",
     "swiglu_stacked": "6 experts, top 2, gated by silu, normalised",
-    "switch_capacity": f"6 experts, top 1, gelu{OWN}",
+    "switch_capacity": f"6 experts, top 1, gelu, softmax scores, limited capacity, {OWN}",
 }
 """What each is taken as; of the others every expert, or every buffer of an expert, is computed."""
 NO_SCRIPT = {"expert_choice": "torch's older exporter refuses index_add with equal indices"}

@@ -221,7 +221,8 @@ def test_other_layers_stay_what_they_are(
 @pytest.mark.parametrize("body", [sigmoid_scores, scaled_scores])
 def test_other_scores_weigh_the_experts_themselves(body: forms.Body, tmp_path: Path) -> None:
     notes = check(layer_model(tmp_path, body), 1)
-    assert any("4 experts, top 2, relu, weighed by the model's own routing; runs sparse" in note for note in notes)
+    own = "weighed by the model's own operators; runs sparse"
+    assert any("4 experts, top 2, relu, " in note and own in note for note in notes)
 
 
 def test_ordinary_activations_are_found_the_same_way(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgemtl.frontend.moe_node import MoEAttributes, is_moe, logits_of
+from edgemtl.frontend.moe_node import is_moe, logits_of
 from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.recognise.dense import describe_dense
 from edgemtl.frontend.recognise.experts import NotRecognisedError, find_experts
 from edgemtl.frontend.recognise.insert import insert_mixture
-from edgemtl.frontend.recognise.probe import probe
+from edgemtl.frontend.recognise.probe import Mixture, probe
 from edgemtl.frontend.recognise.region import ExpertChoice, before, cuts, find_choices, find_logits
 from edgemtl.frontend.recognise.weights import find_weights
+
+ROUTING_WORDS = {"Sigmoid": "sigmoid scores", "Softmax": "softmax scores", "CumSum": "limited capacity"}
+"""What operators of a routing say of it."""
 
 
 def recognise(model: ir.Model) -> Notes:
@@ -50,12 +53,22 @@ def _rewrite_at(model: ir.Model, router: ExpertChoice) -> Notes:
             continue
         mixture = probe(router, experts, end, model.opset_imports[""])
         node = insert_mixture(model.graph, router, mixture, end)
-        taken = f"ordinary operators taken as a mixture of {_describe(router, mixture.attributes)}"
+        taken = f"ordinary operators taken as a mixture of {_describe(router, mixture)}"
         return (f"node {node.name}: {taken}; runs sparse; checked on random tokens",)
     return ()
 
 
-def _describe(router: ExpertChoice, a: MoEAttributes) -> str:
+def _describe(router: ExpertChoice, mixture: Mixture) -> str:
+    a = mixture.attributes
     gated = f"gated by {a.activation}" if a.gated else a.activation
-    how = ", normalised" * a.normalize if router.form == "logits" else ", weighed by the model's own routing"
-    return f"{router.columns} experts, top {a.k}, {gated}{how}"
+    how = ["normalised"] * a.normalize if router.form == "logits" else _describe_routing(router, mixture)
+    return ", ".join([f"{router.columns} experts", f"top {a.k}", gated, *how])
+
+
+def _describe_routing(router: ExpertChoice, mixture: Mixture) -> list[str]:
+    """What computes the weights, in words: scores, limits, choices."""
+    routing = before(router.values) - before([mixture.experts.x])
+    operators = [node.op_type for node in routing]
+    choices = sum(operator in ("TopK", "ArgMax") for operator in operators)
+    words = [word for operator, word in ROUTING_WORDS.items() if operator in operators]
+    return [*words, *([f"{choices} choices in turn"] if choices > 1 else []), "weighed by the model's own operators"]
