@@ -12,6 +12,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Budget,
+    Cameras,
     CompiledThreads,
     Json,
     KeepFloat,
@@ -31,11 +32,9 @@ from edgemtl.cli.flags import (
     Target,
     TaskList,
     budget,
-    numbers,
-    pairs,
+    described,
     quantise_options,
     renames,
-    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -87,6 +86,7 @@ def compile_(
     kind: Kinds = None,
     rename: Renames = None,
     shape: ShapeList = None,
+    camera: Cameras = None,
     expert_order: ExpertOrder = "expert",
     expert_cache: ExpertCache = 0,
     experts_on_chip: ExpertsOnChip = "few",
@@ -107,12 +107,8 @@ def compile_(
         threads=threads,
         seed=seed,
         selftest=selftest,
-        mean=numbers("--mean", mean),
-        std=numbers("--std", std),
-        resize_filter=resize_filter,
-        kinds=pairs("--kind", "TASK=KIND", kind),
+        **described(mean, std, resize_filter, kind, shape, camera),
         renames=renames(rename),
-        shapes=shapes(shape),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

@@ -84,6 +84,12 @@ Budget = Annotated[
 CompiledThreads = Annotated[int, typer.Option("--threads", help="Maximum number of threads of a session.")]
 Renames = Annotated[list[str] | None, typer.Option("--rename", help="OLD=NEW: rename a task or an output; repeatable.")]
 
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera", help="Image to take as uint8 [1,H,W,C] and normalise in the program, by its name; repeatable."
+    ),
+]
 ShapeList = Annotated[
     list[str] | None,
     typer.Option("--shape", help="NAME=SIZES of an input whose axes are open, e.g. image=1x3x480x640; repeatable."),
@@ -126,6 +132,25 @@ def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str,
     if len(dict(split)) < len(split):
         raise UsageError(f"{flag} must give {form} once per name, not {' '.join(texts or ())}")
     return split
+
+
+def described(
+    mean: str | None,
+    std: str | None,
+    resize_filter: str | None,
+    kinds: Sequence[str] | None,
+    shape: Sequence[str] | None,
+    cameras: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What a user says of a model's inputs and tasks, by the names of CompileOptions. Raises UsageError."""
+    return {
+        "mean": numbers("--mean", mean),
+        "std": numbers("--std", std),
+        "resize_filter": resize_filter,
+        "kinds": pairs("--kind", "TASK=KIND", kinds),
+        "shapes": shapes(shape),
+        "cameras": tuple(dict.fromkeys(cameras or ())),
+    }
 
 
 def shapes(texts: Sequence[str] | None) -> Shapes:

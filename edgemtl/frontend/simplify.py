@@ -32,13 +32,18 @@ ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
 
 
-def simplify(model: ir.Model) -> None:
-    """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place."""
+def simplify(model: ir.Model, *, exactly: bool = False) -> None:
+    """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place.
+
+    exactly: fold integers alone. Folded floats may get other bits than a runtime gives, and so may a product whose
+    factor becomes a constant: runtimes multiply by constants in another order.
+    """
+    budget = _FoldingBudget()
     fold = FoldConstantsPass(
         shape_inference=True,
         input_size_limit=MAX_ELEMENTS,
         output_size_limit=MAX_ELEMENTS,
-        should_fold=_FoldingBudget().allows,
+        should_fold=lambda node: (not exactly or _is_exact(node)) and budget.allows(node),
     )
     for _ in range(ROUNDS):
         infer_shapes(model)
@@ -85,6 +90,10 @@ class _FoldingBudget:
         self.left -= growth
         self.work -= work
         return True
+
+
+def _is_exact(node: ir.Node) -> bool:
+    return not any(value.dtype is None or value.dtype.is_floating_point() for value in node.outputs)
 
 
 def _drop_unit_factors(graph: ir.Graph) -> None:

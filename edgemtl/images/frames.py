@@ -64,7 +64,8 @@ def expand_frames(inputs: Sequence[NamedInput], given: Sequence[Path]) -> tuple[
             raise UsageError(one_of("NAME of --input NAME=FILE", names, name))
     files = dict(named)
     if len(files) < len(named):
-        raise UsageError(f"--input must be given once for each of {', '.join(names)}")
+        hint = "put several frames into .npz files"
+        raise UsageError(f"--input must be given once for each of {', '.join(names)}; {hint}")
     return (FrameFiles(named[0][1], files),)
 
 
@@ -111,7 +112,7 @@ def load_frame(files: FrameFiles, inputs: Sequence[NamedInput]) -> LoadedFrame:
 
 
 def _load(path: Path, of: NamedInput) -> LoadedImage:
-    if not of.is_image and not is_array_file(path):
+    if not (of.is_image or of.is_camera) and not is_array_file(path):
         raise InputError(f"{path}: input {of.name} is no image [1, C, H, W] in float32; give it as an .npy array")
     return load_image(path, of)
 

@@ -8,12 +8,14 @@ from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
 from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
-from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
+from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
+from edgemtl.operators.generic import QNormalise, QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
+from edgemtl.operators.pixels import Pixels, QPixels
 from edgemtl.operators.pool import Pool, QPool
 from edgemtl.operators.resize import DequantiseImage, QBilinear, QResample, Resample, Resize
 
@@ -37,6 +39,7 @@ __all__ = [
     "Multiply",
     "Operator",
     "PatchEmbed",
+    "Pixels",
     "Pool",
     "QAdd",
     "QAttention",
@@ -45,15 +48,20 @@ __all__ = [
     "QConcat",
     "QConv2d",
     "QCopy",
+    "QCurve",
     "QExperts",
     "QLayerNorm",
     "QLinear",
     "QLookup",
     "QMultiply",
+    "QNormalise",
     "QPatchEmbed",
+    "QPixels",
     "QPool",
+    "QProduct",
     "QResample",
     "QRouter",
+    "QSoftmax",
     "Quantise",
     "QuantiseImage",
     "Resample",
