@@ -11,7 +11,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
-from edgemtl.hw.law import Finish
+from edgemtl.hw.law import WIDE, Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
@@ -47,13 +47,13 @@ class Ending:
     def how(self) -> Finish:
         """The same as a `Finish` of the integer law."""
         assert self.sums.dtype != "float32"
-        return Finish(self.sums.dtype, self.sums.zero, self.low)
+        return Finish(self.sums.dtype, self.sums.zero, self.low, self.sums.wide)
 
 
 def plan_ending(writer: Writer, activation: str) -> Ending:
     """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
     result = writer.output_tensor(activation)
-    if result.dtype == "int16":
+    if result.dtype == "int16" and not result.wide:
         if activation:
             reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
@@ -61,16 +61,20 @@ def plan_ending(writer: Writer, activation: str) -> Ending:
     if activation in SATURATING:
         return Ending(result, result)
     before, (low, high) = writer.range("pre"), FLAT[activation]
-    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
+    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name, result.wide)
     table = curve_table(activation, sums, result)
     return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
 
 
 def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
-    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result."""
-    x = (np.arange(-128, 128) - sums.zero) * sums.scale
+    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result.
+
+    Of wide sums int16 [4096], by value + 2048.
+    """
+    low, high = WIDE if sums.wide else INT8
+    x = (np.arange(low, high + 1) - sums.zero) * sums.scale
     steps = np.floor(activate(x, activation) / result.scale + 0.5) + result.zero
-    return np.asarray(np.clip(steps, *INT8), np.int8)
+    return np.asarray(np.clip(steps, low, high), result.dtype)
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
@@ -94,7 +98,7 @@ def constants_of(name: str, layer: IntegerLayer) -> dict[str, Constant]:
 def write_linear(writer: Writer, spec: ops.Linear) -> None:
     """A linear layer; the one that makes q, k and v has a scale for each."""
     source = writer.source
-    view, x = writer.byte_view(source["x"])
+    view, x = writer.activation_view(source["x"])
     weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
     needs = writer.needs[source["y"].buffer]
     if "qkv" in needs and len(needs) > 1:
@@ -107,9 +111,9 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
     else:
         ending = plan_ending(writer, spec.activation)
         scales = np.array([ending.sums.scale])
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
+    layer = quantise_layer(writer.name, weight, bias, x, scales)
     residual = {"residual": writer.stream_view(source["residual"])} if spec.residual else {}
-    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
+    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual, x.wide)
     with writer.output(ending.result) as out:
         constants = constants_of(source.constant("weight").name, layer)
         writer.step(linear, {"x": view, **residual, "y": out}, {**constants, **ending.table})
@@ -163,19 +167,19 @@ def score_shift(parts: tuple[float, float, float], scale: float) -> int:
 def write_experts(writer: Writer, spec: ops.Experts) -> None:
     """One linear layer of every expert: one scale of inputs, one of outputs, so that one table serves all."""
     source = writer.source
-    view, x = writer.byte_view(source["x"])
+    view, x = writer.activation_view(source["x"])
     ending = plan_ending(writer, spec.activation)
     y_scale = np.array([ending.sums.scale])
     experts = []
     for expert in range(spec.slots):
         weight, bias = source.constant("weight", expert), source.constant("bias", expert)
-        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x.scale, x.zero, y_scale)
+        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x, y_scale)
         experts.append(constants_of(weight.name, layer))
     repeated = {name: [constants[name] for constants in experts] for name in ("weight", "bias", "scale")}
     queues = {"tokens": source["tokens"], "offsets": source["offsets"]}
     sizes = spec.tokens, spec.top_k, spec.slots, spec.k, spec.n, spec.gather
     with writer.output(ending.result) as out:
-        operator = ops.QExperts(*sizes, ending.how, bool(ending.table))
+        operator = ops.QExperts(*sizes, ending.how, bool(ending.table), x.wide)
         writer.step(operator, {"x": view, **queues, "y": out}, {**repeated, **ending.table})
         writer.summed(ending.sums)
 
@@ -194,7 +198,7 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
     ending = plan_ending(writer, spec.activation)
     weight, bias = unfolded(flat, source.constant("bias").array, spread)
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
+    layer = quantise_layer(writer.name, weight, bias, x, np.array([ending.sums.scale]))
     integers = layer.weight.reshape(spec.cin // spec.groups, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
     name = source.constant("weight").name
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
@@ -215,18 +219,18 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    x = affine(writer.seen.ranges["image"], "the image")
+    x = affine(writer.seen.ranges["image"], "the image", writer.index in writer.wide.readers)
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
-    cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
+    cut = dense(f"{source.result.buffer}.patches", (patches, depth), x.dtype)
     writer.define(cut.buffer, x, cut.size)
     size = spec.channels, spec.height, spec.width, spec.patch
-    writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": source["image"], "y": cut})
+    writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero, x.wide), {"x": source["image"], "y": cut})
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
     stream = Tensor("int16", writer.stream)
-    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x.scale, x.zero, np.array([stream.scale]))
+    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x, np.array([stream.scale]))
     added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
-    embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading)
+    embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading, x.wide)
     with writer.output(stream) as out:
         constants = constants_of(kernel.name, layer) | {"table": Constant(f"{table.name}.int16", added)}
         writer.step(embed, {"x": cut, "y": out}, constants)

@@ -15,8 +15,9 @@ from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
-from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
-from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
+from edgemtl.quantize.observe import ALL, UNBOUNDED, Observation, Range
+from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, affine, logits, symmetric, wide
+from edgemtl.quantize.widths import Widths
 
 WIDENED = 8
 """Octaves by which a byte may be coarser than 16 bits, beyond the scale of a requantisation."""
@@ -39,14 +40,15 @@ class Writer:
     """The integer steps of one task while they are written.
 
     ``seen``: the ranges of the float steps. ``needs``: what the readers of every float buffer need. ``stream``: the
-    scale of the residual stream. ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value
-    in other types.
+    scale of the residual stream. ``wide``: the float steps that give or read wide activations. ``tensors``: the
+    quantised tensor in each buffer. A buffer's twins are the same value in other types.
     """
 
     float_steps: Sequence[Step]
     seen: Observation
     needs: Mapping[str, frozenset[Need]]
     stream: float
+    wide: Widths = field(default_factory=Widths)
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=lambda: {IMAGE: FLOAT_TENSOR})
@@ -73,6 +75,11 @@ class Writer:
     def range(self, part: str = "") -> Range:
         """The range of the step's output, or of a part of it, on the calibration images."""
         return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the step gives a wide activation."""
+        return self.index in self.wide.sources
 
     def step(self, operator: Operator, views: Mapping[str, View], constants: Constants = MappingProxyType({})) -> None:
         """Append an integer step for the current float step; operands by name."""
@@ -127,10 +134,10 @@ class Writer:
     def output_tensor(self, activation: str = "") -> Tensor:
         """The tensor the readers of the step's first output want; 8 bits behind an activation that others read."""
         needs = self.needs.get(self.source.result.buffer, frozenset())
-        if activation and "final" not in needs:
-            return affine(self.range(), self.name)
+        if self.is_wide or (activation and "final" not in needs):
+            return affine(self.range(), self.name, self.is_wide)
         if "logits" in needs:
-            return Tensor("int16", LOGIT_SCALE)
+            return logits(self.range("all").reach, self.name)
         if "stream" in needs:
             return Tensor("int16", self.stream)
         if "final" in needs or needs == {"float"}:
@@ -144,12 +151,12 @@ class Writer:
             return self._quantised(view, Tensor("int16", self.stream))
         return self._as(view, Tensor("int16", self.stream), "the residual stream")
 
-    def logit_view(self, view: View) -> View:
-        """An input as gate logits."""
-        tensor = self.tensors[view.buffer]
+    def logit_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as gate logits, and their tensor."""
+        tensor, expected = self.tensors[view.buffer], logits(self._range_of(view.buffer, ALL).reach, self.name)
         if tensor.dtype == "float32":
-            return self._quantised(view, Tensor("int16", LOGIT_SCALE))
-        return self._as(view, Tensor("int16", LOGIT_SCALE), "a gate's logits")
+            return self._quantised(view, expected), expected
+        return self._as(view, expected, "a gate's logits"), expected
 
     def _as(self, view: View, expected: Tensor, what: str) -> View:
         actual = self.tensors[view.buffer]
@@ -189,6 +196,16 @@ class Writer:
         self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype="int8"), bytes_
 
+    def activation_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as int8, or wide where the step reads it so and it is not int8 already, and its tensor."""
+        tensor = self.tensors[view.buffer]
+        if tensor.wide:
+            return replace(view, dtype="int16"), tensor
+        if tensor.dtype == "float32" and self.index in self.wide.readers:
+            wide_ = affine(self._range_of(view.buffer), self.name, True)
+            return self._quantised(view, wide_), wide_
+        return self.byte_view(view)
+
     def plain_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8 that stands for its values by one scale, with nothing left for the reader to make good."""
         seen, tensor = self.byte_view(view)
@@ -209,24 +226,25 @@ class Writer:
         """An input in the integer type of its buffer."""
         return replace(view, dtype=self.tensors[view.buffer].dtype)
 
-    def _range_of(self, buffer: str) -> Range:
+    def _range_of(self, buffer: str, part: str = "") -> Range:
         """The range of a value: that of the last step that wrote its buffer, or of the image."""
         if buffer == IMAGE:
             return self.seen.ranges[IMAGE]
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        seen = self.seen.ranges[str(writers[-1])]
+        seen = self.seen.ranges[f"{writers[-1]}{part}"]
         if seen == UNBOUNDED:
             reason = "it reads values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
         return seen
 
     def _quantised(self, view: View, tensor: Tensor) -> View:
-        buffer = self._twin(view.buffer, tensor.dtype, tensor)
+        kind = "wide" if tensor.wide else tensor.dtype
+        buffer = self._twin(view.buffer, kind, tensor)
         if buffer is not None:
             assert tensor.dtype != "float32"
             quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
             self.step(quantise, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
-        return replace(view, buffer=self._twins[view.buffer, tensor.dtype], dtype=tensor.dtype)
+        return replace(view, buffer=self._twins[view.buffer, kind], dtype=tensor.dtype)
 
     def _dequantise(self, buffer: str, target: str) -> None:
         tensor = self.tensors[buffer]
@@ -236,11 +254,11 @@ class Writer:
         dequantise = ops.Dequantise(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
         self.step(dequantise, {"x": self._whole(buffer), "y": dense(target, (self._sizes[buffer],))})
 
-    def _twin(self, buffer: str, dtype: str, tensor: Tensor) -> str | None:
+    def _twin(self, buffer: str, kind: str, tensor: Tensor) -> str | None:
         """A new buffer for the same value in another type; None where there is one already."""
-        if (buffer, dtype) in self._twins:
+        if (buffer, kind) in self._twins:
             return None
-        twin = self._twins[buffer, dtype] = f"{buffer}.{dtype}"
+        twin = self._twins[buffer, kind] = f"{buffer}.{kind}"
         self.define(twin, tensor, self._sizes[buffer])
         return twin
 

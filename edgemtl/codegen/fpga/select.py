@@ -10,8 +10,10 @@ from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
+from edgemtl.operators import Operator
 
 MOST_EXPERTS = 256
 MOST_CHOICES = 8
@@ -44,7 +46,7 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     selected: list[nets.Group | Left] = []
     while at < len(steps):
         group = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
-        if group is None:
+        if group is None or any(width_reason(step.operator) for step in nets.steps_of(group)):
             selected.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
         else:
@@ -173,6 +175,7 @@ GROUPS: Mapping[type, str] = {
 
 FLOAT = "it works in float32, which the accelerator does not have"
 IN_FLOAT = "it runs in float32, which the accelerator does not have"
+WIDE_ACTIVATIONS = "its activations have 12 bits, the accelerator's 8"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
 NEVER: Mapping[type, str] = {
     ops.Dequantise: FLOAT,
@@ -183,6 +186,18 @@ NEVER: Mapping[type, str] = {
 """Why operators are part of no group, where it is not for want of an instruction."""
 GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 """The operators that are part of a group."""
+
+
+def width_reason(operator: Operator) -> str:
+    """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
+    match operator:
+        case ops.QRouter() if operator.fraction_bits != ROUTER_FRACTION_BITS:
+            return f"its logits have {operator.fraction_bits} fraction bits, the accelerator's {ROUTER_FRACTION_BITS}"
+        case ops.QLinear() | ops.QExperts() if operator.wide or operator.how.wide:
+            return WIDE_ACTIVATIONS
+        case ops.QPatchEmbed() | ops.QLayerNorm() | ops.QAttention() if operator.wide:
+            return WIDE_ACTIVATIONS
+    return ""
 
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
@@ -247,6 +262,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     operator = steps[at].operator
     if type(operator) in NEVER:
         return NEVER[type(operator)]
+    if width_reason(operator):
+        return width_reason(operator)
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):

@@ -38,6 +38,7 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     i64,
     intrinsic,
     load,
+    narrowed,
     power_of_two,
     reciprocal,
     requantised,
@@ -70,13 +71,14 @@ def build(spec: QAttention, target: CpuTarget) -> Kernel:
         Operand("keys", (threads, sizes.key_words * sizes.key_columns), "int32", "workspace"),
         Operand("values", (threads, sizes.value_words * sizes.value_columns), "int32", "workspace"),
         Operand("scores", (threads, sizes.block_rows, sizes.score_columns), "int16", "workspace"),
-        Operand("y", (spec.tokens, width), "int8", "output"),
+        Operand("y", (spec.tokens, width), "int16" if spec.wide else "int8", "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
         _emit(AttentionBuffers(spec, target, *buffers))
 
     symbol = f"qattention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.score_shift}_{spec.mul}_{spec.shift}"
+    symbol += "_to_wide" if spec.wide else ""
     return define(symbol, operands, body)
 
 
@@ -225,6 +227,6 @@ def _mix(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, factors: Buff
             for index, summed in enumerate(sums[row]):
                 scaled = requantised(load(summed, (i32(0),), lanes), spread(factors[row], lanes), lanes)
                 place = (first + row, head * a.spec.head_dim + start + index * lanes)
-                result = saturate(scaled, "int8", lanes)
+                result = narrowed(scaled, a.spec.wide, lanes)
                 store_some(a.y, place, min(lanes, valid - index * lanes), lanes, result)
         start += width
