@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemtl import frontend
+from edgemtl.bundle import draw_frame
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
 from edgemtl.codegen.fpga.check import check_board
@@ -116,6 +117,6 @@ def _structure(
         assert quantised is not None
         return quantised, ()
     generator = np.random.default_rng(0)
-    images = {str(i): generator.standard_normal(model.input.shape, np.float32) for i in range(LEAST_IMAGES)}
+    images = {str(i): draw_frame(model.inputs, generator) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
     return quantise(model, tasks, target, images, options.structure), (note,)

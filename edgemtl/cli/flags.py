@@ -33,7 +33,13 @@ MinVersion = Annotated[
     int | None, typer.Option("--min-version", help="With --keys, refuse bundles signed with a smaller counter.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing results.")]
-Inputs = Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Option(
+        "--input",
+        help="PNG, JPEG, .npy or .npz file, or a folder of them; NAME=FILE for each of several inputs; repeatable.",
+    ),
+]
 Target = Annotated[str, typer.Option("--target", help="Processor or board to compile for; see `edgemtl targets list`.")]
 
 Method = Annotated[str, typer.Option("--method", help="How int8 ranges are chosen: minmax, percentile or entropy.")]

@@ -62,7 +62,8 @@ def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> Non
 
 
 def _draw_inspection(console: Console, inspection: Inspection) -> None:
-    console.print(f"input {inspection.input.name} {'x'.join(map(str, inspection.input.shape))} float32")
+    for of in inspection.inputs:
+        console.print(f"input {of.name} {'x'.join(map(str, of.shape)) or 'scalar'} {of.dtype}")
     rows = [(of.task.name, of.task.kind, *_cost_cells(of.cost)) for of in inspection.tasks]
     rows += [("shared by all", "", *_cost_cells(inspection.common)), ("full model", "", *_cost_cells(inspection.full))]
     console.print(table("", ("task", "kind", "encoder MMAC", "head MMAC", "MMAC", "weights"), rows))

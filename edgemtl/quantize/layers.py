@@ -219,7 +219,7 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    x = affine(writer.seen.ranges["image"], "the image", writer.index in writer.wide.readers)
+    x = affine(writer.seen.ranges[source["image"].buffer], writer.name, writer.index in writer.wide.readers)
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
     cut = dense(f"{source.result.buffer}.patches", (patches, depth), x.dtype)
     writer.define(cut.buffer, x, cut.size)

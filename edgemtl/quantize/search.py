@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgemtl.errors import QuantisationError
-from edgemtl.lowering.execute import run_steps
-from edgemtl.operators import Array
+from edgemtl.lowering.execute import Memory, read_output, run_step
+from edgemtl.lowering.ir import Step
+from edgemtl.operators import Array, Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks
@@ -40,8 +41,8 @@ MARGIN_DB = 0.5
 class Samples:
     """Calibration images: those that are calibrated on, and those that the result is checked with."""
 
-    used: Sequence[Array]
-    checked: Sequence[Array]
+    used: Sequence[Frame]
+    checked: Sequence[Frame]
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,17 @@ def _measure(
     tasks: Tasks,
     seen: Mapping[str, Observation],
     groups: Sequence[LayerGroup],
-    images: Sequence[Array],
+    frames: Sequence[Frame],
     require_int8: bool,
 ) -> Noise:
     """The noise of every group at every level it may have."""
-    exact = {task: [run_steps(steps, image) for image in images] for task, steps in tasks.items()}
+    references = {task: _Reference.of(steps, seen[task], frames) for task, steps in tasks.items()}
     levels = [(index, level) for index, group in enumerate(groups) for level in _levels(group, require_int8)]
     noise: dict[tuple[int, Level], Mapping[str, float]] = {}
     with counting("precisions of layers tried", len(levels)):
         for index, level in levels:
-            noise[index, level] = {
-                task: _noise_alone(tasks, task, seen[task], groups[index], level, images, exact[task])
-                for task in groups[index].steps
-            }
+            steps = groups[index].steps
+            noise[index, level] = {task: references[task].noise_of(chosen, level) for task, chosen in steps.items()}
             tick()
     return noise
 
@@ -132,24 +131,44 @@ def _levels(group: LayerGroup, require_int8: bool) -> tuple[Level, ...]:
     return ("int8", *(("wide",) if group.can_widen else ()), *(() if require_int8 else ("float32",)))
 
 
-def _noise_alone(
-    tasks: Tasks,
-    task: str,
-    seen: Observation,
-    group: LayerGroup,
-    level: Level,
-    images: Sequence[Array],
-    exact: Sequence[Array],
-) -> float:
-    """The noise in a task's output, relative to its power, where only ``group`` leaves float."""
-    if level == "float32":
-        return 0.0
-    steps, ours = tasks[task], group.steps[task]
-    others = frozenset(range(len(steps))) - ours
-    widths = widths_of(steps, ours) if level == "wide" else Widths()
-    integer = build_chosen({task: steps}, {task: seen}, {task: others}, {task: widths})[task]
-    ratio = signal_to_noise(exact, [run_steps(integer.steps, image) for image in images])
-    return float(10 ** (-ratio / 10))
+@dataclass(frozen=True)
+class _Reference:
+    """A task in float: its steps and ranges, its memory behind the last step for every frame, and its outputs."""
+
+    steps: Sequence[Step]
+    seen: Observation
+    frames: Sequence[Frame]
+    memories: Sequence[Memory]
+    exact: Sequence[Array]
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], seen: Observation, frames: Sequence[Frame]) -> _Reference:
+        """Run the steps on the frames."""
+        memories = [Memory(steps, frame) for frame in frames]
+        for memory in memories:
+            for index, step in enumerate(steps):
+                run_step(index, step, memory)
+        return cls(steps, seen, frames, memories, [read_output(steps, memory) for memory in memories])
+
+    def noise_of(self, chosen: frozenset[int], level: Level) -> float:
+        """The noise in the output, relative to its power, where only the steps ``chosen`` leave float.
+
+        The steps before them give what they give in float, so they do not run again.
+        """
+        if level == "float32":
+            return 0.0
+        others = frozenset(range(len(self.steps))) - chosen
+        widths = widths_of(self.steps, chosen) if level == "wide" else Widths()
+        integer = build_chosen({"": self.steps}, {"": self.seen}, {"": others}, {"": widths})[""]
+        outputs = []
+        for frame, memory in zip(self.frames, self.memories, strict=True):
+            own = Memory(integer.steps, frame)
+            own.take_over(memory)
+            for index, (step, source) in enumerate(zip(integer.steps, integer.sources, strict=True)):
+                if source >= min(chosen):
+                    run_step(index, step, own)
+            outputs.append(read_output(integer.steps, own))
+        return float(10 ** (-signal_to_noise(self.exact, outputs) / 10))
 
 
 def choose_levels(groups: Sequence[LayerGroup], noise: Noise, limits: Mapping[str, float]) -> tuple[Level, ...]:
