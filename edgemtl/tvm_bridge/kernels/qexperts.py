@@ -69,7 +69,7 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
     """
     rows = spec.tokens * spec.top_k
     operands = [
-        Operand("x", (spec.tokens if spec.gather else rows, spec.k), "int8", "input"),
+        Operand("x", (spec.tokens if spec.gather else rows, spec.k), "int16" if spec.wide else "int8", "input"),
         Operand("tokens", (rows,), "int32", "input"),
         Operand("offsets", (spec.slots + 1,), "int32", "input"),
         Operand("table", (spec.slots,), "int32", "weight"),
@@ -82,7 +82,7 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
 
     def body(*buffers: Buffer) -> None:
         lookup = buffers[7] if spec.table else None
-        _emit(spec, target, OutputStage(target, spec.how, buffers[-1], lookup), *buffers[:7])
+        _emit(spec, multiplying(target, spec.wide), OutputStage(target, spec.how, buffers[-1], lookup), *buffers[:7])
 
     symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
