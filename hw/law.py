@@ -27,6 +27,7 @@ from edgemtl.hw.arith import (
     Ints,
     Wide,
     exp2_byte,
+    exp2_fine,
     exp2_wide,
     reciprocal,
     reciprocal_sqrt,
@@ -48,6 +49,8 @@ MOST_TOKENS: Final = 2**13
 """Tokens that attention takes: its sums of 255 * 127 then keep below 2^28."""
 WIDE: Final = (-(2**11), 2**11 - 1)
 """A wide activation: 12 bits, stored in 16. Sums of products with bytes keep below 2^31 for up to 8192 of them."""
+MOST_WIDE_TOKENS: Final = 2**12
+"""Tokens that wide attention takes: its sums of 4080 * 127 then keep below 2^31."""
 MOST_WIDTH: Final = 1024
 """Width of a row that LayerNorm takes: n * x - sum(x) then keeps below 2^26, the wide operand of a DSP48E2."""
 
@@ -174,7 +177,8 @@ def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offs
 def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int, wide: bool = False) -> Array:
     """softmax(q k^T) v of every head: rows int8 [T, 3 heads d] of q, k and v side by side to int8 [T, heads d].
 
-    With ``wide`` the result is int16, saturated to 12 bits.
+    With ``wide`` the result is int16, saturated to 12 bits; scores have 7 fraction bits and weights, by `exp2_fine`, 12
+    bits, for at most 4096 tokens.
 
     Scores are round_shift(q k^T, score_shift), saturated to 16 bits: logarithms to base 2 with 6 fraction bits, since
     the scales of q and k are chosen so. Weights of a row are `exp2_byte` of its distance to the row's largest score,
@@ -193,7 +197,7 @@ def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int, wid
     for head in range(heads):
         q, k, v = (parts[:, i, head] for i in range(3))
         scores = saturate(round_shift(matmul(q, k.T), score_shift), *INT16)
-        weights = exp2_byte(scores.max(-1, keepdims=True) - scores)
+        weights = (exp2_fine if wide else exp2_byte)(scores.max(-1, keepdims=True) - scores)
         mantissa, exponent = reciprocal(weights.sum(-1, keepdims=True))
         scaled = requantise(matmul(weights, v), scale_mantissa(mantissa, mul), exponent + shift - 1)
         out[:, head] = saturate(scaled, *(WIDE if wide else INT8))

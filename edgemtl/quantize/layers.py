@@ -15,7 +15,7 @@ from edgemtl.hw.law import WIDE, Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
@@ -154,7 +154,7 @@ def attention_scales(
     product = (q_reach / 127) * (k_reach / 127) * scale * np.log2(np.e)
     octaves = int(np.floor(-np.log2(product)))
     if octaves < 7:
-        raise UnsupportedError(what, "attention scores are too large for 16 bits", "keep it in float (--keep-float)")
+        raise UnsupportedError(what, ATTENTION_RANGE, "keep it in float (--keep-float)")
     grow = float(np.sqrt(2.0**-octaves / product))
     return q_reach / 127 * grow, k_reach / 127 * grow, v_reach / 127
 

@@ -13,6 +13,7 @@ NORM_READERS = "a LayerNorm has an integer form in front of linear layers and co
 ATTENTION = f"attention has an integer form behind one layer that makes q, k and v, up to {MOST_TOKENS} tokens"
 SIDE_BY_SIDE = "attention has an integer form where one layer makes q, k and v side by side, not behind a copy"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
+ATTENTION_RANGE = "attention scores are too large for 16 bits"
 ONE_BYTE = "has an integer form in 8 bits only"
 CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"

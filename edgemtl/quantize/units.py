@@ -15,7 +15,7 @@ from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
-from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
+from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, NORM_WIDTH, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, router_fraction_bits, symmetric
 from edgemtl.quantize.writer import Writer
@@ -56,7 +56,10 @@ def write_attention(writer: Writer, spec: ops.Attention) -> None:
         raise UnsupportedError(writer.name, ATTENTION, "keep it in float (--keep-float)")
     result = symmetric(writer.range().reach, writer.name, writer.is_wide)
     ratio = encode_scale(tensor.parts[2] / result.scale / 2**OCTAVES, writer.name)
-    shift = score_shift(tensor.parts, spec.scale)
+    shift = score_shift(tensor.parts, spec.scale) - writer.is_wide  # scores of one more fraction bit
+    if shift < 1:
+        reason = f"{ATTENTION_RANGE} with 12-bit activations"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     operator = ops.QAttention(
         spec.tokens, spec.heads, spec.head_dim, shift, ratio[0], ratio[1] - OCTAVES, writer.is_wide
     )

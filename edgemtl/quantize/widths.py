@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgemtl import operators as ops
+from edgemtl.hw.law import MOST_WIDE_TOKENS
 from edgemtl.lowering.ir import Step
 from edgemtl.operators.activations import SATURATING
 from edgemtl.quantize.norms import readers
@@ -44,7 +45,8 @@ def _can_widen(step: Step) -> bool:
     """Whether a step may give 12 bits: LayerNorm, attention, and curves behind linear layers and experts."""
     operator = step.operator
     is_curve = isinstance(operator, ops.Linear | ops.Experts) and operator.activation not in SATURATING
-    return is_curve or isinstance(operator, ops.LayerNorm | ops.Attention)
+    is_attention = isinstance(operator, ops.Attention) and operator.tokens <= MOST_WIDE_TOKENS
+    return is_curve or is_attention or isinstance(operator, ops.LayerNorm)
 
 
 def _reads(reader: Step, source: Step, wide: Sequence[Step]) -> bool:
