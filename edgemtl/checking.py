@@ -40,7 +40,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     generated. Integers need scales: those of ``options.parameters``, of ``options.calibration``, or, where neither is
     given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
     """
-    model = describe(frontend.read_model(path), options.model)
+    model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
     images = calibration_images(model, options.model).arrays
     tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
     target = resolve(BESIDE if options.board else options.target, options.threads)

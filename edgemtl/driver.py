@@ -21,7 +21,7 @@ from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
 from edgemtl.inputs import InputImages, read_files, read_folder
 from edgemtl.operators import Frame
-from edgemtl.options import CompareOptions, CompileOptions
+from edgemtl.options import CompareOptions, CompileOptions, Shapes
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
 from edgemtl.processor import CpuTarget, resolve
@@ -52,7 +52,7 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     target = resolve(BESIDE if board else options.target, options.threads)
     check_output_file("-o", output, (path, *options.files))
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options)
         check_apart("-o", (output,), model.weight_files)
         names = choose_tasks(model, options.tasks)
         calibration = calibration_images(model, options)
@@ -108,9 +108,9 @@ def _compile(
     return compile_for_board(tasks, target, quantised, options, images)
 
 
-def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({})) -> Inspection:
-    """What a model holds and what each task of it costs; ``renames`` as of CompileOptions."""
-    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path), renames))
+def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({}), shapes: Shapes = ()) -> Inspection:
+    """What a model holds and what each task of it costs; ``renames`` and ``shapes`` as of CompileOptions."""
+    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path, shapes=dict(shapes)), renames))
 
 
 def compare_model(
@@ -122,7 +122,7 @@ def compare_model(
     """
     target = resolve(options.target, 1)
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options.model)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
         choose_tasks(model, [options.task])
         inputs = read_files(model, options.inputs)
         images = inputs.arrays
@@ -150,7 +150,7 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     """
     files = qdq.plan_files(output, (path, *options.files))
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options)
         check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
         calibration = calibration_images(model, options)

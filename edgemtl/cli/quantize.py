@@ -22,6 +22,7 @@ from edgemtl.cli.flags import (
     Renames,
     RequireInt8,
     ResizeFilter,
+    ShapeList,
     SqnrTarget,
     Std,
     TaskList,
@@ -29,6 +30,7 @@ from edgemtl.cli.flags import (
     pairs,
     quantise_options,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -60,6 +62,7 @@ def quantize(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    shape: ShapeList = None,
     json: Json = False,
 ) -> None:
     """Calibrate int8 and write a QDQ ONNX model for other tools, and parameters for `compile --parameters`."""
@@ -74,6 +77,7 @@ def quantize(
         resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
+        shapes=shapes(shape),
     )
     check_request(model, calibration=calibration)
     check_output_pair(output, (model, calibration))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from edgemtl.graph import attribute, is_op, result, shape_of
+from edgemtl.graph import attribute, is_op, main_input, result, shape_of
 
 SAME_NUMBERS = ("Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """Operators whose results hold numbers of their first operand and no others."""
@@ -28,7 +28,6 @@ def _sizes(value: ir.Value) -> Iterator[int]:
     """The length of each axis that is indexed."""
     for node, place in value.uses():
         if is_op(node, *LOOKUPS) and place == 1:
-            data = node.inputs[0]
-            yield shape_of(data)[attribute(node, "axis", 0)]
+            yield shape_of(main_input(node))[attribute(node, "axis", 0)]
         elif is_op(node, *SAME_NUMBERS) and place == 0 and result(node).dtype in (ir.DataType.INT64, ir.DataType.INT32):
             yield from _sizes(result(node))

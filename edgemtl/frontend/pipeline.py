@@ -42,6 +42,7 @@ from edgemtl.frontend.operators import check_operators
 from edgemtl.frontend.passes import Notes, Pass
 from edgemtl.frontend.prepare import check_known, check_order, expand_by_onnx, import_graph, inline, read_opset
 from edgemtl.frontend.recognise import recognise
+from edgemtl.frontend.recurrent import unroll_recurrent
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.spelling import check_form, normalise_spelling
@@ -105,6 +106,12 @@ def _name_tasks(draft: Draft) -> Result:
     names, notes = name_outputs(graph, draft.metadata)
     names = keep_tasks(graph, names, draft.chosen)
     return replace(draft, names=names, outputs=tuple(str(value.name) for value in graph.outputs)), notes
+
+
+def _unroll_recurrent(draft: Draft) -> Result:
+    if unroll_recurrent(draft.ir.graph):
+        simplify(draft.ir)
+    return draft, ()
 
 
 def _recognise(draft: Draft) -> Result:
@@ -181,6 +188,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("name the tasks", _name_tasks, requires=(METADATA_READ, ONE_TASK_AN_OUTPUT), ensures=(TASKS_NAMED,)),
     Pass("check the inputs", _on_graph(lambda model: check_inputs(model.graph)), ensures=(FIXED_INPUTS,), looks=True),
     Pass("simplify", _on_graph(simplify), requires=(FIXED_INPUTS, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("write recurrent layers out", _unroll_recurrent, requires=(SIMPLE,)),
     Pass("recognise mixtures of experts", _recognise, requires=(SIMPLE,), ensures=(MIXTURES_RECOGNISED,)),
     Pass("fuse", _on_graph(fuse), requires=(MIXTURES_RECOGNISED,)),
     Pass("finish", _finish, requires=(MIXTURES_RECOGNISED, TASKS_NAMED), ensures=(TIDY,)),
