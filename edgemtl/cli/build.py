@@ -119,9 +119,7 @@ def compile_(
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,
     )
-    check_request(model, target, calibration, parameters)
-    check_output_file("-o", output, (model, *options.files))
-    check_names(model, options.tasks, options.renames, options.kinds)
+    _check(model, options, output)
     import_driver()
     from edgemtl.driver import compile_model
 
@@ -129,6 +127,13 @@ def compile_(
     for text in result.notes:
         note(f"note: {text}")
     emit(result.to_json(), json, lambda console: _draw(console, output, result))
+
+
+def _check(model: Path, options: CompileOptions, output: Path) -> None:
+    """Refuse mistakes that show before anything is read. Raises UsageError."""
+    check_request(model, options.target, options.calibration, options.parameters)
+    check_output_file("-o", output, (model, *options.files))
+    check_names(model, options.tasks, options.renames, options.kinds)
 
 
 def _draw(console: Console, output: Path, result: CompileResult) -> None:

@@ -17,7 +17,10 @@ Node = tuple[str, int]
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Float steps by task. macs, weights: multiply-accumulates and weights, those that tasks share counted once."""
+    """Float steps by task, with the names of all, the one with most multiply-accumulates first.
+
+    macs, weights: multiply-accumulates and weights, those that tasks share counted once.
+    """
 
     steps: Mapping[str, frozenset[int]]
     names: tuple[str, ...]

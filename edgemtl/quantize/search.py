@@ -104,8 +104,10 @@ def reach_target(
 
 def _free_groups(tasks: Tasks, options: QuantiseOptions) -> tuple[LayerGroup, ...]:
     """The groups that the user does not keep in float."""
-    kept = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
-    return tuple(g for g in group_layers(tasks) if all(kept[task].isdisjoint(steps) for task, steps in g.steps.items()))
+    in_float = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
+    return tuple(
+        g for g in group_layers(tasks) if all(in_float[task].isdisjoint(steps) for task, steps in g.steps.items())
+    )
 
 
 def _measure(
