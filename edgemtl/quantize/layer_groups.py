@@ -78,6 +78,6 @@ def _group(tasks: Tasks, nodes: Sequence[Node]) -> LayerGroup:
     distinct = {c.key: c.array.size for step in steps for c in step.constants}
     macs = sum(step.operator.macs for step in steps) // len(by_task)
     can_widen = any(isinstance(step.operator, READERS) for step in steps)
-    return LayerGroup(
-        by_task, tuple(dict.fromkeys(s.origin[0] for s in steps)), macs, sum(distinct.values()), can_widen
-    )
+    by_work = sorted(steps, key=lambda step: -step.operator.macs)
+    names = tuple(dict.fromkeys(step.origin[0] for step in by_work))
+    return LayerGroup(by_task, names, macs, sum(distinct.values()), can_widen)

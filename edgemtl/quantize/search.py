@@ -248,5 +248,11 @@ def _describe(target: float, groups: Sequence[LayerGroup], levels: Sequence[Leve
         f"--sqnr-target {target:g}: estimated time of layers with weights {time:+.0%}, weights +{format_bytes(more)}"
     ]
     for level, what in (("wide", "reads activations of 12 bits"), ("float32", "runs in float32")):
-        lines += [f"--sqnr-target {target:g}: {g.names[0]} {what}" for g, one in both if one == level]
+        lines += [f"--sqnr-target {target:g}: {_name(g)} {what}" for g, one in both if one == level]
     return tuple(lines)
+
+
+def _name(group: LayerGroup) -> str:
+    """The group by its largest layer."""
+    others = len(group.names) - 1
+    return group.names[0] + (f", with {others} more that it cannot be parted from," if others else "")
