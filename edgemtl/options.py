@@ -76,9 +76,7 @@ class QuantiseOptions:
     def __post_init__(self) -> None:
         _check_choice("method", self.method, METHODS)
         if self.sqnr_target is not None and not 0 < self.sqnr_target <= MOST_TARGET_DB:
-            raise UsageError(
-                f"--sqnr-target must be above 0 and at most {MOST_TARGET_DB:g} dB, not {self.sqnr_target:g}"
-            )
+            raise UsageError(f"--sqnr-target must be above 0 and at most {MOST_TARGET_DB:g}, not {self.sqnr_target:g}")
 
 
 @dataclass(frozen=True)
@@ -161,10 +159,7 @@ class CompileOptions:
 
     def _check_precision(self) -> None:
         if is_board(self.target) and self.quantise.sqnr_target is not None:
-            raise UsageError(
-                f"--sqnr-target must come with a CPU target, not with {self.target}: its accelerator has only 8-bit "
-                "activations; find the layer with `edgemtl compare` and keep it in float (--keep-float)"
-            )
+            raise UsageError(f"--sqnr-target must come with a CPU target, not {self.target}: use --keep-float there")
         if is_board(self.target) and self.precision != "int8":
             raise UsageError(
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
@@ -176,13 +171,11 @@ class CompileOptions:
                 "or with --parameters FILE from `edgemtl quantize`"
             )
         if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
-            raise UsageError(
-                "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8"
-            )
+            flags = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target"
+            raise UsageError(f"{flags} must come with --precision int8")
         if self.parameters is not None and self.quantise != QuantiseOptions():
-            raise UsageError(
-                "--parameters must come without --method, --keep-float, --min-sqnr and --sqnr-target: the file has them"
-            )
+            flags = "--method, --keep-float, --min-sqnr and --sqnr-target"
+            raise UsageError(f"--parameters must come without {flags}: the file has them")
 
 
 @dataclass(frozen=True)

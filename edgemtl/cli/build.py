@@ -127,9 +127,7 @@ def compile_(
     from edgemtl.driver import compile_model
 
     result = compile_model(model, options, output, step)
-    for text in result.notes:
-        note(f"note: {text}")
-    emit(result.to_json(), json, lambda console: _draw(console, output, result))
+    _report(result, output, json)
 
 
 def _check(model: Path, options: CompileOptions, output: Path) -> None:
@@ -137,6 +135,12 @@ def _check(model: Path, options: CompileOptions, output: Path) -> None:
     check_request(model, options.target, options.calibration, options.parameters)
     check_output_file("-o", output, (model, *options.files))
     check_names(model, options.tasks, options.renames, options.kinds)
+
+
+def _report(result: CompileResult, output: Path, json: bool) -> None:
+    for text in result.notes:
+        note(f"note: {text}")
+    emit(result.to_json(), json, lambda console: _draw(console, output, result))
 
 
 def _draw(console: Console, output: Path, result: CompileResult) -> None:

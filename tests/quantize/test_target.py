@@ -135,12 +135,12 @@ def test_the_choice_of_levels_is_near_the_cheapest() -> None:
 
 @pytest.mark.parametrize("decibel", [0.0, -3.0, float("nan"), float("inf"), 101.0])
 def test_targets_that_mean_nothing_are_refused(decibel: float) -> None:
-    with pytest.raises(UsageError, match="--sqnr-target must be above 0 and at most 100 dB"):
+    with pytest.raises(UsageError, match="--sqnr-target must be above 0 and at most 100, not"):
         QuantiseOptions(sqnr_target=decibel)
 
 
 def test_a_board_has_no_wide_activations() -> None:
-    with pytest.raises(UsageError, match="--sqnr-target must come with a CPU target, not with zcu104"):
+    with pytest.raises(UsageError, match="--sqnr-target must come with a CPU target, not zcu104"):
         CompileOptions(
             target="zcu104", precision="int8", calibration=Path("x"), quantise=QuantiseOptions(sqnr_target=30)
         )
