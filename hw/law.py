@@ -130,18 +130,18 @@ def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: i
     One float32 product and one rounding, so that no compiler can contract them into something else. With ``wide``
     int16, saturated to 12 bits.
     """
-    if wide:
-        return saturate(quantise(image, inverse_scale, zero, "int16"), *WIDE).astype(np.int16)
-    return quantise(image, inverse_scale, zero, "int8")
+    return quantise(image, inverse_scale, zero, "int16" if wide else "int8", wide)
 
 
-def quantise(x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"]) -> Array:
+def quantise(
+    x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"], wide: bool = False
+) -> Array:
     """Integers of any float32 array: saturate(nearest(x * inverse_scale) + zero) to ``dtype``, halves to even.
 
-    NaN becomes the largest, as in a minimum that compares.
+    With ``wide`` it is saturated to 12 bits. NaN becomes the largest, as in a minimum that compares.
     """
     nearest = np.rint(x * np.float32(inverse_scale)) + np.float32(zero)
-    low, high = INT8 if dtype == "int8" else INT16
+    low, high = WIDE if wide else INT8 if dtype == "int8" else INT16
     return np.asarray(np.clip(np.where(np.isnan(nearest), high, nearest), low, high).astype(dtype))
 
 

@@ -244,7 +244,7 @@ class Writer:
         buffer = self._twin(view.buffer, kind, tensor)
         if buffer is not None:
             assert tensor.dtype != "float32"
-            quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
+            quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero, tensor.wide)
             self.step(quantise, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=self._twins[view.buffer, kind], dtype=tensor.dtype)
 

@@ -64,6 +64,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QBilinear(8, 8, 16),
     ops.DequantiseImage(8, 8, 16, True, "int8", 0.1, 0),
     ops.Quantise(64, "int8", 1.0, 0),
+    ops.Quantise(64, "int16", 1.0, 0, wide=True),
     ops.Dequantise(64, "int16", 1.0, 0),
     ops.Convert(64, "int16", "int8", Rescale(0, 70000, 20, 0)),
     ops.Copy((4, 6), (6, 1), (6, 1)),

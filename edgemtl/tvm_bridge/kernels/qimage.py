@@ -14,7 +14,7 @@ from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.qbilinear import neighbour, weigh
 from edgemtl.tvm_bridge.kernels.qelementwise import dequantised, quantised
-from edgemtl.tvm_bridge.kernels.vectors import each_row, for_vectors, load, narrowed, store
+from edgemtl.tvm_bridge.kernels.vectors import each_row, for_vectors, load, store
 
 
 @cache
@@ -36,10 +36,8 @@ def _quantise(spec: QuantiseImage, target: CpuTarget) -> Kernel:
 
 
 def _integers(spec: QuantiseImage, x: Buffer, place: tuple[Expr, Expr, Expr], lanes: int) -> Expr:
-    pixels = load(x, (i32(0), *place), lanes)
-    if not spec.wide:
-        return quantised(pixels, spec.inverse_scale, spec.zero, "int8", lanes)
-    return narrowed(quantised(pixels, spec.inverse_scale, spec.zero, "int16", lanes), True, lanes)
+    dtype = "int16" if spec.wide else "int8"
+    return quantised(load(x, (i32(0), *place), lanes), spec.inverse_scale, spec.zero, dtype, lanes, spec.wide)
 
 
 def _patch_row(spec: QuantiseImage, target: CpuTarget, x: Buffer, y: Buffer, row: Expr) -> None:
