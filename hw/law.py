@@ -60,7 +60,8 @@ class Finish:
     """What becomes of a layer's sums after requantisation.
 
     dtype "int8": add ``zero``, saturate to [``low``, 127], and look the byte up where there is a table.
-    dtype "int16": saturate to 16 bits, and add the residual with saturation where there is one.
+    dtype "int16": saturate to 16 bits, from 0 on where ``low`` is 0 (a Relu), and add the residual with saturation
+    where there is one.
     ``wide``, with "int16": add ``zero``, saturate to 12 bits, and look the value up where there is a table.
     """
 
@@ -68,6 +69,15 @@ class Finish:
     zero: int = 0
     low: int = INT8[0]
     wide: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Between what a value saturates."""
+        if self.wide:
+            return WIDE
+        if self.dtype == "int8":
+            return self.low, INT8[1]
+        return (0 if self.low == 0 else INT16[0]), INT16[1]
 
 
 def matmul(x: Ints, w: Ints) -> Wide:
@@ -82,14 +92,14 @@ def finish(sums: Wide, mul: Ints, shift: Ints, how: Finish, table: Ints | None, 
     """
     value = requantise(sums, mul, shift)
     if how.wide:
-        value = saturate(value + how.zero, *WIDE)
+        value = saturate(value + how.zero, *how.limits)
         return value.astype(np.int16) if table is None else table.astype(np.int16)[value - WIDE[0]]
     if how.dtype == "int16":
-        value = saturate(value, *INT16)
+        value = saturate(value, *how.limits)
         if residual is not None:
             value = saturate(value + residual.astype(np.int64), *INT16)
         return value.astype(np.int16)
-    value = saturate(value + how.zero, how.low, INT8[1])
+    value = saturate(value + how.zero, *how.limits)
     return value.astype(np.int8) if table is None else table.astype(np.int8)[value + 128]
 
 

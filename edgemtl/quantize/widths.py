@@ -10,7 +10,7 @@ from edgemtl import operators as ops
 from edgemtl.hw.law import MOST_WIDE_TOKENS
 from edgemtl.lowering.ir import Step
 from edgemtl.operators.activations import SATURATING
-from edgemtl.quantize.norms import readers
+from edgemtl.quantize.norms import can_fold, readers
 
 READERS = ops.Linear, ops.Experts, ops.PatchEmbed
 """Layers that can read wide activations."""
@@ -36,17 +36,20 @@ def widths_of(steps: Sequence[Step], chosen: frozenset[int]) -> Widths:
     sources = {
         i
         for i, step in enumerate(steps)
-        if _can_widen(step) and (reading := readers(steps, i)) and all(_reads(r, step, wide) for r in reading)
+        if _can_widen(steps, i) and (reading := readers(steps, i)) and all(_reads(r, step, wide) for r in reading)
     }
     return Widths(chosen, frozenset(sources))
 
 
-def _can_widen(step: Step) -> bool:
+def _can_widen(steps: Sequence[Step], index: int) -> bool:
     """Whether a step may give 12 bits: LayerNorm, attention, and curves behind linear layers and experts."""
-    operator = step.operator
+    operator = steps[index].operator
+    if isinstance(operator, ops.LayerNorm):
+        return can_fold(steps, index)
+    if isinstance(operator, ops.Linear) and operator.residual:
+        return False
     is_curve = isinstance(operator, ops.Linear | ops.Experts) and operator.activation not in SATURATING
-    is_attention = isinstance(operator, ops.Attention) and operator.tokens <= MOST_WIDE_TOKENS
-    return is_curve or is_attention or isinstance(operator, ops.LayerNorm)
+    return is_curve or (isinstance(operator, ops.Attention) and operator.tokens <= MOST_WIDE_TOKENS)
 
 
 def _reads(reader: Step, source: Step, wide: Sequence[Step]) -> bool:

@@ -61,7 +61,7 @@ def others() -> list[Operator]:
         for c, how, table in ((40, BYTES, False), (67, Finish("int8"), True), (16, SHORTS, False))
     ]
     narrow = ops.QConv2d(6, 3, 33, 33, 6, 3, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 9, BYTES, False, 33)
-    tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True)]
+    tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True), ops.QPixels(77, 3), ops.QPixels(128, 1)]
     return [*pools, *concats, *resamples, *depthwise, narrow, *tables]
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.hw.spec import Engine
@@ -45,14 +46,23 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     uses, at = Uses(steps), 0
     selected: list[nets.Group | Left] = []
     while at < len(steps):
-        group = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
-        if group is None or any(width_reason(step.operator) for step in nets.steps_of(group)):
+        matches = (group for match in MATCHERS.values() if (group := match(steps, at, engine, uses)))
+        group = next((group for group in matches if not any(map(_is_foreign, nets.steps_of(group)))), None)
+        if group is None:
             selected.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
         else:
             selected.append(group)
             at += len(nets.steps_of(group))
     return selected
+
+
+def _is_bounded_wide(step: Step) -> bool:
+    """Whether a layer's 16-bit results have a lower bound."""
+    operator = step.operator
+    return isinstance(operator, ops.QLinear | ops.QConv2d | ops.QExperts) and (
+        operator.how.dtype == "int16" and operator.how.limits != INT16
+    )
 
 
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
@@ -188,6 +198,11 @@ GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 """The operators that are part of a group."""
 
 
+def _is_foreign(step: Step) -> bool:
+    """Whether a step computes with integers that the accelerator lacks."""
+    return bool(width_reason(step.operator)) or _is_bounded_wide(step)
+
+
 def width_reason(operator: Operator) -> str:
     """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
     match operator:
@@ -264,6 +279,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return NEVER[type(operator)]
     if width_reason(operator):
         return width_reason(operator)
+    if _is_bounded_wide(steps[at]):
+        return "the accelerator has no lower bound for results of 16 bits"
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
