@@ -11,7 +11,7 @@ from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.operators.linear import TABLE
+from edgemtl.operators.linear import table_of
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int32
 
 WINDOW = 6
@@ -126,7 +126,9 @@ class QConv2d(Operator):
         weight = int8(self.cout, self.cin // self.groups, *self.kernel)
         constants = {"weight": weight, "bias": int32(self.cout), "scale": int32(self.cout)}
         return Signature(
-            {"x": int8(self.height * self.width, self.cin)}, {"y": y}, constants | (TABLE if self.table else {})
+            {"x": int8(self.height * self.width, self.cin)},
+            {"y": y},
+            constants | (table_of(self.how) if self.table else {}),
         )
 
     @property

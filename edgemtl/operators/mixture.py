@@ -14,7 +14,7 @@ from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.operators.linear import TABLE
+from edgemtl.operators.linear import table_of
 from edgemtl.operators.operator import (
     Array,
     Operator,
@@ -117,13 +117,15 @@ class QRouter(_Routing):
 
     normalize: bool
     threshold: int
+    fraction_bits: int = law.ROUTER_FRACTION_BITS
 
     @property
     def signature(self) -> Signature:
         return self._signature("int16", "int32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        routes = law.route(values["logits"], self.top_k, self.candidates, self.normalize, self.threshold)
+        sizes = self.top_k, self.candidates, self.normalize, self.threshold, self.fraction_bits
+        routes = law.route(values["logits"], *sizes)
         return routes.weight, routes.slot, routes.token, routes.first
 
 
@@ -196,16 +198,20 @@ class Experts(_ExpertLayer):
 class QExperts(_ExpertLayer):
     """One `law.linear` of every expert over its own slots, in expert order; operands as of `Experts`.
 
-    The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts.
+    The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts. Where it is ``wide`` it reads int16
+    of 12 bits.
     """
 
     how: Finish
     table: bool = False
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         repeated = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
-        return self._signature("int8", repeated, self.how.dtype, TABLE if self.table else {})
+        return self._signature(
+            "int16" if self.wide else "int8", repeated, self.how.dtype, table_of(self.how) if self.table else {}
+        )
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         rows = self._rows(values)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.arith import INT16
-from edgemtl.hw.law import Finish
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law import WIDE, Finish
 from edgemtl.processor import CpuTarget
+from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
 from edgemtl.tvm_bridge.kernels.int8_tiles import SIGN, Sums, has_biased_sums, span
 
@@ -24,12 +25,18 @@ Place = Callable[[Expr, Expr], Sequence[Expr]]
 # A register of float32 scales, by its first column.
 Scales = Callable[[int], Expr]
 TABLE_BYTES = 256
+WIDE_ENTRIES = WIDE[1] - WIDE[0] + 1
 PERMUTED = 64  # bytes that one permutation looks up
 ROUND_DOWN = 9  # and raise no exceptions
 # The high words of the doubles from 2^20 to 2^21 count the integers between, and their low bytes start at 0.
 COUNTING = 1.5 * 2**20
 COUNTING_WORD = 0x41380000
 WHOLE = 0x43300000  # the high word of 2^52: with any low word it is that integer more
+
+
+def lookup_operand(how: Finish) -> Operand:
+    """The operand of a kernel that is the table behind ``how``."""
+    return Operand("lookup", (WIDE_ENTRIES if how.wide else TABLE_BYTES,), how.dtype, "weight")
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class OutputStage:
 
 
 def _zero(how: Finish) -> int:
-    return how.zero if how.dtype == "int8" else 0
+    return how.zero if how.dtype == "int8" or how.wide else 0
 
 
 def _f64(value: float) -> Expr:
@@ -126,11 +133,13 @@ def _scaled_half(total: Expr, scale: Expr, added: float, lanes: int, half: int) 
 
 
 def look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
-    """Entries of ``table`` by the first ``width`` bytes of ``levels``."""
-    entries = local(levels.shape[0], "int8")
-    if not target.byte_instructions:
+    """Entries of ``table`` by the first ``width`` bytes, or wide values, of ``levels``."""
+    wide = str(levels.dtype) == "int16"
+    entries = local(levels.shape[0], levels.dtype)
+    if wide or not target.byte_instructions:
+        first = WIDE[0] if wide else INT8[0]
         with T.serial(width) as index:
-            T.buffer_store(entries, table[levels[index].astype("int32") + TABLE_BYTES // 2], [index])
+            T.buffer_store(entries, table[levels[index].astype("int32") - first], [index])
         return entries
     everywhere = span(i32(0), PERMUTED)
     index = T.bind(levels[everywhere])

@@ -12,6 +12,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import MULTIPLIER_BITS
+from edgemtl.hw.law import WIDE
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, guarded, i32, local, parallel, pieces
 
@@ -91,6 +92,15 @@ def saturate(value: Expr, dtype: str, lanes: int) -> Expr:
     bits, wide = (8 if dtype == "int8" else 16), str(value.ty.dtype).split("x")[0]
     low, high = (constant(end, wide, lanes) for end in (-(1 << bits - 1), (1 << bits - 1) - 1))
     return clip(value, low, high).astype(f"{dtype}x{lanes}")
+
+
+def narrowed(value: Expr, wide: bool, lanes: int) -> Expr:
+    """A vector of wider integers as activations: int8, or int16 of 12 bits, saturated."""
+    if not wide:
+        return saturate(value, "int8", lanes)
+    dtype = str(value.ty.dtype).split("x")[0]
+    low, high = (constant(end, dtype, lanes) for end in WIDE)
+    return clip(value, low, high).astype(f"int16x{lanes}")
 
 
 def total(value: Expr, dtype: str) -> Expr:
