@@ -12,7 +12,7 @@ from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
-from edgemtl.lowering.ir import INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
+from edgemtl.lowering.ir import INPUT, INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
@@ -242,7 +242,7 @@ class Writer:
         """A new buffer for the same value in another type; None where there is one already."""
         if (buffer, dtype) in self._twins:
             return None
-        twin = self._twins[buffer, dtype] = f"{buffer}.{dtype}"
+        twin = self._twins[buffer, dtype] = f"{_own(buffer)}.{dtype}"
         self.define(twin, tensor, self._sizes[buffer])
         return twin
 
@@ -253,7 +253,14 @@ class Writer:
         """The view, or a dense copy where its smaller elements break the alignment that kernels need."""
         if view.is_dense or view.itemsize == 4:
             return view
-        self.define(buffer := f"{view.buffer}.{view.offset}.dense", self.tensors[view.buffer], math.prod(view.shape))
+        self.define(
+            buffer := f"{_own(view.buffer)}.{view.offset}.dense", self.tensors[view.buffer], math.prod(view.shape)
+        )
         target = dense(buffer, view.shape, view.dtype)
         self.copy(view, target)
         return target
+
+
+def _own(buffer: str) -> str:
+    """How buffers of the program's own begin that hold what is in another one: no such buffer is an input."""
+    return buffer.replace(INPUT, "from/", 1) if buffer.startswith(INPUT) else buffer
