@@ -12,7 +12,7 @@ from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
-from edgemtl.lowering.ir import INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
+from edgemtl.lowering.ir import INPUT, INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import ALL, UNBOUNDED, Observation, Range
@@ -290,7 +290,7 @@ class Writer:
         if key in self._twins:
             return self._twins[key], False
         others = sum(known[:2] == key[:2] for known in self._twins)
-        twin = self._twins[key] = f"{buffer}.{tensor.dtype}" + (f".{others}" if others else "")
+        twin = self._twins[key] = f"{_own(buffer)}.{tensor.dtype}" + (f".{others}" if others else "")
         self.define(twin, tensor, self._sizes[buffer])
         return twin, True
 
@@ -311,8 +311,13 @@ class Writer:
             self._dense.append(view)
             same.append(view)
         number = same.index(view)
-        buffer = f"{view.buffer}.{view.offset}.dense" + (f".{number}" if number else "")
+        buffer = f"{_own(view.buffer)}.{view.offset}.dense" + (f".{number}" if number else "")
         self.define(buffer, self.tensors[view.buffer], math.prod(view.shape))
         target = dense(buffer, view.shape, view.dtype)
         self.copy(view, target)
         return target
+
+
+def _own(buffer: str) -> str:
+    """How buffers of the program's own begin that hold what is in another one: no such buffer is an input."""
+    return buffer.replace(INPUT, "from/", 1) if buffer.startswith(INPUT) else buffer
