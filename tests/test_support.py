@@ -26,12 +26,12 @@ from edgemtl.quantize.limits import LIMITS
 from edgemtl.quantize.quantised_model import quantise
 from edgemtl.support import COLUMNS, OPERATORS, find_entry
 from edgemtl.support.page import COMMAND, PAGE, supported_page
-from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASONS
+from edgemtl.support.table import ALGORITHMS, CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASONS
 from edgemtl.tvm_bridge.generic import Generic
 from examples.smooth_images import smooth_images
 from tests.support.models import build_and_export, small_config
 
-INTEGERS = {*FLOAT_FORMS, *CONVERSIONS}
+INTEGERS = {*FLOAT_FORMS, *CONVERSIONS, *ALGORITHMS}
 FLOATS = {*OPERATORS} - INTEGERS
 
 

@@ -39,6 +39,8 @@ from edgemtl.tvm_bridge.kernels import (
     qlookup,
     qpatch,
     qrouter,
+    qwinograd,
+    qwinograd_weights,
     resample,
     resize,
     router,
@@ -84,6 +86,8 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QResample: resample,
     ops.QPatchEmbed: qpatch,
     ops.QRouter: qrouter,
+    ops.QWinograd: qwinograd,
+    ops.QWinogradWeights: qwinograd_weights,
     ops.QuantiseImage: qimage,
     ops.Quantise: qelementwise,
 }

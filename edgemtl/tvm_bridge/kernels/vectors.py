@@ -161,11 +161,17 @@ def for_vectors(size: int, widest: int, emit: Callable[[int, Expr], None]) -> No
             first += lanes
 
 
+def wrapping(operation: str, a: Expr, b: Expr, lanes: int) -> Expr:
+    """ "add", "sub" or "mul" of two vectors int32 modulo 2^32: where TVM's own may not overflow."""
+    everywhere = spread(tirx.const(True, "bool"), lanes)
+    return intrinsic(f"int32x{lanes}", f"vp.{operation}", a, b, everywhere, i32(lanes))
+
+
 def add_pair_products(added: Expr, a: Expr, b: Expr, target: CpuTarget) -> Expr:
-    """added + `pair_products`, in one instruction where there is one."""
+    """added + `pair_products` modulo 2^32, in one instruction where there is one."""
     if target.byte_instructions:
         return intrinsic("int32x16", "x86.avx512.vpdpwssd.512", added, a, b)
-    return added + pair_products(a, b, target)
+    return wrapping("add", added, pair_products(a, b, target), target.lanes)
 
 
 def round_halves(x: Expr, factor: Expr, target: CpuTarget) -> Expr:
