@@ -1,7 +1,8 @@
 """Convolution of bytes, channels-last: blocks of padded rows, then register tiles of pixels by output channels.
 
 A block of the rows that some output rows read is copied with its padding, so that no product tests a border; of the
-copy, the bytes under one row of the window lie side by side and are one long sum.
+copy, the values under one row of the window lie side by side and are one long sum. The copy has the type that products
+take, so that every byte is widened once, not for every tile.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     WORD,
     Sums,
-    accumulate,
+    accumulate_factors,
+    factor_type,
     first_word,
     pack_bias,
     pack_scale,
@@ -68,7 +70,7 @@ class BlockSizes:
 
     @property
     def size(self) -> int:
-        """Bytes of the copy."""
+        """Values of the copy."""
         return self.lines * self.columns * self.channels
 
 
@@ -115,7 +117,7 @@ def build(spec: QConv2d, target: CpuTarget) -> Kernel:
         Operand("bias", (columns,), "int32", "weight"),
         Operand("scale", (columns,), "float32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
-        Operand("lines", (target.threads, plan.size), "int8", "workspace"),
+        Operand("lines", (target.threads, plan.size), factor_type(target), "workspace"),
         Operand("y", (pixels, spec.cout), spec.how.dtype, "output"),
     ]
 
@@ -186,7 +188,8 @@ class _QConv:
     def _pad(self, part: Expr, index: Expr, column: int, count: int) -> None:
         if count:
             start = (index * self.cut.columns + column) * self.cut.channels
-            self._fill(part, start, count * self.cut.channels, lambda at: tirx.const(self.spec.zero, "int8"))
+            zero = tirx.const(self.spec.zero, self.lines.dtype)
+            self._fill(part, start, count * self.cut.channels, lambda at: zero)
 
     def _copy_line(self, part: Expr, index: Expr, line: Expr, left: int, count: int) -> None:
         """Pixels side by side at once where they keep their channels, else one by one."""
@@ -195,10 +198,10 @@ class _QConv:
         with T.serial(count // pixels) as pixel:
             start = T.bind((index * plan.columns + left + pixel) * plan.channels)
             source = T.bind((line * spec.width + pixel) * spec.cin)
-            self._fill(part, start, pixels * spec.cin, lambda at: self.x[source + at])
+            self._fill(part, start, pixels * spec.cin, lambda at: self.x[source + at].astype(self.lines.dtype))
 
     def _fill(self, part: Expr, start: Expr, count: int, value: Lane) -> None:
-        """``count`` bytes of the copy from ``start`` on."""
+        """``count`` values of the copy from ``start`` on."""
 
         def piece(width: int, first: Expr) -> None:
             vector_store(self.lines, width, lambda lane: value(first + lane), lambda lane: (part, start + first + lane))
@@ -231,7 +234,7 @@ class _QConv:
         )
 
     def _accumulate(self, sums: Sums, width: int, part: Expr, index: Expr, left: Expr, column: Expr) -> None:
-        """Add the window's products; without gaps between its columns each of its rows is one run of bytes."""
+        """Add the window's products; without gaps between its columns each of its rows is one run of values."""
         spec, plan = self.spec, self.cut
         joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
         run = joined * plan.channels
@@ -241,7 +244,7 @@ class _QConv:
             start = (line * plan.columns + left * spec.stride[1] + kx * spec.dilation[1]) * plan.channels
             word = base + (ky * (spec.kernel[1] // joined) + kx) * (run * width // WORD)
             step = spec.stride[1] * plan.channels
-            accumulate(
+            accumulate_factors(
                 sums,
                 run,
                 self.target,

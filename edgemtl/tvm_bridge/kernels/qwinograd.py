@@ -70,7 +70,7 @@ def build(spec: QWinograd, target: CpuTarget) -> Kernel:
     return define("qwinograd_" + "_".join(map(str, (*words, *(["table"] if spec.table else [])))), operands, body)
 
 
-class _Line:
+class _Axis:
     """Where the samples of a window lie along one axis; by place the mask, 0 or -1, of those that may be padding."""
 
     def __init__(self, tile: Expr, tiles: int, size: int) -> None:
@@ -133,8 +133,8 @@ class _QWinograd:
         """B^T d B of every tile of the block."""
         with T.serial(self.cut.block) as tile:
             down, across = self._place(block, tile)
-            rows = _Line(down, self.cut.down, self.spec.height)
-            columns = _Line(across, self.cut.across, self.spec.width)
+            rows = _Axis(down, self.cut.down, self.spec.height)
+            columns = _Axis(across, self.cut.across, self.spec.width)
 
             def window(lanes: int, first: Expr) -> None:
                 def times(value: Expr, factor: int) -> Expr:
@@ -154,7 +154,7 @@ class _QWinograd:
 
             for_vectors(self.spec.cin, 2 * self.target.lanes, window)
 
-    def _sample(self, rows: _Line, columns: _Line, i: int, j: int, first: Expr, lanes: int) -> Expr:
+    def _sample(self, rows: _Axis, columns: _Axis, i: int, j: int, first: Expr, lanes: int) -> Expr:
         """Channels of one pixel of a window, or what pads."""
         pixel = rows.at[i] * self.spec.width + columns.at[j]
         value = tirx.Cast(f"int16x{lanes}" if lanes > 1 else "int16", load(self.x, (pixel, first), lanes))
