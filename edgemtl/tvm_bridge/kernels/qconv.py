@@ -1,8 +1,9 @@
 """Convolution of bytes, channels-last: blocks of padded rows, then register tiles of pixels by output channels.
 
 A block of the rows that some output rows read is copied with its padding, so that no product tests a border; of the
-copy, the values under one row of the window lie side by side and are one long sum. The copy has the type that products
-take, so that every byte is widened once, not for every tile.
+copy, the values under one row of the window lie side by side and are one long sum: a run. A run that fills no whole
+number of dot products reads what follows it, against weights of zero. The copy has the type that products take, so that
+every byte is widened once, not for every tile.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate_factors,
     factor_type,
     first_word,
+    group,
     pack_bias,
     pack_scale,
     pack_weight,
     packed_words,
     span,
     start_sums,
+    steps,
 )
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 
@@ -61,21 +64,26 @@ def _as_linear(spec: QConv2d) -> QLinear | None:
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Sizes of a block: its output rows, and the rows, columns and channels of its padded copy."""
+    """Sizes of a block: its output rows, the rows and columns of its padded copy, and the window's runs in it.
+
+    runs: how many, and the values of each. depth: values of a run with those that meet weights of zero.
+    """
 
     rows: int
     lines: int
     columns: int
     channels: int
+    runs: tuple[int, int]
+    depth: int
 
     @property
     def size(self) -> int:
-        """Values of the copy."""
-        return self.lines * self.columns * self.channels
+        """Values of the copy, and those that the last run reads behind it."""
+        return self.lines * self.columns * self.channels + self.depth - self.runs[1]
 
 
-def cut(spec: QConv2d) -> BlockSizes:
-    """How a convolution is cut into blocks."""
+def cut(spec: QConv2d, target: CpuTarget) -> BlockSizes:
+    """How a convolution is cut into blocks. Without gaps between a window's columns each of its rows is one run."""
     rows = min(-(-BLOCK_PIXELS // spec.out_width), spec.out_height)
     lines, columns = (
         (count - 1) * stride + (size - 1) * step + 1
@@ -83,7 +91,9 @@ def cut(spec: QConv2d) -> BlockSizes:
             (rows, spec.out_width), spec.stride, spec.kernel, spec.dilation, strict=True
         )
     )
-    return BlockSizes(rows, lines, columns, -(-spec.cin // WORD) * WORD)
+    joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
+    runs = spec.kernel[0] * spec.kernel[1] // joined, joined * spec.cin
+    return BlockSizes(rows, lines, columns, spec.cin, runs, steps(runs[1], target) * group(target))
 
 
 def pack(
@@ -92,11 +102,12 @@ def pack(
     """Weight int8 [cout, cin, kh, kw], in panels over (kh, kw, channel); b int32 [cout], scale words and table."""
     linear = _as_linear(spec)
     if qconv_depthwise.is_depthwise(spec):
-        return qconv_depthwise.pack(spec, weight, bias, scale, *table)
+        return qconv_depthwise.pack(spec, target, weight, bias, scale, *table)
     if linear:
         return qlinear.pack(linear, target, weight.reshape(spec.cout, spec.cin).T, bias, scale, *table)
-    padded = np.zeros((*spec.kernel, cut(spec).channels, spec.cout), np.int8)
-    padded[:, :, : spec.cin] = weight.transpose(2, 3, 1, 0)
+    plan = cut(spec, target)
+    padded = np.zeros((plan.runs[0], plan.depth, spec.cout), np.int8)
+    padded[:, : plan.runs[1]] = weight.transpose(2, 3, 1, 0).reshape(*plan.runs, spec.cout)
     rows = padded.reshape(-1, spec.cout)
     return pack_weight(rows, target), pack_bias(rows, bias, target), pack_scale(scale, target), *table
 
@@ -109,11 +120,11 @@ def build(spec: QConv2d, target: CpuTarget) -> Kernel:
         return qconv_depthwise.build(_symbol(spec), spec, target)
     if linear:
         return qlinear.build(linear, target)
-    plan, taps = cut(spec), spec.kernel[0] * spec.kernel[1]
+    plan = cut(spec, target)
     columns, pixels = padded_width(spec.cout, target), spec.out_height * spec.out_width
     operands = [
         Operand("x", (spec.height * spec.width, spec.cin), "int8", "input"),
-        Operand("weight", (packed_words(taps * plan.channels, spec.cout, target),), "int32", "weight"),
+        Operand("weight", (packed_words(plan.runs[0] * plan.depth, spec.cout, target),), "int32", "weight"),
         Operand("bias", (columns,), "int32", "weight"),
         Operand("scale", (columns,), "float32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
@@ -187,18 +198,14 @@ class _QConv:
 
     def _pad(self, part: Expr, index: Expr, column: int, count: int) -> None:
         if count:
-            start = (index * self.cut.columns + column) * self.cut.channels
+            start = (index * self.cut.columns + column) * self.spec.cin
             zero = tirx.const(self.spec.zero, self.lines.dtype)
-            self._fill(part, start, count * self.cut.channels, lambda at: zero)
+            self._fill(part, start, count * self.spec.cin, lambda at: zero)
 
     def _copy_line(self, part: Expr, index: Expr, line: Expr, left: int, count: int) -> None:
-        """Pixels side by side at once where they keep their channels, else one by one."""
-        spec, plan = self.spec, self.cut
-        pixels = count if plan.channels == spec.cin else 1
-        with T.serial(count // pixels) as pixel:
-            start = T.bind((index * plan.columns + left + pixel) * plan.channels)
-            source = T.bind((line * spec.width + pixel) * spec.cin)
-            self._fill(part, start, pixels * spec.cin, lambda at: self.x[source + at].astype(self.lines.dtype))
+        start = T.bind((index * self.cut.columns + left) * self.spec.cin)
+        source = T.bind(line * (self.spec.width * self.spec.cin))
+        self._fill(part, start, count * self.spec.cin, lambda at: self.x[source + at].astype(self.lines.dtype))
 
     def _fill(self, part: Expr, start: Expr, count: int, value: Lane) -> None:
         """``count`` values of the copy from ``start`` on."""
@@ -234,22 +241,22 @@ class _QConv:
         )
 
     def _accumulate(self, sums: Sums, width: int, part: Expr, index: Expr, left: Expr, column: Expr) -> None:
-        """Add the window's products; without gaps between its columns each of its rows is one run of values."""
+        """Add the window's products, run by run."""
         spec, plan = self.spec, self.cut
-        joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
-        run = joined * plan.channels
-        base = first_word(spec.kernel[0] * spec.kernel[1] * plan.channels, column, self.target)
-        with T.grid(spec.kernel[0], spec.kernel[1] // joined) as (ky, kx):
+        count, _ = plan.runs
+        across = count // spec.kernel[0]
+        base = first_word(count * plan.depth, column, self.target)
+        with T.grid(spec.kernel[0], across) as (ky, kx):
             line = index * spec.stride[0] + ky * spec.dilation[0]
-            start = (line * plan.columns + left * spec.stride[1] + kx * spec.dilation[1]) * plan.channels
-            word = base + (ky * (spec.kernel[1] // joined) + kx) * (run * width // WORD)
-            step = spec.stride[1] * plan.channels
+            start = (line * plan.columns + left * spec.stride[1] + kx * spec.dilation[1]) * spec.cin
+            word = base + (ky * across + kx) * (plan.depth * width // WORD)
+            step = spec.stride[1] * spec.cin
             accumulate_factors(
                 sums,
-                run,
+                plan.depth,
                 self.target,
-                lambda pixel, at, count: self.lines[part, span(start + pixel * step + at, count)],
-                lambda at, count: self.weight[span(word + at, count)],
+                lambda pixel, at, size: self.lines[part, span(start + pixel * step + at, size)],
+                lambda at, size: self.weight[span(word + at, size)],
             )
 
 
