@@ -5,6 +5,7 @@ Nodes of the operator are called ``op...``; everything else belongs to the model
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Graph:
     def weight(self, *shape: int, scale: float | None = None) -> str:
         """A random weight; by default of the scale that keeps the size of what it multiplies."""
         name = f"w{len(self.weights)}"
-        spread = scale if scale is not None else 1 / np.sqrt(max(1, np.prod(shape[1:])))
+        spread = scale if scale is not None else math.prod(shape[1:]) ** -0.5
         values = np.random.default_rng([len(self.weights), *shape]).standard_normal(shape) * spread
         return self.constant(values.astype(np.float32), name)
 
@@ -37,7 +38,7 @@ class Graph:
         self.weights.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def node(self, op: str, inputs: Sequence[str], name: str = "op", **attributes: Any) -> str:
+    def node(self, op: str, inputs: Sequence[str], name: str = "op", /, **attributes: Any) -> str:
         """A node with one output of its own name; ``name`` says whether it is measured."""
         name = f"{name}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
@@ -90,7 +91,12 @@ def _conv(
     graph = Graph((1, cin, image, image))
     pad = 0 if stride == kernel else dilation * (kernel - 1) // 2
     weight, bias = graph.weight(cout, cin // groups, kernel, kernel), graph.weight(cout, scale=0.1)
-    settings = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "dilations": [dilation] * 2, "group": groups}
+    settings: dict[str, Any] = {
+        "kernel_shape": [kernel] * 2,
+        "strides": [stride] * 2,
+        "dilations": [dilation] * 2,
+        "group": groups,
+    }
     y = graph.node("Conv", ["x", weight, bias], pads=[pad] * 4, **settings)
     y = graph.node("Relu", [y])
     kind = "conv" if groups == 1 else "depthwise" if groups == cin else "grouped"
@@ -125,7 +131,7 @@ def _transposed() -> Iterator[OperatorCase]:
     for image, cin, cout, kernel, pad in ((28, 128, 64, 2, 0), (16, 64, 32, 4, 1)):
         graph = Graph((1, cin, image, image))
         weight = graph.weight(cin, cout, kernel, kernel, scale=1 / np.sqrt(cin * 4))
-        settings = {"kernel_shape": [kernel] * 2, "strides": [2, 2], "pads": [pad] * 4}
+        settings: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [2, 2], "pads": [pad] * 4}
         y = graph.node("ConvTranspose", ["x", weight, graph.weight(cout, scale=0.1)], **settings)
         yield OperatorCase(
             "transposed", f"transposed {kernel}x{kernel} s2 {image}x{image}x{cin} to {cout}", graph.model(y)
@@ -138,7 +144,8 @@ def _elementwise() -> Iterator[OperatorCase]:
         for name, op in (("add", "Add"), ("add relu", "Add"), ("multiply", "Mul"), ("concat", "Concat")):
             graph = Graph((1, 2 * width, image, image))
             a, b = graph.split("x")
-            y = graph.node(op, [b, a], **({"axis": 1} if op == "Concat" else {}))
+            attributes: dict[str, Any] = {"axis": 1} if op == "Concat" else {}
+            y = graph.node(op, [b, a], **attributes)
             y = graph.node("Relu", [y]) if name == "add relu" else y
             yield OperatorCase("elementwise", f"{name} {size}", graph.model(y))
         graph = Graph((1, width, image, image))
@@ -166,7 +173,7 @@ def _resizes() -> Iterator[OperatorCase]:
     for image, width, factor, mode in ((28, 64, 2, "linear"), (28, 64, 2, "nearest"), (16, 128, 4, "linear")):
         graph = Graph((1, width, image, image))
         scales = graph.constant(np.array([1, 1, factor, factor], np.float32))
-        settings = {"mode": mode, "coordinate_transformation_mode": "half_pixel"}
+        settings: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": "half_pixel"}
         if mode == "nearest":
             settings = {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         y = graph.node("Resize", ["x", "", scales], **settings)

@@ -12,9 +12,7 @@ limited: where the target is not this machine's best, its time is shown and does
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
-import io
 import json
 import logging
 import os
@@ -28,6 +26,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
+from benchmarks.int8_peers import quantised
 from benchmarks.operator_cases import OperatorCase, cases
 from edgemtl.processor import CpuTarget, resolve
 
@@ -173,26 +172,6 @@ class OpenVino:
         return self._seconds
 
 
-def quantised(path: Path, images: Sequence[np.ndarray]) -> Path:
-    """The QDQ model that onnxruntime's quantiser makes: static, per channel, on the same images as ours."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    from benchmarks.int8_peers import Reader
-
-    target = path.with_suffix(".qdq.onnx")
-    with contextlib.redirect_stdout(io.StringIO()):
-        quantize_static(
-            str(path),
-            str(target),
-            Reader("x", images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-    return target
-
-
 def measure(
     case: OperatorCase, precision: str, target: CpuTarget, rounds: int, peers: Mapping[str, Peer], rivals: Sequence[str]
 ) -> Line:
@@ -202,7 +181,7 @@ def measure(
         path = Path(folder) / "model.onnx"
         onnx.save(case.model, path)
         turn = ours(path, images, precision, target)
-        peer_path = quantised(path, images) if precision == "int8" else path
+        peer_path = quantised(path, images, "x") if precision == "int8" else path
         others = {name: peer(peer_path, images[0], target.threads) for name, peer in peers.items()}
         own = []
         for _ in range(rounds):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from edgemtl.lowering.emit import prepared_view
@@ -13,6 +13,16 @@ from edgemtl.tvm_bridge.kernels.qwinograd_math import MOST_CHANNELS
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 
 TILE, PLACES, TAPS = 4, 36, 9
+LEAST: Mapping[int | str, tuple[int, int]] = {256: (8, 8), 512: (8, 12), "bytes": (16, 25)}
+"""By vector width, or for products of bytes: the channels and the tiles from which Winograd's algorithm gains.
+
+Fewer channels are not worth the transforms: 8 channels of a 64x64 image take 0.75 of the direct kernel's time with
+AVX2, 0.95 with AVX-512 and 1.4 with products of bytes, 16 take 0.53, 0.51 and 0.76. Transformed weights have 8 times
+the bytes, and where a network's weights leave the cache few tiles do not make up for that: at 10 bytes a nanosecond a
+pair of channels costs 7.2 ns for its weights instead of 0.9 ns, and a tile saves 1.08, 0.54 and 0.3 ns (100 products a
+nanosecond with AVX2, 200 with AVX-512, of bytes 240). Times measured on one core of an AMD EPYC (Zen 5) by
+`python -m benchmarks.int8_kernels` for each target; the bandwidth is estimated.
+"""
 
 
 def with_winograd(task: Lowered, target: CpuTarget, forbidden: Set[str] = frozenset()) -> Lowered:
@@ -35,26 +45,21 @@ def gains(operator: object, target: CpuTarget) -> bool:
 
     It needs products of 16 bits, and takes 36 of them for a tile of 16 pixels and a pair of channels where the direct
     kernel takes 144. It must save half of these, which it does unless most tiles hang over the border, and have the
-    channels that its transforms are worth (measured: `python -m benchmarks.operators --operators conv`).
+    channels and the tiles that `LEAST` asks for.
     """
     if not isinstance(operator, QConv2d) or target.vector_bits < 256:
         return False
     form = operator.kernel, operator.stride, operator.pad, operator.dilation, operator.groups
     if form != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1):
         return False
-    height, width = operator.height, operator.width
-    tiles = -(-height // TILE) * -(-width // TILE)
-    channels = min(operator.cin, operator.cout)
+    least_channels, least_tiles = LEAST["bytes" if target.byte_instructions else target.vector_bits]
+    tiles = -(-operator.height // TILE) * -(-operator.width // TILE)
     return (
-        2 * PLACES * tiles <= TAPS * height * width
-        and channels >= least_channels(target)
+        2 * PLACES * tiles <= TAPS * operator.height * operator.width
+        and tiles >= least_tiles
+        and least_channels <= min(operator.cin, operator.cout)
         and operator.cin <= MOST_CHANNELS
     )
-
-
-def least_channels(target: CpuTarget) -> int:
-    """Channels from which the transforms are worth it; with products of bytes they save less."""
-    return 16 if target.byte_instructions else 8
 
 
 def _transform(step: Step, target: CpuTarget) -> Step:

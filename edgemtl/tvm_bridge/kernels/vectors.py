@@ -114,10 +114,12 @@ def requantised(value: Expr, factor: Expr, lanes: int, limits: tuple[int, int] |
     A factor has a mantissa of 17 bits. Without limits the result must fit.
     """
     above = value.astype(vector_type("float64", lanes)) * factor + factor * spread(f64(2.0**-18), lanes)
+    counted = above + spread(f64(COUNTED), lanes)
     if limits is not None:
-        above = clip(above, *(spread(f64(limit), lanes) for limit in limits))
-    counted = tirx.reinterpret(vector_type("int64", lanes), above + spread(f64(COUNTED), lanes))
-    return counted.astype(vector_type("int32", lanes))
+        counted = clip(counted, *(spread(f64(COUNTED + limit), lanes) for limit in limits))
+    if lanes == 1:
+        return tirx.reinterpret("int64", counted).astype("int32")
+    return tirx.Shuffle([tirx.reinterpret(f"int32x{2 * lanes}", counted)], list(range(0, 2 * lanes, 2)))
 
 
 def power_of_two(exponent: Expr) -> Expr:
