@@ -1,6 +1,7 @@
 """Depthwise convolution of bytes: every channel has its own window of weights, so vectors run over channels.
 
-Where the processor adds products of pairs, two taps of a channel are such a pair.
+Lines are copied with their padding and in 16 bits. Where the processor adds products of pairs, two taps of a channel
+are such a pair.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from edgemtl.hw.arith import unpack_scale
 from edgemtl.operators import QConv2d
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local, parallel
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.int8_finish import PERMUTED, TABLE_BYTES, look_up
+from edgemtl.tvm_bridge.kernels.qconv_lines import LineBlock, Lines, cut_lines
 from edgemtl.tvm_bridge.kernels.qelementwise import finished_sum
 from edgemtl.tvm_bridge.kernels.vectors import add_pair_products, constant, for_vectors, load, store, vector_type
 
@@ -65,30 +67,31 @@ def pack(
 
 
 def build(symbol: str, spec: QConv2d, target: CpuTarget) -> Kernel:
-    """The kernel of ``spec``: operands x, weight, bias, factor[, lookup], y."""
-    pixels, out_pixels = spec.height * spec.width, spec.out_height * spec.out_width
+    """The kernel of ``spec``: operands x, weight, bias, factor[, lookup], lines (workspace), y."""
+    pixels, out_pixels, block = spec.height * spec.width, spec.out_height * spec.out_width, cut_lines(spec)
     operands = [
         Operand("x", (pixels, spec.cin), "int8", "input"),
         Operand("weight", (_packed_size(spec, target),), "int16", "weight"),
         Operand("bias", (spec.cin,), "int32", "weight"),
         Operand("factor", (spec.cin,), "float32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        Operand("lines", (target.threads, block.size), "int16", "workspace"),
         Operand("y", (out_pixels, spec.cin), spec.how.dtype, "output"),
     ]
     tiles = -(-spec.out_width // PIXELS)
 
-    def body(*buffers: Buffer) -> None:
-        work = spec.out_height * tiles
-        share = -(-work // target.threads)
-        with parallel(target.threads) as part, guarded(part < target.threads), T.serial(share) as index:
-            piece = T.bind(part * share + index)
-            with guarded(piece < work):
-                row = T.bind(tirx.floordiv(piece, i32(tiles)))
+    def body(x: Buffer, weight: Buffer, *rest: Buffer) -> None:
+        def multiply(part: Expr, row: Expr, rows: Expr) -> None:
+            with T.serial(rows) as index, T.serial(tiles) as tile:
                 # The last tile of a row begins earlier rather than being smaller.
-                left = T.bind(
-                    tirx.max(tirx.min(tirx.floormod(piece, i32(tiles)) * PIXELS, i32(spec.out_width - PIXELS)), i32(0))
-                )
-                _tile(spec, target, buffers, row, left)
+                last = i32(max(spec.out_width - PIXELS, 0))
+                left = T.bind(tirx.min(tile * PIXELS, last))
+                corner = (index * spec.stride[0] * block.columns + left * spec.stride[1]) * spec.cin
+                first = T.bind((row + index) * spec.out_width + left)
+                _Tile(spec, target, block, weight, rest, first, (part, T.bind(corner))).emit()
+
+        flat = T.decl_buffer((pixels * spec.cin,), "int8", data=x.data)
+        Lines(spec, target, block, flat, rest[-2]).for_blocks(multiply)
 
     return define(symbol, operands, body)
 
@@ -98,35 +101,17 @@ def _packed_size(spec: QConv2d, target: CpuTarget) -> int:
     return (taps + taps % 2) * paired + taps * (spec.cin - paired)
 
 
-def _tile(spec: QConv2d, target: CpuTarget, buffers: tuple[Buffer, ...], row: Expr, left: Expr) -> None:
-    """Some neighbouring output pixels; tested one by one where the window reaches over a border."""
-    count = min(PIXELS, spec.out_width)
-    top = T.bind(row * spec.stride[0] - spec.pad[0])
-    first = T.bind(left * spec.stride[1] - spec.pad[1])
-    height, width = ((size - 1) * step + 1 for size, step in zip(spec.kernel, spec.dilation, strict=True))
-    last = first + (count - 1) * spec.stride[1] + width
-    inside = tirx.all(top >= 0, top + height <= spec.height, first >= 0, last <= spec.width)
-
-    def channels(is_tested: bool) -> None:
-        _Tile(spec, target, buffers, (row, left), (top, first), is_tested).emit()
-
-    with T.If(inside):
-        with T.Then():
-            channels(False)
-        with T.Else():
-            channels(True)
-
-
 @dataclass(frozen=True)
 class _Tile:
-    """Emits neighbouring output pixels: the first, as row and column, and the corner of its window in the image."""
+    """Emits neighbouring output pixels from ``first`` on; ``corner``: the part, and where the first window begins."""
 
     spec: QConv2d
     target: CpuTarget
-    buffers: tuple[Buffer, ...]
-    pixel: tuple[Expr, Expr]
+    block: LineBlock
+    weight: Buffer
+    rest: tuple[Buffer, ...]
+    first: Expr
     corner: tuple[Expr, Expr]
-    is_tested: bool
 
     @property
     def count(self) -> int:
@@ -148,13 +133,13 @@ class _Tile:
         sums = [[_zeros(half) for _ in range(2)] for _ in range(self.count)]
         with T.serial(-(-taps // 2)) as pair:
             weights = [
-                T.bind(load(self.buffers[1], (pair * (2 * paired) + vector * (2 * lanes) + at,), lanes))
+                T.bind(load(self.weight, (pair * (2 * paired) + vector * (2 * lanes) + at,), lanes))
                 for at in (0, lanes)
             ]
             # The tap that does not exist has a weight of zero.
             places = [self._place(tirx.min(2 * pair + at, taps - 1)) for at in range(2)]
             for index, totals in enumerate(sums):
-                values = [T.bind(self._value(place, index, vector * lanes, lanes, "int16")) for place in places]
+                values = [T.bind(self._value(place, index, vector * lanes, lanes)) for place in places]
                 for total, weight, order in zip(totals, weights, interleaving(lanes), strict=True):
                     both = T.bind(tirx.Shuffle(values, order))
                     added = add_pair_products(load(total, AT, half), both, weight, self.target)
@@ -171,41 +156,35 @@ class _Tile:
         sums = [_zeros(lanes) for _ in range(self.count)]
         with T.serial(taps) as tap:
             place = self._place(tap)
-            weight = T.bind(load(self.buffers[1], (begin + tap * rest + at,), lanes).astype(wide))
+            weight = T.bind(load(self.weight, (begin + tap * rest + at,), lanes).astype(wide))
             for index, total in enumerate(sums):
-                value = self._value(place, index, channel, lanes, "int32")
+                value = self._value(place, index, channel, lanes).astype(wide)
                 store(total, AT, lanes, load(total, AT, lanes) + value * weight)
         for index, total in enumerate(sums):
             self._finish(index, channel, lanes, load(total, AT, lanes))
 
-    def _place(self, tap: Expr) -> tuple[Expr, Expr]:
-        """Row and column of the image that a tap of the first pixel reads."""
-        across, (top, first) = i32(self.spec.kernel[1]), self.corner
-        return (
-            T.bind(top + tirx.floordiv(tap, across) * self.spec.dilation[0]),
-            T.bind(first + tirx.floormod(tap, across) * self.spec.dilation[1]),
-        )
+    def _place(self, tap: Expr) -> Expr:
+        """How far from a window's corner a tap lies."""
+        across = i32(self.spec.kernel[1])
+        line = tirx.floordiv(tap, across) * (self.spec.dilation[0] * self.block.columns)
+        return T.bind((line + tirx.floormod(tap, across) * self.spec.dilation[1]) * self.spec.cin)
 
-    def _value(self, place: tuple[Expr, Expr], index: int, channel: Expr, lanes: int, dtype: str) -> Expr:
-        """Channels that the ``index``-th pixel's tap reads, or the byte that pads."""
-        spec, line, column = self.spec, place[0], place[1] + index * self.spec.stride[1]
-        value = load(self.buffers[0], (line * spec.width + column, channel), lanes).astype(vector_type(dtype, lanes))
-        if not self.is_tested:
-            return value
-        inside = tirx.all(line >= 0, line < spec.height, column >= 0, column < spec.width)
-        return tirx.if_then_else(inside, value, constant(spec.zero, dtype, lanes))
+    def _value(self, place: Expr, index: int, channel: Expr, lanes: int) -> Expr:
+        """Channels that the ``index``-th pixel's tap reads."""
+        part, start = self.corner
+        return load(self.rest[-2], (part, start + place + index * self.spec.stride[1] * self.spec.cin + channel), lanes)
 
     def _finish(self, index: int, channel: Expr, lanes: int, total: Expr) -> None:
         """Store channels of a pixel by the law."""
-        _, _, bias, factor, *rest = self.buffers
-        spec, (row, left) = self.spec, self.pixel
+        bias, factor, *table, _, y = self.rest
+        spec = self.spec
         scale = load(factor, (channel,), lanes).astype(vector_type("float64", lanes))
         level = finished_sum(total + load(bias, (channel,), lanes), scale, spec.how, lanes)
         if spec.table:
             levels = local(PERMUTED, "int8")
             store(levels, AT, lanes, level)
-            level = load(look_up(levels, rest[0], lanes, self.target), AT, lanes)
-        store(rest[-1], (row * spec.out_width + left + index, channel), lanes, level)
+            level = load(look_up(levels, table[0], lanes, self.target), AT, lanes)
+        store(y, (self.first + index, channel), lanes, level)
 
 
 def _zeros(lanes: int) -> Buffer:
