@@ -87,12 +87,12 @@ def ours(path: Path, images: Sequence[np.ndarray], precision: str, target: CpuTa
     tasks = partition(read, [task.name for task in read.tasks], "exact")
     integers = None
     if precision == "int8":
-        named = {str(index): image for index, image in enumerate(images)}
+        named = {str(index): {"x": image} for index, image in enumerate(images)}
         options = QuantiseOptions(least_sqnr_db=-99, correct=False)
         integers = quantise(read, tasks, target, named, options).integers
     program = cpu.compile_cpu(tasks, target, memory_budget=None, integers=integers)
     machine = CompiledMachine(program)
-    machine.load(images[0])
+    machine.load({"x": images[0]})
     steps = program.tasks[0].steps
     measured = [
         index

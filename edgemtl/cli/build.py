@@ -12,6 +12,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Budget,
+    Cameras,
     CompiledThreads,
     Json,
     KeepFloat,
@@ -26,6 +27,7 @@ from edgemtl.cli.flags import (
     Renames,
     RequireInt8,
     ResizeFilter,
+    ShapeList,
     Std,
     Target,
     TaskList,
@@ -34,6 +36,7 @@ from edgemtl.cli.flags import (
     pairs,
     quantise_options,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -84,6 +87,8 @@ def compile_(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    shape: ShapeList = None,
+    camera: Cameras = None,
     expert_order: ExpertOrder = "expert",
     expert_cache: ExpertCache = 0,
     experts_on_chip: ExpertsOnChip = "few",
@@ -109,6 +114,8 @@ def compile_(
         resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
+        shapes=shapes(shape),
+        cameras=tuple(dict.fromkeys(camera or ())),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

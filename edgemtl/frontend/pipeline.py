@@ -11,16 +11,17 @@ import onnx_ir as ir
 from edgemtl.frontend.consistency import check_consistency
 from edgemtl.frontend.contrib import expand_contributed, expand_quantised, expand_standard
 from edgemtl.frontend.convert import convert
+from edgemtl.frontend.deltas import apply_deltas
 from edgemtl.frontend.draft import (
     BODIES,
     COMPILABLE,
     CURRENT_OPSET,
+    FIXED_INPUTS,
     IMPORTED,
     INLINED,
     METADATA_READ,
     MIXTURES_RECOGNISED,
     NO_MICROSOFT,
-    ONE_IMAGE,
     ONE_TASK_AN_OUTPUT,
     OPERATORS_KNOWN,
     OPSET_KNOWN,
@@ -32,7 +33,8 @@ from edgemtl.frontend.draft import (
     Draft,
 )
 from edgemtl.frontend.fuse import fuse
-from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
+from edgemtl.frontend.input_shapes import set_input_shapes
+from edgemtl.frontend.inputs import check_inputs, describe_inputs, fix_batch
 from edgemtl.frontend.layers import describe_layers
 from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.microsoft import rewrite_microsoft_moe
@@ -41,6 +43,7 @@ from edgemtl.frontend.operators import check_operators
 from edgemtl.frontend.passes import Notes, Pass
 from edgemtl.frontend.prepare import check_known, check_order, expand_by_onnx, import_graph, inline, read_opset
 from edgemtl.frontend.recognise import recognise
+from edgemtl.frontend.recurrent import unroll_recurrent
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.spelling import check_form, normalise_spelling
@@ -106,6 +109,12 @@ def _name_tasks(draft: Draft) -> Result:
     return replace(draft, names=names, outputs=tuple(str(value.name) for value in graph.outputs)), notes
 
 
+def _unroll_recurrent(draft: Draft) -> Result:
+    if unroll_recurrent(draft.ir.graph):
+        simplify(draft.ir)
+    return draft, ()
+
+
 def _recognise(draft: Draft) -> Result:
     notes = recognise(draft.ir)
     return replace(draft, recognition=notes), notes
@@ -121,9 +130,9 @@ def _check_operators(draft: Draft) -> Result:
     return draft, ()
 
 
-def _describe_input(draft: Draft) -> Result:
-    image, notes = describe_input(draft.ir.graph, draft.metadata)
-    return replace(draft, image=image), notes
+def _describe_inputs(draft: Draft) -> Result:
+    inputs, notes = describe_inputs(draft.ir.graph, draft.metadata)
+    return replace(draft, inputs=inputs), notes
 
 
 def _describe_tasks(draft: Draft) -> Result:
@@ -144,6 +153,7 @@ PASSES: tuple[Pass[Draft], ...] = (
         looks=True,
     ),
     Pass("check by ONNX's rules of form", _on_proto(check_form), ensures=(WELL_FORMED,), looks=True),
+    Pass("set the shapes of inputs", lambda d: (d, set_input_shapes(d.proto, d.shapes)), requires=(WELL_FORMED,)),
     Pass(
         "inline functions",
         lambda d: (replace(d, model=inline(d.proto)), ()),
@@ -167,6 +177,7 @@ PASSES: tuple[Pass[Draft], ...] = (
         requires=(IMPORTED, OPERATORS_KNOWN),
         ensures=(NO_MICROSOFT,),
     ),
+    Pass("apply deltas of weights", _on_graph(apply_deltas), requires=(IMPORTED, OPERATORS_KNOWN)),
     Pass("attach bodies for inference", _on_graph(attach_functions), requires=(NO_MICROSOFT,)),
     Pass(
         "read the metadata",
@@ -177,8 +188,9 @@ PASSES: tuple[Pass[Draft], ...] = (
     ),
     Pass("fix the batch", lambda d: (d, fix_batch(d.ir.graph)), requires=(IMPORTED,)),
     Pass("name the tasks", _name_tasks, requires=(METADATA_READ, ONE_TASK_AN_OUTPUT), ensures=(TASKS_NAMED,)),
-    Pass("check the input", _on_graph(lambda model: check_inputs(model.graph)), ensures=(ONE_IMAGE,), looks=True),
-    Pass("simplify", _on_graph(simplify), requires=(ONE_IMAGE, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("check the inputs", _on_graph(lambda model: check_inputs(model.graph)), ensures=(FIXED_INPUTS,), looks=True),
+    Pass("simplify", _on_graph(simplify), requires=(FIXED_INPUTS, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("write recurrent layers out", _unroll_recurrent, requires=(SIMPLE,)),
     Pass("recognise mixtures of experts", _recognise, requires=(SIMPLE,), ensures=(MIXTURES_RECOGNISED,)),
     Pass("fuse", _on_graph(fuse), requires=(MIXTURES_RECOGNISED,)),
     Pass("finish", _finish, requires=(MIXTURES_RECOGNISED, TASKS_NAMED), ensures=(TIDY,)),
@@ -192,7 +204,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("check types and shapes", _on_graph(check_static), requires=(COMPILABLE,), ensures=(STATIC,), looks=True),
     Pass("check consistency", _on_graph(check_consistency), requires=(STATIC,), looks=True),
     Pass("attach bodies", _on_graph(attach_functions), requires=(MIXTURES_RECOGNISED,), ensures=(BODIES,)),
-    Pass("describe the input", _describe_input, requires=(ONE_IMAGE, METADATA_READ), looks=True),
+    Pass("describe the inputs", _describe_inputs, requires=(FIXED_INPUTS, STATIC, METADATA_READ), looks=True),
     Pass("describe the tasks", _describe_tasks, requires=(TASKS_NAMED, STATIC), looks=True),
 )
 """Where two passes do not need each other, their order is that of the errors a user should meet first."""

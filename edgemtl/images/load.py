@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,8 @@ NAMED = 3
 class InputDescription(Protocol):
     """What a model, or a bundle, says about its image input.
 
-    shape: (1, C, H, W). mean, std: per channel, the input is (pixel / 255 - mean) / std; None where nothing is said.
+    shape: (1, C, H, W), of a camera (1, H, W, C). mean, std: per channel, the input is (pixel / 255 - mean) / std; None
+    where nothing is said. is_camera: the bytes of a picture are taken, which are normalised later.
     """
 
     @property
@@ -34,6 +35,8 @@ class InputDescription(Protocol):
     def std(self) -> tuple[float, ...] | None: ...
     @property
     def resize_filter(self) -> str: ...
+    @property
+    def is_camera(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,21 @@ def load_image(path: Path, description: InputDescription) -> LoadedImage:
             "give --mean and --std where it is compiled, or an .npy array that is already normalised"
         )
     _, channels, height, width = description.shape
+    if description.is_camera:
+        _, height, width, channels = description.shape
     if channels not in (1, 3):
         raise InputError(f"{path}: the model must take 1 or 3 channels for pictures, not {channels}; give .npy arrays")
     picture = read_picture(path, channels, (height, width))
     resized = picture.image.size != (width, height)
     how = f"resized to {width}x{height} by {description.resize_filter}"
     pixels = resize(picture.image, height, width, description.resize_filter)
-    return LoadedImage(normalise(pixels, mean, std), resized, (*picture.notes, *([how] if resized else [])))
+    array = _as_bytes(pixels) if description.is_camera else normalise(pixels, mean, std)
+    return LoadedImage(array, resized, (*picture.notes, *([how] if resized else [])))
+
+
+def _as_bytes(pixels: Pixels) -> np.ndarray:
+    """Values 0 to 255 [H, W, C] as a frame uint8 [1, H, W, C]; fractions of some filters are rounded."""
+    return np.ascontiguousarray(np.rint(pixels).astype(np.uint8)[None])
 
 
 def is_array_file(path: Path) -> bool:
@@ -79,21 +90,6 @@ def normalise(pixels: Pixels, mean: tuple[float, ...], std: tuple[float, ...]) -
     offset, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     planes = ((pixels.astype(np.float32) / np.float32(255) - offset) / scale).transpose(2, 0, 1)
     return np.ascontiguousarray(planes[None], dtype=np.float32)
-
-
-def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as they are, folders as the images in them. Raises InputError for a folder without any."""
-    return tuple(file for path in paths for file in (list_images(path) if path.is_dir() else (path,)))
-
-
-def list_images(folder: Path) -> tuple[Path, ...]:
-    """The PNG, JPEG and .npy files of ``folder`` by name. Raises InputError where there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder of PNG, JPEG or .npy images; there is no such folder")
-    files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ARRAY_SUFFIX)))
-    if not files:
-        raise InputError(f"{folder}: must hold PNG, JPEG or .npy images; it holds none")
-    return files
 
 
 def summarise_notes(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from edgemtl.quantize.elementwise import (
     write_concat,
     write_generic,
     write_multiply,
+    write_pixels,
     write_pool,
     write_resample,
 )
@@ -41,6 +42,7 @@ from edgemtl.tvm_bridge.generic import Generic
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
+    ops.Pixels: write_pixels,
     ops.Linear: write_linear,
     ops.Attention: write_attention,
     ops.Router: write_router,
