@@ -27,7 +27,6 @@ from edgemtl.operators import Conv2d, Resize, Winograd, WinogradWeights
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
 
 TILE = 4
-LEAST_TILES = 5  # with 4, 7x7 pixels of 512 channels take as long as in the direct kernel
 MOST_POINTWISE = 64  # channels: beyond, the sums of a block of pixels no longer fit the cache
 
 
@@ -138,13 +137,11 @@ def _emit(em: Emitter, conv: Convolution) -> None:
 
 def _gains_by_winograd(spec: Conv2d) -> bool:
     """Winograd's F(4x4, 3x3) computes whole tiles of 16 pixels with 36 products instead of 144 per channel
-    pair; it must save half of them, which it does unless most tiles hang over the border, and read its weights, which
-    have 4 times the bytes, for more tiles than a handful.
+    pair; it must save half of them, which it does unless most tiles hang over the border.
     """
     regular = (spec.kernel, spec.stride, spec.pad, spec.dilation, spec.groups)
     tiles = -(-spec.height // TILE) * -(-spec.width // TILE)
-    enough = tiles >= LEAST_TILES and 36 * tiles * 2 <= 9 * spec.height * spec.width
-    return regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1) and enough
+    return regular == ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1) and 36 * tiles * 2 <= 9 * spec.height * spec.width
 
 
 def _winograd(em: Emitter, conv: Convolution, pixels: View) -> View | None:
