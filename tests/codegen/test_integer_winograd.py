@@ -11,7 +11,7 @@ from edgemtl.codegen.cpu.memory import fit_integers
 from edgemtl.codegen.cpu.winograd import gains
 from edgemtl.errors import BudgetError
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import OUTPUT, Constant, Lowered, dense, make_step
+from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, Lowered, dense, make_step
 from edgemtl.operators import QConv2d, Quantise
 from edgemtl.processor import CpuTarget, resolve
 
@@ -51,10 +51,8 @@ def lowered() -> Lowered:
         "bias": Constant("b", np.zeros(40, np.int32)),
         "scale": Constant("s", np.full(40, 20 << 17, np.int32)),
     }
-    floats = dense("f", (400 * 32,))
-    source = make_step(
-        Quantise(400 * 32, "int8", 1.0, 0), {"x": floats, "y": replace(image, shape=(12800,), strides=(1,))}, {}
-    )
+    views = {"x": dense(f"{INPUT}image", (12800,)), "y": dense("x", (12800,), "int8")}
+    source = make_step(Quantise(12800, "int8", 1.0, 0), views, {})
     conv = make_step(CONV, {"x": image, "y": dense(OUTPUT, (400, 40), "int8")}, constants)
     return Lowered("t", (source, conv))
 
