@@ -53,12 +53,20 @@ class Finish:
     """What becomes of a layer's sums after requantisation.
 
     dtype "int8": add ``zero``, saturate to [``low``, 127], and look the byte up where there is a table.
-    dtype "int16": saturate to 16 bits, and add the residual with saturation where there is one.
+    dtype "int16": saturate to 16 bits, from 0 on where ``low`` is 0 (a Relu), and add the residual with saturation
+    where there is one.
     """
 
     dtype: Literal["int8", "int16"]
     zero: int = 0
     low: int = INT8[0]
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Between what a value saturates."""
+        if self.dtype == "int8":
+            return self.low, INT8[1]
+        return (0 if self.low == 0 else INT16[0]), INT16[1]
 
 
 def matmul(x: Ints, w: Ints) -> Wide:
@@ -70,11 +78,11 @@ def finish(sums: Wide, mul: Ints, shift: Ints, how: Finish, table: Ints | None, 
     """Sums [.., N] to int8 or int16 [.., N]; mul, shift [N]; table int8 [256] by byte + 128; residual int16."""
     value = requantise(sums, mul, shift)
     if how.dtype == "int16":
-        value = saturate(value, *INT16)
+        value = saturate(value, *how.limits)
         if residual is not None:
             value = saturate(value + residual.astype(np.int64), *INT16)
         return value.astype(np.int16)
-    value = saturate(value + how.zero, how.low, INT8[1])
+    value = saturate(value + how.zero, *how.limits)
     return value.astype(np.int8) if table is None else table.astype(np.int8)[value + 128]
 
 

@@ -40,8 +40,8 @@ def multiply(a: Ints, b: Ints, zeros: tuple[int, int], mul: int, shift: int, how
 
 def _finished(value: Wide, how: Finish) -> Array:
     if how.dtype == "int16":
-        return saturate(value, *INT16).astype(np.int16)
-    return saturate(value + how.zero, how.low, INT8[1]).astype(np.int8)
+        return saturate(value, *how.limits).astype(np.int16)
+    return saturate(value + how.zero, *how.limits).astype(np.int8)
 
 
 def lookup(x: Ints, table: Ints) -> npt.NDArray[np.int8]:
@@ -51,6 +51,22 @@ def lookup(x: Ints, table: Ints) -> npt.NDArray[np.int8]:
     """
     columns = np.arange(x.shape[1]) if len(table) > 1 else 0
     return np.asarray(table[columns, x.astype(np.int64) + 128], np.int8)
+
+
+CURVE_KNOTS: Final = 257
+"""Entries of a table of `curve`: every 256th of the int16 values, and one behind the last."""
+
+
+def curve(x: Ints, table: Ints) -> npt.NDArray[np.int16]:
+    """A function of int16 by a table int16 [257], linear between its knots -2^15 + 256 i:
+
+    t[i] + ((t[i + 1] - t[i]) f + 128 >> 8), with i and f the upper and the lower byte of x + 2^15.
+    Against the function between its rounded knots: half an LSB; and half an LSB of the knots.
+    """
+    above = x.astype(np.int64) + 2**15
+    knot, fraction = above >> 8, above & 255
+    wide = table.astype(np.int64)
+    return np.asarray(wide[knot] + round_shift((wide[knot + 1] - wide[knot]) * fraction, 8), np.int16)
 
 
 def look_up_pixels(x: npt.NDArray[np.uint8], table: npt.NDArray[Any]) -> npt.NDArray[Any]:

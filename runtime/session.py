@@ -142,7 +142,8 @@ class Session:
         if len(self.inputs) > 1:
             names = ", ".join(entry.name for entry in self.inputs)
             raise UsageError(f"the bundle must have one input to be asked for it, and has {names}; see Session.inputs")
-        return self.inputs[0]
+        (only,) = self.inputs
+        return only
 
     @property
     def memory(self) -> Memory:

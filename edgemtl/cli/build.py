@@ -32,11 +32,9 @@ from edgemtl.cli.flags import (
     Target,
     TaskList,
     budget,
-    numbers,
-    pairs,
+    described,
     quantise_options,
     renames,
-    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -109,13 +107,8 @@ def compile_(
         threads=threads,
         seed=seed,
         selftest=selftest,
-        mean=numbers("--mean", mean),
-        std=numbers("--std", std),
-        resize_filter=resize_filter,
-        kinds=pairs("--kind", "TASK=KIND", kind),
+        **described(mean, std, resize_filter, kind, shape, camera),
         renames=renames(rename),
-        shapes=shapes(shape),
-        cameras=tuple(dict.fromkeys(camera or ())),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

@@ -134,6 +134,25 @@ def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str,
     return split
 
 
+def described(
+    mean: str | None,
+    std: str | None,
+    resize_filter: str | None,
+    kinds: Sequence[str] | None,
+    shape: Sequence[str] | None,
+    cameras: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What a user says of a model's inputs and tasks, by the names of CompileOptions. Raises UsageError."""
+    return {
+        "mean": numbers("--mean", mean),
+        "std": numbers("--std", std),
+        "resize_filter": resize_filter,
+        "kinds": pairs("--kind", "TASK=KIND", kinds),
+        "shapes": shapes(shape),
+        "cameras": tuple(dict.fromkeys(cameras or ())),
+    }
+
+
 def shapes(texts: Sequence[str] | None) -> Shapes:
     """The inputs and sizes of each --shape NAME=SIZES. Raises UsageError."""
     return tuple((name, _sizes(name, sizes)) for name, sizes in pairs("--shape", "NAME=SIZES", texts))

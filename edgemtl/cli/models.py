@@ -32,8 +32,7 @@ from edgemtl.cli.flags import (
     Target,
     TaskList,
     budget,
-    numbers,
-    pairs,
+    described,
     renames,
     shapes,
 )
@@ -131,13 +130,8 @@ def check(
         keep_float=tuple(keep_float or ()),
         require_int8=require_int8,
         threads=threads,
-        mean=numbers("--mean", mean),
-        std=numbers("--std", std),
-        resize_filter=resize_filter,
-        kinds=pairs("--kind", "TASK=KIND", kind),
+        **described(mean, std, resize_filter, kind, shape, camera),
         renames=renames(rename),
-        shapes=shapes(shape),
-        cameras=tuple(dict.fromkeys(camera or ())),
     )
     check_request(model, target, calibration, parameters)
     check_names(model, options.tasks, options.renames, options.kinds)

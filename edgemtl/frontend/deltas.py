@@ -25,6 +25,8 @@ def apply_deltas(model: ir.Model) -> None:
             total = base + integers.astype(np.float32) * scale
             replace_value(result(node), add_constant(model.graph, f"{result(node).name}.sum", total))
             model.graph.remove(node, safe=True)
+            if not result(dequantise).uses():
+                model.graph.remove(dequantise, safe=True)
 
 
 def _parts(node: ir.Node) -> tuple[Array | None, Array | None, ir.Node | None]:

@@ -28,8 +28,6 @@ from edgemtl.graph import array_of, is_static, make_contiguous, operand, replace
 
 MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""
-MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Concat", "Split", "Identity")
-"""Operators whose results are values that they read."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
 
@@ -37,7 +35,8 @@ ROUNDS = 4
 def simplify(model: ir.Model, *, exactly: bool = False) -> None:
     """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place.
 
-    exactly: fold only what has the same bits in every runtime, integers and what moves values.
+    exactly: fold integers alone. Folded floats may get other bits than a runtime gives, and so may a product whose
+    factor becomes a constant: runtimes multiply by constants in another order.
     """
     budget = _FoldingBudget()
     fold = FoldConstantsPass(
@@ -94,7 +93,7 @@ class _FoldingBudget:
 
 
 def _is_exact(node: ir.Node) -> bool:
-    return node.op_type in MOVES or not any(v.dtype is None or v.dtype.is_floating_point() for v in node.outputs)
+    return not any(value.dtype is None or value.dtype.is_floating_point() for value in node.outputs)
 
 
 def _drop_unit_factors(graph: ir.Graph) -> None:

@@ -64,7 +64,8 @@ def expand_frames(inputs: Sequence[NamedInput], given: Sequence[Path]) -> tuple[
             raise UsageError(one_of("NAME of --input NAME=FILE", names, name))
     files = dict(named)
     if len(files) < len(named):
-        raise UsageError(f"--input must be given once for each of {', '.join(names)}")
+        hint = "put several frames into .npz files"
+        raise UsageError(f"--input must be given once for each of {', '.join(names)}; {hint}")
     return (FrameFiles(named[0][1], files),)
 
 

@@ -34,20 +34,28 @@ def leading_affine(image: ir.Value) -> Affine | None:
     assert image.shape is not None
     channels = int(image.shape.numpy()[1])
     factor, summand, end = np.ones(channels), np.zeros(channels), image
-    for node in _chain(image):
-        operands = constant_operand(node)
-        constant = array_of(operands[0]) if operands is not None else None
-        numbers = _per_channel(constant, channels) if constant is not None else None
-        if numbers is None or (is_op(node, "Sub", "Div") and operands != (*reversed(node.inputs),)):
-            break
-        if is_op(node, "Add", "Sub"):
-            summand = summand + numbers if is_op(node, "Add") else summand - numbers
-        else:
-            numbers = numbers if is_op(node, "Mul") else 1 / numbers
-            factor, summand = factor * numbers, summand * numbers
-        end = result(node)
-    sensible = bool(np.isfinite(factor).all() and np.isfinite(summand).all() and factor.all())
+    # What divides by zero is no normalisation; that is asked at the end.
+    with np.errstate(all="ignore"):
+        for node in _chain(image):
+            numbers = _numbers(node, channels)
+            if numbers is None:
+                break
+            if is_op(node, "Add", "Sub"):
+                summand = summand + numbers if is_op(node, "Add") else summand - numbers
+            else:
+                factor, summand = (a * numbers if is_op(node, "Mul") else a / numbers for a in (factor, summand))
+            end = result(node)
+        sensible = bool(np.isfinite(factor).all() and np.isfinite(summand).all() and factor.all())
     return Affine(factor, summand, end) if end is not image and sensible else None
+
+
+def _numbers(node: ir.Node, channels: int) -> Array | None:
+    """The constant of the node for each channel; None where it is of another shape, or not the second operand."""
+    operands = constant_operand(node)
+    constant = array_of(operands[0]) if operands is not None else None
+    if constant is None or (is_op(node, "Sub", "Div") and operands != (*reversed(node.inputs),)):
+        return None
+    return _per_channel(constant, channels)
 
 
 def _chain(value: ir.Value) -> Iterator[ir.Node]:
@@ -65,5 +73,4 @@ def _per_channel(constant: Array, channels: int) -> Array | None:
     shape = (1,) * (IMAGE_RANK - constant.ndim) + constant.shape
     if len(shape) != IMAGE_RANK or shape not in ((1, 1, 1, 1), (1, channels, 1, 1)):
         return None
-    with np.errstate(divide="ignore"):
-        return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))
+    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))

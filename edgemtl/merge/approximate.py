@@ -30,11 +30,15 @@ class Approximation:
 
 def approximate(graphs: Sequence[ir.Graph], options: MergeOptions) -> tuple[Approximation, ...]:
     """What was done to each graph, by the tolerance and deltas of ``options``. In place; the first stays as it is."""
+    if not options.tolerance and options.deltas is None:
+        return (Approximation(),) * len(graphs)
     bases = _Bases()
     approximations = []
-    for graph in graphs:
-        approximations.append(_approximate(graph, bases, options))
-        bases.add(graph)
+    # Differences of infinities are not near anything.
+    with np.errstate(invalid="ignore", over="ignore"):
+        for graph in graphs:
+            approximations.append(_approximate(graph, bases, options))
+            bases.add(graph)
     return tuple(approximations)
 
 

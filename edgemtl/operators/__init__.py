@@ -8,8 +8,9 @@ from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
 from edgemtl.operators.conv import Conv2d, QConv2d, QWinograd, QWinogradWeights, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
-from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QLookup, QMultiply
+from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
+from edgemtl.operators.generic import QNormalise, QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
@@ -46,16 +47,20 @@ __all__ = [
     "QConcat",
     "QConv2d",
     "QCopy",
+    "QCurve",
     "QExperts",
     "QLayerNorm",
     "QLinear",
     "QLookup",
     "QMultiply",
+    "QNormalise",
     "QPatchEmbed",
     "QPixels",
     "QPool",
+    "QProduct",
     "QResample",
     "QRouter",
+    "QSoftmax",
     "QWinograd",
     "QWinogradWeights",
     "Quantise",

@@ -10,7 +10,7 @@ import numpy as np
 from edgemtl.hw import law_weightless
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import activate
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int16
 
 Integer = Literal["int8", "int16"]
 
@@ -26,6 +26,12 @@ class _Binary(Operator):
     def shape(self) -> tuple[int, ...]:
         """The shape of the result."""
         return np.broadcast_shapes(self.a, self.b)
+
+    def _signature(self, a: Integer, b: Integer, how: Finish, is_constant: bool) -> Signature:
+        """The integer operands; b is an input, or a constant."""
+        inputs, other = {"a": TensorType(self.a, a)}, {"b": TensorType(self.b, b)}
+        outputs = {"y": TensorType(self.shape, how.dtype)}
+        return Signature(inputs, outputs, other) if is_constant else Signature(inputs | other, outputs)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Multiply(_Binary):
 
 @dataclass(frozen=True)
 class QAdd(_Binary):
-    """`law_weightless.add` of int8 or int16 operands, each with a multiplier of its own."""
+    """`law_weightless.add` of int8 or int16 operands, each with a multiplier of its own; b may be a constant."""
 
     a_dtype: Integer
     b_dtype: Integer
@@ -64,6 +70,7 @@ class QAdd(_Binary):
     offset: int
     shift: int
     how: Finish
+    constant: bool = False
 
     @property
     def label(self) -> str:
@@ -71,8 +78,7 @@ class QAdd(_Binary):
 
     @property
     def signature(self) -> Signature:
-        inputs = {"a": TensorType(self.a, self.a_dtype), "b": TensorType(self.b, self.b_dtype)}
-        return Signature(inputs, {"y": TensorType(self.shape, self.how.dtype)})
+        return self._signature(self.a_dtype, self.b_dtype, self.how, self.constant)
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (law_weightless.add(values["a"], values["b"], self.muls, self.offset, self.shift, self.how),)
@@ -80,12 +86,13 @@ class QAdd(_Binary):
 
 @dataclass(frozen=True)
 class QMultiply(_Binary):
-    """`law_weightless.multiply` of int8 operands that stand for 0 at ``zeros``."""
+    """`law_weightless.multiply` of int8 operands that stand for 0 at ``zeros``; b may be a constant."""
 
     zeros: tuple[int, int]
     mul: int
     shift: int
     how: Finish
+    constant: bool = False
 
     @property
     def label(self) -> str:
@@ -93,7 +100,7 @@ class QMultiply(_Binary):
 
     @property
     def signature(self) -> Signature:
-        return Signature({"a": int8(*self.a), "b": int8(*self.b)}, {"y": TensorType(self.shape, self.how.dtype)})
+        return self._signature("int8", "int8", self.how, self.constant)
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (law_weightless.multiply(values["a"], values["b"], self.zeros, self.mul, self.shift, self.how),)
@@ -112,6 +119,25 @@ class Activate(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (activate(values["x"], self.activation),)
+
+
+@dataclass(frozen=True)
+class QCurve(Operator):
+    """`law_weightless.curve`: int16 [size] by a table of knots."""
+
+    size: int
+
+    @property
+    def label(self) -> str:
+        return "curve"
+
+    @property
+    def signature(self) -> Signature:
+        x = int16(self.size)
+        return Signature({"x": x}, {"y": x}, {"table": int16(law_weightless.CURVE_KNOTS)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law_weightless.curve(values["x"], values["table"]),)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,17 +18,18 @@ from edgemtl.quantize.elementwise import (
     write_activate,
     write_add,
     write_concat,
-    write_generic,
     write_multiply,
     write_pixels,
     write_pool,
     write_resample,
 )
+from edgemtl.quantize.generic import write_generic
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import NO_FORM
 from edgemtl.quantize.needs import Need, needs_of
-from edgemtl.quantize.norms import NormPlan, check_readers, plan_norm, readers
+from edgemtl.quantize.norms import NormPlan, can_fold, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
+from edgemtl.quantize.regions import write_plain_norm
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
 from edgemtl.quantize.units import (
     write_attention,
@@ -42,6 +44,7 @@ from edgemtl.tvm_bridge.generic import Generic
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
+    ops.LayerNorm: write_plain_norm,
     ops.Pixels: write_pixels,
     ops.Linear: write_linear,
     ops.Attention: write_attention,
@@ -139,7 +142,8 @@ def _write_all(
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
-    norms, refused = _plan_norms(tasks, seen, in_float)
+    norms = _plan_norms(tasks, seen, in_float)
+    refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
         writer = writers[task] = Writer(steps, seen[task], needs[task], stream)
@@ -237,24 +241,22 @@ def stream_scale(
 
 def _plan_norms(
     tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
-) -> tuple[dict[str, dict[int, NormPlan]], dict[str, dict[int, UnsupportedError]]]:
-    """The integer form of every LayerNorm, and the ones without. Tasks that share a LayerNorm share its halvings, since
-    these are folded into the weights of the layers that read it.
+) -> dict[str, dict[int, NormPlan]]:
+    """How LayerNorms are folded into the layers that read them, where they can be. Tasks that share a LayerNorm share
+    its halvings, since these are folded into the weights.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
     planned: dict[str, dict[int, NormPlan]] = {task: {} for task in tasks}
-    refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
-            if isinstance(step.operator, ops.LayerNorm) and index not in in_float[task]:
+            is_norm = isinstance(step.operator, ops.LayerNorm) and index not in in_float[task]
+            if is_norm and can_fold(steps, index):
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
-                try:
-                    check_readers(steps, index)
+                # One whose beta cannot be folded runs by itself, as those do that have other readers.
+                with suppress(UnsupportedError):
                     planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
-                except UnsupportedError as error:
-                    refused[task][index] = error
-    return planned, refused
+    return planned
 
 
 def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:

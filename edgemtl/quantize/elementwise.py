@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
-from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
-from edgemtl.quantize.layers import curve_table
-from edgemtl.quantize.limits import NO_FORM, ONE_BYTE
-from edgemtl.quantize.lookups import has_table, lookup_table
+from edgemtl.operators.activations import activate
+from edgemtl.quantize.layers import curve_table, rectified, write_curve
+from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
@@ -25,13 +27,13 @@ MOST_TAPS = 2.0 ** (TAP_BITS + 0.99)
 
 def write_add(writer: Writer, spec: ops.Add) -> None:
     """A sum: int8 or int16 operands, each with a multiplier."""
-    views = {name: _integers(writer, name) for name in ("a", "b")}
+    views = {name: writer.integers(writer.source[name]) for name in ("a", "b")}
     a, b = (writer.tensors[view.buffer] for view in views.values())
-    result = _byte_result(writer, "a Relu") if spec.activation else writer.output_tensor()
+    result = rectified(writer) if spec.activation else writer.output_tensor()
     muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     offset = -(a.zero * muls[0] + b.zero * muls[1])
     dtypes = a.dtype, b.dtype
-    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result))  # type: ignore[arg-type]  # integers
+    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result, spec.activation))  # type: ignore[arg-type]  # integers
     with writer.output(result) as out:
         writer.step(operator, {**views, "y": out})
 
@@ -47,25 +49,38 @@ def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
 
 
 def write_activate(writer: Writer, spec: ops.Activate) -> None:
-    """An activation by a table of its bytes."""
-    view, x = writer.plain_view(writer.source["x"])
-    result = _byte_result(writer, spec.activation)
+    """An activation by a table of its bytes, or by knots of 16 bits where it gives the graph's output."""
+    if is_curve(writer, source := writer.source["x"]):
+        write_curve(
+            writer, writer.integer_view(source), partial(activate, activation=spec.activation), writer.output_tensor()
+        )
+        return
+    view, x = writer.plain_view(source)
+    result = writer.byte_tensor()
     _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
-def write_generic(writer: Writer, spec: Generic) -> None:
-    """A node that is a function of every element by itself, by a table; UnsupportedError for another."""
-    if not has_table(spec):
-        raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
+def write_lookup(writer: Writer, spec: Generic) -> None:
+    """A node that is a function of every element by itself, by a table or, as the graph's output, by knots."""
     (source,) = writer.source.inputs
+    if is_curve(writer, source) and function_columns(spec) == 1:
+        write_curve(
+            writer, writer.integer_view(source), lambda x: function_values(spec, x)[:, 0], writer.output_tensor()
+        )
+        return
     view, x = writer.plain_view(source)
-    result = _byte_result(writer, spec.call.op)
+    result = writer.byte_tensor()
     _look_up(writer, view, lookup_table(spec, x, result), result)
+
+
+def is_curve(writer: Writer, source: View) -> bool:
+    """Whether a function gives the graph's output and reads 16 bits."""
+    return "final" in writer.result_needs and writer.tensors[source.buffer].dtype == "int16"
 
 
 def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
     """Bytes of a frame to bytes by one table for each channel: exact, since it holds what rounding the floats gives."""
-    result = _byte_result(writer, "a frame")
+    result = writer.byte_tensor()
     table = writer.source.constant("table")
     rounded = law.quantise(table.array, 1 / result.scale, result.zero, "int8")
     with writer.output(result) as out:
@@ -90,7 +105,7 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
         with writer.output(x) as out:
             writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
         return
-    result = _byte_result(writer, "a mean")
+    result = writer.byte_tensor()
     factor = writer.source.constant("factor")
     scales = [encode_scale(float(f) * x.scale / result.scale, writer.name) for f in factor.array]
     words = Constant(f"{writer.name}.scale", pack_scale(*(np.array(part) for part in zip(*scales, strict=True))))
@@ -102,7 +117,7 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
 def write_concat(writer: Writer, spec: ops.Concat) -> None:
     """Values side by side on one scale."""
     result = writer.output_tensor()
-    views = {name: _integers(writer, name) for name in spec.names}
+    views = {name: writer.integers(writer.source[name]) for name in spec.names}
     tensors = [writer.tensors[view.buffer] for view in views.values()]
     scales = tuple(Rescale(x.zero, *encode_scale(x.scale / result.scale, writer.name), result.zero) for x in tensors)
     dtypes = tuple(x.dtype for x in tensors)
@@ -142,26 +157,10 @@ def whole_taps(weight: Array, what: str) -> Array:
     return taps
 
 
-def _integers(writer: Writer, name: str) -> View:
-    """An input as int8 or int16, whichever it is."""
-    view = writer.source[name]
-    if writer.tensors[view.buffer].dtype == "int16":
-        return writer.integer_view(view)
-    return writer.plain_view(view)[0]
-
-
-def _byte_result(writer: Writer, what: str) -> Tensor:
-    """The int8 tensor of the result; raises UnsupportedError where a reader wants 16 bits."""
-    result = writer.output_tensor(what)
-    if result.dtype != "int8":
-        reason = f"{what} {ONE_BYTE}, and a reader wants 16"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
-    return result
-
-
-def _finish(result: Tensor) -> Finish:
+def _finish(result: Tensor, activation: str = "") -> Finish:
+    """``activation``: "" or "relu", which 16 bits have to be told; a byte reaches no further than the result did."""
     assert result.dtype != "float32"
-    return Finish(result.dtype, result.zero)
+    return Finish(result.dtype, result.zero, 0 if activation and result.dtype == "int16" else INT8[0])
 
 
 def _reshaped(view: View, shape: tuple[int, ...]) -> View:

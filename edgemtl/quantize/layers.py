@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.arith import INT8, INT16, encode_ratios
 from edgemtl.hw.law import Finish
+from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS, Rescale
 from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_SCALE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
-from edgemtl.quantize.tensors import Tensor, affine
+from edgemtl.quantize.tensors import Tensor, affine, wide
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
 from edgemtl.quantize.writer import Writer
 
@@ -33,15 +37,22 @@ FLAT: Mapping[str, tuple[float, float]] = {
 }
 """Inputs where a curve has reached its limits: sums that saturate there lose less than half an LSB of the result."""
 
+LEVEL: Mapping[str, float] = {"sigmoid": 12.0, "tanh": 7.0, "hard_sigmoid": 3.0}
+"""Magnitudes from which on a curve is level in 16 bits."""
+
 
 @dataclass(frozen=True)
 class Ending:
-    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two."""
+    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two.
+
+    curve: the function of a step behind the layer, where the result has 16 bits.
+    """
 
     result: Tensor
     sums: Tensor
     table: Mapping[str, Constant] = field(default_factory=dict)
     low: int = INT8[0]
+    curve: Callable[[Array], Array] | None = None
 
     @property
     def how(self) -> Finish:
@@ -50,16 +61,78 @@ class Ending:
         return Finish(self.sums.dtype, self.sums.zero, self.low)
 
 
+def rectified(writer: Writer) -> Tensor:
+    """The tensor of a result behind a Relu: 16 bits where it is the graph's output, 8 where others read it."""
+    return writer.output_tensor() if "final" in writer.result_needs else writer.byte_tensor()
+
+
 def plan_ending(writer: Writer, activation: str) -> Ending:
-    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
-    result = writer.output_tensor(activation)
-    if result.dtype == "int16":
-        if activation:
-            reason = f"{activation} {ONE_BYTE}, and a reader wants 16"
-            raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    """How the layer ends; behind an activation in 8 bits, unless it gives the graph's output."""
+    if not activation:
+        result = writer.output_tensor()
         return Ending(result, result)
+    if activation == "relu":
+        result = rectified(writer)
+        return Ending(result, result, low=0 if result.dtype == "int16" else INT8[0])
     if activation in SATURATING:
+        result = writer.byte_tensor()
         return Ending(result, result)
+    if "final" in writer.result_needs:
+        sums = wide(min(writer.range("pre").reach, LEVEL.get(activation, math.inf)), writer.name)
+        return Ending(writer.output_tensor(), sums, curve=partial(activate, activation=activation))
+    return _curved(writer, activation, writer.byte_tensor())
+
+
+@contextmanager
+def ended(writer: Writer, ending: Ending, shape: tuple[int, ...]) -> Iterator[View]:
+    """Where a layer's step writes; a curve of 16 bits is a step behind it."""
+    if ending.curve is None:
+        with writer.output(ending.result) as out:
+            yield out
+        return
+    y = writer.temporary("sums", shape, ending.sums)
+    yield y
+    write_curve(writer, y, ending.curve, ending.result)
+
+
+def write_curve(writer: Writer, x: View, function: Callable[[Array], Array], result: Tensor) -> None:
+    """A function of int16 ``x``, by its knots."""
+    knots = function((np.arange(CURVE_KNOTS) * 256.0 - 2**15) * writer.tensors[x.buffer].scale)
+    entries = np.clip(np.rint(knots / result.scale), *INT16).astype(np.int16)
+    with writer.output(result) as out:
+        source, target = (view.reshape((view.size,)) for view in (x, out))
+        assert source is not None
+        assert target is not None
+        table = {"table": Constant(f"{writer.name}.table", entries)}
+        writer.step(ops.QCurve(x.size), {"x": source, "y": target}, table)
+
+
+def plan_sum(writer: Writer, activation: str) -> Ending:
+    """How a layer ends whose result is added to the residual stream: in bytes behind a curve or an upper bound."""
+    if activation in ("", "relu"):
+        stream = Tensor("int16", writer.stream)
+        return Ending(stream, stream, low=0 if activation else INT8[0])
+    if activation in SATURATING:
+        bytes_ = affine(Range(0.0, float(activate(np.array(np.inf), activation))), writer.name)
+        return Ending(bytes_, bytes_)
+    before = writer.range("pre")
+    curve = activate(np.linspace(before.low, before.high, 1024), activation)
+    result = affine(Range(min(float(curve.min()), 0.0), max(float(curve.max()), 0.0)), writer.name)
+    return _curved(writer, activation, result)
+
+
+def add_residual(writer: Writer, y: View, bytes_: Tensor) -> None:
+    """The step's result, 16 bits of the residual stream: bytes and the residual."""
+    residual, stream = writer.stream_view(writer.source["residual"]), Tensor("int16", writer.stream)
+    (mul, one), shift = encode_ratios((bytes_.scale / stream.scale, 1.0), RATIO_BITS, writer.name)
+    offset = -bytes_.zero * mul
+    with writer.output(stream) as out:
+        operator = ops.QAdd(y.shape, residual.shape, "int8", "int16", (mul, one), offset, shift, Finish("int16"))
+        writer.step(operator, {"a": y, "b": residual, "y": out})
+
+
+def _curved(writer: Writer, activation: str, result: Tensor) -> Ending:
+    """An activation by a table of the bytes that the sums become."""
     before, (low, high) = writer.range("pre"), FLAT[activation]
     sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
     table = curve_table(activation, sums, result)
@@ -105,16 +178,24 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
     else:
-        ending = plan_ending(writer, spec.activation)
+        ending = plan_sum(writer, spec.activation) if spec.residual else plan_ending(writer, spec.activation)
         scales = np.array([ending.sums.scale])
     layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
-    residual = {"residual": writer.stream_view(source["residual"])} if spec.residual else {}
-    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
-    with writer.output(ending.result) as out:
-        constants = constants_of(source.constant("weight").name, layer)
-        writer.step(linear, {"x": view, **residual, "y": out}, {**constants, **ending.table})
+    constants = {**constants_of(source.constant("weight").name, layer), **ending.table}
+    is_added_behind = spec.residual and ending.result.dtype == "int8"
+    joined = spec.residual and not is_added_behind
+    residual = {"residual": writer.stream_view(source["residual"])} if joined else {}
+    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), joined)
+    if is_added_behind:
+        y = writer.temporary("activated", (spec.rows, spec.n), ending.result)
+        writer.step(linear, {"x": view, "y": y}, constants)
         writer.summed(ending.sums)
-        if not ending.table:
+        add_residual(writer, y, ending.result)
+        return
+    with ended(writer, ending, (spec.rows, spec.n)) as out:
+        writer.step(linear, {"x": view, **residual, "y": out}, constants)
+        writer.summed(ending.sums)
+        if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
 
 
@@ -181,13 +262,12 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the zero point, in one group or depthwise. Raises UnsupportedError for others."""
+    """A convolution that pads with the zero point: in one group, depthwise, or group by group."""
     source = writer.source
     view, x = writer.byte_view(source["x"])
-    is_depthwise = spec.groups == spec.cin == spec.cout
-    if spec.groups != 1 and not is_depthwise:
-        reason = f"{CONV_GROUPS}, not {spec.groups} of {spec.cin}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    if spec.groups not in (1, spec.cin) or spec.groups not in (1, spec.cout):
+        write_groups(writer, spec, view, x)
+        return
     kernel = source.constant("weight").array
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
@@ -200,12 +280,45 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
     geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
     sizes = spec.height, spec.width, spec.cin, spec.cout, spec.out_height, spec.out_width
-    with writer.output(ending.result) as out:
+    with ended(writer, ending, (spec.out_height * spec.out_width, spec.cout)) as out:
         conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table), spec.groups)
         writer.step(conv, {"x": view, "y": out}, {**constants, **ending.table})
         writer.summed(ending.sums)
-        if not ending.table:
+        if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
+
+
+def write_groups(writer: Writer, spec: ops.Conv2d, view: View, x: Tensor) -> None:
+    """A convolution of several groups: each reads its channels, and their results are put side by side."""
+    source, ending, groups = writer.source, plan_ending(writer, spec.activation), spec.groups
+    weight, bias = source.constant("weight"), source.constant("bias")
+    assert x.fold is None
+    cin, cout = spec.cin // groups, spec.cout // groups
+    inner = ending.sums if ending.curve else ending.result
+    assert inner.dtype != "float32"
+    parts = {}
+    for group in range(groups):
+        own = slice(group * cout, (group + 1) * cout)
+        flat = weight.array[own].transpose(1, 2, 3, 0).reshape(-1, cout)
+        layer = quantise_layer(
+            writer.name, *unfolded(flat, bias.array[own], x), x.scale, x.zero, np.array([ending.sums.scale])
+        )
+        integers = layer.weight.reshape(cin, *spec.kernel, cout).transpose(3, 0, 1, 2)
+        constants = constants_of(f"{weight.name}.{group}", layer)
+        constants |= {"weight": Constant(f"{weight.name}.{group}.int8", np.ascontiguousarray(integers)), **ending.table}
+        sizes = spec.height, spec.width, cin, cout, spec.out_height, spec.out_width
+        geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
+        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
+        channels = slice(group * cin, (group + 1) * cin)
+        y = writer.temporary(f"group{group}", (spec.out_height * spec.out_width, cout), inner)
+        writer.step(conv, {"x": view.apply(itemgetter((slice(None), channels))), "y": y}, constants)
+        writer.summed(ending.sums)
+        parts[f"x{group}"] = y
+    same = (Rescale(inner.zero, 1 << 16, 16, inner.zero),) * groups
+    rows = spec.out_height * spec.out_width
+    side_by_side = ops.QConcat(rows, (cout,) * groups, same, (inner.dtype,) * groups, inner.dtype)
+    with ended(writer, ending, (rows, spec.cout)) as out:
+        writer.step(side_by_side, {**parts, "y": out})
 
 
 def _repeated(values: Array | None, taps: int) -> Array | None:

@@ -34,10 +34,21 @@ def has_table(operator: Generic) -> bool:
 
 def lookup_table(operator: Generic, x: Tensor, result: Tensor) -> Array:
     """int8 [1 or columns, 256] of a node with a table: what onnxruntime gives for every byte, to the nearest LSB."""
+    real = function_values(operator, (np.arange(-128, 128) - x.zero) * x.scale)
+    steps = np.floor(real / result.scale + 0.5) + result.zero
+    return np.asarray(np.clip(steps, *INT8).T, np.int8)
+
+
+def function_columns(operator: Generic) -> int:
+    """Of how many columns each has a function of its own: 1 where all have the same."""
+    return max((array.size for array in operator.call.constants.values()), default=1)
+
+
+def function_values(operator: Generic, x: Array) -> Array:
+    """What onnxruntime gives for numbers [n], float64 [n, 1 or columns]; 0 where that is not a number."""
     call, (index,) = operator.call, operator.reads
-    columns = max((array.size for array in call.constants.values()), default=1)
-    values = ((np.arange(-128, 128) - x.zero) * x.scale).astype(np.float32)
-    fed = np.repeat(values[:, None], columns, 1)
+    columns = function_columns(operator)
+    fed = np.repeat(x.astype(np.float32)[:, None], columns, 1)
     kinds = tuple(
         TensorType(fed.shape, "float32")
         if i == index
@@ -47,5 +58,4 @@ def lookup_table(operator: Generic, x: Tensor, result: Tensor) -> Array:
     constants = {i: array.reshape(array.shape[-1:]) for i, array in call.constants.items()}
     small = replace(call, inputs=kinds, constants=constants, outputs=(TensorType(fed.shape, "float32"),))
     (real,) = open_session(node_model(small, (index,)).SerializeToString()).run(None, {f"x{index}": fed})
-    steps = np.floor(np.nan_to_num(real.astype(np.float64)) / result.scale + 0.5) + result.zero
-    return np.asarray(np.clip(steps, *INT8).T, np.int8)
+    return np.asarray(np.nan_to_num(real.astype(np.float64)))

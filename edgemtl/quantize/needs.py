@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import OUTPUT, Step
 from edgemtl.operators import Operator
-from edgemtl.quantize.lookups import has_table
+from edgemtl.quantize.nodes import generic_form, has_constant
+from edgemtl.quantize.norm_nodes import norm_of
 from edgemtl.tvm_bridge.generic import Generic
 
-Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
+Need = Literal["byte", "wide", "stream", "logits", "qkv", "final", "index", "float"]
 
 
-def operand_needs(operator: Operator) -> Mapping[str, Need]:
-    """What the integer form of a float operator needs of each input; float for operators without one."""
+def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mapping[str, Need]:
+    """What the integer form of a float operator needs of each input; float for operators without one.
+
+    ``result``: what the readers of its result need. "wide" is 16 bits on a scale of their own, for scores.
+    """
+    same: Need = "wide" if "wide" in result else "byte"
+    curved: Need = "wide" if "final" in result else "byte"
     match operator:
         case ops.PatchEmbed():
             return {"image": "byte"}
@@ -34,16 +40,40 @@ def operand_needs(operator: Operator) -> Mapping[str, Need]:
             return {"x": "stream", "weights": "index", "slots": "index", "residual": "stream"}
         case ops.Conv2d():
             return {"x": "byte"}
-        case ops.Add() | ops.Multiply():
+        case ops.Add():
+            return {"a": same, "b": same}
+        case ops.Multiply():
             return {"a": "byte", "b": "byte"}
-        case ops.Activate() | ops.Pool() | ops.Resample():
+        case ops.Activate():
+            return {"x": curved}
+        case ops.Pool() | ops.Resample():
             return {"x": "byte"}
-        case Generic() if has_table(operator):
-            return dict.fromkeys(operator.signature.inputs, "byte")
+        case Generic() if generic_form(operator):
+            return dict.fromkeys(operator.signature.inputs, _generic_need(operator, same, curved))
         case ops.Resize():
             return {"x": "final" if operator.planar else "byte"}
         case _:
             return {}
+
+
+MOST_WIDE_NORM = 2**11
+"""Width of rows whose moments keep below 2^53 in 16 bits."""
+
+
+def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
+    match generic_form(operator):
+        case "softmax":
+            return "wide"
+        case "norm":
+            return "wide" if norm_of(operator).region.width <= MOST_WIDE_NORM else "byte"
+        case "add" | "scale":
+            return same
+        case "table" if has_constant(operator, "scale") or has_constant(operator, "add"):
+            return "wide" if "wide" in (same, curved) else "byte"
+        case "table":
+            return curved
+        case _:
+            return "byte"
 
 
 def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, frozenset[Need]]:
@@ -67,7 +97,8 @@ def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, froze
         if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in in_float:
             # A sum with the residual has 16 bits, whoever reads it.
             by_buffer[step["y"].buffer].add("stream")
-        needs = {} if index in in_float else operand_needs(step.operator)
+        result = by_buffer[step.result.buffer] if step.outputs else frozenset[Need]()
+        needs = {} if index in in_float else operand_needs(step.operator, result)
         for name in step.operator.signature.inputs:
             by_buffer[step[name].buffer].add(needs.get(name, "float"))
     return {buffer: frozenset(buffer_needs) for buffer, buffer_needs in by_buffer.items()}

@@ -9,10 +9,9 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw.law import MOST_WIDTH
 from edgemtl.lowering.ir import Step
-from edgemtl.lowering.words import operator_name
 from edgemtl.operators import Array
-from edgemtl.quantize.limits import NORM_READERS
 
 MOST_HALVINGS = 7
 
@@ -45,15 +44,16 @@ def readers(steps: Sequence[Step], index: int) -> list[Step]:
     return reading
 
 
-def check_readers(steps: Sequence[Step], index: int) -> None:
-    """Raise UnsupportedError for a LayerNorm that nothing reads, or with a reader into which gamma cannot be folded."""
-    reading = readers(steps, index)
-    others = [r for r in reading if not isinstance(r.operator, ops.Linear | ops.Experts | ops.Conv2d)]
-    what = f"not of {operator_name(others[0].operator)}" if others else "" if reading else "and nothing reads this one"
-    if any(isinstance(r.operator, ops.Conv2d) and r.operator.groups != 1 for r in reading):
-        what = what or "not of a convolution in groups"
-    if what:
-        raise UnsupportedError(steps[index].origin[0], f"{NORM_READERS}, {what}", "keep it in float (--keep-float)")
+def can_fold(steps: Sequence[Step], index: int) -> bool:
+    """Whether gamma and beta of a LayerNorm can be folded into all that reads it, and the law folds rows so wide."""
+    operator, reading = steps[index].operator, readers(steps, index)
+    assert isinstance(operator, ops.LayerNorm)
+    is_folded = all(
+        isinstance(r.operator, ops.Linear | ops.Experts)
+        or (isinstance(r.operator, ops.Conv2d) and r.operator.groups == 1)
+        for r in reading
+    )
+    return bool(reading) and is_folded and operator.dim <= MOST_WIDTH
 
 
 def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> NormPlan:

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from edgemtl import operators as ops
-from edgemtl.errors import UnsupportedError
+from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
-from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
+from edgemtl.hw.law import GATE_BITS, MOST_TOKENS
 from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
-from edgemtl.quantize.limits import ATTENTION, NORM_WIDTH, RESIZE_FACTOR
+from edgemtl.quantize.limits import ATTENTION, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, symmetric
 from edgemtl.quantize.writer import Writer
@@ -23,9 +23,6 @@ from edgemtl.quantize.writer import Writer
 
 def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> None:
     """A LayerNorm whose gamma and beta are folded into its readers."""
-    if spec.dim > MOST_WIDTH:
-        reason = f"{NORM_WIDTH}, not {spec.dim}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     base = symmetric(norm.reach, writer.name)
     tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
     rows = writer.stream_view(writer.source["x"])
@@ -127,5 +124,8 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
         if target.buffer != OUTPUT:
             writer.define(target.buffer, tensor)
         return
+    known = writer.tensors.get(target.buffer, tensor)
+    if (known.dtype, known.scale, known.zero) != (tensor.dtype, tensor.scale, tensor.zero):
+        raise InternalError(f"{writer.name} must copy values of one scale to one place")
     writer.define(target.buffer, tensor)
     writer.copy(writer.integer_view(source), replace(target, dtype=tensor.dtype))

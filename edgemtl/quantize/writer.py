@@ -54,7 +54,8 @@ class Writer:
     sums: dict[int, Tensor] = field(default_factory=dict)
     index: int = 0
     _sizes: dict[str, int] = field(default_factory=dict)
-    _twins: dict[tuple[str, str], str] = field(default_factory=dict)
+    _twins: dict[tuple[str, str, float, int], str] = field(default_factory=dict)
+    _dense: list[View] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for view in (view for step in self.float_steps for view in step.views):
@@ -120,22 +121,38 @@ class Writer:
         yield replace(view, buffer=integers, dtype=tensor.dtype)
         self._dequantise(integers, OUTPUT)
 
+    def temporary(self, name: str, shape: tuple[int, ...], tensor: Tensor) -> View:
+        """A new buffer for a value on the way to the step's first output."""
+        view = dense(f"{self.source.result.buffer}.{self.index}.{name}", shape, tensor.dtype)
+        self.define(view.buffer, tensor, view.size)
+        return view
+
     def define(self, buffer: str, tensor: Tensor, size: int | None = None) -> None:
         """Record the tensor in a buffer, and the number of its elements where the buffer is new."""
         self.tensors[buffer] = tensor
         if size is not None:
             self._sizes[buffer] = size
 
-    def output_tensor(self, activation: str = "") -> Tensor:
-        """The tensor the readers of the step's first output want; 8 bits behind an activation that others read."""
-        needs = self.needs.get(self.source.result.buffer, frozenset())
-        if activation and "final" not in needs:
-            return affine(self.range(), self.name)
+    @property
+    def result_needs(self) -> frozenset[Need]:
+        """What the readers of the step's first output need."""
+        return self.needs.get(self.source.result.buffer, frozenset())
+
+    def byte_tensor(self) -> Tensor:
+        """The step's first output in 8 bits, whatever its readers need: they get bytes converted."""
+        return affine(self.range(), self.name)
+
+    def output_tensor(self) -> Tensor:
+        """The tensor the readers of the step's first output want."""
+        needs = self.result_needs
         if "logits" in needs:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in needs:
             return Tensor("int16", self.stream)
-        if "final" in needs or needs == {"float"}:
+        if self.range() == UNBOUNDED:
+            reason = "it gives values that are infinite or not a number on a calibration image"
+            raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
+        if "wide" in needs or "final" in needs or needs == {"float"}:
             return wide(self.range("all").reach, self.name)
         return affine(self.range(), self.name)
 
@@ -164,14 +181,9 @@ class Writer:
 
     def _widened(self, view: View, actual: Tensor, expected: Tensor) -> View:
         """Bytes as 16 bits of another scale."""
-        buffer = self._twin(view.buffer, "int16", expected)
-        if buffer is not None:
-            # Bytes may be much coarser than 16 bits: the octaves lie in the shift.
-            mul, shift = encode_scale(actual.scale / expected.scale / 2**WIDENED, self.name)
-            how = Rescale(actual.zero, mul, shift - WIDENED, 0)
-            convert = ops.Convert(self._sizes[view.buffer], "int8", "int16", how)
-            self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
-        return replace(view, buffer=self._twins[view.buffer, "int16"], dtype="int16")
+        # Bytes may be much coarser than 16 bits: the octaves lie in the shift.
+        mul, shift = encode_scale(actual.scale / expected.scale / 2**WIDENED, self.name)
+        return self._converted(view, expected, Rescale(actual.zero, mul, shift - WIDENED, 0))
 
     def byte_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8, and its tensor."""
@@ -183,13 +195,30 @@ class Writer:
             bytes_ = affine(seen, self.name)
             return self._quantised(view, bytes_), bytes_
         bytes_ = symmetric(seen.reach, self.name)
-        buffer = self._twin(view.buffer, "int8", bytes_)
-        if buffer is None:
-            return replace(view, buffer=self._twins[view.buffer, "int8"], dtype="int8"), bytes_
-        how = Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
-        convert = ops.Convert(self._sizes[view.buffer], "int16", "int8", how)
-        self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
-        return replace(view, buffer=buffer, dtype="int8"), bytes_
+        return self._converted(
+            view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
+        ), bytes_
+
+    def integers(self, view: View) -> View:
+        """An input as int8 or int16, whichever it is; what is float32 as bytes."""
+        return self.integer_view(view) if self.tensors[view.buffer].dtype == "int16" else self.plain_view(view)[0]
+
+    def whole_view(self, view: View, tensor: Tensor) -> View:
+        """An input in the integers that it has, or quantised to ``tensor`` where it is float32."""
+        return (
+            self._quantised(view, tensor) if self.tensors[view.buffer].dtype == "float32" else self.integer_view(view)
+        )
+
+    def _converted(self, view: View, tensor: Tensor, how: Rescale) -> View:
+        """Integers in another type and scale."""
+        source = self.tensors[view.buffer].dtype
+        buffer, is_new = self._twin(view.buffer, tensor)
+        if is_new:
+            assert source != "float32"
+            assert tensor.dtype != "float32"
+            convert = ops.Convert(self._sizes[view.buffer], source, tensor.dtype, how)
+            self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
+        return replace(view, buffer=buffer, dtype=tensor.dtype)
 
     def plain_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8 that stands for its values by one scale, with nothing left for the reader to make good."""
@@ -202,10 +231,10 @@ class Writer:
         """An input in float32."""
         if self.tensors[view.buffer].dtype == "float32" or view.dtype != "float32":
             return view
-        buffer = self._twin(view.buffer, "float32", FLOAT_TENSOR)
-        if buffer is not None:
+        buffer, is_new = self._twin(view.buffer, FLOAT_TENSOR)
+        if is_new:
             self._dequantise(view.buffer, buffer)
-        return replace(view, buffer=self._twins[view.buffer, "float32"])
+        return replace(view, buffer=buffer)
 
     def integer_view(self, view: View) -> View:
         """An input in the integer type of its buffer."""
@@ -223,12 +252,12 @@ class Writer:
         return seen
 
     def _quantised(self, view: View, tensor: Tensor) -> View:
-        buffer = self._twin(view.buffer, tensor.dtype, tensor)
-        if buffer is not None:
+        buffer, is_new = self._twin(view.buffer, tensor)
+        if is_new:
             assert tensor.dtype != "float32"
             quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
             self.step(quantise, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
-        return replace(view, buffer=self._twins[view.buffer, tensor.dtype], dtype=tensor.dtype)
+        return replace(view, buffer=buffer, dtype=tensor.dtype)
 
     def _dequantise(self, buffer: str, target: str) -> None:
         tensor = self.tensors[buffer]
@@ -238,22 +267,35 @@ class Writer:
         dequantise = ops.Dequantise(self._sizes[buffer], tensor.dtype, tensor.scale, tensor.zero)
         self.step(dequantise, {"x": self._whole(buffer), "y": dense(target, (self._sizes[buffer],))})
 
-    def _twin(self, buffer: str, dtype: str, tensor: Tensor) -> str | None:
-        """A new buffer for the same value in another type; None where there is one already."""
-        if (buffer, dtype) in self._twins:
-            return None
-        twin = self._twins[buffer, dtype] = f"{buffer}.{dtype}"
+    def _twin(self, buffer: str, tensor: Tensor) -> tuple[str, bool]:
+        """The buffer for the same value as another tensor, and whether it is new."""
+        key = buffer, tensor.dtype, tensor.scale, tensor.zero
+        if key in self._twins:
+            return self._twins[key], False
+        others = sum(known[:2] == key[:2] for known in self._twins)
+        twin = self._twins[key] = f"{buffer}.{tensor.dtype}" + (f".{others}" if others else "")
         self.define(twin, tensor, self._sizes[buffer])
-        return twin
+        return twin, True
 
     def _whole(self, buffer: str) -> View:
         return dense(buffer, (self._sizes[buffer],), self.tensors[buffer].dtype)
 
     def _aligned(self, view: View) -> View:
         """The view, or a dense copy where its smaller elements break the alignment that kernels need."""
-        if view.is_dense or view.itemsize == 4:
+        return view if view.itemsize == 4 else self.dense(view)
+
+    def dense(self, view: View) -> View:
+        """Integers that lie row-major without gaps, copied where they do not."""
+        if view.is_dense:
             return view
-        self.define(buffer := f"{view.buffer}.{view.offset}.dense", self.tensors[view.buffer], math.prod(view.shape))
+        # Views of one buffer may begin at the same element and see others behind it.
+        same = [other for other in self._dense if (other.buffer, other.offset) == (view.buffer, view.offset)]
+        if view not in same:
+            self._dense.append(view)
+            same.append(view)
+        number = same.index(view)
+        buffer = f"{view.buffer}.{view.offset}.dense" + (f".{number}" if number else "")
+        self.define(buffer, self.tensors[view.buffer], math.prod(view.shape))
         target = dense(buffer, view.shape, view.dtype)
         self.copy(view, target)
         return target

@@ -38,6 +38,9 @@ GENERIC: Final = f"""
 **Every other node** runs in a generic kernel, which is correct but not tuned. [Generic operators](operators.md) lists
 them with how each was tested. With `--precision int8`, functions of single elements become tables of 256 bytes, if
 their other operands are constant and the same for all elements or for each channel: {FUNCTION_NAMES}.
+So do, in forms of their own, MatMul and Einsum of two operands,
+Softmax, InstanceNormalization, LayerNormalization, LpNormalization and RMSNormalization, ReduceMax, ReduceMean and
+ReduceSum, and Add, Sub, Mul and Div with a constant.
 Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8` refuses it). For a board
 it runs on the host CPU. An operator that is not listed there is refused by name.
 """

@@ -34,13 +34,19 @@ INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
         for kind in OPERATORS
         if (form := getattr(ops, f"Q{kind.__name__}", None)) and form not in ALGORITHMS
     },
-    ops.Activate: (ops.QLookup,),
+    ops.Activate: (ops.QLookup, ops.QCurve),
     ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
     ops.Resize: (ops.QBilinear, ops.DequantiseImage),
 }
 """What quantisation turns a float operator into: the operator of its name with a Q, but for a few."""
 FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for form in forms}
 
+OF_NODES: Final[Mapping[type[Operator], str]] = {
+    ops.QNormalise: "normalisations over other axes than LayerNorm's",
+    ops.QProduct: "MatMul of two computed values",
+    ops.QSoftmax: "Softmax",
+}
+"""Integer forms of generic nodes, by what the nodes are."""
 CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
 """Operators that quantisation adds."""
 
@@ -52,7 +58,7 @@ QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
 
 def integer_forms(operator: type[Operator]) -> tuple[type[Operator], ...]:
     """The integer operators that an operator runs as; it is its own where it computes with integers."""
-    is_integer = operator in FLOAT_FORMS or operator in (*CONVERSIONS, *ALGORITHMS)
+    is_integer = operator in FLOAT_FORMS or operator in (*CONVERSIONS, *ALGORITHMS, *OF_NODES)
     return (operator,) if is_integer else INTEGER_FORMS.get(operator, ())
 
 
@@ -66,6 +72,7 @@ _NO_FORM: Final[Mapping[type[Operator], str]] = {kind: NO_FORM for kind in OPERA
 REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "fp32": {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
+        **{form: f"it is the integer form of a generic node, {node}" for form, node in OF_NODES.items()},
         **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
         **dict.fromkeys(ALGORITHMS, "it is a way to compute QConv2d in int8"),
     },

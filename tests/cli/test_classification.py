@@ -170,7 +170,7 @@ def test_classes_have_names_where_the_model_records_them(capsys, model, data):
     run_json(capsys, "compile", "named.onnx", "--task", "scene", "-o", "named.edgemtl")
     manifest = run_json(capsys, "bundle", "info", "named.edgemtl")["manifest"]
     assert manifest["tasks"][0]["classes"] == NAMES
-    assert manifest["input"]["resize_filter"] == "torch-bilinear"
+    assert manifest["inputs"][0]["resize_filter"] == "torch-bilinear"
     (written,) = run_json(capsys, "run", "named.edgemtl", "--input", "data/images/00.png", "-o", "out")["written"]
     top = json.loads(Path(written["classes"]).read_text())["top"]
     assert [item["name"] for item in top] == [NAMES[item["class"]] for item in top]

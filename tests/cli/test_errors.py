@@ -138,7 +138,7 @@ def test_unreadable_picture(capsys, bundle_file, in_folder):
     assert_fails(
         capsys, 1, "must be a readable PNG or JPEG picture", "run", bundle_file, "--input", "bad.png", "-o", "out"
     )
-    text = "--input must be a PNG, JPEG or .npy file or a folder of them, but there is no file no.png"
+    text = "--input must be a PNG, JPEG, .npy or .npz file or a folder of them, but there is no file no.png"
     assert_fails(capsys, 2, text, "run", bundle_file, "--input", "no.png", "-o", "out")
 
 
@@ -153,7 +153,7 @@ def test_eval_folder_without_labels(capsys, bundle_file, in_folder):
     text = f"--data must be a folder with {layout}, but there is no folder nowhere"
     assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "nowhere")
     Path("data/images").mkdir(parents=True)
-    text = "data/images has no .png, .jpg, .jpeg, .npy file"
+    text = "data/images has no .png, .jpg, .jpeg, .npy, .npz file"
     assert_fails(capsys, 2, text, "eval", bundle_file, "--data", "data")
     Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save("data/images/a.png")
     text = f"--data must be a folder with {layout}, but data has no labels of semseg; create data/semseg, or choose"

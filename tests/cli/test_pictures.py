@@ -44,7 +44,7 @@ def depth_of(model_file: Path, image: np.ndarray) -> np.ndarray:
 def test_run_resizes_by_the_filter_that_the_bundle_was_compiled_with(capsys, model_file, pictures):
     run_json(capsys, "compile", model_file, *TORCH, "-o", "a.edgemtl")
     manifest = run_json(capsys, "bundle", "info", "a.edgemtl")["manifest"]
-    assert manifest["input"]["resize_filter"] == "torch-bilinear"
+    assert manifest["inputs"][0]["resize_filter"] == "torch-bilinear"
     (written, *_) = run_json(capsys, "run", "a.edgemtl", "--task", "depth", "--input", pictures, "-o", "out")["written"]
     expected = depth_of(model_file, as_torch_sees(pictures / "00.png"))
     np.testing.assert_allclose(np.load(written["array"]), expected, atol=1e-4)

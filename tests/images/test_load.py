@@ -21,6 +21,7 @@ class Description:
     mean: tuple[float, ...] | None = (0.5, 0.4, 0.3)
     std: tuple[float, ...] | None = (0.25, 0.2, 0.1)
     resize_filter: str = "pillow-bilinear"
+    is_camera: bool = False
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "F"])

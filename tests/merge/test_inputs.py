@@ -156,6 +156,8 @@ CHANNELS = np.array([2.0, 4.0, 8.0]).reshape(1, 3, 1, 1)
         ((), None, None),
         ((("Add", np.ones((1, 3, 4, 4))),), None, None),
         ((("Mul", 0.0),), None, None),
+        ((("Div", 0.0),), None, None),
+        ((("Mul", np.inf), ("Sub", np.inf)), None, None),
         ((("Sub", 0.5), ("Max", 0.0)), 1.0, -0.5),
     ],
 )

@@ -94,6 +94,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_int8_of_the_merged_model_is_near_the_files(capsys, files, merged, images, tmp_path):
     arguments = ("--precision", "int8", "--calibration", images)
     run_json(capsys, "compile", merged, *arguments, "-o", tmp_path / "all.edgemtl")

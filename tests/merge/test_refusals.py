@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemtl.cli.app import main
+from edgemtl.merge.join import Joined
+from edgemtl.merge.names import name_apart
 from tests.cli.test_errors import assert_fails
 from tests.merge.test_join import Graph, plain
 from tests.support.foreign import as_task_id_gather
@@ -198,3 +201,46 @@ def test_weights_that_change_by_more_than_a_difference_saves(capsys, two):
     assert "DequantizeLinear" not in [node.op_type for node in proto.graph.node]
     stored = [numpy_helper.to_array(tensor).dtype for tensor in proto.graph.initializer]
     assert {*map(str, stored)} == {"float32"}
+
+
+def test_more_than_one_file_can_hold(capsys, two, monkeypatch):
+    monkeypatch.setattr("edgemtl.merge.assemble.MAX_FILE_BYTES", 300)
+    text = "the merged model must fit into one file of 300 bytes"
+    assert_refused(capsys, 1, text, "a.onnx", "b.onnx", "-o", "all.onnx")
+
+
+def test_a_bit_that_differs(capsys, two, monkeypatch):
+    """As if a conversion had changed a weight a little: nothing is written, with or without --min-sqnr."""
+
+    def change_weight(joined, *rest):
+        for constant in joined.constants:
+            if constant.name == "c1":
+                array = constant.const_value.numpy().copy()
+                array.flat[0] = np.nextafter(array.flat[0], np.float32(9))
+                constant.const_value = ir.tensor(array)
+        return name_apart(joined.nodes, joined.constants, *rest)
+
+    monkeypatch.setattr("edgemtl.merge.assemble.name_apart", lambda n, c, *r: change_weight(Joined(n, c, ()), *r))
+    text = "task a must give the bits that a.onnx gives, and differs by up to"
+    assert_refused(capsys, 1, text, "a.onnx", "b.onnx", "-o", "all.onnx")
+    assert_refused(capsys, 1, text, "a.onnx", "b.onnx", "--min-sqnr", "-9", "-o", "all.onnx")
+
+
+def test_a_runtime_that_does_not_run_it(capsys, two, monkeypatch):
+    def fail(model):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("edgemtl.merge.measure.open_session", fail)
+    text = "the merged model must run in onnxruntime, by which the result is checked, and does not: no such kernel"
+    assert_refused(capsys, 1, text, "a.onnx", "b.onnx", "-o", "all.onnx")
+
+
+def test_numbers_that_are_none(capsys, two):
+    """Infinite weights are near nothing, and outputs that are no numbers must have the same bits."""
+    for name, seed in (("c", 1), ("d", 2)):
+        graph = Graph()
+        x = graph.op("Mul", graph.trunk(), graph.const(np.full((1, 4, 4, 4), np.inf) if seed == 1 else np.inf))
+        graph.save(Path(f"{name}.onnx"), graph.op("Tanh", graph.op("Sub", x, x)))
+    for more in ([], ["--tolerance", "0.1"], ["--deltas", "8"]):
+        assert main(["-q", "merge", "c.onnx", "d.onnx", "-o", "all.onnx", *more]) == 0
+        assert "nan" not in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.hw.law import Finish
+from edgemtl.hw.law_generic import NormRows
 from edgemtl.hw.law_weightless import Rescale, Windows
 from edgemtl.lowering.ir import INPUT, Constant, dense, make_step
 from edgemtl.operators.operator import Signature, Values, float32, int32
@@ -23,7 +24,16 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QAdd((4, 6), (4, 6), "int8", "int16", (900, 800), 7, 12, BYTES),
     ops.Multiply((4, 6), (4, 1)),
     ops.QMultiply((4, 6), (1, 6), (3, -5), 900, 14, SHORTS),
+    ops.QAdd((4, 6), (4, 1), "int8", "int16", (900, 800), 7, 12, BYTES, constant=True),
+    ops.QMultiply((4, 6), (1, 6), (3, 0), 900, 14, SHORTS, constant=True),
+    ops.QProduct((3, 4, 6), (6, 5), (3, -5), 70000, 24, BYTES),
+    ops.QProduct((4, 6), (6, 5), (3, 0), 70000, 24, SHORTS, "b"),
+    ops.QSoftmax(4, 6, "int16", (70000, 20), (70000, 12), BYTES),
+    ops.QNormalise(NormRows(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
+    ops.QCurve(24),
     ops.Activate(24, "gelu"),
+    ops.Pixels(12, 3),
+    ops.QPixels(12, 3),
     ops.QLookup(4, 6),
     ops.QLookup(4, 6, by_column=True),
     ops.Pool("max", 6, WINDOWS),

@@ -131,7 +131,7 @@ def test_refusals(board: Path, folder: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"device cpu"):
         profile_bundle(board, ProfileOptions("cpu", (folder / "inputs",)))
     (folder / "none").mkdir(exist_ok=True)
-    with pytest.raises(InputError, match=r"must hold PNG, JPEG or .npy images"):
+    with pytest.raises(InputError, match=r"must hold PNG, JPEG, .npy or .npz files"):
         profile_bundle(board, ProfileOptions("sim", (folder / "none",)))
     with pytest.raises(UsageError, match=r"task must be one of"):
         profile_bundle(board, ProfileOptions("sim", (folder / "inputs",), ("windows",)))

@@ -65,7 +65,7 @@ def others() -> list[Operator]:
         ops.QConv2d(9, 9, 100, 100, 7, 9, (4, 3), (1, 1), (1, 2, 0, 2), (1, 2), -128, SHORTS, False, 100),
     ]
     narrow = ops.QConv2d(6, 3, 33, 33, 6, 3, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 9, BYTES, False, 33)
-    tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True)]
+    tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True), ops.QPixels(77, 3), ops.QPixels(128, 1)]
     return [*pools, *concats, *resamples, *depthwise, narrow, *tables]
 
 

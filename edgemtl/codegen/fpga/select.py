@@ -9,6 +9,7 @@ from itertools import pairwise
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
@@ -43,7 +44,8 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     uses, at = Uses(steps), 0
     selected: list[nets.Group | Left] = []
     while at < len(steps):
-        group = next((group for match in MATCHERS.values() if (group := match(steps, at, engine, uses))), None)
+        matches = (group for match in MATCHERS.values() if (group := match(steps, at, engine, uses)))
+        group = next((group for group in matches if not any(map(_is_bounded_wide, nets.steps_of(group)))), None)
         if group is None:
             selected.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
@@ -51,6 +53,14 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
             selected.append(group)
             at += len(nets.steps_of(group))
     return selected
+
+
+def _is_bounded_wide(step: Step) -> bool:
+    """Whether a layer's 16-bit results have a lower bound."""
+    operator = step.operator
+    return isinstance(operator, ops.QLinear | ops.QConv2d | ops.QExperts) and (
+        operator.how.dtype == "int16" and operator.how.limits != INT16
+    )
 
 
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
@@ -247,6 +257,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     operator = steps[at].operator
     if type(operator) in NEVER:
         return NEVER[type(operator)]
+    if _is_bounded_wide(steps[at]):
+        return "the accelerator has no lower bound for results of 16 bits"
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):

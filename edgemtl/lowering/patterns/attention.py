@@ -23,9 +23,11 @@ from edgemtl.graph import (
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import View, dense
 from edgemtl.lowering.match import Group, Refusal
+from edgemtl.lowering.patterns.generic import leftover
 from edgemtl.lowering.patterns.projections import Projections, emit_projections, match_projections
+from edgemtl.lowering.patterns.view import match_view
 from edgemtl.lowering.views import is_view
-from edgemtl.operators import Attention
+from edgemtl.operators import Attention, Linear
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,40 @@ def _emit(em: Emitter, attention: _Attention, operands: tuple[ir.Value, ir.Value
     heads, tokens, width = attention.shape
     if attention.projections is not None:
         emit_projections(em, attention.projections)
+    steps = len(em.steps)
     q, k, v = (em.reshaped(_trace(em, value), shape) for value, shape in zip(operands, _shapes(attention), strict=True))
-    packed = _packed(em, (q, k.transpose((0, 2, 1)), v), attention)
+    parts = (q, k.transpose((0, 2, 1)), v)
+    if em.forbidden is None and not _of_one_layer(em, parts, attention):
+        # In integers each of q, k and v has a scale, which is known where one layer makes them, not behind copies.
+        del em.steps[steps:]
+        _emit_nodes(em, attention)
+        return
+    packed = _packed(em, parts, attention)
     out = em.new((tokens, heads * width))
     em.step(Attention(tokens, heads, width, attention.scale), {"qkv": packed, "y": out})
     by_head = em.reshaped(out, (tokens, heads, width)).transpose((1, 0, 2))
     value = result(attention.nodes[0])
     em.views[value] = em.reshaped(by_head, shape_of(value))
+
+
+def _of_one_layer(em: Emitter, parts: tuple[View, View, View], attention: _Attention) -> bool:
+    """Whether q, k and v lie side by side where a linear layer writes them."""
+    heads, tokens, width = attention.shape
+    whole = dense(parts[0].buffer, (tokens, 3 * heads * width))
+    writers = [step.operator for step in em.steps if step.result.buffer == whole.buffer]
+    is_packed = all(part.sees_as(_part(whole, i, attention)) for i, part in enumerate(parts))
+    return is_packed and len(writers) == 1 and isinstance(writers[0], Linear)
+
+
+def _emit_nodes(em: Emitter, attention: _Attention) -> None:
+    """Node by node."""
+    inside = set(attention.nodes) - set(attention.projections.nodes if attention.projections else ())
+    graph = attention.nodes[0].graph
+    assert graph is not None
+    for node in graph:
+        if node in inside:
+            em.nodes = (node,)
+            (match_view(node) or leftover(node, None)).emit(em)
 
 
 def _shapes(attention: _Attention) -> tuple[tuple[int, int, int], ...]:

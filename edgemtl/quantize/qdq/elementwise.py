@@ -9,6 +9,8 @@ from onnx import TensorProto
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import unpack_scale
+from edgemtl.hw.law_generic import NORM_OCTAVES
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import OPSET
 from edgemtl.quantize.qdq.task import TaskWriter
@@ -52,12 +54,70 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
     return [Value(name, kind.shape) for name, kind in zip(names, call.outputs, strict=True)]
 
 
+def between(task: TaskWriter) -> None:
+    """A generic node between integers: what its integer form computes."""
+    source = task.source
+    operands = {
+        index: task.integers(name)
+        for index, name in zip(source.reads, task.step.operator.signature.inputs, strict=True)
+    }
+    (value,) = _results(task, source, operands)
+    task.write(task.graph.reshape(value, task.step.result.shape))
+
+
+def _product(task: TaskWriter) -> None:
+    """In the shapes of the step, where leading axes may be one; a constant side has the scale that is left for it."""
+    spec, step = task.operator, task.step
+    sides = {name: task.input(name) for name in ("a", "b") if name != spec.constant}
+    if spec.constant:
+        scale = spec.mul * 2.0**-spec.shift * task.tensor(step["y"].buffer).scale
+        scale /= task.tensor(step.main_input.buffer).scale
+        constant = step.constant(spec.constant)
+        sides[spec.constant] = task.dequantised(constant.name, constant.array, np.array(scale), 0)
+    task.write(task.graph.op("MatMul", (sides["a"], sides["b"]), spec.shape))
+
+
+def _softmax(task: TaskWriter) -> None:
+    x = task.input()
+    task.write(task.graph.op("Softmax", (x,), x.shape, {"axis": -1}))
+
+
+def _normalise(task: TaskWriter) -> None:
+    """Rows by their moments, and a scale and an offset for each channel."""
+    spec, graph, step = task.operator, task.graph, task.step
+    region, x = spec.region, graph.reshape(task.input(), (spec.region.rows, spec.region.width))
+    unit, moment = task.tensor(step["y"].buffer).scale, (region.rows, 1)
+
+    def mean(value: Value) -> Value:
+        return graph.op("ReduceMean", (value, graph.ints([-1])), moment, {"keepdims": 1})
+
+    centred = graph.op("Sub", (x, mean(x)), x.shape) if spec.is_centred else x
+    variance = mean(graph.op("Mul", (centred, centred), x.shape))
+    real = spec.epsilon * task.tensor(step["x"].buffer).scale ** 2 / region.width**2
+    added = graph.op("Add", (variance, graph.constant("epsilon", np.array(real, np.float32))), moment)
+    y = graph.op("Div", (centred, graph.op("Sqrt", (added,), moment)), x.shape)
+    words, offset = (step.constant(name).array.astype(np.int64) for name in ("scale", "offset"))
+    mul, shift = unpack_scale(np.abs(words))
+    gamma = np.sign(words) * mul * 2.0 ** (NORM_OCTAVES - shift) * unit
+    channels = (region.parameters // region.channels, region.channels, 1)
+    shape = region.rows, region.channels, region.inner
+    scale, shifted = (a.reshape(channels).astype(np.float32) for a in (gamma, offset * unit))
+    y = graph.op("Mul", (graph.reshape(y, shape), graph.constant("gamma", scale)), shape)
+    y = graph.op("Add", (y, graph.constant("beta", shifted)), shape)
+    task.write(graph.reshape(y, step.result.shape))
+
+
 def _add(task: TaskWriter) -> None:
-    total = task.graph.op("Add", (task.input("a"), task.input("b")), task.source.shape)
-    task.write(task.curve(total, task.source.activation))
+    """A sum; of a layer and its residual it is one of the layer's steps."""
+    if isinstance(task.source, Generic):
+        return between(task)
+    total = task.graph.op("Add", (task.input("a"), task.input("b")), task.operator.shape)
+    task.write(task.curve(total, task.source.activation if isinstance(task.source, ops.Add) else ""))
 
 
 def _multiply(task: TaskWriter) -> None:
+    if isinstance(task.source, Generic):
+        return between(task)
     task.write(task.graph.op("Mul", (task.input("a"), task.input("b")), task.source.shape))
 
 
@@ -67,15 +127,11 @@ def _activate(task: TaskWriter) -> None:
 
 def _look_up(task: TaskWriter) -> None:
     """The function of which the table holds the values."""
-    source = task.source
-    if not isinstance(source, Generic):
-        return _activate(task)
-    (value,) = _results(task, source, dict.fromkeys(source.reads, task.integers()))
-    task.write(value)
+    return between(task) if isinstance(task.source, Generic) else _activate(task)
 
 
 def _pool(task: TaskWriter) -> None:
-    spec, graph = task.source, task.graph
+    spec, graph = task.operator, task.graph
     windows = spec.windows
     image = graph.real(planes(graph, task.integers(), windows.height, windows.width))
     attributes: Attributes = {
@@ -93,10 +149,15 @@ def _pool(task: TaskWriter) -> None:
 
 def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: Attributes) -> Value:
     """Sums times their factors: onnxruntime's fused form of AveragePool between integers refuses its own scales."""
-    spec, graph = task.source, task.graph
+    spec, graph = task.operator, task.graph
     ones = graph.constant("pool.ones", np.ones((spec.channels, 1, *spec.windows.kernel), np.float32))
     sums = graph.op("Conv", (image, ones), shape, {**attributes, "group": spec.channels})
-    factor = task.floats[task.task.sources[task.index]].constant("factor").array
+    if isinstance(task.source, ops.Pool):
+        factor = task.floats[task.task.sources[task.index]].constant("factor").array
+    else:
+        mul, shift = unpack_scale(task.step.constant("scale").array)
+        unit = task.tensor(task.step["y"].buffer).scale / task.tensor(task.step["x"].buffer).scale
+        factor = (mul * 2.0**-shift * unit).astype(np.float32)
     return graph.op("Mul", (sums, graph.constant("pool.factor", factor.reshape(1, 1, *shape[2:]))), shape)
 
 
@@ -113,7 +174,7 @@ def _pixels(task: TaskWriter) -> None:
 
 
 def _concat(task: TaskWriter) -> None:
-    spec = task.source
+    spec = task.operator
     values = [task.input(name) for name in spec.names]
     task.write(task.graph.op("Concat", values, (spec.rows, sum(spec.widths)), {"axis": 1}))
 
@@ -147,10 +208,14 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Pool: _pool,
     ops.QAdd: _add,
     ops.QConcat: _concat,
+    ops.QCurve: _look_up,
     ops.QLookup: _look_up,
     ops.QMultiply: _multiply,
+    ops.QNormalise: _normalise,
     ops.QPixels: _pixels,
     ops.QPool: _pool,
+    ops.QProduct: _product,
+    ops.QSoftmax: _softmax,
     ops.QResample: _resample,
     ops.Resample: _resample,
     Generic: node,

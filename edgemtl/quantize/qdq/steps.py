@@ -13,6 +13,7 @@ from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.mixture import combine, experts, route
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
+from edgemtl.tvm_bridge.generic import Generic
 
 
 def _linear(task: TaskWriter) -> None:
@@ -20,7 +21,7 @@ def _linear(task: TaskWriter) -> None:
     rows, width = x.shape[0], layer.weight.shape[1]
     product = task.graph.op("MatMul", (x, task.weight(layer, 1)), (rows, width))
     y = task.activated(task.graph.add(product, task.bias(layer.bias)))
-    task.write(task.graph.add(y, task.input("residual")) if task.source.residual else y)
+    task.write(task.graph.add(y, task.input("residual")) if task.step.reads("residual") else y)
 
 
 def _cut_patches(task: TaskWriter) -> None:
@@ -110,7 +111,7 @@ def _heads(task: TaskWriter, part: Value, perm: tuple[int, ...]) -> Value:
 
 
 def _conv(task: TaskWriter) -> None:
-    spec, layer = task.source, task.layer()
+    spec, layer = task.operator, task.layer()
     image = task.graph.real(planes(task.graph, task.integers(), spec.height, spec.width))
     geometry: Attributes = {"strides": spec.stride, "pads": spec.pad, "dilations": spec.dilation, "group": spec.groups}
     operands = (image, task.weight(layer, 0), task.bias(layer.bias))
@@ -130,6 +131,10 @@ def _resize(task: TaskWriter) -> None:
 
 
 def _converted(task: TaskWriter) -> None:
+    """The same values as other integers; a scalar factor is one where the step gives the result of its node."""
+    source = task.floats[task.task.sources[task.index]]
+    if isinstance(source.operator, Generic) and task.step.result.buffer.split(".")[0] == source.result.buffer:
+        return elementwise.between(task)
     task.write(task.input())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.lowering.ir import INPUT, Step
 from edgemtl.operators import Array
+from edgemtl.operators.activations import SATURATING
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.qdq.graph import Attributes, GraphBuilder, Value
 from edgemtl.quantize.qdq.strided import read
@@ -130,7 +131,13 @@ class TaskWriter:
         return self.graph.constant(f"{name}.bias", array.astype(np.float32))
 
     def activated(self, sums: Value) -> Value:
-        """The step's activation of its sums; before a lookup table, these are rounded as in the integer law."""
+        """The step's activation of its sums; before a lookup table, these are rounded as in the integer law.
+
+        A curve whose table is a step of its own is left to that.
+        """
+        is_float = not hasattr(self.operator, "how")
+        if not is_float and not self.step.has_constant("table") and self.source.activation not in SATURATING:
+            return sums
         if self.step.has_constant("table"):
             sums = self.graph.real(self.graph.quantise(sums, self.task.sums[self.index]))
         return self.curve(sums, self.source.activation)

@@ -3,7 +3,18 @@
 from edgemtl.operators import Array, TensorType
 from edgemtl.tvm_bridge.generic.call import Call, Refused
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
-from edgemtl.tvm_bridge.generic.operator import Generic, node_model
+from edgemtl.tvm_bridge.generic.operator import Generic, node_model, softmax_axes
 from edgemtl.tvm_bridge.generic.resize import taps_of
 
-__all__ = ["Array", "Call", "Generic", "GenericKernel", "Refused", "TensorType", "lower_call", "node_model", "taps_of"]
+__all__ = [
+    "Array",
+    "Call",
+    "Generic",
+    "GenericKernel",
+    "Refused",
+    "TensorType",
+    "lower_call",
+    "node_model",
+    "softmax_axes",
+    "taps_of",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,15 @@ class Generic(FixedKernel):
         fed = {f"x{index}": np.ascontiguousarray(values[name]) for index, name in names.items()}
         return tuple(self._session.run(None, fed))
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of a Softmax the largest value of each row: how far below it scores count is known, their reach is not."""
+        return ("peak",) if self.call.op == "Softmax" else ()
+
+    def part(self, name: str, values: Values) -> Array:
+        (x,) = self.signature.inputs
+        return np.asarray(values[x].reshape(softmax_axes(self.call)).max(1))
+
     @cached_property
     def _session(self) -> Any:
         try:
@@ -40,6 +50,14 @@ class Generic(FixedKernel):
         except Exception as error:
             reason = f"onnxruntime does not run it, and integers are calibrated on what it computes: {error}"
             raise UnsupportedError(self.call.op, reason, "compile in fp32, or replace the operator") from None
+
+
+def softmax_axes(call: Call) -> tuple[int, int, int]:
+    """The elements in front of a Softmax's rows, in a row, and behind; before opset 13 a row is all that follows."""
+    shape = call.main_type.shape
+    axis = call.attributes.get("axis", -1 if call.opset >= 13 else 1) % max(len(shape), 1)
+    end = axis + 1 if call.opset >= 13 else len(shape)
+    return math.prod(shape[:axis]), math.prod(shape[axis:end]), math.prod(shape[end:])
 
 
 def node_model(call: Call, reads: Sequence[int]) -> onnx.ModelProto:

@@ -76,7 +76,7 @@ def each_run(axes: Sequence[BroadcastAxis], widest: int, target: CpuTarget, emit
     def block(piece: Expr) -> None:
         row = tirx.floordiv(piece, i32(blocks))
         part = tirx.floormod(piece, i32(blocks))
-        starts = _starts(outer, row, len(inner.strides))
+        starts = starts_of(outer, row, len(inner.strides))
 
         def runs(first: Expr, count: int) -> None:
             def run(lanes: int, at: Expr) -> None:
@@ -96,7 +96,7 @@ def each_run(axes: Sequence[BroadcastAxis], widest: int, target: CpuTarget, emit
     each_row(math.prod(axis.size for axis in outer) * blocks, target, block)
 
 
-def _starts(outer: Sequence[BroadcastAxis], row: Expr, operands: int) -> list[Expr]:
+def starts_of(outer: Sequence[BroadcastAxis], row: Expr, operands: int) -> list[Expr]:
     """Where the operands' elements of a row of the inner axis begin."""
     starts: list[Expr] = [i32(0)] * operands
     for axis in reversed(outer):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.arith import INT16
 from edgemtl.hw.law import Finish
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
@@ -79,11 +79,6 @@ class OutputStage:
         return lambda at: _saturated(levels[at].astype("int32") + residual[tuple(place(at))].astype("int32"))
 
 
-def _limits(how: Finish) -> tuple[int, int]:
-    """The least and the greatest value."""
-    return (how.low, INT8[1]) if how.dtype == "int8" else INT16
-
-
 def _zero(how: Finish) -> int:
     return how.zero if how.dtype == "int8" else 0
 
@@ -98,7 +93,7 @@ def _saturated(value: Expr) -> Expr:
 
 def _requantised(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
     """Sums of one register requantised and saturated."""
-    (least, most), zero = _limits(how), _zero(how)
+    (least, most), zero = how.limits, _zero(how)
     factor = tirx.Cast(f"float64x{lanes}", scale)
     return requantised(total, factor, lanes, (least - zero, most - zero)) + constant(zero, "int32", lanes)
 
@@ -112,7 +107,7 @@ def _rounded_down(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
     halves = [_scaled_half(total, scale, COUNTING + 0.5 + _zero(how), lanes, half) for half in range(2)]
     # Blocks of 128 bits hold four sums; each half has two of every block, in doubles.
     high = [first + at for block in range(0, lanes, 4) for first in (block, block + lanes) for at in (1, 3)]
-    least, most = (i32(COUNTING_WORD + limit) for limit in _limits(how))
+    least, most = (i32(COUNTING_WORD + limit) for limit in how.limits)
     return tirx.min(tirx.max(tirx.Shuffle(halves, high), least), most)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+
 from edgemtl.operators import QAdd, QMultiply
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
@@ -14,11 +16,17 @@ from edgemtl.tvm_bridge.kernels.qelementwise import finished
 from edgemtl.tvm_bridge.kernels.vectors import constant, store
 
 
+def pack(spec: QAdd | QMultiply, target: CpuTarget, b: np.ndarray) -> tuple[np.ndarray]:
+    """A constant operand as it is."""
+    return (b,)
+
+
 @cache
 def build(spec: QAdd | QMultiply, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands a, b, y."""
-    inputs, outputs = spec.signature.inputs, spec.signature.outputs
-    operands = [Operand(name, kind.shape, kind.dtype, "input") for name, kind in inputs.items()]
+    signature, outputs = spec.signature, spec.signature.outputs
+    operands = [Operand(name, kind.shape, kind.dtype, "input") for name, kind in signature.inputs.items()]
+    operands += [Operand(name, kind.shape, kind.dtype, "weight") for name, kind in signature.constants.items()]
     operands += [Operand("y", outputs["y"].shape, outputs["y"].dtype, "output")]
     axes = broadcast_axes(spec.shape, [spec.a, spec.b])
 
@@ -53,5 +61,13 @@ def _scaled(spec: QAdd | QMultiply, a: Expr, b: Expr, lanes: int) -> Expr:
 def _symbol(spec: QAdd | QMultiply) -> str:
     numbers = (*spec.muls, spec.offset) if isinstance(spec, QAdd) else (*spec.zeros, spec.mul)
     dtypes = (spec.a_dtype, spec.b_dtype) if isinstance(spec, QAdd) else ()
-    words = (*dtypes, *numbers, spec.shift, spec.how.dtype, spec.how.zero, spec.how.low)
+    words = (
+        *(["constant"] if spec.constant else []),
+        *dtypes,
+        *numbers,
+        spec.shift,
+        spec.how.dtype,
+        spec.how.zero,
+        spec.how.low,
+    )
     return f"{type(spec).__name__.lower()}_{symbol_of(spec.a)}_{symbol_of(spec.b)}_" + "_".join(map(str, words))

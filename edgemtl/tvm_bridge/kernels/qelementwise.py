@@ -48,16 +48,15 @@ def dequantised(value: Expr, scale: float, zero: int, lanes: int) -> Expr:
 
 def finished(value: Expr, how: Finish, lanes: int) -> Expr:
     """`law.finish` of requantised int32 values, without table and residual: saturated, a byte with its zero."""
-    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
     shifted = value + constant(how.zero, "int32", lanes) if how.dtype == "int8" else value
-    limits = (constant(bound, "int32", lanes) for bound in (low, high))
+    limits = (constant(bound, "int32", lanes) for bound in how.limits)
     return clip(shifted, *limits).astype(vector_type(how.dtype, lanes))
 
 
 def finished_sum(total: Expr, factor: Expr, how: Finish, lanes: int) -> Expr:
     """`law.finish` of int32 sums, without table and residual."""
     zero = how.zero if how.dtype == "int8" else 0
-    low, high = (how.low, INT8[1]) if how.dtype == "int8" else INT16
+    low, high = how.limits
     value = requantised(total, factor, lanes, (low - zero, high - zero)) + constant(zero, "int32", lanes)
     return value.astype(vector_type(how.dtype, lanes))
 

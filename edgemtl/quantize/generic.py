@@ -1,0 +1,149 @@
+"""Generic nodes in integers: products of computed values, softmax, sums and products with constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from edgemtl import operators as ops
+from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import encode_ratios, encode_scale
+from edgemtl.hw.law_generic import MOST_SOFTMAX
+from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
+from edgemtl.lowering.ir import Constant
+from edgemtl.quantize.elementwise import write_lookup
+from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
+from edgemtl.quantize.nodes import Form, constant_of, generic_form, has_constant
+from edgemtl.quantize.norms import readers
+from edgemtl.quantize.products import finish_of, reshaped, write_einsum, write_matmul
+from edgemtl.quantize.regions import write_norm_node, write_reduce
+from edgemtl.quantize.tensors import Tensor, symmetric, wide
+from edgemtl.quantize.writer import Writer
+from edgemtl.tvm_bridge.generic import Generic, softmax_axes
+
+OCTAVES = 16
+"""The LSB of a softmax's result is larger than 2^-16; its octaves go into the law's shift."""
+SCORE_OCTAVES = 8
+BELOW_PEAK = 16.0
+"""Nats below the least row's largest score that 16 bits reach: weights there are below 2^-23 of the largest."""
+
+
+def write_generic(writer: Writer, spec: Generic) -> None:
+    """A node by the form that it has. Raises UnsupportedError for one without."""
+    form = generic_form(spec)
+    if form == "table" and "wide" in writer.result_needs:
+        # Scores keep their 16 bits.
+        form = "add" if has_constant(spec, "add") else "scale" if has_constant(spec, "scale") else form
+    if form not in WRITERS:
+        raise UnsupportedError(writer.name, NO_FORM, f"keep it in float (--keep-float '{writer.name}')")
+    WRITERS[form](writer, spec)
+
+
+def _write_softmax(writer: Writer, spec: Generic) -> None:
+    """A softmax of rows; of another axis than the last between two copies."""
+    outer, width, inner = softmax_axes(spec.call)
+    if width > MOST_SOFTMAX:
+        reason = f"{SOFTMAX_WIDTH}, not {width}"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    (source,) = writer.source.inputs
+    view = writer.whole_view(source, _scores(writer, writer.index))
+    x, result = writer.tensors[view.buffer], writer.output_tensor()
+    distance = encode_scale(x.scale * 64 / math.log(2) / 2**SCORE_OCTAVES, writer.name)
+    mul, shift = encode_scale(1 / result.scale / 2**OCTAVES, writer.name)
+    scales = (distance[0], distance[1] - SCORE_OCTAVES), (mul, shift - OCTAVES)
+    assert x.dtype != "float32"
+    operator = ops.QSoftmax(outer * inner, width, x.dtype, *scales, finish_of(result))
+    rows = operator.rows, width
+    with writer.output(result) as out:
+        if inner == 1:
+            writer.step(operator, {"x": reshaped(writer, view, rows), "y": reshaped(writer, out, rows)})
+            return
+        turned = reshaped(writer, view, (outer, width, inner)).transpose((0, 2, 1))
+        y = writer.temporary("rows", (outer, inner, width), result)
+        writer.step(operator, {"x": reshaped(writer, writer.dense(turned), rows), "y": reshaped(writer, y, rows)})
+        writer.copy(y.transpose((0, 2, 1)), reshaped(writer, out, (outer, width, inner)))
+
+
+def _scores(writer: Writer, softmax: int) -> Tensor:
+    """16 bits for the scores that a softmax reads, at the index of a float step.
+
+    Masks may be infinite: only what lies near the rows' largest matters, and the rest saturates.
+    """
+    peak = writer.seen.ranges[f"{softmax}.peak"]
+    return wide(max(peak.high, BELOW_PEAK - peak.low), writer.name)
+
+
+def _masked(writer: Writer) -> Tensor:
+    """The tensor of a sum: of masked scores as far as their softmax tells them apart."""
+    reading = readers(writer.float_steps, writer.index)
+    indices = [i for i, step in enumerate(writer.float_steps) if any(step is reader for reader in reading)]
+    operators = [writer.float_steps[i].operator for i in indices]
+    if not all(isinstance(o, Generic) and o.call.op == "Softmax" for o in operators) or "final" in writer.result_needs:
+        return writer.output_tensor()
+    tensors = [_scores(writer, index) for index in indices]
+    if not tensors or not max(t.scale for t in tensors) < wide(writer.range("all").reach, writer.name).scale:
+        return writer.output_tensor()
+    return max(tensors, key=lambda tensor: tensor.scale)
+
+
+def _write_add(writer: Writer, spec: Generic) -> None:
+    """A sum with a constant in 16 bits; beyond what the result can tell apart it is cut off."""
+    (source,) = writer.source.inputs
+    view = writer.integers(source)
+    x, result = writer.tensors[view.buffer], _masked(writer)
+    array = constant_of(spec).astype(np.float64) * (-1 if spec.call.op == "Sub" else 1)
+    # Whatever x is, the sum saturates from here on.
+    most = (2**15 if result.dtype == "int16" else 2**8) * result.scale + 2**15 * x.scale
+    array = np.clip(array, -most, most)
+    b = Tensor("int16", (np.abs(array).max() or 1.0) / (2**15 - 1))
+    constant = Constant(f"{writer.name}.int16", np.rint(array / b.scale).astype(np.int16))
+    muls, shift = encode_ratios((x.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
+    assert x.dtype != "float32"
+    numbers = (muls[0], muls[1]), -x.zero * muls[0], shift
+    operator = ops.QAdd(view.shape, array.shape, x.dtype, "int16", *numbers, finish_of(result), True)
+    with writer.output(result) as out:
+        writer.step(operator, {"a": view, "y": out}, {"b": constant})
+
+
+def _write_multiply(writer: Writer, spec: Generic) -> None:
+    """A product of bytes with constants in bytes."""
+    (source,) = writer.source.inputs
+    view, x = writer.plain_view(source)
+    array = constant_of(spec).astype(np.float64)
+    factors = 1 / array if spec.call.op == "Div" else array
+    b, result = symmetric(float(np.abs(factors).max()), writer.name), writer.output_tensor()
+    constant = Constant(f"{writer.name}.int8", np.rint(factors / b.scale).astype(np.int8))
+    (mul,), shift = encode_ratios((x.scale * b.scale / result.scale,), RATIO_BITS, writer.name)
+    operator = ops.QMultiply(view.shape, array.shape, (x.zero, 0), mul, shift, finish_of(result), True)
+    with writer.output(result) as out:
+        writer.step(operator, {"a": view, "y": out}, {"b": constant})
+
+
+def _write_scale(writer: Writer, spec: Generic) -> None:
+    """A product with one positive number: the same integers, rescaled."""
+    (source,) = writer.source.inputs
+    view = writer.integers(source)
+    x, result, factor = writer.tensors[view.buffer], _masked(writer), float(constant_of(spec).reshape(-1)[0])
+    factor = 1 / factor if spec.call.op == "Div" else factor
+    mul, shift = encode_scale(x.scale * factor / result.scale / 2**SCORE_OCTAVES, writer.name)
+    assert x.dtype != "float32"
+    assert result.dtype != "float32"
+    how = Rescale(x.zero, mul, shift - SCORE_OCTAVES, result.zero)
+    operator = ops.Convert(view.size, x.dtype, result.dtype, how)
+    with writer.output(result) as out:
+        writer.step(operator, {"x": reshaped(writer, view, (view.size,)), "y": reshaped(writer, out, (out.size,))})
+
+
+WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
+    "table": write_lookup,
+    "product": write_matmul,
+    "einsum": write_einsum,
+    "softmax": _write_softmax,
+    "norm": write_norm_node,
+    "reduce": write_reduce,
+    "add": _write_add,
+    "multiply": _write_multiply,
+    "scale": _write_scale,
+}
