@@ -20,8 +20,8 @@ Fewer channels are not worth the transforms: 8 channels of a 64x64 image take 0.
 AVX2, 0.95 with AVX-512 and 1.4 with products of bytes, 16 take 0.53, 0.51 and 0.76. Transformed weights have 8 times
 the bytes, and where a network's weights leave the cache few tiles do not make up for that: at 10 bytes a nanosecond a
 pair of channels costs 7.2 ns for its weights instead of 0.9 ns, and a tile saves 1.08, 0.54 and 0.3 ns (100 products a
-nanosecond with AVX2, 200 with AVX-512, of bytes 240). Times measured on one core of an AMD EPYC (Zen 5) by
-`python -m benchmarks.int8_kernels` for each target; the bandwidth is estimated.
+nanosecond with AVX2, 200 with AVX-512, of bytes 240). Times of both kernels in turns, measured on one core of
+an AMD EPYC (Zen 5); the bandwidth is estimated.
 """
 
 
