@@ -6,7 +6,7 @@ comparisons each have a table by these types; what they read of a step they ask 
 
 from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
-from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
+from edgemtl.operators.conv import Conv2d, QConv2d, QWinograd, QWinogradWeights, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
@@ -62,6 +62,8 @@ __all__ = [
     "QResample",
     "QRouter",
     "QSoftmax",
+    "QWinograd",
+    "QWinogradWeights",
     "Quantise",
     "QuantiseImage",
     "Resample",

@@ -17,6 +17,7 @@ from edgemtl.processor import TARGETS
 IMAGE = f"{INPUT}image"
 
 BYTES, SHORTS, TWELVE = Finish("int8"), Finish("int16"), Finish("int16", 3, wide=True)
+WAYS = ops.Winograd | ops.WinogradWeights | ops.QWinograd | ops.QWinogradWeights
 WINDOWS = Windows(9, 11, 5, 6, (3, 3), (2, 2), (1, 1))
 SAMPLES: tuple[ops.Operator, ...] = (
     ops.Add((4, 6), (6,), "relu"),
@@ -71,6 +72,8 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QConv2d(8, 8, 16, 16, 8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, BYTES, table=True),
     ops.Winograd(8, 8, 16, 16, True, "relu", 16, 16),
     ops.WinogradWeights(16, 16, False, 16),
+    ops.QWinograd(8, 8, 16, 16, 3, BYTES, True, 16),
+    ops.QWinogradWeights(16, 16, 16),
     ops.Resize(8, 8, 16, 16, 16),
     ops.QBilinear(8, 8, 16),
     ops.DequantiseImage(8, 8, 16, True, "int8", 0.1, 0),
@@ -94,14 +97,14 @@ def test_kernels_take_what_signatures_say(operator: ops.Operator, target) -> Non
     kernel, signature = build_kernel(operator, target), operator.signature
     for role, types in (("input", signature.inputs), ("output", signature.outputs)):
         operands = {o.name: (o.dtype, o.bytes) for o in kernel.operands if o.role == role}
-        if not isinstance(operator, ops.Winograd | ops.WinogradWeights):
+        if not isinstance(operator, WAYS):
             assert operands == {name: (kind.dtype, kind.nbytes) for name, kind in types.items()}
         assert list(operands) == list(types)
 
 
 @pytest.mark.parametrize("operator", SAMPLES, ids=lambda operator: type(operator).__name__)
 def test_what_is_computed_has_the_types_of_the_signature(operator: ops.Operator) -> None:
-    if isinstance(operator, ops.Winograd | ops.WinogradWeights):
+    if isinstance(operator, WAYS):
         with pytest.raises(NotImplementedError, match=f"{type(operator).__name__} has no definition in numpy"):
             operator.compute(Values(operator.signature, [np.zeros(1)] * len(operator.signature.inputs), [], np.matmul))
         return

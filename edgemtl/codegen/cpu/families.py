@@ -45,6 +45,8 @@ from edgemtl.tvm_bridge.kernels import (
     qproduct,
     qrouter,
     qsoftmax,
+    qwinograd,
+    qwinograd_weights,
     resample,
     resize,
     router,
@@ -97,6 +99,8 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QPatchEmbed: qpatch,
     ops.QPixels: pixels,
     ops.QRouter: qrouter,
+    ops.QWinograd: qwinograd,
+    ops.QWinogradWeights: qwinograd_weights,
     ops.QuantiseImage: qimage,
     ops.Quantise: qelementwise,
 }

@@ -1,8 +1,8 @@
 """From sums to stored integers: requantisation, saturation, lookup and residual of `edgemtl.hw.law.finish`.
 
-Requantisation runs in float64. A sum has 32 bits and its multiplier 17, so sum * mul + 2^(shift-1) is an integer below
-2^49; the same number with its point moved, sum * (mul * 2^-shift) + 0.5, is exact, whether or not the compiler fuses
-product and sum, and so is its floor. AVX-512 rounds down a fused product and sum on its own: then any constant may be
+Requantisation runs in float64: `vectors` says how. With AVX-512 a sum has 32 bits and its multiplier 17, so
+sum * mul + 2^(shift-1) is an integer below 2^49; the same number with its point moved, sum * (mul * 2^-shift) + 0.5, is
+exact, and so is its floor. AVX-512 rounds down a fused product and sum on its own: then any constant may be
 added at once, since what is rounded down never falls past an integer.
 """
 
@@ -20,6 +20,7 @@ from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
 from edgemtl.tvm_bridge.kernels.int8_tiles import SIGN, Sums, has_biased_sums, span
+from edgemtl.tvm_bridge.kernels.vectors import constant, requantised
 
 Place = Callable[[Expr, Expr], Sequence[Expr]]
 # A register of float32 scales, by its first column.
@@ -61,9 +62,9 @@ class OutputStage:
         lanes = self.target.lanes
         width = len(totals) * lanes
         levels = local(max(width, PERMUTED), self.how.dtype)
-        requantised = _rounded_down if has_biased_sums(self.target) else _floored
+        finish = _rounded_down if has_biased_sums(self.target) else _requantised
         for index, (total, scale) in enumerate(zip(totals, scales, strict=True)):
-            level = requantised(total[span(i32(0), lanes)], scale, self.how, lanes)
+            level = finish(total[span(i32(0), lanes)], scale, self.how, lanes)
             T.buffer_store(levels, tirx.Cast(f"{self.how.dtype}x{lanes}", level), [span(i32(index * lanes), lanes)])
         value = self._value(levels, width, place)
         for first, count in [(0, width)] if valid == width else pieces(valid):
@@ -97,12 +98,11 @@ def _saturated(value: Expr) -> Expr:
     return tirx.max(tirx.min(value, i32(INT16[1])), i32(INT16[0])).astype("int16")
 
 
-def _floored(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
-    """Sums of one register requantised and saturated, by a floor of their own."""
-    double, (least, most), zero = f"float64x{lanes}", how.limits, _zero(how)
-    value = tirx.floor(tirx.Cast(double, total) * tirx.Cast(double, scale) + _f64(0.5))
-    clamped = tirx.min(tirx.max(value, _f64(least - zero)), _f64(most - zero))
-    return tirx.Cast(f"int32x{lanes}", clamped) + i32(zero)
+def _requantised(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
+    """Sums of one register requantised and saturated."""
+    (least, most), zero = how.limits, _zero(how)
+    factor = tirx.Cast(f"float64x{lanes}", scale)
+    return requantised(total, factor, lanes, (least - zero, most - zero)) + constant(zero, "int32", lanes)
 
 
 def _rounded_down(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:

@@ -118,11 +118,21 @@ def start_sums(rows: int, width: int, target: CpuTarget, start: Callable[[int], 
     return sums
 
 
+def factor_type(target: CpuTarget) -> str:
+    """The type that `accumulate_factors` takes values of x in."""
+    return "int16" if group(target) == 2 else "int8"
+
+
 def accumulate(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> None:
     """Add k products to every sum: bytes of x from 0 on times packed weights from word 0 on."""
     if group(target) == 2:
         _accumulate_widened(sums, k, target, x, w)
-        return
+    else:
+        accumulate_factors(sums, k, target, x, w)
+
+
+def accumulate_factors(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> None:
+    """The same of values that have their `factor_type`."""
     whole, rest = divmod(k, group(target))
     if whole:
         with T.serial(whole) as step:

@@ -54,6 +54,14 @@ def finished(value: Expr, how: Finish, lanes: int) -> Expr:
     return clip(shifted, *limits).astype(vector_type(how.dtype, lanes))
 
 
+def finished_sum(total: Expr, factor: Expr, how: Finish, lanes: int) -> Expr:
+    """`law.finish` of int32 sums, without table and residual."""
+    zero = how.zero if how.dtype == "int8" else 0
+    low, high = how.limits
+    value = requantised(total, factor, lanes, (low - zero, high - zero)) + constant(zero, "int32", lanes)
+    return value.astype(vector_type(how.dtype, lanes))
+
+
 def rescaled(value: Expr, how: Rescale, dtype: str, lanes: int) -> Expr:
     """`law_weightless.rescale` of an int32 vector."""
     factor = spread(f64(how.mul * 2.0**-how.shift), lanes)
