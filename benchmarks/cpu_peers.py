@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from benchmarks.here import processor_line
-from benchmarks.peers import Candidate, Row, prepare, rows
+from benchmarks.peers import Candidate, prepare, rows
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,19 @@ def _ask(process: subprocess.Popen[str], runs: int) -> list[float]:
     return [float(value) for value in _read(process).split()]
 
 
+class Measured(Protocol):
+    """What is measured: its name, the threads it runs on and the ratio to reach."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def bar(self) -> float | None: ...
+
+
 def measure(
-    row: Row, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path, reference: str = "torch"
+    row: Measured, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path, reference: str = "torch"
 ) -> Result:
     """Run every candidate of ``row`` in turn, ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
     source = work / f"{row.name}_input.npy"

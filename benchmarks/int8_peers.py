@@ -56,7 +56,7 @@ def prepare_int8(row: Row, work: Path) -> tuple[Candidate, ...]:
     if not ours.exists():
         _compile(folder / "model.onnx", images, row.threads, ours)
     forms = {form: known[f"onnxruntime {form}"].model for form in ("dense", "nonzero")}
-    quantised = {form: _quantised(path, images) for form, path in forms.items()}
+    quantised = {form: quantised(path, images) for form, path in forms.items()}
     return (
         Candidate("edgemtl int8", "edgemtl", ours),
         Candidate("edgemtl fp32", "edgemtl", known["edgemtl"].model),
@@ -82,7 +82,8 @@ def _compile(model: Path, images: Sequence[np.ndarray], threads: int, bundle: Pa
     )
 
 
-def _quantised(path: Path, images: Sequence[np.ndarray]) -> Path:
+def quantised(path: Path, images: Sequence[np.ndarray], name: str = "image") -> Path:
+    """The QDQ model that onnxruntime's own quantiser makes of a model with the input ``name``, made once."""
     target, inferred = path.with_suffix(".qdq.onnx"), path.with_suffix(".inferred.onnx")
     if not target.exists():
         with contextlib.redirect_stdout(io.StringIO()):
@@ -90,7 +91,7 @@ def _quantised(path: Path, images: Sequence[np.ndarray]) -> Path:
             quantize_static(
                 str(inferred),
                 str(target),
-                Reader("image", images),
+                Reader(name, images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,

@@ -31,7 +31,7 @@ from edgemtl.operators import (
     Router,
 )
 from edgemtl.processor import CpuTarget
-from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
+from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import experts
 from edgemtl.tvm_bridge.kernels.emit import (
@@ -47,6 +47,8 @@ from edgemtl.tvm_bridge.kernels.emit import (
 
 ALIGNMENT = 64
 RUNS_PER_TURN = 10
+# Where operands lie that are no operands of one step: the section of all weights.
+SECTION = {"weights_space": "weights", "weights_words": WEIGHTS_WORDS}
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -137,26 +139,33 @@ def _zeros(spec: Experts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load(case: Case, target: CpuTarget, folder: Path) -> Callable[[], object]:
-    """The kernel of a case as a function without arguments; all operands lie in one arena."""
-    places, arena = _lay_out(case)
-    call = KernelCall(case.kernel, tuple(Argument("arena", place) for place in places))
+    """The kernel of a case as a function without arguments; all operands but a section of weights lie in one arena."""
+    inside = [operand for operand in case.kernel.operands if operand.role not in SECTION]
+    ends = np.cumsum([0, *(-(-operand.bytes // ALIGNMENT) * ALIGNMENT for operand in inside)]).tolist()
+    places = dict(zip((operand.name for operand in inside), ends, strict=False))
+    arena, weights = _aligned(ends[-1]), _aligned(case.arrays["weights"].nbytes if "weights" in case.arrays else 1)
+    for operand in inside:
+        _fill(operand, case.arrays.get(operand.name), arena[places[operand.name] :])
+    if "weights" in case.arrays:
+        weights[:] = case.arrays["weights"].reshape(-1).view(np.uint8)
+    arguments = (
+        Argument(SECTION[operand.role], 0) if operand.role in SECTION else Argument("arena", places[operand.name])
+        for operand in case.kernel.operands
+    )
+    call = KernelCall(case.kernel, tuple(arguments))
     path = folder / f"{case.kernel.symbol}.so"
-    path.write_bytes(build_library([EntryFunction("main", (call,), {"arena": arena.nbytes})], target))
+    sizes = {"arena": arena.nbytes, "weights": weights.nbytes}
+    path.write_bytes(build_library([EntryFunction("main", (call,), sizes)], target))
     function = tvm_ffi.load_module(str(path))["main"]
-    empty = tvm_ffi.from_dlpack(np.zeros(1, np.uint8))
-    array = tvm_ffi.from_dlpack(arena)
-    return lambda: function(array, empty, empty, empty, empty, 0, 1)
+    empty, spaces = tvm_ffi.from_dlpack(np.zeros(1, np.uint8)), [tvm_ffi.from_dlpack(a) for a in (arena, weights)]
+    return lambda: function(*spaces, empty, empty, empty, 0, 1)
 
 
-def _lay_out(case: Case) -> tuple[list[int], np.ndarray]:
-    sizes = [max(o.bytes, case.arrays[o.name].nbytes if o.name in case.arrays else 0) for o in case.kernel.operands]
-    places = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
-    raw = np.zeros(places[-1] + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    arena = raw[start : start + places[-1]]
-    for operand, place in zip(case.kernel.operands, places, strict=False):
-        _fill(operand, case.arrays.get(operand.name), arena[place:])
-    return places[:-1], arena
+def _aligned(size: int) -> np.ndarray:
+    """``size`` zero bytes that start on a 64-byte boundary."""
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size]
 
 
 def _fill(operand: Operand, array: np.ndarray | None, memory: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from edgemtl.operators import Array
 STANDARD = ("", "ai.onnx")
 """The domain of ONNX's own operators, by both its names."""
 FOREIGN_INPUTS = {
-    ("edgemtl", "MoE"): ("x", "logits", "w1", "b1", "w2", "b2"),
+    ("edgemtl", "MoE"): ("x", "logits", "w1", "b1", "w2", "b2", "w3", "b3"),
     ("com.microsoft", "MoE"): (
         *("input", "router_probs", "fc1_experts_weights", "fc1_experts_bias"),
         *("fc2_experts_weights", "fc2_experts_bias", "fc3_experts_weights", "fc3_experts_bias"),

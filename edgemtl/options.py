@@ -17,6 +17,8 @@ Method = Literal["minmax", "percentile", "entropy"]
 
 EXPERT_ORDERS = ("expert", "token")
 ON_CHIP = ("few", "all")
+MOST_TARGET_DB = 100.0
+"""Beyond this float32 itself differs from one processor to the next."""
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
 MOST_NORMAL = 1e30
@@ -56,6 +58,8 @@ class QuantiseOptions:
     With ``require_int8`` a step without an integer form is refused; else it runs in float32, which a note says.
     ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
     alone are left, which comparisons call naive.
+    ``wide`` are names of layers, with * and ?, whose activations have 12 bits instead of 8. With ``sqnr_target``, in
+    decibel, layers are given 12 bits or float32 until the outputs on the check images reach it.
 
     Raises UsageError for a value outside its choices.
     """
@@ -66,9 +70,13 @@ class QuantiseOptions:
     quieten: bool = True
     correct: bool = True
     require_int8: bool = False
+    wide: tuple[str, ...] = ()
+    sqnr_target: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, METHODS)
+        if self.sqnr_target is not None and not 0 < self.sqnr_target <= MOST_TARGET_DB:
+            raise UsageError(f"--sqnr-target must be above 0 and at most {MOST_TARGET_DB:g}, not {self.sqnr_target:g}")
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,8 @@ class CompileOptions:
             raise UsageError("--expert-cache must come with --expert-order token, which alone has a cache")
 
     def _check_precision(self) -> None:
+        if is_board(self.target) and self.quantise.sqnr_target is not None:
+            raise UsageError(f"--sqnr-target must come with a CPU target, not {self.target}: use --keep-float there")
         if is_board(self.target) and self.precision != "int8":
             raise UsageError(
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
@@ -161,9 +171,11 @@ class CompileOptions:
                 "or with --parameters FILE from `edgemtl quantize`"
             )
         if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
-            raise UsageError("--parameters, --method, --keep-float and --min-sqnr must come with --precision int8")
+            flags = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target"
+            raise UsageError(f"{flags} must come with --precision int8")
         if self.parameters is not None and self.quantise != QuantiseOptions():
-            raise UsageError("--parameters must come without --method, --keep-float and --min-sqnr: the file says them")
+            flags = "--method, --keep-float, --min-sqnr and --sqnr-target"
+            raise UsageError(f"--parameters must come without {flags}: the file has them")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from edgemtl.hw.arith import (
     Ints,
     Wide,
     exp2_byte,
+    exp2_fine,
     exp2_wide,
     reciprocal,
     reciprocal_sqrt,
@@ -40,10 +41,16 @@ Array = npt.NDArray[Any]
 
 ROUTER_FRACTION_BITS: Final = 10
 """Fraction bits of gate logits, which are logarithms to base 2: 16 bits reach from -32 to 32."""
+LEAST_ROUTER_FRACTION_BITS: Final = 7
+"""Fraction bits of the largest logits there are: 16 bits reach from -256 to 256."""
 GATE_BITS: Final = 15
 """Fraction bits of a gate's weight."""
 MOST_TOKENS: Final = 2**13
 """Tokens that attention takes: its sums of 255 * 127 then keep below 2^28."""
+WIDE: Final = (-(2**11), 2**11 - 1)
+"""A wide activation: 12 bits, stored in 16. Sums of products with bytes keep below 2^31 for up to 8192 of them."""
+MOST_WIDE_TOKENS: Final = 2**12
+"""Tokens that wide attention takes: its sums of 4080 * 127 then keep below 2^31."""
 MOST_WIDTH: Final = 1024
 """Width of a row that LayerNorm takes: n * x - sum(x) then keeps below 2^26, the wide operand of a DSP48E2."""
 
@@ -55,15 +62,19 @@ class Finish:
     dtype "int8": add ``zero``, saturate to [``low``, 127], and look the byte up where there is a table.
     dtype "int16": saturate to 16 bits, from 0 on where ``low`` is 0 (a Relu), and add the residual with saturation
     where there is one.
+    ``wide``, with "int16": add ``zero``, saturate to 12 bits, and look the value up where there is a table.
     """
 
     dtype: Literal["int8", "int16"]
     zero: int = 0
     low: int = INT8[0]
+    wide: bool = False
 
     @property
     def limits(self) -> tuple[int, int]:
         """Between what a value saturates."""
+        if self.wide:
+            return WIDE
         if self.dtype == "int8":
             return self.low, INT8[1]
         return (0 if self.low == 0 else INT16[0]), INT16[1]
@@ -75,8 +86,14 @@ def matmul(x: Ints, w: Ints) -> Wide:
 
 
 def finish(sums: Wide, mul: Ints, shift: Ints, how: Finish, table: Ints | None, residual: Ints | None) -> Array:
-    """Sums [.., N] to int8 or int16 [.., N]; mul, shift [N]; table int8 [256] by byte + 128; residual int16."""
+    """Sums [.., N] to int8 or int16 [.., N]; mul, shift [N]; residual int16.
+
+    table: int8 [256] by byte + 128, or int16 [4096] by wide value + 2048.
+    """
     value = requantise(sums, mul, shift)
+    if how.wide:
+        value = saturate(value + how.zero, *how.limits)
+        return value.astype(np.int16) if table is None else table.astype(np.int16)[value - WIDE[0]]
     if how.dtype == "int16":
         value = saturate(value, *how.limits)
         if residual is not None:
@@ -96,7 +113,7 @@ def linear(
     table: Ints | None = None,
     residual: Ints | None = None,
 ) -> Array:
-    """finish(x w + bias): x int8 [M, K], w int8 [K, N], bias int32 [N], residual int16 [M, N].
+    """finish(x w + bias): x int8 or wide [M, K], w int8 [K, N], bias int32 [N], residual int16 [M, N].
 
     Against the real layer of the same quantised weights: half a step of the output, 2^-17 of the value from the
     multiplier, half a step of the bias, and what saturates.
@@ -117,32 +134,35 @@ def patch_embed(
     return saturate(rows + table.astype(np.int64), *INT16).astype(np.int16)
 
 
-def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: int) -> Array:
+def quantise_image(image: npt.NDArray[np.float32], inverse_scale: float, zero: int, wide: bool = False) -> Array:
     """Bytes of a float32 image: saturate(nearest(image * inverse_scale) + zero), halves to even.
 
-    One float32 product and one rounding, so that no compiler can contract them into something else.
+    One float32 product and one rounding, so that no compiler can contract them into something else. With ``wide``
+    int16, saturated to 12 bits.
     """
-    return quantise(image, inverse_scale, zero, "int8")
+    return quantise(image, inverse_scale, zero, "int16" if wide else "int8", wide)
 
 
-def quantise(x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"]) -> Array:
+def quantise(
+    x: npt.NDArray[np.float32], inverse_scale: float, zero: int, dtype: Literal["int8", "int16"], wide: bool = False
+) -> Array:
     """Integers of any float32 array: saturate(nearest(x * inverse_scale) + zero) to ``dtype``, halves to even.
 
-    NaN becomes the largest, as in a minimum that compares.
+    With ``wide`` it is saturated to 12 bits. NaN becomes the largest, as in a minimum that compares.
     """
     nearest = np.rint(x * np.float32(inverse_scale)) + np.float32(zero)
-    low, high = INT8 if dtype == "int8" else INT16
+    low, high = WIDE if wide else INT8 if dtype == "int8" else INT16
     return np.asarray(np.clip(np.where(np.isnan(nearest), high, nearest), low, high).astype(dtype))
 
 
-def cut_patches(image: npt.NDArray[np.int8], patch: int) -> npt.NDArray[np.int8]:
+def cut_patches(image: Array, patch: int) -> Array:
     """Patches [P, C * patch * patch] in row order of an image [C, H, W]; within a patch channel, row, column."""
     channels, height, width = image.shape
     grid = image.reshape(channels, height // patch, patch, width // patch, patch)
     return np.ascontiguousarray(grid.transpose(1, 3, 0, 2, 4).reshape(-1, channels * patch * patch))
 
 
-def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offset: Ints) -> npt.NDArray[np.int8]:
+def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offset: Ints, wide: bool = False) -> Array:
     """Rows int16 [M, n] (n <= 1024) to int8 [M, n]: (x - mean) / sd on the scale that mul * 2^-shift is one over.
 
     S = sum x, V = n * sum x^2 - S^2 + epsilon, exact below 2^53; 1 / sqrt(V) by `reciprocal_sqrt`. Then
@@ -150,6 +170,7 @@ def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offs
     plus offset[channel], saturated. ``epsilon`` is eps * n^2 / scale_x^2, at least 1. ``halvings`` (0..7) make room for
     channels that are larger than the rest: the next layer's weights double as often. gamma and beta lie in the next
     layer; ``offset`` is beta / gamma where that layer pads with zeros and cannot hold it.
+    With ``wide`` the result is int16 [M, n], saturated to 12 bits, and ``halvings`` are at most 3.
     t must lie in 1..62. Against the real function with the same epsilon: half a step, and 2.5 * 2^-16 of the value from
     the root and the multipliers, 0.005 of a step at most.
     """
@@ -158,11 +179,16 @@ def layer_norm(x: Ints, epsilon: int, mul: int, shift: int, halvings: Ints, offs
     total = x.sum(-1, keepdims=True)
     mantissa, exponent = reciprocal_sqrt(n * (x * x).sum(-1, keepdims=True) - total * total + epsilon)
     scaled = requantise(n * x - total, scale_mantissa(mantissa, mul), 16 + exponent + shift + halvings.astype(np.int64))
+    if wide:
+        return saturate(scaled + offset.astype(np.int64), *WIDE).astype(np.int16)
     return saturate(scaled + offset.astype(np.int64), *INT8).astype(np.int8)
 
 
-def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int) -> npt.NDArray[np.int8]:
+def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int, wide: bool = False) -> Array:
     """softmax(q k^T) v of every head: rows int8 [T, 3 heads d] of q, k and v side by side to int8 [T, heads d].
+
+    With ``wide`` the result is int16, saturated to 12 bits; scores have 7 fraction bits and weights, by `exp2_fine`, 12
+    bits, for at most 4096 tokens.
 
     Scores are round_shift(q k^T, score_shift), saturated to 16 bits: logarithms to base 2 with 6 fraction bits, since
     the scales of q and k are chosen so. Weights of a row are `exp2_byte` of its distance to the row's largest score,
@@ -177,14 +203,14 @@ def attention(qkv: Ints, heads: int, score_shift: int, mul: int, shift: int) -> 
     tokens, width = qkv.shape
     head_dim = width // (3 * heads)
     parts = qkv.reshape(tokens, 3, heads, head_dim)
-    out = np.empty((tokens, heads, head_dim), np.int8)
+    out = np.empty((tokens, heads, head_dim), np.int16 if wide else np.int8)
     for head in range(heads):
         q, k, v = (parts[:, i, head] for i in range(3))
         scores = saturate(round_shift(matmul(q, k.T), score_shift), *INT16)
-        weights = exp2_byte(scores.max(-1, keepdims=True) - scores)
+        weights = (exp2_fine if wide else exp2_byte)(scores.max(-1, keepdims=True) - scores)
         mantissa, exponent = reciprocal(weights.sum(-1, keepdims=True))
         scaled = requantise(matmul(weights, v), scale_mantissa(mantissa, mul), exponent + shift - 1)
-        out[:, head] = saturate(scaled, *INT8)
+        out[:, head] = saturate(scaled, *(WIDE if wide else INT8))
     return out.reshape(tokens, heads * head_dim)
 
 
@@ -202,8 +228,16 @@ class Routes:
     first: npt.NDArray[np.int32]
 
 
-def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool, threshold: int) -> Routes:
-    """Routes of gate logits int16 [T, E], logarithms to base 2 with 10 fraction bits.
+def route(
+    logits: Ints,
+    top_k: int,
+    candidates: tuple[int, ...],
+    normalize: bool,
+    threshold: int,
+    fraction_bits: int = ROUTER_FRACTION_BITS,
+) -> Routes:
+    """Routes of gate logits int16 [T, E], logarithms to base 2 with 10 ``fraction_bits``; with fewer, down to 7, where
+    16 bits would not hold the logits.
 
     The k largest among ``candidates``, equal ones in order of index. Probabilities p = `exp2_wide` of the distance to
     the row's largest logit (its largest candidate's where ``normalize``), rounded to 6 fraction bits; weight = p * 2^15
@@ -217,7 +251,7 @@ def route(logits: Ints, top_k: int, candidates: tuple[int, ...], normalize: bool
     columns = np.array(candidates)
     leader = (wide[:, columns] if normalize else wide).max(-1, keepdims=True)
     # Others than candidates may lead where they do not count.
-    distance = round_shift(np.maximum(leader - wide, 0), ROUTER_FRACTION_BITS - 6)
+    distance = round_shift(np.maximum(leader - wide, 0), fraction_bits - 6)
     probability = exp2_wide(distance)
     order = np.argsort(-wide[:, columns], axis=-1, kind="stable")[:, :top_k]
     chosen = np.take_along_axis(probability[:, columns], order, -1)

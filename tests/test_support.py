@@ -26,14 +26,14 @@ from edgemtl.quantize.limits import LIMITS
 from edgemtl.quantize.quantised_model import quantise
 from edgemtl.support import COLUMNS, OPERATORS, find_entry
 from edgemtl.support.page import COMMAND, PAGE, supported_page
-from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, OF_NODES, REASONS
+from edgemtl.support.table import ALGORITHMS, CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, OF_NODES, REASONS
 from edgemtl.tvm_bridge.generic import Generic
 from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
 
 IMAGE = f"{INPUT}image"
 
-INTEGERS = {*FLOAT_FORMS, *CONVERSIONS, *OF_NODES}
+INTEGERS = {*FLOAT_FORMS, *CONVERSIONS, *ALGORITHMS, *OF_NODES}
 FLOATS = {*OPERATORS} - INTEGERS
 
 

@@ -28,6 +28,7 @@ from edgemtl.cli.flags import (
     RequireInt8,
     ResizeFilter,
     ShapeList,
+    SqnrTarget,
     Std,
     Target,
     TaskList,
@@ -79,6 +80,7 @@ def compile_(
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
     min_sqnr: MinSqnr = 15.0,
+    sqnr_target: SqnrTarget = None,
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
@@ -103,7 +105,7 @@ def compile_(
         memory_budget=budget(memory_budget),
         calibration=calibration,
         parameters=parameters,
-        quantise=quantise_options(method, keep_float, min_sqnr, require_int8),
+        quantise=quantise_options(method, keep_float, min_sqnr, require_int8, sqnr_target),
         threads=threads,
         seed=seed,
         selftest=selftest,
@@ -113,13 +115,22 @@ def compile_(
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,
     )
-    check_request(model, target, calibration, parameters)
-    check_output_file("-o", output, (model, *options.files))
-    check_names(model, options.tasks, options.renames, options.kinds)
+    _check(model, options, output)
     import_driver()
     from edgemtl.driver import compile_model
 
     result = compile_model(model, options, output, step)
+    _report(result, output, json)
+
+
+def _check(model: Path, options: CompileOptions, output: Path) -> None:
+    """Refuse mistakes that show before anything is read. Raises UsageError."""
+    check_request(model, options.target, options.calibration, options.parameters)
+    check_output_file("-o", output, (model, *options.files))
+    check_names(model, options.tasks, options.renames, options.kinds)
+
+
+def _report(result: CompileResult, output: Path, json: bool) -> None:
     for text in result.notes:
         note(f"note: {text}")
     emit(result.to_json(), json, lambda console: _draw(console, output, result))

@@ -55,6 +55,12 @@ RequireInt8 = Annotated[
 MinSqnr = Annotated[
     float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")
 ]
+SqnrTarget = Annotated[
+    float | None,
+    typer.Option(
+        "--sqnr-target", help="Signal-to-noise ratio in dB to reach by giving layers 12-bit activations or float32."
+    ),
+]
 
 Calibration = Annotated[Path | None, typer.Option("--calibration", help="Folder of images to take int8 scales from.")]
 Parameters = Annotated[
@@ -97,10 +103,15 @@ ShapeList = Annotated[
 
 
 def quantise_options(
-    method: str, keep_float: Sequence[str] | None, min_sqnr: float, require_int8: bool = False
+    method: str,
+    keep_float: Sequence[str] | None,
+    min_sqnr: float,
+    require_int8: bool = False,
+    sqnr_target: float | None = None,
 ) -> QuantiseOptions:
     """These options as one value."""
-    return QuantiseOptions(cast("Any", method), tuple(keep_float or ()), min_sqnr, require_int8=require_int8)
+    layers = tuple(keep_float or ())
+    return QuantiseOptions(cast("Any", method), layers, min_sqnr, require_int8=require_int8, sqnr_target=sqnr_target)
 
 
 def budget(text: str | None) -> int | None:

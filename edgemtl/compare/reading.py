@@ -9,6 +9,7 @@ import numpy as np
 
 from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.operators import Array, Frame
+from edgemtl.operators.mixture import largest_weights
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def sort_routing(experts: Array, weights: Array) -> Routing:
 def route_logits(logits: Array, attributes: MoEAttributes) -> Routing:
     """What the node's definition chooses from its logits [T, E]; the partition has removed windows."""
     columns = np.arange(logits.shape[-1]) if attributes.experts is None else np.array(attributes.experts)
+    if attributes.routing == "weights":
+        order = largest_weights(logits[:, columns], attributes.k)
+        return sort_routing(columns[order], np.take_along_axis(logits[:, columns], order, -1))
     powers = np.exp((logits - logits.max(-1, keepdims=True)).astype(np.float64))
     probability = powers / powers.sum(-1, keepdims=True)
     order = np.argsort(-logits[:, columns], axis=-1, kind="stable")[:, : attributes.k]

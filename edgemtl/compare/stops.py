@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import Step, View
 
-ROUTERS = (ops.Router, ops.QRouter)
+ROUTERS = (ops.Router, ops.QRouter, ops.Dispatch)
 EXPERTS = (ops.Experts, ops.QExperts)
 
 

@@ -23,19 +23,22 @@ def describe_layers(model: ir.Model) -> tuple[MoELayer, ...]:
 
 def _describe(node: ir.Node) -> MoELayer:
     values = [value for value in node.inputs if value is not None]
-    if len(values) != len(INPUTS) or len(node.inputs) != len(INPUTS):
-        raise ModelError(f"MoE node {node.name} must have the inputs {', '.join(INPUTS)}, not {len(values)} of them")
-    for name, value in zip(INPUTS[2:], values[2:], strict=True):
+    a = MoEAttributes.from_node(node)
+    names = INPUTS if a.gated else INPUTS[:-2]
+    if len(values) != len(names) or len(node.inputs) != len(names):
+        raise ModelError(f"MoE node {node.name} must have the inputs {', '.join(names)}, not {len(values)} of them")
+    for name, value in zip(names[2:], values[2:], strict=True):
         if not is_constant(value):
             reason = f"its {name} is computed, and weights of experts are constants"
             raise UnsupportedError(f"node {node.name}", reason, "export the model with its weights as initializers")
-    for name, value in zip(INPUTS, values, strict=True):
+    for name, value in zip(names, values, strict=True):
         if not is_static(value):
             hint = "export the model with fixed sizes"
             raise UnsupportedError(f"node {node.name}", f"the shape of its {name} is not fixed", hint)
-    a, shapes = MoEAttributes.from_node(node), [shape_of(value) for value in values]
-    if [len(shape) for shape in shapes] != [2, 2, 3, 2, 3, 2]:
-        raise ModelError(f"MoE node {node.name} must have inputs of ranks 2, 2, 3, 2, 3 and 2, not shapes {shapes}")
+    shapes = [shape_of(value) for value in values]
+    if [len(shape) for shape in shapes] != [2, 2, 3, 2, 3, 2, 3, 2][: len(names)]:
+        ranks = "2, 2, 3, 2, 3, 2, 3 and 2" if a.gated else "2, 2, 3, 2, 3 and 2"
+        raise ModelError(f"MoE node {node.name} must have inputs of ranks {ranks}, not shapes {shapes}")
     (tokens, dim), (_, columns), (experts, _, hidden) = shapes[:3]
     expected = [
         (tokens, dim),
@@ -43,8 +46,10 @@ def _describe(node: ir.Node) -> MoELayer:
         (experts, dim, hidden),
         (experts, hidden),
         (experts, hidden, dim),
+        (experts, dim),
+        *([(experts, dim, hidden), (experts, hidden)] if a.gated else []),
     ]
-    if shapes != [*expected, (experts, dim)]:
+    if shapes != expected:
         raise ModelError(f"MoE node {node.name} must have inputs whose shapes fit together, not {shapes}")
     if experts != (columns if a.experts is None else len(a.experts)) or _last_column(a) > columns or a.k > experts:
         what = f"{experts} experts for {columns} columns"

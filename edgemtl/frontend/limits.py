@@ -107,14 +107,13 @@ def all_nodes(nodes: Iterable[ir.Node]) -> Iterator[ir.Node]:
                 yield from all_nodes(inner for graph in attribute.as_graphs() for inner in graph)
 
 
-def why_not_run(nodes: Sequence[ir.Node], x: ir.Value, logits: ir.Value) -> str | None:
+def why_not_run(nodes: Sequence[ir.Node], width: int, tokens: int, columns: int) -> str | None:
     """Why a region that may be a mixture of experts costs too much to run; None where it does not.
 
-    x [T, D], logits [T, E]. A mixture computes every expert for every token, or gathers the experts' weights for every
-    token. Sizes that depend on the data are counts of tokens and experts, if they are sizes of other values.
+    width: D of the tokens [T, D]. columns: E of the routing [T, E]. A mixture computes every expert for every token, or
+    gathers the experts' weights for every token. Sizes that depend on the data are counts of tokens and experts, if
+    they are sizes of other values.
     """
-    columns, width = shape_of(logits)[-1], shape_of(x)[-1]
-    tokens = size_of(logits) // columns
     weights = {value for node in nodes for value in node.inputs if value is not None and is_constant(value)}
     weight_count = sum(array.size for value in weights if (array := array_of(value)) is not None)
     dense = tokens * (columns * width + weight_count // width) + MAX_PROPAGATED

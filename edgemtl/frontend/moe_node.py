@@ -1,10 +1,14 @@
 """The node `edgemtl::MoE`: its attributes and the standard-operator body any ONNX runtime can run.
 
-    y = MoE(x [T,D], logits [T,E], w1 [E',D,H], b1 [E',H], w2 [E',H,D], b2 [E',D])      y is [T,D]
+    y = MoE(x [T,D], logits [T,E], w1 [E',D,H], b1 [E',H], w2 [E',H,D], b2 [E',D], w3 [E',D,H], b3 [E',H])
+
+y is [T,D]; w3 and b3 are there where the experts are `gated`.
 
 p = softmax of the logits over all columns, or over those of the window; the k largest p among the candidate
 experts are selected, ties to the lowest index; y = sum_j p_j * (act(x w1[e_j] + b1[e_j]) w2[e_j] + b2[e_j]).
 Where `normalize` is set the selected p are divided by their sum; then those below `threshold` become 0.
+A gated expert multiplies act(x w1 + b1) by x w3 + b3. With `routing` "weights" the logits are the weights themselves:
+y = sum_e logits[:, e] * expert_e(x), and the model promises that at most k of a token's weights are not 0.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ OP_TYPE = "MoE"
 VERSION = 1
 OPSET = 20
 
+ROUTINGS = ("softmax", "weights")
 ACTIVATIONS = {
     "gelu": "act = Gelu (hidden)",
     "gelu_tanh": 'act = Gelu <approximate = "tanh"> (hidden)',
+    "identity": "act = Identity (hidden)",
     "relu": "act = Relu (hidden)",
     "silu": "sigma = Sigmoid (hidden)\n act = Mul (hidden, sigma)",
 }
@@ -40,7 +46,8 @@ class MoEAttributes:
     k: experts per token.  activation: one of `ACTIVATIONS`.  normalize: the selected scores are divided by
     their sum.  threshold: selected scores below it become 0; 0 is off.  window: first column and number of
     columns of the logits the softmax and the selection see.  experts: ascending columns that have weights,
-    None where all have.  Raises `ModelError` for a value outside its range.
+    None where all have.  routing: one of `ROUTINGS`.  gated: experts have a third matrix.  Raises `ModelError`
+    for a value outside its range.
     """
 
     k: int
@@ -49,6 +56,8 @@ class MoEAttributes:
     threshold: float = 0.0
     window: tuple[int, int] | None = None
     experts: tuple[int, ...] | None = None
+    routing: str = "softmax"
+    gated: bool = False
 
     def __post_init__(self) -> None:
         _require(self.activation in ACTIVATIONS, "activation", f"one of {', '.join(ACTIVATIONS)}", self.activation)
@@ -58,6 +67,10 @@ class MoEAttributes:
             _require(good, "window", "a first column of at least 0 and a positive number of columns", self.window)
         if self.experts is not None:
             _require(self._ascending_in_window(), "experts", "ascending columns inside the window", self.experts)
+        _require(self.routing in ROUTINGS, "routing", f"one of {', '.join(ROUTINGS)}", self.routing)
+        if self.routing == "weights":
+            adjusted = [n for n in ("normalize", "threshold", "window") if getattr(self, n)]
+            _require(not adjusted, "routing", f"softmax where {', '.join(adjusted)} is given", self.routing)
         choices = self._choices()
         rule = "at least 1" if choices is None else f"from 1 to the {choices} experts that can be selected"
         _require(1 <= self.k <= (self.k if choices is None else choices), "k", rule, self.k)
@@ -81,6 +94,8 @@ class MoEAttributes:
         parts += ["above" + str(np.float32(self.threshold))] if self.threshold else []
         parts += ["window" + "to".join(map(str, self.window))] if self.window else []
         parts += ["experts" + "and".join(map(str, self.experts))] if self.experts else []
+        parts += ["weights"] if self.routing == "weights" else []
+        parts += ["gated"] if self.gated else []
         return "_".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +110,10 @@ class MoEAttributes:
             plain["window"] = list(self.window)
         if self.experts is not None:
             plain["experts"] = list(self.experts)
+        if self.routing != "softmax":
+            plain["routing"] = self.routing
+        if self.gated:
+            plain["gated"] = 1
         return plain
 
     @classmethod
@@ -119,8 +138,8 @@ def _read_attributes(node: ir.Node) -> dict[str, Any]:
     if unknown:
         raise ModelError(f"MoE attributes must be among {', '.join(known)}, not {', '.join(unknown)}")
     values = {name: _plain(attribute.value) for name, attribute in node.attributes.items()}
-    if "normalize" in values:
-        values["normalize"] = bool(values["normalize"])
+    for name in values.keys() & {"normalize", "gated"}:
+        values[name] = bool(values[name])
     return values
 
 
@@ -149,8 +168,10 @@ def function_proto(attributes: MoEAttributes) -> onnx.FunctionProto:
     """The body of MoE for one attribute set: dense, every expert over every token, no data-dependent shape."""
     names = ", ".join(attributes.to_dict())
     header = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>'
-    signature = f"{OP_TYPE} <{names}> (x, logits, w1, b1, w2, b2) => (y)"
-    lines = "\n ".join([*_select(attributes), *_weigh(attributes), *_mix(attributes)])
+    operands = "x, logits, w1, b1, w2, b2" + ", w3, b3" * attributes.gated
+    signature = f"{OP_TYPE} <{names}> ({operands}) => (y)"
+    weighed = [*_select(attributes), *_weigh(attributes)] if attributes.routing == "softmax" else _given(attributes)
+    lines = "\n ".join([*weighed, *_mix(attributes)])
     function = onnx.parser.parse_function(f"{header}\n{signature} {{\n {lines}\n}}")
     function.overload = attributes.overload
     return function
@@ -203,7 +224,25 @@ def _weigh(a: MoEAttributes) -> list[str]:
         "size = Concat <axis = 0> (tokens, count)",
         "none = ConstantOfShape (size)",
         f"gates = ScatterElements <axis = 1> (none, place, {score})",
-        "by_expert = Transpose <perm = [1, 0]> (gates)",
+        *_by_expert("gates"),
+    ]
+
+
+def _given(a: MoEAttributes) -> list[str]:
+    """gate [E', T, 1] where the logits are the weights."""
+    if a.experts is None:
+        return _by_expert("logits")
+    columns = ", ".join(map(str, a.experts))
+    return [
+        f"ids = Constant <value_ints = [{columns}]> ()",
+        "gates = Gather <axis = 1> (logits, ids)",
+        *_by_expert("gates"),
+    ]
+
+
+def _by_expert(gates: str) -> list[str]:
+    return [
+        f"by_expert = Transpose <perm = [1, 0]> ({gates})",
         "two = Constant <value_ints = [2]> ()",
         "gate = Unsqueeze (by_expert, two)",
     ]
@@ -211,14 +250,21 @@ def _weigh(a: MoEAttributes) -> list[str]:
 
 def _mix(a: MoEAttributes) -> list[str]:
     """y [T, D]: the experts' outputs, weighed and summed."""
+    third = [
+        "bias3 = Unsqueeze (b3, one)",
+        "product3 = MatMul (x, w3)",
+        "linear = Add (product3, bias3)",
+        "inner = Mul (act, linear)",
+    ]
     return [
         "one = Constant <value_ints = [1]> ()",
         "bias1 = Unsqueeze (b1, one)",
         "product1 = MatMul (x, w1)",
         "hidden = Add (product1, bias1)",
         ACTIVATIONS[a.activation],
+        *(third if a.gated else ()),
         "bias2 = Unsqueeze (b2, one)",
-        "product2 = MatMul (act, w2)",
+        f"product2 = MatMul ({'inner' if a.gated else 'act'}, w2)",
         "output = Add (product2, bias2)",
         "weighed = Mul (output, gate)",
         "expert_axis = Constant <value_ints = [0]> ()",

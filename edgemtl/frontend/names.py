@@ -10,7 +10,6 @@ from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
 from edgemtl.frontend.model import MultiTaskModel, Task
 from edgemtl.frontend.passes import Notes
-from edgemtl.graph import dtype_of
 from edgemtl.suggest import one_of
 from edgemtl.vocabulary import KINDS, describe_shape, fits_kind
 
@@ -109,6 +108,9 @@ def change_kinds(model: MultiTaskModel, kinds: Mapping[str, str]) -> MultiTaskMo
         for task, value in zip(model.tasks, model.ir.graph.outputs, strict=True)
         if value.shape is not None
     }
+    # Not at the top: names are looked up without the libraries that models are read by.
+    from edgemtl.graph import dtype_of
+
     outputs = zip(model.tasks, model.ir.graph.outputs, strict=True)
     dtypes = {task.name: dtype_of(value) for task, value in outputs}
     for name, kind in kinds.items():

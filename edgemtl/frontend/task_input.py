@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -11,6 +12,11 @@ from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+FLAGS = (onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL)
+ONE_HOT = re.compile(r".*task.*one_?hot.*|.*one_?hot.*task.*", re.I)
+"""Names of one-hot codes of a task."""
+NUMBER = re.compile(r"task_?(id|index)", re.I)
+"""Names of one task: a vector of floats or truth values so called is its code; one of integers may be a list."""
 
 
 def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
@@ -18,9 +24,15 @@ def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
 
     The task input is the only scalar integer beside other inputs. As many tasks are written out as everything it
     selects from has, or as follow from the numbers it is compared with; where neither is found, or too many, it stays
-    an input like any other, and a note says so.
+    an input like any other, and a note says so. Where no scalar is there, a vector whose name says that it is the task
+    is taken as one-hot, and a note says so.
     """
     graph = proto.graph
+    if (vector := _one_hot_input(graph)) is not None:
+        count = max(_sizes(vector))
+        named = f"input {vector.name}: taken as the one-hot code of {count} tasks by its name"
+        proto, notes = _write_out(proto, vector, list(np.eye(count)))
+        return proto, (named, *notes)
     chosen = _task_input(graph)
     if chosen is None:
         return proto, ()
@@ -28,13 +40,20 @@ def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
     if not 2 <= count <= MAX_TASKS:
         why = f"it does not select from 2 to {MAX_TASKS} tasks, so it stays an input of every run"
         return proto, (f"input {chosen.name}: {why}",)
-    dependent = _dependents(graph.node, {chosen.name})
-    name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
-    integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
+    return _write_out(proto, chosen, [np.full(1, task) for task in range(count)])
+
+
+def _write_out(
+    proto: onnx.ModelProto, chosen: onnx.ValueInfoProto, values: Sequence[np.ndarray]
+) -> tuple[onnx.ModelProto, Notes]:
+    """The model with all that depends on the input written out once for each of its values."""
+    graph, name, count = proto.graph, chosen.name, len(values)
+    dependent = _dependents(graph.node, {name})
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
     graph.input.remove(chosen)
-    for task in range(count):
-        value = np.full(shape, task, integer)
-        graph.initializer.append(onnx.numpy_helper.from_array(value, _named(name, task)))
+    for task, value in enumerate(values):
+        array = value.reshape(_sizes(chosen)).astype(dtype)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, _named(name, task)))
     nodes = [copy for node in graph.node for copy in _copies(node, dependent, count)]
     outputs = [copy for output in graph.output for copy in _output_copies(output, dependent, count)]
     del graph.node[:], graph.output[:], graph.value_info[:]
@@ -50,6 +69,26 @@ def _task_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
     inputs = [value for value in graph.input if value.name not in constants]
     scalars = [value for value in inputs if _is_scalar_integer(value.type.tensor_type)]
     return scalars[0] if len(scalars) == 1 and len(inputs) > 1 else None
+
+
+def _one_hot_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
+    """The only vector [n] or [1, n] beside other inputs whose name says that it codes the task, where there is one."""
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    vectors = [value for value in inputs if _is_one_hot(value)]
+    return vectors[0] if len(vectors) == 1 and len(inputs) > 1 else None
+
+
+def _is_one_hot(value: onnx.ValueInfoProto) -> bool:
+    kind, sizes = value.type.tensor_type.elem_type, _sizes(value)
+    one_axis = len(sizes) == 1 or (len(sizes) == 2 and sizes[0] == 1)
+    flags = kind in FLAGS and NUMBER.fullmatch(value.name)
+    named = flags or (kind in (*INTEGERS, *FLAGS) and ONE_HOT.fullmatch(value.name))
+    return bool(named) and one_axis and 2 <= max(sizes) <= MAX_TASKS
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _is_scalar_integer(kind: onnx.TypeProto.Tensor) -> bool:

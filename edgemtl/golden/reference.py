@@ -146,6 +146,9 @@ def _margin_meter(task: TaskModel) -> Callable[[Frame], float]:
 
 
 def _margin(logits: Array, attributes: MoEAttributes) -> float:
+    if attributes.routing == "weights":
+        # Ordinary operators chose before: shaking the input shows whether they hesitate.
+        return np.inf
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     probability = exponent / exponent.sum(axis=-1, keepdims=True)
     candidates = probability if attributes.experts is None else probability[:, list(attributes.experts)]

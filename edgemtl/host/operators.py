@@ -10,7 +10,12 @@ from edgemtl import operators
 from edgemtl.errors import ConfigError
 from edgemtl.operators import Array, Operator, Values
 
-_WITHOUT_DEFINITION = (operators.Winograd, operators.WinogradWeights)
+_WITHOUT_DEFINITION = (
+    operators.QWinograd,
+    operators.QWinogradWeights,
+    operators.Winograd,
+    operators.WinogradWeights,
+)
 OPERATORS: Mapping[str, type[Operator]] = {
     name: kind
     for name, kind in vars(operators).items()

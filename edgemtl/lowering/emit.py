@@ -69,10 +69,8 @@ class Emitter:
 
         Equal contents are one buffer.
         """
-        digest = hashlib.sha256(repr((operator, [constant.key])).encode()).hexdigest()[:16]
-        ((output, kind),) = operator.signature.outputs.items()
-        (name,) = operator.signature.constants
-        view = dense(f"{PREPARED}{constant.name}.{digest}", kind.shape, kind.dtype)
+        (output,), (name,) = operator.signature.outputs, operator.signature.constants
+        view = prepared_view(operator, constant)
         if self.forbidden is None or view.buffer in self.forbidden:
             return None
         if all(step.outputs != (view,) for step in self.prepared):
@@ -131,6 +129,13 @@ class Emitter:
         """Say that an image [1, C, H, W] lies in these rows [H * W, C]."""
         _, channels, height, width = shape_of(value)
         self.views[value] = self.reshaped(pixels, (1, height, width, channels)).transpose((0, 3, 1, 2))
+
+
+def prepared_view(operator: Operator, constant: Constant) -> View:
+    """The buffer that ``operator`` makes from one weight when a program is loaded; its name says both."""
+    digest = hashlib.sha256(repr((operator, [constant.key])).encode()).hexdigest()[:16]
+    (kind,) = operator.signature.outputs.values()
+    return dense(f"{PREPARED}{constant.name}.{digest}", kind.shape, kind.dtype)
 
 
 def _in_words(strides: tuple[int, ...], words: int) -> tuple[int, ...]:

@@ -36,6 +36,13 @@ class Memory:
         if buffer is None or len(buffer) < needed:
             self._buffers[view.buffer] = np.zeros(needed, view.dtype)
 
+    def take_over(self, other: Memory) -> None:
+        """Copy what another run left in the buffers that both have."""
+        for name, buffer in self._buffers.items():
+            theirs = other._buffers.get(name)
+            if theirs is not None and (theirs.dtype, theirs.shape) == (buffer.dtype, buffer.shape):
+                buffer[:] = theirs
+
     def read(self, view: View) -> Array:
         """The elements of a view, not copied."""
         buffer = self._buffers[view.buffer]
@@ -55,6 +62,11 @@ def run_steps(
     memory = Memory(steps, frame)
     for index, step in enumerate(steps):
         run_step(index, step, memory, watch, compute)
+    return read_output(steps, memory)
+
+
+def read_output(steps: Sequence[Step], memory: Memory) -> Array:
+    """The contents of the output buffer, flat."""
     last = max((v for s in steps for v in s.outputs if v.buffer == OUTPUT), key=lambda v: v.extent_bytes)
     return memory.read(View(OUTPUT, (last.extent_bytes // last.itemsize,), (1,), 0, last.dtype)).copy()
 

@@ -41,6 +41,7 @@ def _inputs(steps: Sequence[Step]) -> set[tuple[str, str]]:
 
 def _faults(step: Step) -> Iterator[str]:
     operator, constants = step.operator, [constant.type for constant in step.constants]
+    yield from (f"it writes {view.buffer}, an input" for view in step.outputs if space_of(view.buffer) == INPUTS)
     if isinstance(operator, Copy | QCopy):
         yield from _misfit_copy(step, operator)
         return

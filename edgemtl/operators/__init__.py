@@ -6,13 +6,13 @@ comparisons each have a table by these types; what they read of a step they ask 
 
 from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
-from edgemtl.operators.conv import Conv2d, QConv2d, Winograd, WinogradWeights
+from edgemtl.operators.conv import Conv2d, QConv2d, QWinograd, QWinogradWeights, Winograd, WinogradWeights
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.generic import QNormalise, QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
-from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
+from edgemtl.operators.mixture import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
 from edgemtl.operators.pixels import Pixels, QPixels
@@ -31,6 +31,7 @@ __all__ = [
     "Copy",
     "Dequantise",
     "DequantiseImage",
+    "Dispatch",
     "Experts",
     "Frame",
     "LayerNorm",
@@ -61,6 +62,8 @@ __all__ = [
     "QResample",
     "QRouter",
     "QSoftmax",
+    "QWinograd",
+    "QWinogradWeights",
     "Quantise",
     "QuantiseImage",
     "Resample",

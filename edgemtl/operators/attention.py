@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgemtl.hw import law
-from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8
+from edgemtl.operators.operator import Array, Operator, Signature, Values, activation, float32, int8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class Attention(Operator):
 
 @dataclass(frozen=True)
 class QAttention(Operator):
-    """`law.attention`: packed q, k, v int8 [tokens, 3 heads head_dim] to int8 [tokens, heads head_dim]."""
+    """`law.attention`: packed q, k, v int8 [tokens, 3 heads head_dim] to int8 [tokens, heads head_dim].
+
+    Where it is ``wide`` it gives int16 of 12 bits.
+    """
 
     tokens: int
     heads: int
@@ -54,15 +57,16 @@ class QAttention(Operator):
     score_shift: int
     mul: int
     shift: int
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         width = self.heads * self.head_dim
-        return Signature({"qkv": int8(self.tokens, 3 * width)}, {"y": int8(self.tokens, width)})
+        return Signature({"qkv": int8(self.tokens, 3 * width)}, {"y": activation(self.wide, self.tokens, width)})
 
     @property
     def macs(self) -> int:
         return 2 * self.heads * self.tokens**2 * self.head_dim
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.attention(values["qkv"], self.heads, self.score_shift, self.mul, self.shift),)
+        return (law.attention(values["qkv"], self.heads, self.score_shift, self.mul, self.shift, self.wide),)

@@ -11,8 +11,8 @@ from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.operators.linear import TABLE
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int32
+from edgemtl.operators.linear import table_of
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int16, int32
 
 WINDOW = 6
 """Pixels of a side that one tile of Winograd's F(4x4, 3x3) reads."""
@@ -126,7 +126,9 @@ class QConv2d(Operator):
         weight = int8(self.cout, self.cin // self.groups, *self.kernel)
         constants = {"weight": weight, "bias": int32(self.cout), "scale": int32(self.cout)}
         return Signature(
-            {"x": int8(self.height * self.width, self.cin)}, {"y": y}, constants | (TABLE if self.table else {})
+            {"x": int8(self.height * self.width, self.cin)},
+            {"y": y},
+            constants | (table_of(self.how) if self.table else {}),
         )
 
     @property
@@ -193,3 +195,61 @@ class WinogradWeights(Operator):
     def signature(self) -> Signature:
         weight = float32(self.cout, self.cin, 3, 3)
         return Signature({}, {"transformed": float32(WINDOW**2 * self.cin * self.columns)}, {"weight": weight})
+
+
+@dataclass(frozen=True)
+class QWinograd(Operator):
+    """What QConv2d computes, bit by bit, by Winograd's algorithm: 3x3, stride 1, one pixel of ``zero`` around it.
+
+    The weights are QWinogradWeights' result. QConv2d has the definition in numpy.
+    """
+
+    height: int
+    width: int
+    cin: int
+    cout: int
+    zero: int
+    how: Finish
+    table: bool
+    columns: int
+
+    @property
+    def label(self) -> str:
+        return "conv"
+
+    @property
+    def signature(self) -> Signature:
+        transformed = QWinogradWeights(self.cin, self.cout, self.columns).signature.outputs
+        y = TensorType((self.height * self.width, self.cout), self.how.dtype)
+        constants = {"bias": int32(self.cout), "scale": int32(self.cout)}
+        return Signature(
+            {"x": int8(self.height * self.width, self.cin), **transformed},
+            {"y": y},
+            constants | (table_of(self.how) if self.table else {}),
+        )
+
+    @property
+    def macs(self) -> int:
+        return self.height * self.width * self.cout * 9 * self.cin
+
+
+@dataclass(frozen=True)
+class QWinogradWeights(Operator):
+    """The weights of a QWinograd: a 3x3 convolution's weights in Winograd's form, 8 times their bytes.
+
+    columns: cout in whole vectors of the target. Channels of the input go in pairs, the last one with zeros.
+    """
+
+    cin: int
+    cout: int
+    columns: int
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of input channels."""
+        return -(-self.cin // 2)
+
+    @property
+    def signature(self) -> Signature:
+        transformed = int16(WINDOW**2 * 2 * self.pairs * self.columns)
+        return Signature({}, {"transformed": transformed}, {"weight": int8(self.cout, self.cin, 3, 3)})

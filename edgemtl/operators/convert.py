@@ -11,7 +11,10 @@ from edgemtl.operators.operator import Array, Operator, Signature, TensorType, V
 
 @dataclass(frozen=True)
 class Quantise(Operator):
-    """`law.quantise` of float32 [size] to int8 or int16 [size], behind a layer that is kept in float."""
+    """`law.quantise` of float32 [size] to int8 or int16 [size], behind a layer that is kept in float.
+
+    Where it is ``wide`` it gives 12 bits in int16.
+    """
 
     delivers = False
 
@@ -19,13 +22,14 @@ class Quantise(Operator):
     dtype: Literal["int8", "int16"]
     inverse_scale: float
     zero: int
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         return Signature({"x": float32(self.size)}, {"y": TensorType((self.size,), self.dtype)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        return (law.quantise(values["x"], self.inverse_scale, self.zero, self.dtype),)
+        return (law.quantise(values["x"], self.inverse_scale, self.zero, self.dtype, self.wide),)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
-from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8, int16, int32
+from edgemtl.operators.operator import Array, Operator, Signature, Values, activation, float32, int8, int16, int32
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class PatchEmbed(Operator):
 
 @dataclass(frozen=True)
 class QuantiseImage(Operator):
-    """`law.quantise_image` and `law.cut_patches`: float32 [1, C, H, W] to patches int8 [P, C * patch * patch]."""
+    """`law.quantise_image` and `law.cut_patches`: float32 [1, C, H, W] to patches int8 [P, C * patch * patch].
+
+    Where it is ``wide`` they are int16 of 12 bits.
+    """
 
     delivers = False
 
@@ -60,32 +63,34 @@ class QuantiseImage(Operator):
     patch: int
     inverse_scale: float
     zero: int
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         patches = (self.height // self.patch) * (self.width // self.patch)
         image = float32(1, self.channels, self.height, self.width)
-        return Signature({"x": image}, {"y": int8(patches, self.channels * self.patch**2)})
+        return Signature({"x": image}, {"y": activation(self.wide, patches, self.channels * self.patch**2)})
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        image = law.quantise_image(values["x"][0], self.inverse_scale, self.zero)
+        image = law.quantise_image(values["x"][0], self.inverse_scale, self.zero, self.wide)
         return (law.cut_patches(image, self.patch),)
 
 
 @dataclass(frozen=True)
 class QPatchEmbed(Operator):
-    """`law.patch_embed`: patches int8 [patches, k] to tokens int16 [leading + patches, n]."""
+    """`law.patch_embed`: patches int8, or ``wide``, [patches, k] to tokens int16 [leading + patches, n]."""
 
     patches: int
     k: int
     n: int
     leading: int
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         tokens = int16(self.leading + self.patches, self.n)
         constants = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n), "table": tokens}
-        return Signature({"x": int8(self.patches, self.k)}, {"y": tokens}, constants)
+        return Signature({"x": activation(self.wide, self.patches, self.k)}, {"y": tokens}, constants)
 
     @property
     def macs(self) -> int:

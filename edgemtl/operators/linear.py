@@ -16,14 +16,17 @@ from edgemtl.operators.operator import (
     Signature,
     TensorType,
     Values,
+    activation,
     float32,
     int8,
     int16,
     int32,
 )
 
-TABLE = {"table": int8(256)}
-"""A curve of every byte, by byte + 128."""
+
+def table_of(how: Finish) -> dict[str, TensorType]:
+    """A curve's table: int8 of every byte, by byte + 128, or int16 of every wide value, by value + 2048."""
+    return {"table": int16(4096) if how.wide else int8(256)}
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Linear(Operator):
 class QLinear(Operator):
     """`law.linear`: int8 [rows, k] (and the residual, int16 [rows, n]) to int8 or int16 [rows, n].
 
+    Where it is ``wide`` it reads int16 [rows, k] of 12 bits.
+
     ``scale`` is `edgemtl.hw.arith.pack_scale`'s: a multiplier and a shift for each of the n columns.
     """
 
@@ -76,15 +81,16 @@ class QLinear(Operator):
     how: Finish
     table: bool = False
     residual: bool = False
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
-        inputs = {"x": int8(self.rows, self.k)}
+        inputs = {"x": activation(self.wide, self.rows, self.k)}
         if self.residual:
             inputs["residual"] = int16(self.rows, self.n)
         constants = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
         outputs = {"y": TensorType((self.rows, self.n), self.how.dtype)}
-        return Signature(inputs, outputs, constants | (TABLE if self.table else {}))
+        return Signature(inputs, outputs, constants | (table_of(self.how) if self.table else {}))
 
     @property
     def macs(self) -> int:

@@ -14,7 +14,7 @@ from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.operators.linear import TABLE
+from edgemtl.operators.linear import table_of
 from edgemtl.operators.operator import (
     Array,
     Operator,
@@ -36,7 +36,6 @@ class _Routing(Operator):
     experts: int
     top_k: int
     candidates: tuple[int, ...]
-    normalize: bool
 
     def _signature(self, logits: str, weights: str) -> Signature:
         outputs = {
@@ -56,6 +55,7 @@ class Router(_Routing):
     ``normalize`` divides the chosen probabilities by their sum; those below ``threshold`` become 0.
     """
 
+    normalize: bool
     threshold: float
 
     @property
@@ -71,27 +71,61 @@ class Router(_Routing):
         if self.normalize:
             weight = weight / weight.sum(-1, keepdims=True)
         weight = np.where(weight < self.threshold, 0, weight).astype(np.float32)
-        flat = order.reshape(-1)
-        by_expert = np.argsort(flat, kind="stable")
-        slot = np.empty_like(by_expert)
-        slot[by_expert] = np.arange(len(flat))
-        first = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=len(columns)))])
-        places = (slot.reshape(order.shape), by_expert // self.top_k, first)
-        return (weight, *(a.astype(np.int32) for a in places))
+        return (weight, *_queues(order, len(columns)))
+
+
+def _queues(choices: Array, experts: int) -> tuple[Array, Array, Array]:
+    """Slots [T, k], tokens [T k] and offsets [experts + 1], int32, of the choices [T, k]."""
+    flat = choices.reshape(-1)
+    by_expert = np.argsort(flat, kind="stable")
+    slot = np.empty_like(by_expert)
+    slot[by_expert] = np.arange(len(flat))
+    first = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=experts))])
+    places = (slot.reshape(choices.shape), by_expert // choices.shape[1], first)
+    slots, tokens, offsets = (a.astype(np.int32) for a in places)
+    return slots, tokens, offsets
+
+
+@dataclass(frozen=True)
+class Dispatch(_Routing):
+    """Weights [tokens, experts] that the model computed to what `Router` gives.
+
+    The choices are the ``top_k`` weights of largest magnitude among ``candidates`` (NaN before all others, ties to the
+    lowest); the model promises that the others are 0.
+    """
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature("float32", "float32")
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        weights = values["logits"][:, list(self.candidates)]
+        order = largest_weights(weights, self.top_k)
+        return (np.take_along_axis(weights, order, -1), *_queues(order, len(self.candidates)))
+
+
+def largest_weights(weights: Array, count: int) -> Array:
+    """The columns [T, count] of the weights of largest magnitude, NaN first, of equal ones the lowest."""
+    magnitude = np.where(np.isnan(weights), np.inf, np.abs(weights))
+    order: Array = np.argsort(-magnitude, axis=-1, kind="stable")[:, :count]
+    return order
 
 
 @dataclass(frozen=True)
 class QRouter(_Routing):
     """`law.route`: logits int16 [tokens, experts] to what `Router` gives, with integer weights."""
 
+    normalize: bool
     threshold: int
+    fraction_bits: int = law.ROUTER_FRACTION_BITS
 
     @property
     def signature(self) -> Signature:
         return self._signature("int16", "int32")
 
     def compute(self, values: Values) -> tuple[Array, ...]:
-        routes = law.route(values["logits"], self.top_k, self.candidates, self.normalize, self.threshold)
+        sizes = self.top_k, self.candidates, self.normalize, self.threshold, self.fraction_bits
+        routes = law.route(values["logits"], *sizes)
         return routes.weight, routes.slot, routes.token, routes.first
 
 
@@ -164,16 +198,20 @@ class Experts(_ExpertLayer):
 class QExperts(_ExpertLayer):
     """One `law.linear` of every expert over its own slots, in expert order; operands as of `Experts`.
 
-    The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts.
+    The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts. Where it is ``wide`` it reads int16
+    of 12 bits.
     """
 
     how: Finish
     table: bool = False
+    wide: bool = False
 
     @property
     def signature(self) -> Signature:
         repeated = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
-        return self._signature("int8", repeated, self.how.dtype, TABLE if self.table else {})
+        return self._signature(
+            "int16" if self.wide else "int8", repeated, self.how.dtype, table_of(self.how) if self.table else {}
+        )
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         rows = self._rows(values)

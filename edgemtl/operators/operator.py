@@ -181,3 +181,8 @@ def int16(*shape: int) -> TensorType:
 def int32(*shape: int) -> TensorType:
     """A tensor of int32."""
     return TensorType(shape, "int32")
+
+
+def activation(wide: bool, *shape: int) -> TensorType:
+    """A tensor of what a layer with weights reads: int8, or 12 bits in int16 where ``wide``."""
+    return int16(*shape) if wide else int8(*shape)

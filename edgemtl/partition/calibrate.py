@@ -64,8 +64,13 @@ def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
 
 
 def _count(logits: Array, attributes: MoEAttributes, pathway: MoEEntry) -> Array:
-    """Tokens per expert [total]; top-k among the reachable experts, ties to the lowest index."""
+    """Tokens per expert [total]; top-k among the reachable experts, ties to the lowest index.
+
+    Where the logits are weights, those that are not 0.
+    """
     experts = np.array(pathway.experts)
+    if attributes.routing == "weights":
+        return np.bincount(np.nonzero(logits)[1], minlength=pathway.total)
     first, size = attributes.window or (0, pathway.total)
     shifted = logits[:, first : first + size]
     exponent = np.exp(shifted - shifted.max(axis=-1, keepdims=True))

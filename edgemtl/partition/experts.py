@@ -14,8 +14,8 @@ from edgemtl.graph import add_constant, array_of, is_op, main_input, operand, re
 from edgemtl.operators import Array
 from edgemtl.partition.narrow import narrow
 
-WEIGHTS = ("w1", "b1", "w2", "b2")
-"""The operands of a MoE node that its experts are stacked in."""
+WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3")
+"""The operands of a MoE node that its experts are stacked in; the last two are of gated experts."""
 NEVER = float(np.finfo(np.float32).min) / 2
 """A constant this low added to a logit leaves the expert a probability of exactly 0: exp underflows."""
 
@@ -34,7 +34,7 @@ def _pathway(layer: int, node: ir.Node) -> MoEEntry:
     total = shape_of(logits)[-1]
     first, size = attributes.window or (0, total)
     candidates = attributes.experts or range(first, first + size)
-    masked = _masked_columns(logits, total)
+    masked = _masked_columns(logits, total) if attributes.routing == "softmax" else ()
     open_ = tuple(expert for expert in candidates if expert not in masked)
     experts = open_ if len(open_) >= attributes.k else tuple(candidates)
     return MoEEntry(str(node.name), layer, experts, total, attributes.k)
@@ -42,9 +42,10 @@ def _pathway(layer: int, node: ir.Node) -> MoEEntry:
 
 def _weights(node: ir.Node) -> dict[str, Array]:
     """The weights of all the node's experts, by the names of its operands."""
-    arrays = {name: array_of(operand(node, name)) for name in WEIGHTS}
+    values = {name: operand(node, name) for name in WEIGHTS}
+    arrays = {name: array_of(value) for name, value in values.items() if value is not None}
     weights = {name: array for name, array in arrays.items() if array is not None}
-    if len(weights) != len(WEIGHTS):
+    if len(weights) != len(arrays):
         reason = "the weights of its experts are computed in the graph"
         raise UnsupportedError(str(node.name), reason, "export the model with its weights as initializers")
     return weights

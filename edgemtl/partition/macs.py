@@ -14,8 +14,8 @@ from edgemtl.graph import is_op, operand, result, shape_of
 def macs(node: ir.Node) -> int:
     """Multiply-accumulates of matrix products, convolutions and experts; 0 for every other node.
 
-    A mixture of experts counts what its tokens run: k * T * 2 * D * H. Biases, norms, activations and
-    interpolation count nothing, as in the literature.
+    A mixture of experts counts what its tokens run: k * T * 2 * D * H, or 3 times D * H where experts are gated.
+    Biases, norms, activations and interpolation count nothing, as in the literature.
     """
     if is_moe(node):
         return _moe(node)
@@ -26,7 +26,8 @@ def macs(node: ir.Node) -> int:
 def _moe(node: ir.Node) -> int:
     tokens = shape_of(operand(node, "x"))[0]
     _, dim, hidden = shape_of(operand(node, "w1"))
-    return MoEAttributes.from_node(node).k * tokens * 2 * dim * hidden
+    attributes = MoEAttributes.from_node(node)
+    return attributes.k * tokens * (3 if attributes.gated else 2) * dim * hidden
 
 
 def _matmul(node: ir.Node) -> int:

@@ -50,7 +50,7 @@ UNTRAINED = ops.Pool, ops.Resample
 
 def _sizes(operator: Operator) -> Operator:
     """An operator without what differs between two tasks' pathways through one layer."""
-    if isinstance(operator, ops.Router):
+    if isinstance(operator, ops.Router | ops.Dispatch):
         return replace(operator, candidates=())
     if isinstance(operator, ops.Experts):
         return replace(operator, slots=0)

@@ -39,6 +39,7 @@ from edgemtl.quantize.units import (
     write_resize,
     write_router,
 )
+from edgemtl.quantize.widths import Widths, plan_widths
 from edgemtl.quantize.writer import Correctable, Writer
 from edgemtl.tvm_bridge.generic import Generic
 
@@ -109,14 +110,26 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
     """
     check_patterns(tasks, options.keep_float)
     chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
+    wide = {task: plan_widths(steps, options.wide) for task, steps in tasks.items()}
+    return build_chosen(tasks, seen, chosen, wide, options.require_int8)
+
+
+def build_chosen(
+    tasks: Tasks,
+    seen: Mapping[str, Observation],
+    chosen: Mapping[str, frozenset[int]],
+    wide: Mapping[str, Widths],
+    require_int8: bool = False,
+) -> dict[str, IntegerTask]:
+    """Integer steps of every task, with the steps ``chosen`` in float and activations as ``wide`` as said."""
     in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    writers, refusals = _write_all(tasks, seen, in_float)
+    writers, refusals = _write_all(tasks, seen, in_float, wide)
     # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
     while any(refusals.values()):
         refused = {task: refused[task] | refusals[task] for task in tasks}
         in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
-        writers, refusals = _write_all(tasks, seen, in_float)
-    if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
+        writers, refusals = _write_all(tasks, seen, in_float, wide)
+    if require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     integers = {}
     for task, steps in tasks.items():
@@ -137,16 +150,19 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 
 
 def _write_all(
-    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
+    tasks: Tasks,
+    seen: Mapping[str, Observation],
+    in_float: Mapping[str, frozenset[int]],
+    wide: Mapping[str, Widths],
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
-    norms = _plan_norms(tasks, seen, in_float)
+    norms = _plan_norms(tasks, seen, in_float, wide)
     refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream)
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task])
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
@@ -240,7 +256,10 @@ def stream_scale(
 
 
 def _plan_norms(
-    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
+    tasks: Tasks,
+    seen: Mapping[str, Observation],
+    in_float: Mapping[str, frozenset[int]],
+    wide: Mapping[str, Widths],
 ) -> dict[str, dict[int, NormPlan]]:
     """How LayerNorms are folded into the layers that read them, where they can be. Tasks that share a LayerNorm share
     its halvings, since these are folded into the weights.
@@ -255,16 +274,23 @@ def _plan_norms(
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 # One whose beta cannot be folded runs by itself, as those do that have other readers.
                 with suppress(UnsupportedError):
-                    planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
+                    planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group, wide)
     return planned
 
 
-def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:
+def _plan(
+    tasks: Tasks,
+    task: str,
+    index: int,
+    seen: Mapping[str, Observation],
+    group: frozenset[str],
+    wide: Mapping[str, Widths],
+) -> NormPlan:
     """Plan a LayerNorm. Where several tasks share it, readers of one task alone, such as its gate, are not weighed."""
     steps = tasks[task]
     reading = readers(steps, index)
     shared = [r for r in reading if any(_shares_weight(r, s) for t in group - {task} for s in tasks[t])]
-    return plan_norm(steps, index, seen[task].channels[index], shared or reading)
+    return plan_norm(steps, index, seen[task].channels[index], shared or reading, index in wide[task].sources)
 
 
 def _shares_weight(one: Step, other: Step) -> bool:

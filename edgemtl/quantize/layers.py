@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 
@@ -14,12 +14,12 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16, encode_ratios
-from edgemtl.hw.law import Finish
+from edgemtl.hw.law import WIDE, Finish
 from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS, Rescale
 from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, SIDE_BY_SIDE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine, wide
 from edgemtl.quantize.weights import IntegerLayer, quantise_layer
@@ -58,7 +58,7 @@ class Ending:
     def how(self) -> Finish:
         """The same as a `Finish` of the integer law."""
         assert self.sums.dtype != "float32"
-        return Finish(self.sums.dtype, self.sums.zero, self.low)
+        return Finish(self.sums.dtype, self.sums.zero, self.low, self.sums.wide)
 
 
 def rectified(writer: Writer) -> Tensor:
@@ -134,16 +134,20 @@ def add_residual(writer: Writer, y: View, bytes_: Tensor) -> None:
 def _curved(writer: Writer, activation: str, result: Tensor) -> Ending:
     """An activation by a table of the bytes that the sums become."""
     before, (low, high) = writer.range("pre"), FLAT[activation]
-    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
+    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name, result.wide)
     table = curve_table(activation, sums, result)
     return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
 
 
 def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
-    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result."""
-    x = (np.arange(-128, 128) - sums.zero) * sums.scale
+    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result.
+
+    Of wide sums int16 [4096], by value + 2048.
+    """
+    low, high = WIDE if sums.wide else INT8
+    x = (np.arange(low, high + 1) - sums.zero) * sums.scale
     steps = np.floor(activate(x, activation) / result.scale + 0.5) + result.zero
-    return np.asarray(np.clip(steps, *INT8), np.int8)
+    return np.asarray(np.clip(steps, low, high), result.dtype)
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
@@ -167,7 +171,7 @@ def constants_of(name: str, layer: IntegerLayer) -> dict[str, Constant]:
 def write_linear(writer: Writer, spec: ops.Linear) -> None:
     """A linear layer; the one that makes q, k and v has a scale for each."""
     source = writer.source
-    view, x = writer.byte_view(source["x"])
+    view, x = writer.activation_view(source["x"])
     weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
     needs = writer.needs[source["y"].buffer]
     if "qkv" in needs and len(needs) > 1:
@@ -180,12 +184,12 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
     else:
         ending = plan_sum(writer, spec.activation) if spec.residual else plan_ending(writer, spec.activation)
         scales = np.array([ending.sums.scale])
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
+    layer = quantise_layer(writer.name, weight, bias, x, scales)
     constants = {**constants_of(source.constant("weight").name, layer), **ending.table}
     is_added_behind = spec.residual and ending.result.dtype == "int8"
     joined = spec.residual and not is_added_behind
     residual = {"residual": writer.stream_view(source["residual"])} if joined else {}
-    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), joined)
+    linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), joined, x.wide)
     if is_added_behind:
         y = writer.temporary("activated", (spec.rows, spec.n), ending.result)
         writer.step(linear, {"x": view, "y": y}, constants)
@@ -231,7 +235,7 @@ def attention_scales(
     product = (q_reach / 127) * (k_reach / 127) * scale * np.log2(np.e)
     octaves = int(np.floor(-np.log2(product)))
     if octaves < 7:
-        raise UnsupportedError(what, "attention scores are too large for 16 bits", "keep it in float (--keep-float)")
+        raise UnsupportedError(what, ATTENTION_RANGE, "keep it in float (--keep-float)")
     grow = float(np.sqrt(2.0**-octaves / product))
     return q_reach / 127 * grow, k_reach / 127 * grow, v_reach / 127
 
@@ -244,19 +248,19 @@ def score_shift(parts: tuple[float, float, float], scale: float) -> int:
 def write_experts(writer: Writer, spec: ops.Experts) -> None:
     """One linear layer of every expert: one scale of inputs, one of outputs, so that one table serves all."""
     source = writer.source
-    view, x = writer.byte_view(source["x"])
+    view, x = writer.activation_view(source["x"])
     ending = plan_ending(writer, spec.activation)
     y_scale = np.array([ending.sums.scale])
     experts = []
     for expert in range(spec.slots):
         weight, bias = source.constant("weight", expert), source.constant("bias", expert)
-        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x.scale, x.zero, y_scale)
+        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x, y_scale)
         experts.append(constants_of(weight.name, layer))
     repeated = {name: [constants[name] for constants in experts] for name in ("weight", "bias", "scale")}
     queues = {"tokens": source["tokens"], "offsets": source["offsets"]}
     sizes = spec.tokens, spec.top_k, spec.slots, spec.k, spec.n, spec.gather
     with writer.output(ending.result) as out:
-        operator = ops.QExperts(*sizes, ending.how, bool(ending.table))
+        operator = ops.QExperts(*sizes, ending.how, bool(ending.table), x.wide)
         writer.step(operator, {"x": view, **queues, "y": out}, {**repeated, **ending.table})
         writer.summed(ending.sums)
 
@@ -274,7 +278,7 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
     ending = plan_ending(writer, spec.activation)
     weight, bias = unfolded(flat, source.constant("bias").array, spread)
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
+    layer = quantise_layer(writer.name, weight, bias, x, np.array([ending.sums.scale]))
     integers = layer.weight.reshape(spec.cin // spec.groups, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
     name = source.constant("weight").name
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
@@ -300,9 +304,7 @@ def write_groups(writer: Writer, spec: ops.Conv2d, view: View, x: Tensor) -> Non
     for group in range(groups):
         own = slice(group * cout, (group + 1) * cout)
         flat = weight.array[own].transpose(1, 2, 3, 0).reshape(-1, cout)
-        layer = quantise_layer(
-            writer.name, *unfolded(flat, bias.array[own], x), x.scale, x.zero, np.array([ending.sums.scale])
-        )
+        layer = quantise_layer(writer.name, *unfolded(flat, bias.array[own], x), x, np.array([ending.sums.scale]))
         integers = layer.weight.reshape(cin, *spec.kernel, cout).transpose(3, 0, 1, 2)
         constants = constants_of(f"{weight.name}.{group}", layer)
         constants |= {"weight": Constant(f"{weight.name}.{group}.int8", np.ascontiguousarray(integers)), **ending.table}
@@ -325,17 +327,19 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
     return None if values is None else np.repeat(values, taps)
 
 
-def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> Tensor:
-    """Write the patches of an image, as bytes of the tensor that is returned: quantised where it is an input, else
-    moved.
+def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> tuple[View, Tensor]:
+    """Write the patches of an image to ``cut``, or to the same in 12 bits, and return the place and the tensor.
+
+    An input is quantised; bytes that were made of one are moved.
     """
     image, patch = writer.source["image"], spec.patch
     if space_of(image.buffer) == INPUTS:
-        x = affine(writer.seen.ranges[image.buffer], writer.name)
+        x = affine(writer.seen.ranges[image.buffer], writer.name, writer.index in writer.wide.readers)
+        cut = replace(cut, dtype=x.dtype)
         writer.define(cut.buffer, x, cut.size)
         size = spec.channels, spec.height, spec.width, patch
-        writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": image, "y": cut})
-        return x
+        writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero, x.wide), {"x": image, "y": cut})
+        return cut, x
     view, x = writer.plain_view(image)
     writer.define(cut.buffer, x, cut.size)
     rows, columns = spec.height // patch, spec.width // patch
@@ -347,21 +351,20 @@ def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> Tensor:
     goal = cut.reshape((rows, columns, spec.channels, patch, patch))
     assert goal is not None, "patches are dense"
     writer.copy(view.apply(grid), goal)
-    return x
+    return cut, x
 
 
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
-    cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
-    x = _cut_patches(writer, spec, cut)
+    cut, x = _cut_patches(writer, spec, dense(f"{source.result.buffer}.patches", (patches, depth), "int8"))
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
     stream = Tensor("int16", writer.stream)
-    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x.scale, x.zero, np.array([stream.scale]))
+    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x, np.array([stream.scale]))
     added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
-    embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading)
+    embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading, x.wide)
     with writer.output(stream) as out:
         constants = constants_of(kernel.name, layer) | {"table": Constant(f"{table.name}.int16", added)}
         writer.step(embed, {"x": cut, "y": out}, constants)

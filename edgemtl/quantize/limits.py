@@ -12,13 +12,16 @@ NO_FORM = "it has no integer form"
 ATTENTION = f"attention has an integer form behind one layer that makes q, k and v, up to {MOST_TOKENS} tokens"
 SIDE_BY_SIDE = "attention has an integer form where nothing else reads the layer that makes q, k and v"
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
+ATTENTION_RANGE = "attention scores are too large for 16 bits"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
 SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
+GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for those of the model's own operators"
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
+    ops.Combine: (GIVEN_WEIGHTS,),
     ops.LayerNorm: (NORM_RANGE,),
     ops.Resize: (RESIZE_FACTOR,),
 }

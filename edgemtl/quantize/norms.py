@@ -9,11 +9,12 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.law import MOST_WIDTH
+from edgemtl.hw.arith import INT8
+from edgemtl.hw.law import MOST_WIDTH, WIDE
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array
 
-MOST_HALVINGS = 7
+MOST_HALVINGS, MOST_WIDE_HALVINGS = 7, 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class NormPlan:
     fold: Array = field(repr=False)
     shift: Array = field(repr=False)
     offset: Array = field(repr=False)
+    wide: bool = False
 
 
 def readers(steps: Sequence[Step], index: int) -> list[Step]:
@@ -56,7 +58,9 @@ def can_fold(steps: Sequence[Step], index: int) -> bool:
     return bool(reading) and is_folded and operator.dim <= MOST_WIDTH
 
 
-def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step]) -> NormPlan:
+def plan_norm(
+    steps: Sequence[Step], index: int, extremes: Array, weigh: Sequence[Step], wide: bool = False
+) -> NormPlan:
     """Fold gamma and beta into the readers and choose the halvings.
 
     ``extremes`` [dim]: the largest magnitude of each normalised channel. ``weigh``: the readers whose weights determine
@@ -67,9 +71,9 @@ def plan_norm(steps: Sequence[Step], index: int, extremes: Array, weigh: Sequenc
     padded = any(isinstance(r.operator, ops.Conv2d) and any(r.operator.pad) for r in reading)
     inner = _inner_offset(step, gamma, beta) if padded else np.zeros_like(beta)
     largest = extremes.astype(np.float64) + np.abs(inner)
-    halvings, reach = choose_halvings(largest, gamma[:, None] * np.concatenate([*map(_rows, weigh)], -1))
+    halvings, reach = choose_halvings(largest, gamma[:, None] * np.concatenate([*map(_rows, weigh)], -1), wide)
     halves = 2.0 ** -halvings.astype(np.float64)
-    return NormPlan(halvings, reach, gamma / halves, np.zeros_like(beta) if padded else beta, inner * halves)
+    return NormPlan(halvings, reach, gamma / halves, np.zeros_like(beta) if padded else beta, inner * halves, wide)
 
 
 def _inner_offset(step: Step, gamma: Array, beta: Array) -> Array:
@@ -92,7 +96,7 @@ def _rows(step: Step) -> Array:
     return weight
 
 
-def choose_halvings(largest: Array, weights: Array) -> tuple[Array, float]:
+def choose_halvings(largest: Array, weights: Array, wide: bool = False) -> tuple[Array, float]:
     """The halvings int8 [dim] with the least expected error of the readers' sums, and the reach that remains.
 
     largest [dim]: largest magnitude of each channel. weights [dim, n]. One scale for all channels wastes bits if only
@@ -101,14 +105,15 @@ def choose_halvings(largest: Array, weights: Array) -> tuple[Array, float]:
     least sum of errors is chosen.
     """
     loud = np.maximum(largest, 1e-6)
+    most, finer = (MOST_WIDE_HALVINGS, INT8[1] / WIDE[1]) if wide else (MOST_HALVINGS, 1.0)
     energy = (weights**2).sum(-1)
     best: tuple[float, Array, float] | None = None
     for reach in np.unique(loud):
-        halvings = np.clip(np.ceil(np.log2(loud / reach) - 1e-9), 0, MOST_HALVINGS)
+        halvings = np.clip(np.ceil(np.log2(loud / reach) - 1e-9), 0, most)
         if np.any(loud > reach * 2.0**halvings * (1 + 1e-9)):
             continue
         doubled = 2.0**halvings
-        rounding = ((reach * doubled) ** 2 * energy).sum()
+        rounding = ((finer * reach * doubled) ** 2 * energy).sum()
         steps_ = np.abs(weights * doubled[:, None]).max(0) ** 2
         coarse = steps_.sum() * (1.0 / doubled**2).sum()
         if best is None or rounding + coarse < best[0]:

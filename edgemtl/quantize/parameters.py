@@ -17,7 +17,7 @@ from edgemtl.operators import Array
 from edgemtl.quantize.observe import ALL, Observation, Range, float_inputs
 from edgemtl.records import Dialect, Field, check, members, parse_json, read
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DIALECT = Dialect(ignores_unknown=True)
 MAX_FLOAT, MAX_INT64 = 1.7e308, (1 << 63) - 1
 
@@ -66,8 +66,9 @@ class TaskParameters:
 class Parameters:
     """Everything the integers of a model are made from, besides the model: a file can be read, compared and kept.
 
-    model: the SHA-256 of the ONNX file. pathway, keep_float: what the tasks were lowered with. sqnr_db: how far the
-    integer outputs lay from the float ones on the images kept for the check, per task; notes: what speaks against that.
+    model: the SHA-256 of the ONNX file. pathway, keep_float, wide: what the tasks were lowered with. sqnr_db: how far
+    the integer outputs lay from the float ones on the images kept for the check, per task; notes: what speaks against
+    that; choices: what was chosen to reach a target, and what it costs.
     """
 
     model: str
@@ -75,9 +76,11 @@ class Parameters:
     method: str
     images: int
     keep_float: tuple[str, ...]
+    wide: tuple[str, ...]
     tasks: Mapping[str, TaskParameters]
     sqnr_db: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Sequence[Step]]) -> None:
@@ -89,8 +92,10 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "method": parameters.method,
         "images": parameters.images,
         "keep_float": list(parameters.keep_float),
+        "wide": list(parameters.wide),
         "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
         "notes": list(parameters.notes),
+        "choices": list(parameters.choices),
         "tasks": {task: _task_document(part, steps[task]) for task, part in parameters.tasks.items()},
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.parameters import Parameters, TaskParameters
 from edgemtl.quantize.quality import Quality, judge, signal_to_noise
+from edgemtl.quantize.search import Integers, Samples, reach_target
 from edgemtl.quantize.weights import BIAS_LIMIT
 
 CORRECTION_IMAGES = 16
@@ -40,18 +43,34 @@ def calibrate(
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
+    samples = Samples(used, checked[:CHECK_IMAGES])
+    if options.sqnr_target is None:
+        result = _integers(tasks, observed, samples, options)
+    else:
+        result = reach_target(
+            tasks, share_ranges(tasks, observed), samples, options, partial(_integers, tasks, observed, samples)
+        )
+    parts = {
+        task: TaskParameters(observed[task], _differences(result.plain[task], result.tasks[task])) for task in tasks
+    }
+    sqnr = {task: of.sqnr_db for task, of in result.quality.items()}
+    notes = tuple(note for of in result.quality.values() for note in of.notes)
+    how = options.method, len(images), result.options.keep_float, result.options.wide
+    return Parameters(model, pathway, *how, parts, sqnr, notes, result.choices), dict(result.tasks)
+
+
+def _integers(
+    tasks: Tasks, observed: Mapping[str, Observation], samples: Samples, options: QuantiseOptions
+) -> Integers:
+    """Integer tasks by ``options``, corrected and checked."""
     plain = build_integer(tasks, share_ranges(tasks, observed), options)
-    integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
+    integers = correct_biases(tasks, plain, samples.used[:CORRECTION_IMAGES]) if options.correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
-    with counting("images checked", len(tasks) * len(checked[:CHECK_IMAGES])):
-        quality = {
-            t: check_task(t, tasks[t], integers[t], checked[:CHECK_IMAGES], options.least_sqnr_db) for t in tasks
-        }
-    parts = {task: TaskParameters(observed[task], _differences(plain[task], integers[task])) for task in tasks}
-    sqnr = {task: of.sqnr_db for task, of in quality.items()}
-    notes = tuple(note for of in quality.values() for note in of.notes)
-    return Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr, notes), integers
+    least = -math.inf if options.sqnr_target is not None else options.least_sqnr_db
+    with counting("images checked", len(tasks) * len(samples.checked)):
+        quality = {task: check_task(task, tasks[task], integers[task], samples.checked, least) for task in tasks}
+    return Integers(plain, integers, quality, options)
 
 
 def check_task(
@@ -83,7 +102,7 @@ def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> d
     Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
-    options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8)
+    options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8, wide=parameters.wide)
     plain = build_integer(tasks, share_ranges(tasks, observed), options)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
 

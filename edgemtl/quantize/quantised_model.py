@@ -46,7 +46,8 @@ class Quantised:
         ]
         float_layers += [note for task, integer in self.integers.items() for note in _island_notes(task, integer)]
         doubts = (note for note in parameters.notes if note.partition(":")[0] in self.integers)
-        return f"{how}; signal to noise of the outputs: {ratios}", *doubts, *float_layers
+        first = f"{how}; signal to noise of the outputs: {ratios}"
+        return first, *parameters.choices, *doubts, *float_layers
 
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:

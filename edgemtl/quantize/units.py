@@ -15,16 +15,16 @@ from edgemtl.lowering.ir import OUTPUT, Constant
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
-from edgemtl.quantize.limits import ATTENTION, RESIZE_FACTOR
+from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, GIVEN_WEIGHTS, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
-from edgemtl.quantize.tensors import Tensor, symmetric
+from edgemtl.quantize.tensors import Tensor, router_fraction_bits, symmetric
 from edgemtl.quantize.writer import Writer
 
 
 def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> None:
     """A LayerNorm whose gamma and beta are folded into its readers."""
-    base = symmetric(norm.reach, writer.name)
-    tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
+    base = symmetric(norm.reach, writer.name, norm.wide)
+    tensor = replace(base, fold=norm.fold, shift=norm.shift)
     rows = writer.stream_view(writer.source["x"])
     epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream**2))
     # The scale is the reciprocal of an LSB, which may exceed 2: its octaves go into the law's shift.
@@ -34,13 +34,16 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
         "halvings": Constant(f"{writer.name}.halvings", norm.halvings),
         "offset": Constant(f"{writer.name}.offset", offset),
     }
-    operator = ops.QLayerNorm(spec.rows, spec.dim, epsilon, mul, shift - OCTAVES)
+    operator = ops.QLayerNorm(spec.rows, spec.dim, epsilon, mul, shift - OCTAVES, norm.wide)
+    if not operator.leaves_shift:
+        reason = f"its scale leaves no shift to rows of {spec.dim} values that hardly vary"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     with writer.output(tensor) as out:
         writer.step(operator, {"x": rows, "y": out}, constants)
 
 
-OCTAVES = 8
-"""The LSB of a normalised row is larger than 2^-8."""
+OCTAVES = 12
+"""The LSB of a normalised row is larger than 2^-12."""
 
 
 def write_attention(writer: Writer, spec: ops.Attention) -> None:
@@ -48,10 +51,15 @@ def write_attention(writer: Writer, spec: ops.Attention) -> None:
     view, tensor = writer.byte_view(writer.source["qkv"])
     if tensor.parts is None or spec.tokens > MOST_TOKENS:
         raise UnsupportedError(writer.name, ATTENTION, "keep it in float (--keep-float)")
-    result = symmetric(writer.range().reach, writer.name)
+    result = symmetric(writer.range().reach, writer.name, writer.is_wide)
     ratio = encode_scale(tensor.parts[2] / result.scale / 2**OCTAVES, writer.name)
-    shift = score_shift(tensor.parts, spec.scale)
-    operator = ops.QAttention(spec.tokens, spec.heads, spec.head_dim, shift, ratio[0], ratio[1] - OCTAVES)
+    shift = score_shift(tensor.parts, spec.scale) - writer.is_wide  # scores of one more fraction bit
+    if shift < 1:
+        reason = f"{ATTENTION_RANGE} with 12-bit activations"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    operator = ops.QAttention(
+        spec.tokens, spec.heads, spec.head_dim, shift, ratio[0], ratio[1] - OCTAVES, writer.is_wide
+    )
     with writer.output(result) as out:
         writer.step(operator, {"qkv": view, "y": out})
 
@@ -60,16 +68,23 @@ def write_router(writer: Writer, spec: ops.Router) -> None:
     """Routes from 16-bit logits; weights become integers, slots and tokens stay as they are."""
     threshold = math.ceil(spec.threshold * 2**GATE_BITS)
     sizes = spec.tokens, spec.experts, spec.top_k, spec.candidates
-    router, source = ops.QRouter(*sizes, spec.normalize, threshold), writer.source
+    source = writer.source
+    view, tensor = writer.logit_view(source["logits"])
+    router = ops.QRouter(*sizes, spec.normalize, threshold, router_fraction_bits(tensor))
     writer.define(source["weights"].buffer, Tensor("int16", 2.0**-GATE_BITS))
     views = {name: source[name] for name in ("slots", "tokens", "offsets")}
     weights = replace(source["weights"], dtype="int32")
-    writer.step(router, {"logits": writer.logit_view(source["logits"]), "weights": weights, **views})
+    writer.step(router, {"logits": view, "weights": weights, **views})
 
 
 def write_combine(writer: Writer, spec: ops.Combine) -> None:
-    """The weighted sum of the experts' results, added to the residual stream."""
+    """The weighted sum of the experts' results, added to the residual stream.
+
+    Raises UnsupportedError for weights that the model computed in float32: they may have any sign and size.
+    """
     source = writer.source
+    if writer.tensors[source["weights"].buffer].dtype == "float32":
+        raise UnsupportedError(writer.name, GIVEN_WEIGHTS, f"keep it in float (--keep-float '{writer.name}')")
     views = {
         "x": writer.stream_view(source["x"]),
         "weights": replace(source["weights"], dtype="int32"),

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, encode_scale, pack_scale
+from edgemtl.hw.law import WIDE
 from edgemtl.operators import Array
+from edgemtl.quantize.tensors import Tensor
 
 BIAS_LIMIT = 2**30
 """Largest bias: it leaves one bit for the products, whose sum is checked separately."""
@@ -34,21 +36,21 @@ def quantise_weight(weight: Array) -> tuple[Array, Array]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def quantise_layer(what: str, weight: Array, bias: Array, x_scale: float, x_zero: int, y_scale: Array) -> IntegerLayer:
-    """A layer y = x weight + bias between tensors of these scales; weight [k, n], bias [n] are real, in float64.
+def quantise_layer(what: str, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
+    """A layer y = x weight + bias to sums of these scales; weight [k, n], bias [n] are real, in float64.
 
     The zero point of x is folded into the bias. Raises UnsupportedError where a bias or a scale leaves its range.
     """
     integers, w_scale = quantise_weight(weight)
     # Where the weights of a column are so small that its bias would not fit, a larger LSB rounds these weights to 0.
-    least = np.abs(bias) / (x_scale * BIAS_LIMIT)
+    least = np.abs(bias) / (x.scale * BIAS_LIMIT)
     if np.any(small := w_scale < least):
         w_scale = np.where(small, least, w_scale)
         integers = np.rint(weight / w_scale).astype(np.int8)
-    unit = x_scale * w_scale
+    unit = x.scale * w_scale
     sums = integers.astype(np.int64).sum(0)
-    total = np.rint(bias / unit).astype(np.int64) - x_zero * sums
-    bound = np.abs(total) + 128 * np.abs(integers.astype(np.int64)).sum(0)
+    total = np.rint(bias / unit).astype(np.int64) - x.zero * sums
+    bound = np.abs(total) - (WIDE if x.wide else INT8)[0] * np.abs(integers.astype(np.int64)).sum(0)
     if np.any(bound >= 2**31):
         reason = f"a sum can reach {int(bound.max())}, it must stay below {2**31}"
         raise UnsupportedError(what, reason, "keep it in float (--keep-float)")

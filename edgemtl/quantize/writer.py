@@ -12,11 +12,12 @@ from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
-from edgemtl.lowering.ir import INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
+from edgemtl.lowering.ir import INPUT, INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.needs import Need
-from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
-from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
+from edgemtl.quantize.observe import ALL, UNBOUNDED, Observation, Range
+from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, affine, logits, symmetric, wide
+from edgemtl.quantize.widths import Widths
 
 WIDENED = 8
 """Octaves by which a byte may be coarser than 16 bits, beyond the scale of a requantisation."""
@@ -39,14 +40,15 @@ class Writer:
     """The integer steps of one task while they are written.
 
     ``seen``: the ranges of the float steps. ``needs``: what the readers of every float buffer need. ``stream``: the
-    scale of the residual stream. ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value
-    in other types.
+    scale of the residual stream. ``wide``: the float steps that give or read wide activations. ``tensors``: the
+    quantised tensor in each buffer. A buffer's twins are the same value in other types.
     """
 
     float_steps: Sequence[Step]
     seen: Observation
     needs: Mapping[str, frozenset[Need]]
     stream: float
+    wide: Widths = field(default_factory=Widths)
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Writer:
     sums: dict[int, Tensor] = field(default_factory=dict)
     index: int = 0
     _sizes: dict[str, int] = field(default_factory=dict)
-    _twins: dict[tuple[str, str, float, int], str] = field(default_factory=dict)
+    _twins: dict[tuple[str, str, float, int, bool], str] = field(default_factory=dict)
     _dense: list[View] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,11 @@ class Writer:
     def range(self, part: str = "") -> Range:
         """The range of the step's output, or of a part of it, on the calibration images."""
         return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the step gives a wide activation."""
+        return self.index in self.wide.sources
 
     def step(self, operator: Operator, views: Mapping[str, View], constants: Constants = MappingProxyType({})) -> None:
         """Append an integer step for the current float step; operands by name."""
@@ -139,14 +146,14 @@ class Writer:
         return self.needs.get(self.source.result.buffer, frozenset())
 
     def byte_tensor(self) -> Tensor:
-        """The step's first output in 8 bits, whatever its readers need: they get bytes converted."""
-        return affine(self.range(), self.name)
+        """The step's first output in 8 bits, or 12, whatever its readers need: they get bytes converted."""
+        return affine(self.range(), self.name, self.is_wide)
 
     def output_tensor(self) -> Tensor:
         """The tensor the readers of the step's first output want."""
         needs = self.result_needs
         if "logits" in needs:
-            return Tensor("int16", LOGIT_SCALE)
+            return logits(self.range("all").reach, self.name)
         if "stream" in needs:
             return Tensor("int16", self.stream)
         if self.range() == UNBOUNDED:
@@ -163,12 +170,12 @@ class Writer:
             return self._quantised(view, Tensor("int16", self.stream))
         return self._as(view, Tensor("int16", self.stream), "the residual stream")
 
-    def logit_view(self, view: View) -> View:
-        """An input as gate logits."""
-        tensor = self.tensors[view.buffer]
+    def logit_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as gate logits, and their tensor."""
+        tensor, expected = self.tensors[view.buffer], logits(self._range_of(view.buffer, ALL).reach, self.name)
         if tensor.dtype == "float32":
-            return self._quantised(view, Tensor("int16", LOGIT_SCALE))
-        return self._as(view, Tensor("int16", LOGIT_SCALE), "a gate's logits")
+            return self._quantised(view, expected), expected
+        return self._as(view, expected, "a gate's logits"), expected
 
     def _as(self, view: View, expected: Tensor, what: str) -> View:
         actual = self.tensors[view.buffer]
@@ -220,6 +227,16 @@ class Writer:
             self.step(convert, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype=tensor.dtype)
 
+    def activation_view(self, view: View) -> tuple[View, Tensor]:
+        """An input as int8, or wide where the step reads it so and it is not int8 already, and its tensor."""
+        tensor = self.tensors[view.buffer]
+        if tensor.wide:
+            return replace(view, dtype="int16"), tensor
+        if tensor.dtype == "float32" and self.index in self.wide.readers:
+            wide_ = affine(self._range_of(view.buffer), self.name, True)
+            return self._quantised(view, wide_), wide_
+        return self.byte_view(view)
+
     def plain_view(self, view: View) -> tuple[View, Tensor]:
         """An input as int8 that stands for its values by one scale, with nothing left for the reader to make good."""
         seen, tensor = self.byte_view(view)
@@ -240,12 +257,12 @@ class Writer:
         """An input in the integer type of its buffer."""
         return replace(view, dtype=self.tensors[view.buffer].dtype)
 
-    def _range_of(self, buffer: str) -> Range:
+    def _range_of(self, buffer: str, part: str = "") -> Range:
         """The range of a value: that of the last step that wrote its buffer, or of an input."""
         if space_of(buffer) == INPUTS:
             return self.seen.ranges[buffer]
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        seen = self.seen.ranges[str(writers[-1])]
+        seen = self.seen.ranges[f"{writers[-1]}{part}"]
         if seen == UNBOUNDED:
             reason = "it reads values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
@@ -255,7 +272,7 @@ class Writer:
         buffer, is_new = self._twin(view.buffer, tensor)
         if is_new:
             assert tensor.dtype != "float32"
-            quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero)
+            quantise = ops.Quantise(self._sizes[view.buffer], tensor.dtype, 1 / tensor.scale, tensor.zero, tensor.wide)
             self.step(quantise, {"x": self._whole(view.buffer), "y": self._whole(buffer)})
         return replace(view, buffer=buffer, dtype=tensor.dtype)
 
@@ -269,11 +286,11 @@ class Writer:
 
     def _twin(self, buffer: str, tensor: Tensor) -> tuple[str, bool]:
         """The buffer for the same value as another tensor, and whether it is new."""
-        key = buffer, tensor.dtype, tensor.scale, tensor.zero
+        key = buffer, tensor.dtype, tensor.scale, tensor.zero, tensor.wide
         if key in self._twins:
             return self._twins[key], False
         others = sum(known[:2] == key[:2] for known in self._twins)
-        twin = self._twins[key] = f"{buffer}.{tensor.dtype}" + (f".{others}" if others else "")
+        twin = self._twins[key] = f"{_own(buffer)}.{tensor.dtype}" + (f".{others}" if others else "")
         self.define(twin, tensor, self._sizes[buffer])
         return twin, True
 
@@ -294,8 +311,13 @@ class Writer:
             self._dense.append(view)
             same.append(view)
         number = same.index(view)
-        buffer = f"{view.buffer}.{view.offset}.dense" + (f".{number}" if number else "")
+        buffer = f"{_own(view.buffer)}.{view.offset}.dense" + (f".{number}" if number else "")
         self.define(buffer, self.tensors[view.buffer], math.prod(view.shape))
         target = dense(buffer, view.shape, view.dtype)
         self.copy(view, target)
         return target
+
+
+def _own(buffer: str) -> str:
+    """How buffers of the program's own begin that hold what is in another one: no such buffer is an input."""
+    return buffer.replace(INPUT, "from/", 1) if buffer.startswith(INPUT) else buffer

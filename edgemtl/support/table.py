@@ -25,8 +25,15 @@ OPERATORS: Final[tuple[type[Operator], ...]] = tuple(
     if isinstance(kind, type) and issubclass(kind, Operator) and kind is not Operator
 )
 
+ALGORITHMS: Final = (ops.QWinograd, ops.QWinogradWeights)
+"""Operators that code generation computes an integer form by."""
+
 INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
-    **{kind: (getattr(ops, f"Q{kind.__name__}"),) for kind in OPERATORS if hasattr(ops, f"Q{kind.__name__}")},
+    **{
+        kind: (form,)
+        for kind in OPERATORS
+        if (form := getattr(ops, f"Q{kind.__name__}", None)) and form not in ALGORITHMS
+    },
     ops.Activate: (ops.QLookup, ops.QCurve),
     ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
     ops.Resize: (ops.QBilinear, ops.DequantiseImage),
@@ -51,23 +58,27 @@ QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
 
 def integer_forms(operator: type[Operator]) -> tuple[type[Operator], ...]:
     """The integer operators that an operator runs as; it is its own where it computes with integers."""
-    is_integer = operator in FLOAT_FORMS or operator in CONVERSIONS or operator in OF_NODES
+    is_integer = operator in FLOAT_FORMS or operator in (*CONVERSIONS, *ALGORITHMS, *OF_NODES)
     return (operator,) if is_integer else INTEGER_FORMS.get(operator, ())
 
 
 _WINOGRAD: Final[Mapping[type[Operator], str]] = {
     kind: "it is a way to convolve in float32; in integers QConv2d runs" for kind in (ops.Winograd, ops.WinogradWeights)
 }
+_ALGORITHM: Final[Mapping[type[Operator], str]] = dict.fromkeys(
+    ALGORITHMS, "it is a way to compute QConv2d, which has the law"
+)
 _NO_FORM: Final[Mapping[type[Operator], str]] = {kind: NO_FORM for kind in OPERATORS if not integer_forms(kind)}
 REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "fp32": {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
         **{form: f"it is the integer form of a generic node, {node}" for form, node in OF_NODES.items()},
         **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
+        **dict.fromkeys(ALGORITHMS, "it is a way to compute QConv2d in int8"),
     },
     "int8": {**_NO_FORM, **_WINOGRAD},
-    "law": {**_NO_FORM, **_WINOGRAD},
-    "qdq": _WINOGRAD,
+    "law": {**_NO_FORM, **_WINOGRAD, **_ALGORITHM},
+    "qdq": {**_WINOGRAD, **_ALGORITHM},
     "accelerator": {
         kind: NEVER.get(forms[0], NO_INSTRUCTION) if forms else IN_FLOAT
         for kind in OPERATORS

@@ -136,7 +136,7 @@ def test_other_orders_of_experts_give_the_same_bits(
 INT8 = {"precision": "int8", "calibration": Path("images")}
 BOARD = INT8 | {"target": "zcu104"}
 QUANTISE = {"quantise": QuantiseOptions("entropy")}
-FLAGS_OF_INT8 = "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8"
+FLAGS_OF_INT8 = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8"
 NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
 REFUSED = [
     (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
@@ -168,7 +168,7 @@ REFUSED = [
     (QUANTISE, FLAGS_OF_INT8),
     (
         INT8 | QUANTISE | {"parameters": Path("m.json")},
-        "--parameters must come without --method, --keep-float and --min-sqnr: the file says them",
+        "--parameters must come without --method, --keep-float, --min-sqnr and --sqnr-target: the file",
     ),
 ]
 

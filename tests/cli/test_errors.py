@@ -60,16 +60,16 @@ def test_budget_too_small(capsys, model_file, in_folder):
         (["--precision", "int8"], "--precision int8 must come with --calibration FOLDER, from whose images scales are"),
         (
             ["--parameters", "p.json"],
-            "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8",
+            "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8",
         ),
         (
             ["--method", "entropy"],
-            "--parameters, --method, --keep-float and --min-sqnr must come with --precision int8",
+            "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8",
         ),
         (["--method", "best"], "--method must be one of minmax, percentile, entropy, not 'best'"),
         (
             ["--precision", "int8", "--parameters", "p.json", "--keep-float", "*"],
-            "--parameters must come without --method, --keep-float and --min-sqnr: the file says them",
+            "--parameters must come without --method, --keep-float, --min-sqnr and --sqnr-target: the file",
         ),
         (["--threads", "0"], "--threads must be between 1 and 64, not 0"),
         (["--pathway", "calibrated"], "--pathway calibrated must come with --calibration FOLDER"),

@@ -160,7 +160,7 @@ def test_the_command_line_runs_named_files_and_npz(folder: Path, tmp_path: Path,
             np.testing.assert_allclose(actual, expected[task], atol=1e-5)
     capfd.readouterr()
     words[3] = str(tmp_path / "other")
-    assert main([*words[:5], "--input", f"rgb={tmp_path / 'rgb.npy'}"]) == 4
+    assert main([*words[:5], "--input", f"rgb={tmp_path / 'rgb.npy'}"]) == 1
     assert "nothing is given for depth, ids, mask, temperature; give NAME=FILE for each of" in capfd.readouterr().err
     assert main([*words[:5], "--input", f"color={tmp_path / 'rgb.npy'}"]) == 2
     assert "NAME of --input NAME=FILE must be one of rgb, depth, ids, mask, temperature" in capfd.readouterr().err

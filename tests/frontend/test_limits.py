@@ -205,12 +205,11 @@ def test_a_region_that_costs_more_than_a_mixture(text, reason):
     }  # fmt: skip
     model = parse(f"t (float[8,8] x, float[8,4] l, float n) => (float[a,b] y) {{ {text} }}", **constants)
     x, logits, _ = model.graph.inputs
-    said = why_not_run(list(model.graph), x, logits)
+    said = why_not_run(list(model.graph), x.shape[-1], *logits.shape)
     assert said is None if reason is None else reason in str(said)
 
 
 def test_a_loop_in_a_region_is_not_run(tmp_path):
     path = save(tmp_path, [loop("n", "one"), ADD], one=ONE, go=GO, n=np.int64(2))
     graph = ir.from_proto(onnx.load(path)).graph
-    value = graph.inputs[0]
-    assert why_not_run(list(graph), value, value) == "Loop in it may run without end"
+    assert why_not_run(list(graph), 1, 1, 1) == "Loop in it may run without end"

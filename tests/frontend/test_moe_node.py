@@ -15,6 +15,7 @@ T, D, H, E = 11, 7, 5, 6
 ACTIVATIONS = {
     "gelu": lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))),
     "gelu_tanh": lambda v: 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),
+    "identity": lambda v: v,
     "relu": lambda v: max(v, 0.0),
     "silu": lambda v: v / (1 + math.exp(-v)),
 }
@@ -87,6 +88,22 @@ def test_dropping_an_expert_no_token_picks_changes_no_bit() -> None:
     np.testing.assert_array_equal(run_onnx(node_model(MoEAttributes(2, experts=tuple(kept)), b), b)["y"], whole)
 
 
+@pytest.mark.parametrize("experts", [None, (1, 3, 5)])
+@pytest.mark.parametrize("gated", [False, True])
+def test_given_weights_and_gated_experts(gated: bool, experts: tuple[int, ...] | None) -> None:
+    m = MoEAttributes(E if experts is None else 3, "silu", experts=experts, routing="weights", gated=gated)
+    a = arrays(experts=len(experts or range(E)))
+    rng = np.random.default_rng(4)
+    a |= {"w3": rng.standard_normal(a["w1"].shape, np.float32), "b3": rng.standard_normal(a["b1"].shape, np.float32)}
+    a = a if gated else {name: array for name, array in a.items() if name not in ("w3", "b3")}
+    expected = np.zeros((T, D))
+    for place, column in enumerate(experts or range(E)):
+        hidden = np.vectorize(ACTIVATIONS["silu"])(a["x"].astype(float) @ a["w1"][place] + a["b1"][place])
+        hidden = hidden * (a["x"] @ a["w3"][place] + a["b3"][place]) if gated else hidden
+        expected += a["logits"][:, column, None] * (hidden @ a["w2"][place] + a["b2"][place])
+    np.testing.assert_allclose(run_onnx(node_model(m, a), a)["y"], expected, rtol=1e-5, atol=1e-4)
+
+
 def test_ties_go_to_the_lowest_index() -> None:
     a = arrays()
     a["logits"][:] = 0
@@ -106,6 +123,7 @@ def test_equal_attributes_share_a_body_and_stale_bodies_go() -> None:
 def test_overloads_name_every_attribute() -> None:
     m = MoEAttributes(2, "gelu", True, 0.25, (1, 4), (1, 3))
     assert m.overload == "k2_gelu_normalized_above0.25_window1to4_experts1and3"
+    assert MoEAttributes(2, routing="weights", gated=True).overload == "k2_gelu_weights_gated"
     assert function_proto(m).overload == m.overload
 
 
@@ -115,7 +133,9 @@ def test_overloads_name_every_attribute() -> None:
         ({"k": 0}, "MoE attribute k must be at least 1, not 0"),
         ({"k": 3, "window": (0, 2)}, "MoE attribute k must be from 1 to the 2 experts that can be selected, not 3"),
         ({"k": 2, "experts": (4,)}, "MoE attribute k must be from 1 to the 1 experts that can be selected, not 2"),
-        ({"k": 1, "activation": "tanh"}, "activation must be one of gelu, gelu_tanh, relu, silu, not 'tanh'"),
+        ({"k": 1, "activation": "tanh"}, "activation must be one of gelu, gelu_tanh, identity, relu, silu, not 'tanh'"),
+        ({"k": 1, "routing": "sigmoid"}, "MoE attribute routing must be one of softmax, weights, not 'sigmoid'"),
+        ({"k": 1, "routing": "weights", "normalize": True}, "routing must be softmax where normalize is given"),
         ({"k": 1, "threshold": 1.0}, "MoE attribute threshold must be at least 0 and below 1, not 1.0"),
         ({"k": 1, "threshold": math.nan}, "MoE attribute threshold must be at least 0 and below 1, not nan"),
         ({"k": 1, "window": (-1, 2)}, "window must be a first column of at least 0 and a positive number of columns"),

@@ -50,7 +50,7 @@ def test_every_style_and_activation(style: str, activation: str, tmp_path: Path)
     path = layer_model(tmp_path, (DENSE | SPARSE)[style], activation=activation, normalize=normalize, k=3)
     found = "4 experts, top 3, " + activation + ", normalised" * normalize
     name = next(node.name for node in onnx.load(path).graph.node if node.op_type == "TopK")
-    note = f"node {name}/MoE: ordinary operators taken as a mixture of {found}; checked on random tokens"
+    note = f"node {name}/MoE: ordinary operators taken as a mixture of {found}; runs sparse; checked on random tokens"
     assert note in check(path, 1)
 
 
@@ -196,16 +196,18 @@ def uneven_experts(w: Writer, x: str, logits: str, weights: Weights, a: dict) ->
     return w.op("Sum", *parts)
 
 
-NAMES = "gelu, gelu_tanh, relu, silu"
+NAMES = "gelu, gelu_tanh, identity, relu, silu"
 
 
 @pytest.mark.parametrize(
     ("body", "changes", "reason"),
     [
-        (sigmoid_scores, {}, f"its experts, asked one at a time, do not answer as two linear layers with {NAMES}"),
-        (plain_scores, {"between": "Tanh"}, "its experts, asked one at a time, do not answer as two linear layers"),
-        (scaled_scores, {}, "its experts are not weighed by a softmax over the router's logits"),
-        (gated_experts, {}, "its experts are not two linear layers with an activation between them"),
+        (
+            plain_scores,
+            {"between": "Tanh"},
+            f"its experts, asked one at a time, do not answer as two linear layers with {NAMES} between them",
+        ),
+        (gated_experts, {}, "its experts, asked one at a time, do not answer as two linear layers"),
         (uneven_experts, {}, "its experts differ in size"),
     ],
 )
@@ -214,6 +216,13 @@ def test_other_layers_stay_what_they_are(
 ) -> None:
     notes = check(layer_model(tmp_path, body, **changes), 0)
     assert any(f": MoE layer not recognised because {reason}" in note for note in notes)
+
+
+@pytest.mark.parametrize("body", [sigmoid_scores, scaled_scores])
+def test_other_scores_weigh_the_experts_themselves(body: forms.Body, tmp_path: Path) -> None:
+    notes = check(layer_model(tmp_path, body), 1)
+    own = "weighed by the model's own operators; runs sparse"
+    assert any("4 experts, top 2, relu, " in note and own in note for note in notes)
 
 
 def test_ordinary_activations_are_found_the_same_way(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ INPUTS = [
         [1, 3, "height", 4],
         TensorProto.FLOAT,
         "input image: its size is open in height (height), and shapes are fixed when compiling; "
-        "export the model with a fixed height",
+        "give --shape image=1x3xHEIGHTx4, with numbers, or export the model with a fixed height",
     ),
     (
         [1, 3, "h", "w"],

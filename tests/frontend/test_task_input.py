@@ -173,3 +173,36 @@ def test_a_number_of_tasks_it_cannot_tell_stays_an_input(select, count: int, tmp
 def test_a_vector_is_no_task(tmp_path: Path) -> None:
     path = selecting_model(tmp_path, lambda w: w.op("ReduceSum", "task"), shape=[3], kind=1)
     assert [(spec.name, spec.shape) for spec in read_model(path).inputs][1:] == [("task", (3,))]
+
+
+def one_hot_model(folder: Path, name: str, shape: list[int], kind: int = 1) -> Path:
+    """The image scaled by the number of three that the code picks."""
+    w = Writer()
+    code = w.op("Reshape", w.op("Cast", name, to=1), w.ints(3))
+    scale = w.op("ReduceSum", w.op("Mul", code, w.const([2.0, -3.0, 5.0])), w.ints(0))
+    w.nodes.append(helper.make_node("Mul", ["image", scale], ["map"]))
+    image = helper.make_tensor_value_info("image", 1, [1, 1, 2, 3])
+    output = helper.make_tensor_value_info("map", 1, [1, 1, 2, 3])
+    inputs = [image, helper.make_tensor_value_info(name, kind, shape)]
+    return save(w.nodes, w.initializers(), inputs, [output], folder / "code.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind"), [("task_index", [3], 1), ("task_id", [1, 3], 9), ("task_one_hot", [1, 3], 7)]
+)
+def test_one_hot_codes(name: str, shape: list[int], kind: int, tmp_path: Path) -> None:
+    path = one_hot_model(tmp_path, name, shape, kind)
+    model = read_model(path)
+    assert f"input {name}: taken as the one-hot code of 3 tasks by its name" in model.notes
+    image = random_image(model.inputs[0].shape)
+    outputs = run_canonical(model, image)
+    for task in range(3):
+        code = np.eye(3)[task].reshape(shape).astype(helper.tensor_dtype_to_np_dtype(kind))
+        expected = run_onnx(path, {"image": image, name: code})["map"]
+        np.testing.assert_allclose(outputs[f"map_task{task}"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("task_embedding", 1), ("conditions", 1), ("task_id", 7)])
+def test_other_vectors_stay_inputs(name: str, kind: int, tmp_path: Path) -> None:
+    model = read_model(one_hot_model(tmp_path, name, [3], kind))
+    assert [value.name for value in model.inputs] == ["image", name]

@@ -33,13 +33,14 @@ def scale_mantissa(mantissa: int, mul: int) -> int:
     return min(nearest(Fraction(mantissa * mul, 2**17)), 2**17 - 1)
 
 
-def _table_entry(fraction: int) -> int:
+def _table_entry(fraction: int, steps: int) -> int:
     with localcontext() as context:
         context.prec = 40
-        return nearest(Fraction(65280 * Decimal(2) ** (Decimal(-fraction) / 64)))
+        return nearest(Fraction(65280 * Decimal(2) ** (Decimal(-fraction) / steps)))
 
 
-TABLE = [_table_entry(fraction) for fraction in range(64)]
+TABLE = [_table_entry(fraction, 64) for fraction in range(64)]
+FINE_TABLE = [_table_entry(fraction, 128) for fraction in range(128)]
 
 
 def exp2_wide(distance: int) -> int:
@@ -52,17 +53,26 @@ def exp2_byte(distance: int) -> int:
     return nearest(Fraction(TABLE[fraction], 2 ** (8 + whole)))
 
 
-def layer_norm(row: list[int], epsilon: int, mul: int, shift: int, halvings: list[int], offset: list[int]) -> list[int]:
+def exp2_fine(distance: int) -> int:
+    whole, fraction = divmod(distance, 128)
+    return nearest(Fraction(FINE_TABLE[fraction], 2 ** (4 + whole)))
+
+
+def layer_norm(
+    row: list[int], epsilon: int, mul: int, shift: int, halvings: list[int], offset: list[int], bits: int = 8
+) -> list[int]:
     n, total = len(row), sum(row)
     mantissa, exponent = reciprocal_sqrt(n * sum(x * x for x in row) - total**2 + epsilon)
     factor = Fraction(scale_mantissa(mantissa, mul)) / Fraction(2) ** (16 + exponent + shift)
     return [
-        clamp(nearest((n * x - total) * factor / 2**halve) + add, 8)
+        clamp(nearest((n * x - total) * factor / 2**halve) + add, bits)
         for x, halve, add in zip(row, halvings, offset, strict=True)
     ]
 
 
-def attention(qkv: list[list[int]], heads: int, score_shift: int, mul: int, shift: int) -> list[list[int]]:
+def attention(
+    qkv: list[list[int]], heads: int, score_shift: int, mul: int, shift: int, bits: int = 8
+) -> list[list[int]]:
     dim = len(qkv[0]) // (3 * heads)
     out = [[0] * (heads * dim) for _ in qkv]
     for head in range(heads):
@@ -70,21 +80,26 @@ def attention(qkv: list[list[int]], heads: int, score_shift: int, mul: int, shif
         for t, query in enumerate(q):
             products = [sum(a * b for a, b in zip(query, key, strict=True)) for key in k]
             scores = [clamp(nearest(Fraction(product, 2**score_shift)), 16) for product in products]
-            weights = [exp2_byte(max(scores) - score) for score in scores]
+            weights = [(exp2_byte if bits == 8 else exp2_fine)(max(scores) - score) for score in scores]
             mantissa, exponent = reciprocal(sum(weights))
             factor = Fraction(scale_mantissa(mantissa, mul), 2 ** (exponent + shift - 1))
             for c in range(dim):
                 summed = sum(weight * value[c] for weight, value in zip(weights, v, strict=True))
-                out[t][head * dim + c] = clamp(nearest(summed * factor), 8)
+                out[t][head * dim + c] = clamp(nearest(summed * factor), bits)
     return out
 
 
 def route(
-    logits: list[int], top_k: int, candidates: tuple[int, ...], normalize: bool, threshold: int
+    logits: list[int],
+    top_k: int,
+    candidates: tuple[int, ...],
+    normalize: bool,
+    threshold: int,
+    fraction_bits: int = 10,
 ) -> list[tuple[int, int]]:
     """(candidate, weight) of each choice of one token."""
     leader = max(logits[place] for place in candidates) if normalize else max(logits)
-    powers = [exp2_wide(nearest(Fraction(max(leader - logit, 0), 16))) for logit in logits]
+    powers = [exp2_wide(nearest(Fraction(max(leader - logit, 0), 2 ** (fraction_bits - 6)))) for logit in logits]
     chosen = sorted(range(len(candidates)), key=lambda place: (-logits[candidates[place]], place))[:top_k]
     mantissa, exponent = reciprocal(sum(powers[candidates[place]] for place in chosen) if normalize else sum(powers))
     weights = [nearest(Fraction(powers[candidates[place]] * mantissa, 2 ** (exponent + 1))) for place in chosen]

@@ -202,26 +202,28 @@ def test_the_product_of_two_mantissas_keeps_16_bits():
 
 
 class TestExp2:
-    DISTANCES = array(range(20 * 64))
+    DISTANCES = array(range(20 * 128))
 
     def test_table_is_rounded_to_16_bits(self):
         assert arith.EXP2_TABLE.tolist() == oracle.TABLE
         assert oracle.TABLE[0] == 65280
+        assert arith.FINE_EXP2_TABLE.tolist() == oracle.FINE_TABLE
 
     @pytest.mark.parametrize(
-        ("function", "expected", "largest", "last", "low", "high"),
+        ("function", "expected", "largest", "octave", "last", "low", "high"),
         [
-            (arith.exp2_byte, oracle.exp2_byte, 255, 9 * 64 - 1, 0.499, 0.5),
-            (arith.exp2_wide, oracle.exp2_wide, 65280, 17 * 64 - 1, 0.745, 0.746),
+            (arith.exp2_byte, oracle.exp2_byte, 255, 64, 9 * 64 - 1, 0.499, 0.5),
+            (arith.exp2_fine, oracle.exp2_fine, 4080, 128, 13 * 128 - 1, 0.499, 0.54),
+            (arith.exp2_wide, oracle.exp2_wide, 65280, 64, 17 * 64 - 1, 0.745, 0.746),
         ],
     )
-    def test_every_distance(self, function, expected, largest, last, low, high):
+    def test_every_distance(self, function, expected, largest, octave, last, low, high):
         got = function(self.DISTANCES)
         assert got.tolist() == [expected(distance) for distance in self.DISTANCES.tolist()]
         assert got[0] == largest
         assert (np.diff(got) <= 0).all()
         assert np.flatnonzero(got).tolist() == list(range(last + 1))
-        worst = np.abs(got - largest * 2.0 ** (-self.DISTANCES / 64)).max()
+        worst = np.abs(got - largest * 2.0 ** (-self.DISTANCES / octave)).max()
         assert low < worst <= high
 
     @pytest.mark.parametrize("function", [arith.exp2_byte, arith.exp2_wide])

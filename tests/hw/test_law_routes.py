@@ -16,10 +16,13 @@ from tests.hw.draws import ints
 ONE = 2**law.GATE_BITS
 
 
-def check(logits: np.ndarray, top_k: int, candidates: tuple[int, ...], normalize=False, threshold=0) -> law.Routes:
+def check(
+    logits: np.ndarray, top_k: int, candidates: tuple[int, ...], normalize=False, threshold=0, fraction_bits=10
+) -> law.Routes:
     """Every bit against the oracle, and the queues against a counting sort in a loop."""
-    routes = law.route(logits.astype(np.int16), top_k, candidates, normalize, threshold)
-    choices = [oracle.route(row, top_k, candidates, normalize, threshold) for row in logits.tolist()]
+    how = top_k, candidates, normalize, threshold, fraction_bits
+    routes = law.route(logits.astype(np.int16), *how)
+    choices = [oracle.route(row, *how) for row in logits.tolist()]
     queues = [[] for _ in candidates]
     for token, chosen in enumerate(choices):
         for place, (expert, _) in enumerate(chosen):
@@ -53,7 +56,8 @@ def routings(draw: st.DrawFn) -> tuple:
     reach = draw(st.sampled_from([2, 3000, 8000]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     logits = rng.integers(-reach, reach, (tokens, experts), endpoint=True)
-    return logits, top_k, kept, draw(st.booleans()), draw(st.sampled_from([0, 1, 6881, ONE]))
+    threshold = draw(st.sampled_from([0, 1, 6881, ONE]))
+    return logits, top_k, kept, draw(st.booleans()), threshold, draw(st.integers(7, 10))
 
 
 class TestRoute:

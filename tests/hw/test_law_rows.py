@@ -63,6 +63,11 @@ class TestLayerNorm:
         got = law.layer_norm(row[None], epsilon, mul, shift, halvings, offset)[0]
         assert got.dtype == np.int8
         assert got.tolist() == oracle.layer_norm(row.tolist(), epsilon, mul, shift, halvings.tolist(), offset.tolist())
+        few = np.minimum(halvings, 3)
+        wide = law.layer_norm(row[None], epsilon, mul, shift - 4, few, offset, wide=True)[0]
+        assert wide.dtype == np.int16
+        rest = few.tolist(), offset.tolist(), 12
+        assert wide.tolist() == oracle.layer_norm(row.tolist(), epsilon, mul, shift - 4, *rest)
         real = self.real(row, epsilon, scale) / 2.0**halvings
         error = np.abs(got - np.clip(real + offset, -128, 127))
         assert (error <= 0.5 + np.abs(real) * MULTIPLIERS).all()
@@ -154,6 +159,9 @@ class TestAttention:
         got = law.attention(qkv, heads, score_shift, mul, shift)
         assert got.dtype == np.int8
         assert got.tolist() == oracle.attention(qkv.tolist(), heads, score_shift, mul, shift)
+        wide = law.attention(qkv, heads, score_shift, mul, shift - 4, wide=True)
+        assert wide.dtype == np.int16
+        assert wide.tolist() == oracle.attention(qkv.tolist(), heads, score_shift, mul, shift - 4, 12)
 
     def test_one_token_is_its_own_v(self):
         qkv = packed(*(ints(-127, 127, 1, 64) for _ in range(3)))
@@ -196,6 +204,28 @@ class TestAttention:
         assert (error <= real.bound).all()
         assert error.max() < largest
         assert math.sqrt((error**2).mean()) < root_mean_square
+
+    @pytest.mark.parametrize("deviation", [0.3, 1.1, 2.2, 4.4])
+    def test_1025_keys_in_12_bits_lose_at_most_one_decibel(self, deviation):
+        """Against real softmax of the same integers, both rounded to a twelfth of the bits that 8 would leave."""
+        q, k, v = (np.clip(np.rint(RNG.standard_normal((1025, 32)) * 40), -127, 127) for _ in range(3))
+        shift = round(np.log2((q @ k.T).std() / deviation)) - 7
+        out = Real(packed(q, k, v), shift + 1, 1.0).out
+        assert self.loss(packed(q, k, v), shift, out) <= 1
+
+    @pytest.mark.parametrize("octaves", [4, 7, 9])
+    def test_a_peak_over_1024_flat_keys_keeps_its_tail_in_12_bits(self, octaves):
+        qkv = packed(*keys_of(np.where(np.arange(1025) == 7, octaves * 256, 0)), ints(-127, 127, 1025, 2))
+        assert self.loss(qkv, 1, Real(qkv, 2, 1.0).out) <= 1
+
+    @staticmethod
+    def loss(qkv: np.ndarray, shift: int, real: np.ndarray) -> float:
+        """What the law's bytes lose against the real answer's, in decibel; ``shift`` leaves 7 fraction bits."""
+        scale = np.abs(real).max() / 127
+        mul, exponent = mantissa(16 / scale)
+        wide = law.attention(qkv, 1, shift, mul, exponent, wide=True) / 16
+        noise = [((np.rint(y) - real / scale) ** 2).sum() for y in (wide, real / scale)]
+        return float(10 * np.log10(noise[0] / noise[1]))
 
     def test_worst_error_of_two_keys(self):
         """Scores rounded apart by a whole step, bytes by a half, and v at both ends: 0.85 steps beside rounding."""

@@ -43,6 +43,7 @@ FAULTS = [
     (replace(LINEAR, constants=(WEIGHT,)), "the number of constants must be 2, not 1"),
     (replace(LINEAR, constants=(WEIGHT, WEIGHT)), r"bias must be float32\[16\], not float32\[8, 16\]"),
     (replace(LINEAR, inputs=(dense("a", (4, 8)),)), "it reads a, which no step before writes"),
+    (replace(LINEAR, outputs=(dense(f"{IMAGE}.int8", (4, 16)),)), "it writes input/image.int8, an input"),
     (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (1, 4)),)), "input/image must lie row-major without gaps"),
     (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (8, 1), 1),)), "input/image must lie row-major without gaps"),
     (

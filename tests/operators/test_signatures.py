@@ -16,7 +16,8 @@ from edgemtl.processor import TARGETS
 
 IMAGE = f"{INPUT}image"
 
-BYTES, SHORTS = Finish("int8"), Finish("int16")
+BYTES, SHORTS, TWELVE = Finish("int8"), Finish("int16"), Finish("int16", 3, wide=True)
+WAYS = ops.Winograd | ops.WinogradWeights | ops.QWinograd | ops.QWinogradWeights
 WINDOWS = Windows(9, 11, 5, 6, (3, 3), (2, 2), (1, 1))
 SAMPLES: tuple[ops.Operator, ...] = (
     ops.Add((4, 6), (6,), "relu"),
@@ -47,16 +48,23 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QLinear(8, 16, 24, BYTES, table=True),
     ops.QLinear(8, 16, 24, SHORTS, residual=True),
     ops.LayerNorm(8, 16, 1e-6),
+    ops.QLinear(8, 16, 24, TWELVE, table=True, wide=True),
     ops.QLayerNorm(8, 16, 3, 70000, 20),
+    ops.QLayerNorm(8, 16, 4**9, 70000, 12, wide=True),
     ops.Attention(16, 2, 16, 0.25),
     ops.QAttention(16, 2, 16, 2, 70000, 20),
+    ops.QAttention(16, 2, 16, 2, 70000, 20, wide=True),
     ops.PatchEmbed(3, 16, 16, 8, 16, 1),
     ops.QPatchEmbed(4, 192, 16, 1),
+    ops.QPatchEmbed(4, 192, 16, 1, wide=True),
     ops.QuantiseImage(3, 16, 16, 8, 40.0, 3),
+    ops.QuantiseImage(3, 16, 16, 8, 40.0, 3, wide=True),
     ops.Router(8, 6, 2, (0, 1, 2, 5), False, 0.0),
+    ops.Dispatch(8, 6, 2, (0, 1, 2, 5)),
     ops.QRouter(8, 6, 2, (0, 1, 2, 5), False, 0),
     ops.Experts(8, 2, 4, 16, 32, True, "gelu"),
     ops.QExperts(8, 2, 4, 16, 32, True, BYTES, table=True),
+    ops.QExperts(8, 2, 4, 16, 32, True, TWELVE, table=True, wide=True),
     ops.Combine(8, 2, 16, True),
     ops.QCombine(8, 2, 16, True),
     ops.Conv2d(8, 8, 16, 16, (3, 3), pad=(1, 1, 1, 1)),
@@ -64,10 +72,13 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QConv2d(8, 8, 16, 16, 8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, BYTES, table=True),
     ops.Winograd(8, 8, 16, 16, True, "relu", 16, 16),
     ops.WinogradWeights(16, 16, False, 16),
+    ops.QWinograd(8, 8, 16, 16, 3, BYTES, True, 16),
+    ops.QWinogradWeights(16, 16, 16),
     ops.Resize(8, 8, 16, 16, 16),
     ops.QBilinear(8, 8, 16),
     ops.DequantiseImage(8, 8, 16, True, "int8", 0.1, 0),
     ops.Quantise(64, "int8", 1.0, 0),
+    ops.Quantise(64, "int16", 1.0, 0, wide=True),
     ops.Dequantise(64, "int16", 1.0, 0),
     ops.Convert(64, "int16", "int8", Rescale(0, 70000, 20, 0)),
     ops.Copy((4, 6), (6, 1), (6, 1)),
@@ -86,14 +97,14 @@ def test_kernels_take_what_signatures_say(operator: ops.Operator, target) -> Non
     kernel, signature = build_kernel(operator, target), operator.signature
     for role, types in (("input", signature.inputs), ("output", signature.outputs)):
         operands = {o.name: (o.dtype, o.bytes) for o in kernel.operands if o.role == role}
-        if not isinstance(operator, ops.Winograd | ops.WinogradWeights):
+        if not isinstance(operator, WAYS):
             assert operands == {name: (kind.dtype, kind.nbytes) for name, kind in types.items()}
         assert list(operands) == list(types)
 
 
 @pytest.mark.parametrize("operator", SAMPLES, ids=lambda operator: type(operator).__name__)
 def test_what_is_computed_has_the_types_of_the_signature(operator: ops.Operator) -> None:
-    if isinstance(operator, ops.Winograd | ops.WinogradWeights):
+    if isinstance(operator, WAYS):
         with pytest.raises(NotImplementedError, match=f"{type(operator).__name__} has no definition in numpy"):
             operator.compute(Values(operator.signature, [np.zeros(1)] * len(operator.signature.inputs), [], np.matmul))
         return

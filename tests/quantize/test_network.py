@@ -164,6 +164,8 @@ def test_a_task_too_far_off_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_budget_that_cannot_hold_is_refused(small) -> None:
     tasks, quantised, _ = small
-    with pytest.raises(BudgetError, match=r"the int8 program needs \d+ bytes, the budget is 100 bytes") as caught:
+    with pytest.raises(
+        BudgetError, match=r"the smallest program found needs \d+ bytes, the budget is 100 bytes"
+    ) as caught:
         compile_cpu(tasks, resolve("cpu"), memory_budget=100, integers=quantised.integers)
     assert caught.value.missing == caught.value.required - 100

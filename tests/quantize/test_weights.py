@@ -7,7 +7,7 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.quantize.observe import Range
-from edgemtl.quantize.tensors import STREAM_HEADROOM, affine, symmetric, wide
+from edgemtl.quantize.tensors import STREAM_HEADROOM, Tensor, affine, symmetric, wide
 from edgemtl.quantize.weights import BIAS_LIMIT, quantise_layer, quantise_weight
 
 RNG = np.random.default_rng(3)
@@ -31,7 +31,7 @@ def test_a_layer_gives_the_real_sums_within_its_rounding(zero):
     """Against float64 on what the integers stand for: half a step of the output, and what the weights lost."""
     weight, bias = RNG.standard_normal((64, 5)), RNG.standard_normal(5)
     x = RNG.integers(-128, 128, (30, 64)).astype(np.int8)
-    layer = quantise_layer("layer", weight, bias, 0.03, zero, np.array([0.5]))
+    layer = quantise_layer("layer", weight, bias, Tensor("int8", 0.03, zero), np.array([0.5]))
     real = 0.03 * (x.astype(float) - zero)
     wanted = (real @ (layer.weight * layer.unit / 0.03) + bias) / 0.5
     found = law.linear(x, layer.weight, layer.bias, *unpack_scale(layer.scale), law.Finish("int16"))
@@ -41,7 +41,7 @@ def test_a_layer_gives_the_real_sums_within_its_rounding(zero):
 
 
 def test_a_bias_that_dwarfs_its_weights_makes_their_steps_coarser():
-    layer = quantise_layer("layer", np.full((3, 1), 1e-9), np.array([1000.0]), 0.1, 0, np.array([1.0]))
+    layer = quantise_layer("layer", np.full((3, 1), 1e-9), np.array([1000.0]), Tensor("int8", 0.1), np.array([1.0]))
     assert abs(int(layer.bias[0])) <= BIAS_LIMIT + 1
     assert layer.bias[0] * layer.unit[0] == pytest.approx(1000.0)
     assert not layer.weight.any()
@@ -50,12 +50,12 @@ def test_a_bias_that_dwarfs_its_weights_makes_their_steps_coarser():
 def test_a_sum_that_could_leave_32_bits_is_refused():
     weight = np.ones((140_000, 1))
     with pytest.raises(UnsupportedError, match=r"wide: a sum can reach \d+, it must stay below 2147483648; keep it"):
-        quantise_layer("wide", weight, np.zeros(1), 1.0, 0, np.array([1000.0]))
+        quantise_layer("wide", weight, np.zeros(1), Tensor("int8", 1.0), np.array([1000.0]))
 
 
 def test_an_output_finer_than_the_sums_is_refused():
     with pytest.raises(UnsupportedError, match="fine: the scale of a requantisation must be at least 0 and below 32"):
-        quantise_layer("fine", np.ones((2, 1)), np.zeros(1), 1.0, 0, np.array([1e-4]))
+        quantise_layer("fine", np.ones((2, 1)), np.zeros(1), Tensor("int8", 1.0), np.array([1e-4]))
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (-0.17, 9.0), (-5.0, 0.0)])

@@ -96,7 +96,7 @@ def export(net: nn.Module, path: Path, *, opset: int = 17, is_open: bool = False
     named = {"input_names": ["image"], "output_names": ["output"], "opset_version": opset, "dynamic_axes": axes}
     more = {"verbose": False, "external_data": False} if dynamo else {}
     with warnings.catch_warnings():
-        # Most files that people have are from the older exporter; torch warns of it.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # torch warns of its older exporter, by which most files are that people have, and of its own internals.
+        warnings.simplefilter("ignore")
         torch.onnx.export(net.eval(), (torch.zeros(1, 3, SIZE, SIZE),), str(path), dynamo=dynamo, **named, **more)
     return path

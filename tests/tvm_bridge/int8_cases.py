@@ -59,6 +59,11 @@ def random_shorts(*shape: int) -> np.ndarray:
     return np.where(random.random(shape) < 0.3, np.sign(values) * 32767, values).astype(np.int16)
 
 
+def random_wide(*shape: int) -> np.ndarray:
+    """Activations of 12 bits."""
+    return np.random.default_rng(list(shape)).integers(-2048, 2048, shape).astype(np.int16)
+
+
 def layer(k: int, n: int, seed: int = 0) -> Layer:
     """Sums that fill the range of bytes, some beyond."""
     random = np.random.default_rng([seed, k, n])

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from edgemtl.hw.law import Finish
-from edgemtl.operators import Combine, Experts, QCombine, QExperts, QRouter, Resize, Router, TensorType
+from edgemtl.operators import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Resize, Router, TensorType
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.generic import Call, lower_call
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.kernels import combine, experts, qcombine, qexperts, qrouter, resize, router
+from edgemtl.tvm_bridge.kernels import combine, dispatch, experts, qcombine, qexperts, qrouter, resize, router
 from edgemtl.tvm_bridge.kernels.emit import LINE_WORDS
 from edgemtl.tvm_bridge.kernels.int8_tiles import packed_words
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
@@ -120,6 +120,8 @@ def test_candidates(target: CpuTarget) -> None:
     # The scores of candidates that do not ascend are overwritten before they are read: only their bounds are compared.
     arrays = {"logits": logits, "candidates": np.array(spec.candidates, np.int32)}
     agree(router.build(spec, target), target, arrays, "candidates", between(0, 5))
+    given = Dispatch(TOKENS, 6, 2, (1, 2, 4, 5))
+    agree(dispatch.build(given, target), target, arrays, "candidates", between(0, 5))
 
 
 @on_targets()

@@ -1,5 +1,7 @@
 """Integer attention against the law."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgemtl.hw import law
@@ -22,7 +24,7 @@ AWKWARD = [
 def check(target: CpuTarget, work: list[tuple[QAttention, np.ndarray]]) -> None:
     found = run_all(target, [(spec, {"qkv": qkv}) for spec, qkv in work])
     for (spec, qkv), outputs in zip(work, found, strict=True):
-        same(outputs["y"], law.attention(qkv, spec.heads, spec.score_shift, spec.mul, spec.shift))
+        same(outputs["y"], law.attention(qkv, spec.heads, spec.score_shift, spec.mul, spec.shift, spec.wide))
 
 
 def qkv_of(spec: QAttention) -> np.ndarray:
@@ -32,6 +34,8 @@ def qkv_of(spec: QAttention) -> np.ndarray:
 @TARGETS
 def test_awkward_sizes(target: CpuTarget) -> None:
     check(target, [(spec, qkv_of(spec)) for spec in AWKWARD])
+    # To 12 bits: a scale 16 times as fine.
+    check(target, [(replace(spec, shift=spec.shift - 4, wide=True), qkv_of(spec)) for spec in AWKWARD])
 
 
 @TARGETS
@@ -60,7 +64,7 @@ def test_long_rows(target: CpuTarget) -> None:
         qkv = qkv_of(spec)
         qkv[: tokens // 2, :16] = 0
         qkv[:, 32:] |= 64
-        work.append((spec, qkv))
+        work += [(spec, qkv), (replace(spec, shift=13, wide=True), qkv)]
     check(target, work)
 
 

@@ -60,6 +60,10 @@ def others() -> list[Operator]:
         ops.QConv2d(9, 11, c, c, 5, 6, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), -5, how, table, c)
         for c, how, table in ((40, BYTES, False), (67, Finish("int8"), True), (16, SHORTS, False))
     ]
+    depthwise += [
+        ops.QConv2d(7, 9, 64, 64, 7, 9, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 127, BYTES, False, 64),
+        ops.QConv2d(9, 9, 100, 100, 7, 9, (4, 3), (1, 1), (1, 2, 0, 2), (1, 2), -128, SHORTS, False, 100),
+    ]
     narrow = ops.QConv2d(6, 3, 33, 33, 6, 3, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 9, BYTES, False, 33)
     tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True), ops.QPixels(77, 3), ops.QPixels(128, 1)]
     return [*pools, *concats, *resamples, *depthwise, narrow, *tables]

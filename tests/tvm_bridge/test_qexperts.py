@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgemtl.codegen.cpu.families import pack
@@ -14,12 +16,15 @@ from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import qexperts
 from tests.support.processors import on_each
-from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, run_all, weights_of
+from tests.tvm_bridge.int8_cases import TARGETS, Layer, equal, layer, random_bytes, random_wide, run_all, weights_of
 
 GAP = 48  # words between experts: they need not lie side by side
 FIRST = QExperts(14, 1, 3, 20, 96, True, Finish("int8", 3, -127), table=True)
 SECOND = QExperts(7, 2, 3, 97, 13, False, Finish("int16"))
+TWELVE = Finish("int16", 5, wide=True)
 CASES = [
+    *((replace(FIRST, wide=True, how=how), [7, 0, 7]) for how in (FIRST.how, TWELVE)),
+    (replace(SECOND, wide=True), [5, 8, 1]),
     *((FIRST, counts) for counts in ([0, 14, 0], [14, 0, 0], [1, 1, 12], [7, 0, 7])),
     *((SECOND, counts) for counts in ([0, 0, 14], [5, 8, 1])),
 ]
@@ -41,7 +46,9 @@ def case(
 ) -> tuple[tuple[Kernel, dict[str, np.ndarray]], np.ndarray]:
     kernel, rows = qexperts.build(spec, target), spec.tokens * spec.top_k
     held = [layer(spec.k, spec.n, seed) for seed in range(spec.slots)]
-    x = random_bytes(spec.tokens if spec.gather else rows, spec.k)
+    x = (random_wide if spec.wide else random_bytes)(spec.tokens if spec.gather else rows, spec.k)
+    if spec.how.wide:
+        held = [replace(expert, table=random_wide(4096)) for expert in held]
     tokens = np.random.default_rng(0).permutation(np.arange(rows, dtype=np.int32) // spec.top_k)
     section, table = place(spec, target, held)
     weights, biases, scales, tables = zip(*(expert.constants(table=True) for expert in held), strict=True)

@@ -33,6 +33,7 @@ BILINEAR = [QBilinear(*sizes) for sizes in [(3, 5, 70), (1, 1, 1), (8, 4, 3)]]
 QUANTISED = [
     QuantiseImage(3, 32, 50, 16, 37.3, -5),
     QuantiseImage(1, 9, 8, 3, 0.9, 127),
+    QuantiseImage(3, 32, 50, 16, 600.3, -50, wide=True),
 ]
 DEQUANTISED = [
     DequantiseImage(*sizes, enlarge, dtype, 0.037, zero)
@@ -66,7 +67,7 @@ def hard_floats(*shape: int) -> np.ndarray:
 @TARGETS
 def test_quantise_image(target: CpuTarget) -> None:
     def expected(spec: QuantiseImage, x: np.ndarray) -> np.ndarray:
-        whole = law.quantise_image(x[0], spec.inverse_scale, spec.zero)
+        whole = law.quantise_image(x[0], spec.inverse_scale, spec.zero, spec.wide)
         height, width = (size - size % spec.patch for size in whole.shape[1:])
         return law.cut_patches(whole[:, :height, :width], spec.patch)
 
@@ -105,6 +106,7 @@ def test_value_by_value(target: CpuTarget) -> None:
         work += [
             (Quantise(size, "int8", 1.0, 3), x, law.quantise(x, 1.0, 3, "int8")),
             (Quantise(size, "int16", 700.3, 0), x, law.quantise(x, 700.3, 0, "int16")),
+            (Quantise(size, "int16", 700.3, -9, True), x, law.quantise(x, 700.3, -9, "int16", True)),
             (Dequantise(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
             (Dequantise(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
             *((convert, x, law_weightless.rescale(x, convert.how, convert.dtype)) for convert, x in converts),

@@ -28,11 +28,11 @@ def adversarial(rows: int, dim: int) -> np.ndarray:
     return x
 
 
-def check(target: CpuTarget, dim: int, specs: list[QLayerNorm], x: np.ndarray) -> None:
-    halvings, offset = HALVINGS[:dim], OFFSET[:dim]
+def check(target: CpuTarget, dim: int, specs: list[QLayerNorm], x: np.ndarray, most: int = 7) -> None:
+    halvings, offset = np.minimum(HALVINGS[:dim], most), OFFSET[:dim]
     found = run_all(target, [(spec, {"x": x}) for spec in specs], halvings, offset)
     for spec, outputs in zip(specs, found, strict=True):
-        same(outputs["y"], law.layer_norm(x, spec.epsilon, spec.mul, spec.shift, halvings, offset))
+        same(outputs["y"], law.layer_norm(x, spec.epsilon, spec.mul, spec.shift, halvings, offset, spec.wide))
 
 
 @TARGETS
@@ -42,6 +42,14 @@ def test_any_width(target: CpuTarget, dim: int) -> None:
     scales = [(1, 131071, 12), (1, 117965, 17), (10**6, 70000, 13), (7, 65536, 28)]
     specs = [QLayerNorm(21, dim, *scale) for scale in scales]
     check(target, dim, specs, adversarial(21, dim))
+
+
+@TARGETS
+@pytest.mark.parametrize("dim", [5, 70, 192, 1024])
+def test_twelve_bits(target: CpuTarget, dim: int) -> None:
+    # An epsilon that leaves the shift, 256 and 2000 over the standard deviation: the last saturates.
+    scales = [(4**9, 131071, 9), (4**11, 120000, 6)]
+    check(target, dim, [QLayerNorm(21, dim, *scale, wide=True) for scale in scales], adversarial(21, dim), 3)
 
 
 @on_each([*ends(1), *ends(3)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,13 @@ from tests.tvm_bridge.int8_cases import (
     layer,
     random_bytes,
     random_shorts,
+    random_wide,
     run_all,
     weights_of,
 )
 
 BYTES, SHIFTED, RELU, SHORTS = Finish("int8"), Finish("int8", 3, -127), Finish("int8", -128), Finish("int16")
+TWELVE = Finish("int16", -31, wide=True)
 SPECS = [
     QLinear(1, 1, 1, BYTES),
     QLinear(2, 3, 8, SHIFTED, table=True),
@@ -40,6 +44,14 @@ SPECS = [
     QLinear(7, 12, 200, SHORTS, residual=True),
     QLinear(33, 7, 150, SHIFTED),
 ]
+WIDE = [
+    QLinear(2, 3, 8, SHIFTED, table=True, wide=True),
+    QLinear(7, 5, 13, SHORTS, residual=True, wide=True),
+    QLinear(33, 97, 96, TWELVE, table=True, wide=True),
+    QLinear(13, 300, 30, TWELVE, wide=True),
+    QLinear(5, 512, 21, BYTES, wide=True),
+    QLinear(13, 64, 221, TWELVE, table=True),
+]
 
 Case = tuple[Kernel, dict[str, np.ndarray]]
 
@@ -47,6 +59,8 @@ Case = tuple[Kernel, dict[str, np.ndarray]]
 def case(spec: QLinear, target: CpuTarget, x: np.ndarray, held: Layer) -> tuple[Case, np.ndarray]:
     """A kernel with its arrays, and the law's answer."""
     kernel = qlinear.build(spec, target)
+    if spec.how.wide and spec.table:
+        held = replace(held, table=random_wide(4096))
     residual = random_shorts(spec.rows, spec.n) if spec.residual else None
     arrays = {"x": x} | weights_of(kernel, qlinear.pack(spec, target, *held.constants(spec.table)))
     if residual is not None:
@@ -72,6 +86,19 @@ def cases(target: CpuTarget) -> list[tuple[Case, np.ndarray]]:
 @on_each(TARGETS)
 def test_the_law_holds(target: CpuTarget) -> None:
     held, expected = zip(*cases(target), strict=True)
+    for actual, wanted in zip(run_all(held, target), expected, strict=True):
+        equal(actual, wanted)
+
+
+@on_each(TARGETS)
+def test_the_law_holds_for_twelve_bits(target: CpuTarget) -> None:
+    """Also where every activation is one of the ends, against weights that make the largest sums."""
+    found = []
+    for spec in WIDE:
+        x = random_wide(spec.rows, spec.k) if spec.wide else random_bytes(spec.rows, spec.k)
+        ends = np.where(x < 0, -2048, 2047).astype(x.dtype) if spec.wide else x
+        found += [case(spec, target, x, layer(spec.k, spec.n)), case(spec, target, ends, extreme(ends, spec.n))]
+    held, expected = zip(*found, strict=True)
     for actual, wanted in zip(run_all(held, target), expected, strict=True):
         equal(actual, wanted)
 

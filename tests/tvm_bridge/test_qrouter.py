@@ -17,6 +17,8 @@ SPECS = [
     QRouter(40, 17, 3, (0, 7, 16), True, 9000),
     QRouter(33, 256, 8, tuple(range(256)), False, 0),
     QRouter(33, 256, 8, tuple(range(3, 256, 5)), True, 700),
+    QRouter(40, 16, 4, tuple(range(16)), False, 0, 9),
+    QRouter(40, 17, 3, (0, 7, 16), True, 700, 7),
 ]
 
 
@@ -32,7 +34,7 @@ def rows(tokens: int, experts: int) -> np.ndarray:
 def check(target: CpuTarget, work: list[tuple[QRouter, np.ndarray]]) -> None:
     found = run_all(target, [(spec, {"logits": logits}) for spec, logits in work])
     for (spec, logits), outputs in zip(work, found, strict=True):
-        routes = law.route(logits, spec.top_k, spec.candidates, spec.normalize, spec.threshold)
+        routes = law.route(logits, spec.top_k, spec.candidates, spec.normalize, spec.threshold, spec.fraction_bits)
         for name, expected in zip(
             ("weights", "slots", "tokens", "offsets"),
             (routes.weight, routes.slot, routes.token, routes.first),

@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgemtl.operators import Router
+from edgemtl.host.operators import run_operator
+from edgemtl.operators import Dispatch, Router
 from edgemtl.processor import CpuTarget
-from edgemtl.tvm_bridge.kernels import router
+from edgemtl.tvm_bridge.kernels import dispatch, router
 from tests.tvm_bridge.harness import close, normal, on_targets, run, targets
 
 
@@ -28,7 +29,7 @@ def check(spec: Router, target: CpuTarget, logits: np.ndarray) -> None:
     check_queues(spec, got, order)
 
 
-def check_queues(spec: Router, got: dict[str, np.ndarray], order: np.ndarray) -> None:
+def check_queues(spec: Router | Dispatch, got: dict[str, np.ndarray], order: np.ndarray) -> None:
     counts = np.bincount(order.ravel(), minlength=len(spec.candidates))
     np.testing.assert_array_equal(got["offsets"], np.cumsum([0, *counts]))
     np.testing.assert_array_equal(np.sort(got["slots"].ravel()), np.arange(order.size))
@@ -85,3 +86,40 @@ class TestOneRouting:
         fewer = route(Router(9, 6, 2, (1, 2, 4, 5), False, 0.0), target, logits)
         for name in ("weights", "slots", "tokens"):
             assert full[name].tobytes() == fewer[name].tobytes()
+
+
+def sparse_weights(spec: Dispatch, seed: int) -> np.ndarray:
+    """Weights of any sign [T, E], at most k of a token's candidates not 0."""
+    rng = np.random.default_rng(seed)
+    weights = rng.standard_normal((spec.tokens, spec.experts)).astype(np.float32)
+    for row in weights:
+        zero = rng.permutation(spec.candidates)[: len(spec.candidates) - rng.integers(0, spec.top_k + 1)]
+        row[zero] = 0
+    return weights
+
+
+@given(specs(), st.integers(0, 9), st.sampled_from(targets(1) + targets(2)))
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_given_weights_come_back_in_their_columns(shape: Router, seed: int, target: CpuTarget) -> None:
+    spec = Dispatch(shape.tokens, shape.experts, shape.top_k, shape.candidates)
+    weights = sparse_weights(spec, seed)
+    (candidates,) = dispatch.pack(spec, target)
+    got = run(dispatch.build(spec, target), target, logits=weights, candidates=candidates)
+    order = np.searchsorted(got["offsets"], got["slots"], side="right") - 1
+    back = np.zeros((spec.tokens, len(spec.candidates)), np.float32)
+    np.put_along_axis(back, order, got["weights"], 1)
+    np.testing.assert_array_equal(back, weights[:, spec.candidates])
+    check_queues(spec, got, order)
+    routes = {name: np.zeros(kind.shape, kind.dtype) for name, kind in spec.signature.outputs.items()}
+    run_operator("dispatch", spec, [weights], [], list(routes.values()))
+    for name, array in routes.items():
+        np.testing.assert_array_equal(got[name], array)
+
+
+@on_targets()
+def test_weights_that_are_no_numbers_are_chosen_first(target: CpuTarget) -> None:
+    spec = Dispatch(2, 4, 2, (0, 1, 2, 3))
+    weights = np.array([[1, 0, np.nan, np.nan], [-1, 0, np.inf, 2]], np.float32)
+    (candidates,) = dispatch.pack(spec, target)
+    got = run(dispatch.build(spec, target), target, logits=weights, candidates=candidates)
+    np.testing.assert_array_equal(got["weights"], [[np.nan, np.nan], [np.inf, 2]])

@@ -19,6 +19,7 @@ from edgemtl.tvm_bridge.kernels import (
     concat,
     conv_direct,
     copy,
+    dispatch,
     elementwise,
     experts,
     layernorm,
@@ -44,6 +45,8 @@ from edgemtl.tvm_bridge.kernels import (
     qproduct,
     qrouter,
     qsoftmax,
+    qwinograd,
+    qwinograd_weights,
     resample,
     resize,
     router,
@@ -66,6 +69,7 @@ FAMILIES: dict[type, ModuleType] = {
     ops.PatchEmbed: patch_embed,
     ops.Pixels: pixels,
     ops.Router: router,
+    ops.Dispatch: dispatch,
     ops.Copy: copy,
     ops.Conv2d: conv_direct,
     ops.Resize: resize,
@@ -95,6 +99,8 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QPatchEmbed: qpatch,
     ops.QPixels: pixels,
     ops.QRouter: qrouter,
+    ops.QWinograd: qwinograd,
+    ops.QWinogradWeights: qwinograd_weights,
     ops.QuantiseImage: qimage,
     ops.Quantise: qelementwise,
 }
@@ -102,6 +108,7 @@ FAMILIES: dict[type, ModuleType] = {
 
 # Kernels that read tables made from their sizes alone, with no weight of the model in them.
 TABLES: dict[type, tuple[str, ...]] = {
+    ops.Dispatch: ("router.candidates",),
     ops.Router: ("router.candidates",),
     ops.QAttention: ("attention.exp2",),
     ops.QRouter: ("router.candidates", "router.exp2"),

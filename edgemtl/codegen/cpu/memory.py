@@ -7,12 +7,13 @@ the budget does not hold, convolutions lose Winograd's algorithm one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgemtl import schedule
 from edgemtl.codegen.cpu.binding import Bound, BoundStep, bind, buffers_of
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
+from edgemtl.codegen.cpu.winograd import with_winograd
 from edgemtl.errors import BudgetError
 from edgemtl.lowering.ir import Lowered, Step
 from edgemtl.lowering.task import Grouped, group_task, lower_task
@@ -44,12 +45,13 @@ class ProgramLayout:
 HINT = "allow more, compile fewer tasks (--task) or fewer threads (--threads)"
 
 
+Lower = Callable[[frozenset[str]], Sequence[Lowered]]
+"""The tasks' steps without some prepared buffers, by name."""
+
+
 def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> ProgramLayout:
-    """The layout of integer steps, one algorithm each; raises BudgetError where ``budget`` cannot hold it."""
-    layout = _lay_out_steps(tasks, target, (), budget)
-    if budget is not None and layout.required_bytes > budget:
-        raise BudgetError("the int8 program", layout.required_bytes, budget, HINT)
-    return layout
+    """`fit` for integer steps, whose bits do not depend on the algorithm."""
+    return _fit(lambda slowed: [with_winograd(task, target, slowed) for task in tasks], target, budget)
 
 
 def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> ProgramLayout:
@@ -61,14 +63,18 @@ def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> Pr
     and since the time saved grows with the multiply-accumulates, that is most prepared bytes per
     multiply-accumulate.
     """
-    grouped = tuple(group_task(task.task.name, task.ir) for task in tasks)
-    layout = lay_out(grouped, target, (), budget)
+    return _fit(_lowering([group_task(task.task.name, task.ir) for task in tasks], target), target, budget)
+
+
+def _fit(lower: Lower, target: CpuTarget, budget: int | None) -> ProgramLayout:
+    layout = _lay_out_steps(lower(frozenset()), target, (), budget)
     least = layout.required_bytes
     while budget is not None and layout.required_bytes > budget:
         victim = _least_useful_winograd(layout, budget)
         if victim is None:
             raise BudgetError("the smallest program found", least, budget, HINT)
-        layout = lay_out(grouped, target, (*layout.slowed, victim), budget)
+        slowed = (*layout.slowed, victim)
+        layout = _lay_out_steps(lower(frozenset(slowed)), target, slowed, budget)
         least = min(least, layout.required_bytes)
     return layout
 
@@ -77,7 +83,11 @@ def lay_out(
     tasks: Sequence[Grouped], target: CpuTarget, slowed: tuple[str, ...] = (), budget: int | None = None
 ) -> ProgramLayout:
     """Lower, bind and plan all tasks; the prepared buffers named in ``slowed`` are done without."""
-    return _lay_out_steps([lower_task(task, target, frozenset(slowed)) for task in tasks], target, slowed, budget)
+    return _lay_out_steps(_lowering(tasks, target)(frozenset(slowed)), target, slowed, budget)
+
+
+def _lowering(tasks: Sequence[Grouped], target: CpuTarget) -> Lower:
+    return lambda slowed: [lower_task(task, target, slowed) for task in tasks]
 
 
 def _lay_out_steps(

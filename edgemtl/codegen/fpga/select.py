@@ -11,8 +11,10 @@ from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
+from edgemtl.operators import Operator
 
 MOST_EXPERTS = 256
 MOST_CHOICES = 8
@@ -45,7 +47,7 @@ def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
     selected: list[nets.Group | Left] = []
     while at < len(steps):
         matches = (group for match in MATCHERS.values() if (group := match(steps, at, engine, uses)))
-        group = next((group for group in matches if not any(map(_is_bounded_wide, nets.steps_of(group)))), None)
+        group = next((group for group in matches if not any(map(_is_foreign, nets.steps_of(group)))), None)
         if group is None:
             selected.append(Left(steps[at], reason(steps, at, engine)))
             at += 1
@@ -183,6 +185,7 @@ GROUPS: Mapping[type, str] = {
 
 FLOAT = "it works in float32, which the accelerator does not have"
 IN_FLOAT = "it runs in float32, which the accelerator does not have"
+WIDE_ACTIVATIONS = "its activations have 12 bits, the accelerator's 8"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
 NEVER: Mapping[type, str] = {
     ops.Dequantise: FLOAT,
@@ -193,6 +196,23 @@ NEVER: Mapping[type, str] = {
 """Why operators are part of no group, where it is not for want of an instruction."""
 GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 """The operators that are part of a group."""
+
+
+def _is_foreign(step: Step) -> bool:
+    """Whether a step computes with integers that the accelerator lacks."""
+    return bool(width_reason(step.operator)) or _is_bounded_wide(step)
+
+
+def width_reason(operator: Operator) -> str:
+    """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
+    match operator:
+        case ops.QRouter() if operator.fraction_bits != ROUTER_FRACTION_BITS:
+            return f"its logits have {operator.fraction_bits} fraction bits, the accelerator's {ROUTER_FRACTION_BITS}"
+        case ops.QLinear() | ops.QExperts() if operator.wide or operator.how.wide:
+            return WIDE_ACTIVATIONS
+        case ops.QPatchEmbed() | ops.QLayerNorm() | ops.QAttention() if operator.wide:
+            return WIDE_ACTIVATIONS
+    return ""
 
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
@@ -257,6 +277,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     operator = steps[at].operator
     if type(operator) in NEVER:
         return NEVER[type(operator)]
+    if width_reason(operator):
+        return width_reason(operator)
     if _is_bounded_wide(steps[at]):
         return "the accelerator has no lower bound for results of 16 bits"
     if isinstance(operator, ops.QConv2d):

@@ -1,9 +1,10 @@
-"""The experts of a region: chains of two linear layers from the tokens to the region's end."""
+"""The experts of a region: two linear layers, or three where experts are gated, from the tokens to its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -24,7 +25,8 @@ class NotRecognisedError(Exception):
 class ExpertStack:
     """x: the tokens [.., D].  w1 [n, D, H], b1 [n, H], w2 [n, H, D], b2 [n, D], in the order they were found.
 
-    layers: the first and the second linear layer of each expert, or of all where they are stacked.
+    w3, b3: as w1, b1 of gated experts, None for others.  layers: the linear layers of each expert, or of all where they
+    are stacked, the one that gives its result last.
     """
 
     x: ir.Value
@@ -32,36 +34,60 @@ class ExpertStack:
     b1: np.ndarray
     w2: np.ndarray
     b2: np.ndarray
-    layers: tuple[tuple[ExpertLayer, ExpertLayer], ...]
+    w3: np.ndarray | None
+    b3: np.ndarray | None
+    layers: tuple[tuple[ExpertLayer, ...], ...]
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights and biases there are, by the names of the operands of a MoE node."""
+        parts = {name: getattr(self, name) for name in ("w1", "b1", "w2", "b2", "w3", "b3")}
+        return {name: array for name, array in parts.items() if array is not None}
+
+    def with_arrays(self, change: Callable[[str, np.ndarray], np.ndarray]) -> ExpertStack:
+        """The same with every array changed."""
+        changed: dict[str, Any] = {name: change(name, array) for name, array in self.arrays.items()}
+        return replace(self, **changed)
 
     def reordered(self, order: tuple[int, ...]) -> ExpertStack:
         """The same with expert `order[i]` as the i-th."""
-        rows = list(order)
-        return replace(self, w1=self.w1[rows], b1=self.b1[rows], w2=self.w2[rows], b2=self.b2[rows])
+        return self.with_arrays(lambda _, array: array[list(order)])
+
+    def swapped(self) -> ExpertStack:
+        """The same with the other of the two first matrices in front of the activation."""
+        assert self.w3 is not None
+        assert self.b3 is not None
+        return replace(self, w1=self.w3, b1=self.b3, w3=self.w1, b3=self.b1)
+
+    def scaled(self, factor: np.float32) -> ExpertStack:
+        """The same with results `factor` times as large."""
+        return replace(self, w2=self.w2 * factor, b2=self.b2 * factor)
 
 
 def find_experts(end: ir.Value, router: ExpertChoice, routed: frozenset[ir.Value]) -> ExpertStack | None:
     """The experts whose mixture `end` is, None where there are none before it.
 
-    routed: what depends on the logits. Raises `NotRecognisedError` for experts of another build.
+    routed: what depends on the router. Raises `NotRecognisedError` for experts of another build.
     """
     if not is_static(end) or len(shape_of(end)) < 2 or router.tokens * shape_of(end)[-1] != size_of(end):
         return None
     lower = _linears_before(end, router)
     if not lower:
         return None
-    upper = [_only_linear_before(linear.data, router) for linear in lower]
-    pairs = [(first, second) for first, second in zip(upper, lower, strict=True) if first is not None]
-    if not pairs:
+    chains = [(*_linears_before(last.data, router), last) for last in lower]
+    chains = [chain for chain in chains if len(chain) > 1]
+    if not chains:
         return None
-    roots = {_tokens(first.data, routed, router.tokens) for first, _ in pairs}
+    roots = {_tokens(first.data, routed, router.tokens) for *firsts, _ in chains for first in firsts}
     if None in roots:
         return None
-    if len(roots) > 1 or len(pairs) < len(lower):
+    if len(roots) > 1 or len(chains) < len(lower):
         raise NotRecognisedError("its experts do not read the same tokens through two linear layers each")
+    if {len(chain) for chain in chains} not in ({2}, {3}):
+        raise NotRecognisedError("its experts are not two linear layers with an activation between them, nor gated")
     (x,) = roots
     assert x is not None
-    return _stack(x, pairs, shape_of(end)[-1])
+    return _stack(x, chains, shape_of(end)[-1])
 
 
 def _linears_before(value: ir.Value, router: ExpertChoice) -> list[ExpertLayer]:
@@ -72,7 +98,7 @@ def _linears_before(value: ir.Value, router: ExpertChoice) -> list[ExpertLayer]:
 
 
 def _walk_back(value: ir.Value, router: ExpertChoice, visit: Callable[[ExpertLayer], object]) -> None:
-    todo, seen = [value], {router.logits}
+    todo, seen = [value], set(router.values)
     while todo:
         current = todo.pop()
         node = current.producer()
@@ -92,13 +118,6 @@ def _is_zero(node: ir.Node) -> bool:
     return any(factor is not None and not factor.any() for factor in factors)
 
 
-def _only_linear_before(value: ir.Value, router: ExpertChoice) -> ExpertLayer | None:
-    layers = _linears_before(value, router)
-    if len(layers) > 1:
-        raise NotRecognisedError("its experts are not two linear layers with an activation between them")
-    return layers[0] if layers else None
-
-
 def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Value | None:
     """The tokens a linear layer reads, before any were picked out or laid out differently."""
     node = value.producer()
@@ -113,15 +132,24 @@ def _tokens(value: ir.Value, routed: frozenset[ir.Value], tokens: int) -> ir.Val
     return value if whole and size_of(value) == tokens * shape_of(value)[-1] else None
 
 
-def _stack(x: ir.Value, pairs: list[tuple[ExpertLayer, ExpertLayer]], dim: int) -> ExpertStack:
-    w1 = _join([first.weight for first, _ in pairs])
-    w2 = _join([second.weight for _, second in pairs])
-    experts, inputs, hidden = w1.shape
-    if w2.shape != (experts, hidden, dim) or inputs != shape_of(x)[-1] or inputs != dim:
-        raise NotRecognisedError(f"its experts' weights do not fit together: {w1.shape} and {w2.shape}")
-    b1 = _join([_bias(first, hidden) for first, _ in pairs])
-    b2 = _join([_bias(second, dim) for _, second in pairs])
-    return ExpertStack(x, w1, b1, w2, b2, tuple(pairs))
+def _stack(x: ir.Value, chains: list[tuple[ExpertLayer, ...]], dim: int) -> ExpertStack:
+    *firsts, (w2, b2) = [_joined(layers) for layers in zip(*chains, strict=True)]
+    hidden = w2.shape[1]
+    if len(firsts) == 1 and firsts[0][0].shape[2] == 2 * hidden:
+        # Both first matrices of gated experts, side by side.
+        firsts = [(w[:, :, part], b[:, part]) for w, b in firsts for part in (slice(hidden), slice(hidden, None))]
+    for w, _ in firsts:
+        if w.shape != (len(w2), dim, hidden) or w2.shape[2] != dim or shape_of(x)[-1] != dim:
+            raise NotRecognisedError(f"its experts' weights do not fit together: {w.shape} and {w2.shape}")
+    (w1, b1), *third = firsts
+    w3, b3 = third[0] if third else (None, None)
+    return ExpertStack(x, w1, b1, w2, b2, w3, b3, tuple(chains))
+
+
+def _joined(layers: tuple[ExpertLayer, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [n, in, out] and biases [n, out] of a layer of all experts."""
+    weights = _join([layer.weight for layer in layers])
+    return weights, _join([_bias(layer, weights.shape[2]) for layer in layers])
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from edgemtl.frontend.moe_node import MoEAttributes
 from edgemtl.frontend.recognise.experts import ExpertStack
 from edgemtl.operators.activations import ACTIVATIONS
 
+CURVES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {**ACTIVATIONS, "identity": lambda x: x}
+"""The activations of experts, and none."""
 MAX_HIDDEN = 1 << 22
 """Hidden units of all experts and tokens computed at once."""
 
@@ -22,7 +24,7 @@ def mix(x: np.ndarray, logits: np.ndarray, experts: ExpertStack, a: MoEAttribute
     gates = route(logits, a)
     parts = -(-len(x) * experts.b1.size // MAX_HIDDEN)
     pieces = zip(np.array_split(x, parts), np.array_split(gates, parts), strict=True)
-    results = [_weigh(tokens, shares, experts, ACTIVATIONS[a.activation]) for tokens, shares in pieces]
+    results = [_weigh(tokens, shares, experts, CURVES[a.activation]) for tokens, shares in pieces]
     y, magnitude = (np.concatenate(part) for part in zip(*results, strict=True))
     return y, magnitude
 
@@ -31,19 +33,32 @@ def _weigh(
     x: np.ndarray, gates: np.ndarray, experts: ExpertStack, activate: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """All experts in two products, the second of which also sums over the experts."""
-    count, dim, hidden = experts.w1.shape
-    before = (x @ experts.w1.transpose(1, 0, 2).reshape(dim, -1)).reshape(-1, count, hidden) + experts.b1
-    weighed, used = np.zeros(before.shape, np.float32), gates != 0
-    weighed[used] = activate(before[used].astype(np.float64)) * gates[used][:, None]
+    dim = x.shape[1]
+    before, used = _units(x, experts.w1, experts.b1), gates != 0
+    weighed = np.zeros(before.shape, np.float32)
+    units = activate(before[used].astype(np.float64))
+    if experts.w3 is not None and experts.b3 is not None:
+        linear = _units(x, experts.w3, experts.b3)
+        units, before = units * linear[used], before * linear
+    weighed[used] = units * gates[used][:, None]
     y = (weighed.reshape(len(x), -1) @ experts.w2.reshape(-1, dim)).astype(np.float64) + gates @ experts.b2
     sizes = np.linalg.norm(before, axis=-1) * _root_mean_square(experts.w2, (1, 2)) + _root_mean_square(experts.b2, 1)
-    typical: np.ndarray = (gates * sizes).sum(-1)
+    typical: np.ndarray = (np.abs(gates) * sizes).sum(-1)
     magnitude: np.ndarray = np.maximum(typical, np.abs(y).max(-1, initial=0))
     return y, magnitude
 
 
+def _units(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Of each token the hidden units [T, n, H] of every expert."""
+    count, dim, hidden = weight.shape
+    units: np.ndarray = (x @ weight.transpose(1, 0, 2).reshape(dim, -1)).reshape(-1, count, hidden) + bias
+    return units
+
+
 def route(logits: np.ndarray, a: MoEAttributes) -> np.ndarray:
     """The weight [T, E] of each expert for each token, in float32."""
+    if a.routing == "weights":
+        return logits
     p: np.ndarray = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     chosen = np.argsort(-p, axis=-1, kind="stable")[:, : a.k]
@@ -55,15 +70,12 @@ def route(logits: np.ndarray, a: MoEAttributes) -> np.ndarray:
     return gates
 
 
-def hidden_of(x: np.ndarray, experts: ExpertStack) -> np.ndarray:
-    """What every expert has before its activation, of tokens [T, D]: [E, T, H]."""
+def outputs_of(x: np.ndarray, experts: ExpertStack, activation: str) -> np.ndarray:
+    """What every expert makes of tokens [T, D]: [E, T, D]."""
     hidden: np.ndarray = np.matmul(x[None], experts.w1) + experts.b1[:, None]
-    return hidden
-
-
-def outputs_of(hidden: np.ndarray, experts: ExpertStack, activation: str) -> np.ndarray:
-    """What every expert makes of its hidden units [E, T, H]: [E, T, D]."""
-    activated = ACTIVATIONS[activation](hidden.astype(np.float64)).astype(np.float32)
+    activated = CURVES[activation](hidden.astype(np.float64)).astype(np.float32)
+    if experts.w3 is not None and experts.b3 is not None:
+        activated = activated * (np.matmul(x[None], experts.w3) + experts.b3[:, None])
     result: np.ndarray = np.matmul(activated, experts.w2) + experts.b2[:, None]
     return result
 

@@ -12,17 +12,18 @@ import onnx_ir as ir
 
 from edgemtl.frontend.limits import why_not_run
 from edgemtl.frontend.recognise.experts import NotRecognisedError
+from edgemtl.frontend.recognise.region import ExpertChoice
 from edgemtl.graph import array_of, is_constant, shape_of
 from edgemtl.onnx_runtime import open_session
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From tokens [T, D] and logits [T, E] to the result [T, D]."""
+"""From tokens [T, D] and the router's logits or weights [T, E] to the result [T, D]."""
 
 
-def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]:
-    """What computes `end` from `logits` and `x`, in order; `NotRecognisedError` if it reads anything else."""
+def nodes_between(router: ExpertChoice, x: ir.Value, end: ir.Value) -> list[ir.Node]:
+    """What computes `end` from the router's values and `x`, in order; `NotRecognisedError` if it reads more."""
     between: dict[ir.Node, None] = {}
-    todo, seen = [end], {logits, x}
+    todo, seen = [end], {*router.values, x}
     while todo:
         value = todo.pop()
         if value in seen or is_constant(value):
@@ -30,23 +31,26 @@ def nodes_between(logits: ir.Value, x: ir.Value, end: ir.Value) -> list[ir.Node]
         seen.add(value)
         node = value.producer()
         if node is None:
-            raise NotRecognisedError("it reads more than its tokens and its router's logits")
+            raise NotRecognisedError(f"it reads more than its tokens and its router's {router.form}")
         between[node] = None
         todo += [v for v in node.inputs if v is not None]
+    read = {value for node in between for value in node.inputs}
+    if not read.issuperset(router.values):
+        raise NotRecognisedError(f"it does not read all of its router's {router.form}")
     graph = next(iter(between)).graph
     nodes = [node for node in graph or () if node in between]
-    if (reason := why_not_run(nodes, x, logits)) is not None:
+    if (reason := why_not_run(nodes, shape_of(x)[-1], router.tokens, router.columns)) is not None:
         raise NotRecognisedError(reason)
     return nodes
 
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a graph: the nodes that compute `end` from `x` and `logits`, in order, and their opset."""
+    """Part of a graph: the nodes that compute `end` from `x` and the router's values, in order, and their opset."""
 
     nodes: tuple[ir.Node, ...]
     x: ir.Value
-    logits: ir.Value
+    router: ExpertChoice
     end: ir.Value
     opset: int
 
@@ -56,11 +60,10 @@ def region_runner(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Ru
 
     replaced: constants to run it with in the place of its own.
     """
-    session, x, logits = _checked(lambda: _session(region, replaced)), region.x, region.logits
+    session, x, router = _checked(lambda: _session(region, replaced)), region.x, region.router
 
-    def run(tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        given = ((x, tokens), (logits, scores))
-        feeds = {f"{value.name}": array.reshape(shape_of(value)) for value, array in given}
+    def run(tokens: np.ndarray, routing: np.ndarray) -> np.ndarray:
+        feeds = {f"{x.name}": tokens.reshape(shape_of(x)), **router.feeds(routing)}
         result: np.ndarray = _checked(lambda: session.run(None, feeds)[0])
         return result.reshape(len(tokens), -1)
 
@@ -78,11 +81,11 @@ def _checked(work: Callable[[], Any]) -> Any:
 
 def _session(region: Region, replaced: Mapping[ir.Value, np.ndarray]) -> Any:
     constants = {v: _constant(v, replaced) for n in region.nodes for v in n.inputs if v is not None and is_constant(v)}
-    inputs, end = (region.x, region.logits), region.end
+    inputs, end = (region.x, *region.router.values), region.end
     graph = onnx.helper.make_graph(
         [ir.serde.serialize_node(node) for node in region.nodes],
         "region",
-        [onnx.helper.make_tensor_value_info(f"{v.name}", 1, shape_of(v)) for v in inputs],
+        [onnx.helper.make_tensor_value_info(f"{v.name}", int(v.dtype or 1), shape_of(v)) for v in inputs],
         [onnx.helper.make_tensor_value_info(f"{end.name}", 1, shape_of(end))],
         list(constants.values()),
     )

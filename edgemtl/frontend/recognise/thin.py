@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +14,8 @@ from edgemtl.graph import array_of, is_constant
 
 UNITS = 32
 """Hidden units left: enough for every token to reach some."""
+HIDDEN = {"w1": 2, "b1": 1, "w2": 1, "w3": 2, "b3": 1}
+"""The axis of hidden units of the arrays that have one."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,21 @@ def thin(experts: ExpertStack) -> ThinExperts | None:
         return ThinExperts(experts, {})
     units = np.linspace(0, hidden - 1, UNITS).astype(np.int64)
     constants: dict[ir.Value, np.ndarray] = {}
-    for value, axis in (use for pair in experts.layers for use in _hidden_axes(*pair)):
+    for value, axis in (use for layers in experts.layers for use in _hidden_axes(layers)):
         array = array_of(value)
         if axis is None or array is None or not is_constant(value) or array.shape[axis] != hidden:
             return None
         constants[value] = array.take(units, axis)
-    w1, b1, w2 = (a.take(units, axis) for a, axis in ((experts.w1, 2), (experts.b1, 1), (experts.w2, 1)))
-    return ThinExperts(replace(experts, w1=w1, b1=b1, w2=w2), constants)
+    fewer = experts.with_arrays(lambda name, array: array.take(units, HIDDEN[name]) if name in HIDDEN else array)
+    return ThinExperts(fewer, constants)
 
 
-def _hidden_axes(first: ExpertLayer, second: ExpertLayer) -> Iterator[tuple[ir.Value, int | None]]:
+def _hidden_axes(layers: tuple[ExpertLayer, ...]) -> Iterator[tuple[ir.Value, int | None]]:
     """The constants of an expert that have an axis of hidden units, and which it is."""
-    yield first.operand, first.axes and first.axes[1]
-    yield second.operand, second.axes and second.axes[0]
-    operand, biases = bias_of(first)
-    if operand is not None and biases is not None:
-        yield operand, -1 if biases.ndim else None
+    *firsts, last = layers
+    yield last.operand, last.axes and last.axes[0]
+    for first in firsts:
+        yield first.operand, first.axes and first.axes[1]
+        operand, biases = bias_of(first)
+        if operand is not None and biases is not None:
+            yield operand, -1 if biases.ndim else None

@@ -1,12 +1,13 @@
-"""Tokens and logits that show where a region departs from a mixture of experts.
+"""Tokens and routing that show where a region departs from a mixture of experts.
 
-Logits are multiples of a power of two: two of a token are equal, or differ by more than float32's rounding.
+Logits are multiples of a power of two: two of a token are equal, or differ by more than float32's rounding. Where a
+router gives weights, the experts of the k largest logits get weights of any sign and size, some of them 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,34 +23,48 @@ MAX_SKEWED = 64
 
 @dataclass(frozen=True)
 class Trial:
-    """Tokens x [T, D] and logits [T, E]; `what` completes "differs for ..."."""
+    """Tokens x [T, D] and their logits or weights [T, E]; `what` completes "differs for ..."."""
 
     what: str
     x: np.ndarray
-    logits: np.ndarray
+    routing: np.ndarray
+    of_logits: bool = True
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tokens, their width, columns of the logits and experts a token."""
+    """Tokens, their width, columns of the routing, experts a token, and whether the routing is logits or weights."""
 
     tokens: int
     dim: int
     columns: int
     k: int
+    of_logits: bool = True
 
 
 def draw_trials(sizes: Sizes) -> Iterator[Trial]:
     """The same trials every time, for all tokens at once."""
     rng = np.random.default_rng(1)
     yield balanced(sizes, rng)
-    yield from _odd(sizes, rng)
-    yield from _skewed(sizes, rng)
+    for trial in (*_odd(sizes, rng), *_skewed(sizes, rng)):
+        yield trial if sizes.of_logits else _weighed(trial, sizes, rng)
 
 
 def balanced(sizes: Sizes, rng: np.random.Generator) -> Trial:
-    """Logits that prefer no expert."""
-    return Trial("balanced logits", _tokens(sizes, rng), _logits(sizes, rng))
+    """Logits that prefer no expert, or the weights of the k largest."""
+    trial = Trial("balanced logits", _tokens(sizes, rng), _logits(sizes, rng))
+    return trial if sizes.of_logits else _weighed(trial, sizes, rng)
+
+
+def _weighed(trial: Trial, sizes: Sizes, rng: np.random.Generator) -> Trial:
+    """The trial with weights for the experts that its logits choose."""
+    rows, logits = len(trial.x), trial.routing
+    chosen = np.argsort(-logits, axis=-1, kind="stable")[:, : sizes.k]
+    drawn = rng.standard_normal(chosen.shape) * 2.0 ** rng.integers(-4, 5, (rows, 1))
+    drawn[rng.random(chosen.shape) < 0.1] = 0
+    weights = np.zeros(logits.shape, np.float32)
+    np.put_along_axis(weights, chosen, drawn.astype(np.float32), -1)
+    return replace(trial, what=f"the choices of {trial.what}", routing=weights, of_logits=False)
 
 
 def _odd(sizes: Sizes, rng: np.random.Generator) -> Iterator[Trial]:
@@ -86,9 +101,10 @@ def certain_trials(sizes: Sizes, magnitude: float, repeats: int) -> Iterator[tup
     for start in range(0, len(columns), sizes.tokens):
         asked = columns[start : start + sizes.tokens]
         logits = np.zeros((sizes.tokens, sizes.columns), np.float32)
-        logits[np.arange(len(asked)), asked] = CERTAIN
+        logits[np.arange(len(asked)), asked] = CERTAIN if sizes.of_logits else 1
         x = _tokens(sizes, rng) * np.float32(magnitude)
-        yield Trial(f"experts asked one at a time with tokens of magnitude {magnitude:g}", x, logits), len(asked)
+        what = f"experts asked one at a time with tokens of magnitude {magnitude:g}"
+        yield Trial(what, x, logits, sizes.of_logits), len(asked)
 
 
 def _tokens(sizes: Sizes, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,7 @@ from edgemtl.lowering.patterns.view import match_view
 PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_pixels: (ops.Pixels,),
     match_patch_embed: (ops.PatchEmbed,),
-    match_moe: (ops.Router, ops.Experts, ops.Combine),
+    match_moe: (ops.Router, ops.Dispatch, ops.Experts, ops.Multiply, ops.Combine),
     match_attention: (ops.Attention,),
     match_conv: (ops.Conv2d, ops.Winograd, ops.WinogradWeights),
     match_layer_norm: (ops.LayerNorm,),

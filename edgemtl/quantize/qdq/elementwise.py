@@ -11,8 +11,8 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law_generic import NORM_OCTAVES
+from edgemtl.quantize.qdq import mixture
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
-from edgemtl.quantize.qdq.mixture import OPSET
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.tvm_bridge.generic import Generic
 
@@ -38,9 +38,9 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
     They get their shape as integers: onnxruntime gives a Reshape behind a DequantizeLinear integers of another type.
     """
     call, graph = operator.call, task.graph
-    if call.op in REDEFINED and call.opset < OPSET:
-        reason = f"{call.op} of opset {call.opset} means something else in the opset {OPSET} of a QDQ model"
-        raise UnsupportedError(task.step.origin[0], reason, f"export the model with opset {OPSET}")
+    if call.op in REDEFINED and call.opset < mixture.OPSET:
+        reason = f"{call.op} of opset {call.opset} means something else in the opset {mixture.OPSET} of a QDQ model"
+        raise UnsupportedError(task.step.origin[0], reason, f"export the model with opset {mixture.OPSET}")
     inputs = []
     for index, kind in enumerate(call.inputs):
         if kind is None:
@@ -116,6 +116,8 @@ def _add(task: TaskWriter) -> None:
 
 
 def _multiply(task: TaskWriter) -> None:
+    if "a" in task.step.operator.signature.inputs and task.step["a"].buffer in task.parts:
+        return mixture.multiply(task)
     if isinstance(task.source, Generic):
         return between(task)
     task.write(task.graph.op("Mul", (task.input("a"), task.input("b")), task.source.shape))

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from edgemtl import operators as ops
 from edgemtl.frontend.moe_node import DOMAIN, OP_TYPE, MoEAttributes, function_proto
 from edgemtl.quantize.qdq.graph import Value
 from edgemtl.quantize.qdq.task import TaskWriter
 from edgemtl.quantize.tensors import Tensor
 
 QUANTISED_MOE = "QuantisedMoE"
-"""`edgemtl::MoE` with four or two operands more: scale and zero of the hidden sums and of the hidden activations."""
+"""`edgemtl::MoE` with operands more: scale and zero of every hidden value that the integer law rounds."""
 OPSET = 21
 """The first with QuantizeLinear to int16."""
 
 
 @dataclass(frozen=True)
 class RealExperts:
-    """One linear layer of all experts: what it reads, weights [E, k, n] and biases [E, n] as real numbers.
-
-    rounded: the tensors that its sums (if it has a table) and its result are rounded to; empty if it stays in float.
-    """
+    """One linear layer of all experts: what it reads, weights [E, k, n] and biases [E, n] as real numbers."""
 
     x: Value | None
     weight: Value
     bias: Value
-    rounded: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class RealUnits:
+    """The hidden units of all experts: the layer that ends in the activation, and the one they are multiplied by.
+
+    rounded: the tensors by the name of the value in the body of `edgemtl::MoE` that is rounded to them.
+    """
+
+    up: RealExperts
+    activation: str
+    rounded: Mapping[str, Tensor]
+    linear: RealExperts | None = None
 
 
 @dataclass(frozen=True)
@@ -45,22 +56,35 @@ def route(task: TaskWriter) -> None:
     spec = task.source
     candidates = None if len(spec.candidates) == spec.experts else spec.candidates
     # The activation is a placeholder: it is that of the experts, which come later.
-    attributes = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
+    if isinstance(spec, ops.Dispatch):
+        attributes = MoEAttributes(spec.top_k, "relu", experts=candidates, routing="weights")
+    else:
+        attributes = MoEAttributes(spec.top_k, "relu", spec.normalize, spec.threshold, None, candidates)
     task.parts[task.step["weights"].buffer] = RealRouting(task.input("logits"), attributes)
 
 
 def experts(task: TaskWriter) -> None:
     """Record the layer for the last step of the mixture, under the buffer of its results."""
-    source = task.step["x"].buffer
-    known = task.parts.get(source)
-    rounded = () if task.operator is task.source else _rounded(task)
-    layer = RealExperts(None if known else task.input(), *_stacked(task), rounded)
-    task.parts[task.step["y"].buffer] = (*(known or ()), (layer, task.source.activation))
+    units = task.parts.get(task.step["x"].buffer)
+    layer = RealExperts(None if units else task.input(), *_stacked(task))
+    if units:
+        task.parts[task.step["y"].buffer] = units, layer
+        return
+    rounded = {} if task.operator is task.source else {"act": task.tensor(task.step["y"].buffer)}
+    if rounded and task.operator.table:
+        rounded = {"hidden": task.task.sums[task.index], **rounded}
+    task.parts[task.step["y"].buffer] = RealUnits(layer, task.source.activation or "identity", rounded)
 
 
-def _rounded(task: TaskWriter) -> tuple[Tensor, ...]:
-    result = task.tensor(task.step["y"].buffer)
-    return (task.task.sums[task.index], result) if task.operator.table else (result,)
+def multiply(task: TaskWriter) -> None:
+    """Record the product of two layers' hidden units, under its buffer."""
+    units, linear = (task.parts[task.step[name].buffer] for name in ("a", "b"))
+    rounded = dict(units.rounded)
+    if "act" in linear.rounded:
+        rounded["linear"] = linear.rounded["act"]
+    if isinstance(task.operator, ops.QMultiply):
+        rounded["inner"] = task.tensor(task.step["y"].buffer)
+    task.parts[task.step["y"].buffer] = RealUnits(units.up, units.activation, rounded, linear.up)
 
 
 def _stacked(task: TaskWriter) -> tuple[Value, Value]:
@@ -78,20 +102,20 @@ def _stacked(task: TaskWriter) -> tuple[Value, Value]:
 
 def combine(task: TaskWriter) -> None:
     """The node of the whole mixture, and the residual."""
-    (up, activation), (down, _) = task.parts[task.step["x"].buffer]
-    routing = task.parts[task.step["weights"].buffer]
-    chosen = routing.attributes
-    attributes = MoEAttributes(chosen.k, activation, chosen.normalize, chosen.threshold, None, chosen.experts)
+    units, down = task.parts[task.step["x"].buffer]
+    routing, up, linear = task.parts[task.step["weights"].buffer], units.up, units.linear
+    attributes = replace(routing.attributes, activation=units.activation, gated=linear is not None)
     operands = [up.x, routing.logits, up.weight, up.bias, down.weight, down.bias]
-    for tensor in up.rounded:
+    operands += [linear.weight, linear.bias] if linear else []
+    for tensor in units.rounded.values():
         operands += task.graph.scale_of(tensor)
-    kind, overload = _function(task, attributes, len(up.rounded))
+    kind, overload = _function(task, attributes, tuple(units.rounded))
     shape = (task.source.tokens, task.source.dim)
     y = task.graph.op(kind, operands, shape, attributes.to_dict(), (DOMAIN, overload))
     task.write(task.graph.add(y, task.input("residual")) if task.source.residual else y)
 
 
-def _function(task: TaskWriter, attributes: MoEAttributes, rounded: int) -> tuple[str, str]:
+def _function(task: TaskWriter, attributes: MoEAttributes, rounded: tuple[str, ...]) -> tuple[str, str]:
     """Name and overload of the function, which is added to the graph unless it is there."""
     kind = QUANTISED_MOE if rounded else OP_TYPE
     key = kind, attributes.overload
@@ -104,10 +128,10 @@ def _function(task: TaskWriter, attributes: MoEAttributes, rounded: int) -> tupl
     return key
 
 
-def _round_hidden(function: onnx.FunctionProto, rounded: int) -> None:
-    """Put QuantizeLinear and DequantizeLinear behind the hidden activations, and behind their sums where it is two."""
+def _round_hidden(function: onnx.FunctionProto, rounded: tuple[str, ...]) -> None:
+    """Put QuantizeLinear and DequantizeLinear behind the values of these names."""
     function.name = QUANTISED_MOE
-    for value in ("hidden", "act")[2 - rounded :]:
+    for value in rounded:
         scale, zero = f"{value}_scale", f"{value}_zero"
         function.input.extend([scale, zero])
         nodes = list(function.node)

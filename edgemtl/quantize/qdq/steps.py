@@ -132,6 +132,8 @@ def _resize(task: TaskWriter) -> None:
 
 def _converted(task: TaskWriter) -> None:
     """The same values as other integers; a scalar factor is one where the step gives the result of its node."""
+    if _is_part(task):
+        return
     source = task.floats[task.task.sources[task.index]]
     if isinstance(source.operator, Generic) and task.step.result.buffer.split(".")[0] == source.result.buffer:
         return elementwise.between(task)
@@ -140,7 +142,16 @@ def _converted(task: TaskWriter) -> None:
 
 def _copied(task: TaskWriter) -> None:
     """The same values in another place, or as real numbers, which readers make of them anyway."""
-    task.place(task.integers())
+    if not _is_part(task):
+        task.place(task.integers())
+
+
+def _is_part(task: TaskWriter) -> bool:
+    """Whether the step changes the type of a value inside a mixture, which its last step writes as a whole."""
+    part = task.parts.get(task.step["x"].buffer)
+    if part is not None:
+        task.parts[task.step["y"].buffer] = part
+    return part is not None
 
 
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
@@ -161,6 +172,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Resize: _resize,
     ops.QRouter: route,
     ops.Router: route,
+    ops.Dispatch: route,
     ops.QExperts: experts,
     ops.Experts: experts,
     ops.QCombine: combine,

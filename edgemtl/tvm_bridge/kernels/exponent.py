@@ -1,4 +1,4 @@
-"""`arith.exp2_byte` on vectors of 16-bit lanes."""
+"""`arith.exp2_byte` and `arith.exp2_fine` on vectors of 16-bit lanes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
+from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE, FINE_EXP2_FRACTION_BITS, FINE_EXP2_TABLE
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import constant, intrinsic, load, round_halves, store
@@ -14,13 +14,18 @@ from edgemtl.tvm_bridge.kernels.vectors import constant, intrinsic, load, round_
 STEPS = 2**EXP2_FRACTION_BITS
 # The law rounds entry >> (8 + whole) half up, which is ((entry >> (7 + whole)) + 1) >> 1: the table holds entry >> 7.
 DROPPED_BITS = 7
-LEAST_WHOLE = 9  # from here on every weight is 0
+# The same for 12 bits: entry >> (4 + whole), half up.
+FINE_DROPPED_BITS = 3
+FINE_STEPS = 2**FINE_EXP2_FRACTION_BITS
+LEAST_WHOLE = 13  # from here on every weight is 0
 BYTES = 16  # what one permutation of bytes looks up in
 LEAST_ENTRY = 255
 
 
-def exponent_table() -> np.ndarray:
-    """The table that `Exponent` reads, int16 [80]: values 255..510, then `_powers`."""
+def exponent_table(fine: bool) -> np.ndarray:
+    """The table that `Exponent` reads, int16 [80]: values 255..510, then `_powers`; or, ``fine``, int16 [128]."""
+    if fine:
+        return (FINE_EXP2_TABLE >> FINE_DROPPED_BITS).astype(np.int16)
     return np.concatenate([EXP2_TABLE >> DROPPED_BITS, _powers()]).astype(np.int16)
 
 
@@ -35,27 +40,42 @@ def exponent_lanes(target: CpuTarget) -> int:
 
 
 class Exponent:
-    """255 * 2^(-distance / 64) of whole vectors; reads its table once, where it is made."""
+    """255 * 2^(-distance / 64), or ``fine`` 4080 * 2^(-distance / 128), of whole vectors; reads its table once, where
+    it is made.
+    """
 
-    def __init__(self, table: Buffer, target: CpuTarget) -> None:
+    def __init__(self, table: Buffer, target: CpuTarget, fine: bool) -> None:
         self.table, self.target, self.lanes = table, target, exponent_lanes(target)
-        self.weigh = {512: self._permuted, 256: self._shuffled}.get(target.vector_bits, self._looked_up)
+        self.steps, self.fraction_bits = STEPS, EXP2_FRACTION_BITS
+        ways = {512: self._permuted, 256: self._shuffled}
+        if fine:
+            self.steps, self.fraction_bits = FINE_STEPS, FINE_EXP2_FRACTION_BITS
+            ways = {512: self._permuted}
+        self.weigh = ways.get(target.vector_bits, self._looked_up)
         self.registers: list[Expr] = []
         if target.vector_bits == 512:
-            self.registers = [T.bind(load(table, (i32(first),), self.lanes)) for first in range(0, STEPS, self.lanes)]
-        elif target.vector_bits == 256:
+            starts = range(0, self.steps, self.lanes)
+            self.registers = [T.bind(load(table, (i32(first),), self.lanes)) for first in starts]
+        elif target.vector_bits == 256 and not fine:
             self.registers = [T.bind(self._bytes(first)) for first in range(0, STEPS + BYTES, BYTES)]
 
     def __call__(self, distance: Expr) -> Expr:
-        """Weights 0..255 of distances, both vectors of int16 lanes; distances are read as unsigned."""
+        """Weights of distances, both vectors of int16 lanes; distances are read as unsigned."""
         return self.weigh(T.bind(distance))
 
     def _permuted(self, distance: Expr) -> Expr:
-        """The table is two registers; the permutation reads the low six bits, a shift of 16 or more leaves nothing."""
+        """A permutation reads two registers of the table by the low six bits; the next bit chooses between two pairs.
+
+        A shift of 16 or more leaves nothing.
+        """
         kind = f"int16x{self.lanes}"
-        entry = intrinsic(kind, "x86.avx512.vpermi2var.hi.512", self.registers[0], distance, self.registers[1])
+        pairs = zip(self.registers[::2], self.registers[1::2], strict=True)
+        entry, *upper = (intrinsic(kind, "x86.avx512.vpermi2var.hi.512", low, distance, high) for low, high in pairs)
+        if upper:
+            is_upper = (distance & constant(STEPS, "int16", self.lanes)) > constant(0, "int16", self.lanes)
+            entry = tirx.Select(is_upper, upper[0], entry)
         unsigned = tirx.reinterpret(f"uint16x{self.lanes}", distance)
-        whole = tirx.reinterpret(kind, unsigned >> constant(EXP2_FRACTION_BITS, "uint16", self.lanes))
+        whole = tirx.reinterpret(kind, unsigned >> constant(self.fraction_bits, "uint16", self.lanes))
         shifted = intrinsic(kind, "x86.avx512.psrlv.w.512", entry, whole)
         one = constant(1, "int16", self.lanes)
         return (shifted + one) >> one
@@ -96,7 +116,7 @@ class Exponent:
         store(distances, (i32(0),), lanes, tirx.reinterpret(f"uint16x{lanes}", distance))
         for lane in range(lanes):
             value = T.bind(distances[lane].astype("int32"))
-            whole = tirx.min(value >> i32(EXP2_FRACTION_BITS), i32(LEAST_WHOLE))
-            entry = self.table[value & i32(STEPS - 1)].astype("int32")
+            whole = tirx.min(value >> i32(self.fraction_bits), i32(LEAST_WHOLE))
+            entry = self.table[value & i32(self.steps - 1)].astype("int32")
             T.buffer_store(weights, (((entry >> whole) + i32(1)) >> i32(1)).astype("int16"), [i32(lane)])
         return load(weights, (i32(0),), lanes)

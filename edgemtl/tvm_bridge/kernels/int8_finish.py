@@ -1,8 +1,8 @@
 """From sums to stored integers: requantisation, saturation, lookup and residual of `edgemtl.hw.law.finish`.
 
-Requantisation runs in float64. A sum has 32 bits and its multiplier 17, so sum * mul + 2^(shift-1) is an integer below
-2^49; the same number with its point moved, sum * (mul * 2^-shift) + 0.5, is exact, whether or not the compiler fuses
-product and sum, and so is its floor. AVX-512 rounds down a fused product and sum on its own: then any constant may be
+Requantisation runs in float64: `vectors` says how. With AVX-512 a sum has 32 bits and its multiplier 17, so
+sum * mul + 2^(shift-1) is an integer below 2^49; the same number with its point moved, sum * (mul * 2^-shift) + 0.5, is
+exact, and so is its floor. AVX-512 rounds down a fused product and sum on its own: then any constant may be
 added at once, since what is rounded down never falls past an integer.
 """
 
@@ -14,22 +14,30 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.arith import INT16
-from edgemtl.hw.law import Finish
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law import WIDE, Finish
 from edgemtl.processor import CpuTarget
+from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
 from edgemtl.tvm_bridge.kernels.int8_tiles import SIGN, Sums, has_biased_sums, span
+from edgemtl.tvm_bridge.kernels.vectors import constant, requantised
 
 Place = Callable[[Expr, Expr], Sequence[Expr]]
 # A register of float32 scales, by its first column.
 Scales = Callable[[int], Expr]
 TABLE_BYTES = 256
+WIDE_ENTRIES = WIDE[1] - WIDE[0] + 1
 PERMUTED = 64  # bytes that one permutation looks up
 ROUND_DOWN = 9  # and raise no exceptions
 # The high words of the doubles from 2^20 to 2^21 count the integers between, and their low bytes start at 0.
 COUNTING = 1.5 * 2**20
 COUNTING_WORD = 0x41380000
 WHOLE = 0x43300000  # the high word of 2^52: with any low word it is that integer more
+
+
+def lookup_operand(how: Finish) -> Operand:
+    """The operand of a kernel that is the table behind ``how``."""
+    return Operand("lookup", (WIDE_ENTRIES if how.wide else TABLE_BYTES,), how.dtype, "weight")
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,9 @@ class OutputStage:
         lanes = self.target.lanes
         width = len(totals) * lanes
         levels = local(max(width, PERMUTED), self.how.dtype)
-        requantised = _rounded_down if has_biased_sums(self.target) else _floored
+        finish = _rounded_down if has_biased_sums(self.target) else _requantised
         for index, (total, scale) in enumerate(zip(totals, scales, strict=True)):
-            level = requantised(total[span(i32(0), lanes)], scale, self.how, lanes)
+            level = finish(total[span(i32(0), lanes)], scale, self.how, lanes)
             T.buffer_store(levels, tirx.Cast(f"{self.how.dtype}x{lanes}", level), [span(i32(index * lanes), lanes)])
         value = self._value(levels, width, place)
         for first, count in [(0, width)] if valid == width else pieces(valid):
@@ -79,7 +87,7 @@ class OutputStage:
 
 
 def _zero(how: Finish) -> int:
-    return how.zero if how.dtype == "int8" else 0
+    return how.zero if how.dtype == "int8" or how.wide else 0
 
 
 def _f64(value: float) -> Expr:
@@ -90,12 +98,11 @@ def _saturated(value: Expr) -> Expr:
     return tirx.max(tirx.min(value, i32(INT16[1])), i32(INT16[0])).astype("int16")
 
 
-def _floored(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
-    """Sums of one register requantised and saturated, by a floor of their own."""
-    double, (least, most), zero = f"float64x{lanes}", how.limits, _zero(how)
-    value = tirx.floor(tirx.Cast(double, total) * tirx.Cast(double, scale) + _f64(0.5))
-    clamped = tirx.min(tirx.max(value, _f64(least - zero)), _f64(most - zero))
-    return tirx.Cast(f"int32x{lanes}", clamped) + i32(zero)
+def _requantised(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
+    """Sums of one register requantised and saturated."""
+    (least, most), zero = how.limits, _zero(how)
+    factor = tirx.Cast(f"float64x{lanes}", scale)
+    return requantised(total, factor, lanes, (least - zero, most - zero)) + constant(zero, "int32", lanes)
 
 
 def _rounded_down(total: Expr, scale: Expr, how: Finish, lanes: int) -> Expr:
@@ -126,11 +133,13 @@ def _scaled_half(total: Expr, scale: Expr, added: float, lanes: int, half: int) 
 
 
 def look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
-    """Entries of ``table`` by the first ``width`` bytes of ``levels``."""
-    entries = local(levels.shape[0], "int8")
-    if not target.byte_instructions:
+    """Entries of ``table`` by the first ``width`` bytes, or wide values, of ``levels``."""
+    wide = str(levels.dtype) == "int16"
+    entries = local(levels.shape[0], levels.dtype)
+    if wide or not target.byte_instructions:
+        first = WIDE[0] if wide else INT8[0]
         with T.serial(width) as index:
-            T.buffer_store(entries, table[levels[index].astype("int32") + TABLE_BYTES // 2], [index])
+            T.buffer_store(entries, table[levels[index].astype("int32") - first], [index])
         return entries
     everywhere = span(i32(0), PERMUTED)
     index = T.bind(levels[everywhere])

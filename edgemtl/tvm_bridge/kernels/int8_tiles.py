@@ -3,12 +3,13 @@
 A lane adds ``group`` products at once. VNNI takes four, but of an unsigned by a signed byte: activations become
 unsigned by an added 128, and the bias is packed with 128 times the sum of its column's weights taken off, in int32
 that wraps and comes back. AVX2 and AVX-512 take two, widened to int16 (their product of bytes saturates). Others
-take one.
+take one. Wide activations are int16 in memory and are multiplied in pairs everywhere: `multiplying`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ SIGN = 2**31
 # The sum of two products of int16 for each lane of a vector of so many bits: AVX-512's and AVX2's.
 PRODUCTS_OF_PAIRS = {512: "llvm.x86.avx512.pmaddw.d.512", 256: "llvm.x86.avx2.pmadd.wd"}
 FLIP = -0x7F7F7F80  # the highest bit of all four bytes of a word
+
+
+def multiplying(target: CpuTarget, wide: bool) -> CpuTarget:
+    """The target whose instructions multiply activations: for wide ones, of 16 bits, those of pairs."""
+    return replace(target, byte_instructions=False) if wide else target
 
 
 def has_biased_sums(target: CpuTarget) -> bool:
@@ -112,11 +118,21 @@ def start_sums(rows: int, width: int, target: CpuTarget, start: Callable[[int], 
     return sums
 
 
+def factor_type(target: CpuTarget) -> str:
+    """The type that `accumulate_factors` takes values of x in."""
+    return "int16" if group(target) == 2 else "int8"
+
+
 def accumulate(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> None:
     """Add k products to every sum: bytes of x from 0 on times packed weights from word 0 on."""
     if group(target) == 2:
         _accumulate_widened(sums, k, target, x, w)
-        return
+    else:
+        accumulate_factors(sums, k, target, x, w)
+
+
+def accumulate_factors(sums: Sums, k: int, target: CpuTarget, x: Bytes, w: Words) -> None:
+    """The same of values that have their `factor_type`."""
     whole, rest = divmod(k, group(target))
     if whole:
         with T.serial(whole) as step:

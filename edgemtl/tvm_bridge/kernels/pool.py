@@ -21,11 +21,13 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     intrinsic,
     load,
     requantised,
-    saturate,
     spread,
     store,
     vector_type,
 )
+
+SHORT_SUMS = 2**15 // 255
+"""Bytes less a zero whose sum int16 holds."""
 
 
 def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -71,7 +73,8 @@ def _reduced(spec: Pool | QPool, windows: Windows, x: Buffer, place: tuple[Expr,
         dtype, start = str(x.dtype), INT8[0] if isinstance(spec, QPool) else -np.inf
     else:
         dtype, start = ("int32", 0) if isinstance(spec, QPool) else ("float32", 0)
-    zero = constant(spec.zero, "int32", lanes) if isinstance(spec, QPool) else None
+    narrow = isinstance(spec, QPool) and spec.kind == "average" and windows.kernel[0] * windows.kernel[1] <= SHORT_SUMS
+    dtype = "int16" if narrow else dtype
     whole, line = local(lanes, dtype), local(lanes, dtype)
     begin, at = spread(tirx.const(start, dtype), lanes), (i32(0),)
     store(whole, at, lanes, begin)
@@ -83,8 +86,8 @@ def _reduced(spec: Pool | QPool, windows: Windows, x: Buffer, place: tuple[Expr,
                 across = T.bind(column * windows.stride[1] - windows.pad[1] + kx * windows.dilation[1])
                 with guarded(tirx.all(across >= 0, across < windows.width)):
                     value = load(x, (y * windows.width + across, first), lanes)
-                    if spec.kind == "average" and zero is not None:
-                        value = value.astype(f"int32x{lanes}") - zero
+                    if spec.kind == "average" and isinstance(spec, QPool):
+                        value = value.astype(vector_type(dtype, lanes)) - constant(spec.zero, dtype, lanes)
                     store(line, at, lanes, _joined(spec, load(line, at, lanes), value, lanes))
             store(whole, at, lanes, _joined(spec, load(whole, at, lanes), load(line, at, lanes), lanes))
     return load(whole, at, lanes)
@@ -99,8 +102,10 @@ def _joined(spec: Pool | QPool, a: Expr, b: Expr, lanes: int) -> Expr:
 def _mean(spec: Pool | QPool, total: Expr, factor: Expr, lanes: int) -> Expr:
     if isinstance(spec, Pool):
         return total * spread(factor, lanes)
-    value = requantised(total, spread(factor.astype("float64"), lanes), lanes)
-    return saturate(value + constant(spec.out_zero, "int32", lanes), "int8", lanes)
+    wide, zero = total.astype(vector_type("int32", lanes)), spec.out_zero
+    factors = spread(factor.astype("float64"), lanes)
+    value = requantised(wide, factors, lanes, (INT8[0] - zero, INT8[1] - zero))
+    return (value + constant(zero, "int32", lanes)).astype(vector_type("int8", lanes))
 
 
 def _symbol(spec: Pool | QPool) -> str:

@@ -38,6 +38,7 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     i64,
     intrinsic,
     load,
+    narrowed,
     power_of_two,
     reciprocal,
     requantised,
@@ -50,13 +51,13 @@ from edgemtl.tvm_bridge.kernels.vectors import (
 )
 from edgemtl.tvm_bridge.kernels.words import dot_tile
 
-# Sums of 16 bits hold this many weights.
-MOST_ADDED = 257
+# Sums of 16 bits hold this many weights, of 8 or 12 bits.
+MOST_ADDED, MOST_FINE_ADDED = 257, 16
 
 
 def pack(spec: QAttention, target: CpuTarget) -> tuple[np.ndarray]:
-    """The table of powers of two, int16 [64]."""
-    return (exponent_table(),)
+    """The table of powers of two."""
+    return (exponent_table(spec.wide),)
 
 
 @cache
@@ -65,18 +66,19 @@ def build(spec: QAttention, target: CpuTarget) -> Kernel:
     sizes, width, threads = AttentionSizes(spec, target), spec.heads * spec.head_dim, target.threads
     operands = [
         Operand("qkv", (spec.tokens, 3 * width), "int8", "input"),
-        Operand("exp2", exponent_table().shape, "int16", "weight"),
+        Operand("exp2", exponent_table(spec.wide).shape, "int16", "weight"),
         Operand("queries", (threads, sizes.block_rows, sizes.key_words), "int32", "workspace"),
         Operand("keys", (threads, sizes.key_words * sizes.key_columns), "int32", "workspace"),
         Operand("values", (threads, sizes.value_words * sizes.value_columns), "int32", "workspace"),
         Operand("scores", (threads, sizes.block_rows, sizes.score_columns), "int16", "workspace"),
-        Operand("y", (spec.tokens, width), "int8", "output"),
+        Operand("y", (spec.tokens, width), "int16" if spec.wide else "int8", "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
         _emit(AttentionBuffers(spec, target, *buffers))
 
     symbol = f"qattention_{spec.tokens}x{spec.heads}x{spec.head_dim}_{spec.score_shift}_{spec.mul}_{spec.shift}"
+    symbol += "_to_wide" if spec.wide else ""
     return define(symbol, operands, body)
 
 
@@ -106,7 +108,7 @@ def _attend(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, rows: int)
         pack_query(a, part, head, first + row, row, starts)
     for top in range(0, rows, SCORE_ROWS):
         _score(a, part, starts, top, min(SCORE_ROWS, rows - top))
-    exponent = Exponent(a.table, a.target)
+    exponent = Exponent(a.table, a.target, a.spec.wide)
     with T.serial(rows) as row:
         T.buffer_store(factors, _weigh(a, part, row, exponent), [row])
     _mix(a, part, head, first, factors, rows)
@@ -150,13 +152,14 @@ def _weigh(a: AttentionBuffers, part: Expr, row: Expr, exponent: Exponent) -> Ex
         _store_weights(a, (part, row), first, weights)
         store(added, (i32(0),), lanes, load(added, (i32(0),), lanes) + weights)
 
-    for begin in range(0, chunks + 1, MOST_ADDED):
+    most = MOST_FINE_ADDED if a.spec.wide else MOST_ADDED
+    for begin in range(0, chunks + 1, most):
         store(added, (i32(0),), lanes, constant(0, "int16", lanes))
-        count = min(MOST_ADDED, chunks - begin)
+        count = min(most, chunks - begin)
         if count:
             with T.serial(count) as index:
                 weigh((begin + index) * lanes, lanes)
-        if begin + count == chunks and count < MOST_ADDED and tail:
+        if begin + count == chunks and count < most and tail:
             weigh(row * 0 + chunks * lanes, tail)
         unsigned = tirx.reinterpret(f"uint16x{lanes}", load(added, (i32(0),), lanes))
         T.buffer_store(weight_sum, weight_sum[0] + total(unsigned.astype(f"int32x{lanes}"), "int32"), [0])
@@ -193,7 +196,7 @@ def _masked(value: Expr, valid: int, other: int, lanes: int) -> Expr:
 def _store_weights(a: AttentionBuffers, place: tuple[Expr, Expr], first: Expr, weights: Expr) -> None:
     """Weights take the place of scores that are no longer needed, bytes half of it."""
     lanes = exponent_lanes(a.target)
-    if a.words.group == 4:
+    if a.mixing.group == 4:
         narrow = tirx.reinterpret(f"int16x{lanes // 2}", weights.astype(f"uint8x{lanes}"))
         store(a.scores, (*place, tirx.floordiv(first, 2)), lanes // 2, narrow)
     else:
@@ -201,7 +204,7 @@ def _store_weights(a: AttentionBuffers, place: tuple[Expr, Expr], first: Expr, w
 
 
 def _weight_word(a: AttentionBuffers, part: Expr, row: int, k: Expr) -> Expr:
-    if a.words.group == 1:
+    if a.mixing.group == 1:
         return a.scores[part, row, k].astype("int32")
     return tirx.reinterpret("int32", load(a.scores, (part, i32(row), 2 * k), 2))
 
@@ -211,7 +214,7 @@ def _mix(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, factors: Buff
     lanes, start = a.target.lanes, 0
     for width, valid in panels(a.spec.head_dim, a.target):
         sums = dot_tile(
-            a.words,
+            a.mixing,
             (rows, width // lanes),
             a.value_words,
             lambda row, k: _weight_word(a, part, row, k),
@@ -225,6 +228,6 @@ def _mix(a: AttentionBuffers, part: Expr, head: Expr, first: Expr, factors: Buff
             for index, summed in enumerate(sums[row]):
                 scaled = requantised(load(summed, (i32(0),), lanes), spread(factors[row], lanes), lanes)
                 place = (first + row, head * a.spec.head_dim + start + index * lanes)
-                result = saturate(scaled, "int8", lanes)
+                result = narrowed(scaled, a.spec.wide, lanes)
                 store_some(a.y, place, min(lanes, valid - index * lanes), lanes, result)
         start += width

@@ -16,6 +16,7 @@ from edgemtl.operators import QAttention
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, i32, local, panel_width, panels, pieces
 from edgemtl.tvm_bridge.kernels.exponent import exponent_lanes
+from edgemtl.tvm_bridge.kernels.int8_tiles import multiplying
 from edgemtl.tvm_bridge.kernels.vectors import constant, load, load_some, store, total
 from edgemtl.tvm_bridge.kernels.words import Words
 
@@ -37,6 +38,11 @@ class AttentionSizes:
         return Words(self.target)
 
     @property
+    def mixing(self) -> Words:
+        """How the target multiplies weights and values."""
+        return Words(multiplying(self.target, self.spec.wide))
+
+    @property
     def key_columns(self) -> int:
         """Tokens in whole vectors of scores."""
         return -(-self.spec.tokens // self.target.lanes) * self.target.lanes
@@ -55,7 +61,7 @@ class AttentionSizes:
     @property
     def value_words(self) -> int:
         """Words of a dimension of V."""
-        return self.words.count(self.spec.tokens)
+        return self.mixing.count(self.spec.tokens)
 
     @property
     def value_columns(self) -> int:
@@ -146,7 +152,7 @@ def _transpose(a: AttentionBuffers, part: Expr, rows: list[Expr], count: int, ba
 
 def pack_values(a: AttentionBuffers, part: Expr, head: Expr) -> None:
     """values[part] = V, panel after panel of dimensions, each [words, width]; what does not exist is not written."""
-    group, tokens = a.words.group, a.spec.tokens
+    group, tokens = a.mixing.group, a.spec.tokens
     column = (2 * a.spec.heads + head) * a.spec.head_dim
 
     def word(index: Expr, count: int) -> None:
@@ -155,7 +161,7 @@ def pack_values(a: AttentionBuffers, part: Expr, head: Expr) -> None:
             for first, lanes in _vectors(valid, a.target.lanes):
                 rows = [load(a.qkv, (index * group + row, column + start + first), lanes) for row in range(count)]
                 place = start * a.value_words + index * width + first
-                store(a.values, (part, place), lanes, a.words.interleave(rows, lanes))
+                store(a.values, (part, place), lanes, a.mixing.interleave(rows, lanes))
             start += width
 
     if tokens // group:

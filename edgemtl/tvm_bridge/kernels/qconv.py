@@ -1,7 +1,9 @@
 """Convolution of bytes, channels-last: blocks of padded rows, then register tiles of pixels by output channels.
 
 A block of the rows that some output rows read is copied with its padding, so that no product tests a border; of the
-copy, the bytes under one row of the window lie side by side and are one long sum.
+copy, the values under one row of the window lie side by side and are one long sum: a run. A run that fills no whole
+number of dot products reads what follows it, against weights of zero. The copy has the type that products take, so that
+every byte is widened once, not for every tile.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from functools import cache
 from itertools import groupby
 
 import numpy as np
-from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.operators import QConv2d, QLinear
@@ -22,32 +23,28 @@ from edgemtl.tvm_bridge.kernels import qconv_depthwise, qlinear
 from edgemtl.tvm_bridge.kernels.emit import (
     Buffer,
     Expr,
-    Lane,
     define,
-    for_columns,
-    guarded,
     panels,
-    parallel,
     tile_rows,
-    vector_store,
 )
 from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     WORD,
     Sums,
-    accumulate,
+    accumulate_factors,
+    factor_type,
     first_word,
+    group,
     pack_bias,
     pack_scale,
     pack_weight,
     packed_words,
     span,
     start_sums,
+    steps,
 )
+from edgemtl.tvm_bridge.kernels.qconv_lines import LineBlock, Lines, cut_lines
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
-
-# Output pixels that share one reading of a panel's weights, at least.
-BLOCK_PIXELS = 128
 
 
 def _as_linear(spec: QConv2d) -> QLinear | None:
@@ -58,30 +55,22 @@ def _as_linear(spec: QConv2d) -> QLinear | None:
 
 
 @dataclass(frozen=True)
-class BlockSizes:
-    """Sizes of a block: its output rows, and the rows, columns and channels of its padded copy."""
+class Runs:
+    """The window's runs of values that lie side by side: how many a row of it has, and the values of each.
 
-    rows: int
-    lines: int
-    columns: int
-    channels: int
+    depth: values of a run with those that meet weights of zero.
+    """
 
-    @property
-    def size(self) -> int:
-        """Bytes of the copy."""
-        return self.lines * self.columns * self.channels
+    across: int
+    values: int
+    depth: int
 
 
-def cut(spec: QConv2d) -> BlockSizes:
-    """How a convolution is cut into blocks."""
-    rows = min(-(-BLOCK_PIXELS // spec.out_width), spec.out_height)
-    lines, columns = (
-        (count - 1) * stride + (size - 1) * step + 1
-        for count, stride, size, step in zip(
-            (rows, spec.out_width), spec.stride, spec.kernel, spec.dilation, strict=True
-        )
-    )
-    return BlockSizes(rows, lines, columns, -(-spec.cin // WORD) * WORD)
+def find_runs(spec: QConv2d, target: CpuTarget) -> Runs:
+    """The runs of a convolution: without gaps between its columns each row of the window is one."""
+    joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
+    values = joined * spec.cin
+    return Runs(spec.kernel[1] // joined, values, steps(values, target) * group(target))
 
 
 def pack(
@@ -90,11 +79,12 @@ def pack(
     """Weight int8 [cout, cin, kh, kw], in panels over (kh, kw, channel); b int32 [cout], scale words and table."""
     linear = _as_linear(spec)
     if qconv_depthwise.is_depthwise(spec):
-        return qconv_depthwise.pack(spec, weight, bias, scale, *table)
+        return qconv_depthwise.pack(spec, target, weight, bias, scale, *table)
     if linear:
         return qlinear.pack(linear, target, weight.reshape(spec.cout, spec.cin).T, bias, scale, *table)
-    padded = np.zeros((*spec.kernel, cut(spec).channels, spec.cout), np.int8)
-    padded[:, :, : spec.cin] = weight.transpose(2, 3, 1, 0)
+    runs = find_runs(spec, target)
+    padded = np.zeros((spec.kernel[0] * runs.across, runs.depth, spec.cout), np.int8)
+    padded[:, : runs.values] = weight.transpose(2, 3, 1, 0).reshape(-1, runs.values, spec.cout)
     rows = padded.reshape(-1, spec.cout)
     return pack_weight(rows, target), pack_bias(rows, bias, target), pack_scale(scale, target), *table
 
@@ -107,22 +97,25 @@ def build(spec: QConv2d, target: CpuTarget) -> Kernel:
         return qconv_depthwise.build(_symbol(spec), spec, target)
     if linear:
         return qlinear.build(linear, target)
-    plan, taps = cut(spec), spec.kernel[0] * spec.kernel[1]
+    block, runs = cut_lines(spec), find_runs(spec, target)
+    products = spec.kernel[0] * runs.across * runs.depth
     columns, pixels = padded_width(spec.cout, target), spec.out_height * spec.out_width
     operands = [
         Operand("x", (spec.height * spec.width, spec.cin), "int8", "input"),
-        Operand("weight", (packed_words(taps * plan.channels, spec.cout, target),), "int32", "weight"),
+        Operand("weight", (packed_words(products, spec.cout, target),), "int32", "weight"),
         Operand("bias", (columns,), "int32", "weight"),
         Operand("scale", (columns,), "float32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
-        Operand("lines", (target.threads, plan.size), "int8", "workspace"),
+        # The last run reads behind the copy.
+        Operand("lines", (target.threads, block.size + runs.depth - runs.values), factor_type(target), "workspace"),
         Operand("y", (pixels, spec.cout), spec.how.dtype, "output"),
     ]
 
     def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
         flat = T.decl_buffer((spec.height * spec.width * spec.cin,), "int8", data=x.data)
         output = OutputStage(target, spec.how, rest[-1], rest[0] if spec.table else None)
-        _QConv(spec, target, plan, flat, weight, bias, scale, rest[-2], output).emit()
+        lines = Lines(spec, target, block, flat, rest[-2])
+        lines.for_blocks(_QConv(spec, target, block, runs, weight, bias, scale, rest[-2], output).multiply)
 
     return define(_symbol(spec), operands, body)
 
@@ -149,63 +142,15 @@ class _QConv:
 
     spec: QConv2d
     target: CpuTarget
-    cut: BlockSizes
-    x: Buffer
+    block: LineBlock
+    runs: Runs
     weight: Buffer
     bias: Buffer
     scale: Buffer
     lines: Buffer
     output: OutputStage
 
-    def emit(self) -> None:
-        """Shares of the output's rows, block by block."""
-        spec, threads, rows = self.spec, self.target.threads, self.cut.rows
-        with parallel(threads) as part, guarded(part < threads):
-            first = T.bind(part * spec.out_height // threads)
-            count = T.bind((part + 1) * spec.out_height // threads - first)
-            with T.serial((count + rows - 1) // rows) as block:
-                row = T.bind(first + block * rows)
-                self._copy(part, row * spec.stride[0] - spec.pad[0])
-                self._multiply(part, row, tirx.min(count - block * rows, rows))
-
-    def _copy(self, part: Expr, top: Expr) -> None:
-        """The lines from ``top`` of the image on, with padding around them."""
-        spec, plan = self.spec, self.cut
-        left = min(spec.pad[1], plan.columns)
-        inside = min(spec.width, plan.columns - left)
-        with T.serial(plan.lines) as index:
-            line = T.bind(top + index)
-            with T.If(tirx.all(line >= 0, line < spec.height)):
-                with T.Then():
-                    self._pad(part, index, 0, left)
-                    self._copy_line(part, index, line, left, inside)
-                    self._pad(part, index, left + inside, plan.columns - left - inside)
-                with T.Else():
-                    self._pad(part, index, 0, plan.columns)
-
-    def _pad(self, part: Expr, index: Expr, column: int, count: int) -> None:
-        if count:
-            start = (index * self.cut.columns + column) * self.cut.channels
-            self._fill(part, start, count * self.cut.channels, lambda at: tirx.const(self.spec.zero, "int8"))
-
-    def _copy_line(self, part: Expr, index: Expr, line: Expr, left: int, count: int) -> None:
-        """Pixels side by side at once where they keep their channels, else one by one."""
-        spec, plan = self.spec, self.cut
-        pixels = count if plan.channels == spec.cin else 1
-        with T.serial(count // pixels) as pixel:
-            start = T.bind((index * plan.columns + left + pixel) * plan.channels)
-            source = T.bind((line * spec.width + pixel) * spec.cin)
-            self._fill(part, start, pixels * spec.cin, lambda at: self.x[source + at])
-
-    def _fill(self, part: Expr, start: Expr, count: int, value: Lane) -> None:
-        """``count`` bytes of the copy from ``start`` on."""
-
-        def piece(width: int, first: Expr) -> None:
-            vector_store(self.lines, width, lambda lane: value(first + lane), lambda lane: (part, start + first + lane))
-
-        for_columns(count, self.target, piece)
-
-    def _multiply(self, part: Expr, row: Expr, rows: Expr) -> None:
+    def multiply(self, part: Expr, row: Expr, rows: Expr) -> None:
         """All panels of ``rows`` output rows from ``row`` on."""
         column = 0
         for (width, valid), equal in groupby(panels(self.spec.cout, self.target)):
@@ -231,22 +176,20 @@ class _QConv:
         )
 
     def _accumulate(self, sums: Sums, width: int, part: Expr, index: Expr, left: Expr, column: Expr) -> None:
-        """Add the window's products; without gaps between its columns each of its rows is one run of bytes."""
-        spec, plan = self.spec, self.cut
-        joined = spec.kernel[1] if spec.dilation[1] == 1 else 1
-        run = joined * plan.channels
-        base = first_word(spec.kernel[0] * spec.kernel[1] * plan.channels, column, self.target)
-        with T.grid(spec.kernel[0], spec.kernel[1] // joined) as (ky, kx):
+        """Add the window's products, run by run."""
+        spec, runs = self.spec, self.runs
+        base = first_word(spec.kernel[0] * runs.across * runs.depth, column, self.target)
+        with T.grid(spec.kernel[0], runs.across) as (ky, kx):
             line = index * spec.stride[0] + ky * spec.dilation[0]
-            start = (line * plan.columns + left * spec.stride[1] + kx * spec.dilation[1]) * plan.channels
-            word = base + (ky * (spec.kernel[1] // joined) + kx) * (run * width // WORD)
-            step = spec.stride[1] * plan.channels
-            accumulate(
+            start = (line * self.block.columns + left * spec.stride[1] + kx * spec.dilation[1]) * spec.cin
+            word = base + (ky * runs.across + kx) * (runs.depth * width // WORD)
+            step = spec.stride[1] * spec.cin
+            accumulate_factors(
                 sums,
-                run,
+                runs.depth,
                 self.target,
-                lambda pixel, at, count: self.lines[part, span(start + pixel * step + at, count)],
-                lambda at, count: self.weight[span(word + at, count)],
+                lambda pixel, at, size: self.lines[part, span(start + pixel * step + at, size)],
+                lambda at, size: self.weight[span(word + at, size)],
             )
 
 

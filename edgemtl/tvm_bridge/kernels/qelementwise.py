@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import INT8, INT16
-from edgemtl.hw.law import Finish
+from edgemtl.hw.law import WIDE, Finish
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.operators import Convert, Dequantise, Quantise
 from edgemtl.processor import CpuTarget
@@ -34,10 +34,11 @@ BLOCK = 1024
 Spec = Quantise | Dequantise | Convert
 
 
-def quantised(value: Expr, inverse_scale: float, zero: int, dtype: str, lanes: int) -> Expr:
+def quantised(value: Expr, inverse_scale: float, zero: int, dtype: str, lanes: int, wide: bool = False) -> Expr:
     """`law.quantise` of a float32 vector; the rounding between keeps product and sum apart."""
     nearest = tirx.nearbyint(value * spread(f32(inverse_scale), lanes)) + spread(f32(zero), lanes)
-    low, high = (spread(f32(end), lanes) for end in (INT8 if dtype == "int8" else INT16))
+    limits = WIDE if wide else INT8 if dtype == "int8" else INT16
+    low, high = (spread(f32(end), lanes) for end in limits)
     return clip(nearest, low, high).astype(f"int32x{lanes}").astype(f"{dtype}x{lanes}")
 
 
@@ -53,6 +54,14 @@ def finished(value: Expr, how: Finish, lanes: int) -> Expr:
     return clip(shifted, *limits).astype(vector_type(how.dtype, lanes))
 
 
+def finished_sum(total: Expr, factor: Expr, how: Finish, lanes: int) -> Expr:
+    """`law.finish` of int32 sums, without table and residual."""
+    zero = how.zero if how.dtype == "int8" else 0
+    low, high = how.limits
+    value = requantised(total, factor, lanes, (low - zero, high - zero)) + constant(zero, "int32", lanes)
+    return value.astype(vector_type(how.dtype, lanes))
+
+
 def rescaled(value: Expr, how: Rescale, dtype: str, lanes: int) -> Expr:
     """`law_weightless.rescale` of an int32 vector."""
     factor = spread(f64(how.mul * 2.0**-how.shift), lanes)
@@ -63,8 +72,8 @@ def rescaled(value: Expr, how: Rescale, dtype: str, lanes: int) -> Expr:
 def _describe(spec: Spec) -> tuple[str, str, str]:
     """The name of a spec's kernel, and its dtypes."""
     match spec:
-        case Quantise(size, dtype, scale, zero):
-            return f"quantise_{dtype}_{size}_{scale:.9g}_{zero}", "float32", dtype
+        case Quantise(size, dtype, scale, zero, wide):
+            return f"quantise_{'wide' if wide else dtype}_{size}_{scale:.9g}_{zero}", "float32", dtype
         case Dequantise(size, dtype, scale, zero):
             return f"dequantise_{dtype}_{size}_{scale:.9g}_{zero}", dtype, "float32"
         case Convert(size, source, dtype, how):
@@ -75,7 +84,7 @@ def _describe(spec: Spec) -> tuple[str, str, str]:
 def _changed(spec: Spec, value: Expr, lanes: int) -> Expr:
     """What becomes of a vector."""
     if isinstance(spec, Quantise):
-        return quantised(value, spec.inverse_scale, spec.zero, spec.dtype, lanes)
+        return quantised(value, spec.inverse_scale, spec.zero, spec.dtype, lanes, spec.wide)
     wide = value.astype(f"int32x{lanes}")
     if isinstance(spec, Dequantise):
         return dequantised(wide, spec.scale, spec.zero, lanes)

@@ -25,10 +25,11 @@ from edgemtl.tvm_bridge.kernels.emit import (
     tile_rows,
     within,
 )
-from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
+from edgemtl.tvm_bridge.kernels.int8_finish import OutputStage, lookup_operand
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate,
     first_word,
+    multiplying,
     pack_bias,
     pack_scale,
     pack_weight,
@@ -41,7 +42,7 @@ from edgemtl.tvm_bridge.kernels.tiles import RowShare, dynamic_tiles, padded_wid
 
 def pack_expert(spec: QExperts, target: CpuTarget, weight: np.ndarray) -> np.ndarray:
     """One expert's tensor, W int8 [k, n] in panels: tasks share it whatever their scales are."""
-    return pack_weight(weight, target)
+    return pack_weight(weight, multiplying(target, spec.wide))
 
 
 def pack_params(
@@ -53,7 +54,7 @@ def pack_params(
 ) -> np.ndarray:
     """Biases and float32 scales of all experts, int32 [slots, 2, padded n]; biases depend on the weights."""
     rows = [
-        (pack_bias(weight, bias, target), pack_scale(scale, target).view(np.int32))
+        (pack_bias(weight, bias, multiplying(target, spec.wide)), pack_scale(scale, target).view(np.int32))
         for weight, bias, scale in zip(weights, biases, scales, strict=True)
     ]
     return np.array(rows, np.int32)
@@ -68,24 +69,25 @@ def build(spec: QExperts, target: CpuTarget) -> Kernel:
     """
     rows = spec.tokens * spec.top_k
     operands = [
-        Operand("x", (spec.tokens if spec.gather else rows, spec.k), "int8", "input"),
+        Operand("x", (spec.tokens if spec.gather else rows, spec.k), "int16" if spec.wide else "int8", "input"),
         Operand("tokens", (rows,), "int32", "input"),
         Operand("offsets", (spec.slots + 1,), "int32", "input"),
         Operand("table", (spec.slots,), "int32", "weight"),
         Operand("weights", (0,), "int32", "weights_space"),
         Operand("words", (), "int32", "weights_words"),
         Operand("params", (spec.slots, 2, padded_width(spec.n, target)), "int32", "weight"),
-        *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        *([lookup_operand(spec.how)] if spec.table else []),
         Operand("y", (rows, spec.n), spec.how.dtype, "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
         lookup = buffers[7] if spec.table else None
-        _emit(spec, target, OutputStage(target, spec.how, buffers[-1], lookup), *buffers[:7])
+        _emit(spec, multiplying(target, spec.wide), OutputStage(target, spec.how, buffers[-1], lookup), *buffers[:7])
 
     symbol = f"qexperts_{spec.tokens}x{spec.top_k}_{spec.slots}x{spec.k}x{spec.n}"
     symbol += f"_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
     symbol += f"{'_table' if spec.table else ''}{'_gather' if spec.gather else ''}"
+    symbol += f"{'_wide' if spec.wide else ''}{'_to_wide' if spec.how.wide else ''}"
     return define(symbol, operands, body)
 
 

@@ -25,18 +25,19 @@ def build(spec: QuantiseImage | DequantiseImage, target: CpuTarget) -> Kernel:
 
 def _quantise(spec: QuantiseImage, target: CpuTarget) -> Kernel:
     c, h, w, patch = spec.channels, spec.height, spec.width, spec.patch
-    shape = h // patch * (w // patch), c * patch**2
-    operands = [Operand("x", (1, c, h, w), "float32", "input"), Operand("y", shape, "int8", "output")]
+    shape, dtype = (h // patch * (w // patch), c * patch**2), "int16" if spec.wide else "int8"
+    operands = [Operand("x", (1, c, h, w), "float32", "input"), Operand("y", shape, dtype, "output")]
 
     def body(x: Buffer, y: Buffer) -> None:
         each_row(h // patch * patch, target, lambda row: _patch_row(spec, target, x, y, row))
 
     symbol = f"quantise_image_{c}x{h}x{w}_p{patch}_{spec.inverse_scale:.9g}_{spec.zero}"
-    return define(symbol, operands, body)
+    return define(f"{symbol}{'_to_wide' if spec.wide else ''}", operands, body)
 
 
-def _bytes(spec: QuantiseImage, x: Buffer, place: tuple[Expr, Expr, Expr], lanes: int) -> Expr:
-    return quantised(load(x, (i32(0), *place), lanes), spec.inverse_scale, spec.zero, "int8", lanes)
+def _integers(spec: QuantiseImage, x: Buffer, place: tuple[Expr, Expr, Expr], lanes: int) -> Expr:
+    dtype = "int16" if spec.wide else "int8"
+    return quantised(load(x, (i32(0), *place), lanes), spec.inverse_scale, spec.zero, dtype, lanes, spec.wide)
 
 
 def _patch_row(spec: QuantiseImage, target: CpuTarget, x: Buffer, y: Buffer, row: Expr) -> None:
@@ -47,7 +48,7 @@ def _patch_row(spec: QuantiseImage, target: CpuTarget, x: Buffer, y: Buffer, row
         def pixels(lanes: int, first: Expr) -> None:
             column = channel * patch**2 + tirx.floormod(row, i32(patch)) * patch + first
             place = (tirx.floordiv(row, i32(patch)) * across + at, column)
-            store(y, place, lanes, _bytes(spec, x, (channel, row, at * patch + first), lanes))
+            store(y, place, lanes, _integers(spec, x, (channel, row, at * patch + first), lanes))
 
         for_vectors(patch, 2 * target.lanes, pixels)
 

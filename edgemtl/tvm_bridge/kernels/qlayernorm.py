@@ -33,6 +33,7 @@ from edgemtl.tvm_bridge.kernels.vectors import (
     intrinsic,
     load,
     load_some,
+    narrowed,
     pack_bytes,
     pack_words,
     pair_products,
@@ -114,9 +115,8 @@ def _columns(spec: QLayerNorm, target: CpuTarget) -> int:
 
 
 def _check(spec: QLayerNorm) -> None:
-    """A row of unequal values has n^2 variance >= n - 1, so an exponent that no bits are left for needs a small n."""
-    missing = (spec.dim - 1).bit_length() + 3 - spec.shift
-    if missing > 0 and spec.dim < 4**missing:
+    """Refuse scales whose shift of a row could be negative."""
+    if not spec.leaves_shift:
         what = f"a LayerNorm over {spec.dim} values"
         raise UnsupportedError(what, f"its shift must be larger than {spec.shift}", "calibrate on images that vary")
 
@@ -130,7 +130,7 @@ def build(spec: QLayerNorm, target: CpuTarget) -> Kernel:
         Operand("x", shape, "int16", "input"),
         Operand("halvings", (columns,), "int16", "weight"),
         Operand("offset", (columns,), "int16", "weight"),
-        Operand("y", shape, "int8", "output"),
+        Operand("y", shape, "int16" if spec.wide else "int8", "output"),
     ]
 
     def body(*buffers: Buffer) -> None:
@@ -142,7 +142,8 @@ def build(spec: QLayerNorm, target: CpuTarget) -> Kernel:
                 scratch = (local(ROWS, kind) for kind in ("int32", "int64", *["int32"] * len(_Row._fields)))
                 _emit_block(_LayerNorm(spec, target, *buffers, *scratch), first)
 
-    return define(f"qlayernorm_{spec.rows}x{spec.dim}_{spec.epsilon}_{spec.mul}_{spec.shift}", operands, body)
+    symbol = f"qlayernorm_{spec.rows}x{spec.dim}_{spec.epsilon}_{spec.mul}_{spec.shift}"
+    return define(f"{symbol}{'_to_wide' if spec.wide else ''}", operands, body)
 
 
 def _emit_block(n: _LayerNorm, first: Expr) -> None:
@@ -242,11 +243,23 @@ def _scale_paired(n: _LayerNorm, row: _Row, place: tuple[Expr, Expr], valid: int
         rounded = round_halves(pack_words(even, odd, n.target), factor, n.target)
         offset = load(n.offset, (place[1] + first,), n.lanes)
         halves.append(T.bind(intrinsic(f"int16x{n.lanes}", "sadd.sat", rounded, offset)))
+    if n.spec.wide:
+        _store_wide(n, halves, place, valid)
+        return
     packed = pack_bytes(halves[0], halves[-1], n.target)
     places = _order(n.target).argsort(kind="stable")
     bytes_of = [place // 8 * 16 + place % 8 + 8 * half for half in range(len(halves)) for place in places.tolist()]
     result = tirx.Shuffle([packed], [i32(place) for place in bytes_of])
     store_some(n.y, place, valid, len(bytes_of), result)
+
+
+def _store_wide(n: _LayerNorm, halves: list[Expr], place: tuple[Expr, Expr], valid: int) -> None:
+    """Registers of int16, saturated to 12 bits and returned to their order."""
+    places = _order(n.target).argsort(kind="stable")
+    for index, half in enumerate(halves):
+        first = index * n.lanes
+        result = tirx.Shuffle([narrowed(half, True, n.lanes)], [i32(at) for at in places.tolist()])
+        store_some(n.y, (place[0], place[1] + first), min(n.lanes, valid - first), n.lanes, result)
 
 
 def _twice(n: _LayerNorm, x: Expr, row: _Row, bits: int) -> Expr:
@@ -269,5 +282,5 @@ def _scale_plain(n: _LayerNorm, row: _Row, place: tuple[Expr, Expr], valid: int)
     factor = load(n.halvings, (place[1],), lanes).astype(wide)
     rounded = saturate(twice, "int16", lanes).astype(wide) * factor + constant(1 << 14, "int32", lanes)
     offset = load(n.offset, (place[1],), lanes).astype(wide)
-    result = saturate((rounded >> constant(15, "int32", lanes)) + offset, "int8", lanes)
+    result = narrowed((rounded >> constant(15, "int32", lanes)) + offset, n.spec.wide, lanes)
     store_some(n.y, place, valid, lanes, result)

@@ -10,10 +10,11 @@ from edgemtl.operators import QLinear
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, parallel, tile_rows
-from edgemtl.tvm_bridge.kernels.int8_finish import TABLE_BYTES, OutputStage
+from edgemtl.tvm_bridge.kernels.int8_finish import OutputStage, lookup_operand
 from edgemtl.tvm_bridge.kernels.int8_tiles import (
     accumulate,
     first_word,
+    multiplying,
     pack_bias,
     pack_scale,
     pack_weight,
@@ -28,30 +29,32 @@ def pack(
     spec: QLinear, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """W int8 [k, n], b int32 [n], scale words [n] and the table as the kernel's weight operands."""
-    return pack_weight(weight, target), pack_bias(weight, bias, target), pack_scale(scale, target), *table
+    factors = multiplying(target, spec.wide)
+    return pack_weight(weight, factors), pack_bias(weight, bias, factors), pack_scale(scale, target), *table
 
 
 @cache
 def build(spec: QLinear, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, scale[, lookup][, residual], y."""
-    width = padded_width(spec.n, target)
+    width, factors = padded_width(spec.n, target), multiplying(target, spec.wide)
     operands = [
-        Operand("x", (spec.rows, spec.k), "int8", "input"),
-        Operand("weight", (packed_words(spec.k, spec.n, target),), "int32", "weight"),
+        Operand("x", (spec.rows, spec.k), "int16" if spec.wide else "int8", "input"),
+        Operand("weight", (packed_words(spec.k, spec.n, factors),), "int32", "weight"),
         Operand("bias", (width,), "int32", "weight"),
         Operand("scale", (width,), "float32", "weight"),
-        *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
+        *([lookup_operand(spec.how)] if spec.table else []),
         *([Operand("residual", (spec.rows, spec.n), "int16", "input")] if spec.residual else []),
         Operand("y", (spec.rows, spec.n), spec.how.dtype, "output"),
     ]
     symbol = f"qlinear_{spec.rows}x{spec.k}x{spec.n}_{spec.how.dtype}_{spec.how.zero}_{spec.how.low}"
     symbol += f"{'_table' if spec.table else ''}{'_residual' if spec.residual else ''}"
+    symbol += f"{'_wide' if spec.wide else ''}{'_to_wide' if spec.how.wide else ''}"
 
     def body(x: Buffer, weight: Buffer, bias: Buffer, scale: Buffer, *rest: Buffer) -> None:
         lookup = rest[0] if spec.table else None
         residual = rest[-2] if spec.residual else None
         output = OutputStage(target, spec.how, rest[-1], lookup, residual)
-        emit_product((spec.rows, spec.k, spec.n), target, (x, weight, bias, scale), output)
+        emit_product((spec.rows, spec.k, spec.n), factors, (x, weight, bias, scale), output)
 
     return define(symbol, operands, body)
 
@@ -65,7 +68,7 @@ def emit_product(
 ) -> None:
     """Rows of x times W, finished into ``output`` behind its ``leading`` rows.
 
-    size: rows, k, n; operands: x, weight, bias and scale as `build` has them.
+    size: rows, k, n; target: `multiplying`; operands: x, weight, bias and scale as `build` has them.
     """
     (rows, k, n), (x, weight, bias, scale) = size, operands
 

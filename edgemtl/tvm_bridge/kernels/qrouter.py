@@ -10,7 +10,6 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import EXP2_FRACTION_BITS, EXP2_TABLE
-from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.operators import QRouter
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
@@ -19,7 +18,6 @@ from edgemtl.tvm_bridge.kernels.vectors import i64, reciprocal
 
 # Below every logit: an expert already chosen cannot be chosen again.
 TAKEN = -(2**31)
-DROPPED_BITS = ROUTER_FRACTION_BITS - EXP2_FRACTION_BITS
 STEPS = 2**EXP2_FRACTION_BITS
 # From this many halvings on nothing is left of 16 bits.
 MOST_HALVINGS = 17
@@ -72,7 +70,9 @@ def build(spec: QRouter, target: CpuTarget) -> Kernel:
                 _route(_Router(spec, *buffers))
 
     digest = f"{count}of{spec.experts}" if count != spec.experts else f"{spec.experts}"
-    symbol = f"qrouter_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold}"
+    symbol = (
+        f"qrouter_{spec.tokens}x{digest}_k{spec.top_k}_n{int(spec.normalize)}_t{spec.threshold}_f{spec.fraction_bits}"
+    )
     return define(symbol, operands, body)
 
 
@@ -121,7 +121,8 @@ def _probability(r: _Router, distance: Expr) -> Expr:
 
     Doubled before it is rounded, so that a shift by nothing is like the others.
     """
-    rounded = T.bind((distance + i32(1 << DROPPED_BITS - 1)) >> i32(DROPPED_BITS))
+    dropped = r.spec.fraction_bits - EXP2_FRACTION_BITS
+    rounded = T.bind((distance + i32(1 << dropped - 1)) >> i32(dropped))
     halvings = tirx.min(rounded >> i32(EXP2_FRACTION_BITS), i32(MOST_HALVINGS))
     return (((r.exp2[rounded & i32(STEPS - 1)] << i32(1)) >> halvings) + i32(1)) >> i32(1)
 

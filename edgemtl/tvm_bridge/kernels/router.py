@@ -8,7 +8,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.operators import Router
+from edgemtl.operators import Dispatch, Router
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, exp2, f32, guarded, i32, local, parallel, within
@@ -18,7 +18,7 @@ LOG2_E = float(np.log2(np.e))
 TAKEN = -1.0
 
 
-def pack(spec: Router, target: CpuTarget) -> tuple[np.ndarray]:
+def pack(spec: Router | Dispatch, target: CpuTarget) -> tuple[np.ndarray]:
     """The logits column of each candidate, int32 [candidates]."""
     return (np.array(spec.candidates, np.int32),)
 
@@ -73,10 +73,7 @@ def _route(
         with T.serial(spec.top_k) as choice:
             _choose(spec, scores, total, choices, weights, offsets, token, choice)
         _adjust(spec, weights, token)
-    # offsets[e + 1] holds the count of expert e: sums of counts are the ends; filling backwards turns them to starts.
-    with T.serial(count) as expert:
-        T.buffer_store(offsets, offsets[expert] + offsets[expert + 1], [expert + 1])
-    _fill(spec, choices, slots, tokens, offsets)
+    sort_tokens(spec.tokens, spec.top_k, count, choices, slots, tokens, offsets)
 
 
 def _softmax(spec: Router, logits: Buffer, scores: Buffer, token: Expr) -> Buffer:
@@ -119,9 +116,14 @@ def _choose(
             T.buffer_store(best, scores[expert], [0])
             T.buffer_store(at, expert, [0])
     T.buffer_store(weights, best[0] / total[0], [token, choice])
-    T.buffer_store(choices, at[0], [token, choice])
     T.buffer_store(scores, f32(TAKEN), [at[0]])
-    T.buffer_store(offsets, offsets[at[0] + 1] + 1, [at[0] + 1])
+    count_choice(choices, offsets, token, choice, at[0])
+
+
+def count_choice(choices: Buffer, offsets: Buffer, token: Expr, choice: Expr, expert: Expr) -> None:
+    """Record a token's choice, and count it in offsets[expert + 1]."""
+    T.buffer_store(choices, expert, [token, choice])
+    T.buffer_store(offsets, offsets[expert + 1] + 1, [expert + 1])
 
 
 def _adjust(spec: Router, weights: Buffer, token: Expr) -> None:
@@ -139,18 +141,23 @@ def _adjust(spec: Router, weights: Buffer, token: Expr) -> None:
                 T.buffer_store(weights, f32(0.0), [token, choice])
 
 
-def _fill(spec: Router, choices: Buffer, slots: Buffer, tokens: Buffer, offsets: Buffer) -> None:
-    """Give every (token, choice) its slot, last token first, so that each offsets[e + 1] ends as the start of e.
+def sort_tokens(
+    rows: int, top_k: int, experts: int, choices: Buffer, slots: Buffer, tokens: Buffer, offsets: Buffer
+) -> None:
+    """Give every (token, choice) of ``rows`` tokens its slot. offsets[e + 1] holds the count of expert e.
 
+    Sums of counts are the ends; filling backwards, last token first, turns each offsets[e + 1] to the start of e.
     Afterwards starts are moved down by one place, and the end of the last expert is all slots.
     """
-    with T.serial(spec.tokens) as index:
-        token = spec.tokens - 1 - index
-        with T.serial(spec.top_k) as choice:
+    with T.serial(experts) as expert:
+        T.buffer_store(offsets, offsets[expert] + offsets[expert + 1], [expert + 1])
+    with T.serial(rows) as index:
+        token = rows - 1 - index
+        with T.serial(top_k) as choice:
             expert = choices[token, choice]
             T.buffer_store(offsets, offsets[expert + 1] - 1, [expert + 1])
             T.buffer_store(slots, offsets[expert + 1], [token, choice])
             T.buffer_store(tokens, token, [slots[token, choice]])
-    with T.serial(len(spec.candidates)) as expert:
+    with T.serial(experts) as expert:
         T.buffer_store(offsets, offsets[expert + 1], [expert])
-    T.buffer_store(offsets, i32(spec.tokens * spec.top_k), [len(spec.candidates)])
+    T.buffer_store(offsets, i32(rows * top_k), [experts])

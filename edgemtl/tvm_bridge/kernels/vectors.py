@@ -1,7 +1,10 @@
 """Words of the integer kernels: whole vectors as values, rounding and reciprocals of the law, rows over threads.
 
-Requantisation is done in float64: a product of at most 49 bits, a power of two and a half added to it are exact there,
-so it does not matter whether LLVM fuses them.
+Requantisation is done in float64, without an instruction that rounds down. A value of 31 bits times mul * 2^-shift is
+an exact v on the grid of 2^-shift. Let e be 2^-18 of the factor. Then e < 2^-shift / 2, and since |v| <= 2^31 factor, e
+is at least 8 times the distance of doubles at v. So v + e, rounded or fused however LLVM likes, lies between v and the
+grid's next point, and its nearest integer is floor(v + 1/2): no half is met. Adding 1.5 * 2^52 rounds to the nearest
+integer and leaves it in the low word.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from edgemtl.hw.arith import MULTIPLIER_BITS
+from edgemtl.hw.law import WIDE
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, guarded, i32, local, parallel, pieces
 
 MOST_MULTIPLIER = 2**MULTIPLIER_BITS - 1
 FLOAT64_BIAS, FLOAT64_MANTISSA = 1023, 52
+COUNTED = 1.5 * 2.0**52
 
 
 def i64(value: int) -> Expr:
@@ -93,6 +98,15 @@ def saturate(value: Expr, dtype: str, lanes: int) -> Expr:
     return clip(value, low, high).astype(f"{dtype}x{lanes}")
 
 
+def narrowed(value: Expr, wide: bool, lanes: int) -> Expr:
+    """A vector of wider integers as activations: int8, or int16 of 12 bits, saturated."""
+    if not wide:
+        return saturate(value, "int8", lanes)
+    dtype = str(value.ty.dtype).split("x")[0]
+    low, high = (constant(end, dtype, lanes) for end in WIDE)
+    return clip(value, low, high).astype(f"int16x{lanes}")
+
+
 def total(value: Expr, dtype: str) -> Expr:
     """The sum of all lanes."""
     return intrinsic(dtype, "vector.reduce.add", value)
@@ -104,10 +118,18 @@ def pair_products(a: Expr, b: Expr, target: CpuTarget) -> Expr:
     return intrinsic(f"int32x{target.lanes}", name, a, b)
 
 
-def requantised(value: Expr, factor: Expr, lanes: int) -> Expr:
-    """floor(value * factor + 1/2) as int32: an int32 vector times a float64 vector; the result must fit."""
-    wide = value.astype(f"float64x{lanes}") * factor + spread(f64(0.5), lanes)
-    return tirx.floor(wide).astype(f"int32x{lanes}")
+def requantised(value: Expr, factor: Expr, lanes: int, limits: tuple[int, int] | None = None) -> Expr:
+    """floor(value * factor + 1/2) as int32: an int32 vector times a float64 vector, saturated to ``limits``.
+
+    A factor has a mantissa of 17 bits. Without limits the result must fit.
+    """
+    above = value.astype(vector_type("float64", lanes)) * factor + factor * spread(f64(2.0**-18), lanes)
+    counted = above + spread(f64(COUNTED), lanes)
+    if limits is not None:
+        counted = clip(counted, *(spread(f64(COUNTED + limit), lanes) for limit in limits))
+    if lanes == 1:
+        return tirx.reinterpret("int64", counted).astype("int32")
+    return tirx.Shuffle([tirx.reinterpret(f"int32x{2 * lanes}", counted)], list(range(0, 2 * lanes, 2)))
 
 
 def power_of_two(exponent: Expr) -> Expr:
@@ -161,11 +183,17 @@ def for_vectors(size: int, widest: int, emit: Callable[[int, Expr], None]) -> No
             first += lanes
 
 
+def wrapping(operation: str, a: Expr, b: Expr, lanes: int) -> Expr:
+    """ "add", "sub" or "mul" of two vectors int32 modulo 2^32: where TVM's own may not overflow."""
+    everywhere = spread(tirx.const(True, "bool"), lanes)
+    return intrinsic(f"int32x{lanes}", f"vp.{operation}", a, b, everywhere, i32(lanes))
+
+
 def add_pair_products(added: Expr, a: Expr, b: Expr, target: CpuTarget) -> Expr:
-    """added + `pair_products`, in one instruction where there is one."""
+    """added + `pair_products` modulo 2^32, in one instruction where there is one."""
     if target.byte_instructions:
         return intrinsic("int32x16", "x86.avx512.vpdpwssd.512", added, a, b)
-    return added + pair_products(a, b, target)
+    return wrapping("add", added, pair_products(a, b, target), target.lanes)
 
 
 def round_halves(x: Expr, factor: Expr, target: CpuTarget) -> Expr:

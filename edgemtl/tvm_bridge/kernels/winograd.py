@@ -20,7 +20,7 @@ from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels import winograd_stages as stages
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, parallel
 from edgemtl.tvm_bridge.kernels.tiles import pack_bias, pack_panels, padded_width
-from edgemtl.tvm_bridge.kernels.winograd_cut import SPARE, ChannelGroup, WinogradCut, cut
+from edgemtl.tvm_bridge.kernels.winograd_cut import ChannelGroup, WinogradCut, cut, window_length
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
 
 
@@ -66,7 +66,7 @@ def _operands(spec: Winograd, target: CpuTarget, plan: WinogradCut) -> list[Oper
         Operand("last_bias", (last,), "float32", "weight"),
     ]
     workspaces = [
-        Operand("windows", (parts, plan.block, PLACES, spec.cin + SPARE), "float32", "workspace"),
+        Operand("windows", (parts, plan.block, PLACES, window_length(spec)), "float32", "workspace"),
         Operand("products", (parts, plan.block, PLACES, widest), "float32", "workspace"),
         Operand("pixels", (parts, pixels, widest), "float32", "workspace"),
         Operand("totals", (parts, pixels, last), "float32", "workspace"),

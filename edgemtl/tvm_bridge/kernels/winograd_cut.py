@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgemtl.operators import Winograd
+from edgemtl.operators import QWinograd, Winograd
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernels.emit import panel_width, panels, tile_rows
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
@@ -15,8 +15,8 @@ from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE
 BLOCK_BYTES = {512: 1280 << 10, 256: 768 << 10, 128: 320 << 10}
 # Output channels whose products are kept at once.
 GROUP = 64
-# Windows are this much longer than the channels, so that they do not all fall into the same cache sets.
-SPARE = 16
+# Windows are so many bytes longer than the channels, so that they do not all fall into the same cache sets.
+SPARE_BYTES = 64
 # Work of a row of a register tile besides its multiply-adds (loads of weights), in rows' worth per tile.
 TILE_OVERHEAD = 0.5
 
@@ -68,22 +68,33 @@ class WinogradCut:
         return ceil_div(self.tiles, self.block)
 
 
-def cut(spec: Winograd, target: CpuTarget) -> WinogradCut:
+def window_length(spec: Winograd | QWinograd) -> int:
+    """Values of one place of a window in memory: its channels, and what keeps windows apart."""
+    return spec.cin + SPARE_BYTES // _itemsize(spec)
+
+
+def _itemsize(spec: Winograd | QWinograd) -> int:
+    """Bytes of a transformed value."""
+    return 4 if isinstance(spec, Winograd) else 2
+
+
+def cut(spec: Winograd | QWinograd, target: CpuTarget) -> WinogradCut:
     """The cut that leaves the least work.
 
     Few tiles over many output channels go by channels: the weights, not the tiles, are the work then.
     """
+    itemsize, pointwise = _itemsize(spec), isinstance(spec, Winograd) and spec.pointwise > 0
     down, across = ceil_div(spec.height, TILE), ceil_div(spec.width, TILE)
     tallest = tile_rows(panel_width(target), target)
     groups = _groups(spec.cout, target)
     even = all(group == groups[0] for group in groups) and len(groups) % target.threads == 0
-    by_groups = even and not spec.pointwise and down * across <= 2 * tallest * target.threads
+    by_groups = even and not pointwise and down * across <= 2 * tallest * target.threads
     owners = 1 if by_groups else target.threads
     share = ceil_div(down * across, owners)
-    most = max(tallest, BLOCK_BYTES[target.vector_bits] // (4 * PLACES * (spec.cin + SPARE)))
+    most = max(tallest, BLOCK_BYTES[target.vector_bits] // (itemsize * PLACES * window_length(spec)))
     choices = [_block(share, most, tall) for tall in range(tallest, tallest // 2, -1)]
     tall, block = min(choices, key=lambda choice: _work(share, *choice))
-    weights = 4 * PLACES * spec.cin * padded_width(spec.cout, target)
+    weights = itemsize * PLACES * spec.cin * padded_width(spec.cout, target)
     return WinogradCut(down, across, tall, block, by_groups, weights > BLOCK_BYTES[target.vector_bits], groups)
 
 

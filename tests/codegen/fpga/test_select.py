@@ -11,7 +11,7 @@ import pytest
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
-from edgemtl.codegen.fpga.select import Left, conv_reason, runs, select
+from edgemtl.codegen.fpga.select import Left, conv_reason, runs, select, width_reason
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
@@ -273,3 +273,26 @@ def test_products_of_layers_leave_padding_out() -> None:
     }
     for layer in segment.layers:
         assert all(re.match(r"/\w+_\d+$", node) for node in layer.origin)
+
+
+def test_widths_that_the_accelerator_lacks_stay_on_the_cpu() -> None:
+    net = Net(10)
+    stream = net.source(12, 32, "int16")
+    net.result(net.experts(net.norm(stream), stream, 8, 2, 16))
+    steps = [
+        replace(step, operator=replace(step.operator, fraction_bits=9))
+        if isinstance(step.operator, ops.QRouter)
+        else step
+        for step in net.steps
+    ]
+    reasons = [why for _, why in left_of(compile_and_check(steps, net.image, engines()["zcu104"]))]
+    assert "its logits have 9 fraction bits, the accelerator's 10" in reasons
+    twelve = Finish("int16", wide=True)
+    for operator in (
+        ops.QLinear(4, 8, 8, WIDE, wide=True),
+        ops.QLinear(4, 8, 8, twelve, table=True),
+        ops.QLayerNorm(4, 64, 4**9, 70000, 12, wide=True),
+        ops.QAttention(4, 1, 8, 2, 70000, 20, wide=True),
+        ops.QPatchEmbed(4, 192, 16, 1, wide=True),
+    ):
+        assert width_reason(operator) == "its activations have 12 bits, the accelerator's 8"
