@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from edgemtl.quantize.histogram import Histogram
 
 ALL = ".all"
 PERCENTILE = 99.99
+ENOUGH = 1000
+"""Values whose largest says how far others reach; of fewer, the largest is likely to be exceeded."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Range:
     def union(self, other: Range) -> Range:
         """The smallest range that contains both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def widened(self, count: int) -> Range:
+        """The range to expect of `ENOUGH` values where ``count`` were seen: a single number per image is seldom seen.
+
+        The largest of n normal values grows like sqrt(2 ln n).
+        """
+        if count >= ENOUGH or self == UNBOUNDED:
+            return self
+        factor = math.sqrt(math.log(ENOUGH) / math.log(max(count, 2)))
+        return Range(factor * self.low, factor * self.high)
 
 
 UNBOUNDED = Range(-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
@@ -59,7 +72,7 @@ def observe(steps: Sequence[Step], images: Sequence[Frame], method: Method) -> O
     """Run float steps on the images and determine ranges by ``method``.
 
     minmax takes all values, percentile cuts 0.005% off each end, entropy takes the range that changes the distribution
-    least. The work depends on the number of values only, not on the values.
+    least. Ranges of few values are widened. The work depends on the number of values only, not on the values.
     Raises InputError where a value is infinite or not a number.
     """
     watcher = _Watcher(steps, method)
@@ -83,11 +96,13 @@ class _Watcher:
         self.channels: dict[int, Array] = {}
         self.extremes: dict[str, Range] = {}
         self.histograms: dict[str, Histogram] = {}
+        self.counts: dict[str, int] = {}
 
     def watch(self, index: int, values: Values, outputs: Mapping[str, Array]) -> None:
         operator = self.steps[index].operator
         self.add(str(index), next(iter(outputs.values())))
         self.extremes[f"{index}{ALL}"] = self.extremes[str(index)]
+        self.counts[f"{index}{ALL}"] = self.counts[str(index)]
         for part in operator.parts:
             self.add(f"{index}.{part}", operator.part(part, values))
         if isinstance(operator, ops.LayerNorm):
@@ -95,6 +110,7 @@ class _Watcher:
             self.channels[index] = np.maximum(self.channels.get(index, 0), largest)
 
     def add(self, name: str, values: Array) -> None:
+        self.counts[name] = self.counts.get(name, 0) + values.size
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         if not np.isfinite(low) or not np.isfinite(high):
             if self._may_be_infinite(name):
@@ -115,6 +131,9 @@ class _Watcher:
         return name not in self.inputs and not self.steps[int(name.split(".")[0])].operator.delivers
 
     def ranges(self) -> dict[str, Range]:
+        return {name: of.widened(self.counts[name]) for name, of in self._seen().items()}
+
+    def _seen(self) -> dict[str, Range]:
         if self.method == "minmax":
             return self.extremes
         cut = {name: self._cut(name, histogram) for name, histogram in self.histograms.items()}

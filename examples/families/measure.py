@@ -15,12 +15,14 @@ from edgemtl.quantize.quality import signal_to_noise
 from edgemtl.runtime import Session
 from examples.families.family import Family, export
 
-CALIBRATION, CHECKED = 16, 4
-"""Random frames to calibrate with, and others to compare with torch."""
+IMAGES, ROWS = 16, 512
+"""Random frames to calibrate with: an image shows a layer thousands of values, a row of numbers few."""
+CHECKED = 8
+"""Frames that calibration has not seen, to compare with torch."""
 TASK_ID = "task_id"
 """The input that selects a task, in the networks that have one."""
-ANY_QUALITY = QuantiseOptions(least_sqnr_db=-100)
-"""The caller judges the quality: a family below the limit still gets its row."""
+QUALITY = QuantiseOptions(sqnr_target=22.0)
+"""Layers below it get 12-bit activations or float32, where a family needs that."""
 Frame = dict[str, np.ndarray]
 
 
@@ -60,11 +62,11 @@ def compile_family(family: Family, folder: Path) -> Compiled:
     network = export(family, model)
     frames = folder / f"{family.name}_frames"
     frames.mkdir()
-    for index in range(CALIBRATION):
+    for index in range(IMAGES if any(value.ndim == 4 for value in family.example().values()) else ROWS):
         np.savez(frames / f"{index}.npz", **frame(family, index))
     fp32, int8 = (folder / f"{family.name}_{precision}.edgemtl" for precision in ("fp32", "int8"))
     compile_model(model, CompileOptions(), fp32)
-    compile_model(model, CompileOptions(precision="int8", calibration=frames, quantise=ANY_QUALITY), int8)
+    compile_model(model, CompileOptions(precision="int8", calibration=frames, quantise=QUALITY), int8)
     return Compiled(family, network, model, fp32, int8)
 
 
