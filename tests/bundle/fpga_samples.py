@@ -53,7 +53,7 @@ def _program() -> dict[str, Any]:
 
 def _steps() -> list[dict[str, Any]]:
     """The image's first values to bytes, and the segment that reads them."""
-    sizes = {"size": 32, "dtype": "int8", "inverse_scale": 4.0, "zero": 1}
+    sizes = {"size": 32, "dtype": "int8", "inverse_scale": 4.0, "zero": 1, "wide": False}
     quantise = {"operator": "Quantise", "sizes": sizes, "segment": None, "constants": []}
     segment = {"operator": "segment", "sizes": None, "segment": 0, "constants": []}
     return [

@@ -34,6 +34,8 @@ SPARSE = {
 }
 """What each is taken as; of the others every expert, or every buffer of an expert, is computed."""
 NO_SCRIPT = {"expert_choice": "torch's older exporter refuses index_add with equal indices"}
+TARGETS = {"vmoe_dispatch": 24.0}
+"""``sqnr_target`` where int8 alone stays below 20 dB: one token chosen otherwise moves who overflows a buffer."""
 CHAINS = (tuple(SPARSE), tuple(name for name in LAYERS if name not in SPARSE.keys() | NO_SCRIPT.keys()))
 
 
@@ -44,12 +46,12 @@ def descriptions(model: MultiTaskModel) -> list[str]:
 
 
 def compare(network: Network, machine: Machine, images: list[np.ndarray], least_db: float) -> None:
-    """In int8 a router near a tie may choose otherwise, which changes one image much: the median image counts."""
     with torch.no_grad():
         outputs = [network(torch.from_numpy(image)) for image in images]
     for index, task in enumerate(("semseg", "depth")):
-        pairs = [(out[index].numpy(), machine.run(task, image)) for out, image in zip(outputs, images, strict=True)]
-        assert np.median([signal_to_noise([expected], [actual]) for expected, actual in pairs]) >= least_db
+        expected = [output[index].numpy() for output in outputs]
+        actual = [machine.run(task, image) for image in images]
+        assert signal_to_noise(expected, actual) >= least_db
 
 
 @pytest.mark.parametrize("names", CHAINS, ids=["sparse", "dense"])
@@ -75,6 +77,6 @@ def test_each_in_float32_and_int8(name: str, dynamo: bool, tmp_path: Path) -> No
     images = list(smooth_images(SHAPE, 24))
     compare(network, Machine(compile_cpu(tasks, resolve("cpu"), memory_budget=None)), images[:4], 80)
     known = {str(index): {"image": image} for index, image in enumerate(images[:16])}
-    quantised = quantise(model, tasks, resolve("cpu"), known, QuantiseOptions())
+    quantised = quantise(model, tasks, resolve("cpu"), known, QuantiseOptions(sqnr_target=TARGETS.get(name)))
     integers = compile_cpu(tasks, resolve("cpu"), memory_budget=None, integers=quantised.integers)
     compare(network, Machine(integers), images[16:], 20)
