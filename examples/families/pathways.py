@@ -66,13 +66,14 @@ def frames() -> dict[str, Tensor]:
 class LogitFusion(nn.Module):
     """Dynamic logit fusion: a large model's logits + sum_i alpha_i * (tuned small model i - untuned small model).
 
-    alpha is fixed for a task, so the small models a task gives no weight are not its concern.
+    alpha is fixed for a task, which leaves out the small models that it gives no weight.
     """
+
+    alphas = ({0: 0.8, 2: 0.4}, {1: 1.2})
 
     def __init__(self) -> None:
         super().__init__()
         self.large, self.small, self.tuned = self._net(3, DIM), self._net(1, 32), many(3, lambda: self._net(1, 32))
-        self.register_buffer("alpha", torch.tensor([[0.8, 0.0, 0.4], [0.0, 1.2, 0.0]]))
 
     @staticmethod
     def _net(depth: int, dim: int) -> nn.Module:
@@ -82,7 +83,7 @@ class LogitFusion(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         large, small = self.large(image), self.small(image)
         apart = [tuned(image) - small for tuned in self.tuned]
-        return tuple(large + sum(a * d for a, d in zip(alpha, apart, strict=True)) for alpha in self.alpha)
+        return tuple(large + sum(alpha * apart[i] for i, alpha in alphas.items()) for alphas in self.alphas)
 
 
 class Mean(nn.Module):
