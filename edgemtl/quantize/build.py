@@ -137,7 +137,8 @@ def build_chosen(
         verify("quantisation", writer.steps)
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
-        reasons = {steps[i].origin[0]: error.reason for i, error in refused[task].items()}
+        # Of a mixture the first reason stays: what follows may be refused only because of it.
+        reasons = {steps[i].origin[0]: refused[task][i].reason for i in sorted(refused[task], reverse=True)}
         islands = tuple(_island(steps[i], reasons) for i in sorted(in_float[task] - chosen[task]))
         integers[task] = IntegerTask(task, *parts, names, writer.sums, islands)
     return integers
