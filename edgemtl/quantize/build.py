@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from edgemtl import operators as ops
@@ -23,7 +24,7 @@ from edgemtl.quantize.elementwise import (
     write_resample,
 )
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
-from edgemtl.quantize.limits import NO_FORM
+from edgemtl.quantize.limits import NO_FORM, NO_RANGE, OWN_NORM
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import NormPlan, check_readers, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
@@ -34,10 +35,14 @@ from edgemtl.quantize.units import (
     write_copy,
     write_layer_norm,
     write_resize,
+    write_rounding,
     write_router,
 )
 from edgemtl.quantize.writer import Correctable, Writer
 from edgemtl.tvm_bridge.generic import Generic
+
+Own = Mapping[str, Mapping[str, Tensor]]
+"""The tensors that the model gives to buffers, by task."""
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
@@ -74,7 +79,8 @@ class IntegerTask:
 
     sources: for each step, the index of the float step it computes. tensors: the quantised tensor in each buffer.
     float_layers: names of the layers the user keeps in float. sums: for each step with weights, the tensor its sums are
-    requantised to. islands: the steps without an integer form, which also run in float.
+    requantised to. islands: the steps without an integer form, which also run in float. coarsened: names of layers of a
+    quantised model whose weights are not integers of 8 bits there.
     """
 
     task: str
@@ -85,6 +91,7 @@ class IntegerTask:
     float_layers: tuple[str, ...]
     sums: Mapping[int, Tensor] = field(default_factory=dict)
     islands: tuple[Island, ...] = ()
+    coarsened: tuple[str, ...] = ()
 
     @property
     def all_integer(self) -> bool:
@@ -96,8 +103,15 @@ def _is_float(step: Step) -> bool:
     return not isinstance(step.operator, ops.Copy) and all(view.dtype == "float32" for view in step.views)
 
 
-def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
-    """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`).
+NOTHING: Own = MappingProxyType({})
+
+
+def build_integer(
+    tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions, own: Own = NOTHING
+) -> dict[str, IntegerTask]:
+    """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`), empty where there are none.
+
+    ``own``: per task the tensors that a quantised model gives to buffers (`own_scales.take_scales`).
 
     Steps without an integer form become islands: they run in float between conversions. Raises UsageError for a
     pattern of ``options.keep_float`` that names no layer, UnsupportedError for islands with ``options.require_int8``.
@@ -105,12 +119,12 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
     check_patterns(tasks, options.keep_float)
     chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
     in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    writers, refusals = _write_all(tasks, seen, in_float)
+    writers, refusals = _write_all(tasks, seen, own, in_float)
     # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
     while any(refusals.values()):
         refused = {task: refused[task] | refusals[task] for task in tasks}
         in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
-        writers, refusals = _write_all(tasks, seen, in_float)
+        writers, refusals = _write_all(tasks, seen, own, in_float)
     if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     integers = {}
@@ -121,7 +135,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
         reasons = {steps[i].origin[0]: error.reason for i, error in refused[task].items()}
         islands = tuple(_island(steps[i], reasons) for i in sorted(in_float[task] - chosen[task]))
-        integers[task] = IntegerTask(task, *parts, names, writer.sums, islands)
+        integers[task] = IntegerTask(task, *parts, names, writer.sums, islands, tuple(writer.coarsened))
     return integers
 
 
@@ -132,15 +146,15 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 
 
 def _write_all(
-    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
+    tasks: Tasks, seen: Mapping[str, Observation], own: Own, in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
-    norms, refused = _plan_norms(tasks, seen, in_float)
+    norms, refused = _plan_norms(tasks, seen, own, in_float)
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream)
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, own.get(task, {}))
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
@@ -154,7 +168,7 @@ def _write_all(
             if not written or index in refused[task]:
                 # This attempt is discarded; the following steps are written only to find what else is refused.
                 for view in step.outputs:
-                    writer.define(view.buffer, FLOAT_TENSOR)
+                    writer.define(view.buffer, writer.own.get(view.buffer, FLOAT_TENSOR))
     return writers, refused
 
 
@@ -166,7 +180,9 @@ def _attentions(steps: Sequence[Step], index: int) -> list[int]:
 
 
 def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) -> None:
-    if in_float:
+    if isinstance(step.operator, ops.Quantise) and writer.own_result is not None:
+        write_rounding(writer, step.operator, in_float)
+    elif in_float or isinstance(step.operator, ops.Quantise | ops.Dequantise):
         writer.keep(step)
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)
@@ -221,20 +237,24 @@ def check_patterns(tasks: Tasks, patterns: Sequence[str]) -> None:
 
 def stream_scale(
     tasks: Tasks, seen: Mapping[str, Observation], needs: Mapping[str, Mapping[str, frozenset[Need]]]
-) -> float:
-    """The scale of the residual stream: one for all layers and tasks, so that sums need no requantisation."""
+) -> float | None:
+    """The scale of the residual stream: one for all layers and tasks, so that sums need no requantisation.
+
+    None where nothing that is part of it has been observed.
+    """
     always = ops.PatchEmbed, ops.Combine
     reach = 0.0
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
             readers_need = needs[task].get(step.result.buffer, frozenset()) if step.outputs else frozenset()
-            if "stream" in readers_need or isinstance(step.operator, always):
-                reach = max(reach, seen[task].ranges[f"{index}{ALL}"].reach)
-    return wide(reach, "the residual stream").scale if reach else 1.0
+            observed = seen[task].ranges.get(f"{index}{ALL}")
+            if observed is not None and ("stream" in readers_need or isinstance(step.operator, always)):
+                reach = max(reach, observed.reach)
+    return wide(reach, "the residual stream").scale if reach else None
 
 
 def _plan_norms(
-    tasks: Tasks, seen: Mapping[str, Observation], in_float: Mapping[str, frozenset[int]]
+    tasks: Tasks, seen: Mapping[str, Observation], own: Own, in_float: Mapping[str, frozenset[int]]
 ) -> tuple[dict[str, dict[int, NormPlan]], dict[str, dict[int, UnsupportedError]]]:
     """The integer form of every LayerNorm, and the ones without. Tasks that share a LayerNorm share its halvings, since
     these are folded into the weights of the layers that read it.
@@ -248,11 +268,19 @@ def _plan_norms(
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 try:
+                    _check_norm(step, index, seen[task], own.get(task, {}))
                     check_readers(steps, index)
                     planned[task][index] = known[0] if known else _plan(tasks, task, index, seen, group)
                 except UnsupportedError as error:
                     refused[task][index] = error
     return planned, refused
+
+
+def _check_norm(step: Step, index: int, seen: Observation, own: Mapping[str, Tensor]) -> None:
+    """Raise UnsupportedError for a LayerNorm with a scale of the model's own, and for one that was not observed."""
+    if step.result.buffer in own or index not in seen.channels:
+        reason = OWN_NORM if step.result.buffer in own else NO_RANGE
+        raise UnsupportedError(step.origin[0], reason, "keep it in float (--keep-float)")
 
 
 def _plan(tasks: Tasks, task: str, index: int, seen: Mapping[str, Observation], group: frozenset[str]) -> NormPlan:

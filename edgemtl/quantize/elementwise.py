@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgemtl import operators as ops
@@ -11,7 +13,7 @@ from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
-from edgemtl.quantize.layers import curve_table
+from edgemtl.quantize.layers import curve_table, is_within
 from edgemtl.quantize.limits import NO_FORM, ONE_BYTE
 from edgemtl.quantize.lookups import has_table, lookup_table
 from edgemtl.quantize.tensors import Tensor
@@ -27,10 +29,13 @@ def write_add(writer: Writer, spec: ops.Add) -> None:
     views = {name: _integers(writer, name) for name in ("a", "b")}
     a, b = (writer.tensors[view.buffer] for view in views.values())
     result = _byte_result(writer, "a Relu") if spec.activation else writer.output_tensor()
+    finish = _finish(result)
+    if spec.activation and not is_within(result, spec.activation):
+        finish = replace(finish, low=result.zero)
     muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     offset = -(a.zero * muls[0] + b.zero * muls[1])
     dtypes = a.dtype, b.dtype
-    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result))  # type: ignore[arg-type]  # integers
+    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, finish)  # type: ignore[arg-type]  # integers
     with writer.output(result) as out:
         writer.step(operator, {**views, "y": out})
 

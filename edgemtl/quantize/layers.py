@@ -15,10 +15,10 @@ from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE
+from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE, WEIGHT_RANGE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
-from edgemtl.quantize.weights import IntegerLayer, quantise_layer
+from edgemtl.quantize.weights import IntegerLayer, find_levels, quantise_layer
 from edgemtl.quantize.writer import Writer
 
 FLAT: Mapping[str, tuple[float, float]] = {
@@ -50,8 +50,14 @@ class Ending:
         return Finish(self.sums.dtype, self.sums.zero, self.low)
 
 
-def plan_ending(writer: Writer, activation: str) -> Ending:
-    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits."""
+def plan_ending(writer: Writer, activation: str, reach: float | None = None) -> Ending:
+    """How the layer ends. Raises UnsupportedError for an activation with a 16-bit result: tables have 8 bits.
+
+    ``reach``: the largest magnitude that the layer's sums can have; of use where nothing says more about its result.
+    """
+    if reach and not activation and writer.is_unknown:
+        result = Tensor("int16", reach / INT16[1])
+        return Ending(result, result)
     result = writer.output_tensor(activation)
     if result.dtype == "int16":
         if activation:
@@ -59,11 +65,26 @@ def plan_ending(writer: Writer, activation: str) -> Ending:
             raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
         return Ending(result, result)
     if activation in SATURATING:
-        return Ending(result, result)
+        return _saturated(writer, activation, result)
     before, (low, high) = writer.range("pre"), FLAT[activation]
     sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name)
     table = curve_table(activation, sums, result)
     return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
+
+
+def _saturated(writer: Writer, activation: str, result: Tensor) -> Ending:
+    """An activation that saturation computes: that of the type, a larger least byte, or a table of the same bytes."""
+    if not activation or is_within(result, activation):
+        return Ending(result, result)
+    if activation == "relu":
+        return Ending(result, result, low=result.zero)
+    return Ending(result, result, {"table": Constant(f"{writer.name}.table", curve_table(activation, result, result))})
+
+
+def is_within(result: Tensor, activation: str) -> bool:
+    """Whether a tensor reaches no further than what a saturating activation gives, but for rounding."""
+    low, high = activate(np.array([-np.inf, np.inf]), activation)
+    return bool(result.ends[0] >= low and result.ends[1] <= high + result.scale / 256)
 
 
 def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
@@ -82,6 +103,27 @@ def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
     return (wide if x.fold is None else x.fold[:, None] * wide), total
 
 
+def reach_of(weight: Array, bias: Array, x: Tensor) -> float:
+    """The largest magnitude of x weight + bias for any x of its tensor; weight [k, n], bias [n]."""
+    ends = [np.maximum(weight * end, weight * other).sum(0) for end, other in (x.ends, (-x.ends[0], -x.ends[1]))]
+    return float(max(np.abs(ends[0] + bias).max(), np.abs(ends[1] - bias).max()))
+
+
+def _integers(writer: Writer, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
+    """The layer's integers: those of the model where it has some, for layers of quantised models that have not, noted.
+
+    Raises UnsupportedError where the model's weights are integers that the law has no place for.
+    """
+    if not writer.own:
+        return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale)
+    levels = find_levels(weight)
+    if levels is not None and levels.max() > 127:
+        raise UnsupportedError(writer.name, WEIGHT_RANGE, "quantise the model with symmetric weights")
+    if levels is None:
+        writer.coarsened.append(writer.name)
+    return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale, levels)
+
+
 def constants_of(name: str, layer: IntegerLayer) -> dict[str, Constant]:
     """The three constants of a layer."""
     return {
@@ -97,17 +139,17 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
     view, x = writer.byte_view(source["x"])
     weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
     needs = writer.needs[source["y"].buffer]
-    if "qkv" in needs and len(needs) > 1:
+    if "qkv" in needs and len(needs) > 1 and writer.own_result is None:
         # Their three scales are known to attention alone.
         raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
-    if "qkv" in needs:
+    if "qkv" in needs and writer.own_result is None:
         ending = plan_qkv(writer)
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
     else:
-        ending = plan_ending(writer, spec.activation)
+        ending = plan_ending(writer, spec.activation, None if spec.residual else reach_of(weight, bias, x))
         scales = np.array([ending.sums.scale])
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, scales)
+    layer = _integers(writer, weight, bias, x, scales)
     residual = {"residual": writer.stream_view(source["residual"])} if spec.residual else {}
     linear = ops.QLinear(spec.rows, spec.k, spec.n, ending.how, bool(ending.table), spec.residual)
     with writer.output(ending.result) as out:
@@ -126,7 +168,7 @@ def plan_qkv(writer: Writer) -> Ending:
         raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
     spec = writer.float_steps[index].operator
     assert isinstance(spec, ops.Attention)
-    reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")
+    reaches = tuple(writer.observed(f"{index}.{part}").reach for part in "qkv")
     scales = attention_scales(writer.name, reaches[0], reaches[1], reaches[2], spec.scale)
     result = Tensor("int8", parts=scales)
     return Ending(result, result, low=-127)
@@ -169,7 +211,7 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
     experts = []
     for expert in range(spec.slots):
         weight, bias = source.constant("weight", expert), source.constant("bias", expert)
-        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x.scale, x.zero, y_scale)
+        layer = _integers(writer, *unfolded(weight.array, bias.array, x), x, y_scale)
         experts.append(constants_of(weight.name, layer))
     repeated = {name: [constants[name] for constants in experts] for name in ("weight", "bias", "scale")}
     queues = {"tokens": source["tokens"], "offsets": source["offsets"]}
@@ -192,9 +234,9 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
     spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
-    ending = plan_ending(writer, spec.activation)
     weight, bias = unfolded(flat, source.constant("bias").array, spread)
-    layer = quantise_layer(writer.name, weight, bias, x.scale, x.zero, np.array([ending.sums.scale]))
+    ending = plan_ending(writer, spec.activation, reach_of(weight, bias, x))
+    layer = _integers(writer, weight, bias, x, np.array([ending.sums.scale]))
     integers = layer.weight.reshape(spec.cin // spec.groups, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
     name = source.constant("weight").name
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
@@ -215,7 +257,7 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    x = affine(writer.seen.ranges["image"], "the image")
+    x = affine(writer.observed("image"), "the image")
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
     cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
     writer.define(cut.buffer, x, cut.size)
@@ -223,8 +265,8 @@ def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": source["image"], "y": cut})
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
-    stream = Tensor("int16", writer.stream)
-    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x.scale, x.zero, np.array([stream.scale]))
+    stream = writer.stream_tensor
+    layer = _integers(writer, weight, np.zeros(spec.dim), x, np.array([stream.scale]))
     added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
     embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading)
     with writer.output(stream) as out:

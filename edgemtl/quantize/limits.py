@@ -17,6 +17,15 @@ ONE_BYTE = "has an integer form in 8 bits only"
 CONV_GROUPS = "a convolution has an integer form for one group, or for as many groups as channels"
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
+NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
+NO_STREAM = "it reads or gives 16 bits of the residual stream, whose scale takes calibration images"
+SCALE_CHANGES = "it keeps the scale of what it reads, and the model gives its result another one"
+SIXTEEN = "it reads 16 bits, and has an integer form for 8"
+OWN_NORM = (
+    "a LayerNorm whose result has a scale of the model's own has no integer form: that folds gamma into its readers"
+)
+WEIGHT_RANGE = "its weights less their zero point must lie from -127 to 127"
+
 FINAL_BYTE = f"where it gives the output, it {ONE_BYTE}"
 
 LIMITS: Mapping[type, tuple[str, ...]] = {

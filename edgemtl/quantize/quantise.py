@@ -11,7 +11,7 @@ from edgemtl.errors import ConfigError, QuantisationError
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
@@ -19,6 +19,7 @@ from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
+from edgemtl.quantize.own_scales import take_scales
 from edgemtl.quantize.parameters import Parameters, TaskParameters
 from edgemtl.quantize.quality import Quality, judge, signal_to_noise
 from edgemtl.quantize.weights import BIAS_LIMIT
@@ -40,8 +41,10 @@ def calibrate(
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
     if not options.quieten:
         observed = {task: _levelled(seen) for task, seen in observed.items()}
-    plain = build_integer(tasks, share_ranges(tasks, observed), options)
-    integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if options.correct else plain
+    plain = _build(tasks, observed, options)
+    # The biases of a quantised model are its own.
+    correct = options.correct and not is_quantised(tasks)
+    integers = correct_biases(tasks, plain, used[:CORRECTION_IMAGES]) if correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
     with counting("images checked", len(tasks) * len(checked[:CHECK_IMAGES])):
@@ -52,6 +55,43 @@ def calibrate(
     sqnr = {task: of.sqnr_db for task, of in quality.items()}
     notes = tuple(note for of in quality.values() for note in of.notes)
     return Parameters(model, pathway, options.method, len(images), options.keep_float, parts, sqnr, notes), integers
+
+
+def keep_scales(
+    model: str, pathway: str, tasks: Tasks, options: QuantiseOptions
+) -> tuple[Parameters, dict[str, IntegerTask]]:
+    """Integer tasks by the scales that a quantised model brings along; what has none stays in float.
+
+    Raises what `build_integer` raises.
+    """
+    nothing = Observation({}, {})
+    integers = _build(tasks, dict.fromkeys(tasks, nothing), options)
+    parts = {task: TaskParameters(nothing, {}) for task in tasks}
+    return Parameters(model, pathway, OWN_METHOD, 0, options.keep_float, parts, {}), integers
+
+
+OWN_METHOD = "own"
+"""The method of parameters whose scales are those of a quantised model."""
+
+
+def is_quantised(tasks: Tasks) -> bool:
+    """Whether float steps round values as a quantised model does."""
+    return any(isinstance(step.operator, Quantise) for steps in tasks.values() for step in steps)
+
+
+def _build(tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
+    """The integer tasks of float steps and what was observed of these."""
+    scaled = {task: take_scales(steps) for task, steps in tasks.items()}
+    floats = {task: of.steps for task, of in scaled.items()}
+    seen = share_ranges(floats, {task: of.observed(observed[task]) for task, of in scaled.items()})
+    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()})
+    return {task: _by_float_steps(integer, scaled[task].sources) for task, integer in integers.items()}
+
+
+def _by_float_steps(integer: IntegerTask, sources: Sequence[int]) -> IntegerTask:
+    """The task with the numbers of the float program's steps for those of the steps it was built from."""
+    correctable = tuple(replace(place, source=sources[place.source]) for place in integer.correctable)
+    return replace(integer, sources=tuple(sources[index] for index in integer.sources), correctable=correctable)
 
 
 def check_task(
@@ -84,7 +124,7 @@ def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> d
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
     options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8)
-    plain = build_integer(tasks, share_ranges(tasks, observed), options)
+    plain = _build(tasks, observed, options)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.operators import Array
 from edgemtl.quantize.observe import Range
@@ -35,6 +36,17 @@ class Tensor:
     fold: Array | None = field(default=None, repr=False)
     shift: Array | None = field(default=None, repr=False)
     parts: tuple[float, float, float] | None = None
+
+    def equals(self, other: Tensor) -> bool:
+        """Whether equal integers stand for equal values, with nothing left for a reader to apply."""
+        plain = all(part is None for each in (self, other) for part in (each.fold, each.shift, each.parts))
+        return plain and (self.dtype, self.scale, self.zero) == (other.dtype, other.scale, other.zero)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest value."""
+        low, high = INT8 if self.dtype == "int8" else INT16
+        return (low - self.zero) * self.scale, (high - self.zero) * self.scale
 
 
 FLOAT_TENSOR = Tensor("float32")

@@ -11,7 +11,8 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS, MOST_WIDTH
-from edgemtl.lowering.ir import OUTPUT, Constant
+from edgemtl.hw.law_weightless import Rescale
+from edgemtl.lowering.ir import OUTPUT, Constant, dense
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
@@ -29,7 +30,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
     base = symmetric(norm.reach, writer.name)
     tensor = Tensor("int8", base.scale, 0, norm.fold, norm.shift)
     rows = writer.stream_view(writer.source["x"])
-    epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream**2))
+    epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream_tensor.scale**2))
     # The scale is the reciprocal of an LSB, which may exceed 2: its octaves go into the law's shift.
     mul, shift = encode_scale(1 / base.scale / 2**OCTAVES, writer.name)
     offset = np.clip(np.rint(norm.offset / base.scale), -128, 127).astype(np.int8)
@@ -81,7 +82,7 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
     if spec.residual:
         views["residual"] = writer.stream_view(source["residual"])
     combine = ops.QCombine(spec.tokens, spec.top_k, spec.dim, spec.residual)
-    with writer.output(Tensor("int16", writer.stream)) as out:
+    with writer.output(writer.stream_tensor) as out:
         writer.step(combine, {**views, "y": out})
 
 
@@ -115,6 +116,7 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
     sizes = spec.height, spec.width, spec.channels
     planes = ops.DequantiseImage(*sizes, upsample, view.dtype, tensor.scale / steps, tensor.zero * steps)
     assert writer.source["y"].buffer == OUTPUT
+    writer.check_scale(Tensor("float32"))
     writer.step(planes, {"x": view, "y": writer.source["y"]})
 
 
@@ -122,6 +124,7 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
     """A copy in the type of the source; a copy to the graph's output, or of the image, is one of float32."""
     source, target = writer.source["x"], writer.source["y"]
     tensor = writer.tensors[source.buffer]
+    writer.check_scale(tensor)
     if target.buffer == OUTPUT or tensor.dtype == "float32" or source.dtype != "float32":
         writer.step(spec, {"x": writer.float_view(source), "y": target})
         if target.buffer != OUTPUT:
@@ -129,3 +132,21 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
         return
     writer.define(target.buffer, tensor)
     writer.copy(writer.integer_view(source), replace(target, dtype=tensor.dtype))
+
+
+def write_rounding(writer: Writer, spec: ops.Quantise, in_float: bool) -> None:
+    """A rounding of the model's own that no step took along: of float32, of the image, or to another scale.
+
+    ``in_float``: read float32 whatever there is.
+    """
+    view, own = writer.source["x"], writer.own_result
+    assert own is not None
+    x = writer.tensors[view.buffer]
+    if in_float or x.dtype == "float32" or x.parts is not None or x.fold is not None:
+        writer.round(writer.float_view(view), own)
+        return
+    how = Rescale(x.zero, *encode_scale(x.scale / own.scale, writer.name), own.zero)
+    assert own.dtype != "float32"
+    with writer.output(own) as out:
+        convert = ops.Convert(spec.size, x.dtype, own.dtype, how)
+        writer.step(convert, {"x": writer.integer_view(view), "y": dense(out.buffer, (spec.size,), own.dtype)})

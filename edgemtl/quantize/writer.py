@@ -14,6 +14,7 @@ from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
 from edgemtl.operators import Array, Operator
+from edgemtl.quantize.limits import NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
@@ -38,20 +39,24 @@ class Correctable:
 class Writer:
     """The integer steps of one task while they are written.
 
-    ``seen``: the ranges of the float steps. ``needs``: what the readers of every float buffer need. ``stream``: the
-    scale of the residual stream. ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value
-    in other types.
+    ``seen``: the ranges of the float steps, none where a quantised model brings its scales along. ``needs``: what the
+    readers of every float buffer need. ``stream``: the scale of the residual stream, None where nothing says it.
+    ``own``: the tensors that the model itself gives to buffers, each written by one step. ``coarsened``: layers with
+    weights that are not integers of 8 bits in the model. ``tensors``: the quantised tensor in each buffer. A buffer's
+    twins are the same value in other types.
     """
 
     float_steps: Sequence[Step]
     seen: Observation
     needs: Mapping[str, frozenset[Need]]
-    stream: float
+    stream: float | None
+    own: Mapping[str, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=lambda: {IMAGE: FLOAT_TENSOR})
     correctable: list[Correctable] = field(default_factory=list)
     sums: dict[int, Tensor] = field(default_factory=dict)
+    coarsened: list[str] = field(default_factory=list)
     index: int = 0
     _sizes: dict[str, int] = field(default_factory=dict)
     _twins: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -72,17 +77,64 @@ class Writer:
 
     def range(self, part: str = "") -> Range:
         """The range of the step's output, or of a part of it, on the calibration images."""
-        return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
+        return self.observed(f"{self.index}.{part}" if part else str(self.index))
+
+    def observed(self, name: str) -> Range:
+        """A range of `seen`. Raises UnsupportedError where there is none."""
+        if name not in self.seen.ranges:
+            raise UnsupportedError(self.name, NO_RANGE, "add --calibration FOLDER, or keep it in float (--keep-float)")
+        return self.seen.ranges[name]
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether neither the model nor calibration images say anything about the step's result."""
+        return self.own_result is None and str(self.index) not in self.seen.ranges
+
+    @property
+    def own_result(self) -> Tensor | None:
+        """The tensor that the model gives the step's first output."""
+        return self.own.get(self.source.result.buffer)
+
+    @property
+    def stream_tensor(self) -> Tensor:
+        """16 bits of the residual stream. Raises UnsupportedError where nothing says its scale."""
+        if self.stream is None:
+            raise UnsupportedError(self.name, NO_STREAM, "add --calibration FOLDER, or keep it in float (--keep-float)")
+        return Tensor("int16", self.stream)
+
+    def check_scale(self, tensor: Tensor) -> None:
+        """Raise UnsupportedError where the model gives the step's result another tensor."""
+        if self.own_result is not None and not self.own_result.equals(tensor):
+            raise UnsupportedError(self.name, SCALE_CHANGES, "keep it in float (--keep-float)")
 
     def step(self, operator: Operator, views: Mapping[str, View], constants: Constants = MappingProxyType({})) -> None:
         """Append an integer step for the current float step; operands by name."""
         self._append(make_step(operator, views, constants, self.source.origin))
 
     def keep(self, step: Step) -> None:
-        """Append a float step as it is, its inputs in float32."""
-        for view in step.outputs:
+        """Append a float step as it is, its inputs in float32; then what rounds its result, if the model has that."""
+        inputs = tuple(self.float_view(view) for view in step.inputs)
+        own = self.own.get(step.result.buffer) if step.outputs else None
+        if own is None or own.dtype == "float32":
+            for view in step.outputs:
+                self.define(view.buffer, FLOAT_TENSOR)
+            self._append(replace(step, inputs=inputs))
+            return
+        first, *others = step.outputs
+        for view in others:
             self.define(view.buffer, FLOAT_TENSOR)
-        self._append(replace(step, inputs=tuple(self.float_view(view) for view in step.inputs)))
+        size = self._sizes[first.buffer]
+        real = replace(first, buffer=f"{first.buffer}.real")
+        self.define(real.buffer, FLOAT_TENSOR, size)
+        self._append(replace(step, inputs=inputs, outputs=(real, *others)))
+        self.round(dense(real.buffer, (size,)), own)
+
+    def round(self, real: View, tensor: Tensor) -> None:
+        """Append what quantises a whole float32 value to the step's first output."""
+        assert tensor.dtype != "float32"
+        with self.output(tensor) as out:
+            quantise = ops.Quantise(real.size, tensor.dtype, 1 / tensor.scale, tensor.zero)
+            self.step(quantise, {"x": real, "y": dense(out.buffer, (real.size,), tensor.dtype)})
 
     def copy(self, source: View, target: View) -> None:
         """Append a copy between two views of one shape and type."""
@@ -108,7 +160,11 @@ class Writer:
 
     @contextmanager
     def output(self, tensor: Tensor) -> Iterator[View]:
-        """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted."""
+        """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted.
+
+        Raises UnsupportedError where the model gives it another tensor.
+        """
+        self.check_scale(tensor)
         view = self.source.result
         if view.buffer != OUTPUT:
             self.define(view.buffer, tensor)
@@ -126,13 +182,15 @@ class Writer:
 
     def output_tensor(self, activation: str = "") -> Tensor:
         """The tensor the readers of the step's first output want; 8 bits behind an activation that others read."""
+        if self.own_result is not None:
+            return self.own_result
         needs = self.needs.get(self.source.result.buffer, frozenset())
         if activation and "final" not in needs:
             return affine(self.range(), self.name)
         if "logits" in needs:
             return Tensor("int16", LOGIT_SCALE)
         if "stream" in needs:
-            return Tensor("int16", self.stream)
+            return self.stream_tensor
         if "final" in needs or needs == {"float"}:
             return wide(self.range("all").reach, self.name)
         return affine(self.range(), self.name)
@@ -141,8 +199,8 @@ class Writer:
         """An input as 16 bits on the scale of the residual stream."""
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "float32":
-            return self._quantised(view, Tensor("int16", self.stream))
-        return self._as(view, Tensor("int16", self.stream), "the residual stream")
+            return self._quantised(view, self.stream_tensor)
+        return self._as(view, self.stream_tensor, "the residual stream")
 
     def logit_view(self, view: View) -> View:
         """An input as gate logits."""
@@ -176,6 +234,8 @@ class Writer:
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
+        if view.buffer in self.own:
+            raise UnsupportedError(self.name, SIXTEEN, "keep it in float (--keep-float)")
         seen = self._range_of(view.buffer)
         if tensor.dtype == "float32":
             bytes_ = affine(seen, self.name)
@@ -212,9 +272,9 @@ class Writer:
     def _range_of(self, buffer: str) -> Range:
         """The range of a value: that of the last step that wrote its buffer, or of the image."""
         if buffer == IMAGE:
-            return self.seen.ranges[IMAGE]
+            return self.observed(IMAGE)
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        seen = self.seen.ranges[str(writers[-1])]
+        seen = self.observed(str(writers[-1]))
         if seen == UNBOUNDED:
             reason = "it reads values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")

@@ -56,7 +56,7 @@ _NO_FORM: Final[Mapping[type[Operator], str]] = {kind: NO_FORM for kind in OPERA
 REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "fp32": {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
-        **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
+        ops.Convert: "it changes between integers, and a float32 program has none to compute with",
     },
     "int8": {**_NO_FORM, **_WINOGRAD},
     "law": {**_NO_FORM, **_WINOGRAD},
@@ -88,7 +88,7 @@ def find_entry(operator: type[Operator], column: Column) -> Entry:
 
 
 def _find_float(operator: type[Operator]) -> tuple[str, ...]:
-    return () if integer_forms(operator) == (operator,) else _kernels(operator)
+    return () if operator in REASONS["fp32"] else _kernels(operator)
 
 
 def _find_int8(operator: type[Operator]) -> tuple[str, ...]:
