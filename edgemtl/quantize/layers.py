@@ -15,7 +15,7 @@ from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Constant, Step, dense
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE, WEIGHT_RANGE
+from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
 from edgemtl.quantize.weights import IntegerLayer, find_levels, quantise_layer
@@ -110,15 +110,18 @@ def reach_of(weight: Array, bias: Array, x: Tensor) -> float:
 
 
 def _integers(writer: Writer, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
-    """The layer's integers: those of the model where it has some, for layers of quantised models that have not, noted.
+    """The layer's integers: in a quantised model its own.
 
-    Raises UnsupportedError where the model's weights are integers that the law has no place for.
+    Where it has none, calibration images ask for new ones, which are noted. Raises UnsupportedError where there are
+    none and no images, and where the model's are integers that the law has no place for.
     """
     if not writer.own:
         return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale)
     levels = find_levels(weight)
     if levels is not None and levels.max() > 127:
         raise UnsupportedError(writer.name, WEIGHT_RANGE, "quantise the model with symmetric weights")
+    if levels is None and not writer.seen.ranges:
+        raise UnsupportedError(writer.name, WEIGHT_FORM, "add --calibration FOLDER to quantise it")
     if levels is None:
         writer.coarsened.append(writer.name)
     return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale, levels)

@@ -20,9 +20,13 @@ RESIZE_FACTOR = "the resize that gives the output has an integer form for a fact
 NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
 NO_STREAM = "it reads or gives 16 bits of the residual stream, whose scale takes calibration images"
 SCALE_CHANGES = "it keeps the scale of what it reads, and the model gives its result another one"
+NO_PLACE = "it reads values for whose scales in the model the integer law has no place"
 SIXTEEN = "it reads 16 bits, and has an integer form for 8"
 OWN_NORM = (
     "a LayerNorm whose result has a scale of the model's own has no integer form: that folds gamma into its readers"
+)
+WEIGHT_FORM = (
+    "its weights are not integers of 8 bits with a scale per output channel, and there are no calibration images"
 )
 WEIGHT_RANGE = "its weights less their zero point must lie from -127 to 127"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgemtl import operators as ops
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View
+from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View, dense, make_step
 from edgemtl.operators import Operator
 from edgemtl.quantize.observe import Observation
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor
@@ -48,8 +49,12 @@ def take_scales(steps: Sequence[Step]) -> Scaled:
     work, tensors = _merge_pairs(steps)
     for step in [step for _, step in work if isinstance(step.operator, ops.Quantise) and step["y"].buffer in tensors]:
         work = _absorb(work, step, tensors)
-    _move_back([step for _, step in work], tensors)
-    _move_on([step for _, step in work], tensors)
+    if tensors:
+        work = [part for numbered in work for part in _apart(numbered, tensors)]
+    steps = [step for _, step in work]
+    _move_back(steps, tensors)
+    _part_mixed(steps, tensors)
+    _move_on(steps, tensors)
     return Scaled(tuple(step for _, step in work), tuple(index for index, _ in work), tensors)
 
 
@@ -100,14 +105,16 @@ def _absorb(work: Work, old: Step, tensors: dict[str, Tensor]) -> Work:
         return _renamed(rest, target, source)
     writers = [step for _, step in rest if any(view.buffer == source for view in step.outputs)]
     is_read = any(view.buffer == source for _, step in rest for view in step.inputs)
-    if is_read or len(writers) != 1 or not _writes_all(writers[0], source, work):
+    if is_read or not _write_all(writers, source, work):
         return work
     return _renamed(rest, source, target)
 
 
-def _writes_all(step: Step, buffer: str, work: Work) -> bool:
-    """Whether a step's first output is the whole of a buffer."""
-    return step.result.buffer == buffer and step.result.size == _extent(work, buffer)
+def _write_all(steps: Sequence[Step], buffer: str, work: Work) -> bool:
+    """Whether one step's first output is the whole of a buffer, or the results of several copies are."""
+    whole = sum(step.result.size for step in steps) == _extent(work, buffer)
+    copies = len(steps) == 1 or all(isinstance(step.operator, ops.Copy) for step in steps)
+    return bool(steps) and whole and copies and all(step.result.buffer == buffer for step in steps)
 
 
 def _extent(work: Work, buffer: str) -> int:
@@ -126,6 +133,23 @@ def _renamed(work: Work, old: str, new: str) -> Work:
     ]
 
 
+def _apart(numbered: tuple[int, Step], tensors: Mapping[str, Tensor]) -> Iterator[tuple[int, Step]]:
+    """A linear layer and its sum with the residual, of which only 16 bits have an integer form together."""
+    index, step = numbered
+    own = tensors.get(step.result.buffer) if step.outputs else None
+    linear = step.operator
+    if not isinstance(linear, ops.Linear) or not linear.residual or (own is not None and own.dtype == "int16"):
+        yield numbered
+        return
+    y = step["y"]
+    product = dense(f"{y.buffer}.product.{index}", y.shape)
+    constants = {name: step.constant(name) for name in linear.signature.constants}
+    alone = replace(linear, residual=False)
+    yield index, make_step(alone, {"x": step["x"], "y": product}, constants, step.origin)
+    views = {"a": product, "b": step["residual"], "y": y}
+    yield index, make_step(ops.Add(y.shape, step["residual"].shape), views, {}, step.origin)
+
+
 def _move_back(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
     """Round in front of steps that only move or choose values, not behind: the result is the same. In place."""
     work = list(enumerate(steps))
@@ -134,9 +158,24 @@ def _move_back(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
         for source in _unscaled(step, tensors) if tensor is not None else ():
             writers = [other for other in steps if any(view.buffer == source for view in other.outputs)]
             readers = [other for other in steps if any(view.buffer == source for view in other.inputs)]
-            if len(writers) == 1 and len(readers) == 1 and _writes_all(writers[0], source, work):
+            if len(readers) == 1 and _write_all(writers, source, work):
                 assert tensor is not None
                 tensors[source] = tensor
+
+
+def _part_mixed(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
+    """A buffer into which values of several tensors are copied is float32. In place."""
+    if not tensors:
+        return
+    writers: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in steps:
+        for view in step.outputs:
+            writers[view.buffer].append(step)
+    for buffer, several in writers.items():
+        parts = [tensors.get(step["x"].buffer) if isinstance(step.operator, ops.Copy) else None for step in several]
+        first = next(iter(parts))
+        if len(parts) > 1 and (first is None or any(part is None or not part.equals(first) for part in parts)):
+            tensors[buffer] = FLOAT_TENSOR
 
 
 def _move_on(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
 from edgemtl.operators import Array, Operator
-from edgemtl.quantize.limits import NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
+from edgemtl.quantize.limits import NO_PLACE, NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, LOGIT_SCALE, Tensor, affine, symmetric, wide
@@ -98,6 +98,8 @@ class Writer:
     @property
     def stream_tensor(self) -> Tensor:
         """16 bits of the residual stream. Raises UnsupportedError where nothing says its scale."""
+        if self.own_result is not None and self.own_result.dtype == "int16":
+            return self.own_result
         if self.stream is None:
             raise UnsupportedError(self.name, NO_STREAM, "add --calibration FOLDER, or keep it in float (--keep-float)")
         return Tensor("int16", self.stream)
@@ -235,7 +237,8 @@ class Writer:
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
         if view.buffer in self.own:
-            raise UnsupportedError(self.name, SIXTEEN, "keep it in float (--keep-float)")
+            reason = SIXTEEN if tensor.dtype == "int16" else NO_PLACE
+            raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
         seen = self._range_of(view.buffer)
         if tensor.dtype == "float32":
             bytes_ = affine(seen, self.name)

@@ -36,6 +36,8 @@ FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for fo
 
 CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
 """Operators that quantisation adds."""
+ROUNDING: Final = (ops.Quantise, ops.Dequantise)
+"""Those that a float32 program of a quantised model has as well."""
 
 QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
     **build.WRITERS,
@@ -88,7 +90,7 @@ def find_entry(operator: type[Operator], column: Column) -> Entry:
 
 
 def _find_float(operator: type[Operator]) -> tuple[str, ...]:
-    return () if operator in REASONS["fp32"] else _kernels(operator)
+    return () if integer_forms(operator) == (operator,) and operator not in ROUNDING else _kernels(operator)
 
 
 def _find_int8(operator: type[Operator]) -> tuple[str, ...]:

@@ -104,10 +104,8 @@ class _Scan:
     def visit(self, node: onnx.NodeProto) -> None:
         """Take in one node. Raises UnsupportedError."""
         first = next(iter(node.input), "")
-        if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-            self.constants[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-        elif all(name in self.constants for name in node.input if name):
-            self.constants.update(dict.fromkeys(node.output))
+        if all(name in self.constants for name in node.input if name):
+            self.constants.update(dict.fromkeys(node.output, self._evaluate(node)))
         elif node.op_type == "QuantizeLinear":
             self.rounded[node.output[0]] = self.grids[node.output[0]] = self._grid(node)
         elif node.op_type == "DequantizeLinear" and first in self.grids:
@@ -118,6 +116,18 @@ class _Scan:
             self.grids.update(dict.fromkeys(node.output, self.grids[first]))
         elif not self.grids.keys().isdisjoint(node.input):
             raise _refusal(node, "it computes with integers of a quantised value")
+
+    def _evaluate(self, node: onnx.NodeProto) -> np.ndarray | None:
+        """The array that a node of constants gives, where exporters write scales and zero points so; else None."""
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        operand = self.constants.get(next(iter(node.input), ""))
+        if node.op_type == "Constant" and "value" in attributes:
+            return np.asarray(onnx.numpy_helper.to_array(attributes["value"]))
+        if node.op_type == "Constant" and "value_float" in attributes:
+            return np.asarray(attributes["value_float"], np.float32)
+        if node.op_type == "Cast" and operand is not None:
+            return operand.astype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        return operand if node.op_type == "Identity" else None
 
     def _grid(self, node: onnx.NodeProto) -> Grid:
         """By the node's scale and zero point. Raises UnsupportedError where these are not constants of one value."""

@@ -21,7 +21,6 @@ from edgemtl.lowering.patterns.view import match_view
 
 # Asked in this order for each node; the larger pattern comes first where two end at the same operator.
 PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
-    match_rounding: (ops.Quantise, ops.Dequantise),
     match_patch_embed: (ops.PatchEmbed,),
     match_moe: (ops.Router, ops.Experts, ops.Combine),
     match_attention: (ops.Attention,),
@@ -34,6 +33,7 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_pool: (ops.Pool,),
     match_concat: (ops.Concat,),
     match_view: (ops.Copy,),
+    match_rounding: (ops.Quantise, ops.Dequantise),
     match_activate: (ops.Activate,),
     match_add: (ops.Add,),
     match_multiply: (ops.Multiply,),
