@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
 from edgemtl.lowering.execute import Memory, run_step
-from edgemtl.lowering.ir import Step
+from edgemtl.lowering.ir import INPUT, Step
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize import write_parameters
@@ -80,7 +80,8 @@ def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
     parameters = path.with_suffix(".json")
     if parameters.exists():
         return tuple(from_parameters(model, tasks, target, parameters).integers[task].steps)
-    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, CALIBRATION_IMAGES))}
+    (spec,) = model.inputs
+    images = {str(i): {spec.name: image} for i, image in enumerate(smooth_images(spec.shape, CALIBRATION_IMAGES))}
     quantised = quantise(model, tasks, target, images, NAIVE)
     write_parameters(parameters, quantised.parameters, float_steps(tasks, target))
     return tuple(quantised.integers[task].steps)
@@ -89,7 +90,9 @@ def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
 def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:
     """What the gates choose on one picture the model was not calibrated on, by the law."""
     routes: list[Choices] = []
-    memory = Memory(steps, smooth_images(steps[0].main_input.shape, CALIBRATION_IMAGES + 1)[-1])
+    view = steps[0].main_input
+    image = smooth_images(view.shape, CALIBRATION_IMAGES + 1)[-1]
+    memory = Memory(steps, {view.buffer.removeprefix(INPUT): image})
     routers = [index for index, step in enumerate(steps) if isinstance(step.operator, ops.QRouter)]
     for index in range(max(routers, default=-1) + 1):
         run_step(index, steps[index], memory)

@@ -13,7 +13,7 @@ from edgemtl.codegen.fpga.prefetch import prefetch_lists
 from edgemtl.hw.spec import Engine
 from edgemtl.images import normalise
 from edgemtl.lowering.execute import run_steps
-from edgemtl.operators import QRouter, Values
+from edgemtl.operators import Frame, QRouter, Values
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize import IntegerTask
@@ -52,12 +52,13 @@ def demo_hit_rate(engine: Engine, folder: Path) -> HitRate:
         folder.mkdir(parents=True, exist_ok=True)
         export(path)
     model = frontend.read_model(path)
-    assert model.input.mean is not None
-    assert model.input.std is not None
+    (spec,) = model.inputs
+    assert spec.mean is not None
+    assert spec.std is not None
+    mean, std = spec.mean, spec.std
 
-    def images(first: int, count: int) -> list[np.ndarray]:
-        views = render_views(first, count)
-        return [normalise(view.image, model.input.mean, model.input.std) for view in views]  # type: ignore[arg-type]
+    def images(first: int, count: int) -> list[Frame]:
+        return [{spec.name: normalise(view.image, mean, std)} for view in render_views(first, count)]
 
     known = images(TRAIN_SEED, CALIBRATION_SCENES)
     tasks = partition.partition(model, [task.name for task in model.tasks], "exact")
@@ -69,7 +70,7 @@ def demo_hit_rate(engine: Engine, folder: Path) -> HitRate:
     return HitRate(*(sum(getattr(part, name) for part in parts) for name in ("fetched", "hits", "used")))
 
 
-def _count(task: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[np.ndarray]) -> HitRate:
+def _count(task: IntegerTask, lists: dict[str, tuple[int, ...]], images: list[Frame]) -> HitRate:
     fetched = hits = used = 0
     routers = {i: step for i, step in enumerate(task.steps) if isinstance(step.operator, QRouter)}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemtl import frontend
+from edgemtl.bundle import draw_frame
 from edgemtl.codegen import cpu
 from edgemtl.codegen.cpu import NodeReport
 from edgemtl.codegen.fpga.check import check_board
@@ -41,7 +42,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     given, those of a quantised model itself, or of a few random inputs, which have the same structure; a note says so.
     Raises the typed errors of each stage.
     """
-    model = describe(frontend.read_model(path), options.model)
+    model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
     images = calibration_images(model, options.model).arrays
     tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
     target = resolve(BESIDE if options.board else options.target, options.threads)
@@ -121,6 +122,6 @@ def _structure(
         quantised = quantise_own(model, tasks, target, options.structure)
         return quantised, quantised.notes
     generator = np.random.default_rng(0)
-    images = {str(i): generator.standard_normal(model.input.shape, np.float32) for i in range(LEAST_IMAGES)}
+    images = {str(i): draw_frame(model.inputs, generator) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
     return quantise(model, tasks, target, images, options.structure), (note,)

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 import edgemtl
 from edgemtl import bundle, compare, frontend, partition
 from edgemtl.bundle import Manifest
@@ -21,9 +19,9 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.golden import make_golden, make_integer_golden
 from edgemtl.hw.spec import AcceleratorSpec, is_board, read_spec
-from edgemtl.images import expand
 from edgemtl.inputs import InputImages, read_files, read_folder
-from edgemtl.options import CompareOptions, CompileOptions
+from edgemtl.operators import Frame
+from edgemtl.options import CompareOptions, CompileOptions, Shapes
 from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
 from edgemtl.processor import CpuTarget, resolve
@@ -54,7 +52,7 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     target = resolve(BESIDE if board else options.target, options.threads)
     check_output_file("-o", output, (path, *options.files))
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options)
         check_apart("-o", (output,), model.weight_files)
         names = choose_tasks(model, options.tasks)
         calibration = calibration_images(model, options)
@@ -67,7 +65,7 @@ def compile_model(path: Path, options: CompileOptions, output: Path, progress: P
     with progress("making golden inputs and outputs"):
         chosen = list(images.values())
         if quantised:
-            golden = make_integer_golden(quantised, model, chosen, options.seed)
+            golden = make_integer_golden(quantised, tasks, chosen, options.seed)
         else:
             golden = make_golden(path, model, tasks, chosen, options.seed)
     said = (*compiled.notes, *(quantised.notes if quantised else ()), *golden.notes)
@@ -102,7 +100,7 @@ def _compile(
     target: CpuTarget | AcceleratorSpec,
     quantised: Quantised | None,
     options: CompileOptions,
-    images: list[np.ndarray],
+    images: list[Frame],
 ) -> Compiled:
     if isinstance(target, CpuTarget):
         return compile_for_cpu(tasks, target, quantised, options.memory_budget)
@@ -110,9 +108,9 @@ def _compile(
     return compile_for_board(tasks, target, quantised, options, images)
 
 
-def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({})) -> Inspection:
-    """What a model holds and what each task of it costs; ``renames`` as of CompileOptions."""
-    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path), renames))
+def inspect_model(path: Path, renames: Mapping[str, str] = MappingProxyType({}), shapes: Shapes = ()) -> Inspection:
+    """What a model holds and what each task of it costs; ``renames`` and ``shapes`` as of CompileOptions."""
+    return partition.inspect_model(frontend.rename_tasks(frontend.read_model(path, shapes=dict(shapes)), renames))
 
 
 def compare_model(
@@ -124,11 +122,11 @@ def compare_model(
     """
     target = resolve(options.target, 1)
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options.model)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
         choose_tasks(model, [options.task])
-        inputs = read_files(model, {str(file): file for file in expand(options.inputs)})
+        inputs = read_files(model, options.inputs)
         images = inputs.arrays
-        compare.check_inputs(images, model.input)
+        compare.check_inputs(images, model.inputs)
         known = read_folder(model, options.calibration).arrays if options.calibration is not None else {}
         names = choose_tasks(model, compare.tasks_needed(options))
     with progress(f"specialising {len(names)} tasks, pathway {options.pathway}"):
@@ -152,7 +150,7 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     """
     files = qdq.plan_files(output, (path, *options.files))
     with progress(f"reading {path}"):
-        model = describe(frontend.read_model(path), options)
+        model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options)
         refuse_quantised(model)
         check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
@@ -190,7 +188,7 @@ def _manifest(
         schema_version=bundle.SCHEMA_VERSION,
         tool=bundle.Tool("edgemtl", edgemtl.__version__),
         model=bundle.ModelEntry(path.name.encode(errors="replace").decode(), model.sha256),
-        input=bundle.InputEntry(**asdict(model.input)),
+        inputs=tuple(bundle.InputEntry(**asdict(of)) for of in model.inputs),
         tasks=tuple(_task_entry(task) for task in tasks),
         notes=notes,
         program=compiled.program,
@@ -203,4 +201,5 @@ def _manifest(
 
 def _task_entry(task: TaskModel) -> bundle.TaskEntry:
     about = task.task
-    return bundle.TaskEntry(about.name, about.kind, about.channels, task.pathway, task.moe, task.notes, about.classes)
+    said = task.pathway, task.reads, task.moe, task.notes
+    return bundle.TaskEntry(about.name, about.kind, about.channels, *said, about.classes)

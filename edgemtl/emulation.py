@@ -16,8 +16,8 @@ import numpy as np
 import edgemtl.runtime
 from edgemtl.bundle import Bundle, Golden, extract_program
 from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.operators import Array
 from edgemtl.processor import ARCHITECTURES
-from edgemtl.runtime.images import FloatArray
 
 NATIVE = Path(edgemtl.runtime.__file__).parent / "native"
 RUNTIME_LIBRARIES = ("libtvm_runtime.so", "libtvm_ffi.so")
@@ -80,7 +80,7 @@ def native_runner(emulator: Emulator) -> Iterator[list[str]]:
         yield [emulator.qemu, "-L", str(emulator.system), str(runner)]
 
 
-def emulate_goldens(bundle: Bundle, emulator: Emulator) -> Iterator[tuple[Golden, FloatArray]]:
+def emulate_goldens(bundle: Bundle, emulator: Emulator) -> Iterator[tuple[Golden, Array]]:
     """Every golden pair of a CPU bundle, with the output that its program gives under ``emulator``.
 
     Raises EdgemtlError where the runner does not compile or the program does not run to its end.
@@ -90,13 +90,22 @@ def emulate_goldens(bundle: Bundle, emulator: Emulator) -> Iterator[tuple[Golden
         extract_program(bundle, folder)
         for task in bundle.manifest.tasks:
             for golden in bundle.goldens(task.name):
-                np.save(folder / "input.npy", golden.input)
-                words = [*command, name, str(folder / "input.npy"), name, "1", task.name]
+                words = [*command, name, _save(golden, folder), name, "1", task.name]
                 done = subprocess.run(words, capture_output=True, text=True, check=False)
                 if done.returncode:
                     reason = _last_line(done.stderr) or f"it ended with {done.returncode}"
                     raise EdgemtlError(f"task {task.name} must run under {emulator.qemu}: {reason}")
                 yield golden, np.load(folder / f"{task.name}.npy")
+
+
+def _save(golden: Golden, folder: Path) -> str:
+    """The inputs of a golden pair as files, and how the runner is told of them."""
+    words = []
+    for index, (name, array) in enumerate(golden.inputs.items()):
+        file = folder / f"input_{index}.npy"
+        np.save(file, array)
+        words.append(f"{name}={file}")
+    return ",".join(words)
 
 
 def _last_line(text: str) -> str:

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgemtl.errors import UsageError
-from edgemtl.frontend import MultiTaskModel
-from edgemtl.images import is_array_file, list_images, load_image, summarise_notes
+from edgemtl.frontend import InputSpec, MultiTaskModel
+from edgemtl.images import FrameFiles, expand_frames, is_array_file, list_frames, load_frame, summarise_notes
+from edgemtl.operators import Frame
 
 
 @dataclass(frozen=True)
 class InputImages:
-    """Inputs by name, and notes on how pictures became inputs."""
+    """Frames by the name of their file, and notes on how pictures became inputs."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Frame]
     notes: tuple[str, ...] = ()
 
 
 def read_folder(model: MultiTaskModel, folder: Path) -> InputImages:
-    """Every image of a folder as an input of ``model``, by the name of its file. Raises what `read_files` raises."""
-    return read_files(model, {path.name: path for path in list_images(folder)})
-
-
-def read_files(model: MultiTaskModel, files: Mapping[str, Path]) -> InputImages:
-    """Pictures and .npy files as inputs of ``model``.
-
-    Raises InputError, or UsageError for a picture where neither model nor user says a normalisation.
+    """Every frame of a folder, by the name of its file. Raises what `load_frame` raises, and UsageError for a picture
+    where neither model nor user says a normalisation.
     """
-    for path in files.values():
-        if (model.input.mean is None or model.input.std is None) and not is_array_file(path):
-            raise UsageError(
-                f"{path}: pictures must come with --mean and --std, since the model records no normalisation"
-            )
-    images = {name: load_image(path, model.input) for name, path in files.items()}
-    notes = summarise_notes({name: image.notes for name, image in images.items()})
-    return InputImages({name: image.array for name, image in images.items()}, notes)
+    files = expand_frames(model.inputs, list_frames(folder, len(model.inputs)))
+    return _read(model, {frame.path.name: frame for frame in files})
+
+
+def read_files(model: MultiTaskModel, paths: Sequence[Path]) -> InputImages:
+    """The frames that ``paths`` stand for, as of `expand_frames`. Raises what that and `read_folder` raise."""
+    return _read(model, {str(frame.path): frame for frame in expand_frames(model.inputs, paths)})
+
+
+def _read(model: MultiTaskModel, files: Mapping[str, FrameFiles]) -> InputImages:
+    specs = {of.name: of for of in model.inputs}
+    for name, path in (pair for frame in files.values() for pair in frame.by_input.items()):
+        _check_normalisation(path, specs[name])
+    frames = {name: load_frame(frame, model.inputs) for name, frame in files.items()}
+    notes = summarise_notes({name: frame.notes for name, frame in frames.items()})
+    return InputImages({name: frame.arrays for name, frame in frames.items()}, notes)
+
+
+def _check_normalisation(path: Path, spec: InputSpec) -> None:
+    if spec.is_image and (spec.mean is None or spec.std is None) and not is_array_file(path):
+        raise UsageError(f"{path}: pictures must come with --mean and --std, since the model records no normalisation")

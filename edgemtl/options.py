@@ -21,6 +21,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
 MOST_NORMAL = 1e30
 """The largest mean and deviation, and the inverse of the least deviation: what a bundle can record."""
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 """What can be compared with what."""
 
@@ -80,7 +81,7 @@ class CompileOptions:
     ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
     before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
     session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
-    record about its input and its tasks.
+    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -104,6 +105,7 @@ class CompileOptions:
     resize_filter: str | None = None
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    shapes: Shapes = ()
     expert_order: str = "expert"
     expert_cache: int = 0
     experts_on_chip: str = "few"
@@ -179,6 +181,7 @@ class CheckOptions:
     resize_filter: str | None = None
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    shapes: Shapes = ()
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
@@ -229,6 +232,7 @@ class CheckOptions:
             resize_filter=self.resize_filter,
             kinds=self.kinds,
             renames=self.renames,
+            shapes=self.shapes,
         )
 
 
@@ -238,8 +242,8 @@ class CompareOptions:
 
     ``inputs`` are pictures, arrays or folders of them. torch needs ``checkpoint``; int8 and functional need
     ``calibration`` or ``parameters``, and ``quantise`` says how they are made from images. ``least_sqnr_db`` and
-    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std``, ``resize_filter``
-    and ``renames`` as of CompileOptions.
+    ``least_agreement`` (a share) fail the comparison; None fails nothing. ``mean``, ``std``, ``resize_filter``,
+    ``renames`` and ``shapes`` as of CompileOptions.
 
     Raises UsageError for a name or value outside its choices, and for whatever would have to be guessed.
     """
@@ -260,6 +264,7 @@ class CompareOptions:
     std: tuple[float, ...] | None = None
     resize_filter: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
+    shapes: Shapes = ()
 
     def __post_init__(self) -> None:
         _check_choice("pathway", self.pathway, PATHWAYS)
@@ -284,7 +289,13 @@ class CompareOptions:
     @property
     def model(self) -> CompileOptions:
         """What is said about the model."""
-        return CompileOptions(mean=self.mean, std=self.std, resize_filter=self.resize_filter, renames=self.renames)
+        return CompileOptions(
+            mean=self.mean,
+            std=self.std,
+            resize_filter=self.resize_filter,
+            renames=self.renames,
+            shapes=self.shapes,
+        )
 
     def _check_sides(self) -> None:
         for name in self.sides:

@@ -91,8 +91,8 @@ def _parting(opened: Bundle, miss: Miss, tasks: Sequence[TaskModel], quantised: 
     if isinstance(program, FpgaProgram):
         return None
     task = next(task for task in tasks if task.task.name == miss.task)
-    image = next(golden.input for golden in opened.goldens(miss.task) if golden.case == miss.case)
-    return first_apart(task, resolve(program.target.name, program.target.threads), quantised, image)
+    frame = next(golden.inputs for golden in opened.goldens(miss.task) if golden.case == miss.case)
+    return first_apart(task, resolve(program.target.name, program.target.threads), quantised, frame)
 
 
 def find_misses(path: Path, program: Program | FpgaProgram) -> tuple[Miss, ...]:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-import numpy as np
-
 from edgemtl import frontend, partition
 from edgemtl.errors import UsageError
-from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.inputs import normalisation_note
 from edgemtl.inputs import InputImages, read_folder
+from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
@@ -45,17 +44,32 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     model = frontend.rename_tasks(model, dict(options.renames))
     model = frontend.change_kinds(model, dict(options.kinds))
     if options.resize_filter is not None:
-        model = replace(model, input=replace(model.input, resize_filter=options.resize_filter))
+        model = _with_inputs(model, [replace(of, resize_filter=options.resize_filter) for of in model.inputs])
     if options.mean is None or options.std is None:
         return model
-    if not len(options.mean) == len(options.std) == model.input.shape[1]:
-        raise UsageError(f"--mean and --std must have {model.input.shape[1]} numbers, one a channel of the input")
-    notes = tuple(note for note in model.notes if note != normalisation_note(model.input.name))
-    return replace(model, input=replace(model.input, mean=options.mean, std=options.std), notes=notes)
+    image = _image_of(model, options.mean, options.std)
+    normalised = replace(image, mean=options.mean, std=options.std)
+    notes = tuple(note for note in model.notes if note != normalisation_note(image.name))
+    return replace(_with_inputs(model, [normalised if of is image else of for of in model.inputs]), notes=notes)
+
+
+def _with_inputs(model: MultiTaskModel, inputs: Sequence[InputSpec]) -> MultiTaskModel:
+    return replace(model, inputs=tuple(inputs))
+
+
+def _image_of(model: MultiTaskModel, mean: tuple[float, ...], std: tuple[float, ...]) -> InputSpec:
+    """The image that --mean and --std are for. Raises UsageError where it is none, or not one alone."""
+    images = [of for of in model.inputs if of.is_image]
+    fitting = [of for of in images if len(mean) == len(std) == of.shape[1]]
+    if len(fitting) != 1:
+        channels = " or ".join(dict.fromkeys(str(of.shape[1]) for of in images))
+        which = f"of one input alone, not of {', '.join(of.name for of in fitting)}" if fitting else "of the input"
+        raise UsageError(f"--mean and --std must have {channels or 'no'} numbers, one a channel {which}")
+    return fitting[0]
 
 
 def specialise(
-    model: MultiTaskModel, names: Sequence[str], pathway: str, images: Mapping[str, np.ndarray]
+    model: MultiTaskModel, names: Sequence[str], pathway: str, images: Mapping[str, Frame]
 ) -> tuple[TaskModel, ...]:
     """The pathway of every task; ``images`` decide in the calibrated pathway only."""
     return partition.partition(model, names, pathway, list(images.values()) if pathway == "calibrated" else None)
@@ -72,7 +86,7 @@ def make_integers(
     tasks: tuple[TaskModel, ...],
     target: CpuTarget,
     options: CompileOptions,
-    images: Mapping[str, np.ndarray],
+    images: Mapping[str, Frame],
     progress: Progress,
 ) -> Quantised | None:
     """The integer tasks that the options ask for, of a file of parameters, of ``images``, or of a quantised model's own

@@ -27,6 +27,11 @@ ResizeFilter = Literal["pillow-bilinear", "pillow-bicubic", "torch-bilinear"]
 RESIZE_FILTERS: Final[tuple[str, ...]] = get_args(ResizeFilter)
 DEFAULT_FILTER: Final = "pillow-bilinear"
 
+INPUT_DTYPES: Final = {"FLOAT": "float32", "INT64": "int64", "INT32": "int32", "UINT8": "uint8", "BOOL": "bool"}
+"""What inputs of a model can be made of: ONNX's names and numpy's."""
+OUTPUT_DTYPES: Final = ("float32", "int64", "int32", "bool")
+"""What outputs of tasks can be made of."""
+
 
 def describe_shape(kind: str) -> str:
     """The shapes of an output that means ``kind``, for messages."""

@@ -12,7 +12,8 @@ from edgemtl.bundle import Segment
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """One task: what its output means, its channels, the shape of its output for one frame, its pathway, its steps.
+    """One task: what its output means, its channels, shape and dtype of its output for one frame, the inputs that it
+    reads, its pathway, its steps.
 
     classes: the name of each class, none where the model records none.
     """
@@ -21,6 +22,8 @@ class TaskInfo:
     kind: str
     channels: int
     output_shape: tuple[int, ...]
+    output_dtype: str
+    inputs: tuple[str, ...]
     pathway: str
     steps: int
     classes: tuple[str, ...] = ()

@@ -15,10 +15,11 @@ import numpy as np
 
 from edgemtl.bundle import Bundle, FpgaProgram, Golden, InputEntry, Program, open_bundle, read_trust
 from edgemtl.errors import UsageError
+from edgemtl.operators import Array, Frame
 from edgemtl.progress import counting, tick
 from edgemtl.records import shorten
 from edgemtl.runtime.devices import Device, open_device
-from edgemtl.runtime.images import FloatArray, check_batch, check_finite, check_overlaps, output_for, outputs_for
+from edgemtl.runtime.frames import Batch, check_batch, check_out, check_overlaps, check_staged, output_for
 from edgemtl.runtime.records import Memory, SegmentRun, SelftestResult, StepTime, TaskInfo
 from edgemtl.runtime.scrub import Scrubber
 from edgemtl.runtime.selftest import compare_golden
@@ -45,13 +46,16 @@ class Session:
         self._bundle, self._device, self._worker, self._check_arena = bundle, device, worker, check_arena
         self._closing, self._stops = threading.Lock(), set[Stop]()
         self._scrubber: Scrubber | None = None
-        self._finite = np.empty(bundle.manifest.input.shape, np.bool_)
+        self._inputs = {entry.name: entry for entry in bundle.manifest.inputs}
+        self._valid = {name: np.empty(entry.shape, np.bool_) for name, entry in self._inputs.items()}
         self._tasks = {
             task.name: TaskInfo(
                 task.name,
                 task.kind,
                 task.channels,
                 program.output.shape,
+                program.output.dtype,
+                task.inputs,
                 task.pathway,
                 program.steps,
                 task.classes,
@@ -128,9 +132,17 @@ class Session:
         return tuple(self._tasks)
 
     @property
+    def inputs(self) -> tuple[InputEntry, ...]:
+        """The inputs: name, shape and dtype of each, of images also the mean and std they are normalised with."""
+        return self._bundle.manifest.inputs
+
+    @property
     def input(self) -> InputEntry:
-        """The input: its shape (1, C, H, W), and the mean and std it is normalised with."""
-        return self._bundle.manifest.input
+        """The only input. Raises UsageError where there are several."""
+        if len(self.inputs) > 1:
+            names = ", ".join(entry.name for entry in self.inputs)
+            raise UsageError(f"the bundle must have one input to be asked for it, and has {names}; see Session.inputs")
+        return self.inputs[0]
 
     @property
     def memory(self) -> Memory:
@@ -150,49 +162,46 @@ class Session:
 
     @overload
     def run(
-        self, tasks: str, image: FloatArray, out: FloatArray | None = None, timeout: float | None = None
-    ) -> FloatArray: ...
+        self, tasks: str, inputs: Array | Frame, out: Array | None = None, timeout: float | None = None
+    ) -> Array: ...
 
     @overload
     def run(
         self,
         tasks: list[str] | tuple[str, ...],
-        image: FloatArray,
-        out: dict[str, FloatArray] | None = None,
+        inputs: Array | Frame,
+        out: dict[str, Array] | None = None,
         timeout: float | None = None,
-    ) -> dict[str, FloatArray]: ...
+    ) -> dict[str, Array]: ...
 
     def run(
         self,
         tasks: str | list[str] | tuple[str, ...],
-        image: FloatArray,
+        inputs: Array | Frame,
         out: object = None,
         timeout: float | None = None,
     ) -> object:
-        """Run one task, or several on the same image with their common beginning computed once.
+        """Run one task, or several on the same inputs with their common beginning computed once.
 
-        image: float32 [B, C, H, W] of any layout in memory; frames are run one by one.  out: where outputs
-        go, an array or a dict of arrays by task; nothing is allocated then. Returns the task's output float32
-        [B, C, H, W], or a dict of them; an output whose shape does not start with 1, a scalar too, gets the axis B in
-        front.
+        inputs: an array of each input by name, of any layout in memory; the array alone where there is one input.
+        Inputs that no task asked for reads may be left out. Where every input begins with an axis of 1, arrays may
+        have B frames there, which are run one by one.  out: where outputs go, an array or a dict of arrays by task;
+        nothing is allocated then. Returns the task's output [B, ...], or a dict of them; an output whose shape does
+        not start with 1, a scalar too, gets the axis B in front. Where an input does not begin with 1, outputs have
+        the shape that the model gives them.
         timeout: seconds it may take, waiting for other calls included. Where they are over, `cancel` is called or the
         thread that waits is interrupted, the run stops before its next frame or step: outputs of frames that were done
         are in ``out``, which is not written any more, and the session can be used.
-        Raises InputError for the image or out, UsageError for the tasks or a closed session, StoppedError.
+        Raises InputError for the inputs or out, UsageError for the tasks or a closed session, StoppedError.
         """
         stop = Stop(timeout)
         names = self._check_tasks(tasks)
-        batch = check_batch(image, self.input.shape)
-        shapes = {name: self._tasks[name].output_shape for name in names}
-        if isinstance(tasks, str):
-            output = output_for(tasks, shapes[tasks], len(batch), out)
-            check_overlaps(batch, {tasks: output})
-            self._call(stop, self._run_batch, stop, names, batch, {tasks: output})
-            return output
-        outputs = outputs_for(shapes, len(batch), out)
+        batch = self._check_batch(inputs, names)
+        given = {tasks: out} if isinstance(tasks, str) else check_out(names, out)
+        outputs = {name: self._output_for(name, batch, given.get(name)) for name in names}
         check_overlaps(batch, outputs)
         self._call(stop, self._run_batch, stop, names, batch, outputs)
-        return outputs
+        return outputs[tasks] if isinstance(tasks, str) else outputs
 
     def cancel(self) -> None:
         """Stop the calls under way and those that wait for them, from any thread; they raise StoppedError.
@@ -210,19 +219,19 @@ class Session:
         self.task_info(task)
         self._call(Stop(), self._device.run, task, 0, 0)
 
-    def profile(self, task: str, image: FloatArray) -> tuple[StepTime, ...]:
-        """Run a task on the first frame of ``image``, step by step, and say how long each step took."""
+    def profile(self, task: str, inputs: Array | Frame) -> tuple[StepTime, ...]:
+        """Run a task on the first frame of ``inputs``, step by step, and say how long each step took."""
         self.task_info(task)
         stop = Stop()
-        return self._call(stop, self._profile, stop, task, check_batch(image, self.input.shape))
+        return self._call(stop, self._profile, stop, task, self._check_batch(inputs, (task,)))
 
-    def simulate(self, task: str, image: FloatArray) -> tuple[SegmentRun, ...]:
-        """Run a task on the first frame of ``image`` and tell what each segment did, for a cycle simulator.
+    def simulate(self, task: str, inputs: Array | Frame) -> tuple[SegmentRun, ...]:
+        """Run a task on the first frame of ``inputs`` and tell what each segment did, for a cycle simulator.
 
         Raises UnsupportedError on devices that have no segments.
         """
         self.task_info(task)
-        return self._call(Stop(), self._simulate, task, check_batch(image, self.input.shape))
+        return self._call(Stop(), self._simulate, task, self._check_batch(inputs, (task,)))
 
     def verify(self) -> None:
         """Hash the weights in memory again, and what was made of them at open.
@@ -243,7 +252,7 @@ class Session:
             return tuple(self._compare(golden) for golden in pairs)
 
     def _compare(self, golden: Golden) -> SelftestResult:
-        result = compare_golden(golden, self.run(golden.task, golden.input))
+        result = compare_golden(golden, self.run(golden.task, golden.inputs))
         tick()
         return result
 
@@ -256,6 +265,13 @@ class Session:
         if not names or len(set(names)) != len(names):
             raise UsageError(f"tasks must be one or more of {', '.join(self._tasks)}, each once, not {list(names)}")
         return names
+
+    def _check_batch(self, inputs: object, tasks: tuple[str, ...]) -> Batch:
+        return check_batch(inputs, self.inputs, [name for task in tasks for name in self._tasks[task].inputs])
+
+    def _output_for(self, task: str, batch: Batch, given: object) -> Array:
+        info = self._tasks[task]
+        return output_for(task, info.output_shape, info.output_dtype, batch.frames, given)
 
     def _call(self, stop: Stop, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """``Worker.call``, which `cancel` reaches."""
@@ -273,7 +289,7 @@ class Session:
     def _verify(self) -> None:
         self._open_scrubber().verify()
 
-    def _run_batch(self, stop: Stop, names: tuple[str, ...], batch: FloatArray, outputs: dict[str, FloatArray]) -> None:
+    def _run_batch(self, stop: Stop, names: tuple[str, ...], batch: Batch, outputs: dict[str, Array]) -> None:
         for index, frame in enumerate(batch):
             stop.check()
             self._open_scrubber().count_frame()
@@ -281,7 +297,7 @@ class Session:
             begin = 0
             for name in names:
                 self._run_steps(stop, name, begin)
-                frame_output = outputs[name][index, ...]
+                frame_output = outputs[name] if batch.frames is None else outputs[name][index, ...]
                 with stop.writing():
                     np.copyto(frame_output, self._device.outputs[name].reshape(frame_output.shape))
                 begin = self._device.program.common_prefix_steps
@@ -295,9 +311,11 @@ class Session:
                 self._device.run(task, begin, end)
                 begin = end
 
-    def _stage(self, frame: FloatArray) -> None:
-        np.copyto(self._device.image[0], frame)
-        check_finite(self._device.image, self._finite)
+    def _stage(self, frame: Frame) -> None:
+        for name, array in frame.items():
+            staged = self._device.inputs[name]
+            np.copyto(staged, array)
+            check_staged(self._inputs[name], staged, self._valid[name])
         if self._check_arena:
             self._device.poison()
 
@@ -305,14 +323,14 @@ class Session:
         if self._check_arena:
             self._device.check_guards()
 
-    def _simulate(self, task: str, batch: FloatArray) -> tuple[SegmentRun, ...]:
-        self._stage(batch[0])
+    def _simulate(self, task: str, batch: Batch) -> tuple[SegmentRun, ...]:
+        self._stage(next(iter(batch)))
         runs = self._device.trace(task)
         self._finish()
         return runs
 
-    def _profile(self, stop: Stop, task: str, batch: FloatArray) -> tuple[StepTime, ...]:
-        self._stage(batch[0])
+    def _profile(self, stop: Stop, task: str, batch: Batch) -> tuple[StepTime, ...]:
+        self._stage(next(iter(batch)))
         times = []
         for layer in self._device.program.tasks[task].layers:
             stop.check()

@@ -15,7 +15,7 @@ from edgemtl.codegen.fpga.select import GROUPED, GROUPS, MATCHERS, NEVER, Left, 
 from edgemtl.frontend import read_model
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.hw.spec import read_spec
-from edgemtl.lowering.ir import IMAGE, OUTPUT, dense, make_step
+from edgemtl.lowering.ir import INPUT, OUTPUT, dense, make_step
 from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.options import QuantiseOptions
@@ -28,8 +28,10 @@ from edgemtl.support import COLUMNS, OPERATORS, find_entry
 from edgemtl.support.page import COMMAND, PAGE, supported_page
 from edgemtl.support.table import CONVERSIONS, FLOAT_FORMS, INTEGER_FORMS, REASONS, ROUNDING
 from edgemtl.tvm_bridge.generic import Generic
-from examples.smooth_images import smooth_images
+from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
+
+IMAGE = f"{INPUT}image"
 
 INTEGERS = {*FLOAT_FORMS, *CONVERSIONS}
 FLOATS = {*OPERATORS} - INTEGERS
@@ -96,7 +98,7 @@ def test_reasons_of_the_accelerator_are_what_check_prints(operator: Operator) ->
 
 def test_integer_forms_are_what_quantisation_makes(tmp_path: Path) -> None:
     model = read_model(build_and_export(small_config(head_channels=(12, 8, 6)), 1, tmp_path)[1])
-    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 8))}
+    images = {str(i): image for i, image in enumerate(smooth_frames(model.inputs[0], 8))}
     tasks = partition(model, [task.name for task in model.tasks], "exact")
     quantised = quantise(model, tasks, resolve("cpu-avx2"), images, QuantiseOptions())
     seen: dict[type, set[type]] = {}

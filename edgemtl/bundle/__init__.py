@@ -7,7 +7,8 @@ from edgemtl.bundle.checks import check_manifest
 from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.extract import extract_program
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, FpgaTask, Handover, Host, LeftStep
-from edgemtl.bundle.golden import Golden, crop_input, expand_input, pack_golden
+from edgemtl.bundle.golden import Golden, StoredInput, crop_input, expand_input, pack_golden
+from edgemtl.bundle.inputs import InputType, draw_frame, draw_input, input_bytes, input_layout
 from edgemtl.bundle.manifest import (
     CASES,
     PLAIN,
@@ -15,6 +16,7 @@ from edgemtl.bundle.manifest import (
     SKEWED,
     WEIGHTS,
     GoldenEntry,
+    GoldenInput,
     InputEntry,
     Manifest,
     ModelEntry,
@@ -59,9 +61,11 @@ __all__ = [
     "FpgaTask",
     "Golden",
     "GoldenEntry",
+    "GoldenInput",
     "Handover",
     "Host",
     "InputEntry",
+    "InputType",
     "Layer",
     "LeftStep",
     "Manifest",
@@ -76,6 +80,7 @@ __all__ = [
     "Segment",
     "SegmentLayer",
     "Signature",
+    "StoredInput",
     "Target",
     "TaskEntry",
     "TaskProgram",
@@ -85,8 +90,12 @@ __all__ = [
     "Windows",
     "check_manifest",
     "crop_input",
+    "draw_frame",
+    "draw_input",
     "expand_input",
     "extract_program",
+    "input_bytes",
+    "input_layout",
     "open_bundle",
     "pack_golden",
     "parse_manifest",

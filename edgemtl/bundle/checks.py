@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from edgemtl.bundle.checks_fpga import check_fpga, check_fpga_sizes, fpga_members
-from edgemtl.bundle.checks_program import check_program, check_tensors, fail
+from edgemtl.bundle.checks_program import INDEX_DTYPES, check_program, check_tensors, fail
 from edgemtl.bundle.fpga import FpgaProgram
-from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, Manifest, MoEEntry, golden_paths
+from edgemtl.bundle.golden import stored_elements
+from edgemtl.bundle.manifest import CASES, PLAIN, WEIGHTS, GoldenEntry, InputEntry, Manifest, MoEEntry, golden_paths
 from edgemtl.bundle.npy import npy_bytes
 from edgemtl.records import shorten
 from edgemtl.vocabulary import count_names
@@ -17,7 +16,7 @@ GOLDEN_BYTES = 1 << 20
 
 def check_manifest(manifest: Manifest) -> None:
     """Raise ConfigError where two parts of the manifest contradict each other."""
-    _check_input(manifest)
+    _check_inputs(manifest)
     _check_tasks(manifest)
     _check_program(manifest)
     _check_golden(manifest)
@@ -27,21 +26,29 @@ def check_manifest(manifest: Manifest) -> None:
 
 def expected_sections(manifest: Manifest) -> tuple[str, ...]:
     """The names of every member but the manifest's own two, in file order."""
-    golden = [path for entry in manifest.golden for path in golden_paths(entry.task, entry.case)]
+    golden = [path for entry in manifest.golden for path in golden_paths(entry.task, entry.case, len(entry.inputs))]
     program = manifest.program
     members = fpga_members(program) if isinstance(program, FpgaProgram) else (program.library,)
     return tuple(sorted([*golden, *members, WEIGHTS]))
 
 
-def _check_input(manifest: Manifest) -> None:
-    shape = manifest.input.shape
-    if len(shape) != 4 or shape[0] != 1:
-        fail("input.shape", "[1, C, H, W]", list(shape))
-    for name, values in (("mean", manifest.input.mean), ("std", manifest.input.std)):
-        if values is not None and len(values) != shape[1]:
-            fail(f"input.{name}", f"{shape[1]} numbers, one per channel", len(values))
-    if manifest.input.std is not None and min(manifest.input.std) <= 0:
-        fail("input.std", "greater than 0", min(manifest.input.std))
+def _check_inputs(manifest: Manifest) -> None:
+    names = [entry.name for entry in manifest.inputs]
+    if not names or len(set(names)) != len(names):
+        fail("inputs", "at least one input, each name once", names)
+    for index, entry in enumerate(manifest.inputs):
+        _check_normalisation(entry, f"inputs[{index}]")
+        if entry.bounds is not None and not (entry.dtype in INDEX_DTYPES and entry.bounds[0] <= entry.bounds[1]):
+            fail(f"inputs[{index}].bounds", f"of {' or '.join(INDEX_DTYPES)}, the least first", list(entry.bounds))
+
+
+def _check_normalisation(entry: InputEntry, place: str) -> None:
+    channels = entry.shape[1] if entry.is_image else 0
+    for name, values in (("mean", entry.mean), ("std", entry.std)):
+        if values is not None and len(values) != channels:
+            fail(f"{place}.{name}", f"{channels} numbers, one per channel of an image", len(values))
+    if entry.std is not None and min(entry.std) <= 0:
+        fail(f"{place}.std", "greater than 0", min(entry.std))
 
 
 def _check_tasks(manifest: Manifest) -> None:
@@ -50,7 +57,10 @@ def _check_tasks(manifest: Manifest) -> None:
         fail("tasks", "at least one task, each name once", names)
     if set(manifest.program.tasks) != set(names):
         fail("program.tasks", f"the tasks {sorted(names)}", sorted(manifest.program.tasks))
+    known = [entry.name for entry in manifest.inputs]
     for index, task in enumerate(manifest.tasks):
+        if not task.inputs or list(task.inputs) != [name for name in known if name in task.inputs]:
+            fail(f"tasks[{index}].inputs", f"some of {known}, in this order", list(task.inputs))
         for layer, moe in enumerate(task.moe):
             _check_experts(moe, f"tasks[{index}].moe[{layer}]")
         shape = manifest.program.tasks[task.name].output.shape
@@ -80,7 +90,7 @@ def _check_program(manifest: Manifest) -> None:
         return
     if manifest.weights:
         fail("weights", "empty beside a program of an FPGA, whose hosts have tensors", f"{len(manifest.weights)} long")
-    check_fpga(program, manifest.input.shape)
+    check_fpga(program, manifest.inputs)
 
 
 def _check_golden(manifest: Manifest) -> None:
@@ -94,23 +104,25 @@ def _check_golden(manifest: Manifest) -> None:
 
 
 def _check_golden_entry(manifest: Manifest, entry: GoldenEntry) -> None:
-    image, stored = manifest.input.shape, entry.input_shape
-    if len(stored) != 4 or stored[:2] != image[:2] or stored[2] > image[2] or stored[3] > image[3]:
-        fail(f"{entry.case} golden of {entry.task}: input_shape", f"a part of {list(image)}", list(stored))
-    elements = prod(manifest.program.tasks[entry.task].output.shape)
-    if entry.output_elements != (stored_elements := -(-elements // entry.output_stride)):
-        fail(
-            f"{entry.case} golden of {entry.task}: output_elements",
-            f"{stored_elements}, one in {entry.output_stride}",
-            entry.output_elements,
-        )
-    if (size := sum(golden_bytes(entry))) > GOLDEN_BYTES:
-        fail(f"{entry.case} golden of {entry.task}", f"at most {GOLDEN_BYTES} bytes", f"{size} bytes")
+    place = f"{entry.case} golden of {entry.task}"
+    reads = manifest.task(entry.task).inputs
+    if (names := tuple(part.name for part in entry.inputs)) != reads:
+        fail(f"{place}: inputs", f"{list(reads)}, those that the task reads", list(names))
+    for part in entry.inputs:
+        whole = manifest.input(part.name).shape
+        if len(part.shape) != len(whole) or any(n > size for n, size in zip(part.shape, whole, strict=True)):
+            fail(f"{place}: {part.name}", f"a part of {list(whole)}", list(part.shape))
+    expected = stored_elements(manifest.program.tasks[entry.task].output.shape, entry.output_stride)
+    if entry.output_elements != expected:
+        fail(f"{place}: output_elements", f"{expected}, one in {entry.output_stride}", entry.output_elements)
+    if (size := sum(golden_bytes(manifest, entry))) > GOLDEN_BYTES:
+        fail(place, f"at most {GOLDEN_BYTES} bytes", f"{size} bytes")
 
 
-def golden_bytes(entry: GoldenEntry) -> tuple[int, int]:
-    """The sizes in bytes of a golden pair's two members."""
-    return npy_bytes(entry.input_shape), npy_bytes((entry.output_elements,))
+def golden_bytes(manifest: Manifest, entry: GoldenEntry) -> tuple[int, ...]:
+    """The sizes in bytes of a golden pair's members, the output's last."""
+    inputs = (npy_bytes(part.shape, manifest.input(part.name).dtype) for part in entry.inputs)
+    return (*inputs, npy_bytes((entry.output_elements,), manifest.program.tasks[entry.task].output.dtype))
 
 
 def check_sections(manifest: Manifest) -> None:
@@ -127,7 +139,9 @@ def check_sections(manifest: Manifest) -> None:
     weights = program.parameters_bytes if isinstance(program, FpgaProgram) else program.weights_bytes
     expected = {WEIGHTS: weights}
     for entry in manifest.golden:
-        expected |= dict(zip(golden_paths(entry.task, entry.case), golden_bytes(entry), strict=True))
+        expected |= dict(
+            zip(golden_paths(entry.task, entry.case, len(entry.inputs)), golden_bytes(manifest, entry), strict=True)
+        )
     for name, size in expected.items():
         if sizes[name] != size:
             fail(f"sections: {name}", f"{size} bytes", f"{sizes[name]} bytes")

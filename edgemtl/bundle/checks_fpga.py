@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from edgemtl.bundle.checks_host import check_host_steps
 from edgemtl.bundle.checks_program import check_member, check_program, check_tensors, fail
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram, Host
+from edgemtl.bundle.inputs import InputType
 from edgemtl.bundle.segment import Rows, Segment
 from edgemtl.hw.encoding import engine_digest
 from edgemtl.hw.isa import INSTRUCTION_BYTES, LINE_BYTES
@@ -17,8 +18,8 @@ HEAD_AND_END = 2
 INDEX_BYTES = 2
 
 
-def check_fpga(program: FpgaProgram, image: tuple[int, ...]) -> None:
-    """Raise ConfigError where two parts of the program contradict each other, or the shape of the image."""
+def check_fpga(program: FpgaProgram, inputs: Sequence[InputType]) -> None:
+    """Raise ConfigError where two parts of the program contradict each other, or the inputs."""
     digest = f"{engine_digest(program.board.engine):016x}"
     if program.engine != digest:
         fail("program.engine", f"{digest}, the digest of the board's engine", program.engine)
@@ -33,7 +34,7 @@ def check_fpga(program: FpgaProgram, image: tuple[int, ...]) -> None:
             check_member(f"{place}.layer_index", f"{path}.layers", segment.layer_index)
             _check_segment(program, segment, place)
     check_tensors(program.constants, program.constants_bytes, "program.constants")
-    check_host_steps(program, image)
+    check_host_steps(program, inputs)
 
 
 def _check_host(program: FpgaProgram, host: Host, place: str) -> None:

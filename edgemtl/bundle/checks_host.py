@@ -8,8 +8,9 @@ from typing import Any
 
 from edgemtl.bundle.checks_program import fail
 from edgemtl.bundle.fpga import FpgaProgram, FpgaTask
+from edgemtl.bundle.inputs import InputType, input_bytes
 from edgemtl.bundle.segment import Rows
-from edgemtl.host import BUFFER_DTYPES, IMAGE, OUTPUT, HostStep, HostView
+from edgemtl.host import BUFFER_DTYPES, INPUT, OUTPUT, HostStep, HostView
 from edgemtl.operators import Conv2d, Operator, Pool, QConv2d, QPool, TensorType
 from edgemtl.records import leaves, shorten
 
@@ -24,9 +25,10 @@ MOST_PADDING = 64
 """Times the largest operand that an image with its padding may take."""
 
 
-def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
+def check_host_steps(program: FpgaProgram, inputs: Sequence[InputType]) -> None:
     """Raise ConfigError where the steps of a task contradict its segments, its memory or each other."""
     arena = max(host.cpu.arena_bytes for host in program.hosts)
+    own = {f"{INPUT}{entry.name}": entry for entry in inputs}
     dtypes: dict[str, str] = {}
     for name, task in program.tasks.items():
         place = f"program.tasks.{name}.host"
@@ -36,13 +38,17 @@ def check_host_steps(program: FpgaProgram, image: tuple[int, ...]) -> None:
             _check_strides(step.inputs, f"{place}[{index}].inputs")
             _check_strides(step.outputs, f"{place}[{index}].outputs")
         _check_segments(program, name, task, place)
-        sizes = {IMAGE: 4 * prod(image), OUTPUT: 4 * prod(task.output.shape)}
+        output = BUFFER_DTYPES[task.output.dtype] * prod(task.output.shape)
+        sizes = {OUTPUT: output, **{buffer: input_bytes(entry) for buffer, entry in own.items()}}
+        types = {OUTPUT: task.output.dtype, **{buffer: entry.dtype for buffer, entry in own.items()}}
         for index, step in enumerate(task.host):
             where = f"{place}[{index}]"
             if any(constant >= len(program.constants) for constant in step.constants):
                 fail(f"{where}.constants", f"below {len(program.constants)}, of the program's", list(step.constants))
             for view in (*step.inputs, *step.outputs):
-                _check_view(view, sizes.get(view.buffer, arena), dtypes, where)
+                if view.buffer.startswith(INPUT) and view.buffer not in own:
+                    fail(f"{where}: {view.buffer}", f"one of {', '.join(own)}", "another one")
+                _check_view(view, sizes.get(view.buffer, arena), dtypes, types.get(view.buffer, view.dtype), where)
             _check_sizes(program, step, where)
 
 
@@ -52,11 +58,12 @@ def _check_strides(views: Sequence[HostView], place: str) -> None:
             fail(f"{place}[{index}].strides", f"{len(view.shape)} steps, one a dimension", shorten(list(view.strides)))
 
 
-def _check_view(view: HostView, size: int, dtypes: dict[str, str], where: str) -> None:
+def _check_view(view: HostView, size: int, dtypes: dict[str, str], dtype: str, where: str) -> None:
     if view.extent * BUFFER_DTYPES[view.dtype] > size:
         fail(f"{where}: {view.buffer}", f"inside its {size} bytes", f"{view.extent * BUFFER_DTYPES[view.dtype]} long")
-    float32 = "float32" if view.buffer in (IMAGE, OUTPUT) else view.dtype
-    if (expected := dtypes.setdefault(view.buffer, float32)) != view.dtype:
+    # Outputs share a name, and may differ in type.
+    expected = dtype if view.buffer == OUTPUT else dtypes.setdefault(view.buffer, dtype)
+    if expected != view.dtype:
         fail(f"{where}: {view.buffer}", f"{expected} in all steps", view.dtype)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edgemtl.bundle.fpga import FpgaProgram
-from edgemtl.bundle.manifest import WEIGHTS
+from edgemtl.bundle.inputs import input_bytes, input_layout
+from edgemtl.bundle.manifest import WEIGHTS, Manifest
 from edgemtl.bundle.program import Program
 from edgemtl.bundle.reader import Bundle
 from edgemtl.errors import UnsupportedError
-
-FLOAT_BYTES = 4
 
 
 def extract_program(bundle: Bundle, folder: Path) -> None:
@@ -27,20 +28,43 @@ def extract_program(bundle: Bundle, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cpu.so").write_bytes(bundle.member(program.library))
     (folder / WEIGHTS).write_bytes(bundle.section(WEIGHTS))
-    (folder / "program.txt").write_text(_describe(program, FLOAT_BYTES * prod(manifest.input.shape)))
+    (folder / "program.txt").write_text(_describe(program, manifest))
 
 
-def _describe(program: Program, image_bytes: int) -> str:
-    """One line per space, the common prefix, and per task: name, entry, prepare or -, steps, output shape."""
+def _describe(program: Program, manifest: Manifest) -> str:
+    """One line per space, the common prefix, and per input and task what the native runner needs of it."""
+    offsets, inputs_bytes = input_layout(manifest.inputs)
     numbers = {
         "arena": program.arena_bytes,
         "prepared": program.prepared_bytes,
         "weights": program.weights_bytes,
-        "image": image_bytes,
+        "inputs": inputs_bytes,
         "prefix": program.common_prefix_steps,
     }
     lines = [f"{name} {value}" for name, value in numbers.items()]
+    for entry in manifest.inputs:
+        place = f"{offsets[entry.name]} {input_bytes(entry)} {_npy_type(entry.dtype)}"
+        lines.append(f"input {place} {_one_line(entry.name)}")
+    names = [entry.name for entry in manifest.inputs]
     for name, task in program.tasks.items():
-        shape = " ".join(map(str, task.output.shape))
-        lines.append(f"task {name} {task.entry} {task.prepare or '-'} {task.steps} {shape}")
+        output = f"{_npy_type(task.output.dtype)} {_sizes(task.output.shape)}"
+        reads = _sizes([names.index(each) for each in manifest.task(name).inputs])
+        lines.append(f"task {name} {task.entry} {task.prepare or '-'} {task.steps} {output} {reads}")
     return "\n".join(lines) + "\n"
+
+
+def _sizes(numbers: Sequence[int]) -> str:
+    """How many numbers there are, and the numbers."""
+    return " ".join(map(str, (len(numbers), *numbers)))
+
+
+def _one_line(name: str) -> str:
+    if len(name.splitlines()) != 1 or name != name.strip():
+        reason = "the native runner takes names of one line without blanks around"
+        raise UnsupportedError(f"input {name!r}", reason, "export the model with plain names")
+    return name
+
+
+def _npy_type(dtype: str) -> str:
+    """How an .npy file spells a type."""
+    return np.dtype(dtype).newbyteorder("<").str

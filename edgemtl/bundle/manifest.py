@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from edgemtl.bundle.fpga import FpgaProgram
-from edgemtl.bundle.program import Program, WeightEntry
+from edgemtl.bundle.program import BOUNDS, Program, WeightEntry
 from edgemtl.records import Field, Rule, integer, number, one_of, read
-from edgemtl.records.types import Bytes, Count, Index, Name, Number, Sha256, Shape
-from edgemtl.vocabulary import DEFAULT_FILTER, KINDS, PATHWAYS, RESIZE_FILTERS
+from edgemtl.records.types import AnyShape, Bytes, Count, Index, Name, Number, Sha256
+from edgemtl.vocabulary import DEFAULT_FILTER, INPUT_DTYPES, KINDS, PATHWAYS, RESIZE_FILTERS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
@@ -46,17 +46,25 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class InputEntry:
-    """The image input: shape (1, C, H, W) float32; the input is (pixel / 255 - mean) / std per channel.
+    """One input, by the name in the model; its shape is () for a scalar.
 
-    ``mean`` and ``std`` are None where the model does not record them. ``resize_filter``: one of
-    `vocabulary.RESIZE_FILTERS`, by which pictures become H x W.
+    Of an image, float32 (1, C, H, W): the input is (pixel / 255 - mean) / std per channel. ``mean`` and ``std`` are
+    None where the model does not record them. ``resize_filter``: one of `vocabulary.RESIZE_FILTERS`, by which pictures
+    become H x W. ``bounds``: of integers that look something up, the least and the largest that are there.
     """
 
     name: str
-    shape: Shape
+    shape: AnyShape
     mean: tuple[Number, ...] | None
     std: tuple[Number, ...] | None
     resize_filter: Annotated[str, one_of(*RESIZE_FILTERS)] = DEFAULT_FILTER
+    dtype: Annotated[str, one_of(*INPUT_DTYPES.values())] = "float32"
+    bounds: Annotated[tuple[int, int], BOUNDS] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether pictures can become this input."""
+        return self.dtype == "float32" and len(self.shape) == 4
 
 
 @dataclass(frozen=True)
@@ -78,32 +86,45 @@ class MoEEntry:
 class TaskEntry:
     """One task: what its output means, its channels, its pathway and the experts kept for it.
 
-    classes: the name of each class, none where the model records none.
+    inputs: names of those that it reads. classes: the name of each class, none where the model records none.
     """
 
     name: Name
     kind: Annotated[str, one_of(*KINDS)]
     channels: Count
     pathway: Annotated[str, one_of(*PATHWAYS)]
+    inputs: tuple[str, ...]
     moe: tuple[MoEEntry, ...]
     notes: tuple[str, ...]
     classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
+class GoldenInput:
+    """What a golden pair stores of an input.
+
+    ``shape``: of the stored part, which is repeated to fill the input, or is its first corner where ``fill`` is the
+    value everywhere else.
+    """
+
+    name: str
+    shape: AnyShape
+    fill: Number | None
+
+
+@dataclass(frozen=True)
 class GoldenEntry:
     """One of a task's golden pairs.
 
-    ``case``: one of `CASES`; the first is always there. ``input_shape``: what is stored: repeated to fill the input, or
-    its upper left corner where ``fill`` is the value everywhere else. ``output_stride``: every that many elements
+    ``case``: one of `CASES`; the first is always there. ``inputs``: those that the task reads.
+    ``output_stride``: every that many elements
     of the flat output are stored, ``output_elements`` of them. ``tolerance``: largest absolute difference
     that passes.
     """
 
     task: Name
     case: Annotated[str, one_of(*CASES)]
-    input_shape: Shape
-    fill: Number | None
+    inputs: tuple[GoldenInput, ...]
     output_stride: Count
     output_elements: Count
     tolerance: Annotated[float, number(0, MAX_FLOAT32)]
@@ -128,7 +149,7 @@ class Manifest:
     schema_version: Annotated[int, integer(SCHEMA_VERSION, SCHEMA_VERSION)]
     tool: Tool
     model: ModelEntry
-    input: InputEntry
+    inputs: tuple[InputEntry, ...]
     tasks: tuple[TaskEntry, ...]
     notes: tuple[str, ...]
     program: Annotated[Program | FpgaProgram, Rule("a program", _read_program)]
@@ -150,12 +171,16 @@ class Manifest:
         """The same manifest with its list of sections."""
         return replace(self, sections=sections)
 
+    def input(self, name: str) -> InputEntry:
+        """The input called ``name``. Raises KeyError."""
+        return {entry.name: entry for entry in self.inputs}[name]
+
     def task(self, name: str) -> TaskEntry:
         """The task called ``name``. Raises KeyError."""
         return {task.name: task for task in self.tasks}[name]
 
 
-def golden_paths(task: str, case: str) -> tuple[str, str]:
-    """The member names of a golden input and output."""
-    prefix = "" if case == PLAIN else f"{case}_"
-    return f"golden/{task}/{prefix}input.npy", f"golden/{task}/{prefix}output.npy"
+def golden_paths(task: str, case: str, inputs: int) -> tuple[str, ...]:
+    """The member names of the ``inputs`` golden inputs of a pair, in order, and of the output."""
+    prefix = f"golden/{task}/" if case == PLAIN else f"golden/{task}/{case}_"
+    return (*(f"{prefix}input_{index}.npy" for index in range(inputs)), f"{prefix}output.npy")

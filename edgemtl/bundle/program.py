@@ -8,6 +8,7 @@ from typing import Annotated
 from edgemtl.processor import ARCHITECTURES
 from edgemtl.records import check, integer, items, one_of
 from edgemtl.records.types import AnyShape, Bytes, Count, Index, Macs, Name
+from edgemtl.vocabulary import OUTPUT_DTYPES
 
 CPU_LIBRARY = "program/cpu.so"
 """The member that is the library of a program for a CPU."""
@@ -35,7 +36,7 @@ class Output:
     """A task's output array; its shape is () for a scalar."""
 
     shape: AnyShape
-    dtype: Annotated[str, one_of("float32")]
+    dtype: Annotated[str, one_of(*OUTPUT_DTYPES)]
 
 
 @dataclass(frozen=True)

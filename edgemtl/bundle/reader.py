@@ -17,7 +17,7 @@ from edgemtl.bundle.checks import check_sections
 from edgemtl.bundle.dialect import parse_document
 from edgemtl.bundle.document import parse_manifest
 from edgemtl.bundle.fpga import HOST_CONSTANTS, FpgaProgram
-from edgemtl.bundle.golden import Golden, expand_input
+from edgemtl.bundle.golden import Golden, StoredInput, expand_input
 from edgemtl.bundle.indices import check_indices
 from edgemtl.bundle.manifest import (
     MANIFEST,
@@ -28,7 +28,7 @@ from edgemtl.bundle.manifest import (
     Section,
     golden_paths,
 )
-from edgemtl.bundle.npy import FloatArray, read_npy
+from edgemtl.bundle.npy import Array, read_npy
 from edgemtl.bundle.segment import Segment
 from edgemtl.bundle.signature import MAX_BYTES as MAX_SIGNATURE
 from edgemtl.bundle.signature import SIGNATURE, Signature, Trust, check_signature, read_signature
@@ -98,9 +98,12 @@ class Bundle:
         return map(self._golden, entries)
 
     def _golden(self, entry: GoldenEntry) -> Golden:
-        stored, output = _read_golden(entry, self.section)
-        image = expand_input(stored, self.manifest.input.shape, entry.fill)
-        return Golden(entry.task, entry.case, image, output.copy(), entry.output_stride, entry.tolerance)
+        *parts, output = _read_golden(self.manifest, entry, self.section)
+        inputs = {
+            of.name: expand_input(StoredInput(part, of.fill), self.manifest.input(of.name).shape)
+            for of, part in zip(entry.inputs, parts, strict=True)
+        }
+        return Golden(entry.task, entry.case, inputs, output.copy(), entry.output_stride, entry.tolerance)
 
     def close(self) -> None:
         """Forget the sections; the mapping goes with the last view of it."""
@@ -184,7 +187,7 @@ def _read(data: memoryview, trust: Trust | None) -> tuple[Manifest, dict[str, me
     for item in layout.members:
         check_crc(data, item)
     for entry in manifest.golden:
-        _read_golden(entry, members.__getitem__)
+        _read_golden(manifest, entry, members.__getitem__)
     check_indices(manifest.weights, WEIGHTS, members[WEIGHTS])
     if isinstance(manifest.program, FpgaProgram):
         for host in manifest.program.hosts:
@@ -226,10 +229,15 @@ def _check_section(section: Section, data: bytes | memoryview) -> None:
         raise IntegrityError(f"{section.name} must have the SHA-256 {section.sha256}, not {actual}; {AGAIN}")
 
 
-def _read_golden(entry: GoldenEntry, section: Callable[[str], memoryview]) -> tuple[FloatArray, FloatArray]:
-    first, second = golden_paths(entry.task, entry.case)
-    stored = read_npy(section(first), entry.input_shape, first)
-    return stored, read_npy(section(second), (entry.output_elements,), second)
+def _read_golden(manifest: Manifest, entry: GoldenEntry, section: Callable[[str], memoryview]) -> list[Array]:
+    """The stored parts of the inputs, and the stored elements of the output last."""
+    *paths, last = golden_paths(entry.task, entry.case, len(entry.inputs))
+    parts = [
+        read_npy(section(path), of.shape, manifest.input(of.name).dtype, path)
+        for of, path in zip(entry.inputs, paths, strict=True)
+    ]
+    dtype = manifest.program.tasks[entry.task].output.dtype
+    return [*parts, read_npy(section(last), (entry.output_elements,), dtype, last)]
 
 
 def read_layer_index(segment: Segment, data: bytes | memoryview) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:

@@ -26,6 +26,7 @@ from edgemtl.cli.flags import (
     Renames,
     RequireInt8,
     ResizeFilter,
+    ShapeList,
     Std,
     Target,
     TaskList,
@@ -34,6 +35,7 @@ from edgemtl.cli.flags import (
     pairs,
     quantise_options,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -84,6 +86,7 @@ def compile_(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    shape: ShapeList = None,
     expert_order: ExpertOrder = "expert",
     expert_cache: ExpertCache = 0,
     experts_on_chip: ExpertsOnChip = "few",
@@ -109,6 +112,7 @@ def compile_(
         resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
+        shapes=shapes(shape),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

@@ -25,11 +25,13 @@ from edgemtl.cli.flags import (
     Pathway,
     Renames,
     ResizeFilter,
+    ShapeList,
     Std,
     Target,
     numbers,
     quantise_options,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.errors import UsageError
@@ -80,6 +82,7 @@ def compare(
     std: Std = None,
     resize_filter: ResizeFilter = None,
     rename: Renames = None,
+    shape: ShapeList = None,
     force: Force = False,
     json: Json = False,
 ) -> int:
@@ -101,6 +104,7 @@ def compare(
         std=numbers("--std", std),
         resize_filter=resize_filter,
         renames=renames(rename),
+        shapes=shapes(shape),
     )
     check_request(model, target, calibration, parameters)
     resolve(target)  # refuses a board

@@ -23,7 +23,7 @@ NEXT_STEPS = {
     ARRAY: "give it to --input",
 }
 """What to do with a file of each kind that stands in the wrong place."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
 MODEL_FIELDS = (b"\x12", b"\x1a", b"\x22", b"\x2a", b"\x32", b"\x3a")
 """How a model's field behind the first begins."""
 _MANIFEST_NAME = slice(30, 43)
@@ -78,17 +78,23 @@ def check_data(folder: Path, tasks: Sequence[str]) -> None:
 
 
 def check_inputs(paths: list[Path]) -> None:
-    """Raise UsageError unless each --input is a file that may be an image, or a folder of images."""
-    for path in paths:
+    """Raise UsageError unless each --input is a file that may be an input, NAME=FILE of one, or a folder of them."""
+    for path in map(file_of, paths):
         if _is_folder(path):
             check_images("--input", path)
             continue
-        check_file("--input", path, "a PNG, JPEG or .npy file or a folder of them")
+        check_file("--input", path, "a PNG, JPEG, .npy or .npz file or a folder of them")
         kind = kind_of(path)
         if kind not in (PICTURE, ARRAY) and path.suffix.lower() not in IMAGE_SUFFIXES:
             raise UsageError(
-                f"--input must be a PNG, JPEG or .npy file, but {path} is {kind or 'not one'}; name an image"
+                f"--input must be a PNG, JPEG, .npy or .npz file, but {path} is {kind or 'not one'}; name an image"
             )
+
+
+def file_of(given: Path) -> Path:
+    """The file of NAME=FILE; what is given where that is a path itself."""
+    name, equals, file = str(given).rpartition("=")
+    return Path(file) if equals and name and not given.exists() else given
 
 
 def kind_of(path: Path) -> str | None:
@@ -98,6 +104,8 @@ def kind_of(path: Path) -> str | None:
             head = file.read(HEAD_BYTES)
     except OSError:
         return None
+    if head.startswith(b"PK\3\4") and path.suffix.lower() == ".npz":
+        return ARRAY
     if head.startswith(b"PK\3\4"):
         return BUNDLE if head[_MANIFEST_NAME] == b"manifest.json" else CHECKPOINT
     if head[8:9] == b"{" and path.suffix == ".safetensors":

@@ -9,10 +9,12 @@ from typing import Annotated, Any, cast
 import typer
 
 from edgemtl.errors import UsageError
-from edgemtl.options import QuantiseOptions
+from edgemtl.options import QuantiseOptions, Shapes
 from edgemtl.units import parse_bytes
 from edgemtl.vocabulary import RESIZE_FILTERS
 
+MOST_DIGITS = 10
+"""Of a size; no tensor has an axis as long."""
 ModelFile = Annotated[Path, typer.Argument(help="ONNX model.", metavar="MODEL.onnx")]
 BundleFile = Annotated[Path, typer.Argument(help="Compiled bundle.", metavar="APP.edgemtl")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -33,7 +35,13 @@ MinVersion = Annotated[
     int | None, typer.Option("--min-version", help="With --keys, refuse bundles signed with a smaller counter.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing results.")]
-Inputs = Annotated[list[Path], typer.Option("--input", help="PNG, JPEG or .npy file, or a folder of them; repeatable.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Option(
+        "--input",
+        help="PNG, JPEG, .npy or .npz file, or a folder of them; NAME=FILE for each of several inputs; repeatable.",
+    ),
+]
 Target = Annotated[str, typer.Option("--target", help="Processor or board to compile for; see `edgemtl targets list`.")]
 
 Method = Annotated[str, typer.Option("--method", help="How int8 ranges are chosen: minmax, percentile or entropy.")]
@@ -76,6 +84,11 @@ Budget = Annotated[
 CompiledThreads = Annotated[int, typer.Option("--threads", help="Maximum number of threads of a session.")]
 Renames = Annotated[list[str] | None, typer.Option("--rename", help="OLD=NEW: rename a task or an output; repeatable.")]
 
+ShapeList = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="NAME=SIZES of an input whose axes are open, e.g. image=1x3x480x640; repeatable."),
+]
+
 
 def quantise_options(
     method: str, keep_float: Sequence[str] | None, min_sqnr: float, require_int8: bool = False
@@ -113,6 +126,20 @@ def pairs(flag: str, form: str, texts: Sequence[str] | None) -> tuple[tuple[str,
     if len(dict(split)) < len(split):
         raise UsageError(f"{flag} must give {form} once per name, not {' '.join(texts or ())}")
     return split
+
+
+def shapes(texts: Sequence[str] | None) -> Shapes:
+    """The inputs and sizes of each --shape NAME=SIZES. Raises UsageError."""
+    return tuple((name, _sizes(name, sizes)) for name, sizes in pairs("--shape", "NAME=SIZES", texts))
+
+
+def _sizes(name: str, text: str) -> tuple[int, ...]:
+    parts = text.split("x")
+    if not all(part.isascii() and part.isdigit() and 0 < len(part) < MOST_DIGITS and int(part) for part in parts):
+        raise UsageError(
+            f"--shape {name} must be numbers from 1 on with x between them, such as 1x3x480x640, not {text!r}"
+        )
+    return tuple(map(int, parts))
 
 
 def renames(texts: Sequence[str] | None) -> tuple[tuple[str, str], ...]:

@@ -26,6 +26,7 @@ from edgemtl.cli.flags import (
     Renames,
     RequireInt8,
     ResizeFilter,
+    ShapeList,
     Std,
     Target,
     TaskList,
@@ -33,6 +34,7 @@ from edgemtl.cli.flags import (
     numbers,
     pairs,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.hw.spec import is_board
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
     from edgemtl.results import Share
 
 
-def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> None:
+def inspect(model: ModelFile, rename: Renames = None, shape: ShapeList = None, json: Json = False) -> None:
     """Show tasks, layers, reachable experts, MACs and weight bytes: of the whole model, of each task, and shared."""
-    chosen = dict(renames(rename))
+    chosen, sizes = dict(renames(rename)), dict(shapes(shape))
     check_model(model)
     check_names(model, (), tuple(chosen.items()))
     # Not through the driver, which imports the compiler.
@@ -57,12 +59,13 @@ def inspect(model: ModelFile, rename: Renames = None, json: Json = False) -> Non
     from edgemtl.partition import inspect_model
 
     with step(f"reading {model}"):
-        inspection = inspect_model(rename_tasks(read_model(model), chosen))
+        inspection = inspect_model(rename_tasks(read_model(model, shapes=sizes), chosen))
     emit(inspection.to_json(), json, lambda c: _draw_inspection(c, inspection))
 
 
 def _draw_inspection(console: Console, inspection: Inspection) -> None:
-    console.print(f"input {inspection.input.name} {'x'.join(map(str, inspection.input.shape))} float32")
+    for of in inspection.inputs:
+        console.print(f"input {of.name} {'x'.join(map(str, of.shape)) or 'scalar'} {of.dtype}")
     rows = [(of.task.name, of.task.kind, *_cost_cells(of.cost)) for of in inspection.tasks]
     rows += [("shared by all", "", *_cost_cells(inspection.common)), ("full model", "", *_cost_cells(inspection.full))]
     console.print(table("", ("task", "kind", "encoder MMAC", "head MMAC", "MMAC", "weights"), rows))
@@ -108,6 +111,7 @@ def check(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    shape: ShapeList = None,
     summary: Summary = False,
     json: Json = False,
 ) -> int:
@@ -130,6 +134,7 @@ def check(
         resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
+        shapes=shapes(shape),
     )
     check_request(model, target, calibration, parameters)
     check_names(model, options.tasks, options.renames, options.kinds)

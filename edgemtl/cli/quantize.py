@@ -22,12 +22,14 @@ from edgemtl.cli.flags import (
     Renames,
     RequireInt8,
     ResizeFilter,
+    ShapeList,
     Std,
     TaskList,
     numbers,
     pairs,
     quantise_options,
     renames,
+    shapes,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.options import CompileOptions
@@ -58,6 +60,7 @@ def quantize(
     resize_filter: ResizeFilter = None,
     kind: Kinds = None,
     rename: Renames = None,
+    shape: ShapeList = None,
     json: Json = False,
 ) -> None:
     """Calibrate int8 and write a QDQ ONNX model for other tools, and parameters for `compile --parameters`."""
@@ -72,6 +75,7 @@ def quantize(
         resize_filter=resize_filter,
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
+        shapes=shapes(shape),
     )
     check_request(model, calibration=calibration)
     check_output_pair(output, (model, calibration))

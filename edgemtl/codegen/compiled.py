@@ -16,7 +16,7 @@ from edgemtl.codegen.fpga.program import BoardProgram, Early
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.lowering.words import spell_operator
-from edgemtl.operators import Array
+from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
@@ -79,7 +79,7 @@ def compile_for_board(
     spec: AcceleratorSpec,
     quantised: Quantised,
     options: CompileOptions,
-    images: Sequence[Array],
+    images: Sequence[Frame],
 ) -> Compiled:
     """A program for a board: segments for the accelerator, and libraries for the host CPUs.
 
@@ -117,7 +117,7 @@ def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: C
 
 
 def _notes(
-    program: BoardProgram, early: Early, images: Sequence[Array], hosts: Sequence[HostProgram], options: CompileOptions
+    program: BoardProgram, early: Early, images: Sequence[Frame], hosts: Sequence[HostProgram], options: CompileOptions
 ) -> Iterator[str]:
     """What was decided for the user: memory, prefetch lists, and the steps on the host CPU."""
     spec = program.spec
@@ -139,7 +139,7 @@ def _notes(
     yield f"in simulation the CPU's steps run in numpy, or with --native-host compiled for {target}"
 
 
-def _experts_note(early: Early, images: Sequence[Array], options: CompileOptions) -> str:
+def _experts_note(early: Early, images: Sequence[Frame], options: CompileOptions) -> str:
     if options.expert_order == "token":
         cache = f"a cache of {options.expert_cache}" if options.expert_cache else "one buffer, fetched at every visit"
         return f"experts in token order with {cache}, for comparison: slower than in their own order"

@@ -11,7 +11,7 @@ from edgemtl.compare.figures import LayerFigures, LayerSums, RouterFigures, Rout
 from edgemtl.compare.reading import Reading, Side, same_choices
 from edgemtl.errors import InputError
 from edgemtl.graph import name_of
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Frame
 from edgemtl.partition import TaskModel
 from edgemtl.progress import counted
 
@@ -94,7 +94,7 @@ class Pair:
 
 
 def compare_sides(
-    pair: Pair, task: TaskModel, images: Sequence[Array], limits: Limits, notes: tuple[str, ...] = ()
+    pair: Pair, task: TaskModel, images: Sequence[Frame], limits: Limits, notes: tuple[str, ...] = ()
 ) -> Comparison:
     """Run both sides on every image. Raises InputError where they have no layer in common."""
     tally = _Tally()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from edgemtl.errors import InputError
 from edgemtl.frontend import InputSpec, MultiTaskModel
-from edgemtl.operators import Array
+from edgemtl.frontend.frames import check_frame
+from edgemtl.operators import Frame
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
@@ -17,14 +15,10 @@ from edgemtl.quantize import tasks_with
 from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise, quantise_own, require_scales
 
 
-def check_inputs(images: Mapping[str, Array], spec: InputSpec) -> None:
+def check_inputs(images: Mapping[str, Frame], inputs: Sequence[InputSpec]) -> None:
     """Raise InputError naming the first image that the model cannot take."""
-    for name, image in images.items():
-        if image.shape != spec.shape or image.dtype != np.float32:
-            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"{name} must be {expected}, not {actual}; resize and normalise it")
-        if not np.isfinite(image).all():
-            raise InputError(f"{name} must be finite, not hold infinities or NaN; make the array again")
+    for name, frame in images.items():
+        check_frame(name, frame, inputs)
 
 
 def tasks_needed(options: CompareOptions) -> tuple[str, ...]:
@@ -44,7 +38,7 @@ def make_integers(
     tasks: tuple[TaskModel, ...],
     target: CpuTarget,
     options: CompareOptions,
-    images: Mapping[str, Array],
+    images: Mapping[str, Frame],
 ) -> Quantised | None:
     """The integer tasks, however far off they are: that is what is to be seen. None where no side needs them.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.frontend.moe_node import MoEAttributes
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Frame
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Reading:
     by_choice: Mapping[str, str] = field(default_factory=dict)
 
 
-Side = Callable[[Array], Reading]
-"""One of the things compared: an image [1, C, H, W] to what it says of it."""
+Side = Callable[[Frame], Reading]
+"""One of the things compared: a frame to what it says of it."""
 
 
 def sort_routing(experts: Array, weights: Array) -> Routing:

@@ -11,15 +11,15 @@ from edgemtl.compare.meaning import real_values, seen_through
 from edgemtl.compare.reading import Reading, Routing, sort_routing
 from edgemtl.compare.stops import EXPERTS, ROUTERS, Stop
 from edgemtl.lowering.ir import Step, View, dense
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Frame
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor
 
 
 class Machine(Protocol):
     """Runs steps one at a time."""
 
-    def load(self, image: Array) -> None:
-        """Put an image in its place and forget the last one."""
+    def load(self, frame: Frame) -> None:
+        """Put a frame in its place and forget the last one."""
 
     def run(self, index: int) -> None:
         """Run one step."""
@@ -39,9 +39,9 @@ class SteppedSide:
         for view in (v for step in steps for v in (*step.inputs, *step.outputs)):
             self._sizes[view.buffer] = max(self._sizes.get(view.buffer, 0), view.extent_bytes // view.itemsize)
 
-    def __call__(self, image: Array) -> Reading:
-        """What the steps make of an image."""
-        self._machine.load(image)
+    def __call__(self, frame: Frame) -> Reading:
+        """What the steps make of a frame."""
+        self._machine.load(frame)
         layers, routers = dict[str, Array](), dict[str, Routing]()
         order, by_choice = dict[str, Array](), dict[str, str]()
         stops = {stop.step: stop for stop in self._stops}

@@ -8,7 +8,7 @@ from edgemtl.compare.reading import Reading, sort_routing
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.moe_node import is_moe
 from edgemtl.graph import name_of, result, shape_of
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Frame
 from edgemtl.partition import TaskModel
 
 WatchModules = Callable[[Array], tuple[Mapping[str, Array], Mapping[str, tuple[Array, Array]]]]
@@ -33,8 +33,9 @@ class TorchSide:
             if is_moe(node):
                 self._mixtures[path] = name_of(node)
 
-    def __call__(self, image: Array) -> Reading:
-        """What the model's modules make of an image."""
+    def __call__(self, frame: Frame) -> Reading:
+        """What the model's modules make of the image of a frame."""
+        (image,) = frame.values()
         outputs, chosen = self._watch(image)
         layers: dict[str, Array] = {}
         for path, value in outputs.items():

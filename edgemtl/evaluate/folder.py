@@ -13,8 +13,8 @@ import numpy as np
 from edgemtl.errors import InputError
 from edgemtl.evaluate.classes import find_label, read_class_labels
 from edgemtl.evaluate.metrics import METERS, Meter, make_meter
-from edgemtl.evaluate.predict import run_image
-from edgemtl.images import list_images, load_image, read_array, read_label_picture, summarise_notes
+from edgemtl.evaluate.predict import run_frame
+from edgemtl.images import expand_frames, list_frames, load_frame, read_array, read_label_picture, summarise_notes
 from edgemtl.progress import counted
 from edgemtl.vocabulary import count_classes, describe_shape, fits_kind
 
@@ -53,15 +53,16 @@ def evaluate_folder(
     InputError for a missing folder, image or label, for a label of another size than the output, and for a task
     without metrics.
     """
-    images = _list_images(data / "images")
+    images = _list_images(data / "images", len(session.inputs))
     infos = {task: session.task_info(task) for task in tasks}
     meters = {task: _make_meter(info) for task, info in infos.items()}
     readers = {task: _label_reader(info, data / task) for task, info in infos.items()}
     notes: dict[str, tuple[str, ...]] = {}
     for path in counted("images", images):
-        loaded = load_image(path, session.input)
+        (files,) = expand_frames(session.inputs, [path])
+        loaded = load_frame(files, session.inputs)
         notes[path.name] = loaded.notes
-        for task, prediction in run_image(session, tasks, path, loaded.array).items():
+        for task, prediction in run_frame(session, tasks, path, loaded.arrays).items():
             label = readers[task](path)
             if infos[task].kind != "classification":
                 _check_size(data / task, path.stem, label, prediction)
@@ -70,9 +71,9 @@ def evaluate_folder(
     return scores, summarise_notes(notes)
 
 
-def _list_images(folder: Path) -> tuple[Path, ...]:
+def _list_images(folder: Path, inputs: int) -> tuple[Path, ...]:
     """The images, each with a name of its own, since labels are found by it."""
-    images = list_images(folder)
+    images = list_frames(folder, inputs)
     stem, count = Counter(path.stem for path in images).most_common(1)[0]
     if count > 1:
         names = ", ".join(path.name for path in images if path.stem == stem)

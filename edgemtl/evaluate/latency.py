@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgemtl.bundle import draw_frame
+from edgemtl.operators import Frame
 from edgemtl.progress import counted
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ class TaskLatency:
         return asdict(self)
 
 
-def _timed(session: Session, task: str, image: np.ndarray, out: np.ndarray) -> float:
+def _timed(session: Session, task: str, frame: Frame, out: np.ndarray) -> float:
     start = time.perf_counter()
-    session.run(task, image, out=out)
+    session.run(task, frame, out=out)
     return (time.perf_counter() - start) * 1e3
 
 
@@ -44,18 +46,18 @@ def measure_latency(
 
     In each round a task runs three times: after another task (the switch), once more to settle, and steady.
     """
-    image = np.random.default_rng(seed).standard_normal(session.input.shape).astype(np.float32)
-    outs = {task: session.run(task, image) for task in tasks}
+    frame = draw_frame(session.inputs, np.random.default_rng(seed))
+    outs = {task: session.run(task, frame) for task in tasks}
     for task in tasks:
         for _ in range(warmup):
-            _timed(session, task, image, outs[task])
+            _timed(session, task, frame, outs[task])
     first: dict[str, list[float]] = {task: [] for task in tasks}
     steady: dict[str, list[float]] = {task: [] for task in tasks}
     for _ in counted("rounds", range(runs)):
         for task in tasks:
-            first[task].append(_timed(session, task, image, outs[task]))
-            _timed(session, task, image, outs[task])
-            steady[task].append(_timed(session, task, image, outs[task]))
+            first[task].append(_timed(session, task, frame, outs[task]))
+            _timed(session, task, frame, outs[task])
+            steady[task].append(_timed(session, task, frame, outs[task]))
     return tuple(_summary(task, first[task], steady[task]) for task in tasks)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgemtl.errors import InputError, UsageError
 from edgemtl.evaluate.classes import rank_classes
-from edgemtl.images import LoadedImage, expand, load_image
+from edgemtl.images import FrameFiles, LoadedFrame, expand_frames, load_frame
 from edgemtl.paths import check_absent, check_apart, output_folder, write_aside
 from edgemtl.progress import counted
 from edgemtl.report.pictures import colourise
@@ -45,34 +45,36 @@ class Written:
 def predict_files(
     session: Session, tasks: Sequence[str], inputs: Sequence[Path], output: Path, force: bool = True
 ) -> Iterator[Written]:
-    """Run ``tasks`` on every image of ``inputs`` and write results into ``output``.
+    """Run ``tasks`` on every frame of ``inputs`` (as of `expand_frames`) and write results into ``output``.
 
     NAME_TASK.npy is what the model says; NAME_TASK.png of maps, NAME_TASK.json of classifications. The files of a
     result are there whole, or none of them is. Raises UsageError where a result would overwrite an input, another
     result, or without ``force`` any file, OutputError where it cannot be written.
     """
-    images = expand(inputs)
+    frames = expand_frames(session.inputs, inputs)
     infos = {task: session.task_info(task) for task in tasks}
-    check_results(images, infos, output, force)
+    check_results(frames, infos, output, force)
     with output_folder(output):
-        for path in counted("images", images):
-            loaded = load_image(path, session.input)
-            for task, prediction in run_image(session, tasks, path, loaded.array).items():
-                yield _write(infos[task], path, prediction, output, loaded)
+        for files in counted("images", frames):
+            loaded = load_frame(files, session.inputs)
+            for task, prediction in run_frame(session, tasks, files.path, loaded.arrays).items():
+                yield _write(infos[task], files.path, prediction, output, loaded)
 
 
-def run_image(session: Session, tasks: Sequence[str], path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
-    """``Session.run`` of several tasks on the image read from ``path``, which its InputError names."""
+def run_frame(
+    session: Session, tasks: Sequence[str], path: Path, frame: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """``Session.run`` of several tasks on the frame read from ``path``, which its InputError names."""
     try:
-        return session.run(list(tasks), image)
+        return session.run(list(tasks), frame)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output: Path, force: bool) -> None:
+def check_results(frames: Sequence[FrameFiles], infos: Mapping[str, TaskInfo], output: Path, force: bool) -> None:
     """Raise UsageError where two results have one name, a result that of an input, or without ``force`` of any file."""
     sources: dict[Path, Path] = {}
-    for path in images:
+    for path in (frame.path for frame in frames):
         for file in (file for info in infos.values() for file in _results(path, info, output).values()):
             if file in sources:
                 raise UsageError(
@@ -80,7 +82,7 @@ def check_results(images: Sequence[Path], infos: Mapping[str, TaskInfo], output:
                     "rename one, or run them into two folders"
                 )
             sources[file] = path
-    check_apart("-o", sources, images)
+    check_apart("-o", sources, [path for frame in frames for path in (frame.path, *frame.by_input.values())])
     check_absent("-o", sources, force)
 
 
@@ -95,7 +97,7 @@ def _results(image: Path, info: TaskInfo, output: Path) -> dict[str, Path]:
     return {suffix: output / f"{image.stem}_{info.name}.{suffix}" for suffix in suffixes}
 
 
-def _write(info: TaskInfo, path: Path, prediction: np.ndarray, output: Path, loaded: LoadedImage) -> Written:
+def _write(info: TaskInfo, path: Path, prediction: np.ndarray, output: Path, loaded: LoadedFrame) -> Written:
     files = _results(path, info, output)
     with ExitStack() as stack:
         asides = {suffix: stack.enter_context(write_aside(file)) for suffix, file in files.items()}

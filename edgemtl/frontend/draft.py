@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 import onnx_ir as ir
 
-from edgemtl.frontend.inputs import is_image
+from edgemtl.frontend.input_shapes import Shapes
+from edgemtl.frontend.inputs import DTYPES
 from edgemtl.frontend.limits import all_nodes
 from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.microsoft import MICROSOFT
@@ -24,20 +25,21 @@ class Draft:
     """What the passes hand on.
 
     model: ONNX's protobuf, and from the pass that imports it on a graph.  chosen: the tasks asked for, None for all.
-    opset: of the file's standard operators.  names: of the tasks, one for each output.  outputs: their names in the
-    file.  recognition: notes on what was taken as a mixture of experts and what was not.  Fields that no pass has
-    filled in yet are empty.
+    shapes: what a user gives for open axes, by input.  opset: of the file's standard operators.  names: of the tasks,
+    one for each output.  outputs: their names in the file.  recognition: notes on what was taken as a mixture of
+    experts and what was not.  Fields that no pass has filled in yet are empty.
     """
 
     model: onnx.ModelProto | ir.Model
     chosen: tuple[str, ...] | None = None
+    shapes: Shapes = field(default_factory=dict)
     opset: int = 0
     metadata: Metadata | None = None
     names: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     recognition: Notes = ()
     layers: tuple[MoELayer, ...] = ()
-    image: InputSpec | None = None
+    inputs: tuple[InputSpec, ...] = ()
     tasks: tuple[Task, ...] = ()
 
     @property
@@ -75,10 +77,9 @@ def _find_microsoft(model: ir.Model) -> Iterator[str]:
     return (f"node {node.name} is {node.op_type}" for node in all_nodes(model.graph) if node.domain == MICROSOFT)
 
 
-def _find_other_inputs(model: ir.Model) -> Iterator[str]:
-    others = [value for value in model.graph.inputs if not (is_image(value) and is_static(value))]
-    if others or len(model.graph.inputs) != 1:
-        yield f"the inputs are {', '.join(str(value.name) for value in model.graph.inputs) or 'none'}"
+def _find_odd_inputs(model: ir.Model) -> Iterator[str]:
+    odd = (value for value in model.graph.inputs if value.dtype not in DTYPES or not is_static(value))
+    return (f"input {value.name} is {value.dtype} of shape {value.shape}" for value in odd)
 
 
 def _find_nameless(draft: Draft) -> str | None:
@@ -114,7 +115,7 @@ IMPORTED = Property[Draft]("the model is a graph", lambda d: None if isinstance(
 NO_MICROSOFT = Property[Draft](f"no node is of domain {MICROSOFT}", _first(_find_microsoft))
 METADATA_READ = Property[Draft]("the metadata has been read")
 TASKS_NAMED = Property[Draft]("every output has the name of its task", _find_nameless)
-ONE_IMAGE = Property[Draft]("one image of fixed size is the only input", _first(_find_other_inputs))
+FIXED_INPUTS = Property[Draft]("inputs have a type that is compiled and a fixed size", _first(_find_odd_inputs))
 SIMPLE = Property[Draft]("shapes are inferred and constants folded")
 MIXTURES_RECOGNISED = Property[Draft]("mixtures of experts in ordinary operators have been looked for")
 TIDY = Property[Draft]("every node is needed", _first(_find_dead))

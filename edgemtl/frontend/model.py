@@ -1,4 +1,4 @@
-"""What the frontend hands on: one ONNX graph, its input, its tasks and its mixture-of-experts layers."""
+"""What the frontend hands on: one ONNX graph, its inputs, its tasks and its mixture-of-experts layers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,26 @@ METADATA = "edgemtl"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The image input.
+    """One input of the graph.
 
-    shape: (1, C, H, W).  mean, std: per channel, the input is (pixel / 255 - mean) / std; None where the model
-    does not say.  resize_filter: one of `vocabulary.RESIZE_FILTERS`, by which pictures become H x W.
+    shape: of any rank, () for a scalar.  mean, std: of an image float32 (1, C, H, W), per channel, the input is
+    (pixel / 255 - mean) / std; None where the model does not say.  resize_filter: one of
+    `vocabulary.RESIZE_FILTERS`, by which pictures become H x W.  dtype: one of `vocabulary.INPUT_DTYPES`.  bounds: of
+    integers that look something up, the least and the largest that are there.
     """
 
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     resize_filter: str = DEFAULT_FILTER
+    dtype: str = "float32"
+    bounds: tuple[int, int] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether pictures can become this input."""
+        return self.dtype == "float32" and len(self.shape) == 4
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,14 @@ class MoELayer:
 class MultiTaskModel:
     """A model ready to be partitioned.
 
-    ir: standard ONNX operators and `edgemtl::MoE` only, batch 1, every shape static and inferred, constants are
-    initializers, no dead code, one input, one output per task; its functions are the MoE bodies, so that
+    ir: standard ONNX operators and `edgemtl::MoE` only, every shape static and inferred, constants are
+    initializers, no dead code, one output per task; its functions are the MoE bodies, so that
     `onnx_ir.to_proto(ir)` runs in any ONNX runtime.  notes: every default and assumption taken.
     sha256: of the file as it was read, external data included; weight_files: where that lay.
     """
 
     ir: ir.Model
-    input: InputSpec
+    inputs: tuple[InputSpec, ...]
     tasks: tuple[Task, ...]
     moe: tuple[MoELayer, ...]
     notes: tuple[str, ...]

@@ -10,6 +10,7 @@ from edgemtl.bundle import TASK_NAME
 from edgemtl.errors import UsageError
 from edgemtl.frontend.model import MultiTaskModel, Task
 from edgemtl.frontend.passes import Notes
+from edgemtl.graph import dtype_of
 from edgemtl.suggest import one_of
 from edgemtl.vocabulary import KINDS, describe_shape, fits_kind
 
@@ -108,11 +109,15 @@ def change_kinds(model: MultiTaskModel, kinds: Mapping[str, str]) -> MultiTaskMo
         for task, value in zip(model.tasks, model.ir.graph.outputs, strict=True)
         if value.shape is not None
     }
+    outputs = zip(model.tasks, model.ir.graph.outputs, strict=True)
+    dtypes = {task.name: dtype_of(value) for task, value in outputs}
     for name, kind in kinds.items():
         if name not in shapes:
             raise UsageError(one_of("TASK of --kind TASK=KIND", shapes, name))
         if kind not in KINDS:
             raise UsageError(one_of("KIND of --kind TASK=KIND", KINDS, kind))
+        if kind != "other" and dtypes[name] != "float32":
+            raise UsageError(f"--kind {name}={kind} must be of an output in float32, not {dtypes[name]}; leave it out")
         if not fits_kind(kind, shapes[name]):
             raise UsageError(
                 f"--kind {name}={kind} must be of an output with {describe_shape(kind)}, not {list(shapes[name])}; "

@@ -15,12 +15,12 @@ from edgemtl.frontend.draft import (
     BODIES,
     COMPILABLE,
     CURRENT_OPSET,
+    FIXED_INPUTS,
     IMPORTED,
     INLINED,
     METADATA_READ,
     MIXTURES_RECOGNISED,
     NO_MICROSOFT,
-    ONE_IMAGE,
     ONE_TASK_AN_OUTPUT,
     OPERATORS_KNOWN,
     OPSET_KNOWN,
@@ -32,7 +32,8 @@ from edgemtl.frontend.draft import (
     Draft,
 )
 from edgemtl.frontend.fuse import fuse
-from edgemtl.frontend.inputs import check_inputs, describe_input, fix_batch
+from edgemtl.frontend.input_shapes import set_input_shapes
+from edgemtl.frontend.inputs import check_inputs, describe_inputs, fix_batch
 from edgemtl.frontend.layers import describe_layers
 from edgemtl.frontend.metadata import read_metadata
 from edgemtl.frontend.microsoft import rewrite_microsoft_moe
@@ -41,6 +42,7 @@ from edgemtl.frontend.operators import check_operators
 from edgemtl.frontend.passes import Notes, Pass
 from edgemtl.frontend.prepare import check_known, check_order, expand_by_onnx, import_graph, inline, read_opset
 from edgemtl.frontend.recognise import recognise
+from edgemtl.frontend.recurrent import unroll_recurrent
 from edgemtl.frontend.rounding import rounding_notes
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.simplify import finish, simplify
@@ -107,6 +109,12 @@ def _name_tasks(draft: Draft) -> Result:
     return replace(draft, names=names, outputs=tuple(str(value.name) for value in graph.outputs)), notes
 
 
+def _unroll_recurrent(draft: Draft) -> Result:
+    if unroll_recurrent(draft.ir.graph):
+        simplify(draft.ir)
+    return draft, ()
+
+
 def _recognise(draft: Draft) -> Result:
     notes = recognise(draft.ir)
     return replace(draft, recognition=notes), notes
@@ -122,9 +130,9 @@ def _check_operators(draft: Draft) -> Result:
     return draft, ()
 
 
-def _describe_input(draft: Draft) -> Result:
-    image, notes = describe_input(draft.ir.graph, draft.metadata)
-    return replace(draft, image=image), notes
+def _describe_inputs(draft: Draft) -> Result:
+    inputs, notes = describe_inputs(draft.ir.graph, draft.metadata)
+    return replace(draft, inputs=inputs), notes
 
 
 def _describe_tasks(draft: Draft) -> Result:
@@ -145,6 +153,7 @@ PASSES: tuple[Pass[Draft], ...] = (
         looks=True,
     ),
     Pass("check by ONNX's rules of form", _on_proto(check_form), ensures=(WELL_FORMED,), looks=True),
+    Pass("set the shapes of inputs", lambda d: (d, set_input_shapes(d.proto, d.shapes)), requires=(WELL_FORMED,)),
     Pass(
         "inline functions",
         lambda d: (replace(d, model=inline(d.proto)), ()),
@@ -178,8 +187,9 @@ PASSES: tuple[Pass[Draft], ...] = (
     ),
     Pass("fix the batch", lambda d: (d, fix_batch(d.ir.graph)), requires=(IMPORTED,)),
     Pass("name the tasks", _name_tasks, requires=(METADATA_READ, ONE_TASK_AN_OUTPUT), ensures=(TASKS_NAMED,)),
-    Pass("check the input", _on_graph(lambda model: check_inputs(model.graph)), ensures=(ONE_IMAGE,), looks=True),
-    Pass("simplify", _on_graph(simplify), requires=(ONE_IMAGE, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("check the inputs", _on_graph(lambda model: check_inputs(model.graph)), ensures=(FIXED_INPUTS,), looks=True),
+    Pass("simplify", _on_graph(simplify), requires=(FIXED_INPUTS, NO_MICROSOFT), ensures=(SIMPLE,)),
+    Pass("write recurrent layers out", _unroll_recurrent, requires=(SIMPLE,)),
     Pass("recognise mixtures of experts", _recognise, requires=(SIMPLE,), ensures=(MIXTURES_RECOGNISED,)),
     Pass("fuse", _on_graph(fuse), requires=(MIXTURES_RECOGNISED,)),
     Pass("finish", _finish, requires=(MIXTURES_RECOGNISED, TASKS_NAMED), ensures=(TIDY,)),
@@ -193,7 +203,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("check types and shapes", _on_graph(check_static), requires=(COMPILABLE,), ensures=(STATIC,), looks=True),
     Pass("check consistency", _on_graph(check_consistency), requires=(STATIC,), looks=True),
     Pass("attach bodies", _on_graph(attach_functions), requires=(MIXTURES_RECOGNISED,), ensures=(BODIES,)),
-    Pass("describe the input", _describe_input, requires=(ONE_IMAGE, METADATA_READ), looks=True),
+    Pass("describe the inputs", _describe_inputs, requires=(FIXED_INPUTS, STATIC, METADATA_READ), looks=True),
     Pass("look for roundings", lambda d: (d, rounding_notes(d.ir.graph)), requires=(TIDY,), looks=True),
     Pass("describe the tasks", _describe_tasks, requires=(TASKS_NAMED, STATIC), looks=True),
 )

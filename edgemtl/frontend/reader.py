@@ -6,26 +6,32 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from edgemtl.errors import EdgemtlError, InternalError, ModelError
 from edgemtl.frontend.draft import Draft
 from edgemtl.frontend.files import LoadedFile, load
+from edgemtl.frontend.input_shapes import Shapes
 from edgemtl.frontend.model import MultiTaskModel
 from edgemtl.frontend.passes import run_passes
 from edgemtl.frontend.pipeline import PASSES
 
 
-def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> MultiTaskModel:
+def read_model(
+    path: str | Path, *, tasks: tuple[str, ...] | None = None, shapes: Shapes = MappingProxyType({})
+) -> MultiTaskModel:
     """Read the ONNX file at `path`; `tasks` names the ones to keep, all by default.
 
+    shapes: sizes for the open axes of inputs, by name.
+
     Raises `ModelError` for a file that is damaged, unsafe or not a model, `UnsupportedError` for a node the
-    compiler cannot handle and `UsageError` for tasks the model does not have.
+    compiler cannot handle and `UsageError` for tasks the model does not have and for shapes it cannot have.
     """
     path = Path(path)
     loaded = load(path)
     try:
         with _quiet():
-            return _read(loaded, tasks)
+            return _read(loaded, tasks, shapes)
     except (EdgemtlError, InternalError):
         raise
     # The libraries raise whatever their C++ or Python stumbles over in a malformed graph.
@@ -36,10 +42,9 @@ def read_model(path: str | Path, *, tasks: tuple[str, ...] | None = None) -> Mul
         ) from error
 
 
-def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None) -> MultiTaskModel:
-    draft, notes = run_passes(PASSES, Draft(loaded.proto, tasks))
-    assert draft.image is not None
-    return MultiTaskModel(draft.ir, draft.image, draft.tasks, draft.layers, notes, loaded.sha256, loaded.weight_files)
+def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None, shapes: Shapes) -> MultiTaskModel:
+    draft, notes = run_passes(PASSES, Draft(loaded.proto, tasks, shapes))
+    return MultiTaskModel(draft.ir, draft.inputs, draft.tasks, draft.layers, notes, loaded.sha256, loaded.weight_files)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 
-from edgemtl.errors import UnsupportedError
 from edgemtl.frontend.passes import Notes
 from edgemtl.frontend.task_count import MAX_TASKS, count_tasks, graphs_of
 
@@ -17,15 +16,19 @@ INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
     """The model with everything that depends on its task input written out once for each task.
 
-    The task input is a scalar integer. As many tasks are written out as everything it selects from has, or as
-    follow from the numbers it is compared with. Raises `UnsupportedError` where neither is found.
+    The task input is the only scalar integer beside other inputs. As many tasks are written out as everything it
+    selects from has, or as follow from the numbers it is compared with; where neither is found, or too many, it stays
+    an input like any other, and a note says so.
     """
     graph = proto.graph
     chosen = _task_input(graph)
     if chosen is None:
         return proto, ()
+    count = count_tasks(proto, chosen.name)
+    if not 2 <= count <= MAX_TASKS:
+        why = f"it does not select from 2 to {MAX_TASKS} tasks, so it stays an input of every run"
+        return proto, (f"input {chosen.name}: {why}",)
     dependent = _dependents(graph.node, {chosen.name})
-    count = _checked_count(proto, chosen.name)
     name, shape = chosen.name, [d.dim_value for d in chosen.type.tensor_type.shape.dim]
     integer = onnx.helper.tensor_dtype_to_np_dtype(chosen.type.tensor_type.elem_type)
     graph.input.remove(chosen)
@@ -42,11 +45,11 @@ def specialise_tasks(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Notes]:
 
 
 def _task_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto | None:
-    """The only scalar integer input beside the image."""
+    """The only scalar integer input beside others."""
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     scalars = [value for value in inputs if _is_scalar_integer(value.type.tensor_type)]
-    return scalars[0] if len(scalars) == 1 and len(inputs) == 2 else None
+    return scalars[0] if len(scalars) == 1 and len(inputs) > 1 else None
 
 
 def _is_scalar_integer(kind: onnx.TypeProto.Tensor) -> bool:
@@ -72,15 +75,6 @@ def _reads(node: onnx.NodeProto) -> set[str]:
                 names |= _reads(inner)
             names.update(output.name for output in graph.output)
     return names
-
-
-def _checked_count(proto: onnx.ModelProto, name: str) -> int:
-    count = count_tasks(proto, name)
-    if not 2 <= count <= MAX_TASKS:
-        reason = f"it must select from 2 to {MAX_TASKS} tasks, and {count} were found"
-        hint = "select by Gather from constants or compare with constants, or export with an output for each task"
-        raise UnsupportedError(f"input {name}", reason, hint)
-    return count
 
 
 def _copies(node: onnx.NodeProto, dependent: set[str], count: int) -> list[onnx.NodeProto]:

@@ -11,7 +11,8 @@ from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.model import Task
 from edgemtl.frontend.names import GUESSED, RECORDED, name_tasks
 from edgemtl.frontend.passes import Notes
-from edgemtl.vocabulary import count_names, describe_shape, fits_kind
+from edgemtl.graph import dtype_of
+from edgemtl.vocabulary import OUTPUT_DTYPES, count_names, describe_shape, fits_kind
 
 HINTS: dict[str, tuple[str, ...]] = {
     "segmentation": ("seg", "parts", "parsing"),
@@ -54,11 +55,14 @@ def describe_tasks(
 def _describe(name: str, value: ir.Value, written: Task | None) -> tuple[Task, Notes]:
     output, shape = str(value.name), value.shape
     assert shape is not None
-    if value.dtype != ir.DataType.FLOAT:
-        reason = f"it is {value.dtype}, and a task's output is float32"
-        raise UnsupportedError(f"output {output}", reason, "leave argmax and the like out of the exported model")
+    if dtype_of(value) not in OUTPUT_DTYPES:
+        reason = f"it is {value.dtype}, and a task's output is {', '.join(OUTPUT_DTYPES)}"
+        raise UnsupportedError(f"output {output}", reason, "cast it to one of these types before exporting")
     sizes = shape.numpy()
     channels = sizes[1] if len(sizes) > 1 else 1
+    if value.dtype != ir.DataType.FLOAT:
+        # Kinds say what maps and scores in float32 mean.
+        return Task(name, output, "other", channels), (f"task {name}: {GUESSED} {dtype_of(value)}, of no kind",)
     if written is not None:
         return _as_written(Task(name, output, written.kind, channels, written.classes), sizes)
     kind = _guess(name, sizes)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.bundle import GoldenEntry, pack_golden
-from edgemtl.golden.inputs import Array, Drawn
+from edgemtl.golden.inputs import Drawn
+from edgemtl.operators import Array
 
 TOLERANCE = 1e-4
 """Of the largest value of the output."""
@@ -36,16 +37,14 @@ class Goldens:
 
 def pack(answers: Sequence[tuple[str, Answer]], notes: Sequence[str]) -> Goldens:
     """The pairs of (task, answer), in this order."""
-    packed = [
-        pack_golden(task, a.drawn.stored, a.output, a.tolerance, a.drawn.case, a.drawn.fill) for task, a in answers
-    ]
+    packed = [pack_golden(task, a.drawn.stored, a.output, a.tolerance, a.drawn.case) for task, a in answers]
     sections = {name: data for _, members in packed for name, data in members.items()}
     return Goldens(tuple(entry for entry, _ in packed), sections, tuple(notes))
 
 
 def scale_of(output: Array) -> float:
     """The largest finite absolute value."""
-    return float(np.abs(output[np.isfinite(output)]).max(initial=0.0))
+    return float(np.abs(output[np.isfinite(output)].astype(np.float64)).max(initial=0.0))
 
 
 def tolerance_of(output: Array) -> float:
@@ -60,5 +59,5 @@ def spread(outputs: Sequence[Array], answer: Array) -> float:
 
 def _distance(a: Array, b: Array) -> float:
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    difference = np.abs(a[~same].astype(np.float64) - b[~same]).max(initial=0.0)
+    difference = np.abs(a[~same].astype(np.float64) - b[~same].astype(np.float64)).max(initial=0.0)
     return float(difference) if np.isfinite(difference) else np.inf

@@ -15,14 +15,15 @@ from onnx.reference import ReferenceEvaluator
 
 from edgemtl.bundle import PLAIN
 from edgemtl.errors import UnsupportedError
-from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
-from edgemtl.golden.inputs import Array, Drawn, draw_plain, draw_skewed, shake
+from edgemtl.golden.inputs import Drawn, draw_plain, draw_skewed, shake_frame
 from edgemtl.golden.pairs import TOLERANCE, Answer, Goldens, pack, scale_of, spread, tolerance_of
 from edgemtl.onnx_runtime import open_session
+from edgemtl.operators import Array, Frame
 from edgemtl.partition import TaskModel
 
-Ask = Callable[[Array], Array]
+Ask = Callable[[Frame], Array]
 
 # A router that hesitates this little may fall either way in another order of additions.
 LEAST_MARGIN = 1e-5
@@ -61,7 +62,7 @@ class _Choice:
 
 
 def make_golden(
-    model_file: Path, model: MultiTaskModel, tasks: Sequence[TaskModel], images: Sequence[Array], seed: int
+    model_file: Path, model: MultiTaskModel, tasks: Sequence[TaskModel], images: Sequence[Frame], seed: int
 ) -> Goldens:
     """A plain and a skewed golden pair per task.
 
@@ -74,9 +75,9 @@ def make_golden(
     whole = _open(model_file)
     for task in tasks:
         ask, margin = _asker(whole, model, task, notes), _margin_meter(task)
-        shape = model.input.shape
-        for candidates in (draw_plain(shape, images, seed), draw_skewed(shape, seed)):
-            choice = _choose(candidates, shape, ask, margin)
+        inputs = [of for of in model.inputs if of.name in task.reads]
+        for candidates in (draw_plain(inputs, images, seed), draw_skewed(inputs, seed)):
+            choice = _choose(candidates, inputs, ask, margin)
             notes += _doubts(task.task.name, choice)
             if choice.drawn.case == PLAIN or choice.share <= LOST:
                 answers.append((task.task.name, Answer(choice.drawn, choice.output, _tolerance(choice))))
@@ -92,14 +93,16 @@ def _open(model: Path | bytes) -> Any:
         return None
 
 
-def _choose(candidates: Iterable[Drawn], shape: tuple[int, ...], ask: Ask, margin: Callable[[Array], float]) -> _Choice:
+def _choose(
+    candidates: Iterable[Drawn], inputs: Sequence[InputSpec], ask: Ask, margin: Callable[[Frame], float]
+) -> _Choice:
     """The first steady input, else the least unsteady one."""
     tried = []
     for drawn in candidates:
-        image = drawn.whole(shape)
-        output = ask(image)
-        change = spread([ask(shake(image, seed)) for seed in range(SHAKES)], output)
-        tried.append(_Choice(drawn, output, change, margin(image)))
+        frame = drawn.whole(inputs)
+        output = ask(frame)
+        change = spread([ask(shake_frame(frame, seed)) for seed in range(SHAKES)], output)
+        tried.append(_Choice(drawn, output, change, margin(frame)))
         if tried[-1].steady:
             return tried[-1]
     return min(tried, key=lambda choice: choice.rank)
@@ -124,18 +127,18 @@ def _doubts(task: str, choice: _Choice) -> Iterator[str]:
         )
 
 
-def _margin_meter(task: TaskModel) -> Callable[[Array], float]:
-    """From an image to the least gap between the last probability a router picks and the first it does not."""
+def _margin_meter(task: TaskModel) -> Callable[[Frame], float]:
+    """From a frame to the least gap between the last probability a router picks and the first it does not."""
     watched = task.ir.clone()
     nodes = list(moe_nodes(watched))
     if not nodes:
-        return lambda image: np.inf
+        return lambda frame: np.inf
     watched.graph.outputs[:] = [logits_of(node) for node in nodes]
     session = open_session(ir.to_proto(watched).SerializeToString())
     attributes = [MoEAttributes.from_node(node) for node in nodes]
 
-    def measure(image: Array) -> float:
-        logits = session.run(None, {task.input.name: image})
+    def measure(frame: Frame) -> float:
+        logits = session.run(None, task.feed(frame))
         return min(_margin(x, a) for x, a in zip(logits, attributes, strict=True))
 
     return measure
@@ -154,12 +157,12 @@ def _margin(logits: Array, attributes: MoEAttributes) -> float:
 
 
 def _asker(whole: Any, model: MultiTaskModel, task: TaskModel, notes: list[str]) -> Ask:
-    """onnxruntime on the user's file where that is exact and takes the image alone, else on the task's graph.
+    """onnxruntime on the user's file where that is exact and takes the inputs alone, else on the task's graph.
 
     Where onnxruntime has no kernel for an operator of the task, onnx's own reference answers, and a note says so.
     """
     session, output = whole, task.task.output
-    if session is None or task.pathway == "calibrated" or not _answers(session, model.input.name, output):
+    if session is None or task.pathway == "calibrated" or not _answers(session, model, output):
         proto = ir.to_proto(task.ir)
         session = _open(proto.SerializeToString())
         if session is None:
@@ -167,16 +170,19 @@ def _asker(whole: Any, model: MultiTaskModel, task: TaskModel, notes: list[str])
             return _by_reference(proto, task)
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True
-    return lambda image: np.asarray(session.run([output], {task.input.name: image}, options)[0])
+    # A session wants a value of every input, also of those that what it computes does not read.
+    specs = {of.name: of for of in model.inputs}
+    unread = {v.name: np.zeros(specs[v.name].shape, specs[v.name].dtype) for v in session.get_inputs()}
+    return lambda frame: np.asarray(session.run([output], unread | task.feed(frame), options)[0])
 
 
 def _by_reference(proto: onnx.ModelProto, task: TaskModel) -> Ask:
     reference = ReferenceEvaluator(proto)
 
-    def answer(image: Array) -> Array:
+    def answer(frame: Frame) -> Array:
         try:
             with np.errstate(all="ignore"):
-                (output,) = reference.run([task.task.output], {task.input.name: image})
+                (output,) = reference.run([task.task.output], task.feed(frame))
                 return np.asarray(output)
         # It raises what its Python stumbles over.
         except Exception as error:
@@ -186,6 +192,7 @@ def _by_reference(proto: onnx.ModelProto, task: TaskModel) -> Ask:
     return answer
 
 
-def _answers(session: Any, image: str, output: str) -> bool:
-    """Whether the session computes ``output`` from the image alone."""
-    return [v.name for v in session.get_inputs()] == [image] and output in [v.name for v in session.get_outputs()]
+def _answers(session: Any, model: MultiTaskModel, output: str) -> bool:
+    """Whether the session computes ``output`` from the inputs of the model alone."""
+    given = {v.name for v in session.get_inputs()}
+    return given == {of.name for of in model.inputs} and output in [v.name for v in session.get_outputs()]

@@ -11,13 +11,13 @@ from edgemtl.operators import Operator, TensorType
 from edgemtl.records import Field, members, one_of, read
 from edgemtl.records.types import AnyShape, Bytes, Index
 
-IMAGE, OUTPUT = "image", "output"
-"""Buffers that are not the host's own: what a run reads, and what the task of the step writes."""
+INPUT, OUTPUT = "input/", "output"
+"""Buffers that are not the host's own: an input by its name behind this, and what the task of the step writes."""
 SEGMENT = "segment"
 """The operator of a step that the accelerator runs."""
 NATIVE = "native"
 """The operator of a step that has no definition in numpy: the host's library alone runs it."""
-BUFFER_DTYPES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
+BUFFER_DTYPES = {"float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1}
 """What buffers are made of, with the bytes of an element."""
 OPERATOR = one_of(SEGMENT, NATIVE, *OPERATORS)
 

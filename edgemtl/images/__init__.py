@@ -5,12 +5,19 @@ The one place where a picture is opened: PNG and JPEG, nothing else.
 
 from edgemtl.images.arrays import read_array
 from edgemtl.images.decode import Picture, read_picture
+from edgemtl.images.frames import (
+    FrameFiles,
+    LoadedFrame,
+    expand_frames,
+    list_frames,
+    load_frame,
+    read_arrays,
+    split_name,
+)
 from edgemtl.images.labels import read_label_picture
 from edgemtl.images.load import (
     LoadedImage,
-    expand,
     is_array_file,
-    list_images,
     load_image,
     normalise,
     summarise_notes,
@@ -19,17 +26,22 @@ from edgemtl.images.resize import FILTERS, resize, resize_rgb
 
 __all__ = [
     "FILTERS",
+    "FrameFiles",
+    "LoadedFrame",
     "LoadedImage",
     "Picture",
-    "expand",
+    "expand_frames",
     "is_array_file",
-    "list_images",
+    "list_frames",
+    "load_frame",
     "load_image",
     "normalise",
     "read_array",
+    "read_arrays",
     "read_label_picture",
     "read_picture",
     "resize",
     "resize_rgb",
+    "split_name",
     "summarise_notes",
 ]

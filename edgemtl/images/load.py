@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -79,21 +79,6 @@ def normalise(pixels: Pixels, mean: tuple[float, ...], std: tuple[float, ...]) -
     offset, scale = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     planes = ((pixels.astype(np.float32) / np.float32(255) - offset) / scale).transpose(2, 0, 1)
     return np.ascontiguousarray(planes[None], dtype=np.float32)
-
-
-def expand(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as they are, folders as the images in them. Raises InputError for a folder without any."""
-    return tuple(file for path in paths for file in (list_images(path) if path.is_dir() else (path,)))
-
-
-def list_images(folder: Path) -> tuple[Path, ...]:
-    """The PNG, JPEG and .npy files of ``folder`` by name. Raises InputError where there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder of PNG, JPEG or .npy images; there is no such folder")
-    files = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ARRAY_SUFFIX)))
-    if not files:
-        raise InputError(f"{folder}: must hold PNG, JPEG or .npy images; it holds none")
-    return files
 
 
 def summarise_notes(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

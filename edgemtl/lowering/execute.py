@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View
+from edgemtl.lowering.ir import INPUT, OUTPUT, Step, View
 from edgemtl.onnx_runtime import multiply
-from edgemtl.operators import Array, Operator, Values
+from edgemtl.operators import Array, Frame, Operator, Values
 
 Compute = Callable[[Operator, Values], tuple[Array, ...]]
 """An operator's outputs: its definition, or a changed one."""
@@ -25,11 +25,11 @@ def by_definition(operator: Operator, values: Values) -> tuple[Array, ...]:
 class Memory:
     """The buffers of a task, each as long as the furthest element a step touches."""
 
-    def __init__(self, steps: Sequence[Step], image: Array) -> None:
+    def __init__(self, steps: Sequence[Step], frame: Frame) -> None:
         self._buffers: dict[str, Array] = {}
         for view in (v for step in steps for v in (*step.inputs, *step.outputs)):
             self._grow(view)
-        self._buffers[IMAGE] = np.ascontiguousarray(image).reshape(-1)
+        self._buffers |= {f"{INPUT}{name}": np.ascontiguousarray(array).reshape(-1) for name, array in frame.items()}
 
     def _grow(self, view: View) -> None:
         needed, buffer = view.extent_bytes // view.itemsize, self._buffers.get(view.buffer)
@@ -49,10 +49,10 @@ class Memory:
 
 
 def run_steps(
-    steps: Sequence[Step], image: Array, watch: Watch | None = None, compute: Compute = by_definition
+    steps: Sequence[Step], frame: Frame, watch: Watch | None = None, compute: Compute = by_definition
 ) -> Array:
     """The contents of the output buffer, flat, after all steps."""
-    memory = Memory(steps, image)
+    memory = Memory(steps, frame)
     for index, step in enumerate(steps):
         run_step(index, step, memory, watch, compute)
     last = max((v for s in steps for v in s.outputs if v.buffer == OUTPUT), key=lambda v: v.extent_bytes)

@@ -17,8 +17,9 @@ import numpy as np
 
 from edgemtl.operators import Array, Operator, TensorType
 
-IMAGE = "image"
+INPUTS = "inputs"  # the memory space of what a run reads
 OUTPUT = "output"
+INPUT = "input/"  # an input's buffer is this and its name
 PREPARED = "prepared/"  # buffers under this name are made once at load and live outside the arena
 ALIGNMENT = 64  # bytes: kernels use aligned vector loads
 
@@ -103,9 +104,11 @@ class View:
 
 
 def space_of(buffer: str) -> str:
-    """The memory space a buffer lies in: "image", "output", "prepared" or "arena"."""
-    if buffer in (IMAGE, OUTPUT):
-        return buffer
+    """The memory space a buffer lies in: "inputs", "output", "prepared" or "arena"."""
+    if buffer == OUTPUT:
+        return OUTPUT
+    if buffer.startswith(INPUT):
+        return INPUTS
     return "prepared" if buffer.startswith(PREPARED) else "arena"
 
 

@@ -10,11 +10,12 @@ import onnx_ir as ir
 from edgemtl.errors import UnsupportedError
 from edgemtl.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Lowered, Step, View, dense, space_of
+from edgemtl.lowering.ir import INPUT, OUTPUT, Lowered, Step, View, dense, space_of
 from edgemtl.lowering.match import Group, cover
 from edgemtl.lowering.patterns import PATTERNS, leftover
 from edgemtl.lowering.verify import verify
 from edgemtl.processor import CpuTarget
+from edgemtl.vocabulary import OUTPUT_DTYPES
 
 
 def groups_of(model: ir.Model) -> list[Group]:
@@ -27,29 +28,29 @@ class Grouped:
     """One task's graph with its nodes in groups: what lowering starts from, however often it is done."""
 
     task: str
-    image: ir.Value
+    inputs: tuple[ir.Value, ...]
     output: ir.Value
     groups: tuple[Group, ...]
 
 
 def group_task(name: str, model: ir.Model) -> Grouped:
-    """The groups of a task's graph (one input, one output)."""
-    (image,), (output,) = model.graph.inputs, model.graph.outputs
-    return Grouped(name, image, output, tuple(groups_of(model)))
+    """The groups of a task's graph (one output)."""
+    (output,) = model.graph.outputs
+    return Grouped(name, tuple(model.graph.inputs), output, tuple(groups_of(model)))
 
 
 def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | None = frozenset()) -> Lowered:
     """The steps of a task.
 
-    ``forbidden`` names prepared buffers there is no memory for; None forbids all. The image is read from the buffer
-    "image", the result is written to the buffer "output"; all other buffers are the arena's. Raises UnsupportedError
-    for a node nothing runs and for an output that is not float32.
+    ``forbidden`` names prepared buffers there is no memory for; None forbids all. An input is read from the buffer
+    "input/NAME", the result is written to the buffer "output"; all other buffers are the arena's. Raises
+    UnsupportedError for a node nothing runs and for an output of a type that no task has.
     """
-    if dtype_of(task.output) != "float32":
-        reason = f"a task's output must be float32, not {dtype_of(task.output)}"
+    if dtype_of(task.output) not in OUTPUT_DTYPES:
+        reason = f"a task's output must be {', '.join(OUTPUT_DTYPES)}, not {dtype_of(task.output)}"
         raise UnsupportedError(task.output.name or task.task, reason, "end the model before that, or cast it")
     em = Emitter(target, forbidden)
-    em.views[task.image] = dense(IMAGE, shape_of(task.image))
+    em.views.update(input_views(task))
     for group in task.groups:
         em.nodes = group.nodes
         group.emit(em)
@@ -57,6 +58,11 @@ def lower_task(task: Grouped, target: CpuTarget, forbidden: frozenset[str] | Non
     verify("lowering", steps)
     verify("lowering", em.prepared)
     return Lowered(task.task, steps, tuple(em.prepared), _values(em, steps))
+
+
+def input_views(task: Grouped) -> dict[ir.Value, View]:
+    """Where the inputs lie that the task reads."""
+    return {value: dense(f"{INPUT}{value.name}", shape_of(value), dtype_of(value)) for value in task.inputs}
 
 
 def _values(em: Emitter, steps: tuple[Step, ...]) -> dict[str, View]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgemtl.errors import InternalError
-from edgemtl.lowering.ir import IMAGE, PREPARED, Step
+from edgemtl.lowering.ir import INPUTS, PREPARED, Step, View, space_of
 from edgemtl.operators import Copy, QCopy
 
 WORD_BYTES = 4
@@ -21,7 +21,7 @@ def verify(stage: str, steps: Sequence[Step]) -> None:
     Every operand has the shape and type its operator's signature states and lies row-major, a copy's views have its
     strides, and what is read has been written before, in the type it is read in.
     """
-    written = {(IMAGE, "float32")}
+    written = _inputs(steps)
     for index, step in enumerate(steps):
         read = {(view.buffer, view.dtype) for view in step.inputs if not view.buffer.startswith(PREPARED)}
         unwritten = (f"it reads {b}, which no step before writes in {dtype}" for b, dtype in sorted(read - written))
@@ -29,6 +29,14 @@ def verify(stage: str, steps: Sequence[Step]) -> None:
             what = ", ".join(step.origin) or "no node"
             raise VerificationError(f"after {stage}, step {index} ({type(step.operator).__name__} of {what}): {fault}")
         written.update((view.buffer, view.dtype) for view in step.outputs)
+
+
+def _inputs(steps: Sequence[Step]) -> set[tuple[str, str]]:
+    """The inputs that steps read, each in the type in which it is read first."""
+    views: dict[str, View] = {}
+    for view in (view for step in steps for view in step.inputs if space_of(view.buffer) == INPUTS):
+        views.setdefault(view.buffer, view)
+    return {(buffer, view.dtype) for buffer, view in views.items()}
 
 
 def _faults(step: Step) -> Iterator[str]:

@@ -13,7 +13,7 @@ from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values
+from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
 from edgemtl.operators.pool import Pool, QPool
 from edgemtl.operators.resize import DequantiseImage, QBilinear, QResample, Resample, Resize
 
@@ -30,6 +30,7 @@ __all__ = [
     "Dequantise",
     "DequantiseImage",
     "Experts",
+    "Frame",
     "LayerNorm",
     "Linear",
     "Multiply",

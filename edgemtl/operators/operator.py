@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Frame = Mapping[str, Array]
+"""The inputs of one run, by name."""
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,20 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.bundle import MoEEntry
-from edgemtl.errors import InputError, UsageError
+from edgemtl.errors import UsageError
 from edgemtl.frontend import InputSpec
+from edgemtl.frontend.frames import check_frame
 from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.onnx_runtime import open_session
-from edgemtl.operators import Array
+from edgemtl.operators import Array, Frame
 from edgemtl.partition.cut import sweep
 from edgemtl.partition.model import Calibration
 
-Images = tuple[Array, ...]
+Images = tuple[Frame, ...]
 
 
-def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
-    """The images, float32 of the input's shape; UsageError for none, InputError for one that does not fit."""
+def check_images(images: Iterable[Frame] | None, inputs: Sequence[InputSpec]) -> Images:
+    """The images, each with an array of every input; UsageError for none, InputError for one that does not fit."""
     checked = () if images is None else tuple(images)
     if not checked:
         raise UsageError(
@@ -29,11 +30,7 @@ def check_images(images: Iterable[Array] | None, spec: InputSpec) -> Images:
             "pass a folder of typical images, or use exact, which needs none"
         )
     for index, image in enumerate(checked):
-        if image.shape != spec.shape or image.dtype != np.float32:
-            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"calibration image {index} must be {expected}, not {actual}; resize and normalise it")
-        if not np.isfinite(image).all():
-            raise InputError(f"calibration image {index} must be finite; it holds infinities or NaN")
+        check_frame(f"calibration image {index}", image, inputs)
     return checked
 
 
@@ -62,8 +59,8 @@ def count_picks(model: ir.Model, reachable: Sequence[MoEEntry], images: Images) 
 def _run(model: ir.Model, images: Images) -> Iterator[list[Array]]:
     """The graph's outputs for one image after the other."""
     session = open_session(ir.to_proto(model).SerializeToString())
-    name = session.get_inputs()[0].name
-    return (session.run(None, {name: image}) for image in images)
+    names = [value.name for value in session.get_inputs()]
+    return (session.run(None, {name: image[name] for name in names}) for image in images)
 
 
 def _count(logits: Array, attributes: MoEAttributes, pathway: MoEEntry) -> Array:

@@ -16,6 +16,12 @@ def cut(model: MultiTaskModel, task: Task) -> ir.Model:
     return copy
 
 
+def drop_unread_inputs(model: ir.Model) -> None:
+    """Drop the graph's inputs that nothing reads. In place."""
+    graph = model.graph
+    graph.inputs[:] = [value for value in graph.inputs if value.uses() or value.is_graph_output()]
+
+
 def sweep(model: ir.Model) -> None:
     """Drop nodes and initializers nothing needs, and give every value a name of its own. In place."""
     RemoveUnusedNodesPass()(model)

@@ -28,7 +28,7 @@ class Inspection:
     tasks share.  layers: the model's MoE nodes.  notes: every default and assumption taken in reading it.
     """
 
-    input: InputSpec
+    inputs: tuple[InputSpec, ...]
     tasks: tuple[TaskInspection, ...]
     layers: tuple[MoELayer, ...]
     full: Cost
@@ -42,7 +42,7 @@ class Inspection:
             for of in self.tasks
         ]
         return {
-            "input": asdict(self.input),
+            "inputs": [asdict(spec) for spec in self.inputs],
             "tasks": tasks,
             "moe_layers": [asdict(layer) for layer in self.layers],
             "full": self.full.to_json(),
@@ -56,4 +56,4 @@ def inspect_model(model: MultiTaskModel) -> Inspection:
     models = partition(model, [task.name for task in model.tasks], "exact")
     tasks = tuple(TaskInspection(m.task, cost_of(m.ir), m.moe) for m in models)
     common = common_cost([m.ir for m in models])
-    return Inspection(model.input, tasks, model.moe, cost_of(model.ir), common, model.notes)
+    return Inspection(model.inputs, tasks, model.moe, cost_of(model.ir), common, model.notes)

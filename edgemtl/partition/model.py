@@ -9,6 +9,7 @@ from onnx_ir import Value
 
 from edgemtl.bundle import MoEEntry
 from edgemtl.frontend import InputSpec, Task
+from edgemtl.operators import Array, Frame
 from edgemtl.vocabulary import Pathway
 
 
@@ -34,7 +35,8 @@ class Calibration:
 class TaskModel:
     """One task's pathway and nothing else.
 
-    ir: one input, one output, standard operators and `edgemtl::MoE` without `window`; BatchNorm is folded
+    inputs: those of the model; the graph has only the ones that the task reads.
+    ir: one output, standard operators and `edgemtl::MoE` without `window`; BatchNorm is folded
     into convolutions; where experts were dropped the node lists the rest in `experts`, counted in the columns
     of its logits. Its functions are the MoE bodies, so that `onnx_ir.to_proto(ir)` runs in any ONNX runtime.
     Tensors of equal content are one object across the tasks partitioned together.
@@ -43,17 +45,20 @@ class TaskModel:
 
     task: Task
     ir: ir.Model
-    input: InputSpec
+    inputs: tuple[InputSpec, ...]
     pathway: Pathway
     moe: tuple[MoEEntry, ...]
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
 
     @property
-    def image(self) -> Value:
-        """The graph's input."""
-        (value,) = self.ir.graph.inputs
-        return value
+    def reads(self) -> tuple[str, ...]:
+        """Names of the inputs that the task reads, in the order of the model."""
+        return tuple(str(value.name) for value in self.ir.graph.inputs)
+
+    def feed(self, frame: Frame) -> dict[str, Array]:
+        """What of a frame the task reads."""
+        return {name: frame[name] for name in self.reads}
 
     @property
     def output(self) -> Value:

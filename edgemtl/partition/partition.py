@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+import onnx_ir as ir
+
 from edgemtl.bundle import MoEEntry
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel, Task
 from edgemtl.frontend.moe_node import MoEAttributes, attach_functions, moe_nodes
-from edgemtl.operators import Array
+from edgemtl.operators import Frame
 from edgemtl.partition.batchnorm import fold_batchnorms
 from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_unpicked, measure
-from edgemtl.partition.cut import cut, sweep
+from edgemtl.partition.cut import cut, drop_unread_inputs, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
 from edgemtl.partition.model import Calibration, TaskModel
@@ -21,7 +23,7 @@ from edgemtl.vocabulary import PATHWAYS, Pathway
 
 
 def partition(
-    model: MultiTaskModel, tasks: Sequence[str], mode: str, calibration: Iterable[Array] | None = None
+    model: MultiTaskModel, tasks: Sequence[str], mode: str, calibration: Iterable[Frame] | None = None
 ) -> tuple[TaskModel, ...]:
     """One TaskModel per name in `tasks`, in their order; the model itself is not changed.
 
@@ -29,8 +31,8 @@ def partition(
       "exact": every expert the router could pick. Where the model fixes a window of experts per task those
       are the window's, so a window model gives the same graph as in "window".
       "window": the same graph, and the promise that the model itself made it small: some layer has a window.
-      "calibrated": only experts that some token of the `calibration` images picked. The images are float32 of
-      the input's shape, normalised; what dropping cost is measured on them and reported.
+      "calibrated": only experts that some token of the `calibration` images picked. Each is a frame with an
+      array of every input; what dropping cost is measured on them and reported.
 
     Raises UsageError for a mode, tasks or calibration images that are not there or do not go together,
     InputError for an image that does not fit and UnsupportedError for experts without constant weights.
@@ -38,7 +40,7 @@ def partition(
     chosen, pathway = _choose_tasks(model, tasks), _check_mode(model, mode)
     if pathway != "calibrated" and calibration is not None:
         raise UsageError(f"calibration images must come with the calibrated pathway, not with {mode}")
-    images = check_images(calibration, model.input) if pathway == "calibrated" else None
+    images = check_images(calibration, model.inputs) if pathway == "calibrated" else None
     models = tuple(_specialise(model, task, pathway, images) for task in chosen)
     share_tensors(task.ir for task in models)
     return models
@@ -74,10 +76,19 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
         remaining = drop_unpicked(reachable, counts)
     keep_experts(graph, remaining)
     sweep(graph)
+    drop_unread_inputs(graph)
     attach_functions(graph)
     measured = None if images is None or counts is None else measure(exact, graph, images, counts)
-    notes = (*_batchnorm_notes(folded), *_expert_notes(reachable, remaining, measured), *_loss_notes(measured))
-    return TaskModel(task, graph, model.input, pathway, remaining, notes, measured)
+    losses = (*_expert_notes(reachable, remaining, measured), *_loss_notes(measured))
+    notes = (*_batchnorm_notes(folded), *losses, *_input_notes(model, graph))
+    return TaskModel(task, graph, model.inputs, pathway, remaining, notes, measured)
+
+
+def _input_notes(model: MultiTaskModel, graph: ir.Model) -> list[str]:
+    """What is not part of the task's program."""
+    reads = {str(value.name) for value in graph.graph.inputs}
+    unread = [spec.name for spec in model.inputs if spec.name not in reads]
+    return [f"input {', '.join(unread)} not read"] if unread else []
 
 
 def _batchnorm_notes(folded: int) -> list[str]:

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from edgemtl.bundle import Program
+from edgemtl.operators import Frame
 from edgemtl.progress import tick
 from edgemtl.report.profile import CpuTaskProfile, cpu_task_profile
 from edgemtl.runtime import Session
-from edgemtl.runtime.images import FloatArray
 
 WARMUP = 3
 
 
-def measure_task(
-    session: Session, program: Program, task: str, images: Sequence[FloatArray], runs: int
-) -> CpuTaskProfile:
+def measure_task(session: Session, program: Program, task: str, images: Sequence[Frame], runs: int) -> CpuTaskProfile:
     """Times of ``runs`` runs over the images in turn, after some that do not count."""
     layers = program.tasks[task].layers
     kernels, whole = [], []

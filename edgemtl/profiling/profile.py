@@ -10,13 +10,13 @@ from typing import Any
 from edgemtl.bundle import FpgaProgram, Manifest, open_bundle, read_trust
 from edgemtl.errors import UsageError
 from edgemtl.hw.spec import AcceleratorSpec
-from edgemtl.images import expand, load_image, summarise_notes
+from edgemtl.images import expand_frames, load_frame, summarise_notes
+from edgemtl.operators import Frame
 from edgemtl.profiling.measured import WARMUP, measure_task
 from edgemtl.profiling.simulated import Recorded, TaskFrames, record_task, simulate_switches, simulated_task
 from edgemtl.progress import counting, tick
 from edgemtl.report.profile import SCHEMA_VERSION, MeasuredCpu, Profile, coefficients
 from edgemtl.runtime import SegmentRun, Session
-from edgemtl.runtime.images import FloatArray
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def profile_bundle(path: Path, options: ProfileOptions) -> Profile:
     trusted: dict[str, Any] = {"keys": options.keys, "min_version": options.min_version}
     opening = Session.open(path, options.device, options.threads, native_host=options.native_host, **trusted)
     with opening as session:
-        files = expand(options.inputs)
-        loaded = [load_image(file, session.input) for file in files]
-        images = [image.array for image in loaded]
-        notes = summarise_notes({str(file): image.notes for file, image in zip(files, loaded, strict=True)})
+        files = expand_frames(session.inputs, options.inputs)
+        loaded = [load_frame(file, session.inputs) for file in files]
+        images = [frame.arrays for frame in loaded]
+        notes = summarise_notes({str(file.path): frame.notes for file, frame in zip(files, loaded, strict=True)})
         tasks = options.tasks or session.tasks
-        names = tuple(file.name for file in files)
+        names = tuple(file.path.name for file in files)
         if options.device == "sim":
             profile = _simulated(path, session, manifest, tasks, images, names)
         else:
@@ -69,7 +69,7 @@ def _simulated(
     session: Session,
     manifest: Manifest,
     tasks: Sequence[str],
-    images: Sequence[FloatArray],
+    images: Sequence[Frame],
     names: tuple[str, ...],
 ) -> Profile:
     program = manifest.program
@@ -98,7 +98,7 @@ def _simulated(
     )
 
 
-def _simulate(session: Session, task: str, image: FloatArray) -> tuple[SegmentRun, ...]:
+def _simulate(session: Session, task: str, image: Frame) -> tuple[SegmentRun, ...]:
     runs = session.simulate(task, image)
     tick()
     return runs
@@ -115,7 +115,7 @@ def _measured(
     session: Session,
     manifest: Manifest,
     tasks: Sequence[str],
-    images: Sequence[FloatArray],
+    images: Sequence[Frame],
     names: tuple[str, ...],
     options: ProfileOptions,
 ) -> Profile:

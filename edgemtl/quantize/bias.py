@@ -9,7 +9,7 @@ import numpy as np
 
 from edgemtl.lowering.execute import Memory, run_step, run_steps
 from edgemtl.lowering.ir import Constant, Step
-from edgemtl.operators import Array, Values
+from edgemtl.operators import Array, Frame, Values
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.build import IntegerTask
@@ -17,7 +17,7 @@ from edgemtl.quantize.writer import Correctable
 
 
 def correct_biases(
-    floats: Tasks, integers: Mapping[str, IntegerTask], images: Sequence[Array]
+    floats: Tasks, integers: Mapping[str, IntegerTask], images: Sequence[Frame]
 ) -> dict[str, IntegerTask]:
     """The tasks with corrected biases: the mean output of each layer, per channel, equals that of the float layer.
 
@@ -55,7 +55,7 @@ def _correct_layer(
         left = [task for task in left if task not in members]
 
 
-def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> dict[int, Array]:
+def _float_means(steps: Sequence[Step], integer: IntegerTask, images: Sequence[Frame]) -> dict[int, Array]:
     """Mean output per channel of every float step whose integer form can be corrected."""
     sources = {c.source for c in integer.correctable}
     sums: dict[int, Array] = {}
@@ -78,7 +78,7 @@ def _channel_mean(rows: Array) -> Array:
 class _State:
     """One task on all images, run up to the layer that is being corrected."""
 
-    def __init__(self, task: IntegerTask, images: Sequence[Array]) -> None:
+    def __init__(self, task: IntegerTask, images: Sequence[Frame]) -> None:
         self.task, self.steps = task, list(task.steps)
         self.memories = [Memory(task.steps, image) for image in images]
         self._by_source = {c.source: c for c in task.correctable}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgemtl.errors import InputError, UsageError
 from edgemtl.frontend import InputSpec
-from edgemtl.operators import Array
+from edgemtl.frontend.frames import check_frame
+from edgemtl.operators import Frame
 
 LEAST_IMAGES = 8
 """With fewer images, a few unusual ones would determine every range."""
@@ -17,7 +16,7 @@ CHECK_EVERY = 4
 """Every fourth image is reserved for the check of the result."""
 
 
-def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec) -> None:
+def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence[InputSpec]) -> None:
     """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite or constant.
 
     Copies of one image do not count: they would be calibrated on and checked with.
@@ -28,21 +27,21 @@ def check_images(images: Sequence[Array], names: Sequence[str], spec: InputSpec)
             "add typical images to the folder of --calibration"
         )
     for image, name in zip(images, names, strict=True):
-        if image.shape != spec.shape or image.dtype != np.float32:
-            expected, actual = f"float32 {spec.shape}", f"{image.dtype} {image.shape}"
-            raise InputError(f"calibration image {name} must be {expected}, not {actual}; resize and normalise it")
-        if not np.isfinite(image).all():
-            raise InputError(f"calibration image {name} must be finite; it holds infinities or NaN")
-        if np.ptp(image) == 0:
+        check_frame(f"calibration image {name}", image, inputs)
+        if all((array == array.flat[0]).all() for array in image.values()):
             raise InputError(f"calibration image {name} must show something, not one value everywhere; leave it out")
-    if (different := len({hashlib.sha256(image.tobytes()).digest() for image in images})) < LEAST_IMAGES:
+    if (different := len({_digest(image) for image in images})) < LEAST_IMAGES:
         raise UsageError(
             f"int8 must be calibrated on at least {LEAST_IMAGES} different images, not {different} and copies of them; "
             "add typical images to the folder of --calibration"
         )
 
 
-def split(images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+def _digest(frame: Frame) -> bytes:
+    return hashlib.sha256(b"".join(frame[name].tobytes() for name in sorted(frame))).digest()
+
+
+def split(images: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Calibration images and check images."""
     checked = [image for i, image in enumerate(images) if i % CHECK_EVERY == CHECK_EVERY - 1]
     return [image for i, image in enumerate(images) if i % CHECK_EVERY != CHECK_EVERY - 1], checked

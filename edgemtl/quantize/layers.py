@@ -260,7 +260,7 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    x = affine(writer.observed("image"), "the image")
+    x = affine(writer.observed(source["image"].buffer), writer.name)
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
     cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
     writer.define(cut.buffer, x, cut.size)

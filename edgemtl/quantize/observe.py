@@ -10,8 +10,8 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import InputError
 from edgemtl.lowering.execute import run_steps
-from edgemtl.lowering.ir import IMAGE, Step
-from edgemtl.operators import Array, Values
+from edgemtl.lowering.ir import INPUT, INPUTS, Step, space_of
+from edgemtl.operators import Array, Frame, Values
 from edgemtl.operators.norm import normalised
 from edgemtl.options import Method
 from edgemtl.progress import tick
@@ -46,8 +46,8 @@ UNBOUNDED = Range(-float(np.finfo(np.float32).max), float(np.finfo(np.float32).m
 class Observation:
     """One task on the calibration images.
 
-    ranges: by name, "image" or step and part ("12"; "12.pre" in front of an activation; "12.q", "12.k", "12.v";
-    "12.all" is all that was seen, which tensors of 16 bits hold whatever the method).
+    ranges: by name, the buffer of a float32 input, or step and part ("12"; "12.pre" in front of an activation; "12.q",
+    "12.k", "12.v"; "12.all" is all that was seen, which tensors of 16 bits hold whatever the method).
     channels: per LayerNorm step, the largest magnitude [dim] of each channel of the normalised rows.
     """
 
@@ -55,7 +55,7 @@ class Observation:
     channels: dict[int, Array] = field(repr=False)
 
 
-def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> Observation:
+def observe(steps: Sequence[Step], images: Sequence[Frame], method: Method) -> Observation:
     """Run float steps on the images and determine ranges by ``method``.
 
     minmax takes all values, percentile cuts 0.005% off each end, entropy takes the range that changes the distribution
@@ -64,15 +64,22 @@ def observe(steps: Sequence[Step], images: Sequence[Array], method: Method) -> O
     """
     watcher = _Watcher(steps, method)
     for image in images:
-        watcher.add(IMAGE, image)
+        for buffer in watcher.inputs:
+            watcher.add(buffer, image[buffer.removeprefix(INPUT)])
         run_steps(steps, image, watcher.watch)
         tick()
     return Observation(watcher.ranges(), dict(watcher.channels))
 
 
+def float_inputs(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The buffers of the float32 inputs that steps read."""
+    views = (view for step in steps for view in step.inputs if space_of(view.buffer) == INPUTS)
+    return tuple(dict.fromkeys(view.buffer for view in views if view.dtype == "float32"))
+
+
 class _Watcher:
     def __init__(self, steps: Sequence[Step], method: Method) -> None:
-        self.steps, self.method = steps, method
+        self.steps, self.method, self.inputs = steps, method, float_inputs(steps)
         self.channels: dict[int, Array] = {}
         self.extremes: dict[str, Range] = {}
         self.histograms: dict[str, Histogram] = {}
@@ -93,7 +100,7 @@ class _Watcher:
             if self._may_be_infinite(name):
                 self.extremes[name] = UNBOUNDED
                 return
-            where = "the image" if name == IMAGE else self.steps[int(name.split(".")[0])].origin[0]
+            where = name.removeprefix(INPUT) if name in self.inputs else self.steps[int(name.split(".")[0])].origin[0]
             raise InputError(
                 f"{where} must be finite on every calibration image, not {low} to {high}; "
                 "leave out the image or repair the weights"
@@ -105,7 +112,7 @@ class _Watcher:
 
     def _may_be_infinite(self, name: str) -> bool:
         """Whether the step is a node that stays in float, or a copy: it may give infinities, as a mask does."""
-        return name != IMAGE and not self.steps[int(name.split(".")[0])].operator.delivers
+        return name not in self.inputs and not self.steps[int(name.split(".")[0])].operator.delivers
 
     def ranges(self) -> dict[str, Range]:
         if self.method == "minmax":

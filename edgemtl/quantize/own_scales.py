@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgemtl import operators as ops
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Step, View, dense, make_step
+from edgemtl.lowering.ir import INPUTS, OUTPUT, Step, View, dense, make_step, space_of
 from edgemtl.operators import Operator
 from edgemtl.quantize.observe import Observation
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor
@@ -96,7 +96,7 @@ def _absorb(work: Work, old: Step, tensors: dict[str, Tensor]) -> Work:
     rounding = work[at][1]
     source, target = rounding["x"].buffer, rounding["y"].buffer
     rest = work[:at] + work[at + 1 :]
-    if source == IMAGE or rounding["x"].size != _extent(work, source):
+    if space_of(source) == INPUTS or rounding["x"].size != _extent(work, source):
         return work
     if source in tensors:
         if target == OUTPUT or not tensors[source].equals(tensors[target]):
@@ -187,7 +187,8 @@ def _move_on(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
 
 
 def _unscaled(step: Step, tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    return (view.buffer for view in step.inputs if view.buffer != IMAGE and view.buffer not in tensors)
+    buffers = (view.buffer for view in step.inputs if space_of(view.buffer) != INPUTS)
+    return (buffer for buffer in buffers if buffer not in tensors)
 
 
 def _moves(operator: Operator) -> bool:

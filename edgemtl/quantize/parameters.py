@@ -12,9 +12,9 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.lowering.ir import IMAGE, Step
+from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array
-from edgemtl.quantize.observe import ALL, Observation, Range
+from edgemtl.quantize.observe import ALL, Observation, Range, float_inputs
 from edgemtl.records import Dialect, Field, check, members, parse_json, read
 
 SCHEMA_VERSION = 1
@@ -169,7 +169,7 @@ def _damaged(path: Path, reason: object) -> ConfigError:
 
 def _is_complete(seen: Observation, steps: Sequence[Step]) -> bool:
     """Whether an observation holds what `observe` sees of these steps."""
-    names = {IMAGE, *(f"{index}{part}" for index in range(len(steps)) for part in ("", ALL))}
+    names = {*float_inputs(steps), *(f"{index}{part}" for index in range(len(steps)) for part in ("", ALL))}
     names |= {f"{index}.{part}" for index, step in enumerate(steps) for part in step.operator.parts}
     widths = {index: step.operator.dim for index, step in enumerate(steps) if isinstance(step.operator, ops.LayerNorm)}
     good = all(np.isfinite(array).all() and (array >= 0).all() for array in seen.channels.values())

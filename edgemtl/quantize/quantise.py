@@ -11,7 +11,7 @@ from edgemtl.errors import ConfigError, QuantisationError
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
-from edgemtl.operators import Array, Quantise
+from edgemtl.operators import Array, Frame, Quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
@@ -30,7 +30,7 @@ CHECK_IMAGES = 8
 
 
 def calibrate(
-    model: str, pathway: str, tasks: Tasks, images: Sequence[Array], options: QuantiseOptions
+    model: str, pathway: str, tasks: Tasks, images: Sequence[Frame], options: QuantiseOptions
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer parameters and tasks of float steps; every fourth image is reserved for the check.
 
@@ -95,7 +95,7 @@ def _by_float_steps(integer: IntegerTask, sources: Sequence[int]) -> IntegerTask
 
 
 def check_task(
-    task: str, floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array], least_db: float
+    task: str, floats: Sequence[Step], integer: IntegerTask, images: Sequence[Frame], least_db: float
 ) -> Quality:
     """The accuracy of a task's integer output on ``images``. Raises QuantisationError below ``least_db``."""
     quality = judge(task, *_outputs(floats, integer, images), least_db)
@@ -107,7 +107,7 @@ def check_task(
     return quality
 
 
-def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Frame]) -> tuple[list[Array], list[Array]]:
     exact: list[Array] = []
     rounded: list[Array] = []
     for image in images:
@@ -163,6 +163,6 @@ def _with_bias(step: Step, difference: Array) -> Step:
     return step.with_constant("bias", Constant(bias.name, (bias.array + difference).astype(np.int32)))
 
 
-def measure_sqnr(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Array]) -> float:
+def measure_sqnr(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Frame]) -> float:
     """`quality.signal_to_noise` of a task's output on ``images``, in decibel."""
     return signal_to_noise(*_outputs(floats, integer, images))

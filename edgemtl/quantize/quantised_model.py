@@ -13,7 +13,7 @@ from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.rounding import count_roundings
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.task import group_task, lower_task
-from edgemtl.operators import Array
+from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
@@ -84,11 +84,11 @@ def quantise(
     model: MultiTaskModel,
     tasks: Sequence[TaskModel],
     target: CpuTarget,
-    images: Mapping[str, Array],
+    images: Mapping[str, Frame],
     options: QuantiseOptions,
 ) -> Quantised:
     """Calibrate on ``images`` by name. Raises what `check_images` and `calibrate` raise."""
-    check_images(list(images.values()), list(images), model.input)
+    check_images(list(images.values()), list(images), model.inputs)
     floats = float_steps(tasks, target)
     parameters, integers = calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
     return Quantised(floats, integers, parameters)
@@ -139,7 +139,7 @@ def from_parameters(
 
 
 def make_exchange(
-    name: str, tasks: Sequence[TaskModel], quantised: Quantised, images: Mapping[str, Array]
+    name: str, tasks: Sequence[TaskModel], quantised: Quantised, images: Mapping[str, Frame]
 ) -> tuple[onnx.ModelProto, tuple[Distance, ...]]:
     """The QDQ model of the float file ``name``, and its distances on the check images."""
     parameters = quantised.parameters

@@ -12,7 +12,7 @@ from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constants, Step, View, dense, make_step
+from edgemtl.lowering.ir import INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
 from edgemtl.quantize.limits import NO_PLACE, NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
 from edgemtl.quantize.needs import Need
@@ -53,7 +53,7 @@ class Writer:
     own: Mapping[str, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=lambda: {IMAGE: FLOAT_TENSOR})
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     correctable: list[Correctable] = field(default_factory=list)
     sums: dict[int, Tensor] = field(default_factory=dict)
     coarsened: list[str] = field(default_factory=list)
@@ -64,6 +64,8 @@ class Writer:
     def __post_init__(self) -> None:
         for view in (view for step in self.float_steps for view in step.views):
             self._sizes[view.buffer] = max(self._sizes.get(view.buffer, 0), view.extent_bytes // view.itemsize)
+            if space_of(view.buffer) == INPUTS:
+                self.tensors[view.buffer] = FLOAT_TENSOR
 
     @property
     def source(self) -> Step:
@@ -273,9 +275,9 @@ class Writer:
         return replace(view, dtype=self.tensors[view.buffer].dtype)
 
     def _range_of(self, buffer: str) -> Range:
-        """The range of a value: that of the last step that wrote its buffer, or of the image."""
-        if buffer == IMAGE:
-            return self.observed(IMAGE)
+        """The range of a value: that of the last step that wrote its buffer, or of an input."""
+        if space_of(buffer) == INPUTS:
+            return self.observed(buffer)
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
         seen = self.observed(str(writers[-1]))
         if seen == UNBOUNDED:

@@ -21,6 +21,5 @@ Index = Annotated[int, integer(0, MAX_COUNT)]
 Macs = Annotated[int, integer(0, MAX_MACS)]
 Number = Annotated[float, number(-MAX_VALUE, MAX_VALUE)]
 _SIZE = integer(1, MAX_COUNT)
-Shape = Annotated[tuple[int, ...], items(_SIZE, 2, MAX_RANK, f"2 to {MAX_RANK} dimensions")]
 AnyShape = Annotated[tuple[int, ...], items(_SIZE, 0, MAX_RANK, f"0 to {MAX_RANK} dimensions")]
 """Of any rank, () for a scalar."""

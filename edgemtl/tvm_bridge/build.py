@@ -1,7 +1,7 @@
 """Kernels and the order they run in, to the bytes of one shared library.
 
 Every exported entry takes flat uint8 arrays, 64-byte aligned, and a range of steps:
-``entry(arena, weights, prepared, image, output, begin, end)`` runs its calls ``begin <= i < end``.
+``entry(arena, weights, prepared, inputs, output, begin, end)`` runs its calls ``begin <= i < end``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgemtl.tvm_bridge.target import tvm_target
 
 WEIGHTS_WORDS = "weights_words"
 WORD_BYTES = 4
-SPACES = ("arena", "weights", "prepared", "image", "output")
+SPACES = ("arena", "weights", "prepared", "inputs", "output")
 # No build id, no symbols: the same program must give the same bytes.
 LINK_OPTIONS = ["-shared", "-fPIC", "-Wl,--build-id=none", "-s"]
 # Local arrays that share memory no longer fit in registers.

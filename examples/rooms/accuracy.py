@@ -103,11 +103,14 @@ def measure_routers(
     """Per task, how often each router of the int8 program chooses as the float model does in onnxruntime."""
     multi, target = read_model(model), resolve("cpu")
     tasks = partition(multi, [task.name for task in multi.tasks], "exact")
-    quantised = quantise(multi, tasks, target, calibration, QuantiseOptions())
+    (spec,) = multi.inputs
+    frames = {name: {spec.name: image} for name, image in calibration.items()}
+    quantised = quantise(multi, tasks, target, frames, QuantiseOptions())
     routers = {}
     for task in tasks:
         pair = make_pair(task, target, ("onnx", "int8"), quantised, None)
-        routers[task.task.name] = list(compare_sides(pair, task, images, Limits()).routers)
+        compared = compare_sides(pair, task, [{spec.name: image} for image in images], Limits())
+        routers[task.task.name] = list(compared.routers)
     return routers
 
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from edgemtl.bundle import Bundle, FpgaProgram, Program
 from edgemtl.errors import UnsupportedError, UsageError
+from edgemtl.operators import Array
 from edgemtl.runtime.buffers import Bytes
-from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.records import Memory, SegmentRun
 
 DEVICES = ("cpu", "sim", "rtl", "zcu104")
@@ -18,13 +18,13 @@ class Device(Protocol):
     """A program in its memory, driven from one thread.
 
     ``sections``: the names of the bundle's sections of weights that it reads while it runs.
-    ``image`` float32 [1, C, H, W] is what a run reads, ``outputs[task]`` what it writes; both stay where they
-    are. ``basis``: what times taken here are, "measured" or of a "simulator".
+    ``inputs[name]`` is what a run reads, ``outputs[task]`` what it writes; both stay where they are. ``basis``: what
+    times taken here are, "measured" or of a "simulator".
     """
 
     sections: tuple[str, ...]
-    image: FloatArray
-    outputs: dict[str, FloatArray]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
     basis: str
 
     @property
@@ -78,7 +78,7 @@ def open_device(name: str, bundle: Bundle, check_arena: bool = False, native_hos
     from edgemtl.runtime.devices.cpu import CpuDevice
 
     library, weights = bundle.member(program.library), bundle.weights()
-    return CpuDevice(program, library, weights, bundle.manifest.input.shape)
+    return CpuDevice(program, library, weights, bundle.manifest.inputs)
 
 
 def _open_fpga(name: str, bundle: Bundle, program: FpgaProgram, check_arena: bool, native_host: bool) -> Device:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from edgemtl.bundle import Program, TaskProgram
+from edgemtl.bundle import InputEntry, Program, TaskProgram, input_bytes, input_layout
 from edgemtl.bundle.manifest import WEIGHTS
 from edgemtl.errors import EdgemtlError, UnsupportedError
+from edgemtl.operators import Array
 from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
 from edgemtl.runtime.devices.sizes import check_sizes
-from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.library import Library, load_ffi
 from edgemtl.runtime.machine import check_this_machine, peak_resident_bytes
 from edgemtl.runtime.records import Memory, SegmentRun
 
 ALL_STEPS = 2**31 - 1
-FLOAT_BYTES = 4
 
 
 class CpuDevice:
-    """A CPU program: its library and weights, and the image's shape (1, C, H, W).
+    """A CPU program: its library and weights, and its inputs.
 
     Raises UnsupportedError where this machine cannot run it, BudgetError for its memory.
     """
@@ -32,18 +31,22 @@ class CpuDevice:
     basis = "measured"
     sections: tuple[str, ...] = (WEIGHTS,)
 
-    def __init__(self, program: Program, library: bytes, weights: Bytes, shape: tuple[int, ...]) -> None:
+    def __init__(self, program: Program, library: bytes, weights: Bytes, inputs: Sequence[InputEntry]) -> None:
         check_this_machine(program.target)
-        staging = FLOAT_BYTES * prod(shape) + sum(_output_bytes(task) for task in program.tasks.values())
+        offsets, inputs_bytes = input_layout(inputs)
+        staging = inputs_bytes + sum(_output_bytes(task) for task in program.tasks.values())
         check_memory(program.arena_bytes + program.prepared_bytes + staging)
         self.program, self._staging_bytes = program, staging
-        self._image = Buffer("image", FLOAT_BYTES * prod(shape))
+        self._inputs = Buffer("inputs", inputs_bytes)
         self._arena = Buffer("arena", program.arena_bytes)
         self._prepared = Buffer("prepared memory", program.prepared_bytes)
         self._outputs = {name: Buffer(f"output of {name}", _output_bytes(task)) for name, task in program.tasks.items()}
-        self.image = _as_floats(self._image, shape)
-        self.outputs = {name: _as_floats(self._outputs[name], t.output.shape) for name, t in program.tasks.items()}
-        spaces = [_tensor(a) for a in (self._arena.array, weights, self._prepared.array, self._image.array)]
+        self.inputs = {of.name: _input_array(self._inputs, offsets[of.name], of) for of in inputs}
+        self.outputs = {
+            name: self._outputs[name].array.view(task.output.dtype).reshape(task.output.shape)
+            for name, task in program.tasks.items()
+        }
+        spaces = [_tensor(a) for a in (self._arena.array, weights, self._prepared.array, self._inputs.array)]
         self._spaces = {name: (*spaces, _tensor(buffer.array)) for name, buffer in self._outputs.items()}
         self._library = Library(library)
         self._entries = {name: self._library.function(task.entry) for name, task in program.tasks.items()}
@@ -96,7 +99,7 @@ class CpuDevice:
             buffer.check()
 
     def _buffers(self) -> tuple[Buffer, ...]:
-        return (self._arena, self._prepared, self._image, *self._outputs.values())
+        return (self._arena, self._prepared, self._inputs, *self._outputs.values())
 
     def prepared(self) -> Bytes:
         """The prepared weights."""
@@ -117,11 +120,11 @@ class CpuDevice:
 
 
 def _output_bytes(task: TaskProgram) -> int:
-    return FLOAT_BYTES * prod(task.output.shape)
+    return np.dtype(task.output.dtype).itemsize * prod(task.output.shape)
 
 
-def _as_floats(buffer: Buffer, shape: tuple[int, ...]) -> FloatArray:
-    return buffer.array.view(np.float32).reshape(shape)
+def _input_array(space: Buffer, offset: int, entry: InputEntry) -> Array:
+    return space.array[offset:][: input_bytes(entry)].view(entry.dtype).reshape(entry.shape)
 
 
 def _tensor(array: Bytes) -> object:

@@ -7,15 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from edgemtl.bundle import Bundle, FpgaProgram, FpgaTask, Program, Rows
+from edgemtl.bundle import Bundle, FpgaProgram, FpgaTask, Program, Rows, input_bytes
 from edgemtl.bundle.fpga import HOST_CONSTANTS
 from edgemtl.errors import UnsupportedError
-from edgemtl.host import IMAGE, NATIVE, OUTPUT, HostStep, HostView, run_operator
+from edgemtl.host import INPUT, NATIVE, OUTPUT, HostStep, HostView, run_operator
 from edgemtl.operators import Array, Operator
 from edgemtl.runtime.available import check_memory
-from edgemtl.runtime.buffers import Buffer, Bytes
+from edgemtl.runtime.buffers import POISON, Buffer, Bytes
 from edgemtl.runtime.devices.cpu import CpuDevice
-from edgemtl.runtime.images import FloatArray
 from edgemtl.runtime.machine import peak_resident_bytes
 from edgemtl.runtime.records import Memory
 
@@ -29,8 +28,8 @@ class Host(Protocol):
     """The steps of a board's CPU; what `Device` says of the members of the same names holds."""
 
     sections: tuple[str, ...]
-    image: FloatArray
-    outputs: dict[str, FloatArray]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
     program: Program
 
     def start(self) -> None:
@@ -64,7 +63,7 @@ class NativeHost(CpuDevice):
     def __init__(self, bundle: Bundle, program: FpgaProgram) -> None:
         host = program.host(HOST)
         weights = bundle.weights(host.weights)
-        super().__init__(host.cpu, bundle.member(host.cpu.library), weights, bundle.manifest.input.shape)
+        super().__init__(host.cpu, bundle.member(host.cpu.library), weights, bundle.manifest.inputs)
         self.sections = (host.weights,)
         self._handovers, self._tasks = host.handovers, program.tasks
 
@@ -89,13 +88,15 @@ class SteppedHost:
 
     def __init__(self, bundle: Bundle, program: FpgaProgram) -> None:
         self.program, self._tasks = program.host(HOST).cpu, program.tasks
-        shape = bundle.manifest.input.shape
+        inputs, outputs = bundle.manifest.inputs, {name: task.output for name, task in program.tasks.items()}
         sizes = _buffer_bytes(program)
-        self._staging_bytes = 4 * (prod(shape) + sum(prod(task.output.shape) for task in program.tasks.values()))
+        self._staging_bytes = sum(map(input_bytes, inputs)) + sum(
+            prod(output.shape) * np.dtype(output.dtype).itemsize for output in outputs.values()
+        )
         check_memory(sum(sizes.values()) + self._staging_bytes)
         self._buffers = {name: Buffer(f"buffer {name} of the host", size) for name, size in sizes.items()}
-        self.image: FloatArray = np.zeros(shape, np.float32)
-        self.outputs = {name: np.zeros(task.output.shape, np.float32) for name, task in program.tasks.items()}
+        self.inputs = {entry.name: np.zeros(entry.shape, entry.dtype) for entry in inputs}
+        self.outputs = {name: np.zeros(output.shape, output.dtype) for name, output in outputs.items()}
         self._constants = _read_constants(bundle, program)
 
     def start(self) -> None:
@@ -126,7 +127,7 @@ class SteppedHost:
 
     def _read(self, task: str, view: HostView) -> Array:
         """The elements of a view, not copied; that they lie inside was checked when the bundle was opened."""
-        own = {IMAGE: self.image, OUTPUT: self.outputs[task]}
+        own = {OUTPUT: self.outputs[task], **{f"{INPUT}{name}": array for name, array in self.inputs.items()}}
         flat = own[view.buffer].reshape(-1) if view.buffer in own else self._buffers[view.buffer].array.view(view.dtype)
         strides = [stride * flat.itemsize for stride in view.strides]
         return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides)
@@ -148,7 +149,7 @@ class SteppedHost:
         for buffer in self._buffers.values():
             buffer.poison()
         for output in self.outputs.values():
-            output.fill(np.nan)
+            output.reshape(-1).view(np.uint8).fill(POISON)
 
     def check_guards(self) -> None:
         """Raise IntegrityError where a guard byte of a buffer was overwritten."""
@@ -174,7 +175,7 @@ def _buffer_bytes(program: FpgaProgram) -> dict[str, int]:
     """The bytes of each buffer: up to the furthest element that any step of any task sees."""
     sizes: dict[str, int] = {}
     for view in (view for task in program.tasks.values() for view in _views(task)):
-        if view.buffer not in (IMAGE, OUTPUT):
+        if view.buffer != OUTPUT and not view.buffer.startswith(INPUT):
             extent = view.extent * np.dtype(view.dtype).itemsize
             sizes[view.buffer] = max(sizes.get(view.buffer, 0), extent)
     return sizes

@@ -56,7 +56,7 @@ class SimDevice:
         self._windows = {name: Buffer(f"window {name}", size) for name, size in sizes.items()}
         self._parameters: Bytes | None = bundle.weights()
         self._host: Host = NativeHost(bundle, program) if native_host else SteppedHost(bundle, program)
-        self.image, self.outputs = self._host.image, self._host.outputs
+        self.inputs, self.outputs = self._host.inputs, self._host.outputs
         self.sections: tuple[str, ...] = (WEIGHTS, *self._host.sections)
 
     @property

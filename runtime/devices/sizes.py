@@ -38,6 +38,6 @@ def _stated(program: Program, task: str) -> dict[str, tuple[str, object]]:
         "arena": ("program.arena_bytes", program.arena_bytes),
         "weights": ("program.weights_bytes", program.weights_bytes),
         "prepared": ("program.prepared_bytes", program.prepared_bytes),
-        "image": ("input.shape", "what it says"),
+        "inputs": ("inputs", "what it says"),
         "output": (f"program.tasks.{task}.output.shape", list(program.tasks[task].output.shape)),
     }

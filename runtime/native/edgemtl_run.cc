@@ -1,10 +1,10 @@
 // Runs tasks of an extracted bundle on a device without Python.
 //
-//   edgemtl_run FOLDER INPUT.npy OUTPUT_FOLDER REPEAT TASK...
+//   edgemtl_run FOLDER INPUTS OUTPUT_FOLDER REPEAT TASK...
 //
 // FOLDER is written by edgemtl.bundle.extract_program, which checks every byte; nothing is checked again here, so it
-// belongs where only trusted users write. The tasks run REPEAT times on one float32 image, their common beginning
-// once each time; OUTPUT_FOLDER/TASK.npy is the last answer. Prints the milliseconds of each round.
+// belongs where only trusted users write. INPUTS is the .npy file of the only input, or NAME=FILE.npy of each input that
+// the tasks read, joined by commas. The tasks run REPEAT times on one frame, their common beginning once each time; OUTPUT_FOLDER/TASK.npy is the last answer. Prints the milliseconds of each round.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -32,23 +32,38 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr int kAllSteps = 0x7fffffff;
 
-struct Task {
-  std::string entry, prepare;
-  int steps = 0;
-  std::vector<int64_t> shape;
+struct Input {
+  size_t offset = 0, bytes = 0;
+  std::string type, name;
+};
 
+struct Task {
+  std::string entry, prepare, type;
+  int steps = 0;
+  std::vector<int64_t> shape, reads;
+
+  // The type is as an .npy file spells it, "<f4": its last digit is the bytes of an element.
   size_t bytes() const {
-    size_t count = sizeof(float);
+    size_t count = static_cast<size_t>(type.back() - '0');
     for (int64_t extent : shape) count *= static_cast<size_t>(extent);
     return count;
   }
 };
 
-// program.txt: "arena BYTES", "prepared BYTES", "weights BYTES", "image BYTES", "prefix STEPS" and, per task,
-// "task NAME ENTRY PREPARE|- STEPS EXTENT..."
+std::vector<int64_t> ReadSizes(std::istringstream& words) {
+  size_t count = 0;
+  words >> count;
+  std::vector<int64_t> sizes(count);
+  for (int64_t& size : sizes) words >> size;
+  return sizes;
+}
+
+// program.txt: "arena BYTES", "prepared BYTES", "weights BYTES", "inputs BYTES", "prefix STEPS"; per input "input OFFSET
+// BYTES TYPE NAME"; per task "task NAME ENTRY PREPARE|- STEPS TYPE RANK EXTENT... COUNT INPUT...", inputs by number
 struct Program {
   std::map<std::string, size_t> numbers;
   std::map<std::string, Task> tasks;
+  std::vector<Input> inputs;
 
   size_t number(const std::string& name) const {
     auto found = numbers.find(name);
@@ -70,14 +85,22 @@ Program ReadProgram(const std::string& path) {
   for (std::string line, key; std::getline(file, line);) {
     std::istringstream words(line);
     words >> key;
+    if (key == "input") {
+      Input input;
+      words >> input.offset >> input.bytes >> input.type >> std::ws;
+      std::getline(words, input.name);
+      program.inputs.push_back(input);
+      continue;
+    }
     if (key != "task") {
       words >> program.numbers[key];
       continue;
     }
     Task task;
     std::string name;
-    words >> name >> task.entry >> task.prepare >> task.steps;
-    for (int64_t extent; words >> extent;) task.shape.push_back(extent);
+    words >> name >> task.entry >> task.prepare >> task.steps >> task.type;
+    task.shape = ReadSizes(words);
+    task.reads = ReadSizes(words);
     program.tasks[name] = task;
   }
   return program;
@@ -120,25 +143,58 @@ void* MapWeights(const std::string& path, size_t size) {
   return data;
 }
 
-// A float32 C-order .npy file of exactly `size` bytes of data; its shape was checked by whoever wrote it.
-void ReadNpy(const std::string& path, void* data, size_t size) {
+// A C-order .npy file of the input's type and exactly its bytes of data; its shape was checked by whoever wrote it.
+void ReadNpy(const std::string& path, const Input& input, void* space) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
   const std::string content = text.str();
   const size_t start = content.size() < 10 ? 0 : 10 + static_cast<uint8_t>(content[8]) + 256 * static_cast<uint8_t>(content[9]);
   const std::string header = content.substr(0, start);
-  if (start == 0 || content.size() != start + size || header.find("'<f4'") == std::string::npos ||
+  if (start == 0 || content.size() != start + input.bytes || header.find("'" + input.type + "'") == std::string::npos ||
       header.find("'fortran_order': False") == std::string::npos) {
-    throw std::runtime_error(path + " must be a float32 .npy file of " + std::to_string(size) + " bytes of data");
+    throw std::runtime_error(path + " must be an .npy file of type " + input.type + " with " +
+                             std::to_string(input.bytes) + " bytes of data, for input " + input.name);
   }
-  std::memcpy(data, content.data() + start, size);
+  std::memcpy(static_cast<char*>(space) + input.offset, content.data() + start, input.bytes);
+}
+
+// The file of each input that is given, by its number: FILE of the only input, or NAME=FILE,NAME=FILE.
+std::map<size_t, std::string> SplitInputs(const std::string& words, const std::vector<Input>& inputs) {
+  std::map<size_t, std::string> files;
+  std::istringstream parts(words);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t equals = part.find_last_of('=');
+    if (equals == std::string::npos && inputs.size() == 1) {
+      files[0] = part;
+      continue;
+    }
+    size_t number = 0;
+    while (number < inputs.size() && inputs[number].name != part.substr(0, equals)) ++number;
+    if (equals == std::string::npos || number == inputs.size()) {
+      throw std::runtime_error("'" + part + "' must be NAME=FILE.npy of an input in program.txt");
+    }
+    files[number] = part.substr(equals + 1);
+  }
+  return files;
+}
+
+void ReadInputs(const std::string& words, const Program& program, const std::vector<std::string>& tasks, void* space) {
+  const std::map<size_t, std::string> files = SplitInputs(words, program.inputs);
+  for (const std::string& name : tasks) {
+    for (int64_t number : program.task(name).reads) {
+      if (files.count(static_cast<size_t>(number)) == 0) {
+        throw std::runtime_error("input " + program.inputs[number].name + " must be given, which " + name + " reads");
+      }
+    }
+  }
+  for (const auto& [number, path] : files) ReadNpy(path, program.inputs[number], space);
 }
 
 void WriteNpy(const std::string& path, const void* data, const Task& task) {
   std::string shape;
   for (int64_t extent : task.shape) shape += std::to_string(extent) + ", ";
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + shape + "), }";
+  std::string header = "{'descr': '" + task.type + "', 'fortran_order': False, 'shape': (" + shape + "), }";
   header.append(63 - (10 + header.size()) % 64, ' ').push_back('\n');
   const uint8_t magic[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, static_cast<uint8_t>(header.size() % 256),
                              static_cast<uint8_t>(header.size() / 256)};
@@ -152,12 +208,12 @@ void Run(const std::string& folder, const std::string& input, const std::string&
          const std::vector<std::string>& names) {
   const Program program = ReadProgram(folder + "/program.txt");
   const size_t weight_bytes = program.number("weights");
-  Space arena(program.number("arena")), prepared(program.number("prepared")), image(program.number("image"));
+  Space arena(program.number("arena")), prepared(program.number("prepared")), inputs(program.number("inputs"));
   Space weights(weight_bytes, MapWeights(folder + "/weights.bin", weight_bytes));
   std::map<std::string, Space> outputs;
   ffi::Module library = ffi::Module::LoadFromFile(folder + "/cpu.so");
   auto call = [&](const std::string& name, const std::string& entry, int begin, int end) {
-    library->GetFunction(entry).value()(arena.tensor(), weights.tensor(), prepared.tensor(), image.tensor(),
+    library->GetFunction(entry).value()(arena.tensor(), weights.tensor(), prepared.tensor(), inputs.tensor(),
                                         outputs.at(name).tensor(), begin, end);
   };
   for (const std::string& name : names) {
@@ -165,7 +221,7 @@ void Run(const std::string& folder, const std::string& input, const std::string&
     outputs.try_emplace(name, task.bytes());
     if (task.prepare != "-") call(name, task.prepare, 0, kAllSteps);
   }
-  ReadNpy(input, image.data(), program.number("image"));
+  ReadInputs(input, program, names, inputs.data());
   for (int round = 0; round < repeat; ++round) {
     const auto start = std::chrono::steady_clock::now();
     int begin = 0;
@@ -183,7 +239,7 @@ void Run(const std::string& folder, const std::string& input, const std::string&
 
 int main(int count, char** words) {
   if (count < 6) {
-    std::fprintf(stderr, "usage: %s FOLDER INPUT.npy OUTPUT_FOLDER REPEAT TASK...\n", words[0]);
+    std::fprintf(stderr, "usage: %s FOLDER INPUTS OUTPUT_FOLDER REPEAT TASK...\n", words[0]);
     return 2;
   }
   try {

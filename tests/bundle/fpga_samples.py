@@ -57,7 +57,7 @@ def _steps() -> list[dict[str, Any]]:
     quantise = {"operator": "Quantise", "sizes": sizes, "segment": None, "constants": []}
     segment = {"operator": "segment", "sizes": None, "segment": 0, "constants": []}
     return [
-        {**quantise, "inputs": [_flat("image", "float32")], "outputs": [_flat("patches", "int8")]},
+        {**quantise, "inputs": [_flat("input/image", "float32")], "outputs": [_flat("patches", "int8")]},
         {**segment, "inputs": [_view("patches", "int8")], "outputs": [_view("map", "int16")]},
     ]
 
@@ -109,7 +109,7 @@ def sections() -> dict[str, bytes]:
     for name in ("a53", "x86"):
         held |= {f"program/host_{name}.so": samples.LIBRARY, f"program/host_{name}.bin": HOST_WEIGHTS}
     held["program/host_constants.bin"] = CONSTANTS
-    return held | pack_golden("depth", samples.image(), samples.output("depth"), 1e-4)[1]
+    return held | pack_golden("depth", samples.stored(), samples.output("depth"), 1e-4)[1]
 
 
 def manifest() -> Manifest:

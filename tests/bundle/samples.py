@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.bundle import Manifest, pack_golden, parse_manifest, write_bundle
+from edgemtl.bundle import Manifest, StoredInput, pack_golden, parse_manifest, write_bundle
 
 SHAPE = (1, 3, 4, 6)
 TASKS = {"semseg": ("segmentation", 5), "depth": ("depth", 1)}
 LIBRARY = b"\x7fELF" + bytes(range(256))
 SECTIONS = (
-    "golden/depth/input.npy",
+    "golden/depth/input_0.npy",
     "golden/depth/output.npy",
-    "golden/semseg/input.npy",
+    "golden/semseg/input_0.npy",
     "golden/semseg/output.npy",
     "program/cpu.so",
     "weights.bin",
@@ -29,6 +29,11 @@ SECTIONS = (
 def image() -> np.ndarray:
     """The golden input."""
     return np.linspace(-1, 1, 72, dtype=np.float32).reshape(SHAPE)
+
+
+def stored() -> dict[str, StoredInput]:
+    """The golden input as a bundle stores it."""
+    return {"image": StoredInput(image())}
 
 
 def output(task: str) -> np.ndarray:
@@ -46,16 +51,20 @@ def document() -> dict[str, Any]:
     """The manifest as JSON, without sections."""
     golden = [_golden(task) for task in TASKS]
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "tool": {"name": "edgemtl", "version": "0.1.0"},
         "model": {"name": "modèle.onnx", "sha256": "ab" * 32},
-        "input": {
-            "name": "image",
-            "shape": list(SHAPE),
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.25, 0.25, 0.25],
-            "resize_filter": "pillow-bilinear",
-        },
+        "inputs": [
+            {
+                "name": "image",
+                "shape": list(SHAPE),
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.25, 0.25, 0.25],
+                "resize_filter": "pillow-bilinear",
+                "dtype": "float32",
+                "bounds": None,
+            }
+        ],
         "tasks": [_task(task, kind, channels) for task, (kind, channels) in TASKS.items()],
         "notes": ["batch size 1"],
         "program": _program(),
@@ -76,12 +85,11 @@ def document() -> dict[str, Any]:
 
 
 def _golden(task: str) -> dict[str, Any]:
-    entry, _ = pack_golden(task, image(), output(task), 1e-4)
+    entry, _ = pack_golden(task, stored(), output(task), 1e-4)
     return {
         "task": task,
         "case": "plain",
-        "input_shape": list(entry.input_shape),
-        "fill": None,
+        "inputs": [{"name": "image", "shape": list(SHAPE), "fill": None}],
         "output_stride": entry.output_stride,
         "output_elements": entry.output_elements,
         "tolerance": entry.tolerance,
@@ -95,6 +103,7 @@ def _task(name: str, kind: str, channels: int) -> dict[str, Any]:
         "kind": kind,
         "channels": channels,
         "pathway": "calibrated",
+        "inputs": ["image"],
         "moe": moe,
         "notes": [],
         "classes": [],
@@ -137,7 +146,7 @@ def sections() -> dict[str, bytes]:
     """The sections that belong to ``document``."""
     found = {"weights.bin": weights().tobytes(), "program/cpu.so": LIBRARY}
     for task in TASKS:
-        found |= pack_golden(task, image(), output(task), 1e-4)[1]
+        found |= pack_golden(task, stored(), output(task), 1e-4)[1]
     return found
 
 

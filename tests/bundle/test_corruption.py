@@ -220,7 +220,7 @@ def test_swapped_members(tmp_path: Path) -> None:
 def test_swapped_contents(tmp_path: Path) -> None:
     content = samples.members(samples.document())
     content[2], content[4] = (content[2][0], content[3][1]), (content[4][0], content[2][1])
-    assert check_members(tmp_path, content).startswith("golden/depth/input.npy must have 416 bytes, not")
+    assert check_members(tmp_path, content).startswith("golden/depth/input_0.npy must have 416 bytes, not")
 
 
 def test_contents_of_the_same_size_swapped(tmp_path: Path) -> None:

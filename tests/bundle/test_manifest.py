@@ -16,8 +16,8 @@ from tests.bundle import samples
 
 HASH = "0" * 64
 CASES = [
-    ("schema_version", 3, r"manifest.schema_version must be 2, not 3; update edgemtl to read this bundle"),
-    ("schema_version", 0, r"manifest.schema_version must be 2, not 0; compile this older bundle again"),
+    ("schema_version", 4, r"manifest.schema_version must be 3, not 4; update edgemtl to read this bundle"),
+    ("schema_version", 0, r"manifest.schema_version must be 3, not 0; compile this older bundle again"),
     ("schema_version", "1", r"manifest.schema_version must be an integer from 0 to 2147483647, not '1'"),
     ("schema_version", True, r"not True; compile the bundle again"),
     ("tool", [], r"manifest.tool must be an object, not \[\]"),
@@ -33,24 +33,31 @@ CASES = [
         "AB" * 32,
         r"manifest.model.sha256 must be a SHA-256 of 64 lower-case hexadecimal digits",
     ),
-    ("input.shape", [1, 3, 4], r"manifest.input.shape must be \[1, C, H, W\], not \[1, 3, 4\]"),
-    ("input.shape", [2, 3, 4, 6], r"manifest.input.shape must be \[1, C, H, W\]"),
+    ("inputs", [], r"manifest.inputs must be at least one input, each name once, not \[\]"),
+    ("inputs.0.dtype", "float64", r"manifest.inputs\[0\].dtype must be one of float32, int64, int32, uint8, bool"),
     (
-        "input.shape",
+        "inputs.0.bounds",
+        [0, 9],
+        r"manifest.inputs\[0\].bounds must be of int32 or int64, the least first",
+    ),
+    ("inputs.0.shape", [1, 3, 4], r"manifest.inputs\[0\].mean must be 0 numbers, one per channel of an image, not 3"),
+    ("tasks.0.inputs", [], r"manifest.tasks\[0\].inputs must be some of \['image'\], in this order, not \[\]"),
+    ("tasks.0.inputs", ["depth"], r"manifest.tasks\[0\].inputs must be some of \['image'\], in this order"),
+    (
+        "inputs.0.shape",
         [1, 3, -4, 6],
-        r"manifest.input.shape\[2\] must be an integer from 1 to 2147483647, not -4",
+        r"manifest.inputs\[0\].shape\[2\] must be an integer from 1 to 2147483647, not -4",
     ),
-    ("input.shape", [1], r"manifest.input.shape must be 2 to 8 dimensions, not \[1\]"),
-    ("input.shape", [1] * 9, r"manifest.input.shape must be 2 to 8 dimensions"),
-    ("input.shape", 3, r"manifest.input.shape must be an array of at most 1048576 values, not 3"),
-    ("input.mean", [0.5], r"manifest.input.mean must be 3 numbers, one per channel, not 1"),
-    ("input.std", [1, 1, 0], r"manifest.input.std must be greater than 0, not 0"),
+    ("inputs.0.shape", [1] * 9, r"manifest.inputs\[0\].shape must be 0 to 8 dimensions"),
+    ("inputs.0.shape", 3, r"manifest.inputs\[0\].shape must be an array of at most 1048576 values, not 3"),
+    ("inputs.0.mean", [0.5], r"manifest.inputs\[0\].mean must be 3 numbers, one per channel of an image, not 1"),
+    ("inputs.0.std", [1, 1, 0], r"manifest.inputs\[0\].std must be greater than 0, not 0"),
     (
-        "input.std",
+        "inputs.0.std",
         [1, 1, 1e31],
-        r"manifest.input.std\[2\] must be a number from -1e\+30 to 1e\+30, not 1e\+31",
+        r"manifest.inputs\[0\].std\[2\] must be a number from -1e\+30 to 1e\+30, not 1e\+31",
     ),
-    ("input.mean", ["a", 1, 1], r"manifest.input.mean\[0\] must be a number from"),
+    ("inputs.0.mean", ["a", 1, 1], r"manifest.inputs\[0\].mean\[0\] must be a number from"),
     ("tasks", [], r"manifest.tasks must be at least one task, each name once, not \[\]"),
     ("tasks.1.name", "semseg", r"manifest.tasks must be at least one task, each name once"),
     ("tasks.1.name", "other", r"manifest.program.tasks must be the tasks \['other', 'semseg'\]"),
@@ -107,7 +114,7 @@ CASES = [
     ),
     ("program.tasks.depth.steps", 2**31 - 1, r"layers must be one for each of 2147483647 steps, in order, not 2"),
     ("program.tasks.depth.layers.1.step", 0, r"program.tasks.depth.layers must be one for each of 2 steps"),
-    ("program.tasks.depth.output.dtype", "float64", r"dtype must be one of float32, not 'float64'"),
+    ("program.tasks.depth.output.dtype", "float64", r"dtype must be one of float32, int64, int32, bool, not 'float64'"),
     (
         "program.tasks.depth.output.shape",
         [1, 1, 2, 2],
@@ -148,8 +155,8 @@ CASES = [
     ("weights.0.dtype", "object", r"dtype must be one of float32, float16, "),
     ("weights.0.shape", [2**31 - 1] * 8, r"weights\[0\].bytes must be \d+, what its shape and dtype take"),
     ("golden", [], r"per task in the order \['semseg', 'depth'\], not \[\]"),
-    ("golden.0.input_shape", [1, 3, 5, 6], r"golden of semseg: input_shape must be a part of \[1, 3, 4, 6\]"),
-    ("golden.0.input_shape", [1, 2, 4, 6], r"golden of semseg: input_shape must be a part of"),
+    ("golden.0.inputs.0.shape", [1, 3, 5, 6], r"golden of semseg: image must be a part of \[1, 3, 4, 6\]"),
+    ("golden.0.inputs.0.shape", [1, 3, 4], r"golden of semseg: image must be a part of"),
     ("golden.0.output_stride", 2, r"golden of semseg: output_elements must be 60, one in 2, not 120"),
     ("golden.0.tolerance", -1, r"tolerance must be a number from 0 to 3.40282e\+38, not -1"),
 ]
@@ -162,8 +169,8 @@ def test_refused(place: str, value: Any, message: str) -> None:
 
 
 def test_golden_too_large() -> None:
-    large = samples.changed("input.shape", [1, 3, 400, 400])
-    large = samples.changed("golden.0.input_shape", [1, 3, 400, 400], large)
+    large = samples.changed("inputs.0.shape", [1, 3, 400, 400])
+    large = samples.changed("golden.0.inputs.0.shape", [1, 3, 400, 400], large)
     with pytest.raises(ConfigError, match=r"golden of semseg must be at most 1048576 bytes, not 1920"):
         parse_manifest(large)
 
@@ -209,9 +216,9 @@ def test_the_list_of_sections(tmp_path: Path) -> None:
         (
             "sections.0.name",
             "weights.bin",
-            r"manifest.sections must be golden/depth/input.npy, .*, in this order, not",
+            r"manifest.sections must be golden/depth/input_0.npy, .*, in this order, not",
         ),
-        ("sections.0.bytes", 1, r"manifest.sections: golden/depth/input.npy must be 416 bytes, not 1 bytes"),
+        ("sections.0.bytes", 1, r"manifest.sections: golden/depth/input_0.npy must be 416 bytes, not 1 bytes"),
         ("sections.5.bytes", 1, r"manifest.sections: weights.bin must be 192 bytes, not 1 bytes"),
         ("sections.0.sha256", "x", r"manifest.sections\[0\].sha256 must be a SHA-256"),
     ):
@@ -221,14 +228,14 @@ def test_the_list_of_sections(tmp_path: Path) -> None:
 
 def test_a_file_must_list_its_sections(tmp_path: Path) -> None:
     text = samples.manifest().to_bytes()
-    with pytest.raises(ConfigError, match=r"manifest.sections must be golden/depth/input.npy, .*, not empty"):
+    with pytest.raises(ConfigError, match=r"manifest.sections must be golden/depth/input_0.npy, .*, not empty"):
         open_bundle(samples.pack(tmp_path / "a", samples.members(text)))
 
 
 def test_newer_schema_in_a_file(tmp_path: Path) -> None:
     newer = samples.changed("schema_version", 7)
     newer["a field of the future"] = 1
-    with pytest.raises(ConfigError, match="schema_version must be 2, not 7; update edgemtl"):
+    with pytest.raises(ConfigError, match="schema_version must be 3, not 7; update edgemtl"):
         open_bundle(samples.pack(tmp_path / "a", samples.members(newer)))
 
 

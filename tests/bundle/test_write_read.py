@@ -47,7 +47,7 @@ def test_sections_survive(tmp_path: Path) -> None:
         assert bundle.member("program/cpu.so") == samples.LIBRARY
         np.testing.assert_array_equal(bundle.weights(), samples.weights())
         golden = bundle.golden("semseg")
-        np.testing.assert_array_equal(golden.input, samples.image())
+        np.testing.assert_array_equal(golden.inputs["image"], samples.image())
         np.testing.assert_array_equal(golden.output, samples.output("semseg").reshape(-1))
         assert (golden.output_stride, golden.tolerance) == (1, 1e-4)
 
@@ -142,13 +142,13 @@ def test_file_that_is_not_a_file(tmp_path: Path) -> None:
 
 
 def test_sections_must_be_the_expected_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the sections must be golden/depth/input.npy, .*, not weights.bin$"):
+    with pytest.raises(ConfigError, match=r"the sections must be golden/depth/input_0.npy, .*, not weights.bin$"):
         write_bundle(tmp_path / "a.edgemtl", samples.manifest(), {"weights.bin": b""})
 
 
 def test_section_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgemtl.bundle.writer.MAX_BYTES", 200)
-    with pytest.raises(ConfigError, match=r"golden/depth/input.npy must be at most 200 bytes, not 416"):
+    with pytest.raises(ConfigError, match=r"golden/depth/input_0.npy must be at most 200 bytes, not 416"):
         samples.write(tmp_path / "a.edgemtl")
 
 
@@ -173,7 +173,7 @@ def test_failed_verification_leaves_no_file(tmp_path: Path) -> None:
 
 def test_manifest_is_checked_when_written(tmp_path: Path) -> None:
     wrong = replace(samples.manifest(), schema_version=0)
-    with pytest.raises(ConfigError, match="schema_version must be 2, not 0; compile this older bundle again"):
+    with pytest.raises(ConfigError, match="schema_version must be 3, not 0; compile this older bundle again"):
         write_bundle(tmp_path / "a.edgemtl", wrong, samples.sections())
 
 

@@ -5,6 +5,7 @@ entry.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tvm  # noqa: F401  # its runtime library must be loaded before a program 
 import tvm_ffi
 
 from edgemtl.codegen.cpu import CpuProgram, CpuTask
+from edgemtl.operators import Frame
 from tests.support.processors import demand
 
 ALIGNMENT = 64
@@ -47,13 +49,18 @@ class Machine:
 
     def _ends(self, task: CpuTask) -> tuple[np.ndarray, np.ndarray]:
         """Memory for the image and the output of a task."""
-        return aligned(self.program.image_bytes), aligned(int(np.prod(task.program.output.shape)) * 4)
+        output = task.program.output
+        size = int(np.prod(output.shape)) * np.dtype(output.dtype).itemsize
+        return aligned(self.program.inputs_bytes), aligned(size)
 
-    def run(self, task: str, image: np.ndarray, begin: int = 0, end: int = ALL_STEPS) -> np.ndarray:
+    def run(self, task: str, inputs: np.ndarray | Frame, begin: int = 0, end: int = ALL_STEPS) -> np.ndarray:
         """The output of a task after steps begin .. end - 1."""
         found = next(t for t in self.program.tasks if t.task == task)
         source, output = self._ends(found)
-        source[:] = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
+        frame = inputs if isinstance(inputs, Mapping) else {next(iter(self.program.inputs)): inputs}
+        for name, array in frame.items():
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            source[self.program.inputs[name] :][: data.size] = data
         self._call(found.program.entry, source, output, begin, end)
         return output.view(found.program.output.dtype).reshape(found.program.output.shape).copy()
 

@@ -20,6 +20,7 @@ from edgemtl.vocabulary import PATHWAYS
 from tests.codegen import oracle
 from tests.codegen.graphs import random
 from tests.codegen.harness import Machine
+from tests.support.frames import frames
 from tests.support.models import TASKS, build_and_export, moe_configs, small_config
 from tests.support.processors import on_each
 
@@ -29,12 +30,12 @@ TOLERANCE = 1e-4
 def specialised(config: ModelConfig, folder: Path, mode: str = "exact", seed: int = 0) -> tuple[TaskModel, ...]:
     """Every task of a random model of this config."""
     model = read_model(build_and_export(config, seed, folder)[1])
-    images = [random(*model.input.shape, seed=7)] if mode == "calibrated" else None
+    images = frames([random(*model.inputs[0].shape, seed=7)]) if mode == "calibrated" else None
     return partition(model, [task.name for task in model.tasks], mode, images)
 
 
 def image_of(task: TaskModel, seed: int = 3) -> np.ndarray:
-    return random(*task.input.shape, seed=seed)
+    return random(*task.inputs[0].shape, seed=seed)
 
 
 def assert_matches(tasks: tuple[TaskModel, ...], target: CpuTarget, seed: int = 3) -> CpuProgram:

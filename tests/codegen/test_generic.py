@@ -26,13 +26,13 @@ CONV = "a = Conv<pads = [1, 1, 1, 1]>(image, w)"
 def task_of(text: str, **constants: np.ndarray) -> TaskModel:
     model = parse(text, **constants)
     image = model.graph.inputs[0]
-    return TaskModel(Task("t", "y", "other", 1), model, InputSpec("image", shape_of(image), None, None), "exact", ())
+    return TaskModel(Task("t", "y", "other", 1), model, (InputSpec("image", shape_of(image), None, None),), "exact", ())
 
 
 def compare(task: TaskModel) -> CpuProgram:
     """Compile, run and compare with onnxruntime."""
     program = compile_cpu((task,), TARGET, memory_budget=None)
-    image = random(*task.input.shape, seed=2)
+    image = random(*task.inputs[0].shape, seed=2)
     session = onnxruntime.InferenceSession(ir.to_proto(task.ir).SerializeToString())
     (expected,) = session.run(None, {"image": image})
     np.testing.assert_allclose(Machine(program).run("t", image), expected, atol=1e-5, rtol=1e-5)
@@ -88,11 +88,16 @@ def test_booleans_change_their_layout_in_bytes() -> None:
     ]
 
 
-def test_an_output_that_is_no_float_is_refused() -> None:
-    task = task_of(f"g ({IMAGE}) => (y) {{y = ArgMax<axis = 1>(image)}}")
-    message = r"^y: a task's output must be float32, not int64; end the model before that, or cast it$"
+def test_an_output_of_another_type_is_refused() -> None:
+    task = task_of(f"g ({IMAGE}) => (y) {{y = Cast<to = 11>(image)}}")
+    message = r"^y: a task's output must be float32, int64, int32, bool, not float64; end the model before that"
     with pytest.raises(UnsupportedError, match=message):
         compile_cpu((task,), TARGET, memory_budget=None)
+
+
+@pytest.mark.parametrize("body", ["y = ArgMax<axis = 1>(image)", "a = Sum(image) \n y = Greater(image, h)"])
+def test_outputs_of_integers_and_truth_values(body: str) -> None:
+    compare(task_of(f"g ({IMAGE}) => (y) {{{body}}}", h=np.float32(0)))
 
 
 def test_a_task_name_that_is_no_identifier_gets_a_symbol_that_is() -> None:
@@ -112,7 +117,7 @@ def unknown() -> TaskModel:
     node = next(n for n in model.graph if n.op_type == "Identity")
     node.op_type, node.domain, node.name = "Warp", "custom", "warp"
     model.graph.opset_imports["custom"] = 1
-    return TaskModel(Task("t", "y", "other", 1), model, InputSpec("image", (1, 3, 8, 12), None, None), "exact", ())
+    return TaskModel(Task("t", "y", "other", 1), model, (InputSpec("image", (1, 3, 8, 12), None, None),), "exact", ())
 
 
 def test_an_operator_nobody_knows_is_refused_by_name() -> None:

@@ -106,7 +106,7 @@ def test_a_program_without_winograd_computes_the_same(tasks: tuple[TaskModel, ..
     program = compile_cpu(tasks, TARGET, memory_budget=least_bytes)
     assert program.prepared_bytes + program.arena_bytes == least_bytes
     assert any("without Winograd's algorithm, to fit the memory budget" in note for note in program.notes)
-    machine, image = Machine(program), random(*tasks[0].input.shape, seed=5)
+    machine, image = Machine(program), random(*tasks[0].inputs[0].shape, seed=5)
     for task in tasks:
         (expected,) = oracle.run(task, image)
         np.testing.assert_allclose(machine.run(task.task.name, image), expected, atol=1e-4, rtol=1e-4)

@@ -43,6 +43,6 @@ def test_plain_networks_match_onnxruntime(name: str, tmp_path: Path) -> None:
     softmaxes = [row.how for row in rows if row.op == "Softmax"]
     assert softmaxes == ([] if name == "CNN" else ["attention", "attention"])
     machine = Machine(compile_cpu((task,), resolve("cpu"), memory_budget=None))
-    image = random(*task.input.shape, seed=1)
-    (expected,) = onnxruntime.InferenceSession(path).run(None, {task.input.name: image})
+    image = random(*task.inputs[0].shape, seed=1)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {task.inputs[0].name: image})
     np.testing.assert_allclose(machine.run(task.task.name, image), expected, atol=1e-4, rtol=1e-4)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, dense
+from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, Step, dense
+
+IMAGE = f"{INPUT}image"
 
 
 def chain(*specs: str, origin: str = "", last: str = "") -> tuple[Step, ...]:

@@ -15,6 +15,7 @@ from edgemtl.exporters.models import M3ViT
 from edgemtl.exporters.to_onnx import export_onnx
 from edgemtl.exporters.watch import watch_modules
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
@@ -34,7 +35,7 @@ class Lab:
     model: MultiTaskModel
     tasks: tuple[TaskModel, ...]
     target: CpuTarget
-    images: dict[str, np.ndarray]
+    images: dict[str, Frame]
     quantised: Quantised
 
     @property
@@ -58,9 +59,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     save_checkpoint(torch, folder / "model.safetensors", {})
     (folder / "images").mkdir()
     generator = np.random.default_rng(0)
-    images = {f"{i}.npy": generator.standard_normal((1, 3, *CONFIG.image)).astype(np.float32) for i in range(8)}
+    images = {
+        f"{i}.npy": {"image": generator.standard_normal((1, 3, *CONFIG.image)).astype(np.float32)} for i in range(8)
+    }
     for name, image in images.items():
-        np.save(folder / "images" / name, image)
+        np.save(folder / "images" / name, image["image"])
     model, target = frontend.read_model(folder / "model.onnx"), resolve("cpu", 1)
     tasks = partition.partition(model, CONFIG.task_names, "exact")
     quantised = quantise(model, tasks, target, images, QuantiseOptions(least_sqnr_db=float("-inf")))

@@ -113,7 +113,7 @@ def test_what_is_compared_must_be_said(folder, capsys, flag):
     [
         (np.zeros((1, 3, 4, 4), np.float32), "must be float32 (1, 3, 16, 24), not float32 (1, 3, 4, 4)"),
         (np.zeros((1, 3, 16, 24)), "must be float32 (1, 3, 16, 24), not float64"),
-        (np.full((1, 3, 16, 24), np.nan, np.float32), "must be finite, not hold infinities or NaN"),
+        (np.full((1, 3, 16, 24), np.nan, np.float32), "must be finite; it holds infinities or NaN"),
     ],
 )
 def test_images_the_model_cannot_take_are_refused(folder, capsys, tmp_path, image, message):
@@ -124,7 +124,7 @@ def test_images_the_model_cannot_take_are_refused(folder, capsys, tmp_path, imag
 
 
 def test_too_few_calibration_images_are_refused(folder, capsys, tmp_path, lab):
-    np.save(tmp_path / "one.npy", lab.images["0.npy"])
+    np.save(tmp_path / "one.npy", lab.images["0.npy"]["image"])
     code, said = refused(capsys, "fp32", "functional", *BASE, "--calibration", str(tmp_path))
     assert (code, "int8 must be calibrated on at least 8 images, not 1" in said) == (2, True)
 

@@ -59,7 +59,7 @@ def test_m3vit(runner: list[str], tmp_path: Path) -> None:
         assert bundle.manifest.program.target.triple == "aarch64-linux-gnu"
         for task in bundle.manifest.tasks:
             golden = bundle.golden(task.name)
-            found = native.run(runner, program, golden.input, tmp_path, [task.name])[task.name]
+            found = native.run(runner, program, golden.inputs, tmp_path, [task.name])[task.name]
             kept = found.reshape(-1)[:: golden.output_stride]
             np.testing.assert_allclose(kept, golden.output, rtol=0, atol=golden.tolerance)
 
@@ -78,7 +78,7 @@ def test_m3vit_in_int8(runner: list[str], tmp_path: Path) -> None:
         for task in bundle.manifest.tasks:
             golden = bundle.golden(task.name)
             assert golden.tolerance == 0
-            found = native.run(runner, program, golden.input, tmp_path, [task.name])[task.name]
+            found = native.run(runner, program, golden.inputs, tmp_path, [task.name])[task.name]
             np.testing.assert_array_equal(found.reshape(-1)[:: golden.output_stride], golden.output)
 
 

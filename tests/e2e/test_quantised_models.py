@@ -51,7 +51,7 @@ def test_check_says_what_compile_does(folder: Path) -> None:
 
 def test_a_board_takes_the_scales_too(folder: Path) -> None:
     checked = check_model(folder / "uint8 per channel.onnx", CheckOptions(target="zcu104"))
-    assert any("accelerator" in node.how for node in checked.nodes)
+    assert any("segment" in node.how for node in checked.nodes)
     assert any("by the scales of the model itself" in note for note in checked.notes)
 
 

@@ -143,7 +143,7 @@ CASES = {
 def check(path: Path) -> None:
     model = read_model(path)
     assert {node.domain for node in model.ir.graph} == {""}
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
@@ -196,7 +196,7 @@ def test_operators_without_a_kernel_for_the_cpu(tmp_path: Path) -> None:
         return add, softmax, split, product, w.op("BiasGelu", x, w.const(bias), **MICROSOFT), w.op("Sin", x)
 
     model = read_model(model_of(tmp_path, write))
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     add, softmax, split, product, gelu, _ = run_canonical(model, image).values()
     x = image.reshape(1, DIM, TOKENS).transpose(0, 2, 1)
     exponent = np.exp(x + bias)
@@ -286,8 +286,8 @@ def test_models_that_onnxruntime_has_optimised(exported: Path, tmp_path: Path) -
         assert "com.microsoft" in {node.domain for node in onnx.load(path).graph.node}
         model = read_model(path)
         assert len(model.moe) == len(read_model(source).moe)
-        image = random_image(model.input.shape)
-        assert_same(run_canonical(model, image), run_onnx(source, {model.input.name: image}))
+        image = random_image(model.inputs[0].shape)
+        assert_same(run_canonical(model, image), run_onnx(source, {model.inputs[0].name: image}))
 
 
 def test_models_optimised_for_one_processor_are_refused(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def relocate(path: Path, **keys: str) -> Path:
 def test_external_data_is_read_and_hashed(cnn: Path, tmp_path: Path) -> None:
     path = external(cnn, tmp_path)
     model = read_model(path)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(cnn, {"image": image}))
     data = bytearray((tmp_path / "weights.bin").read_bytes())
     data[5] ^= 1

@@ -116,7 +116,7 @@ BREAKS = [
     ("simplify", _break_graph(_read_ahead), "which no node before it computes"),
     ("fuse", _break_graph(_take_a_foreign_output), "nothing computes the output foreign"),
     ("finish", _break_graph(_add_dead_code), "nothing reads node dead"),
-    ("finish", _break_graph(_add_an_input), "the inputs are image, other"),
+    ("finish", _break_graph(_add_an_input), "input other is"),
     ("check types and shapes", _break_graph(_forget_a_shape), "of shape None"),
 ]
 

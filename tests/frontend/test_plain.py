@@ -18,14 +18,14 @@ def test_computes_what_the_file_computes(build, tmp_path: Path) -> None:
     path = build(tmp_path)
     model = read_model(path)
     assert model.moe == ()
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
 def test_tasks_without_metadata_are_the_outputs(tmp_path: Path) -> None:
     model = read_model(plain_cnn(tmp_path))
     assert model.tasks == (Task("semseg", "semseg", "segmentation", 7), Task("depth", "depth", "depth", 1))
-    assert (model.input.mean, model.input.std) == (None, None)
+    assert (model.inputs[0].mean, model.inputs[0].std) == (None, None)
     assert model.notes == (
         "the model's opset 17 was converted to 20; checked on a random image",
         "input image: batch size batch taken as 1",
@@ -44,7 +44,7 @@ def test_outputs_that_turn_out_equal_keep_their_names(tmp_path: Path) -> None:
     path = save(w.nodes, w.initializers(), [image], outputs, tmp_path / "equal.onnx")
     model = read_model(path)
     assert [task.output for task in model.tasks] == ["c", "a", "b"]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
@@ -119,7 +119,7 @@ def test_every_spelling_is_fused(write, kind: str, tmp_path: Path) -> None:
     path = unary_model(tmp_path, write)
     model = read_model(path)
     assert [node.op_type for node in model.ir.graph] == ["Sin", kind, "Relu"]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
@@ -144,7 +144,7 @@ def norm_with_two_users(w: Writer, x: str) -> str:
 def test_what_only_resembles_one_keeps_its_result(write, tmp_path: Path) -> None:
     path = unary_model(tmp_path, write)
     model = read_model(path)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
     assert "LayerNormalization" not in {node.op_type for node in model.ir.graph}
 
@@ -167,7 +167,7 @@ def test_what_is_computed_from_constants_becomes_one(tmp_path: Path) -> None:
     path = unary_model(tmp_path, write)
     model = read_model(path)
     assert [node.op_type for node in model.ir.graph] == ["Sin", "Add", "Relu"]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
@@ -177,5 +177,5 @@ def test_factors_of_one_that_widen_stay(tmp_path: Path) -> None:
 
     path = unary_model(tmp_path, write)
     model = read_model(path)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))

@@ -18,7 +18,7 @@ from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
 def test_reads_what_the_metadata_says(exported: Path) -> None:
     model = read_model(exported)
-    assert model.input == InputSpec("image", (1, 3, 16, 24), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert model.inputs == (InputSpec("image", (1, 3, 16, 24), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),)
     assert model.tasks == (Task("semseg", "semseg", "segmentation", 5), Task("depth", "depth", "depth", 1))
     names = ["semseg/backbone.blocks.1.mlp/MoE", "depth/backbone.blocks.1.mlp/MoE"]
     assert model.moe == tuple(MoELayer(name, 5, 3, 24, 20) for name in names)
@@ -30,7 +30,7 @@ def test_reads_what_the_metadata_says(exported: Path) -> None:
 def test_computes_what_the_file_computes(fixture: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(fixture)
     model = read_model(path)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
 
 
@@ -52,7 +52,7 @@ def test_keeps_the_tasks_asked_for(exported: Path) -> None:
     assert [task.name for task in model.tasks] == ["depth"]
     assert len(model.moe) == 1
     assert not any(str(name).startswith("decoders.semseg") for name in model.ir.graph.initializers)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), {"depth": run_onnx(exported, {"image": image})["depth"]})
 
 
@@ -72,7 +72,7 @@ def test_any_model_comes_back(config: ModelConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _, path = build_and_export(config, 3, Path(folder))
         model = read_model(path)
-        image = random_image(model.input.shape)
+        image = random_image(model.inputs[0].shape)
         assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))
     assert [task.name for task in model.tasks] == list(config.task_names)
     assert not model.notes
@@ -125,7 +125,7 @@ def test_what_the_metadata_says_of_classes_filter_and_kind(exported: Path, tmp_p
     text = text.replace('"kind":"segmentation"', f'"classes":{json.dumps(names)},"kind":"segmentation"')
     text = text.replace("pillow-bilinear", "torch-bilinear").replace('"kind":"depth"', '"kind":"classification"')
     model = read_model(with_metadata(exported, tmp_path, text))
-    assert model.input.resize_filter == "torch-bilinear"
+    assert model.inputs[0].resize_filter == "torch-bilinear"
     assert model.tasks[0].classes == tuple(names)
     assert (model.tasks[1].kind, model.tasks[1].classes) == ("other", ())
     assert any("task depth: recorded as classification, which is one axis of at least 2" in n for n in model.notes)
@@ -134,4 +134,4 @@ def test_what_the_metadata_says_of_classes_filter_and_kind(exported: Path, tmp_p
 
 def test_a_file_without_a_filter_has_the_default(exported: Path, tmp_path: Path) -> None:
     text = onnx.load(exported).metadata_props[0].value.replace('"resize_filter":"pillow-bilinear",', "")
-    assert read_model(with_metadata(exported, tmp_path, text)).input.resize_filter == "pillow-bilinear"
+    assert read_model(with_metadata(exported, tmp_path, text)).inputs[0].resize_filter == "pillow-bilinear"

@@ -23,8 +23,8 @@ def check(path: Path, layers: int) -> tuple[str, ...]:
     """Every layer is found and every output stays; the notes."""
     model = read_model(path)
     assert len(model.moe) == layers
-    image = random_image(model.input.shape)
-    assert_same(run_canonical(model, image), run_onnx(path, {model.input.name: image}))
+    image = random_image(model.inputs[0].shape)
+    assert_same(run_canonical(model, image), run_onnx(path, {model.inputs[0].name: image}))
     return model.notes
 
 

@@ -47,7 +47,7 @@ def images(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 def read_and_compare(path: Path) -> MultiTaskModel:
     model = read_model(path)
-    for image in images(model.input.shape):
+    for image in images(model.inputs[0].shape):
         expected = run_onnx(path, {"image": image})["map"]
         found = run_canonical(model, image)["map"]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -28,7 +28,7 @@ def save(folder: Path, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfo
 def outputs_of(path: Path) -> dict[str, np.ndarray]:
     """By name, each equal to what onnxruntime gives for the file."""
     model = read_model(path)
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     found, expected = run_canonical(model, image), run_onnx(path, {"image": image})
     for name, array in found.items():
         assert array.shape == expected[name].shape
@@ -98,7 +98,7 @@ def test_an_output_listed_twice_is_one_task(tmp_path: Path) -> None:
     model = read_model(path)
     assert [task.name for task in model.tasks] == ["map", "other"]
     assert "output map: listed more than once, kept once" in model.notes
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     found = run_canonical(model, image)
     np.testing.assert_array_equal(found["map"], np.maximum(image, 0))
     np.testing.assert_allclose(found["other"], np.sin(image), atol=1e-6)
@@ -108,5 +108,5 @@ def test_the_image_as_an_output_has_a_name_of_its_own(tmp_path: Path) -> None:
     outputs = [described("map", SIZES), described("image", SIZES)]
     model = read_model(save(tmp_path, [helper.make_node("Relu", ["image"], ["map"])], outputs))
     assert [(task.name, task.output) for task in model.tasks] == [("map", "map"), ("image", "image.output")]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     np.testing.assert_array_equal(run_canonical(model, image)["image.output"], image)

@@ -7,11 +7,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import read_model
 from examples.foreign import Writer, save
 from tests.support.models import as_task_id_gather, as_task_id_if
-from tests.support.run import random_image, run_canonical, run_onnx
+from tests.support.run import assert_same, random_image, run_canonical, run_onnx
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def test_becomes_an_output_for_each_task(build, name, value, channels, tmp_path:
     assert [v.name for v in model.ir.graph.inputs] == ["image"]
     note = f"input {name}: specialised for tasks 0 to 2, an output each; nothing else is compiled"
     assert note in model.notes
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     found = run_canonical(model, image)
     for task in range(3):
         expected = run_onnx(path, {"image": image, name: np.asarray(value(task))})["map"]
@@ -145,7 +144,7 @@ def test_ways_to_select(select, shape: list[int], tmp_path: Path) -> None:
     path = selecting_model(tmp_path, select, shape)
     model = read_model(path)
     assert [task.name for task in model.tasks] == ["map_task0", "map_task1", "common"]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     found = run_canonical(model, image)
     np.testing.assert_array_equal(found["map_task0"], 2 * np.maximum(image, 0))
     np.testing.assert_array_equal(found["map_task1"], 3 * np.maximum(image, 0))
@@ -159,18 +158,18 @@ def test_ways_to_select(select, shape: list[int], tmp_path: Path) -> None:
         (lambda w: w.op("Gather", w.const(np.arange(65)), "task"), 65),
     ],
 )
-def test_refuses_a_number_of_tasks_it_cannot_tell(select, count: int, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError) as error:
-        read_model(selecting_model(tmp_path, select))
-    assert str(error.value) == (
-        f"input task: it must select from 2 to 64 tasks, and {count} were found; select by Gather from constants "
-        "or compare with constants, or export with an output for each task"
-    )
+def test_a_number_of_tasks_it_cannot_tell_stays_an_input(select, count: int, tmp_path: Path) -> None:
+    path = selecting_model(tmp_path, select)
+    model = read_model(path)
+    assert [(spec.name, spec.dtype, spec.shape) for spec in model.inputs][1:] == [("task", "int64", ())]
+    note = "input task: it does not select from 2 to 64 tasks, so it stays an input of every run"
+    assert note in model.notes
+    bounds = {"Cast": None, "Gather": (-65, 64)}
+    assert model.inputs[1].bounds == bounds["Cast" if count == 1 else "Gather"]
+    frame = {"image": random_image(model.inputs[0].shape), "task": np.array(count - 1)}
+    assert_same(run_canonical(model, frame), run_onnx(path, frame))
 
 
-def test_other_inputs_are_refused(tmp_path: Path) -> None:
+def test_a_vector_is_no_task(tmp_path: Path) -> None:
     path = selecting_model(tmp_path, lambda w: w.op("ReduceSum", "task"), shape=[3], kind=1)
-    with pytest.raises(UnsupportedError) as error:
-        read_model(path)
-    text = "input task: it is FLOAT of shape [3], and the only input can be an image [1, C, H, W]; "
-    assert str(error.value) == text + "make it a constant before exporting"
+    assert [(spec.name, spec.shape) for spec in read_model(path).inputs][1:] == [("task", (3,))]

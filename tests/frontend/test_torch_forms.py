@@ -139,5 +139,5 @@ def test_every_layer_is_found_and_the_function_stays(path: Path) -> None:
         "4 experts, top 1, silu",
         "4 experts, top 2, silu",
     ]
-    image = random_image(model.input.shape)
+    image = random_image(model.inputs[0].shape)
     assert_same(run_canonical(model, image), run_onnx(path, {"image": image}))

@@ -1,5 +1,6 @@
 """Golden pairs: which inputs are taken, what passes, and what is left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgemtl import frontend, partition
-from edgemtl.bundle import PLAIN, SKEWED, Golden, expand_input
+from edgemtl.bundle import PLAIN, SKEWED, Golden, StoredInput, expand_input
+from edgemtl.frontend import InputSpec
 from edgemtl.golden import Goldens, make_golden
 from edgemtl.golden.inputs import SHAKE, draw_plain, draw_skewed, shake
 from edgemtl.golden.pairs import LEAST_SCALE, TOLERANCE, spread, tolerance_of
@@ -17,6 +19,7 @@ from tests.support.models import build_and_export, small_config
 from tests.support.run import run_onnx
 
 SHAPE = (1, 3, 8, 12)
+SPEC = InputSpec("image", SHAPE, None, None)
 
 
 def make(folder: Path, *nodes: onnx.NodeProto, **constants: object) -> tuple[Path, Goldens]:
@@ -34,11 +37,12 @@ def stored(goldens: Goldens, case: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Input in full, output and tolerance of a case."""
     (entry,) = (entry for entry in goldens.entries if entry.case == case)
     prefix = "" if case == PLAIN else f"{case}_"
+    (given,) = entry.inputs
     image, output = (
         np.frombuffer(goldens.sections[f"golden/y/{prefix}{part}.npy"][-4 * size :], np.float32)
-        for part, size in (("input", np.prod(entry.input_shape)), ("output", entry.output_elements))
+        for part, size in (("input_0", np.prod(given.shape)), ("output", entry.output_elements))
     )
-    return expand_input(image.reshape(entry.input_shape), SHAPE, entry.fill), output, entry.tolerance
+    return expand_input(StoredInput(image.reshape(given.shape), given.fill), SHAPE), output, entry.tolerance
 
 
 def test_each_pair_is_what_onnxruntime_says(tmp_path):
@@ -53,22 +57,22 @@ def test_each_pair_is_what_onnxruntime_says(tmp_path):
 
 
 def test_the_skewed_input_is_one_large_value_but_for_a_corner():
-    first = next(iter(draw_skewed(SHAPE, 0)))
-    image = first.whole(SHAPE)
-    assert first.stored.shape == (1, 3, 2, 3)
-    assert (image[:, :, 2:] == first.fill).all()
-    assert (image[:, :, :, 3:] == first.fill).all()
+    first = next(iter(draw_skewed([SPEC], 0)))
+    (image,), (part,) = first.whole([SPEC]).values(), first.stored.values()
+    assert part.part.shape == (1, 3, 2, 3)
+    assert (image[:, :, 2:] == part.fill).all()
+    assert (image[:, :, :, 3:] == part.fill).all()
     assert len(np.unique(image[:, :, :2, :3])) == 18
     assert np.abs(image).min() < 37 <= np.abs(image).max()
-    large = next(iter(draw_skewed((1, 3, 2000, 3000), 0)))
-    assert large.stored.size <= 4096
+    large = next(iter(draw_skewed([replace(SPEC, shape=(1, 3, 2000, 3000))], 0)))
+    assert large.stored["image"].part.size <= 4096
 
 
 def test_images_are_taken_before_noise():
-    images = [np.full(SHAPE, value, np.float32) for value in (1, 2)]
-    assert [drawn.stored[0, 0, 0, 0] for drawn in draw_plain(SHAPE, images, 0)] == [1, 2]
-    noise = [drawn.stored for drawn in draw_plain(SHAPE, [], 3)]
-    assert np.array_equal(noise[0], next(iter(draw_plain(SHAPE, [], 3))).stored)
+    images = [{"image": np.full(SHAPE, value, np.float32)} for value in (1, 2)]
+    assert [drawn.stored["image"].part[0, 0, 0, 0] for drawn in draw_plain([SPEC], images, 0)] == [1, 2]
+    noise = [drawn.stored["image"].part for drawn in draw_plain([SPEC], [], 3)]
+    assert np.array_equal(noise[0], next(iter(draw_plain([SPEC], [], 3))).stored["image"].part)
     assert not np.array_equal(noise[0], noise[1])
 
 
@@ -116,7 +120,7 @@ def test_tolerance_is_of_the_largest_finite_value():
 
 def test_a_self_test_takes_nan_for_nan():
     output = np.array([1, np.nan, np.inf, -4], np.float32)
-    golden = Golden("y", PLAIN, np.zeros(SHAPE, np.float32), output, 1, 0.1)
+    golden = Golden("y", PLAIN, {"image": np.zeros(SHAPE, np.float32)}, output, 1, 0.1)
     result = compare_golden(golden, output.reshape(1, 4))
     assert (result.passed, result.max_abs_error, result.scale, result.case) == (True, 0.0, 4.0, PLAIN)
     wrong = compare_golden(golden, np.array([1, 0, np.inf, -4], np.float32))

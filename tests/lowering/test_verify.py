@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from edgemtl import operators as ops
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense, make_step
+from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, Step, View, dense, make_step
 from edgemtl.lowering.verify import VerificationError, verify
+
+IMAGE = f"{INPUT}image"
 
 WEIGHT, BIAS = Constant("w", np.zeros((8, 16), np.float32)), Constant("b", np.zeros(16, np.float32))
 LINEAR = make_step(
@@ -41,11 +43,11 @@ FAULTS = [
     (replace(LINEAR, constants=(WEIGHT,)), "the number of constants must be 2, not 1"),
     (replace(LINEAR, constants=(WEIGHT, WEIGHT)), r"bias must be float32\[16\], not float32\[8, 16\]"),
     (replace(LINEAR, inputs=(dense("a", (4, 8)),)), "it reads a, which no step before writes"),
-    (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (1, 4)),)), "image must lie row-major without gaps"),
-    (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (8, 1), 1),)), "image must lie row-major without gaps"),
+    (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (1, 4)),)), "input/image must lie row-major without gaps"),
+    (replace(LINEAR, inputs=(View(IMAGE, (4, 8), (8, 1), 1),)), "input/image must lie row-major without gaps"),
     (
         copy(dense(IMAGE, (3, 4)), dense(OUTPUT, (3, 4))),
-        r"image must have the copy's strides \[1, 3\] and shape \[3, 4\]",
+        r"input/image must have the copy's strides \[1, 3\] and shape \[3, 4\]",
     ),
     (
         copy(View(IMAGE, (3, 4), (1, 3)), dense(OUTPUT, (3, 4), "int32")),

@@ -9,9 +9,11 @@ from edgemtl import operators as ops
 from edgemtl.codegen.cpu.families import FAMILIES, build_kernel
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import Rescale, Windows
-from edgemtl.lowering.ir import IMAGE, Constant, dense, make_step
+from edgemtl.lowering.ir import INPUT, Constant, dense, make_step
 from edgemtl.operators.operator import Signature, Values, float32, int32
 from edgemtl.processor import TARGETS
+
+IMAGE = f"{INPUT}image"
 
 BYTES, SHORTS = Finish("int8"), Finish("int16")
 WINDOWS = Windows(9, 11, 5, 6, (3, 3), (2, 2), (1, 1))

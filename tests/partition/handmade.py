@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgemtl.frontend.model import InputSpec, MoELayer, MultiTaskModel, Task
 from edgemtl.frontend.moe_node import attach_functions, moe_nodes
 from edgemtl.frontend.simplify import infer_shapes
+from edgemtl.operators import Frame
 
 DIM, EXPERTS, HIDDEN, TOKENS = 6, 8, 5, 4
 IMAGE = (1, 3, 8, 8)
@@ -72,7 +73,7 @@ def as_multi_task(model: ir.Model) -> MultiTaskModel:
         for n in moe_nodes(model)
     )
     spec = InputSpec("image", tuple(int(d) for d in model.graph.inputs[0].shape), None, None)
-    return MultiTaskModel(model, spec, tasks, layers, (), "0" * 64)
+    return MultiTaskModel(model, (spec,), tasks, layers, (), "0" * 64)
 
 
 def two_tasks(gate: str, seed: int = 0, **moe) -> MultiTaskModel:
@@ -118,14 +119,14 @@ def _head(b, y, task):
     b.node("Conv", y, b.weight(2, 4, 1, 1), b.weight(2), out=f"t{task}")
 
 
-def images(count: int, seed: int = 0, shape=IMAGE) -> list[np.ndarray]:
+def images(count: int, seed: int = 0, shape=IMAGE) -> list[Frame]:
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
+    return [{"image": rng.standard_normal(shape).astype(np.float32)} for _ in range(count)]
 
 
-def run(model: ir.Model, image: np.ndarray) -> list[np.ndarray]:
+def run(model: ir.Model, frame: Frame) -> list[np.ndarray]:
     """The graph's outputs in onnxruntime."""
-    return _session(ir.to_proto(model).SerializeToString(deterministic=True)).run(None, {"image": image})
+    return _session(ir.to_proto(model).SerializeToString(deterministic=True)).run(None, dict(frame))
 
 
 @lru_cache(maxsize=16)

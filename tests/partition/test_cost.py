@@ -91,13 +91,13 @@ def test_the_whole_model_counts_what_is_shared_once():
     assert [task.task.name for task in found.tasks] == ["t0", "t1"]
     assert [task.moe[0].experts for task in found.tasks] == [tuple(range(8))] * 2
     assert len(found.layers) == 2
-    assert found.input.shape == (1, 3, 8, 8)
+    assert found.inputs[0].shape == (1, 3, 8, 8)
 
 
 def test_an_inspection_is_json():
     found = inspect_model(two_tasks("window"))
     read = json.loads(json.dumps(found.to_json()))
-    assert read["input"]["shape"] == [1, 3, 8, 8]
+    assert read["inputs"][0]["shape"] == [1, 3, 8, 8]
     assert [(task["name"], task["macs"]) for task in read["tasks"]] == [
         (task.task.name, task.cost.macs) for task in found.tasks
     ]

@@ -32,7 +32,7 @@ def exported(request, tmp_path_factory):
 
 
 def _seen(model, count=2):
-    return images(count, seed=4, shape=model.input.shape)
+    return images(count, seed=4, shape=model.inputs[0].shape)
 
 
 def _names(model):
@@ -49,7 +49,7 @@ def test_every_mode_answers_as_the_whole_model(exported):
                 alone = run(task.ir, image)[0]
                 np.testing.assert_allclose(alone, whole, rtol=1e-5, atol=2e-6)
                 with torch.no_grad():
-                    spoken = module(torch.from_numpy(image), task.task.name).numpy()
+                    spoken = module(torch.from_numpy(image["image"]), task.task.name).numpy()
                 np.testing.assert_allclose(alone, spoken, rtol=1e-4, atol=1e-4)
 
 
@@ -68,7 +68,7 @@ def test_picks_are_those_torch_counts(exported):
     for image in seen:
         for task in made:
             with torch.no_grad(), module.recording():
-                module(torch.from_numpy(image), task.task.name)
+                module(torch.from_numpy(image["image"]), task.task.name)
             counts = counts + module.expert_counts().numpy()
     for index, task in enumerate(made):
         assert task.calibration.picks == tuple(tuple(layer) for layer in counts[:, index].tolist())

@@ -111,4 +111,4 @@ def test_an_input_is_sliced():
     model.graph[-1].replace_input_with(0, cut)
     model.graph.outputs[0].shape = cut.shape
     (image,) = images(1)
-    np.testing.assert_array_equal(run(model, image)[0], np.maximum(image[..., 1:6], 0))
+    np.testing.assert_array_equal(run(model, image)[0], np.maximum(image["image"][..., 1:6], 0))

@@ -56,7 +56,7 @@ def test_a_task_graph_holds_its_own_task_only():
         assert "BatchNormalization" not in _ops(task.ir)
         assert task.moe == (MoEEntry(next(moe_nodes(task.ir)).name, 0, tuple(range(8)), 8, 2),)
         assert task.notes == ("1 BatchNormalization folded into the convolutions before them",)
-        assert (task.pathway, task.input, task.calibration) == ("exact", model.input, None)
+        assert (task.pathway, task.inputs, task.calibration) == ("exact", model.inputs, None)
     assert first.moe[0].node != second.moe[0].node
 
 
@@ -177,16 +177,16 @@ def test_calibration_images_must_fit():
     text = "^calibration images must come with the calibrated pathway, not with exact$"
     with pytest.raises(UsageError, match=text):
         partition(model, ["t0"], "exact", images(1))
-    small = [*images(1), np.zeros((1, 3, 8, 4), np.float32)]
+    small = [*images(1), {"image": np.zeros((1, 3, 8, 4), np.float32)}]
     fits = r"must be float32 \(1, 3, 8, 8\), not"
     text = rf"^calibration image 1 {fits} float32 \(1, 3, 8, 4\); resize and normalise it$"
     with pytest.raises(InputError, match=text):
         partition(model, ["t0"], "calibrated", small)
     text = rf"^calibration image 0 {fits} uint8 \(1, 3, 8, 8\); resize and normalise it$"
     with pytest.raises(InputError, match=text):
-        partition(model, ["t0"], "calibrated", [np.zeros((1, 3, 8, 8), np.uint8)])
+        partition(model, ["t0"], "calibrated", [{"image": np.zeros((1, 3, 8, 8), np.uint8)}])
     with pytest.raises(InputError, match=r"^calibration image 0 must be finite; it holds infinities or NaN$"):
-        partition(model, ["t0"], "calibrated", [np.full((1, 3, 8, 8), np.nan, np.float32)])
+        partition(model, ["t0"], "calibrated", [{"image": np.full((1, 3, 8, 8), np.nan, np.float32)}])
 
 
 def test_experts_without_constant_weights_are_refused():

@@ -17,7 +17,7 @@ from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.observe import observe
 from edgemtl.quantize.quantised_model import float_steps
-from examples.smooth_images import smooth_images
+from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
 
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     path = build_and_export(config, 2, tmp_path_factory.mktemp("bias"))[1]
     model = read_model(path)
     tasks = partition(model, [task.name for task in model.tasks], "exact")
-    floats, images = float_steps(tasks, resolve("cpu-avx2")), smooth_images(model.input.shape, 6)
+    floats, images = float_steps(tasks, resolve("cpu-avx2")), smooth_frames(model.inputs[0], 6)
     seen = share_ranges(floats, {name: observe(steps, images, "minmax") for name, steps in floats.items()})
     plain = build_integer(floats, seen, QuantiseOptions())
     return floats, plain, correct_biases(floats, plain, images), images

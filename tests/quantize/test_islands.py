@@ -34,11 +34,11 @@ from edgemtl.quantize import IntegerTask, calibrate, write_parameters
 from edgemtl.quantize.build import WRITERS
 from edgemtl.quantize.quantised_model import Quantised, float_steps, from_parameters, quantise
 from edgemtl.quantize.writer import Writer
-from examples.smooth_images import smooth_images
 from tests.codegen.graphs import random
 from tests.codegen.nets import NETS
 from tests.codegen.test_generic import IMAGE, task_of
 from tests.codegen.test_plain_nets import exported
+from tests.support.frames import frames, smooth_frames
 from tests.support.models import build_and_export, small_config
 
 
@@ -53,7 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def quantised(path: Path, *keep: str, require_int8: bool = False) -> Quantised:
     model = read_model(path)
-    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 8))}
+    images = {str(i): image for i, image in enumerate(smooth_frames(model.inputs[0], 8))}
     tasks = partition(model, [task.name for task in model.tasks], "exact")
     options = QuantiseOptions(keep_float=keep, require_int8=require_int8)
     return quantise(model, tasks, resolve("cpu-avx2"), images, options)
@@ -139,7 +139,7 @@ def graph(
     named = {name: array for name, array in WEIGHTS.items() if re.search(rf"[(, ]{name}[,)]", text)}
     task = task_of(text, **named)
     floats = float_steps([task], resolve("cpu-avx2"))
-    images = [random(*task.input.shape, seed=seed) for seed in range(12)]
+    images = frames([random(*task.inputs[0].shape, seed=seed) for seed in range(12)])
     _, integers = calibrate("0" * 64, "exact", floats, images, QuantiseOptions(require_int8=require_int8))
     return floats, integers["t"], images, task.ir
 
@@ -158,7 +158,7 @@ def test_a_network_with_islands_against_onnxruntime(text, names):
     assert [island.node.split("_")[0].split("->")[0] for island in integer.islands] == names
     session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
     for image in images[-3:]:
-        (expected,) = session.run(None, {model.graph.inputs[0].name: image})
+        (expected,) = session.run(None, image)
         exact = run_steps(floats["t"], image).reshape(expected.shape)
         np.testing.assert_allclose(exact, expected, rtol=1e-4, atol=1e-5)
         rounded = run_steps(integer.steps, image).reshape(expected.shape)

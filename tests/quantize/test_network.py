@@ -16,13 +16,14 @@ from edgemtl.errors import BudgetError, QuantisationError, UsageError
 from edgemtl.exporters.models import ModelConfig
 from edgemtl.frontend import read_model
 from edgemtl.lowering.execute import run_steps
+from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel, partition
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize.quantise import measure_sqnr
 from edgemtl.quantize.quantised_model import Quantised, quantise
-from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
+from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, moe_configs, small_config
 from tests.support.processors import on_each, runnable
 
@@ -37,13 +38,13 @@ def prepared(
 ) -> tuple[tuple[TaskModel, ...], Quantised, list[np.ndarray]]:
     """Every task of a random model, quantised on smooth images, and two images it has not seen."""
     model = read_model(build_and_export(config, 1, folder)[1])
-    images = smooth_images(model.input.shape, 14)
+    images = smooth_frames(model.inputs[0], 14)
     tasks = partition(model, [task.name for task in model.tasks], mode, images if mode == "calibrated" else None)
     named = {str(i): image for i, image in enumerate(images[:12])}
     return tasks, quantise(model, tasks, resolve("cpu-avx2"), named, options), images[12:]
 
 
-def assert_law(program: CpuProgram, quantised: Quantised, images: list[np.ndarray]) -> None:
+def assert_law(program: CpuProgram, quantised: Quantised, images: list[Frame]) -> None:
     """Every task gives the law's bits on every image."""
     machine = Machine(program)
     for image in images:

@@ -13,7 +13,7 @@ ROWS, DIM = 64, 32
 
 def network(activation=""):
     """A LayerNorm of the image's rows, then a linear layer to the output."""
-    image, inner, output = dense("image", (ROWS, DIM)), dense("v0", (ROWS, DIM)), dense("output", (ROWS, 2))
+    image, inner, output = dense("input/image", (ROWS, DIM)), dense("v0", (ROWS, DIM)), dense("output", (ROWS, 2))
     ones, zeros = np.ones(DIM, np.float32), np.zeros(DIM, np.float32)
     weight = np.zeros((DIM, 2), np.float32)
     weight[0], weight[1] = (2.0, 0.0), (0.0, -1.0)
@@ -24,7 +24,8 @@ def network(activation=""):
 
 
 def images(count=3):
-    return [np.random.default_rng(i).standard_normal((ROWS, DIM)).astype(np.float32) for i in range(count)]
+    draws = (np.random.default_rng(i).standard_normal((ROWS, DIM)).astype(np.float32) for i in range(count))
+    return [{"image": draw} for draw in draws]
 
 
 def normalised(image):
@@ -34,12 +35,12 @@ def normalised(image):
 
 def test_minmax_is_the_range_of_all_images_with_zero_in_it():
     found = observe(network(), images(), "minmax")
-    rows = np.concatenate([normalised(image) for image in images()])
+    rows = np.concatenate([normalised(frame["image"]) for frame in images()])
     y = np.stack([2 * rows[:, 0], -rows[:, 1]])
     assert found.ranges["1"].low == pytest.approx(y.min(), rel=1e-4)
     assert found.ranges["1"].high == pytest.approx(y.max(), rel=1e-4)
     assert found.ranges["1.all"] == found.ranges["1"]
-    assert found.ranges["image"].low == pytest.approx(min(float(image.min()) for image in images()))
+    assert found.ranges["input/image"].low == pytest.approx(min(float(frame["image"].min()) for frame in images()))
     np.testing.assert_allclose(found.channels[0], np.abs(rows).max(0), rtol=1e-4)
 
 
@@ -56,8 +57,8 @@ def test_percentile_cuts_an_outlier_and_16_bits_still_hold_it():
     seen = images(20)
     seen[1][5, 0] = 1e4
     found = observe(network(), seen, "percentile")
-    assert found.ranges["image"].high < 100
-    assert observe(network(), seen, "minmax").ranges["image"].high == 1e4
+    assert found.ranges["input/image"].high < 100
+    assert observe(network(), seen, "minmax").ranges["input/image"].high == 1e4
     assert found.ranges["1.all"].high > found.ranges["1"].high
 
 

@@ -87,7 +87,7 @@ def difference(path: Path, quantities: Quantised, integer: bool = True) -> dict[
     result = {}
     for task, integers in quantities.integers.items():
         steps = integers.steps if integer else quantities.floats[task]
-        ours = np.array([run_steps(steps, image) for image in drawn])
+        ours = np.array([run_steps(steps, {"image": image}) for image in drawn])
         theirs = np.array([outputs[task].reshape(-1) for outputs in expected])
         off = np.abs(ours - theirs) / scales[task]
         result[task] = Difference(float((off > 1.01).mean()), float((off > 0.01).mean()), float(off.max()))
@@ -151,14 +151,14 @@ def test_layers_that_are_not_quantised_stay_float_without_images(files: Files) -
     assert "/head/Gemm" in {island.node for island in task.islands}
     (image,) = images(1, 9)
     expected = run_literally(path, image)["y"].reshape(-1)
-    np.testing.assert_allclose(run_steps(task.steps, image), expected, atol=0.03 * np.abs(expected).max())
+    np.testing.assert_allclose(run_steps(task.steps, {"image": image}), expected, atol=0.03 * np.abs(expected).max())
 
 
 def test_images_give_scales_to_the_rest_alone(files: Files) -> None:
     path = files["residual", "convolutions only"]
     model = read_model(path)
     tasks = partition(model, ["y"], "exact")
-    drawn = {str(i): image for i, image in enumerate(images(12, 3))}
+    drawn = {str(i): {"image": image} for i, image in enumerate(images(12, 3))}
     with_images = quantise(model, tasks, resolve("cpu-avx2"), drawn, QuantiseOptions())
     (task,) = with_images.integers.values()
     assert task.all_integer
@@ -234,7 +234,7 @@ def test_the_form_that_torch_exports(tmp_path: Path) -> None:
     (task,) = quantities.integers.values()
     assert task.all_integer
     (image,) = images(1, 5)
-    off = np.abs(run_steps(task.steps, image) - run_literally(path, image)["y"].reshape(-1)) / 0.015
+    off = np.abs(run_steps(task.steps, {"image": image}) - run_literally(path, image)["y"].reshape(-1)) / 0.015
     assert off.max() < 1.01
     assert np.mean(off > 0.01) < 0.1
 
@@ -272,7 +272,7 @@ def test_roundings_go_into_the_steps_before(files: Files) -> None:
     (floats,) = quantised(files["residual", "int8"]).floats.values()
     scaled = take_scales(floats)
     left = [step for step in scaled.steps if isinstance(step.operator, ops.Quantise | ops.Dequantise)]
-    assert [step["x"].buffer for step in left] == ["image"]
+    assert [step["x"].buffer for step in left] == ["input/image"]
     assert len(scaled.tensors) >= sum(isinstance(step.operator, ops.Conv2d) for step in floats)
     assert [type(floats[i].operator) for i in scaled.sources] == [type(step.operator) for step in scaled.steps]
     assert any("it rounds" in note for note in model.notes)

@@ -26,9 +26,9 @@ from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.strided import as_block, read
 from edgemtl.quantize.quality import signal_to_noise
 from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise
-from examples.smooth_images import smooth_images
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
+from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
 from tests.support.run import run_onnx
 
@@ -61,7 +61,7 @@ class Case:
 
 def _case(path: Path, keep: tuple[str, ...], pathway: str = "exact") -> Case:
     held = read_model(path)
-    images = {str(i): image for i, image in enumerate(smooth_images(held.input.shape, 16))}
+    images = {str(i): image for i, image in enumerate(smooth_frames(held.inputs[0], 16))}
     seen = list(images.values()) if pathway == "calibrated" else None
     tasks = partition.partition(held, [task.name for task in held.tasks], pathway, seen)
     quantised = quantise(held, tasks, resolve("cpu-avx2"), images, QuantiseOptions("minmax", keep))
@@ -105,7 +105,7 @@ def test_it_is_valid_and_has_an_output_for_every_task(cases, name):
     case = cases[name]
     onnx.checker.check_model(case.proto, full_check=True)
     assert [output.name for output in case.proto.graph.output] == [task.task.output for task in case.tasks]
-    assert [value.name for value in case.proto.graph.input] == [case.tasks[0].input.name]
+    assert [value.name for value in case.proto.graph.input] == [case.tasks[0].inputs[0].name]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -119,8 +119,8 @@ def test_onnxruntime_runs_it_close_to_the_law(cases, name):
 
 def test_distances_are_what_the_outputs_say(cases):
     case = cases["experts"]
-    (image,) = smooth_images(case.tasks[0].input.shape, 1, seed=9)
-    found = run_onnx(case.proto, {case.tasks[0].input.name: image})
+    (image,) = smooth_frames(case.tasks[0].inputs[0], 1, seed=9)
+    found = run_onnx(case.proto, image)
     for task in case.tasks:
         law = run_steps(case.quantised.integers[task.task.name].steps, image)
         assert signal_to_noise([law], [found[task.task.output].reshape(-1)]) > 25

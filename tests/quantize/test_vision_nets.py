@@ -22,6 +22,7 @@ from examples.smooth_images import smooth_images
 from tests.codegen.harness import Machine
 from tests.codegen.test_plain_nets import exported
 from tests.codegen.vision_nets import VISION_NETS
+from tests.support.frames import smooth_frames
 
 
 @pytest.mark.parametrize("name", VISION_NETS)
@@ -29,8 +30,8 @@ def test_float32_is_what_onnxruntime_gives(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     task = exported(VISION_NETS[name](), tmp_path / "net.onnx")
     machine = Machine(compile_cpu((task,), resolve("cpu"), memory_budget=None))
-    image = np.random.default_rng(1).standard_normal(task.input.shape, np.float32)
-    (expected,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {task.input.name: image})
+    image = np.random.default_rng(1).standard_normal(task.inputs[0].shape, np.float32)
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {task.inputs[0].name: image})
     actual = machine.run(task.task.name, image).reshape(expected.shape)
     np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=1e-4)
 
@@ -40,14 +41,14 @@ def test_int8_has_no_layer_in_float(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     exported(VISION_NETS[name](), tmp_path / "net.onnx")
     model = read_model(tmp_path / "net.onnx")
-    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 16))}
+    images = {str(i): image for i, image in enumerate(smooth_frames(model.inputs[0], 16))}
     tasks = partition.partition(model, [task.name for task in model.tasks], "exact", None)
     quantised = quantise(model, tasks, resolve("cpu"), images, QuantiseOptions("minmax", require_int8=True))
     (integers,) = quantised.integers.values()
     assert integers.all_integer
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    fresh = smooth_images(model.input.shape, 4, seed=5)
-    (real,) = zip(*(session.run(None, {model.input.name: image}) for image in fresh), strict=True)
+    fresh = smooth_frames(model.inputs[0], 4, seed=5)
+    (real,) = zip(*(session.run(None, image) for image in fresh), strict=True)
     law = [run_steps(integers.steps, image) for image in fresh]
     assert signal_to_noise(law, [array.reshape(-1) for array in real]) > 22
     machine = Machine(compile_cpu(tasks, resolve("cpu"), memory_budget=None, integers=quantised.integers))
@@ -62,7 +63,7 @@ def test_a_board_runs_what_it_can_and_the_host_cpu_the_rest(tmp_path: Path) -> N
     torch.manual_seed(0)
     exported(VISION_NETS["mobile"](), tmp_path / "net.onnx")
     (tmp_path / "images").mkdir()
-    shape = read_model(tmp_path / "net.onnx").input.shape
+    shape = read_model(tmp_path / "net.onnx").inputs[0].shape
     for index, image in enumerate(smooth_images(shape, 10)):
         np.save(tmp_path / "images" / f"{index}.npy", image)
     options = {"target": "zcu104", "precision": "int8", "calibration": tmp_path / "images"}

@@ -22,6 +22,7 @@ from edgemtl.bundle import (
     ModelEntry,
     Output,
     Program,
+    StoredInput,
     Target,
     TaskEntry,
     TaskProgram,
@@ -96,7 +97,7 @@ def _call(kernel: Kernel, *places: tuple[str, int]) -> KernelCall:
 def _steps(index: int) -> tuple[KernelCall, ...]:
     """The steps of a task whose prepared weight lies at ``index``; intermediate values at 0, 4 N and 8 N."""
     a, b, c = (("arena", 4 * FLOATS * i) for i in range(3))
-    image = ("image", 0)
+    image = ("inputs", 0)
     return (
         _call(SCALE_KERNEL, image, ("weights", 0), a),
         _call(ADD_KERNEL, a, image, b),
@@ -121,7 +122,7 @@ def library(target: CpuTarget, wild: bool = False) -> bytes:
         "arena": ARENA,
         "weights": 64 * (1 + len(WEIGHTS)),
         "prepared": 64 * len(WEIGHTS),
-        "image": 4 * FLOATS,
+        "inputs": 4 * FLOATS,
         "output": 4 * FLOATS,
     }
     steps = _wild_steps if wild else _steps
@@ -147,11 +148,11 @@ def manifest(target: CpuTarget, steps: int = 4) -> Manifest:
     """The manifest of the bundle, without golden pairs."""
     layers = tuple(Layer(i, "scale" if i % 2 == 0 else "add", (f"node{i}",), FLOATS, 0) for i in range(steps))
     return Manifest(
-        schema_version=2,
+        schema_version=3,
         tool=Tool("edgemtl", "0.1.0"),
         model=ModelEntry("small.onnx", "0" * 64),
-        input=InputEntry("image", SHAPE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        tasks=tuple(TaskEntry(task, KINDS[task], 3, "exact", (), ()) for task in WEIGHTS),
+        inputs=(InputEntry("image", SHAPE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),),
+        tasks=tuple(TaskEntry(task, KINDS[task], 3, "exact", ("image",), (), ()) for task in WEIGHTS),
         notes=("a small program",),
         program=Program(
             device="cpu",
@@ -192,5 +193,9 @@ def sections(target: CpuTarget | None = None, wild: bool = False) -> dict[str, b
 
 
 def _goldens() -> list[tuple[GoldenEntry, dict[str, bytes]]]:
-    stored = picture(0)
-    return [pack_golden(t, stored, expected(t, expand_input(stored, SHAPE)), 0.0) for t in WEIGHTS]
+    return [pack_golden(t, stored(0), expected(t, expand_input(stored(0)["image"], SHAPE)), 0.0) for t in WEIGHTS]
+
+
+def stored(seed: int) -> dict[str, StoredInput]:
+    """A random image as a golden pair stores it."""
+    return {"image": StoredInput(picture(seed))}

@@ -26,9 +26,10 @@ def test_extracted_files(bundle: Path, tmp_path: Path) -> None:
         "arena 18432",
         "prepared 192",
         "weights 256",
-        "image 6144",
+        "inputs 6144",
         "prefix 2",
-        *(f"task {task} run_{task} prepare_{task} 4 1 3 16 32" for task in WEIGHTS),
+        "input 0 6144 <f4 image",
+        *(f"task {task} run_{task} prepare_{task} 4 <f4 4 1 3 16 32 1 0" for task in WEIGHTS),
     ]
 
 
@@ -45,7 +46,9 @@ def test_refusals(runner: list[str], bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"there is no task 'edges' in program.txt"):
         native.run(runner, program, picture(0), tmp_path, ["edges"])
     for wrong in (picture(0)[:, :2], picture(0).astype(np.float64), np.asfortranarray(picture(0))):
-        with pytest.raises(RuntimeError, match=r"input.npy must be a float32 .npy file of 6144 bytes of data"):
+        with pytest.raises(
+            RuntimeError, match=r"must be an .npy file of type <f4 with 6144 bytes of data, for input image"
+        ):
             native.run(runner, program, wrong, tmp_path, ["depth"])
     (program / "weights.bin").write_bytes(b"short")
     with pytest.raises(RuntimeError, match=r"weights.bin must be a file of 256 bytes; extract the bundle again"):

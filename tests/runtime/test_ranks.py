@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tvm.script import tirx as T
 
-from edgemtl.bundle import Layer, Output, TaskEntry, TaskProgram, expand_input, pack_golden, write_bundle
+from edgemtl.bundle import Layer, Output, TaskEntry, TaskProgram, pack_golden, write_bundle
 from edgemtl.errors import InputError
 from edgemtl.evaluate.folder import evaluate_folder
 from edgemtl.evaluate.predict import predict_files
@@ -20,7 +20,7 @@ from edgemtl.runtime import Session
 from edgemtl.tvm_bridge.build import Argument, EntryFunction, KernelCall, build_library
 from edgemtl.tvm_bridge.kernel import Kernel
 from tests.runtime import native, programs
-from tests.runtime.programs import FLOATS, SHAPE, picture
+from tests.runtime.programs import FLOATS, picture
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "scalar": (),
@@ -63,8 +63,8 @@ def _library() -> bytes:
     entries = []
     for task, shape in SHAPES.items():
         count = int(np.prod(shape))
-        call = KernelCall(_double(count), (Argument("image", 0), Argument("output", 0)))
-        entries.append(EntryFunction(f"run_{task}", (call,), {"image": 4 * FLOATS, "output": 4 * count}))
+        call = KernelCall(_double(count), (Argument("inputs", 0), Argument("output", 0)))
+        entries.append(EntryFunction(f"run_{task}", (call,), {"inputs": 4 * FLOATS, "output": 4 * count}))
     return build_library(entries, resolve("cpu"))
 
 
@@ -76,10 +76,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = replace(
         good.program, arena_bytes=0, prepared_bytes=0, weights_bytes=0, common_prefix_steps=0, tasks=tasks
     )
-    stored = picture(0)
-    pairs = [pack_golden(t, stored, expected(t, expand_input(stored, SHAPE)), 0.0) for t in SHAPES]
+    pairs = [pack_golden(t, programs.stored(0), expected(t, picture(0)), 0.0) for t in SHAPES]
     entries = tuple(
-        TaskEntry(t, KINDS.get(t, "other"), s[1] if len(s) > 1 else 1, "exact", (), (), NAMES.get(t, ()))
+        TaskEntry(t, KINDS.get(t, "other"), s[1] if len(s) > 1 else 1, "exact", ("image",), (), (), NAMES.get(t, ()))
         for t, s in SHAPES.items()
     )
     manifest = replace(good, tasks=entries, program=program, weights=(), golden=tuple(entry for entry, _ in pairs))

@@ -30,7 +30,7 @@ TASKS = tuple(WEIGHTS)
 
 def test_what_a_session_says(session: Session) -> None:
     assert session.tasks == TASKS
-    assert session.task_info("depth") == TaskInfo("depth", "depth", 3, SHAPE, "exact", 4)
+    assert session.task_info("depth") == TaskInfo("depth", "depth", 3, SHAPE, "float32", ("image",), "exact", 4)
     assert session.input.shape == SHAPE
     assert session.input.mean == (0.5, 0.5, 0.5)
     memory = session.memory
@@ -327,13 +327,13 @@ def test_weights_of_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_shapes_of_another_size(tmp_path: Path) -> None:
     good = programs.manifest(resolve("cpu"))
-    wide = replace(good.input, shape=(1, 3, 16, 33))
-    path = programs.write(tmp_path / "a.edgemtl", input=wide)
-    with pytest.raises(ConfigError, match=r"manifest.input.shape must be of 6144 bytes, as semseg was compiled, not"):
+    wide = replace(good.inputs[0], shape=(1, 3, 16, 33))
+    path = programs.write(tmp_path / "a.edgemtl", inputs=(wide,))
+    with pytest.raises(ConfigError, match=r"manifest.inputs must be of 6144 bytes, as semseg was compiled, not"):
         Session.open(path)
     tasks = good.program.tasks | {"depth": replace(good.program.tasks["depth"], output=Output((1, 3, 8, 8), "float32"))}
-    entries = [pack_golden(t, picture(0), np.zeros(tasks[t].output.shape, np.float32), 0.0)[0] for t in TASKS]
-    members = programs.sections() | pack_golden("depth", picture(0), np.zeros((1, 3, 8, 8), np.float32), 0.0)[1]
+    entries = [pack_golden(t, programs.stored(0), np.zeros(tasks[t].output.shape, np.float32), 0.0)[0] for t in TASKS]
+    members = programs.sections() | pack_golden("depth", programs.stored(0), np.zeros((1, 3, 8, 8), np.float32), 0.0)[1]
     described = replace(good, program=replace(good.program, tasks=tasks), golden=tuple(entries))
     write_bundle(path, described, members)
     message = (

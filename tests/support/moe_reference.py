@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+
+from edgemtl.operators import Frame
 
 ACTIVATIONS = {
     "gelu": lambda v: 0.5 * v * (1 + math.erf(v / math.sqrt(2))),
@@ -66,10 +69,11 @@ class _MoE(MoE):
 _MoE.__name__ = "MoE"
 
 
-def run_reference(model: ir.Model, image: np.ndarray) -> list[np.ndarray]:
+def run_reference(model: ir.Model, inputs: np.ndarray | Frame) -> list[np.ndarray]:
     """The graph's outputs, every node by onnx's numpy code and MoE nodes by `moe_reference`."""
     proto = ir.to_proto(model)
+    feeds = dict(inputs) if isinstance(inputs, Mapping) else {proto.graph.input[0].name: inputs}
     del proto.functions[:]
     for node in proto.graph.node:
         node.overload = ""
-    return ReferenceEvaluator(proto, new_ops=[_MoE]).run(None, {proto.graph.input[0].name: image})
+    return ReferenceEvaluator(proto, new_ops=[_MoE]).run(None, feeds)

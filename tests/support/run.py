@@ -1,5 +1,6 @@
 """Run ONNX in onnxruntime, the oracle."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.operators import Frame
 
 
 def run_onnx(model: Path | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -26,11 +28,11 @@ def random_image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def run_canonical(model: MultiTaskModel, image: np.ndarray) -> dict[str, np.ndarray]:
+def run_canonical(model: MultiTaskModel, inputs: np.ndarray | Frame) -> dict[str, np.ndarray]:
     """Every output of what the frontend made of a model."""
     proto = ir.to_proto(model.ir)
     onnx.checker.check_model(proto, full_check=True)
-    return run_onnx(proto, {model.input.name: image})
+    return run_onnx(proto, dict(inputs) if isinstance(inputs, Mapping) else {model.inputs[0].name: inputs})
 
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float = 1e-5) -> None:

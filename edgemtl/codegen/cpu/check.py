@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from edgemtl.errors import UnsupportedError
 from edgemtl.graph import dtype_of, name_of, shape_of
 from edgemtl.lowering.emit import Emitter
-from edgemtl.lowering.ir import IMAGE, dense
-from edgemtl.lowering.task import Grouped, group_task
+from edgemtl.lowering.task import Grouped, group_task, input_views
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
 from edgemtl.partition.macs import macs
@@ -81,7 +80,7 @@ def _named(report: NodeReport, kinds: Mapping[str, None], is_float: bool) -> Nod
 def _task_reports(task: Grouped, target: CpuTarget) -> Iterator[NodeReport]:
     """Lower the task group by group; what a group cannot do is reported, and lowering goes on behind it."""
     em = Emitter(target)
-    em.views[task.image] = dense(IMAGE, shape_of(task.image))
+    em.views.update(input_views(task))
     for group in task.groups:
         how, reason, hint = group.how, group.reason, group.hint
         em.nodes = group.nodes

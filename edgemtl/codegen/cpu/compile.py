@@ -10,13 +10,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.bundle import Layer, Output, TaskProgram
+from edgemtl.bundle.inputs import input_layout
 from edgemtl.codegen.cpu.assemble import Assembler
 from edgemtl.codegen.cpu.binding import Bound, BoundStep
 from edgemtl.codegen.cpu.memory import ProgramLayout, fit, fit_integers
 from edgemtl.codegen.cpu.program import CpuProgram, CpuTask
 from edgemtl.errors import UsageError
 from edgemtl.graph import dtype_of, shape_of
-from edgemtl.lowering.ir import PREPARED, Lowered
+from edgemtl.lowering.ir import INPUT, PREPARED, Lowered
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import IntegerTask
@@ -37,14 +38,17 @@ def compile_cpu(
     where the budget cannot hold, UsageError without tasks.
     """
     layout = plan_cpu(tasks, target, memory_budget=memory_budget, integers=integers)
-    assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared})
+    inputs, inputs_bytes = input_layout(tasks[0].inputs)
+    in_space = {f"{INPUT}{name}": offset for name, offset in inputs.items()}
+    assembler = Assembler(target, {**layout.plan.offsets, **layout.prepared, **in_space})
     runs = [_calls(assembler, steps) for steps in layout.tasks]
     prepares = [_calls(assembler, steps) for steps in layout.prepare]
     programs = tuple(
         _compiled_task(_symbol(task.task.name, i), task, layout.tasks[i], layout.prepare[i])
         for i, task in enumerate(tasks)
     )
-    entries = _entries([task.program for task in programs], runs, prepares, _space_bytes(tasks, layout, assembler))
+    sizes = _space_bytes(tasks, layout, assembler, inputs_bytes)
+    entries = _entries([task.program for task in programs], runs, prepares, sizes)
     return CpuProgram(
         target=target,
         library=build_library(entries, target),
@@ -54,7 +58,8 @@ def compile_cpu(
         arena_bytes=layout.plan.arena_bytes,
         prepared_bytes=layout.prepared_bytes,
         weights_bytes=assembler.weights.size,
-        image_bytes=_bytes(tasks[0].image),
+        inputs=inputs,
+        inputs_bytes=inputs_bytes,
         common_prefix_steps=layout.prefix,
         precision="fp32" if integers is None else "int8",
         notes=_notes(layout),
@@ -123,13 +128,16 @@ def _entries(
     return entries
 
 
-def _space_bytes(tasks: Sequence[TaskModel], layout: ProgramLayout, assembler: Assembler) -> list[dict[str, int]]:
+def _space_bytes(
+    tasks: Sequence[TaskModel], layout: ProgramLayout, assembler: Assembler, inputs_bytes: int
+) -> list[dict[str, int]]:
     common = {
         "arena": layout.plan.arena_bytes,
         "prepared": layout.prepared_bytes,
         "weights": assembler.weights.size,
+        "inputs": inputs_bytes,
     }
-    return [common | {"image": _bytes(task.image), "output": _bytes(task.output)} for task in tasks]
+    return [common | {"output": _bytes(task.output)} for task in tasks]
 
 
 def _bytes(value: ir.Value) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,7 +52,7 @@ class CpuProgram:
     """Every task compiled for one CPU target.
 
     ``library`` is a shared object; ``weights`` are in file order. Sizes in bytes. The first task of a run
-    starts at step 0, every further one at ``common_prefix_steps``.
+    starts at step 0, every further one at ``common_prefix_steps``. inputs: where each lies in their space.
     """
 
     target: CpuTarget
@@ -63,7 +63,8 @@ class CpuProgram:
     arena_bytes: int
     prepared_bytes: int
     weights_bytes: int
-    image_bytes: int
+    inputs: Mapping[str, int]
+    inputs_bytes: int
     common_prefix_steps: int
     precision: str
     notes: tuple[str, ...]

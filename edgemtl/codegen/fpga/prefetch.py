@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Step
-from edgemtl.operators import Array, QExperts, QRouter, Values
+from edgemtl.operators import Array, Frame, QExperts, QRouter, Values
 from edgemtl.quantize import IntegerTask
 
 MOST_IMAGES = 32
@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def prefetch_lists(
-    tasks: Mapping[str, IntegerTask], images: Sequence[Array], engine: Engine
+    tasks: Mapping[str, IntegerTask], images: Sequence[Frame], engine: Engine
 ) -> dict[str, dict[str, tuple[int, ...]]]:
     """Prefetch lists by task, then by the buffer of a gate's output; experts are numbered among the candidates.
 
@@ -31,7 +31,7 @@ def prefetch_lists(
     return {name: _lists_of_task(task.steps, images[:MOST_IMAGES], engine) for name, task in tasks.items()}
 
 
-def _lists_of_task(steps: Sequence[Step], images: Sequence[Array], engine: Engine) -> dict[str, tuple[int, ...]]:
+def _lists_of_task(steps: Sequence[Step], images: Sequence[Frame], engine: Engine) -> dict[str, tuple[int, ...]]:
     counts = _count(steps, images)
     return {
         steps[at]["logits"].buffer: choose(np.array(counts[at]), most_prefetched(steps, at, engine))
@@ -40,7 +40,7 @@ def _lists_of_task(steps: Sequence[Step], images: Sequence[Array], engine: Engin
     }
 
 
-def _count(steps: Sequence[Step], images: Sequence[Array]) -> dict[int, list[Counts]]:
+def _count(steps: Sequence[Step], images: Sequence[Frame]) -> dict[int, list[Counts]]:
     """For the step of each router, the tokens of every candidate, image by image."""
     counts: dict[int, list[Counts]] = {i: [] for i, step in enumerate(steps) if isinstance(step.operator, QRouter)}
 

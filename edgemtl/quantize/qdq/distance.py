@@ -11,7 +11,7 @@ import onnx
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Step
 from edgemtl.onnx_runtime import open_session
-from edgemtl.operators import Array
+from edgemtl.operators import Frame
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.quality import signal_to_noise
 
@@ -31,12 +31,12 @@ def measure_distances(
     outputs: Mapping[str, str],
     floats: Mapping[str, Sequence[Step]],
     integers: Mapping[str, IntegerTask],
-    images: Sequence[Array],
+    images: Sequence[Frame],
 ) -> tuple[Distance, ...]:
     """Run all three on the images; ``outputs`` names the model's output of each task."""
     session = open_session(model.SerializeToString(), optimise=True)  # as users run it
-    name = session.get_inputs()[0].name
-    runs = [session.run(list(outputs.values()), {name: image}) for image in images]
+    names = [value.name for value in session.get_inputs()]
+    runs = [session.run(list(outputs.values()), {name: image[name] for name in names}) for image in images]
     distances = []
     for position, task in enumerate(outputs):
         exact = [run_steps(floats[task], image) for image in images]

@@ -1,4 +1,4 @@
-"""All tasks of a quantised model as one QDQ ONNX: one input, one output a task, what tasks share stored once."""
+"""All tasks of a quantised model as one QDQ ONNX: its inputs, one output a task, what tasks share stored once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 import edgemtl
 from edgemtl.errors import UnsupportedError
@@ -16,7 +17,7 @@ from edgemtl.frontend import InputSpec, Task
 from edgemtl.frontend.metadata import SCHEMA_VERSION
 from edgemtl.frontend.model import METADATA
 from edgemtl.frontend.moe_node import DOMAIN, VERSION
-from edgemtl.graph import shape_of
+from edgemtl.graph import dtype_of, shape_of
 from edgemtl.lowering.ir import OUTPUT, Step
 from edgemtl.partition import TaskModel
 from edgemtl.quantize.build import IntegerTask
@@ -51,12 +52,12 @@ def make_qdq(
     origin: Origin,
 ) -> onnx.ModelProto:
     """The model; ``floats`` and ``integers`` are the steps of the same tasks. Raises UnsupportedError beyond 2 GiB."""
-    spec = tasks[0].input
-    graph = GraphBuilder({spec.name, *(task.task.output for task in tasks)})
+    specs = tasks[0].inputs
+    graph = GraphBuilder({*(spec.name for spec in specs), *(task.task.output for task in tasks)})
     outputs = [_write(graph, task, floats[task.task.name], integers[task.task.name]) for task in tasks]
     _check_size(graph, origin)
-    image = helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape)
-    onnx_graph = helper.make_graph(graph.nodes, "quantised", [image], outputs, graph.initializers)
+    inputs = [_value_info(spec.name, spec.dtype, spec.shape) for spec in specs]
+    onnx_graph = helper.make_graph(graph.nodes, "quantised", inputs, outputs, graph.initializers)
     imports = [helper.make_opsetid("", max([OPSET, *_opsets(integers)]))]
     if graph.functions:
         imports.append(helper.make_opsetid(DOMAIN, VERSION))
@@ -64,8 +65,11 @@ def make_qdq(
         onnx_graph, opset_imports=imports, functions=list(graph.functions.values()), ir_version=IR_VERSION
     )
     model.producer_name, model.producer_version = "edgemtl", edgemtl.__version__
-    described = _describe([task.task for task in tasks], spec)
-    helper.set_model_props(model, {METADATA: described, QUANTISED: _compact(asdict(origin))})
+    described = {QUANTISED: _compact(asdict(origin))}
+    # The metadata has room for one image.
+    if images := [spec for spec in specs if spec.is_image]:
+        described[METADATA] = _describe([task.task for task in tasks], images[0])
+    helper.set_model_props(model, described)
     return model
 
 
@@ -77,13 +81,17 @@ def _opsets(integers: Mapping[str, IntegerTask]) -> Iterator[int]:
 
 def _write(graph: GraphBuilder, task: TaskModel, floats: Sequence[Step], integer: IntegerTask) -> onnx.ValueInfoProto:
     """One task's nodes; what its output is."""
-    writer = start(graph, Value(task.input.name, task.input.shape), floats, integer)
+    writer = start(graph, [Value(spec.name, spec.shape) for spec in task.inputs], floats, integer)
     write_task(writer)
     shape = shape_of(task.output)
     result = graph.real(graph.reshape(writer.values[OUTPUT], shape))
     name = graph.unused(f"{task.task.name}/output")
     graph.nodes.append(helper.make_node("Identity", [result.name], [task.task.output], name))
-    return helper.make_tensor_value_info(task.task.output, TensorProto.FLOAT, shape)
+    return _value_info(task.task.output, dtype_of(task.output), shape)
+
+
+def _value_info(name: str, dtype: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
 
 
 def _check_size(graph: GraphBuilder, origin: Origin) -> None:

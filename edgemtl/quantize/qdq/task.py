@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgemtl.hw.arith import unpack_scale
-from edgemtl.lowering.ir import IMAGE, Step
+from edgemtl.lowering.ir import INPUT, Step
 from edgemtl.operators import Array
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.qdq.graph import Attributes, GraphBuilder, Value
@@ -148,6 +148,6 @@ class TaskWriter:
         return self.graph.op(kind, (sums,), sums.shape, attributes)
 
 
-def start(graph: GraphBuilder, image: Value, floats: Sequence[Step], task: IntegerTask) -> TaskWriter:
-    """A writer for a task that has only the image so far."""
-    return TaskWriter(graph, floats, task, values={IMAGE: image})
+def start(graph: GraphBuilder, inputs: Sequence[Value], floats: Sequence[Step], task: IntegerTask) -> TaskWriter:
+    """A writer for a task that has only the inputs so far."""
+    return TaskWriter(graph, floats, task, values={f"{INPUT}{value.name}": value for value in inputs})

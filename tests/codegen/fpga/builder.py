@@ -11,7 +11,10 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import IMAGE, OUTPUT, Constant, Step, View, dense, make_step
+from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, Step, View, dense, make_step
+from edgemtl.operators import Frame
+
+IMAGE = f"{INPUT}image"
 
 WIDE = Finish("int16")
 UNIT = 5400
@@ -31,14 +34,14 @@ class Net:
         return "\n".join(f"{s.operator} of {[v.buffer for v in s.inputs]}" for s in self.steps)
 
     @property
-    def image(self) -> np.ndarray:
+    def image(self) -> Frame:
         """An image for the steps so far."""
-        return np.concatenate(self._image).astype(np.float32)
+        return {"image": np.concatenate(self._image).astype(np.float32)}
 
-    def other_image(self, seed: int) -> np.ndarray:
+    def other_image(self, seed: int) -> Frame:
         """Another one of the same kind: the values in another order."""
         rng = np.random.default_rng(seed)
-        return np.concatenate([rng.permutation(part) for part in self._image]).astype(np.float32)
+        return {"image": np.concatenate([rng.permutation(part) for part in self._image]).astype(np.float32)}
 
     def view(self, rows: int, width: int, dtype: str = "int8") -> View:
         """A new buffer."""

@@ -16,8 +16,10 @@ from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
 from edgemtl.hw.spec import AcceleratorSpec, Buffer, read_spec
 from edgemtl.lowering.execute import Memory, run_step
-from edgemtl.lowering.ir import IMAGE, Step, View
-from edgemtl.operators import QRouter
+from edgemtl.lowering.ir import INPUT, Step, View
+from edgemtl.operators import Frame, QRouter
+
+IMAGE = f"{INPUT}image"
 
 RUBBISH = 0xA5
 KIB = 1024
@@ -57,7 +59,7 @@ class Law:
         return tuple(self.choices.values())
 
 
-def law(steps: Sequence[Step], image: np.ndarray) -> Law:
+def law(steps: Sequence[Step], image: Frame) -> Law:
     """Run the steps one after the other."""
     memory, values, choices = Memory(steps, image), {}, {}
     for index, step in enumerate(steps):
@@ -105,7 +107,7 @@ def run(
     return {rows.buffer: get(held.output, rows) for rows in segment.outputs}, result
 
 
-def check(program: BoardProgram, tasks: Mapping[str, Sequence[Step]], image: np.ndarray) -> None:
+def check(program: BoardProgram, tasks: Mapping[str, Sequence[Step]], image: Frame) -> None:
     """Every segment of every task gives the law's bits and the law's routes, and all that others read."""
     for task in program.tasks:
         known = law(tasks[task.task], image)
@@ -128,9 +130,7 @@ def check(program: BoardProgram, tasks: Mapping[str, Sequence[Step]], image: np.
         assert next(routers, None) is None
 
 
-def compile_and_check(
-    steps: Sequence[Step], image: np.ndarray, spec: AcceleratorSpec, **options: object
-) -> BoardProgram:
+def compile_and_check(steps: Sequence[Step], image: Frame, spec: AcceleratorSpec, **options: object) -> BoardProgram:
     """The program of one task, once it gave the law's bits."""
     program = compile_segments({"task": steps}, spec, **options)
     check(program, {"task": steps}, image)

@@ -17,8 +17,8 @@ from edgemtl.options import QuantiseOptions
 from edgemtl.partition import partition
 from edgemtl.processor import resolve
 from edgemtl.quantize.quantised_model import quantise
-from examples.smooth_images import smooth_images
 from tests.codegen.fpga.rig import check, engines
+from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
 
 CHECKPOINT = Path(__file__).parents[3] / "examples" / "rooms" / "m3vit_demo.safetensors"
@@ -38,9 +38,9 @@ def integer_steps(path: Path) -> tuple[dict[str, tuple[Step, ...]], tuple[int, .
     """The integer steps of every task of an ONNX file, and the shape of its image."""
     model = read_model(path)
     tasks = partition(model, [task.name for task in model.tasks], "exact")
-    images = {str(i): image for i, image in enumerate(smooth_images(model.input.shape, 8))}
+    images = {str(i): image for i, image in enumerate(smooth_frames(model.inputs[0], 8))}
     made = quantise(model, tasks, resolve("cpu-avx2"), images, LENIENT)
-    return {name: task.steps for name, task in made.integers.items()}, model.input.shape
+    return {name: task.steps for name, task in made.integers.items()}, model.inputs[0]
 
 
 def check_on(boards: tuple[str, ...], path: Path, whole: bool = True) -> None:
@@ -52,7 +52,7 @@ def check_on(boards: tuple[str, ...], path: Path, whole: bool = True) -> None:
     for board in boards:
         program = compile_segments(steps, engines()[board])
         assert {len(task.segments) == 1 for task in program.tasks} == {whole}
-        check(program, steps, smooth_images(shape, 1, seed=9)[0])
+        check(program, steps, smooth_frames(shape, 1, seed=9)[0])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -18,11 +18,12 @@ from edgemtl.processor import resolve
 from edgemtl.quantize.quantised_model import Quantised, quantise
 from examples.smooth_images import smooth_images
 from tests.support.boards import LENIENT, export
+from tests.support.frames import frames
 from tests.support.models import small_config
 
 ENGINE = read_spec("zcu104").engine
 CONFIG = small_config(head_channels=(12, 8, 6))
-IMAGES = smooth_images((1, 3, *CONFIG.image), 8)
+IMAGES = frames(smooth_images((1, 3, *CONFIG.image), 8))
 
 
 @pytest.fixture(scope="module")
