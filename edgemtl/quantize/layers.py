@@ -18,7 +18,7 @@ from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
 from edgemtl.quantize.observe import Range
 from edgemtl.quantize.tensors import Tensor, affine
-from edgemtl.quantize.weights import IntegerLayer, find_levels, quantise_layer
+from edgemtl.quantize.weights import PROBED, IntegerLayer, find_levels, quantise_layer
 from edgemtl.quantize.writer import Writer
 
 FLAT: Mapping[str, tuple[float, float]] = {
@@ -110,14 +110,16 @@ def reach_of(weight: Array, bias: Array, x: Tensor) -> float:
 
 
 def _integers(writer: Writer, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
-    """The layer's integers: in a quantised model its own.
+    """The layer's integers: its own where its weights were quantised before, else new ones.
 
-    Where it has none, calibration images ask for new ones, which are noted. Raises UnsupportedError where there are
-    none and no images, and where the model's are integers that the law has no place for.
+    In a model that has scales of its own, new ones are noted. Raises UnsupportedError there where there are no images
+    to ask for new ones, and where the model's are integers that the law has no place for.
     """
+    # Few weights of a float model may look like integers.
+    levels = find_levels(weight) if writer.own or len(weight) >= PROBED else None
     if not writer.own:
-        return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale)
-    levels = find_levels(weight)
+        levels = None if levels is None or levels.max() > 127 else levels
+        return quantise_layer(writer.name, weight, bias, x.scale, x.zero, y_scale, levels)
     if levels is not None and levels.max() > 127:
         raise UnsupportedError(writer.name, WEIGHT_RANGE, "quantise the model with symmetric weights")
     if levels is None and not writer.seen.ranges:

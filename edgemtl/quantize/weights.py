@@ -40,6 +40,8 @@ def find_levels(weight: Array) -> Array | None:
     int64 [n]: the least m in 1..255 for which weight m / largest are integers, up to the rounding of float32: the
     weights were quantised before. None where a column has no such m. A column of zeros has 1.
     """
+    if weight.shape[1] > 1 and find_levels(weight[:, :1]) is None:
+        return None
     largest = np.abs(weight).max(0)
     ratio = weight / np.where(largest > 0, largest, 1.0)
     levels = np.zeros(weight.shape[1], np.int64)
@@ -54,6 +56,7 @@ def find_levels(weight: Array) -> Array | None:
 MOST_LEVELS = 255
 """The largest magnitude of bytes less a zero point."""
 PROBED = 8
+"""Rows that tell in most cases."""
 
 
 def _is_whole(values: Array, m: int) -> Array:

@@ -253,6 +253,42 @@ def test_levels_of_weights_that_were_quantised(scale: float) -> None:
     assert find_levels(weight * rng.uniform(0.9, 1.1, weight.shape)) is None
 
 
+def test_levels_stay_where_a_batch_norm_is_folded() -> None:
+    rng = np.random.default_rng(2)
+    integers = rng.integers(-127, 128, (27, 6))
+    factors = rng.uniform(0.1, 3, 6).astype(np.float32)
+    weight = (integers * np.float32(0.004)).astype(np.float32) * factors
+    levels = find_levels(weight.astype(np.float64))
+    largest, divisors = np.abs(integers).max(0), np.array([np.gcd.reduce(column) for column in integers.T])
+    assert np.array_equal(levels, largest // divisors)
+
+
+def test_weights_alone_that_were_quantised_keep_their_integers(tmp_path: Path) -> None:
+    """With a scale for all, a channel's largest weight is below 127: new integers would be others."""
+    rng = np.random.default_rng(0)
+    integers = (rng.integers(-127, 128, (4, 3, 3, 3)) * np.array([1, 0.7, 0.5, 0.3]).reshape(4, 1, 1, 1)).astype(
+        np.int8
+    )
+    arrays = {"w": integers, "s": np.float32(0.01), "z": np.int8(0)}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["real"]),
+        helper.make_node("Conv", ["image", "real"], ["y"], pads=[1] * 4),
+    ]
+    image = helper.make_tensor_value_info("image", 1, SIZES)
+    initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "weights", [image], [onnx.ValueInfoProto(name="y")], initializers)
+    path = tmp_path / "weights.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
+    model = read_model(path)
+    drawn = {str(i): {"image": image} for i, image in enumerate(images(8, 3))}
+    tasks = partition(model, ["y"], "exact")
+    (task,) = quantise(model, tasks, resolve("cpu-avx2"), drawn, QuantiseOptions()).integers.values()
+    (step,) = [step for step in task.steps if isinstance(step.operator, ops.QConv2d)]
+    weight = step.constant("weight").array.astype(int)
+    times = np.abs(weight).max((1, 2, 3)) // np.abs(integers.astype(int)).max((1, 2, 3))
+    assert np.array_equal(weight, integers * times.reshape(4, 1, 1, 1))
+
+
 def test_a_layer_keeps_its_integers() -> None:
     """Against the integers themselves: weights that all are even and a bias that is odd."""
     rng = np.random.default_rng(1)
