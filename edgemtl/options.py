@@ -21,6 +21,8 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
 MOST_NORMAL = 1e30
 """The largest mean and deviation, and the inverse of the least deviation: what a bundle can record."""
+MAX_TOLERANCE = 0.1
+"""Of a tensor's largest weight: beyond it two tensors have little in common."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 """What can be compared with what."""
@@ -81,7 +83,8 @@ class CompileOptions:
     ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
     before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
     session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
-    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open.
+    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named
+    in ``cameras`` are uint8 [1, H, W, C] and normalised in the program.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -106,6 +109,7 @@ class CompileOptions:
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     shapes: Shapes = ()
+    cameras: tuple[str, ...] = ()
     expert_order: str = "expert"
     expert_cache: int = 0
     experts_on_chip: str = "few"
@@ -182,6 +186,7 @@ class CheckOptions:
     kinds: tuple[tuple[str, str], ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     shapes: Shapes = ()
+    cameras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
@@ -233,6 +238,7 @@ class CheckOptions:
             kinds=self.kinds,
             renames=self.renames,
             shapes=self.shapes,
+            cameras=self.cameras,
         )
 
 
@@ -319,3 +325,53 @@ class CompareOptions:
             )
         if given[1] and chosen:
             raise UsageError("--parameters must come without --method and --keep-float: the file says them")
+
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Means and deviations, one of each for a channel: a model takes (pixel / 255 - mean) / std."""
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """A model to merge: the name of its task and its file.
+
+    normalisation: what its input needs; None for what the file records, if it does.  overrides: also where it does.
+    """
+
+    task: str
+    path: Path
+    normalisation: Normalisation | None = None
+    overrides: bool = False
+
+    def __post_init__(self) -> None:
+        _check_normalisation(*(self.normalisation or (None, None)))
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """How models become one.
+
+    tolerance: of the largest weight of a tensor, by which tensors of two files may differ to be stored and run as one.
+    deltas: 8 or 4, the bits of stored differences; None for none.  least_sqnr_db: the least signal-to-noise ratio of an
+    output to that of its file, in decibel.  shapes: (input, sizes) fix axes that files leave open.
+
+    Raises UsageError for a value outside its choices.
+    """
+
+    tolerance: float = 0.0
+    deltas: int | None = None
+    least_sqnr_db: float = 15.0
+    shapes: Shapes = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance <= MAX_TOLERANCE:
+            raise UsageError(f"--tolerance must be from 0 to {MAX_TOLERANCE:g}, not {self.tolerance:g}")
+        if self.deltas not in (None, 8, 4):
+            raise UsageError(f"--deltas must be 8 or 4, not {self.deltas}")
+        if math.isnan(self.least_sqnr_db):
+            raise UsageError("--min-sqnr must be a number, not nan")
+
+    @property
+    def least_opset(self) -> int:
+        """The first opset that can store what is asked for: differences by channel, or in 4 bits."""
+        return {None: 1, 8: 13, 4: 21}[self.deltas]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from edgemtl import frontend, partition
 from edgemtl.errors import UsageError
 from edgemtl.frontend import InputSpec, MultiTaskModel
+from edgemtl.frontend.camera import take_frames
 from edgemtl.frontend.inputs import normalisation_note
 from edgemtl.inputs import InputImages, read_folder
 from edgemtl.operators import Frame
@@ -45,6 +46,11 @@ def describe(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
     model = frontend.change_kinds(model, dict(options.kinds))
     if options.resize_filter is not None:
         model = _with_inputs(model, [replace(of, resize_filter=options.resize_filter) for of in model.inputs])
+    return take_frames(_normalised(model, options), options.cameras)
+
+
+def _normalised(model: MultiTaskModel, options: CompileOptions) -> MultiTaskModel:
+    """The model with the normalisation that the user says."""
     if options.mean is None or options.std is None:
         return model
     image = _image_of(model, options.mean, options.std)

@@ -53,6 +53,11 @@ def lookup(x: Ints, table: Ints) -> npt.NDArray[np.int8]:
     return np.asarray(table[columns, x.astype(np.int64) + 128], np.int8)
 
 
+def look_up_pixels(x: npt.NDArray[np.uint8], table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bytes [M, N] of a frame by tables [N, 256]: each byte is replaced by its entry of the table of its channel."""
+    return np.asarray(table[np.arange(x.shape[1]), x])
+
+
 @dataclass(frozen=True)
 class Rescale:
     """From one scale to another: saturate(requantise(x - zero, mul, shift) + out_zero)."""

@@ -25,6 +25,7 @@ ORDER = [
     "inputs",
     "partition",
     "schedule",
+    "merge",
     "tvm_bridge",
     "lowering",
     "quantize",

@@ -44,6 +44,8 @@ def _check_inputs(manifest: Manifest) -> None:
 
 def _check_normalisation(entry: InputEntry, place: str) -> None:
     channels = entry.shape[1] if entry.is_image else 0
+    if entry.is_camera and len(entry.shape) == 4:
+        *_, channels = entry.shape
     for name, values in (("mean", entry.mean), ("std", entry.std)):
         if values is not None and len(values) != channels:
             fail(f"{place}.{name}", f"{channels} numbers, one per channel of an image", len(values))

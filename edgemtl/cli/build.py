@@ -12,6 +12,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
     Budget,
+    Cameras,
     CompiledThreads,
     Json,
     KeepFloat,
@@ -90,6 +91,7 @@ def compile_(
     kind: Kinds = None,
     rename: Renames = None,
     shape: ShapeList = None,
+    camera: Cameras = None,
     expert_order: ExpertOrder = "expert",
     expert_cache: ExpertCache = 0,
     experts_on_chip: ExpertsOnChip = "few",
@@ -116,6 +118,7 @@ def compile_(
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
         shapes=shapes(shape),
+        cameras=tuple(dict.fromkeys(camera or ())),
         expert_order=expert_order,
         expert_cache=expert_cache,
         experts_on_chip=experts_on_chip,

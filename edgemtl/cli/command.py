@@ -16,7 +16,7 @@ from edgemtl.extras import check_extra
 Verb = Callable[..., int | None]
 
 NEEDS = {
-    **dict.fromkeys(("inspect", "check", "compile", "quantize", "compare"), "compile"),
+    **dict.fromkeys(("inspect", "check", "merge", "compile", "quantize", "compare"), "compile"),
     "export": "export",
     "profile": "report",
     **dict.fromkeys(("bundle keygen", "bundle sign"), "sign"),

@@ -19,6 +19,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edgemtl check model.onnx --target zcu104",
         "edgemtl check model.onnx --precision int8 --keep-float '*Resize*'",
     ),
+    "merge": (
+        "edgemtl merge semseg.onnx depth.onnx -o all.onnx",
+        "edgemtl merge --task semseg=a.onnx --task depth=b.onnx -o all.onnx",
+        "edgemtl merge semseg.onnx depth.onnx --deltas 8 -o all.onnx",
+    ),
     "quantize": (
         "edgemtl quantize model.onnx --calibration images/ -o model.int8.onnx",
         "edgemtl quantize model.onnx --calibration images/ --method percentile -o model.int8.onnx",

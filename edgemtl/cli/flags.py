@@ -84,6 +84,12 @@ Budget = Annotated[
 CompiledThreads = Annotated[int, typer.Option("--threads", help="Maximum number of threads of a session.")]
 Renames = Annotated[list[str] | None, typer.Option("--rename", help="OLD=NEW: rename a task or an output; repeatable.")]
 
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera", help="Image to take as uint8 [1,H,W,C] and normalise in the program, by its name; repeatable."
+    ),
+]
 ShapeList = Annotated[
     list[str] | None,
     typer.Option("--shape", help="NAME=SIZES of an input whose axes are open, e.g. image=1x3x480x640; repeatable."),

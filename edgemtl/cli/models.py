@@ -15,6 +15,7 @@ from edgemtl.cli.files import check_model
 from edgemtl.cli.flags import (
     Budget,
     Calibration,
+    Cameras,
     CompiledThreads,
     Json,
     KeepFloat,
@@ -112,6 +113,7 @@ def check(
     kind: Kinds = None,
     rename: Renames = None,
     shape: ShapeList = None,
+    camera: Cameras = None,
     summary: Summary = False,
     json: Json = False,
 ) -> int:
@@ -135,6 +137,7 @@ def check(
         kinds=pairs("--kind", "TASK=KIND", kind),
         renames=renames(rename),
         shapes=shapes(shape),
+        cameras=tuple(dict.fromkeys(camera or ())),
     )
     check_request(model, target, calibration, parameters)
     check_names(model, options.tasks, options.renames, options.kinds)

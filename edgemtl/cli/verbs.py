@@ -21,6 +21,7 @@ MODULES = {
     "export": "export",
     "inspect": "models",
     "check": "models",
+    "merge": "merge",
     "quantize": "quantize",
     "compile": "build",
     "compare": "compare",

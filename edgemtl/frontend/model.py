@@ -39,8 +39,13 @@ class InputSpec:
 
     @property
     def is_image(self) -> bool:
-        """Whether pictures can become this input."""
+        """Whether pictures can become this input by normalisation."""
         return self.dtype == "float32" and len(self.shape) == 4
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether it takes the bytes of pictures, uint8 (1, H, W, C), which the program normalises by mean and std."""
+        return self.dtype == "uint8" and self.mean is not None
 
 
 @dataclass(frozen=True)

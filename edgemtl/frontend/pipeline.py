@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgemtl.frontend.consistency import check_consistency
 from edgemtl.frontend.contrib import expand_contributed, expand_integer, expand_quantised, expand_standard
 from edgemtl.frontend.convert import convert
+from edgemtl.frontend.deltas import apply_deltas
 from edgemtl.frontend.draft import (
     BODIES,
     COMPILABLE,
@@ -177,6 +178,7 @@ PASSES: tuple[Pass[Draft], ...] = (
         requires=(IMPORTED, OPERATORS_KNOWN),
         ensures=(NO_MICROSOFT,),
     ),
+    Pass("apply deltas of weights", _on_graph(apply_deltas), requires=(IMPORTED, OPERATORS_KNOWN)),
     Pass("attach bodies for inference", _on_graph(attach_functions), requires=(NO_MICROSOFT,)),
     Pass(
         "read the metadata",

@@ -30,7 +30,7 @@ def read_model(
     path = Path(path)
     loaded = load(path)
     try:
-        with _quiet():
+        with quiet():
             return _read(loaded, tasks, shapes)
     except (EdgemtlError, InternalError):
         raise
@@ -48,7 +48,7 @@ def _read(loaded: LoadedFile, tasks: tuple[str, ...] | None, shapes: Shapes) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what the libraries log about odd graphs to ourselves: what matters is raised or noted."""
     loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -28,17 +28,23 @@ from edgemtl.graph import array_of, is_static, make_contiguous, operand, replace
 
 MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""
+MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Concat", "Split", "Identity")
+"""Operators whose results are values that they read."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
 
 
-def simplify(model: ir.Model) -> None:
-    """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place."""
+def simplify(model: ir.Model, *, exactly: bool = False) -> None:
+    """Infer shapes, fold constants, merge what is computed twice and drop what computes nothing. In place.
+
+    exactly: fold only what has the same bits in every runtime, integers and what moves values.
+    """
+    budget = _FoldingBudget()
     fold = FoldConstantsPass(
         shape_inference=True,
         input_size_limit=MAX_ELEMENTS,
         output_size_limit=MAX_ELEMENTS,
-        should_fold=_FoldingBudget().allows,
+        should_fold=lambda node: (not exactly or _is_exact(node)) and budget.allows(node),
     )
     for _ in range(ROUNDS):
         infer_shapes(model)
@@ -85,6 +91,10 @@ class _FoldingBudget:
         self.left -= growth
         self.work -= work
         return True
+
+
+def _is_exact(node: ir.Node) -> bool:
+    return node.op_type in MOVES or not any(v.dtype is None or v.dtype.is_floating_point() for v in node.outputs)
 
 
 def _drop_unit_factors(graph: ir.Graph) -> None:

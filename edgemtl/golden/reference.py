@@ -20,6 +20,7 @@ from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.golden.inputs import Drawn, draw_plain, draw_skewed, shake_frame
 from edgemtl.golden.pairs import TOLERANCE, Answer, Goldens, pack, scale_of, spread, tolerance_of
 from edgemtl.golden.roundings import rounding_meter
+from edgemtl.images import normalise
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array, Frame
 from edgemtl.partition import TaskModel
@@ -182,9 +183,24 @@ def _asker(whole: Any, model: MultiTaskModel, task: TaskModel, notes: list[str])
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True
     # A session wants a value of every input, also of those that what it computes does not read.
-    specs = {of.name: of for of in model.inputs}
-    unread = {v.name: np.zeros(specs[v.name].shape, specs[v.name].dtype) for v in session.get_inputs()}
-    return lambda frame: np.asarray(session.run([output], unread | task.feed(frame), options)[0])
+    specs, given = {of.name: of for of in model.inputs}, {v.name for v in session.get_inputs()}
+    is_own = session is whole
+    unread = {name: _as_file(np.zeros(of.shape, of.dtype), of, is_own) for name, of in specs.items() if name in given}
+    return lambda frame: np.asarray(
+        session.run(
+            [output], unread | {n: _as_file(a, specs[n], is_own) for n, a in task.feed(frame).items()}, options
+        )[0]
+    )
+
+
+def _as_file(array: Array, of: InputSpec, is_own: bool) -> Array:
+    """An input as the user's file takes it, which has normalised images where the program has a camera's bytes."""
+    if not (is_own and of.is_camera):
+        return array
+    assert of.mean is not None
+    assert of.std is not None
+    (pixels,) = array
+    return normalise(pixels, of.mean, of.std)
 
 
 def _by_reference(proto: onnx.ModelProto, task: TaskModel) -> Ask:

@@ -111,7 +111,7 @@ def load_frame(files: FrameFiles, inputs: Sequence[NamedInput]) -> LoadedFrame:
 
 
 def _load(path: Path, of: NamedInput) -> LoadedImage:
-    if not of.is_image and not is_array_file(path):
+    if not (of.is_image or of.is_camera) and not is_array_file(path):
         raise InputError(f"{path}: input {of.name} is no image [1, C, H, W] in float32; give it as an .npy array")
     return load_image(path, of)
 

@@ -23,7 +23,8 @@ NAMED = 3
 class InputDescription(Protocol):
     """What a model, or a bundle, says about its image input.
 
-    shape: (1, C, H, W). mean, std: per channel, the input is (pixel / 255 - mean) / std; None where nothing is said.
+    shape: (1, C, H, W), of a camera (1, H, W, C). mean, std: per channel, the input is (pixel / 255 - mean) / std; None
+    where nothing is said. is_camera: the bytes of a picture are taken, which are normalised later.
     """
 
     @property
@@ -34,6 +35,8 @@ class InputDescription(Protocol):
     def std(self) -> tuple[float, ...] | None: ...
     @property
     def resize_filter(self) -> str: ...
+    @property
+    def is_camera(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,21 @@ def load_image(path: Path, description: InputDescription) -> LoadedImage:
             "give --mean and --std where it is compiled, or an .npy array that is already normalised"
         )
     _, channels, height, width = description.shape
+    if description.is_camera:
+        _, height, width, channels = description.shape
     if channels not in (1, 3):
         raise InputError(f"{path}: the model must take 1 or 3 channels for pictures, not {channels}; give .npy arrays")
     picture = read_picture(path, channels, (height, width))
     resized = picture.image.size != (width, height)
     how = f"resized to {width}x{height} by {description.resize_filter}"
     pixels = resize(picture.image, height, width, description.resize_filter)
-    return LoadedImage(normalise(pixels, mean, std), resized, (*picture.notes, *([how] if resized else [])))
+    array = _as_bytes(pixels) if description.is_camera else normalise(pixels, mean, std)
+    return LoadedImage(array, resized, (*picture.notes, *([how] if resized else [])))
+
+
+def _as_bytes(pixels: Pixels) -> np.ndarray:
+    """Values 0 to 255 [H, W, C] as a frame uint8 [1, H, W, C]; fractions of some filters are rounded."""
+    return np.ascontiguousarray(np.rint(pixels).astype(np.uint8)[None])
 
 
 def is_array_file(path: Path) -> bool:

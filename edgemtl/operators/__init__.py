@@ -14,6 +14,7 @@ from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
+from edgemtl.operators.pixels import Pixels, QPixels
 from edgemtl.operators.pool import Pool, QPool
 from edgemtl.operators.resize import DequantiseImage, QBilinear, QResample, Resample, Resize
 
@@ -36,6 +37,7 @@ __all__ = [
     "Multiply",
     "Operator",
     "PatchEmbed",
+    "Pixels",
     "Pool",
     "QAdd",
     "QAttention",
@@ -50,6 +52,7 @@ __all__ = [
     "QLookup",
     "QMultiply",
     "QPatchEmbed",
+    "QPixels",
     "QPool",
     "QResample",
     "QRouter",

@@ -20,6 +20,7 @@ from edgemtl.quantize.elementwise import (
     write_concat,
     write_generic,
     write_multiply,
+    write_pixels,
     write_pool,
     write_resample,
 )
@@ -46,6 +47,7 @@ Own = Mapping[str, Mapping[str, Tensor]]
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
+    ops.Pixels: write_pixels,
     ops.Linear: write_linear,
     ops.Attention: write_attention,
     ops.Router: write_router,

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
+from edgemtl.hw import law
 from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
@@ -65,6 +66,16 @@ def write_generic(writer: Writer, spec: Generic) -> None:
     view, x = writer.plain_view(source)
     result = _byte_result(writer, spec.call.op)
     _look_up(writer, view, lookup_table(spec, x, result), result)
+
+
+def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
+    """Bytes of a frame to bytes by one table for each channel: exact, since it holds what rounding the floats gives."""
+    result = _byte_result(writer, "a frame")
+    table = writer.source.constant("table")
+    rounded = law.quantise(table.array, 1 / result.scale, result.zero, "int8")
+    with writer.output(result) as out:
+        constants = {"table": Constant(f"{table.name}.int8", rounded)}
+        writer.step(ops.QPixels(spec.pixels, spec.channels), {"x": writer.source["x"], "y": out}, constants)
 
 
 def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:

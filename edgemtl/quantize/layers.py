@@ -12,7 +12,7 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
 from edgemtl.hw.law import Finish
-from edgemtl.lowering.ir import Constant, Step, dense
+from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
 from edgemtl.operators import Array
 from edgemtl.operators.activations import SATURATING, activate
 from edgemtl.quantize.limits import ATTENTION_SCALE, CONV_GROUPS, ONE_BYTE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
@@ -259,15 +259,37 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
     return None if values is None else np.repeat(values, taps)
 
 
+def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> Tensor:
+    """Write the patches of an image, as bytes of the tensor that is returned: quantised where it is an input, else
+    moved.
+    """
+    image, patch = writer.source["image"], spec.patch
+    if space_of(image.buffer) == INPUTS:
+        x = affine(writer.observed(image.buffer), writer.name)
+        writer.define(cut.buffer, x, cut.size)
+        size = spec.channels, spec.height, spec.width, patch
+        writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": image, "y": cut})
+        return x
+    view, x = writer.plain_view(image)
+    writer.define(cut.buffer, x, cut.size)
+    rows, columns = spec.height // patch, spec.width // patch
+
+    def grid(a: Array) -> Array:
+        whole = a[0, :, : rows * patch, : columns * patch]
+        return whole.reshape(spec.channels, rows, patch, columns, patch).transpose(1, 3, 0, 2, 4)
+
+    goal = cut.reshape((rows, columns, spec.channels, patch, patch))
+    assert goal is not None, "patches are dense"
+    writer.copy(view.apply(grid), goal)
+    return x
+
+
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    x = affine(writer.observed(source["image"].buffer), writer.name)
     patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
     cut = dense(f"{source.result.buffer}.patches", (patches, depth), "int8")
-    writer.define(cut.buffer, x, cut.size)
-    size = spec.channels, spec.height, spec.width, spec.patch
-    writer.step(ops.QuantiseImage(*size, 1 / x.scale, x.zero), {"x": source["image"], "y": cut})
+    x = _cut_patches(writer, spec, cut)
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
     stream = writer.stream_tensor

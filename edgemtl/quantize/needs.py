@@ -18,6 +18,8 @@ Need = Literal["byte", "stream", "logits", "qkv", "final", "index", "float"]
 def operand_needs(operator: Operator) -> Mapping[str, Need]:
     """What the integer form of a float operator needs of each input; float for operators without one."""
     match operator:
+        case ops.PatchEmbed():
+            return {"image": "byte"}
         case ops.Linear():
             return {"x": "byte", "residual": "stream"}
         case ops.LayerNorm():

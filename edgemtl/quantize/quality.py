@@ -25,11 +25,19 @@ class Quality:
 def signal_to_noise(expected: Sequence[Array], actual: Sequence[Array]) -> float:
     """Power of the expected outputs without their mean, over the power of the error, in decibel; one array per image.
 
-    The mean is that of each image, or of all images where an output is a single number. Where the output is constant,
-    the power is that of the constant. Infinite where both are equal.
+    Of integers and truth values, which have no small errors, all elements over those that differ. The mean is that of
+    each image, or of all images where an output is a single number. Where the output is constant, the power is that of
+    the constant. Infinite where both are equal.
     """
+    if not _are_floats(expected):
+        differing = sum(int(np.count_nonzero(e != a)) for e, a in zip(expected, actual, strict=True))
+        return _decibel(sum(e.size for e in expected), differing)
     exact = _widen(expected)
     return _decibel(_power(exact), _noise(exact, actual))
+
+
+def _are_floats(arrays: Sequence[Array]) -> bool:
+    return all(array.dtype.kind == "f" for array in arrays)
 
 
 def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_db: float) -> Quality:
@@ -37,6 +45,8 @@ def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_d
 
     Raises InputError for expected outputs that are not finite.
     """
+    if not _are_floats(expected):
+        return Quality(signal_to_noise(expected, actual), ())
     exact = _widen(expected)
     if not all(np.isfinite(e).all() for e in exact):
         raise InputError(

@@ -92,3 +92,11 @@ def test_outputs_that_are_not_finite_are_refused_and_integers_that_are_not_fail(
 def test_nothing_is_said_where_no_figure_is_asked_for():
     constant = [np.full(9, 2, np.float32)] * 3
     assert judge("t", constant, off(constant, 1.0), -math.inf).notes == ()
+
+
+def test_integers_are_counted():
+    """One of a thousand class ids that differs is 30 dB, however far apart the ids are."""
+    expected, actual = np.zeros((1, 1000), np.int64), np.zeros((1, 1000), np.int64)
+    actual[0, 3] = 500
+    assert judge("t", [expected], [actual], 15).sqnr_db == pytest.approx(30)
+    assert signal_to_noise([expected], [expected]) == np.inf

@@ -24,6 +24,7 @@ OTHER_VERBS = (
     (("export", "-o", "a.onnx"), "export"),
     (("inspect", "model.onnx"), "compile"),
     (("check", "model.onnx"), "compile"),
+    (("merge", "model.onnx", "other.onnx", "-o", "all.onnx"), "compile"),
     (("compile", "model.onnx", "-o", "b.edgemtl"), "compile"),
     (("quantize", "model.onnx", "--calibration", "images", "-o", "q.onnx"), "compile"),
     (("compare", "onnx", "fp32", "--model", "model.onnx", "--task", "depth", "--input", "frame.npy"), "compile"),

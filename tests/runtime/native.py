@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgemtl.bundle import extract_program, open_bundle
+from edgemtl.operators import Frame
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,11 +30,23 @@ def extract(bundle: Path, folder: Path) -> Path:
 
 
 def run(
-    runner: Sequence[str], program: Path, image: np.ndarray, folder: Path, tasks: Sequence[str], repeat: int = 1
+    runner: Sequence[str],
+    program: Path,
+    inputs: np.ndarray | Frame,
+    folder: Path,
+    tasks: Sequence[str],
+    repeat: int = 1,
 ) -> dict[str, np.ndarray]:
-    """What the runner says of ``tasks`` on ``image``."""
-    np.save(folder / "input.npy", image)
-    words = [*runner, str(program), str(folder / "input.npy"), str(folder), str(repeat), *tasks]
+    """What the runner says of ``tasks`` on an image, or on inputs by name."""
+    if isinstance(inputs, Mapping):
+        files = {name: folder / f"{name}.npy" for name in inputs}
+        for name, array in inputs.items():
+            np.save(files[name], array)
+        given = ",".join(f"{name}={file}" for name, file in files.items())
+    else:
+        np.save(folder / "input.npy", inputs)
+        given = str(folder / "input.npy")
+    words = [*runner, str(program), given, str(folder), str(repeat), *tasks]
     done = subprocess.run(words, capture_output=True, text=True, timeout=280)
     if done.returncode:
         raise RuntimeError(done.stderr)

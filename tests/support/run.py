@@ -12,9 +12,13 @@ from edgemtl.frontend import MultiTaskModel
 from edgemtl.operators import Frame
 
 
-def run_onnx(model: Path | onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every output of a file or a model, by name."""
+def run_onnx(
+    model: Path | onnx.ModelProto, feeds: dict[str, np.ndarray], optimise: bool = True
+) -> dict[str, np.ndarray]:
+    """Every output of a file or a model, by name; without ``optimise`` node by node, as the file says."""
     options = onnxruntime.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     source = str(model) if isinstance(model, Path) else model.SerializeToString()

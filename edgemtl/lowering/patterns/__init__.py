@@ -13,6 +13,7 @@ from edgemtl.lowering.patterns.generic import leftover
 from edgemtl.lowering.patterns.linear import match_linear
 from edgemtl.lowering.patterns.moe import match_moe
 from edgemtl.lowering.patterns.norm import match_layer_norm
+from edgemtl.lowering.patterns.pixels import match_pixels
 from edgemtl.lowering.patterns.pool import match_pool
 from edgemtl.lowering.patterns.resize import match_resample, match_resize
 from edgemtl.lowering.patterns.rounding import match_rounding
@@ -21,6 +22,7 @@ from edgemtl.lowering.patterns.view import match_view
 
 # Asked in this order for each node; the larger pattern comes first where two end at the same operator.
 PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
+    match_pixels: (ops.Pixels,),
     match_patch_embed: (ops.PatchEmbed,),
     match_moe: (ops.Router, ops.Experts, ops.Combine),
     match_attention: (ops.Attention,),

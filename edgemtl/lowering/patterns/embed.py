@@ -20,6 +20,7 @@ from edgemtl.graph import (
 from edgemtl.lowering.emit import Emitter
 from edgemtl.lowering.ir import Constant, View, dense
 from edgemtl.lowering.match import Group, Refusal
+from edgemtl.lowering.patterns.pixels import is_pixels
 from edgemtl.lowering.views import is_view, look
 from edgemtl.operators import Array, PatchEmbed
 
@@ -104,7 +105,7 @@ def _is_patching(conv: ir.Node) -> bool:
     groups.
     """
     image = operand(conv, "X") if is_op(conv, "Conv") else None
-    if image is None or not image.is_graph_input():
+    if image is None or not (image.is_graph_input() or is_pixels(image)):
         return False
     weight, bias = array_of(operand(conv, "W")), operand(conv, "B")
     if weight is None or weight.ndim != 4 or (bias is not None and array_of(bias) is None):
@@ -138,5 +139,5 @@ def _emit(em: Emitter, value: ir.Value, embedding: _Embedding) -> None:
     out = em.new((tokens, dim))
     embed = PatchEmbed(channels, height, width, kernel.shape[2], dim, embedding.leading)
     constants = {"weight": Constant(weight.name or "patch", kernel), "table": table}
-    em.step(embed, {"image": em.views[image], "y": out}, constants)
+    em.step(embed, {"image": em.dense(em.views[image]), "y": out}, constants)
     em.define_rows(value, out)

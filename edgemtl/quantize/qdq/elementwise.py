@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from onnx import TensorProto
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
@@ -15,6 +16,9 @@ from edgemtl.tvm_bridge.generic import Generic
 
 REDEFINED = ("GroupNormalization",)
 """Operators that the opset of QDQ models defines otherwise than the one before."""
+
+
+LEVELS = 256
 
 
 def node(task: TaskWriter) -> None:
@@ -96,6 +100,18 @@ def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: At
     return graph.op("Mul", (sums, graph.constant("pool.factor", factor.reshape(1, 1, *shape[2:]))), shape)
 
 
+def _pixels(task: TaskWriter) -> None:
+    """Each channel by its table of real values."""
+    spec, graph = task.source, task.graph
+    table = task.floats[task.task.sources[task.index]].constant("table")
+    shape = (spec.pixels, spec.channels)
+    indices = graph.op("Cast", (graph.reshape(task.integers(), shape),), shape, {"to": int(TensorProto.INT32)})
+    places = graph.constant("pixels.first", np.arange(spec.channels, dtype=np.int32) * LEVELS)
+    index = graph.op("Add", (indices, places), shape)
+    values = graph.constant(table.name, table.array.reshape(-1))
+    task.write(graph.op("Gather", (values, index), shape, {"axis": 0}))
+
+
 def _concat(task: TaskWriter) -> None:
     spec = task.source
     values = [task.input(name) for name in spec.names]
@@ -127,11 +143,13 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Add: _add,
     ops.Concat: _concat,
     ops.Multiply: _multiply,
+    ops.Pixels: _pixels,
     ops.Pool: _pool,
     ops.QAdd: _add,
     ops.QConcat: _concat,
     ops.QLookup: _look_up,
     ops.QMultiply: _multiply,
+    ops.QPixels: _pixels,
     ops.QPool: _pool,
     ops.QResample: _resample,
     ops.Resample: _resample,
