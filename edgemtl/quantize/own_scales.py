@@ -107,7 +107,17 @@ def _absorb(work: Work, old: Step, tensors: dict[str, Tensor]) -> Work:
     is_read = any(view.buffer == source for _, step in rest for view in step.inputs)
     if is_read or not _write_all(writers, source, work):
         return work
+    if len(writers) > 1 and not all(_is_movable(step["x"].buffer, rest, tensors) for step in writers):
+        return work
     return _renamed(rest, source, target)
+
+
+def _is_movable(buffer: str, work: Work, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether one step alone reads a value that is not rounded, and its writers can round it."""
+    writers = [step for _, step in work if any(view.buffer == buffer for view in step.outputs)]
+    readers = [step for _, step in work if any(view.buffer == buffer for view in step.inputs)]
+    is_open = space_of(buffer) != INPUTS and buffer not in tensors
+    return is_open and len(readers) == 1 and _write_all(writers, buffer, work)
 
 
 def _write_all(steps: Sequence[Step], buffer: str, work: Work) -> bool:
@@ -155,10 +165,8 @@ def _move_back(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
     work = list(enumerate(steps))
     for step in reversed(steps):
         tensor = tensors.get(step.result.buffer) if step.outputs and _moves(step.operator) else None
-        for source in _unscaled(step, tensors) if tensor is not None else ():
-            writers = [other for other in steps if any(view.buffer == source for view in other.outputs)]
-            readers = [other for other in steps if any(view.buffer == source for view in other.inputs)]
-            if len(readers) == 1 and _write_all(writers, source, work):
+        for source in [view.buffer for view in step.inputs] if tensor is not None else []:
+            if _is_movable(source, work, tensors):
                 assert tensor is not None
                 tensors[source] = tensor
 
@@ -184,11 +192,6 @@ def _move_on(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
         sources = [tensors.get(view.buffer) for view in step.inputs] if _moves(step.operator) else []
         if any(tensor is FLOAT_TENSOR for tensor in sources):
             tensors.setdefault(step.result.buffer, FLOAT_TENSOR)
-
-
-def _unscaled(step: Step, tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    buffers = (view.buffer for view in step.inputs if space_of(view.buffer) != INPUTS)
-    return (buffer for buffer in buffers if buffer not in tensors)
 
 
 def _moves(operator: Operator) -> bool:

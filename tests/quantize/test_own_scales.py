@@ -28,6 +28,7 @@ CONVOLUTIONAL = [
     *(("residual", way) for way in EXACT),
     *(("depthwise", way) for way in ("int8 per channel", "symmetric")),
     ("two tasks", "uint8 per channel"),
+    ("decoder", "int8"),
     *(pytest.param("depthwise", way, marks=SLOW) for way in ("int8", "uint8 per channel", "operators of integers")),
     *(pytest.param("two tasks", way, marks=SLOW) for way in ("int8", "symmetric", "operators of integers")),
 ]

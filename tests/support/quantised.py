@@ -91,11 +91,26 @@ class TwoTasks(nn.Module):
         return self.classes(features), self.depth(features)
 
 
+class Decoder(nn.Module):
+    """Enlargements by a transposed convolution and a resize, joined with what was there before, as U-Net has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.inner = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.up, self.head = nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.Conv2d(16, 3, 3, 1, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.down(image))
+        y = torch.cat([x, torch.relu(self.up(torch.relu(self.inner(x))))], 1)
+        return self.head(nn.functional.interpolate(y, scale_factor=2, mode="nearest"))
+
+
 NETS: dict[str, type[nn.Module]] = {
     "residual": Residual,
     "depthwise": Depthwise,
     "transformer": Transformer,
     "two tasks": TwoTasks,
+    "decoder": Decoder,
 }
 S8, U8, U16 = QuantType.QInt8, QuantType.QUInt8, QuantType.QUInt16
 WAYS: dict[str, dict[str, Any]] = {

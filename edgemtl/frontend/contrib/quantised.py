@@ -112,7 +112,7 @@ class _Scan:
             if self._grid(node) != self.grids[first]:
                 raise _refusal(node, "it must have the scale and zero point that its operand was quantised with")
             self.real.add(node.output[0])
-        elif node.op_type in MOVING and first in self.grids:
+        elif first in self.grids and _moves(node):
             self.grids.update(dict.fromkeys(node.output, self.grids[first]))
         elif not self.grids.keys().isdisjoint(node.input):
             raise _refusal(node, "it computes with integers of a quantised value")
@@ -147,6 +147,14 @@ class _Scan:
             raise _refusal(node, f"its scale must be a positive float32, not {value:g} of {scale.dtype}")
         limits = np.iinfo(zero.dtype)
         return Grid(value, int(zero.reshape(-1)[0]), int(limits.min), int(limits.max))
+
+
+def _moves(node: onnx.NodeProto) -> bool:
+    """Whether a node only moves or chooses elements of its first operand."""
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    nearest = attributes.get("mode", b"nearest") == b"nearest"
+    inside = attributes.get("coordinate_transformation_mode") != b"tf_crop_and_resize"
+    return node.op_type in MOVING or (node.op_type == "Resize" and nearest and inside)
 
 
 def _refusal(node: onnx.NodeProto, reason: str) -> UnsupportedError:
