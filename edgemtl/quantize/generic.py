@@ -52,9 +52,9 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
         reason = f"{SOFTMAX_WIDTH}, not {width}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     (source,) = writer.source.inputs
-    is_float = writer.tensors[source.buffer].dtype == "float32"
+    result, is_float = writer.output_tensor(), writer.tensors[source.buffer].dtype == "float32"
     view = writer.quantised_view(source, _scores(writer, writer.index)) if is_float else writer.integer_view(source)
-    x, result = writer.tensors[view.buffer], writer.output_tensor()
+    x = writer.tensors[view.buffer]
     is_free = writer.own_result is None and writer.result_needs <= {"final", "wide", "byte", "float"}
     if result.dtype == "int16" and is_free:
         # A sharper row than any of the calibration reaches up to 1.

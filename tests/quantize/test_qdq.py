@@ -254,7 +254,7 @@ def test_a_convolutional_network_is_read_back_to_the_bit(cases, tmp_path):
 
 
 def test_a_transformer_is_read_back_with_its_weights(cases, tmp_path):
-    """Its LayerNorms and attention run in float32 then, since the file has no integers inside of them."""
+    """Its attention runs in float32 then, since the file has no integers inside of it."""
     before, after, frame = _read_back(cases["no experts"], tmp_path)
     for task, integers in before.items():
         assert _weights(integers) <= _weights(after[task])
