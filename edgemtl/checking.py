@@ -18,13 +18,14 @@ from edgemtl.codegen.fpga.check import check_board
 from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend.rounding import count_roundings
 from edgemtl.hw.spec import read_spec
 from edgemtl.options import CheckOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
 from edgemtl.quantize.images import LEAST_IMAGES
-from edgemtl.quantize.quantised_model import Quantised, quantise
+from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.results import CheckResult
 from edgemtl.stages import BESIDE, calibration_images, choose_tasks, describe, make_integers, quiet, specialise
 
@@ -38,7 +39,8 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
 
     What compiling refuses for the model's or the options' sake is refused here by the same functions; no code is
     generated. Integers need scales: those of ``options.parameters``, of ``options.calibration``, or, where neither is
-    given, of a few random inputs, which have the same structure; a note says so. Raises the typed errors of each stage.
+    given, those of a quantised model itself, or of a few random inputs, which have the same structure; a note says so.
+    Raises the typed errors of each stage.
     """
     model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
     images = calibration_images(model, options.model).arrays
@@ -116,6 +118,9 @@ def _structure(
         quantised = make_integers(model, tasks, target, asked, calibration_images(model, asked).arrays, quiet)
         assert quantised is not None
         return quantised, ()
+    if count_roundings(model.ir.graph):
+        quantised = quantise_own(model, tasks, target, options.structure)
+        return quantised, quantised.notes
     generator = np.random.default_rng(0)
     images = {str(i): draw_frame(model.inputs, generator) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"

@@ -26,7 +26,7 @@ from edgemtl.partition import Inspection, TaskModel
 from edgemtl.paths import check_apart, check_output_file
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import qdq
-from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise
+from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise, refuse_quantised
 from edgemtl.results import CompileResult, QuantiseResult
 from edgemtl.selftest import choose_way, verify_bundle, why_no_native_host
 from edgemtl.stages import (
@@ -151,6 +151,7 @@ def quantize_model(path: Path, options: CompileOptions, output: Path, progress: 
     files = qdq.plan_files(output, (path, *options.files))
     with progress(f"reading {path}"):
         model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options)
+        refuse_quantised(model)
         check_apart("-o", (files.model, files.parameters), model.weight_files)
         names = choose_tasks(model, options.tasks)
         calibration = calibration_images(model, options)

@@ -165,11 +165,6 @@ class CompileOptions:
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
                 "computes in integers; add --calibration FOLDER, or --parameters FILE from `edgemtl quantize`"
             )
-        if self.precision == "int8" and self.calibration is None and self.parameters is None:
-            raise UsageError(
-                "--precision int8 must come with --calibration FOLDER, from whose images scales are taken, "
-                "or with --parameters FILE from `edgemtl quantize`"
-            )
         if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
             flags = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target"
             raise UsageError(f"{flags} must come with --precision int8")
@@ -333,11 +328,6 @@ class CompareOptions:
         dropping = self.pathway == "calibrated"
         if dropping and not given[0]:
             raise UsageError("--pathway calibrated must come with --calibration FOLDER, from whose images it is made")
-        if self.integer and not any(given):
-            raise UsageError(
-                "int8 and functional must come with --calibration FOLDER, from whose images scales are taken, "
-                "or with --parameters FILE from `edgemtl quantize`"
-            )
         if self.integer and all(given) and not dropping:
             raise UsageError("--calibration and --parameters must not both be given: each says the scales")
         if not self.integer and (given[1] or chosen or (given[0] and not dropping)):

@@ -17,7 +17,7 @@ from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
 from edgemtl.quantize import tasks_with
-from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise, quantise_own, require_scales
 from edgemtl.suggest import one_of
 
 Progress = Callable[[str], AbstractContextManager[None]]
@@ -95,7 +95,9 @@ def make_integers(
     images: Mapping[str, Frame],
     progress: Progress,
 ) -> Quantised | None:
-    """The integer tasks that the options ask for, of a file of parameters or of ``images``; None for float32."""
+    """The integer tasks that the options ask for, of a file of parameters, of ``images``, or of a quantised model's own
+    scales; None for float32. Raises UsageError where nothing says scales.
+    """
     if options.precision != "int8":
         return None
     if options.parameters is not None:
@@ -105,5 +107,9 @@ def make_integers(
             everyone = specialise(model, together, options.pathway, images)
             require = options.quantise.require_int8
             return from_parameters(model, everyone, target, options.parameters, require).only(chosen)
+    if options.calibration is None:
+        require_scales(model, "--precision int8", options.quantise)
+        with progress("reading the scales of the model"):
+            return quantise_own(model, tasks, target, options.quantise)
     with progress(f"calibrating on {len(images)} images"):
         return quantise(model, tasks, target, images, options.quantise)

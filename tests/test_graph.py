@@ -58,4 +58,4 @@ def test_names_do_not_depend_on_the_opset():
 
 
 def test_our_mixture_has_the_inputs_of_its_function():
-    assert input_names("edgemtl", "MoE") == tuple(function_proto(MoEAttributes(k=1)).input)
+    assert input_names("edgemtl", "MoE") == tuple(function_proto(MoEAttributes(k=1, gated=True)).input)

@@ -51,7 +51,10 @@ if TYPE_CHECKING:
 Output = Annotated[Path, typer.Option("--output", "-o", help="Bundle to write.", metavar="APP.edgemtl")]
 Calibration = Annotated[
     Path | None,
-    typer.Option("--calibration", help="Folder of images for --precision int8 and --pathway calibrated."),
+    typer.Option(
+        "--calibration",
+        help="Folder of images for --precision int8 (a quantised model needs none) and --pathway calibrated.",
+    ),
 ]
 ExpertOrder = Annotated[str, typer.Option("--expert-order", help="For a board: expert, or token (for comparison).")]
 ExpertCache = Annotated[

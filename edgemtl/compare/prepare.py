@@ -12,7 +12,7 @@ from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize import tasks_with
-from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise
+from edgemtl.quantize.quantised_model import Quantised, from_parameters, quantise, quantise_own, require_scales
 
 
 def check_inputs(images: Mapping[str, Frame], inputs: Sequence[InputSpec]) -> None:
@@ -46,6 +46,9 @@ def make_integers(
     """
     if not options.integer:
         return None
+    if options.calibration is None and options.parameters is None:
+        require_scales(model, "int8 and functional", options.quantise)
+        return quantise_own(model, tasks, target, options.quantise)
     if options.parameters is None:
         return quantise(model, tasks, target, images, replace(options.quantise, least_sqnr_db=float("-inf")))
     return from_parameters(model, tasks, target, options.parameters)

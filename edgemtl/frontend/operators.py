@@ -35,16 +35,18 @@ REFUSED: dict[str, tuple[str, str]] = {
         ("its result is random", "export the model in evaluation mode"),
     ),
     **dict.fromkeys(
+        ("QuantizeLinear", "DequantizeLinear"),
         (
-            "QuantizeLinear",
-            "DequantizeLinear",
-            "DynamicQuantizeLinear",
-            "QLinearConv",
-            "QLinearMatMul",
-            "ConvInteger",
-            "MatMulInteger",
+            "it does not quantise a float32 value by one constant scale, or read what such a node gives",
+            "export the model before it is quantised",
         ),
-        ("the model is quantised", "export the model before it is quantised"),
+    ),
+    **dict.fromkeys(
+        ("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"),
+        (
+            "the model is quantised with scales that are computed from each image",
+            "quantise it with constant scales (static quantisation), or export it before it is quantised",
+        ),
     ),
 }
 """Operator, why it is refused and what to do instead."""

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from edgemtl.frontend.consistency import check_consistency
-from edgemtl.frontend.contrib import expand_contributed, expand_quantised, expand_standard
+from edgemtl.frontend.contrib import expand_contributed, expand_integer, expand_quantised, expand_standard
 from edgemtl.frontend.convert import convert
 from edgemtl.frontend.deltas import apply_deltas
 from edgemtl.frontend.draft import (
@@ -44,6 +44,7 @@ from edgemtl.frontend.passes import Notes, Pass
 from edgemtl.frontend.prepare import check_known, check_order, expand_by_onnx, import_graph, inline, read_opset
 from edgemtl.frontend.recognise import recognise
 from edgemtl.frontend.recurrent import unroll_recurrent
+from edgemtl.frontend.rounding import rounding_notes
 from edgemtl.frontend.shapes import drop_late_windows
 from edgemtl.frontend.simplify import finish, simplify
 from edgemtl.frontend.spelling import check_form, normalise_spelling
@@ -76,7 +77,7 @@ def _on_graph(work: Callable[[ir.Model], None]) -> Run:
 
 
 def _expand_contributed(draft: Draft) -> Result:
-    for expand in (expand_standard, expand_contributed, expand_quantised):
+    for expand in (expand_standard, expand_contributed, expand_integer, expand_quantised):
         expand(draft.proto, max(draft.opset, OPSET))
     return draft, ()
 
@@ -205,6 +206,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("check consistency", _on_graph(check_consistency), requires=(STATIC,), looks=True),
     Pass("attach bodies", _on_graph(attach_functions), requires=(MIXTURES_RECOGNISED,), ensures=(BODIES,)),
     Pass("describe the inputs", _describe_inputs, requires=(FIXED_INPUTS, STATIC, METADATA_READ), looks=True),
+    Pass("look for roundings", lambda d: (d, rounding_notes(d.ir.graph)), requires=(TIDY,), looks=True),
     Pass("describe the tasks", _describe_tasks, requires=(TASKS_NAMED, STATIC), looks=True),
 )
 """Where two passes do not need each other, their order is that of the errors a user should meet first."""

@@ -19,6 +19,7 @@ from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.moe_node import MoEAttributes, logits_of, moe_nodes
 from edgemtl.golden.inputs import Drawn, draw_plain, draw_skewed, shake_frame
 from edgemtl.golden.pairs import TOLERANCE, Answer, Goldens, pack, scale_of, spread, tolerance_of
+from edgemtl.golden.roundings import rounding_meter
 from edgemtl.images import normalise
 from edgemtl.onnx_runtime import open_session
 from edgemtl.operators import Array, Frame
@@ -33,23 +34,29 @@ STEADY = TOLERANCE / 4
 """Of the largest output: what shaking the input may change where the ordinary tolerance holds."""
 WIDENING = 16
 """Where every input changes more, so many times the change passes."""
+ROUNDINGS = 2
+"""Where a quantised model rounds otherwise, so many times the change passes."""
 LOST = 0.01
 """Of the largest output: an input that changes more says nothing."""
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """An input with its output, how far that changes when the input is shaken, and the least margin of a router."""
+    """An input with its output, how far that changes when the input is shaken, the least margin of a router, and how
+    far the output moves where a quantised model rounds otherwise.
+    """
 
     drawn: Drawn
     output: Array
     change: float
     margin: float
+    rounded: float
 
     @property
     def share(self) -> float:
-        """The change, of the largest output."""
-        return self.change / scale_of(self.output) if self.change else 0.0
+        """The larger change, of the largest output."""
+        change = max(self.change, self.rounded)
+        return change / scale_of(self.output) if change else 0.0
 
     @property
     def steady(self) -> bool:
@@ -75,10 +82,10 @@ def make_golden(
     notes: list[str] = []
     whole = _open(model_file)
     for task in tasks:
-        ask, margin = _asker(whole, model, task, notes), _margin_meter(task)
+        ask, margin, rounded = _asker(whole, model, task, notes), _margin_meter(task), rounding_meter(task)
         inputs = [of for of in model.inputs if of.name in task.reads]
         for candidates in (draw_plain(inputs, images, seed), draw_skewed(inputs, seed)):
-            choice = _choose(candidates, inputs, ask, margin)
+            choice = _choose(candidates, inputs, ask, margin, rounded)
             notes += _doubts(task.task.name, choice)
             if choice.drawn.case == PLAIN or choice.share <= LOST:
                 answers.append((task.task.name, Answer(choice.drawn, choice.output, _tolerance(choice))))
@@ -95,7 +102,11 @@ def _open(model: Path | bytes) -> Any:
 
 
 def _choose(
-    candidates: Iterable[Drawn], inputs: Sequence[InputSpec], ask: Ask, margin: Callable[[Frame], float]
+    candidates: Iterable[Drawn],
+    inputs: Sequence[InputSpec],
+    ask: Ask,
+    margin: Callable[[Frame], float],
+    rounded: Callable[[Frame], float],
 ) -> _Choice:
     """The first steady input, else the least unsteady one."""
     tried = []
@@ -103,15 +114,15 @@ def _choose(
         frame = drawn.whole(inputs)
         output = ask(frame)
         change = spread([ask(shake_frame(frame, seed)) for seed in range(SHAKES)], output)
-        tried.append(_Choice(drawn, output, change, margin(frame)))
+        tried.append(_Choice(drawn, output, change, margin(frame), rounded(frame)))
         if tried[-1].steady:
             return tried[-1]
     return min(tried, key=lambda choice: choice.rank)
 
 
 def _tolerance(choice: _Choice) -> float:
-    tolerance = tolerance_of(choice.output)
-    unsteady = choice.share > STEADY and np.isfinite(choice.change)
+    tolerance = max(tolerance_of(choice.output), ROUNDINGS * choice.rounded if np.isfinite(choice.rounded) else 0.0)
+    unsteady = choice.change > STEADY * scale_of(choice.output) and np.isfinite(choice.change)
     return max(tolerance, WIDENING * choice.change) if unsteady else tolerance
 
 

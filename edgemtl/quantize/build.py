@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from edgemtl import operators as ops
@@ -37,11 +38,15 @@ from edgemtl.quantize.units import (
     write_copy,
     write_layer_norm,
     write_resize,
+    write_rounding,
     write_router,
 )
 from edgemtl.quantize.widths import Widths, plan_widths
 from edgemtl.quantize.writer import Correctable, Writer
 from edgemtl.tvm_bridge.generic import Generic
+
+Own = Mapping[str, Mapping[str, Tensor]]
+"""The tensors that the model gives to buffers, by task."""
 
 WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
     ops.PatchEmbed: write_patch_embed,
@@ -80,7 +85,8 @@ class IntegerTask:
 
     sources: for each step, the index of the float step it computes. tensors: the quantised tensor in each buffer.
     float_layers: names of the layers the user keeps in float. sums: for each step with weights, the tensor its sums are
-    requantised to. islands: the steps without an integer form, which also run in float.
+    requantised to. islands: the steps without an integer form, which also run in float. coarsened: names of layers of a
+    quantised model whose weights are not integers of 8 bits there.
     """
 
     task: str
@@ -91,6 +97,7 @@ class IntegerTask:
     float_layers: tuple[str, ...]
     sums: Mapping[int, Tensor] = field(default_factory=dict)
     islands: tuple[Island, ...] = ()
+    coarsened: tuple[str, ...] = ()
 
     @property
     def all_integer(self) -> bool:
@@ -102,8 +109,15 @@ def _is_float(step: Step) -> bool:
     return not isinstance(step.operator, ops.Copy) and all(view.dtype == "float32" for view in step.views)
 
 
-def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
-    """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`).
+NOTHING: Own = MappingProxyType({})
+
+
+def build_integer(
+    tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions, own: Own = NOTHING
+) -> dict[str, IntegerTask]:
+    """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`), empty where there are none.
+
+    ``own``: per task the tensors that a quantised model gives to buffers (`own_scales.take_scales`).
 
     Steps without an integer form become islands: they run in float between conversions. Raises UsageError for a
     pattern of ``options.keep_float`` that names no layer, UnsupportedError for islands with ``options.require_int8``.
@@ -111,7 +125,7 @@ def build_integer(tasks: Tasks, seen: Mapping[str, Observation], options: Quanti
     check_patterns(tasks, options.keep_float)
     chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
     wide = {task: plan_widths(steps, options.wide) for task, steps in tasks.items()}
-    return build_chosen(tasks, seen, chosen, wide, options.require_int8)
+    return build_chosen(tasks, seen, chosen, wide, options.require_int8, own)
 
 
 def build_chosen(
@@ -120,15 +134,16 @@ def build_chosen(
     chosen: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
     require_int8: bool = False,
+    own: Own = NOTHING,
 ) -> dict[str, IntegerTask]:
     """Integer steps of every task, with the steps ``chosen`` in float and activations as ``wide`` as said."""
     in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    writers, refusals = _write_all(tasks, seen, in_float, wide)
+    writers, refusals = _write_all(tasks, seen, own, in_float, wide)
     # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
     while any(refusals.values()):
         refused = {task: refused[task] | refusals[task] for task in tasks}
         in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
-        writers, refusals = _write_all(tasks, seen, in_float, wide)
+        writers, refusals = _write_all(tasks, seen, own, in_float, wide)
     if require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     integers = {}
@@ -137,14 +152,15 @@ def build_chosen(
         verify("quantisation", writer.steps)
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
-        reasons = {steps[i].origin[0]: error.reason for i, error in refused[task].items()}
+        # Of a mixture the first reason stays: what follows may be refused only because of it.
+        reasons = {steps[i].origin[0]: refused[task][i].reason for i in sorted(refused[task], reverse=True)}
         islands = tuple(_island(steps[i], reasons) for i in sorted(in_float[task] - chosen[task]))
-        integers[task] = IntegerTask(task, *parts, names, writer.sums, islands)
+        integers[task] = IntegerTask(task, *parts, names, writer.sums, islands, tuple(dict.fromkeys(writer.coarsened)))
     return integers
 
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
-    """``reasons`` by node: the steps of a mixture share the reason of one of them."""
+    """``reasons`` by node: the steps of a mixture share the reason of the first of them that was refused."""
     name = step.origin[0]
     return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
 
@@ -152,17 +168,18 @@ def _island(step: Step, reasons: Mapping[str, str]) -> Island:
 def _write_all(
     tasks: Tasks,
     seen: Mapping[str, Observation],
+    own: Own,
     in_float: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
-    norms = _plan_norms(tasks, seen, in_float, wide)
+    norms = _plan_norms(tasks, seen, own, in_float, wide)
     refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task])
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}))
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
@@ -176,7 +193,7 @@ def _write_all(
             if not written or index in refused[task]:
                 # This attempt is discarded; the following steps are written only to find what else is refused.
                 for view in step.outputs:
-                    writer.define(view.buffer, FLOAT_TENSOR)
+                    writer.define(view.buffer, writer.own.get(view.buffer, FLOAT_TENSOR))
     return writers, refused
 
 
@@ -188,7 +205,9 @@ def _attentions(steps: Sequence[Step], index: int) -> list[int]:
 
 
 def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) -> None:
-    if in_float:
+    if isinstance(step.operator, ops.Quantise) and writer.own_result is not None:
+        write_rounding(writer, step.operator, in_float)
+    elif in_float or isinstance(step.operator, ops.Quantise | ops.Dequantise):
         writer.keep(step)
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)
@@ -243,33 +262,41 @@ def check_patterns(tasks: Tasks, patterns: Sequence[str]) -> None:
 
 def stream_scale(
     tasks: Tasks, seen: Mapping[str, Observation], needs: Mapping[str, Mapping[str, frozenset[Need]]]
-) -> float:
-    """The scale of the residual stream: one for all layers and tasks, so that sums need no requantisation."""
+) -> float | None:
+    """The scale of the residual stream: one for all layers and tasks, so that sums need no requantisation.
+
+    None where nothing that is part of it has been observed.
+    """
     always = ops.PatchEmbed, ops.Combine
     reach = 0.0
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
             readers_need = needs[task].get(step.result.buffer, frozenset()) if step.outputs else frozenset()
-            if "stream" in readers_need or isinstance(step.operator, always):
-                reach = max(reach, seen[task].ranges[f"{index}{ALL}"].reach)
-    return wide(reach, "the residual stream").scale if reach else 1.0
+            observed = seen[task].ranges.get(f"{index}{ALL}")
+            if observed is not None and ("stream" in readers_need or isinstance(step.operator, always)):
+                reach = max(reach, observed.reach)
+    return wide(reach, "the residual stream").scale if reach else None
 
 
 def _plan_norms(
     tasks: Tasks,
     seen: Mapping[str, Observation],
+    own: Own,
     in_float: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
 ) -> dict[str, dict[int, NormPlan]]:
     """How LayerNorms are folded into the layers that read them, where they can be. Tasks that share a LayerNorm share
     its halvings, since these are folded into the weights.
+
+    One whose result has a scale of the model's own, or that was not observed, runs by itself.
     """
     layers = shared_layers(tasks) if len(tasks) > 1 else []
     planned: dict[str, dict[int, NormPlan]] = {task: {} for task in tasks}
     for task, steps in tasks.items():
         for index, step in enumerate(steps):
             is_norm = isinstance(step.operator, ops.LayerNorm) and index not in in_float[task]
-            if is_norm and can_fold(steps, index):
+            is_open = index in seen[task].channels and step.result.buffer not in own.get(task, {})
+            if is_norm and is_open and can_fold(steps, index):
                 group = layers[index] if index < len(layers) and task in layers[index] else frozenset({task})
                 known = [planned[t][index] for t in tasks if t in group and index in planned[t]]
                 # One whose beta cannot be folded runs by itself, as those do that have other readers.

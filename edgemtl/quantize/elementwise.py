@@ -10,12 +10,11 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
 from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
-from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
-from edgemtl.quantize.layers import curve_table, rectified, write_curve
+from edgemtl.quantize.endings import curve_table, finish_of, least, rectified, write_curve
 from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
@@ -30,10 +29,11 @@ def write_add(writer: Writer, spec: ops.Add) -> None:
     views = {name: writer.integers(writer.source[name]) for name in ("a", "b")}
     a, b = (writer.tensors[view.buffer] for view in views.values())
     result = rectified(writer) if spec.activation else writer.output_tensor()
+    finish = finish_of(result, least(result) if spec.activation else INT8[0])
     muls, shift = encode_ratios((a.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     offset = -(a.zero * muls[0] + b.zero * muls[1])
     dtypes = a.dtype, b.dtype
-    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, _finish(result, spec.activation))  # type: ignore[arg-type]  # integers
+    operator = ops.QAdd(spec.a, spec.b, *dtypes, (muls[0], muls[1]), offset, shift, finish)  # type: ignore[arg-type]  # integers
     with writer.output(result) as out:
         writer.step(operator, {**views, "y": out})
 
@@ -43,7 +43,7 @@ def write_multiply(writer: Writer, spec: ops.Multiply) -> None:
     (a, left), (b, right) = (writer.plain_view(writer.source[name]) for name in ("a", "b"))
     result = writer.output_tensor()
     (mul,), shift = encode_ratios((left.scale * right.scale / result.scale,), RATIO_BITS, writer.name)
-    operator = ops.QMultiply(spec.a, spec.b, (left.zero, right.zero), mul, shift, _finish(result))
+    operator = ops.QMultiply(spec.a, spec.b, (left.zero, right.zero), mul, shift, finish_of(result))
     with writer.output(result) as out:
         writer.step(operator, {"a": a, "b": b, "y": out})
 
@@ -74,8 +74,9 @@ def write_lookup(writer: Writer, spec: Generic) -> None:
 
 
 def is_curve(writer: Writer, source: View) -> bool:
-    """Whether a function gives the graph's output and reads 16 bits."""
-    return "final" in writer.result_needs and writer.tensors[source.buffer].dtype == "int16"
+    """Whether a function gives the graph's output, which the model does not round, and reads 16 bits."""
+    gives_all = "final" in writer.result_needs and writer.own_result is None
+    return gives_all and writer.tensors[source.buffer].dtype == "int16"
 
 
 def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
@@ -155,12 +156,6 @@ def whole_taps(weight: Array, what: str) -> Array:
             what, "weights of its resize are too large for 32 bits", "keep it in float (--keep-float)"
         )
     return taps
-
-
-def _finish(result: Tensor, activation: str = "") -> Finish:
-    """``activation``: "" or "relu", which 16 bits have to be told; a byte reaches no further than the result did."""
-    assert result.dtype != "float32"
-    return Finish(result.dtype, result.zero, 0 if activation and result.dtype == "int16" else INT8[0])
 
 
 def _reshaped(view: View, shape: tuple[int, ...]) -> View:

@@ -14,12 +14,14 @@ from edgemtl.hw.law_generic import MOST_SOFTMAX
 from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
 from edgemtl.lowering.ir import Constant
 from edgemtl.quantize.elementwise import write_lookup
+from edgemtl.quantize.endings import finish_of
+from edgemtl.quantize.layers import constant_bytes
 from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
 from edgemtl.quantize.nodes import Form, constant_of, generic_form, has_constant
 from edgemtl.quantize.norms import readers
-from edgemtl.quantize.products import finish_of, reshaped, write_einsum, write_matmul
+from edgemtl.quantize.products import reshaped, write_einsum, write_matmul
 from edgemtl.quantize.regions import write_norm_node, write_reduce
-from edgemtl.quantize.tensors import Tensor, symmetric, wide
+from edgemtl.quantize.tensors import Tensor, wide
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic, softmax_axes
 
@@ -50,9 +52,11 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
         reason = f"{SOFTMAX_WIDTH}, not {width}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     (source,) = writer.source.inputs
-    view = writer.whole_view(source, _scores(writer, writer.index))
-    x, result = writer.tensors[view.buffer], writer.output_tensor()
-    if result.dtype == "int16" and writer.result_needs <= {"final", "wide", "byte", "float"}:
+    result, is_float = writer.output_tensor(), writer.tensors[source.buffer].dtype == "float32"
+    view = writer.quantised_view(source, _scores(writer, writer.index)) if is_float else writer.integer_view(source)
+    x = writer.tensors[view.buffer]
+    is_free = writer.own_result is None and writer.result_needs <= {"final", "wide", "byte", "float"}
+    if result.dtype == "int16" and is_free:
         # A sharper row than any of the calibration reaches up to 1.
         result = wide(min(1.0, SHARPER * writer.range("all").reach), writer.name)
     distance = encode_scale(x.scale * 64 / math.log(2) / 2**SCORE_OCTAVES, writer.name)
@@ -76,12 +80,14 @@ def _scores(writer: Writer, softmax: int) -> Tensor:
 
     Masks may be infinite: only what lies near the rows' largest matters, and the rest saturates.
     """
-    peak = writer.seen.ranges[f"{softmax}.peak"]
+    peak = writer.observed(f"{softmax}.peak")
     return wide(max(peak.high, BELOW_PEAK - peak.low), writer.name)
 
 
 def _masked(writer: Writer) -> Tensor:
-    """The tensor of a sum: of masked scores as far as their softmax tells them apart."""
+    """The tensor of a sum: of masked scores as far as their softmax tells them apart, where the model gives none."""
+    if writer.own_result is not None:
+        return writer.output_tensor()
     reading = readers(writer.float_steps, writer.index)
     indices = [i for i, step in enumerate(writer.float_steps) if any(step is reader for reader in reading)]
     operators = [writer.float_steps[i].operator for i in indices]
@@ -102,7 +108,7 @@ def _write_add(writer: Writer, spec: Generic) -> None:
     # Whatever x is, the sum saturates from here on.
     most = (2**15 if result.dtype == "int16" else 2**8) * result.scale + 2**15 * x.scale
     array = np.clip(array, -most, most)
-    b = Tensor("int16", (np.abs(array).max() or 1.0) / (2**15 - 1))
+    b = _addend(writer, float(np.abs(array).max()) or 1.0, result)
     constant = Constant(f"{writer.name}.int16", np.rint(array / b.scale).astype(np.int16))
     muls, shift = encode_ratios((x.scale / result.scale, b.scale / result.scale), RATIO_BITS, writer.name)
     assert x.dtype != "float32"
@@ -112,14 +118,28 @@ def _write_add(writer: Writer, spec: Generic) -> None:
         writer.step(operator, {"a": view, "y": out}, {"b": constant})
 
 
+FINEST = 12
+"""Octaves below a result's LSB that an addend is rounded to where the model gives the result's scale."""
+
+
+def _addend(writer: Writer, reach: float, result: Tensor) -> Tensor:
+    """16 bits of a constant that is added.
+
+    Where the model gives the result's scale they are octaves below its LSB, whose ratio the multiplier has exactly.
+    """
+    finest = reach / (2**15 - 1)
+    if writer.own_result is None:
+        return Tensor("int16", finest)
+    return Tensor("int16", result.scale * 2.0 ** max(math.ceil(math.log2(finest / result.scale)), -FINEST))
+
+
 def _write_multiply(writer: Writer, spec: Generic) -> None:
     """A product of bytes with constants in bytes."""
     (source,) = writer.source.inputs
     view, x = writer.plain_view(source)
     array = constant_of(spec).astype(np.float64)
-    factors = 1 / array if spec.call.op == "Div" else array
-    b, result = symmetric(float(np.abs(factors).max()), writer.name), writer.output_tensor()
-    constant = Constant(f"{writer.name}.int8", np.rint(factors / b.scale).astype(np.int8))
+    factors, b = constant_bytes(writer, 1 / array if spec.call.op == "Div" else array)
+    constant, result = Constant(f"{writer.name}.int8", factors), writer.output_tensor()
     (mul,), shift = encode_ratios((x.scale * b.scale / result.scale,), RATIO_BITS, writer.name)
     operator = ops.QMultiply(view.shape, array.shape, (x.zero, 0), mul, shift, finish_of(result), True)
     with writer.output(result) as out:

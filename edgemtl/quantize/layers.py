@@ -2,152 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import INT8, INT16, encode_ratios
-from edgemtl.hw.law import WIDE, Finish
-from edgemtl.hw.law_weightless import CURVE_KNOTS, RATIO_BITS, Rescale
+from edgemtl.hw.arith import INT8, INT16
+from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
 from edgemtl.operators import Array
-from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, SIDE_BY_SIDE
-from edgemtl.quantize.observe import Range
-from edgemtl.quantize.tensors import Tensor, affine, wide
-from edgemtl.quantize.weights import IntegerLayer, quantise_layer
+from edgemtl.quantize.endings import Ending, add_residual, ended, plan_ending, plan_sum
+from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
+from edgemtl.quantize.tensors import Tensor, affine, symmetric
+from edgemtl.quantize.weights import PROBED, IntegerLayer, find_levels, quantise_layer
 from edgemtl.quantize.writer import Writer
-
-FLAT: Mapping[str, tuple[float, float]] = {
-    "gelu": (-4.5, math.inf),
-    "gelu_tanh": (-4.5, math.inf),
-    "silu": (-12.0, math.inf),
-    "mish": (-12.0, math.inf),
-    "sigmoid": (-7.0, 7.0),
-    "tanh": (-3.5, 3.5),
-    "hard_sigmoid": (-3.0, 3.0),
-    "hard_swish": (-3.0, math.inf),
-}
-"""Inputs where a curve has reached its limits: sums that saturate there lose less than half an LSB of the result."""
-
-LEVEL: Mapping[str, float] = {"sigmoid": 12.0, "tanh": 7.0, "hard_sigmoid": 3.0}
-"""Magnitudes from which on a curve is level in 16 bits."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a layer ends: its result, the tensor its sums are requantised to, and the table between the two.
-
-    curve: the function of a step behind the layer, where the result has 16 bits.
-    """
-
-    result: Tensor
-    sums: Tensor
-    table: Mapping[str, Constant] = field(default_factory=dict)
-    low: int = INT8[0]
-    curve: Callable[[Array], Array] | None = None
-
-    @property
-    def how(self) -> Finish:
-        """The same as a `Finish` of the integer law."""
-        assert self.sums.dtype != "float32"
-        return Finish(self.sums.dtype, self.sums.zero, self.low, self.sums.wide)
-
-
-def rectified(writer: Writer) -> Tensor:
-    """The tensor of a result behind a Relu: 16 bits where it is the graph's output, 8 where others read it."""
-    return writer.output_tensor() if "final" in writer.result_needs else writer.byte_tensor()
-
-
-def plan_ending(writer: Writer, activation: str) -> Ending:
-    """How the layer ends; behind an activation in 8 bits, unless it gives the graph's output."""
-    if not activation:
-        result = writer.output_tensor()
-        return Ending(result, result)
-    if activation == "relu":
-        result = rectified(writer)
-        return Ending(result, result, low=0 if result.dtype == "int16" else INT8[0])
-    if activation in SATURATING:
-        result = writer.byte_tensor()
-        return Ending(result, result)
-    if "final" in writer.result_needs:
-        sums = wide(min(writer.range("pre").reach, LEVEL.get(activation, math.inf)), writer.name)
-        return Ending(writer.output_tensor(), sums, curve=partial(activate, activation=activation))
-    return _curved(writer, activation, writer.byte_tensor())
-
-
-@contextmanager
-def ended(writer: Writer, ending: Ending, shape: tuple[int, ...]) -> Iterator[View]:
-    """Where a layer's step writes; a curve of 16 bits is a step behind it."""
-    if ending.curve is None:
-        with writer.output(ending.result) as out:
-            yield out
-        return
-    y = writer.temporary("sums", shape, ending.sums)
-    yield y
-    write_curve(writer, y, ending.curve, ending.result)
-
-
-def write_curve(writer: Writer, x: View, function: Callable[[Array], Array], result: Tensor) -> None:
-    """A function of int16 ``x``, by its knots."""
-    knots = function((np.arange(CURVE_KNOTS) * 256.0 - 2**15) * writer.tensors[x.buffer].scale)
-    entries = np.clip(np.rint(knots / result.scale), *INT16).astype(np.int16)
-    with writer.output(result) as out:
-        source, target = (view.reshape((view.size,)) for view in (x, out))
-        assert source is not None
-        assert target is not None
-        table = {"table": Constant(f"{writer.name}.table", entries)}
-        writer.step(ops.QCurve(x.size), {"x": source, "y": target}, table)
-
-
-def plan_sum(writer: Writer, activation: str) -> Ending:
-    """How a layer ends whose result is added to the residual stream: in bytes behind a curve or an upper bound."""
-    if activation in ("", "relu"):
-        stream = Tensor("int16", writer.stream)
-        return Ending(stream, stream, low=0 if activation else INT8[0])
-    if activation in SATURATING:
-        bytes_ = affine(Range(0.0, float(activate(np.array(np.inf), activation))), writer.name)
-        return Ending(bytes_, bytes_)
-    before = writer.range("pre")
-    curve = activate(np.linspace(before.low, before.high, 1024), activation)
-    result = affine(Range(min(float(curve.min()), 0.0), max(float(curve.max()), 0.0)), writer.name)
-    return _curved(writer, activation, result)
-
-
-def add_residual(writer: Writer, y: View, bytes_: Tensor) -> None:
-    """The step's result, 16 bits of the residual stream: bytes and the residual."""
-    residual, stream = writer.stream_view(writer.source["residual"]), Tensor("int16", writer.stream)
-    (mul, one), shift = encode_ratios((bytes_.scale / stream.scale, 1.0), RATIO_BITS, writer.name)
-    offset = -bytes_.zero * mul
-    with writer.output(stream) as out:
-        operator = ops.QAdd(y.shape, residual.shape, "int8", "int16", (mul, one), offset, shift, Finish("int16"))
-        writer.step(operator, {"a": y, "b": residual, "y": out})
-
-
-def _curved(writer: Writer, activation: str, result: Tensor) -> Ending:
-    """An activation by a table of the bytes that the sums become."""
-    before, (low, high) = writer.range("pre"), FLAT[activation]
-    sums = affine(Range(max(before.low, low), min(before.high, high)), writer.name, result.wide)
-    table = curve_table(activation, sums, result)
-    return Ending(result, sums, {"table": Constant(f"{writer.name}.table", table)})
-
-
-def curve_table(activation: str, sums: Tensor, result: Tensor) -> Array:
-    """int8 [256]: the activation of every byte, by byte + 128, rounded to the nearest step of the result.
-
-    Of wide sums int16 [4096], by value + 2048.
-    """
-    low, high = WIDE if sums.wide else INT8
-    x = (np.arange(low, high + 1) - sums.zero) * sums.scale
-    steps = np.floor(activate(x, activation) / result.scale + 0.5) + result.zero
-    return np.asarray(np.clip(steps, low, high), result.dtype)
 
 
 def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
@@ -157,6 +27,49 @@ def unfolded(weight: Array, bias: Array, x: Tensor) -> tuple[Array, Array]:
     if x.shift is not None:
         total = total + (x.shift[:, None] * wide).sum(0)
     return (wide if x.fold is None else x.fold[:, None] * wide), total
+
+
+def reach_of(weight: Array, bias: Array, x: Tensor) -> float:
+    """The largest magnitude of x weight + bias for any x of its tensor; weight [k, n], bias [n]."""
+    ends = [np.maximum(weight * end, weight * other).sum(0) for end, other in (x.ends, (-x.ends[0], -x.ends[1]))]
+    return float(max(np.abs(ends[0] + bias).max(), np.abs(ends[1] - bias).max()))
+
+
+def _integers(writer: Writer, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
+    """The layer's integers: its own where its weights were quantised before, else new ones. Raises as `_own_levels`."""
+    if writer.own:
+        return quantise_layer(writer.name, weight, bias, x, y_scale, _own_levels(writer, weight))
+    # Few weights of a float model may look like integers.
+    levels = find_levels(weight) if len(weight) >= PROBED else None
+    levels = None if levels is None or levels.max() > INT8[1] else levels
+    return quantise_layer(writer.name, weight, bias, x, y_scale, levels)
+
+
+def _own_levels(writer: Writer, weight: Array) -> Array | None:
+    """`find_levels` of weights [k, n] in a model that has scales of its own; None, which is noted, where it has none.
+
+    Raises UnsupportedError where there are no images to ask for new integers, and where the model's are integers that
+    the law has no place for.
+    """
+    levels = find_levels(weight)
+    if levels is not None and levels.max() > INT8[1]:
+        raise UnsupportedError(writer.name, WEIGHT_RANGE, "quantise the model with symmetric weights")
+    if levels is None and not writer.seen.ranges:
+        raise UnsupportedError(writer.name, WEIGHT_FORM, "add --calibration FOLDER to quantise it")
+    if levels is None:
+        writer.coarsened.append(writer.name)
+    return levels
+
+
+def constant_bytes(writer: Writer, array: Array) -> tuple[Array, Tensor]:
+    """A constant as int8, and its tensor; that of a quantised model keeps its integers. Raises as `_own_levels`."""
+    largest = float(np.abs(array).max())
+    levels = _own_levels(writer, array.reshape(-1, 1)) if writer.own else None
+    tensor = symmetric(largest, writer.name)
+    if levels is not None:
+        (level,) = levels.tolist()
+        tensor = Tensor("int8", largest / (level * (INT8[1] // level)))
+    return np.rint(array / tensor.scale).astype(np.int8), tensor
 
 
 def constants_of(name: str, layer: IntegerLayer) -> dict[str, Constant]:
@@ -174,17 +87,18 @@ def write_linear(writer: Writer, spec: ops.Linear) -> None:
     view, x = writer.activation_view(source["x"])
     weight, bias = unfolded(source.constant("weight").array, source.constant("bias").array, x)
     needs = writer.needs[source["y"].buffer]
-    if "qkv" in needs and len(needs) > 1:
+    if "qkv" in needs and len(needs) > 1 and writer.own_result is None:
         # Their three scales are known to attention alone.
         raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
-    if "qkv" in needs:
+    if "qkv" in needs and writer.own_result is None:
         ending = plan_qkv(writer)
         assert ending.result.parts is not None
         scales = np.repeat(ending.result.parts, spec.n // 3)
     else:
-        ending = plan_sum(writer, spec.activation) if spec.residual else plan_ending(writer, spec.activation)
+        bound = reach_of(weight, bias, x)
+        ending = plan_sum(writer, spec.activation) if spec.residual else plan_ending(writer, spec.activation, bound)
         scales = np.array([ending.sums.scale])
-    layer = quantise_layer(writer.name, weight, bias, x, scales)
+    layer = _integers(writer, weight, bias, x, scales)
     constants = {**constants_of(source.constant("weight").name, layer), **ending.table}
     is_added_behind = spec.residual and ending.result.dtype == "int8"
     joined = spec.residual and not is_added_behind
@@ -211,7 +125,7 @@ def plan_qkv(writer: Writer) -> Ending:
         raise UnsupportedError(writer.name, SIDE_BY_SIDE, "keep the layer and the attention in float (--keep-float)")
     spec = writer.float_steps[index].operator
     assert isinstance(spec, ops.Attention)
-    reaches = tuple(writer.seen.ranges[f"{index}.{part}"].reach for part in "qkv")
+    reaches = tuple(writer.observed(f"{index}.{part}").reach for part in "qkv")
     scales = attention_scales(writer.name, reaches[0], reaches[1], reaches[2], spec.scale)
     result = Tensor("int8", parts=scales)
     return Ending(result, result, low=-127)
@@ -254,7 +168,7 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
     experts = []
     for expert in range(spec.slots):
         weight, bias = source.constant("weight", expert), source.constant("bias", expert)
-        layer = quantise_layer(writer.name, *unfolded(weight.array, bias.array, x), x, y_scale)
+        layer = _integers(writer, *unfolded(weight.array, bias.array, x), x, y_scale)
         experts.append(constants_of(weight.name, layer))
     repeated = {name: [constants[name] for constants in experts] for name in ("weight", "bias", "scale")}
     queues = {"tokens": source["tokens"], "offsets": source["offsets"]}
@@ -276,9 +190,9 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
     spread = Tensor(x.dtype, x.scale, x.zero, _repeated(x.fold, taps), _repeated(x.shift, taps))
-    ending = plan_ending(writer, spec.activation)
     weight, bias = unfolded(flat, source.constant("bias").array, spread)
-    layer = quantise_layer(writer.name, weight, bias, x, np.array([ending.sums.scale]))
+    ending = plan_ending(writer, spec.activation, reach_of(weight, bias, x))
+    layer = _integers(writer, weight, bias, x, np.array([ending.sums.scale]))
     integers = layer.weight.reshape(spec.cin // spec.groups, *spec.kernel, spec.cout).transpose(3, 0, 1, 2)
     name = source.constant("weight").name
     constants = constants_of(name, layer) | {"weight": Constant(f"{name}.int8", np.ascontiguousarray(integers))}
@@ -294,17 +208,19 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
 
 def write_groups(writer: Writer, spec: ops.Conv2d, view: View, x: Tensor) -> None:
     """A convolution of several groups: each reads its channels, and their results are put side by side."""
-    source, ending, groups = writer.source, plan_ending(writer, spec.activation), spec.groups
+    source, groups = writer.source, spec.groups
     weight, bias = source.constant("weight"), source.constant("bias")
     assert x.fold is None
     cin, cout = spec.cin // groups, spec.cout // groups
+    kernels, biases = (np.split(array, groups) for array in (weight.array, bias.array))
+    flats = [kernel.transpose(1, 2, 3, 0).reshape(-1, cout) for kernel in kernels]
+    reals = [unfolded(flat, part, x) for flat, part in zip(flats, biases, strict=True)]
+    ending = plan_ending(writer, spec.activation, max(reach_of(*real, x) for real in reals))
     inner = ending.sums if ending.curve else ending.result
     assert inner.dtype != "float32"
     parts = {}
-    for group in range(groups):
-        own = slice(group * cout, (group + 1) * cout)
-        flat = weight.array[own].transpose(1, 2, 3, 0).reshape(-1, cout)
-        layer = quantise_layer(writer.name, *unfolded(flat, bias.array[own], x), x, np.array([ending.sums.scale]))
+    for group, real in enumerate(reals):
+        layer = _integers(writer, *real, x, np.array([ending.sums.scale]))
         integers = layer.weight.reshape(cin, *spec.kernel, cout).transpose(3, 0, 1, 2)
         constants = constants_of(f"{weight.name}.{group}", layer)
         constants |= {"weight": Constant(f"{weight.name}.{group}.int8", np.ascontiguousarray(integers)), **ending.table}
@@ -334,7 +250,7 @@ def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> tuple[View,
     """
     image, patch = writer.source["image"], spec.patch
     if space_of(image.buffer) == INPUTS:
-        x = affine(writer.seen.ranges[image.buffer], writer.name, writer.index in writer.wide.readers)
+        x = affine(writer.observed(image.buffer), writer.name, writer.index in writer.wide.readers)
         cut = replace(cut, dtype=x.dtype)
         writer.define(cut.buffer, x, cut.size)
         size = spec.channels, spec.height, spec.width, patch
@@ -361,8 +277,8 @@ def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     cut, x = _cut_patches(writer, spec, dense(f"{source.result.buffer}.patches", (patches, depth), "int8"))
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
-    stream = Tensor("int16", writer.stream)
-    layer = quantise_layer(writer.name, weight, np.zeros(spec.dim), x, np.array([stream.scale]))
+    stream = writer.stream_tensor
+    layer = _integers(writer, weight, np.zeros(spec.dim), x, np.array([stream.scale]))
     added = np.clip(np.rint(table.array.astype(np.float64) / stream.scale), *INT16).astype(np.int16)
     embed = ops.QPatchEmbed(patches, depth, spec.dim, spec.leading, x.wide)
     with writer.output(stream) as out:

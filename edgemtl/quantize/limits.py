@@ -19,6 +19,17 @@ SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in
 RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
 GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for those of the model's own operators"
+NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
+NO_STREAM = "it reads or gives 16 bits of the residual stream, whose scale takes calibration images"
+SCALE_CHANGES = "it keeps the scale of what it reads, and the model gives its result another one"
+NO_PLACE = "it reads or gives values for whose scales in the model the integer law has no place"
+SIXTEEN = "it reads 16 bits, and has an integer form for 8"
+EIGHT = "the model gives its result 16 bits, and its integer form has 8"
+WEIGHT_FORM = (
+    "its weights are not integers of 8 bits with a scale per output channel, and there are no calibration images"
+)
+WEIGHT_RANGE = "its weights less their zero point must lie from -127 to 127"
+
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
     ops.Combine: (GIVEN_WEIGHTS,),

@@ -12,13 +12,14 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import encode_scale
-from edgemtl.hw.law import Finish
 from edgemtl.hw.law_generic import MOST_DEPTH
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
+from edgemtl.quantize.endings import finish_of
+from edgemtl.quantize.layers import constant_bytes
 from edgemtl.quantize.limits import PRODUCT_DEPTH
 from edgemtl.quantize.nodes import equation_of
-from edgemtl.quantize.tensors import Tensor, symmetric
+from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
@@ -86,9 +87,7 @@ def _factors(writer: Writer, spec: Generic) -> tuple[Factor, Factor]:
     sides = []
     for index in range(2):
         if index in spec.call.constants:
-            array = spec.call.constants[index].astype(np.float64)
-            tensor = symmetric(float(np.abs(array).max()), writer.name)
-            sides.append(Factor(np.rint(array / tensor.scale).astype(np.int8), tensor))
+            sides.append(Factor(*constant_bytes(writer, spec.call.constants[index].astype(np.float64))))
         else:
             sides.append(Factor(*writer.plain_view(writer.source.inputs[spec.reads.index(index)])))
     return sides[0], sides[1]
@@ -114,12 +113,6 @@ def _step(writer: Writer, operator: ops.QProduct, a: Factor, b: Factor, out: Vie
         name: Constant(f"{writer.name}.{name}", value) for name, value in sides.items() if not isinstance(value, View)
     }
     writer.step(operator, {**views, "y": reshaped(writer, out, operator.shape)}, constants)
-
-
-def finish_of(result: Tensor) -> Finish:
-    """What becomes of results in a tensor."""
-    assert result.dtype != "float32"
-    return Finish(result.dtype, result.zero)
 
 
 def reshaped(writer: Writer, view: View, shape: tuple[int, ...]) -> View:

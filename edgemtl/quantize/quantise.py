@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from edgemtl.errors import ConfigError, QuantisationError
+from edgemtl.errors import ConfigError, QuantisationError, UsageError
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
-from edgemtl.operators import Array, Frame
+from edgemtl.operators import Array, Frame, Quantise
 from edgemtl.options import QuantiseOptions
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
@@ -21,6 +21,7 @@ from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
+from edgemtl.quantize.own_scales import take_scales
 from edgemtl.quantize.parameters import Parameters, TaskParameters
 from edgemtl.quantize.quality import Quality, judge, signal_to_noise
 from edgemtl.quantize.search import Integers, Samples, reach_target
@@ -36,8 +37,14 @@ def calibrate(
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer parameters and tasks of float steps; every fourth image is reserved for the check.
 
-    Raises what `build_integer` raises, and QuantisationError where a task fails the check.
+    Raises what `build_integer` raises, QuantisationError where a task fails the check, and UsageError for a target with
+    a quantised model, whose precisions are its own.
     """
+    if options.sqnr_target is not None and is_quantised(tasks):
+        raise UsageError(
+            "--sqnr-target must be given with a float model, not with one that is quantised already; leave it out, "
+            "or compile the float model"
+        )
     used, checked = split(images)
     with counting("images run for ranges", len(tasks) * len(used)):
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
@@ -63,14 +70,53 @@ def _integers(
     tasks: Tasks, observed: Mapping[str, Observation], samples: Samples, options: QuantiseOptions
 ) -> Integers:
     """Integer tasks by ``options``, corrected and checked."""
-    plain = build_integer(tasks, share_ranges(tasks, observed), options)
-    integers = correct_biases(tasks, plain, samples.used[:CORRECTION_IMAGES]) if options.correct else plain
+    plain = _build(tasks, observed, options)
+    # The biases of a quantised model are its own.
+    correct = options.correct and not is_quantised(tasks)
+    integers = correct_biases(tasks, plain, samples.used[:CORRECTION_IMAGES]) if correct else plain
     for integer in integers.values():
         verify("bias correction", integer.steps)
     least = -math.inf if options.sqnr_target is not None else options.least_sqnr_db
     with counting("images checked", len(tasks) * len(samples.checked)):
         quality = {task: check_task(task, tasks[task], integers[task], samples.checked, least) for task in tasks}
     return Integers(plain, integers, quality, options)
+
+
+def keep_scales(
+    model: str, pathway: str, tasks: Tasks, options: QuantiseOptions
+) -> tuple[Parameters, dict[str, IntegerTask]]:
+    """Integer tasks by the scales that a quantised model brings along; what has none stays in float.
+
+    Raises what `build_integer` raises.
+    """
+    nothing = Observation({}, {})
+    integers = _build(tasks, dict.fromkeys(tasks, nothing), options)
+    parts = {task: TaskParameters(nothing, {}) for task in tasks}
+    return Parameters(model, pathway, OWN_METHOD, 0, options.keep_float, options.wide, parts, {}), integers
+
+
+OWN_METHOD = "own"
+"""The method of parameters whose scales are those of a quantised model."""
+
+
+def is_quantised(tasks: Tasks) -> bool:
+    """Whether float steps round values as a quantised model does."""
+    return any(isinstance(step.operator, Quantise) for steps in tasks.values() for step in steps)
+
+
+def _build(tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
+    """The integer tasks of float steps and what was observed of these."""
+    scaled = {task: take_scales(steps) for task, steps in tasks.items()}
+    floats = {task: of.steps for task, of in scaled.items()}
+    seen = share_ranges(floats, {task: of.observed(observed[task]) for task, of in scaled.items()})
+    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()})
+    return {task: _by_float_steps(integer, scaled[task].sources) for task, integer in integers.items()}
+
+
+def _by_float_steps(integer: IntegerTask, sources: Sequence[int]) -> IntegerTask:
+    """The task with the numbers of the float program's steps for those of the steps it was built from."""
+    correctable = tuple(replace(place, source=sources[place.source]) for place in integer.correctable)
+    return replace(integer, sources=tuple(sources[index] for index in integer.sources), correctable=correctable)
 
 
 def check_task(
@@ -103,7 +149,7 @@ def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> d
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
     options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8, wide=parameters.wide)
-    plain = build_integer(tasks, share_ranges(tasks, observed), options)
+    plain = _build(tasks, observed, options)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
 
 

@@ -10,6 +10,7 @@ import onnx
 
 from edgemtl.errors import UsageError
 from edgemtl.frontend import MultiTaskModel
+from edgemtl.frontend.rounding import count_roundings
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.task import group_task, lower_task
 from edgemtl.operators import Frame
@@ -20,7 +21,7 @@ from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.images import check_images, split
 from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
-from edgemtl.quantize.quantise import CHECK_IMAGES, apply, calibrate
+from edgemtl.quantize.quantise import CHECK_IMAGES, OWN_METHOD, apply, calibrate, is_quantised, keep_scales
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,28 @@ class Quantised:
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the quantised model."""
         parameters = self.parameters
-        how = f"int8 by {parameters.method} on {parameters.images} images"
-        ratios = ", ".join(f"{task} {parameters.sqnr_db[task]:.1f} dB" for task in self.integers)
         float_layers = [
             f"{t}: {name} stays in float32" for t, integer in self.integers.items() for name in integer.float_layers
         ]
         float_layers += [note for task, integer in self.integers.items() for note in _island_notes(task, integer)]
+        float_layers += [
+            f"{task}: {name} has weights that are not integers of 8 bits in the model; they are quantised per channel"
+            for task, integer in self.integers.items()
+            for name in integer.coarsened
+        ]
         doubts = (note for note in parameters.notes if note.partition(":")[0] in self.integers)
-        first = f"{how}; signal to noise of the outputs: {ratios}"
-        return first, *parameters.choices, *doubts, *float_layers
+        return self._how, *parameters.choices, *doubts, *float_layers
+
+    @property
+    def _how(self) -> str:
+        """Where the scales come from, and how accurate the outputs are, where images told."""
+        parameters = self.parameters
+        if parameters.method == OWN_METHOD:
+            return "int8 by the scales of the model itself; the accuracy of its outputs is that of the model"
+        ratios = ", ".join(f"{task} {parameters.sqnr_db[task]:.1f} dB" for task in self.integers)
+        how = f"int8 by {parameters.method} on {parameters.images} images"
+        how += ", where the model has no scales of its own" if is_quantised(self.floats) else ""
+        return f"{how}; signal to noise of the outputs: {ratios}"
 
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
@@ -77,6 +91,40 @@ def quantise(
     check_images(list(images.values()), list(images), model.inputs)
     floats = float_steps(tasks, target)
     parameters, integers = calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
+    return Quantised(floats, integers, parameters)
+
+
+def require_scales(model: MultiTaskModel, what: str, options: QuantiseOptions) -> None:
+    """Raise UsageError where ``what`` has neither images nor parameters, and the model no scales of its own."""
+    if not count_roundings(model.ir.graph):
+        raise UsageError(
+            f"{what} must come with --calibration FOLDER, from whose images scales are taken, "
+            "or with --parameters FILE from `edgemtl quantize`"
+        )
+    default = QuantiseOptions()
+    asked = options.method, options.least_sqnr_db, options.sqnr_target
+    if asked != (default.method, default.least_sqnr_db, default.sqnr_target):
+        raise UsageError(
+            "--method, --min-sqnr and --sqnr-target must come with --calibration FOLDER: "
+            "without images they say nothing"
+        )
+
+
+def refuse_quantised(model: MultiTaskModel) -> None:
+    """Raise UsageError for a model that is quantised already: its integers are to be kept."""
+    if count := count_roundings(model.ir.graph):
+        raise UsageError(
+            f"quantize must be given a float model, not one that rounds {count} values to integers already; "
+            "compile it with --precision int8, which keeps its scales"
+        )
+
+
+def quantise_own(
+    model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, options: QuantiseOptions
+) -> Quantised:
+    """By the scales of a quantised model. Raises what `keep_scales` raises."""
+    floats = float_steps(tasks, target)
+    parameters, integers = keep_scales(model.sha256, tasks[0].pathway, floats, options)
     return Quantised(floats, integers, parameters)
 
 

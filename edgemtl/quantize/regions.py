@@ -14,10 +14,11 @@ from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, NormRows
 from edgemtl.hw.law_weightless import Windows
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
+from edgemtl.quantize.endings import finish_of
 from edgemtl.quantize.limits import NORM_RANGE
 from edgemtl.quantize.nodes import reduced_axes
 from edgemtl.quantize.norm_nodes import Norm, norm_of
-from edgemtl.quantize.products import finish_of, reshaped
+from edgemtl.quantize.products import reshaped
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic

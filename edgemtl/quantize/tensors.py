@@ -37,6 +37,21 @@ class Tensor:
     parts: tuple[float, float, float] | None = None
     wide: bool = False
 
+    def equals(self, other: Tensor) -> bool:
+        """Whether equal integers stand for equal values, with nothing left for a reader to apply."""
+        plain = all(part is None for each in (self, other) for part in (each.fold, each.shift, each.parts))
+        return plain and self._integers == other._integers
+
+    @property
+    def _integers(self) -> tuple[Dtype, float, int, bool]:
+        return self.dtype, self.scale, self.zero, self.wide
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest value."""
+        low, high = INT8 if self.dtype == "int8" else WIDE if self.wide else INT16
+        return (low - self.zero) * self.scale, (high - self.zero) * self.scale
+
 
 FLOAT_TENSOR = Tensor("float32")
 

@@ -11,7 +11,8 @@ from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS
-from edgemtl.lowering.ir import OUTPUT, Constant
+from edgemtl.hw.law_weightless import Rescale
+from edgemtl.lowering.ir import OUTPUT, Constant, dense
 from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import resample
 from edgemtl.quantize.layers import score_shift
@@ -26,7 +27,7 @@ def write_layer_norm(writer: Writer, spec: ops.LayerNorm, norm: NormPlan) -> Non
     base = symmetric(norm.reach, writer.name, norm.wide)
     tensor = replace(base, fold=norm.fold, shift=norm.shift)
     rows = writer.stream_view(writer.source["x"])
-    epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream**2))
+    epsilon = max(1, round(spec.epsilon * spec.dim**2 / writer.stream_tensor.scale**2))
     # The scale is the reciprocal of an LSB, which may exceed 2: its octaves go into the law's shift.
     mul, shift = encode_scale(1 / base.scale / 2**OCTAVES, writer.name)
     offset = np.clip(np.rint(norm.offset / base.scale), -128, 127).astype(np.int8)
@@ -71,19 +72,21 @@ def write_router(writer: Writer, spec: ops.Router) -> None:
     source = writer.source
     view, tensor = writer.logit_view(source["logits"])
     router = ops.QRouter(*sizes, spec.normalize, threshold, router_fraction_bits(tensor))
-    writer.define(source["weights"].buffer, Tensor("int16", 2.0**-GATE_BITS))
+    weights = Tensor("int16", 2.0**-GATE_BITS)
+    writer.check_scale(weights)
+    writer.define(source["weights"].buffer, weights)
     views = {name: source[name] for name in ("slots", "tokens", "offsets")}
-    weights = replace(source["weights"], dtype="int32")
-    writer.step(router, {"logits": view, "weights": weights, **views})
+    writer.step(router, {"logits": view, "weights": replace(source["weights"], dtype="int32"), **views})
 
 
 def write_combine(writer: Writer, spec: ops.Combine) -> None:
     """The weighted sum of the experts' results, added to the residual stream.
 
-    Raises UnsupportedError for weights that the model computed in float32: they may have any sign and size.
+    Raises UnsupportedError for weights that the model computed or rounds: they may have any sign and size.
     """
     source = writer.source
-    if writer.tensors[source["weights"].buffer].dtype == "float32":
+    weights = source["weights"].buffer
+    if writer.tensors[weights].dtype == "float32" or weights in writer.own:
         raise UnsupportedError(writer.name, GIVEN_WEIGHTS, f"keep it in float (--keep-float '{writer.name}')")
     views = {
         "x": writer.stream_view(source["x"]),
@@ -93,7 +96,7 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
     if spec.residual:
         views["residual"] = writer.stream_view(source["residual"])
     combine = ops.QCombine(spec.tokens, spec.top_k, spec.dim, spec.residual)
-    with writer.output(Tensor("int16", writer.stream)) as out:
+    with writer.output(writer.stream_tensor) as out:
         writer.step(combine, {**views, "y": out})
 
 
@@ -127,6 +130,7 @@ def write_resize(writer: Writer, spec: ops.Resize) -> None:
     sizes = spec.height, spec.width, spec.channels
     planes = ops.DequantiseImage(*sizes, upsample, view.dtype, tensor.scale / steps, tensor.zero * steps)
     assert writer.source["y"].buffer == OUTPUT
+    writer.check_scale(Tensor("float32"))
     writer.step(planes, {"x": view, "y": writer.source["y"]})
 
 
@@ -134,6 +138,7 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
     """A copy in the type of the source; a copy to the graph's output, or of the image, is one of float32."""
     source, target = writer.source["x"], writer.source["y"]
     tensor = writer.tensors[source.buffer]
+    writer.check_scale(tensor)
     if target.buffer == OUTPUT or tensor.dtype == "float32" or source.dtype != "float32":
         writer.step(spec, {"x": writer.float_view(source), "y": target})
         if target.buffer != OUTPUT:
@@ -144,3 +149,21 @@ def write_copy(writer: Writer, spec: ops.Copy) -> None:
         raise InternalError(f"{writer.name} must copy values of one scale to one place")
     writer.define(target.buffer, tensor)
     writer.copy(writer.integer_view(source), replace(target, dtype=tensor.dtype))
+
+
+def write_rounding(writer: Writer, spec: ops.Quantise, in_float: bool) -> None:
+    """A rounding of the model's own that no step took along: of float32, of the image, or to another scale.
+
+    ``in_float``: read float32 whatever there is.
+    """
+    view, own = writer.source["x"], writer.own_result
+    assert own is not None
+    x = writer.tensors[view.buffer]
+    if in_float or x.dtype == "float32" or x.parts is not None or x.fold is not None:
+        writer.round(writer.float_view(view), own)
+        return
+    how = Rescale(x.zero, *encode_scale(x.scale / own.scale, writer.name), own.zero)
+    assert own.dtype != "float32"
+    with writer.output(own) as out:
+        convert = ops.Convert(spec.size, x.dtype, own.dtype, how)
+        writer.step(convert, {"x": writer.integer_view(view), "y": dense(out.buffer, (spec.size,), own.dtype)})

@@ -36,12 +36,63 @@ def quantise_weight(weight: Array) -> tuple[Array, Array]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def quantise_layer(what: str, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
+def find_levels(weight: Array) -> Array | None:
+    """For each column of float32 weights [k, n] the integer that its largest magnitude is, where all are integers.
+
+    int64 [n]: the least m in 1..255 for which weight m / largest are integers, up to the rounding of float32: the
+    weights were quantised before. None where a column has no such m. A column of zeros has 1.
+    """
+    if weight.shape[1] > 1 and find_levels(weight[:, :1]) is None:
+        return None
+    largest = np.abs(weight).max(0)
+    ratio = weight / np.where(largest > 0, largest, 1.0)
+    levels = np.zeros(weight.shape[1], np.int64)
+    for m in range(1, MOST_LEVELS + 1):
+        left = np.flatnonzero(levels == 0)
+        # Most columns fail in their first rows.
+        left = left[_is_whole(ratio[:PROBED, left] * m, m)]
+        levels[left[_is_whole(ratio[:, left] * m, m)]] = m
+    return levels if levels.all() else None
+
+
+MOST_LEVELS = 255
+"""The largest magnitude of bytes less a zero point."""
+PROBED = 8
+"""Rows that tell in most cases."""
+
+
+def _is_whole(values: Array, m: int) -> Array:
+    """For each column whether all its values, of magnitudes up to m, are integers within what float32 rounds off."""
+    return np.asarray((np.abs(values - np.rint(values)) <= m * 2.0**-21).all(0))
+
+
+def _scales(weight: Array, bias: Array, x_scale: float, levels: Array) -> Array:
+    """The scale of each column whose largest weight is a multiple of ``levels`` that fits 7 bits.
+
+    The multiple in which the bias is an integer too, else the largest, whose bias is rounded least.
+    """
+    largest = np.abs(weight).max(0)
+    scales = np.where(largest > 0, largest, 1.0) / (levels * (127 // levels))
+    for times in range(127 // int(levels.min()), 0, -1):
+        candidate = largest / (levels * times)
+        sums = np.divide(bias, x_scale * candidate, out=np.full_like(bias, 0.5), where=candidate > 0)
+        whole = np.abs(sums - np.rint(sums)) <= np.maximum(np.abs(sums) * 2.0**-20, 2.0**-10)
+        scales = np.where(whole & (levels * times <= 127), candidate, scales)
+    return np.asarray(scales)
+
+
+def quantise_layer(
+    what: str, weight: Array, bias: Array, x: Tensor, y_scale: Array, levels: Array | None = None
+) -> IntegerLayer:
     """A layer y = x weight + bias to sums of these scales; weight [k, n], bias [n] are real, in float64.
 
-    The zero point of x is folded into the bias. Raises UnsupportedError where a bias or a scale leaves its range.
+    The zero point of x is folded into the bias. ``levels`` of `find_levels`: the weights are integers already, which
+    are taken as they are. Raises UnsupportedError where a bias or a scale leaves its range.
     """
     integers, w_scale = quantise_weight(weight)
+    if levels is not None:
+        w_scale = _scales(weight, bias, x.scale, levels)
+        integers = np.rint(weight / w_scale).astype(np.int8)
     # Where the weights of a column are so small that its bias would not fit, a larger LSB rounds these weights to 0.
     least = np.abs(bias) / (x.scale * BIAS_LIMIT)
     if np.any(small := w_scale < least):

@@ -14,6 +14,7 @@ from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import INPUT, INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
+from edgemtl.quantize.limits import EIGHT, NO_PLACE, NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import ALL, UNBOUNDED, Observation, Range
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, affine, logits, symmetric, wide
@@ -39,21 +40,25 @@ class Correctable:
 class Writer:
     """The integer steps of one task while they are written.
 
-    ``seen``: the ranges of the float steps. ``needs``: what the readers of every float buffer need. ``stream``: the
-    scale of the residual stream. ``wide``: the float steps that give or read wide activations. ``tensors``: the
-    quantised tensor in each buffer. A buffer's twins are the same value in other types.
+    ``seen``: the ranges of the float steps, none where a quantised model brings its scales along. ``needs``: what the
+    readers of every float buffer need. ``stream``: the scale of the residual stream, None where nothing says it.
+    ``wide``: the float steps that give or read wide activations. ``own``: the tensors that the model itself gives to
+    buffers, each written by one step. ``coarsened``: layers with weights that are not integers of 8 bits in the model.
+    ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value in other types.
     """
 
     float_steps: Sequence[Step]
     seen: Observation
     needs: Mapping[str, frozenset[Need]]
-    stream: float
+    stream: float | None
     wide: Widths = field(default_factory=Widths)
+    own: Mapping[str, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     correctable: list[Correctable] = field(default_factory=list)
     sums: dict[int, Tensor] = field(default_factory=dict)
+    coarsened: list[str] = field(default_factory=list)
     index: int = 0
     _sizes: dict[str, int] = field(default_factory=dict)
     _twins: dict[tuple[str, str, float, int, bool], str] = field(default_factory=dict)
@@ -77,7 +82,44 @@ class Writer:
 
     def range(self, part: str = "") -> Range:
         """The range of the step's output, or of a part of it, on the calibration images."""
-        return self.seen.ranges[f"{self.index}.{part}" if part else str(self.index)]
+        return self.observed(f"{self.index}.{part}" if part else str(self.index))
+
+    def observed(self, name: str) -> Range:
+        """A range of `seen`. Raises UnsupportedError where there is none."""
+        if name not in self.seen.ranges:
+            raise UnsupportedError(self.name, NO_RANGE, "add --calibration FOLDER, or keep it in float (--keep-float)")
+        return self.seen.ranges[name]
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether neither the model nor calibration images say anything about the step's result."""
+        return self.own_result is None and str(self.index) not in self.seen.ranges
+
+    @property
+    def own_result(self) -> Tensor | None:
+        """The tensor that the model gives the step's first output."""
+        return self.own.get(self.source.result.buffer)
+
+    @property
+    def _own_integers(self) -> Tensor | None:
+        """The same. Raises UnsupportedError for integers that the law has no place for."""
+        if self.own_result is not None and self.own_result.dtype == "float32":
+            raise UnsupportedError(self.name, NO_PLACE, "keep it in float (--keep-float)")
+        return self.own_result
+
+    @property
+    def stream_tensor(self) -> Tensor:
+        """16 bits of the residual stream. Raises UnsupportedError where nothing says its scale."""
+        if self.own_result is not None and self.own_result.dtype == "int16":
+            return self.own_result
+        if self.stream is None:
+            raise UnsupportedError(self.name, NO_STREAM, "add --calibration FOLDER, or keep it in float (--keep-float)")
+        return Tensor("int16", self.stream)
+
+    def check_scale(self, tensor: Tensor) -> None:
+        """Raise UnsupportedError where the model gives the step's result another tensor."""
+        if self.own_result is not None and not self.own_result.equals(tensor):
+            raise UnsupportedError(self.name, SCALE_CHANGES, "keep it in float (--keep-float)")
 
     @property
     def is_wide(self) -> bool:
@@ -89,10 +131,29 @@ class Writer:
         self._append(make_step(operator, views, constants, self.source.origin))
 
     def keep(self, step: Step) -> None:
-        """Append a float step as it is, its inputs in float32."""
-        for view in step.outputs:
+        """Append a float step as it is, its inputs in float32; then what rounds its result, if the model has that."""
+        inputs = tuple(self.float_view(view) for view in step.inputs)
+        own = self.own.get(step.result.buffer) if step.outputs else None
+        if own is None or own.dtype == "float32":
+            for view in step.outputs:
+                self.define(view.buffer, FLOAT_TENSOR)
+            self._append(replace(step, inputs=inputs))
+            return
+        first, *others = step.outputs
+        for view in others:
             self.define(view.buffer, FLOAT_TENSOR)
-        self._append(replace(step, inputs=tuple(self.float_view(view) for view in step.inputs)))
+        size = self._sizes[first.buffer]
+        real = replace(first, buffer=f"{first.buffer}.real")
+        self.define(real.buffer, FLOAT_TENSOR, size)
+        self._append(replace(step, inputs=inputs, outputs=(real, *others)))
+        self.round(dense(real.buffer, (size,)), own)
+
+    def round(self, real: View, tensor: Tensor) -> None:
+        """Append what quantises a whole float32 value to the step's first output."""
+        assert tensor.dtype != "float32"
+        with self.output(tensor) as out:
+            quantise = ops.Quantise(real.size, tensor.dtype, 1 / tensor.scale, tensor.zero)
+            self.step(quantise, {"x": real, "y": dense(out.buffer, (real.size,), tensor.dtype)})
 
     def copy(self, source: View, target: View) -> None:
         """Append a copy between two views of one shape and type."""
@@ -118,7 +179,11 @@ class Writer:
 
     @contextmanager
     def output(self, tensor: Tensor) -> Iterator[View]:
-        """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted."""
+        """Where the step's first output goes, as ``tensor``; the graph's output is float32 and gets it converted.
+
+        Raises UnsupportedError where the model gives it another tensor.
+        """
+        self.check_scale(tensor)
         view = self.source.result
         if view.buffer != OUTPUT:
             self.define(view.buffer, tensor)
@@ -146,16 +211,24 @@ class Writer:
         return self.needs.get(self.source.result.buffer, frozenset())
 
     def byte_tensor(self) -> Tensor:
-        """The step's first output in 8 bits, or 12, whatever its readers need: they get bytes converted."""
-        return affine(self.range(), self.name, self.is_wide)
+        """The step's first output in 8 bits, or 12, whatever its readers need: they get bytes converted.
+
+        Raises UnsupportedError where the model gives it 16 bits.
+        """
+        own = self._own_integers
+        if own is not None and own.dtype != "int8":
+            raise UnsupportedError(self.name, EIGHT, "keep it in float (--keep-float)")
+        return own or affine(self.range(), self.name, self.is_wide)
 
     def output_tensor(self) -> Tensor:
-        """The tensor the readers of the step's first output want."""
+        """The tensor the readers of the step's first output want, where the model itself gives none."""
+        if (own := self._own_integers) is not None:
+            return own
         needs = self.result_needs
         if "logits" in needs:
             return logits(self.range("all").reach, self.name)
         if "stream" in needs:
-            return Tensor("int16", self.stream)
+            return self.stream_tensor
         if self.range() == UNBOUNDED:
             reason = "it gives values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
@@ -167,14 +240,14 @@ class Writer:
         """An input as 16 bits on the scale of the residual stream."""
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "float32":
-            return self._quantised(view, Tensor("int16", self.stream))
-        return self._as(view, Tensor("int16", self.stream), "the residual stream")
+            return self.quantised_view(view, self.stream_tensor)
+        return self._as(view, self.stream_tensor, "the residual stream")
 
     def logit_view(self, view: View) -> tuple[View, Tensor]:
         """An input as gate logits, and their tensor."""
         tensor, expected = self.tensors[view.buffer], logits(self._range_of(view.buffer, ALL).reach, self.name)
         if tensor.dtype == "float32":
-            return self._quantised(view, expected), expected
+            return self.quantised_view(view, expected), expected
         return self._as(view, expected, "a gate's logits"), expected
 
     def _as(self, view: View, expected: Tensor, what: str) -> View:
@@ -197,10 +270,13 @@ class Writer:
         tensor = self.tensors[view.buffer]
         if tensor.dtype == "int8":
             return replace(view, dtype="int8"), tensor
+        if view.buffer in self.own:
+            reason = SIXTEEN if tensor.dtype == "int16" else NO_PLACE
+            raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
         seen = self._range_of(view.buffer)
         if tensor.dtype == "float32":
             bytes_ = affine(seen, self.name)
-            return self._quantised(view, bytes_), bytes_
+            return self.quantised_view(view, bytes_), bytes_
         bytes_ = symmetric(seen.reach, self.name)
         return self._converted(
             view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
@@ -209,12 +285,6 @@ class Writer:
     def integers(self, view: View) -> View:
         """An input as int8 or int16, whichever it is; what is float32 as bytes."""
         return self.integer_view(view) if self.tensors[view.buffer].dtype == "int16" else self.plain_view(view)[0]
-
-    def whole_view(self, view: View, tensor: Tensor) -> View:
-        """An input in the integers that it has, or quantised to ``tensor`` where it is float32."""
-        return (
-            self._quantised(view, tensor) if self.tensors[view.buffer].dtype == "float32" else self.integer_view(view)
-        )
 
     def _converted(self, view: View, tensor: Tensor, how: Rescale) -> View:
         """Integers in another type and scale."""
@@ -234,7 +304,7 @@ class Writer:
             return replace(view, dtype="int16"), tensor
         if tensor.dtype == "float32" and self.index in self.wide.readers:
             wide_ = affine(self._range_of(view.buffer), self.name, True)
-            return self._quantised(view, wide_), wide_
+            return self.quantised_view(view, wide_), wide_
         return self.byte_view(view)
 
     def plain_view(self, view: View) -> tuple[View, Tensor]:
@@ -260,15 +330,18 @@ class Writer:
     def _range_of(self, buffer: str, part: str = "") -> Range:
         """The range of a value: that of the last step that wrote its buffer, or of an input."""
         if space_of(buffer) == INPUTS:
-            return self.seen.ranges[buffer]
+            return self.observed(buffer)
         writers = [i for i, s in enumerate(self.float_steps[: self.index]) if s.result.buffer == buffer]
-        seen = self.seen.ranges[f"{writers[-1]}{part}"]
+        seen = self.observed(f"{writers[-1]}{part}")
         if seen == UNBOUNDED:
             reason = "it reads values that are infinite or not a number on a calibration image"
             raise UnsupportedError(self.name, reason, "keep it in float (--keep-float)")
         return seen
 
-    def _quantised(self, view: View, tensor: Tensor) -> View:
+    def quantised_view(self, view: View, tensor: Tensor) -> View:
+        """A float32 input as integers. Raises UnsupportedError for one that the model rounds to other integers."""
+        if view.buffer in self.own:
+            raise UnsupportedError(self.name, NO_PLACE, "keep it in float (--keep-float)")
         buffer, is_new = self._twin(view.buffer, tensor)
         if is_new:
             assert tensor.dtype != "float32"

@@ -49,6 +49,8 @@ OF_NODES: Final[Mapping[type[Operator], str]] = {
 """Integer forms of generic nodes, by what the nodes are."""
 CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
 """Operators that quantisation adds."""
+ROUNDING: Final = (ops.Quantise, ops.Dequantise)
+"""Those that a float32 program of a quantised model has as well."""
 
 QUANTISERS: Final[Mapping[type[Operator], Callable[..., None]]] = {
     **build.WRITERS,
@@ -73,7 +75,7 @@ REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
     "fp32": {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
         **{form: f"it is the integer form of a generic node, {node}" for form, node in OF_NODES.items()},
-        **dict.fromkeys(CONVERSIONS, "it changes between number formats, and a float32 program has one"),
+        ops.Convert: "it changes between integers, and a float32 program has none to compute with",
         **dict.fromkeys(ALGORITHMS, "it is a way to compute QConv2d in int8"),
     },
     "int8": {**_NO_FORM, **_WINOGRAD},
@@ -106,7 +108,7 @@ def find_entry(operator: type[Operator], column: Column) -> Entry:
 
 
 def _find_float(operator: type[Operator]) -> tuple[str, ...]:
-    return () if integer_forms(operator) == (operator,) else _kernels(operator)
+    return () if integer_forms(operator) == (operator,) and operator not in ROUNDING else _kernels(operator)
 
 
 def _find_int8(operator: type[Operator]) -> tuple[str, ...]:

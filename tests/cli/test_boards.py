@@ -159,7 +159,6 @@ REFUSED = [
     ({"pathway": "fast"}, "--pathway must be one of exact, window, calibrated, not 'fast'"),
     ({"pathway": "calibrated"}, "--pathway calibrated must come with --calibration FOLDER: it drops the experts"),
     ({"precision": "int4"}, "--precision must be one of fp32, int8, not 'int4'"),
-    ({"precision": "int8"}, "--precision int8 must come with --calibration FOLDER, from whose images scales are taken"),
     ({"threads": 0}, "--threads must be between 1 and 64, not 0"),
     ({"threads": 65}, "--threads must be between 1 and 64, not 65"),
     ({"mean": (0.5,)}, "--mean and --std must be given together, or neither"),

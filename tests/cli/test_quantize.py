@@ -87,7 +87,7 @@ def test_onnxruntime_runs_every_task(quantised):
 
 def test_parameters_stand_for_the_integers_calibration_made(model, tmp_path):
     held = read_model(model)
-    images = {str(i): image for i, image in enumerate(smooth_images(SHAPE, 12))}
+    images = {str(i): {"image": image} for i, image in enumerate(smooth_images(SHAPE, 12))}
     tasks = partition.partition(held, ["semseg", "depth"], "exact")
     made = quantise(held, tasks, resolve("cpu-avx2"), images, QuantiseOptions(least_sqnr_db=5))
     assert any(len(task.corrections) for task in made.parameters.tasks.values())
@@ -186,8 +186,8 @@ def change(document: dict, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "error", "text"),
     [
-        ("schema_version", 2, ConfigError, "schema_version must be 1, not 2"),
-        ("schema_version", None, ConfigError, "schema_version must be 1, not None"),
+        ("schema_version", 1, ConfigError, "schema_version must be 2, not 1"),
+        ("schema_version", None, ConfigError, "schema_version must be 2, not None"),
         ("model", "0" * 64, UsageError, "must be of this model"),
         ("tasks/depth/layers", ["other"], UsageError, "must hold task depth with these layers"),
         (
@@ -219,7 +219,7 @@ def test_parameters_that_were_changed_are_refused(model, quantised, tmp_path, pa
     _refused(model, tmp_path / "m.json", error, text)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 1}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 2}', "\x00\xff"])
 def test_files_that_are_no_parameters_are_refused(model, tmp_path, content):
     (tmp_path / "m.json").write_bytes(content.encode("latin-1"))
     _refused(model, tmp_path / "m.json", ConfigError, "must be a file of integer parameters")

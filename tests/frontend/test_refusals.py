@@ -56,9 +56,9 @@ OPERATORS = [
         "node RandomNormal_0: RandomNormal is not compiled: its result is random; export the model in evaluation mode",
     ),
     (
-        lambda w: w.op("DequantizeLinear", w.op("QuantizeLinear", w.op("Sin", "image"), w.const(0.1)), w.const(0.1)),
-        "node QuantizeLinear_1: QuantizeLinear is not compiled: the model is quantised; "
-        "export the model before it is quantised",
+        lambda w: w.op("Mul", w.op("DynamicQuantizeLinear", w.op("Sin", "image"), outputs=3)[1], "image"),
+        "node DynamicQuantizeLinear_1: DynamicQuantizeLinear is not compiled: the model is quantised with scales that "
+        "are computed from each image; quantise it with constant scales",
     ),
 ]
 

@@ -55,7 +55,7 @@ def test_an_activation_shows_what_stands_in_front_of_it():
 
 def test_percentile_cuts_an_outlier_and_16_bits_still_hold_it():
     seen = images(20)
-    seen[1][5, 0] = 1e4
+    seen[1]["image"][5, 0] = 1e4
     found = observe(network(), seen, "percentile")
     assert found.ranges["input/image"].high < 100
     assert observe(network(), seen, "minmax").ranges["input/image"].high == 1e4

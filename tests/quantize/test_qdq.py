@@ -25,7 +25,7 @@ from edgemtl.quantize.qdq import QUANTISED, Distance, files, model, plan_files, 
 from edgemtl.quantize.qdq.graph import GraphBuilder, Value
 from edgemtl.quantize.qdq.strided import as_block, read
 from edgemtl.quantize.quality import signal_to_noise
-from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise
+from edgemtl.quantize.quantised_model import Quantised, make_exchange, quantise, quantise_own
 from tests.codegen.nets import NETS
 from tests.codegen.test_plain_nets import exported
 from tests.support.frames import smooth_frames
@@ -244,3 +244,36 @@ def test_both_files_or_neither(cases, tmp_path, before):
         write_both(made, case.proto, case.quantised.parameters, case.quantised.floats)
     assert (made.model.read_bytes() if made.model.exists() else None) == before
     assert {path.name for path in tmp_path.iterdir()} == ({"m.json"} if before is None else {"m.json", "m.onnx"})
+
+
+def test_a_convolutional_network_is_read_back_to_the_bit(cases, tmp_path):
+    """The QDQ file alone gives the integers that it was made from."""
+    before, after, frame = _read_back(cases["CNN"], tmp_path)
+    for task, integers in before.items():
+        assert np.array_equal(run_steps(integers.steps, frame), run_steps(after[task].steps, frame))
+
+
+def test_a_transformer_is_read_back_with_its_weights(cases, tmp_path):
+    """Its attention runs in float32 then, since the file has no integers inside of it."""
+    before, after, frame = _read_back(cases["no experts"], tmp_path)
+    for task, integers in before.items():
+        assert _weights(integers) <= _weights(after[task])
+        results = [run_steps(each.steps, frame) for each in (integers, after[task])]
+        assert signal_to_noise([results[0]], [results[1]]) > 25
+
+
+def _read_back(case: Case, folder: Path):
+    """The integer tasks that a QDQ file was made from, those it is read back as, and a frame."""
+    path = folder / "model.int8.onnx"
+    onnx.save(case.proto, path)
+    reread = read_model(path)
+    tasks = partition.partition(reread, [task.name for task in reread.tasks], "exact")
+    own = quantise_own(reread, tasks, resolve("cpu-avx2"), QuantiseOptions())
+    (frame,) = smooth_frames(reread.inputs[0], 1, seed=9)
+    return case.quantised.integers, own.integers, frame
+
+
+def _weights(task) -> set[bytes]:
+    """The sorted int8 weights of every linear layer and convolution."""
+    layers = [step for step in task.steps if isinstance(step.operator, ops.QLinear | ops.QConv2d)]
+    return {np.sort(step.constant("weight").array, None).tobytes() for step in layers}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import onnx
 
 from edgemtl.frontend.contrib.call import Call, Formals
-from edgemtl.frontend.contrib.table import EXPANSIONS, MICROSOFT, STANDARD, Body
+from edgemtl.frontend.contrib.table import EXPANSIONS, INTEGER, MICROSOFT, STANDARD, Body
 from edgemtl.frontend.contrib.types import TypeTable
 
 Find = Callable[[onnx.NodeProto], tuple[Formals, Body] | None]
@@ -38,6 +38,11 @@ def expand_contributed(proto: onnx.ModelProto, opset: int) -> None:
 def expand_standard(proto: onnx.ModelProto, opset: int) -> None:
     """The same for operators of the standard domain that ONNX does not have in this opset, or has in part."""
     expand_where(proto, opset, lambda node: STANDARD[node.op_type] if _is_lacking(node, opset) else None)
+
+
+def expand_integer(proto: onnx.ModelProto, opset: int) -> None:
+    """The same for operators of the standard domain that compute with quantised integers."""
+    expand_where(proto, opset, lambda node: INTEGER.get(node.op_type) if node.domain == "" else None)
 
 
 def expand_where(proto: onnx.ModelProto, opset: int, find: Find) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemtl.frontend.contrib import activations, attention, norms, products
+from edgemtl.frontend.contrib import activations, attention, integers, norms, products
 from edgemtl.frontend.contrib.call import Call, Formals, formals
 
 MICROSOFT = "com.microsoft"
 Body = Callable[[Call], list[str]]
 
 _SKIP = "Y mean inv_std_var total"
+_ONE = formals("x x_scale x_zero y_scale y_zero", "Y")
+_TWO = formals("a a_scale a_zero b b_scale b_zero y_scale y_zero", "Y")
 
 EXPANSIONS: dict[str, tuple[Formals, Body]] = {
     "Attention": (
@@ -21,6 +23,7 @@ EXPANSIONS: dict[str, tuple[Formals, Body]] = {
     "BiasGelu": (formals("X bias", "Y"), activations.bias_gelu),
     "BiasSoftmax": (formals("X bias", "Y"), activations.bias_softmax),
     "BiasSplitGelu": (formals("X bias", "Y"), activations.bias_split_gelu),
+    "DequantizeLinear": (formals("X scale zero", "Y"), integers.dequantize),
     "EmbedLayerNormalization": (
         formals(
             "input_ids segment_ids word_embedding position_embedding segment_embedding gamma beta mask position_ids",
@@ -42,12 +45,31 @@ EXPANSIONS: dict[str, tuple[Formals, Body]] = {
         ),
         attention.multi_head_attention,
     ),
+    "QGemm": (formals("a a_scale a_zero b b_scale b_zero C y_scale y_zero", "Y"), integers.gemm),
+    "QLinearAdd": (_TWO, integers.binary("Add")),
+    "QLinearAveragePool": (
+        _ONE,
+        integers.unary("AveragePool", "auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"),
+    ),
+    "QLinearConcat": (formals(integers.CONCAT_INPUTS, "Y"), integers.concat),
+    "QLinearGlobalAveragePool": (_ONE, integers.unary("GlobalAveragePool")),
+    "QLinearLeakyRelu": (_ONE, integers.unary("LeakyRelu", "alpha")),
+    "QLinearMul": (_TWO, integers.binary("Mul")),
+    "QLinearSigmoid": (_ONE, integers.unary("Sigmoid")),
+    "QLinearSoftmax": (_ONE, integers.unary("Softmax", "axis")),
+    "QuantizeLinear": (formals("X scale zero", "Y"), integers.quantize),
     "QuickGelu": (formals("X", "Y"), activations.quick_gelu),
     "SkipLayerNormalization": (formals("input skip gamma beta bias", _SKIP), norms.skip_layer_norm),
     "SkipSimplifiedLayerNormalization": (formals("input skip gamma bias", _SKIP), norms.skip_rms_norm),
     "TransposeMatMul": (formals("A B", "Y"), products.fused_matmul),
 }
 """Of the domain `com.microsoft`."""
+
+INTEGER: dict[str, tuple[Formals, Body]] = {
+    "QLinearConv": (formals("x x_scale x_zero w w_scale w_zero y_scale y_zero B", "Y"), integers.convolution),
+    "QLinearMatMul": (_TWO, integers.product),
+}
+"""Of the standard domain: what computes with integers that have scales."""
 
 STANDARD: dict[str, tuple[Formals, Body]] = {
     "GroupNormalization": (formals("X scale bias", "Y"), norms.group_norm),

@@ -16,6 +16,7 @@ from edgemtl.lowering.patterns.norm import match_layer_norm
 from edgemtl.lowering.patterns.pixels import match_pixels
 from edgemtl.lowering.patterns.pool import match_pool
 from edgemtl.lowering.patterns.resize import match_resample, match_resize
+from edgemtl.lowering.patterns.rounding import match_rounding
 from edgemtl.lowering.patterns.transposed import match_conv_transpose
 from edgemtl.lowering.patterns.view import match_view
 
@@ -34,6 +35,7 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_pool: (ops.Pool,),
     match_concat: (ops.Concat,),
     match_view: (ops.Copy,),
+    match_rounding: (ops.Quantise, ops.Dequantise),
     match_activate: (ops.Activate,),
     match_add: (ops.Add,),
     match_multiply: (ops.Multiply,),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgemtl.frontend.rounding import find_rounding
 from edgemtl.graph import (
     attribute,
     constant_operand,
@@ -111,7 +112,9 @@ def unscaled(value: ir.Value | None) -> _Operand:
 
 
 def _factor(node: ir.Node) -> tuple[ir.Value, float] | None:
-    """(other operand, factor) of a multiplication or division by a scalar."""
+    """(other operand, factor) of a multiplication or division by a scalar, but for the end of a rounding."""
+    if find_rounding(node) is not None:
+        return None
     if is_op(node, "Mul") and (operands := constant_operand(node)) is not None:
         constant, other = operands
         factor = scalar_of(constant)

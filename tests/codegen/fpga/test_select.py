@@ -231,7 +231,7 @@ def test_boundary_is_what_crosses() -> None:
         for last in range(first + 1, len(net.steps) + 1):
             inside = net.steps[first:last]
             into, out = boundary(inside, net.steps)
-            held = {view.buffer for view in into} - {"image"}, {view.buffer for view in out}
+            held = {view.buffer for view in into} - {"input/image"}, {view.buffer for view in out}
             assert held == naive_boundary(inside, net.steps)
 
 
