@@ -56,7 +56,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("make", [convolution, transformer])
+@pytest.mark.parametrize("make", [convolution, pytest.param(transformer, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_same_bits_as_normalised_images(make, precision: str, frames: Path, tmp_path: Path) -> None:
     path = make(tmp_path)

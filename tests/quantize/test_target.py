@@ -93,6 +93,7 @@ def test_gate_logits_beyond_32_octaves_are_not_cut_off(stress) -> None:
     assert agreement(quantised.floats["semseg"], quantised.integers["semseg"].steps, stress[2][12:]) > 0.97
 
 
+@pytest.mark.slow
 def test_without_float_layers_a_target_may_be_out_of_reach(stress) -> None:
     with pytest.raises(QuantisationError, match=r"semseg must reach a .* of 60 dB with 12-bit activations, not \d"):
         integers(stress, QuantiseOptions(sqnr_target=60, require_int8=True), tasks=1)
