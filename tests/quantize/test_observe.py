@@ -34,14 +34,29 @@ def normalised(image):
 
 
 def test_minmax_is_the_range_of_all_images_with_zero_in_it():
-    found = observe(network(), images(), "minmax")
-    rows = np.concatenate([normalised(frame["image"]) for frame in images()])
+    found = observe(network(), images(8), "minmax")
+    rows = np.concatenate([normalised(frame["image"]) for frame in images(8)])
     y = np.stack([2 * rows[:, 0], -rows[:, 1]])
     assert found.ranges["1"].low == pytest.approx(y.min(), rel=1e-4)
     assert found.ranges["1"].high == pytest.approx(y.max(), rel=1e-4)
     assert found.ranges["1.all"] == found.ranges["1"]
-    assert found.ranges["input/image"].low == pytest.approx(min(float(frame["image"].min()) for frame in images()))
+    assert found.ranges["input/image"].low == pytest.approx(min(float(frame["image"].min()) for frame in images(8)))
     np.testing.assert_allclose(found.channels[0], np.abs(rows).max(0), rtol=1e-4)
+
+
+def test_ranges_of_few_values_leave_room_for_those_not_seen():
+    """Of 16 draws from a normal distribution one in nine lies beyond their range, few beyond the wider one."""
+    rng = np.random.default_rng(0)
+    beyond, beyond_widened = [], []
+    for _ in range(200):
+        seen, fresh = rng.standard_normal(16), rng.standard_normal(1000)
+        drawn = Range(float(seen.min()), float(seen.max()))
+        wider = drawn.widened(16)
+        beyond.append(np.mean((fresh < drawn.low) | (fresh > drawn.high)))
+        beyond_widened.append(np.mean((fresh < wider.low) | (fresh > wider.high)))
+    assert np.mean(beyond) > 0.1
+    assert np.mean(beyond_widened) < 0.03
+    assert Range(-1.0, 2.0).widened(1000) == Range(-1.0, 2.0)
 
 
 def test_an_activation_shows_what_stands_in_front_of_it():
