@@ -24,7 +24,7 @@ from examples.families.family import Family
 from examples.families.measure import Compiled, compile_family, exactness, frame, share
 from examples.families.zoo import FAMILIES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "families.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
 ROUNDS = 15
 HEAD = """# Families of multi-task networks
 
