@@ -110,3 +110,10 @@ def test_a_program_without_winograd_computes_the_same(tasks: tuple[TaskModel, ..
     for task in tasks:
         (expected,) = oracle.run(task, image)
         np.testing.assert_allclose(machine.run(task.task.name, image), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_a_task_count_whichever_algorithm_reads_them(tasks: tuple[TaskModel, ...], least_bytes: int) -> None:
+    """Those that Winograd's algorithm transforms when the bundle is opened belong to the task as well."""
+    transformed, plain = (compile_cpu(tasks, TARGET, memory_budget=budget) for budget in (None, least_bytes))
+    assert transformed.prepared_bytes > 0 == plain.prepared_bytes
+    assert [task.constant_bytes for task in transformed.tasks] == [task.constant_bytes for task in plain.tasks]

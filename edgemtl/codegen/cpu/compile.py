@@ -104,7 +104,8 @@ def _compiled_task(symbol: str, task: TaskModel, steps: Bound, prepare: Bound) -
         output=Output(shape_of(output), dtype_of(output)),
         layers=tuple(_layer(i, bound) for i, bound in enumerate(steps)),
     )
-    return CpuTask(task.task.name, tuple(bound.step for bound in steps), program)
+    run, before = (tuple(bound.step for bound in bounds) for bounds in (steps, prepare))
+    return CpuTask(task.task.name, run, before, program)
 
 
 def _layer(index: int, bound: BoundStep) -> Layer:

@@ -30,10 +30,11 @@ class WeightTensor:
 
 @dataclass(frozen=True)
 class CpuTask:
-    """One task: its steps, and what a bundle says of the functions that run and prepare it."""
+    """One task: the steps of a run, those that transform weights before, and what a bundle says of both functions."""
 
     task: str
     steps: tuple[Step, ...]
+    prepare: tuple[Step, ...]
     program: TaskProgram
 
     @property
@@ -44,7 +45,8 @@ class CpuTask:
     @property
     def constant_bytes(self) -> int:
         """Bytes of the weights and parameters it reads, not yet packed, each content once."""
-        return sum(c.array.nbytes for c in {c.key: c for step in self.steps for c in step.constants}.values())
+        steps = (*self.prepare, *self.steps)
+        return sum(c.array.nbytes for c in {c.key: c for step in steps for c in step.constants}.values())
 
 
 @dataclass(frozen=True)
