@@ -85,12 +85,12 @@ def row(family: Family, folder: Path) -> str:
         compiled = compile_family(family, folder)
     except EdgemtlError as error:
         return f"| {family.system} | {family.routing} | refused: {error} | | | | | | |"
-    kept, exact, times = share(compiled), exactness(compiled), latency(compiled)
+    pathway, exact, times = share(compiled), exactness(compiled), latency(compiled)
     cells = (
         family.system,
         family.routing,
-        f"{kept.weights:.0%}",
-        f"{kept.macs:.0%}",
+        f"{pathway.weights:.0%}",
+        f"{pathway.macs:.0%}",
         f"{exact.difference:.1e}",
         f"{exact.sqnr_db:.1f} dB",
         *(f"{ms:.2f}" for ms in (times.fp32_ms, times.int8_ms, times.onnxruntime_ms)),

@@ -87,7 +87,8 @@ def _check_sizes(value: ir.Value) -> None:
     most = MAX_SIDE if len(sizes) == len(AXES) else MAX_ELEMENTS
     for axis, size in zip(_axes(len(sizes)), sizes, strict=True):
         if not 1 <= size <= most:
-            raise ModelError(f"input {value.name} must have a {axis} from 1 to {most}, not {size}")
+            article = "an" if axis.startswith("a") else "a"
+            raise ModelError(f"input {value.name} must have {article} {axis} from 1 to {most}, not {size}")
     if prod(sizes) > MAX_ELEMENTS or len(sizes) > MAX_RANK:
         rule = f"at most {MAX_RANK} axes and {MAX_ELEMENTS} elements"
         raise ModelError(f"input {value.name} must have {rule}, not shape {sizes}; check the model's sizes")

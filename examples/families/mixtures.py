@@ -89,8 +89,8 @@ class ModSquad(Mixture):
         super().__init__(experts)
         self.routers = many(2, lambda: gate(DIM, experts))
         pruned = torch.full((2, experts), -1e9)
-        for task, kept in enumerate(self.live):
-            pruned[task, list(kept)] = 0
+        for task, experts_left in enumerate(self.live):
+            pruned[task, list(experts_left)] = 0
         self.register_buffer("pruned", pruned)
 
     def gates(self, tokens: Tensor, task: int) -> Tensor:

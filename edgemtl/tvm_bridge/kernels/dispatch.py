@@ -11,8 +11,8 @@ from tvm.script.ir_builder import tirx as T
 from edgemtl.operators import Dispatch
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
-from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, f32, guarded, i32, local, parallel, within
-from edgemtl.tvm_bridge.kernels.router import TAKEN, count_choice, pack, sort_tokens
+from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, f32, guarded, i32, parallel, within
+from edgemtl.tvm_bridge.kernels.router import TAKEN, count_choice, find_largest, pack, sort_tokens
 
 __all__ = ["build", "pack"]
 
@@ -69,20 +69,8 @@ def _dispatch(
             finite = magnitude <= f32(LARGEST)
             T.buffer_store(scores, tirx.Select(finite, magnitude, f32(float(np.inf))), [expert])
         with T.serial(spec.top_k) as choice:
-            at = _largest(scores, count)
+            _, at = find_largest(scores, count)
             T.buffer_store(weights, logits[token, column(at[0])], [token, choice])
             T.buffer_store(scores, f32(TAKEN), [at[0]])
             count_choice(choices, offsets, token, choice, at[0])
     sort_tokens(spec.tokens, spec.top_k, count, choices, slots, tokens, offsets)
-
-
-def _largest(scores: Buffer, count: int) -> Buffer:
-    """The index of the largest score; of equal ones the first, since later ones must be strictly larger."""
-    best, at = local(1), local(1, "int32")
-    T.buffer_store(best, scores[0], [0])
-    T.buffer_store(at, i32(0), [0])
-    with T.serial(count) as expert:
-        with guarded(scores[expert] > best[0]):
-            T.buffer_store(best, scores[expert], [0])
-            T.buffer_store(at, expert, [0])
-    return at

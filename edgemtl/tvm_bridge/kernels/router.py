@@ -107,17 +107,23 @@ def _choose(
     token: Expr,
     choice: Expr,
 ) -> None:
-    """Take the largest score left; the first of equals, since later ones must be strictly larger."""
-    best, at = local(1), local(1, "int32")
-    T.buffer_store(best, scores[0], [0])
-    T.buffer_store(at, i32(0), [0])
-    with T.serial(len(spec.candidates)) as expert:
-        with guarded(scores[expert] > best[0]):
-            T.buffer_store(best, scores[expert], [0])
-            T.buffer_store(at, expert, [0])
+    """Take the largest score left."""
+    best, at = find_largest(scores, len(spec.candidates))
     T.buffer_store(weights, best[0] / total[0], [token, choice])
     T.buffer_store(scores, f32(TAKEN), [at[0]])
     count_choice(choices, offsets, token, choice, at[0])
+
+
+def find_largest(scores: Buffer, count: int) -> tuple[Buffer, Buffer]:
+    """The largest of the first ``count`` scores and where it is; the first of equals: later ones must be larger."""
+    best, at = local(1), local(1, "int32")
+    T.buffer_store(best, scores[0], [0])
+    T.buffer_store(at, i32(0), [0])
+    with T.serial(count) as expert:
+        with guarded(scores[expert] > best[0]):
+            T.buffer_store(best, scores[expert], [0])
+            T.buffer_store(at, expert, [0])
+    return best, at
 
 
 def count_choice(choices: Buffer, offsets: Buffer, token: Expr, choice: Expr, expert: Expr) -> None:
