@@ -127,7 +127,8 @@ def check_task(
     if not quality.sqnr_db >= least_db:
         raise QuantisationError(
             f"{task} must keep a signal-to-noise ratio of {least_db:g} dB in int8, not {quality.sqnr_db:.1f} dB"
-            "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
+            "; calibrate on more images, let --sqnr-target choose precisions, keep the layers in float that "
+            "`edgemtl compare` finds (--keep-float), or lower --min-sqnr"
         )
     return quality
 
