@@ -9,7 +9,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
-from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, encode_ratios, pack_scales
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
@@ -57,7 +57,7 @@ def write_activate(writer: Writer, spec: ops.Activate) -> None:
         return
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()
-    _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
+    look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
 def write_lookup(writer: Writer, spec: Generic) -> None:
@@ -70,7 +70,7 @@ def write_lookup(writer: Writer, spec: Generic) -> None:
         return
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()
-    _look_up(writer, view, lookup_table(spec, x, result), result)
+    look_up(writer, view, lookup_table(spec, x, result), result)
 
 
 def is_curve(writer: Writer, source: View) -> bool:
@@ -89,7 +89,7 @@ def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
         writer.step(ops.QPixels(spec.pixels, spec.channels), {"x": writer.source["x"], "y": out}, constants)
 
 
-def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
+def look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
     """A step that replaces bytes: tables int8 [1 or columns, 256]."""
     columns = view.size if len(tables) == 1 else len(tables)
     operator = ops.QLookup(view.size // columns, columns, len(tables) > 1)
@@ -108,8 +108,8 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
         return
     result = writer.byte_tensor()
     factor = writer.source.constant("factor")
-    scales = [encode_scale(float(f) * x.scale / result.scale, writer.name) for f in factor.array]
-    words = Constant(f"{writer.name}.scale", pack_scale(*(np.array(part) for part in zip(*scales, strict=True))))
+    scales = (float(f) * x.scale / result.scale for f in factor.array)
+    words = Constant(f"{writer.name}.scale", pack_scales(scales, writer.name, writer.multiplier_bits))
     with writer.output(result) as out:
         operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero)
         writer.step(operator, {"x": view, "y": out}, {"scale": words})
@@ -120,7 +120,7 @@ def write_concat(writer: Writer, spec: ops.Concat) -> None:
     result = writer.output_tensor()
     views = {name: writer.integers(writer.source[name]) for name in spec.names}
     tensors = [writer.tensors[view.buffer] for view in views.values()]
-    scales = tuple(Rescale(x.zero, *encode_scale(x.scale / result.scale, writer.name), result.zero) for x in tensors)
+    scales = tuple(Rescale(x.zero, *writer.encode(x.scale / result.scale), result.zero) for x in tensors)
     dtypes = tuple(x.dtype for x in tensors)
     with writer.output(result) as out:
         operator = ops.QConcat(spec.rows, spec.widths, scales, dtypes, result.dtype)  # type: ignore[arg-type]  # integers

@@ -152,7 +152,7 @@ def _write_scale(writer: Writer, spec: Generic) -> None:
     view = writer.integers(source)
     x, result, factor = writer.tensors[view.buffer], _masked(writer), float(constant_of(spec).reshape(-1)[0])
     factor = 1 / factor if spec.call.op == "Div" else factor
-    mul, shift = encode_scale(x.scale * factor / result.scale / 2**SCORE_OCTAVES, writer.name)
+    mul, shift = writer.encode(x.scale * factor / result.scale / 2**SCORE_OCTAVES)
     assert x.dtype != "float32"
     assert result.dtype != "float32"
     how = Rescale(x.zero, mul, shift - SCORE_OCTAVES, result.zero)

@@ -22,6 +22,7 @@ GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for
 NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
 NO_STREAM = "it reads or gives 16 bits of the residual stream, whose scale takes calibration images"
 SCALE_CHANGES = "it keeps the scale of what it reads, and the model gives its result another one"
+AS_THE_MODEL = "the model computes it in float32 between its roundings (with --require-int8: in integers)"
 NO_PLACE = "it reads or gives values for whose scales in the model the integer law has no place"
 SIXTEEN = "it reads 16 bits, and has an integer form for 8"
 EIGHT = "the model gives its result 16 bits, and its integer form has 8"

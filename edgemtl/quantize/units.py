@@ -9,12 +9,13 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
+from edgemtl.hw import law
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import OUTPUT, Constant, dense
 from edgemtl.operators.resize import linear_taps
-from edgemtl.quantize.elementwise import resample
+from edgemtl.quantize.elementwise import look_up, resample
 from edgemtl.quantize.layers import score_shift
 from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, GIVEN_WEIGHTS, RESIZE_FACTOR
 from edgemtl.quantize.norms import NormPlan
@@ -162,8 +163,12 @@ def write_rounding(writer: Writer, spec: ops.Quantise, in_float: bool) -> None:
     if in_float or x.dtype == "float32" or x.parts is not None or x.fold is not None:
         writer.round(writer.float_view(view), own)
         return
-    how = Rescale(x.zero, *encode_scale(x.scale / own.scale, writer.name), own.zero)
     assert own.dtype != "float32"
+    if writer.is_literal and (x.dtype, own.dtype) == ("int8", "int8"):
+        real = law.dequantise(np.arange(-128, 128, dtype=np.int8), x.scale, x.zero)
+        look_up(writer, writer.integer_view(view), law.quantise(real, 1 / own.scale, own.zero, "int8")[None], own)
+        return
+    how = Rescale(x.zero, *writer.encode(x.scale / own.scale), own.zero)
     with writer.output(own) as out:
         convert = ops.Convert(spec.size, x.dtype, own.dtype, how)
         writer.step(convert, {"x": writer.integer_view(view), "y": dense(out.buffer, (spec.size,), own.dtype)})
