@@ -17,8 +17,8 @@ CHECK_EVERY = 4
 
 
 def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence[InputSpec]) -> None:
-    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite, or is a picture
-    of one value.
+    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite, or is one
+    value everywhere where the model takes pictures.
 
     Copies of one image do not count: they would be calibrated on and checked with.
     """
