@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
+from edgemtl.operators.elementwise import Integer
 from edgemtl.quantize.endings import curve_table, finish_of, least, rectified, write_curve
 from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
@@ -134,16 +136,25 @@ def write_resample(writer: Writer, spec: ops.Resample) -> None:
     resample(writer, spec, {name: constant.array for name, constant in taps.items()})
 
 
-def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: dict[str, Array]) -> None:
-    """Write a resize by real taps."""
-    view, x = writer.plain_view(writer.source["x"])
+def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: Mapping[str, Array]) -> None:
+    """Write a resize by real taps, of bytes or of 16 bits."""
+    view = writer.integers(writer.source["x"])
+    x = writer.tensors[view.buffer]
+    with writer.output(x) as out:
+        resample_to(writer, spec, taps, view, out)
+
+
+def resample_to(
+    writer: Writer, spec: ops.Resample | ops.QResample, taps: Mapping[str, Array], view: View, out: View
+) -> None:
+    """The same from a view of integers to another of the same type."""
     constants = {}
     for name, array in taps.items():
         integers = whole_taps(array, writer.name) if name.endswith("weight") else array
         constants[name] = Constant(f"{writer.name}.{name}", integers)
     sizes = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width, spec.row_taps, spec.column_taps
-    with writer.output(x) as out:
-        writer.step(ops.QResample(*sizes), {"x": view, "y": out}, constants)
+    dtype: Integer = "int16" if view.dtype == "int16" else "int8"
+    writer.step(ops.QResample(*sizes, dtype), {"x": view, "y": out}, constants)
 
 
 def whole_taps(weight: Array, what: str) -> Array:

@@ -16,7 +16,6 @@ ATTENTION_RANGE = "attention scores are too large for 16 bits"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
 SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
-RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
 GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for those of the model's own operators"
 NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
@@ -35,6 +34,5 @@ LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
     ops.Combine: (GIVEN_WEIGHTS,),
     ops.LayerNorm: (NORM_RANGE,),
-    ops.Resize: (RESIZE_FACTOR,),
 }
 """By float operator; a step beyond them runs in float32 between conversions."""

@@ -11,6 +11,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import Step
 from edgemtl.operators.activations import SATURATING
+from edgemtl.quantize.needs import gives_what_it_reads
 from edgemtl.quantize.nodes import generic_form
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
@@ -27,7 +28,7 @@ def rounds_once(writer: Writer, step: Step) -> bool:
             return not is_sum and step.operator.activation in ("", *SATURATING)
         case ops.Activate() | ops.Copy() | ops.Pixels() | ops.Pool():
             return True
-        case ops.Concat():
+        case _ if gives_what_it_reads(step.operator):
             tensors = [writer.tensors[view.buffer] for view in step.inputs]
             return all(writer.own_result is not None and t.equals(writer.own_result) for t in tensors)
         case ops.Resample():
