@@ -25,6 +25,7 @@ from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
 from edgemtl.quantize.images import LEAST_IMAGES
+from edgemtl.quantize.limits import AS_THE_MODEL
 from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.results import CheckResult
 from edgemtl.stages import BESIDE, calibration_images, choose_tasks, describe, make_integers, quiet, specialise
@@ -86,8 +87,9 @@ def _with_islands(
 
 def _island_flags(islands: Mapping[str, Island]) -> Iterator[str]:
     """The options that ask for what happens anyway, to paste."""
-    if islands:
-        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in islands)
+    unasked = [name for name, island in islands.items() if island.reason != AS_THE_MODEL]
+    if unasked:
+        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in unasked)
         yield f"to ask for these layers in float32, pass {flags}"
 
 

@@ -56,6 +56,8 @@ class QuantiseOptions:
     ``method`` is the way ranges are taken. ``keep_float`` are names of layers, with * and ?, that stay in float32.
     ``least_sqnr_db`` is the least signal-to-noise ratio of any task's output that is accepted, in decibel.
     With ``require_int8`` a step without an integer form is refused; else it runs in float32, which a note says.
+    ``by_law`` computes all of a quantised model by the integer law, also what the model itself computes in float32
+    between its roundings and the law only comes near to; boards and ``require_int8`` ask for it.
     ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
     alone are left, which comparisons call naive.
     ``wide`` are names of layers, with * and ?, whose activations have 12 bits instead of 8. With ``sqnr_target``, in
@@ -70,6 +72,7 @@ class QuantiseOptions:
     quieten: bool = True
     correct: bool = True
     require_int8: bool = False
+    by_law: bool = False
     wide: tuple[str, ...] = ()
     sqnr_target: float | None = None
 
@@ -233,7 +236,8 @@ class CheckOptions:
     @property
     def structure(self) -> QuantiseOptions:
         """How integer steps are made whose numbers do not matter."""
-        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False)
+        by_law = self.board or self.require_int8
+        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False, by_law=by_law)
 
     @property
     def model(self) -> CompileOptions:

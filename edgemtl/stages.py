@@ -11,6 +11,7 @@ from edgemtl.errors import UsageError
 from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.camera import take_frames
 from edgemtl.frontend.inputs import normalisation_note
+from edgemtl.hw.spec import is_board
 from edgemtl.inputs import InputImages, read_folder
 from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
@@ -107,9 +108,11 @@ def make_integers(
             everyone = specialise(model, together, options.pathway, images)
             require = options.quantise.require_int8
             return from_parameters(model, everyone, target, options.parameters, require).only(chosen)
+    asked = options.quantise
+    how = replace(asked, by_law=asked.by_law or asked.require_int8 or is_board(options.target))
     if options.calibration is None:
-        require_scales(model, "--precision int8", options.quantise)
+        require_scales(model, "--precision int8", how)
         with progress("reading the scales of the model"):
-            return quantise_own(model, tasks, target, options.quantise)
+            return quantise_own(model, tasks, target, how)
     with progress(f"calibrating on {len(images)} images"):
-        return quantise(model, tasks, target, images, options.quantise)
+        return quantise(model, tasks, target, images, how)

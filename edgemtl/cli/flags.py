@@ -50,7 +50,11 @@ KeepFloat = Annotated[
 ]
 RequireInt8 = Annotated[
     bool,
-    typer.Option("--require-int8", help="Refuse layers without an integer form instead of running them in float32."),
+    typer.Option(
+        "--require-int8",
+        help="Refuse layers without an integer form instead of running them in float32; of a quantised model, run in "
+        "integers also what it computes in float32 between its roundings, within a few LSB.",
+    ),
 ]
 MinSqnr = Annotated[
     float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.elementwise import (
     write_activate,
     write_add,
@@ -26,7 +28,8 @@ from edgemtl.quantize.elementwise import (
 )
 from edgemtl.quantize.generic import write_generic
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
-from edgemtl.quantize.limits import NO_FORM
+from edgemtl.quantize.limits import AS_THE_MODEL, NO_FORM
+from edgemtl.quantize.literal import rounds_once
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import NormPlan, can_fold, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
@@ -42,7 +45,7 @@ from edgemtl.quantize.units import (
     write_router,
 )
 from edgemtl.quantize.widths import Widths, plan_widths
-from edgemtl.quantize.writer import Correctable, Writer
+from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
 Own = Mapping[str, Mapping[str, Tensor]]
@@ -125,7 +128,7 @@ def build_integer(
     check_patterns(tasks, options.keep_float)
     chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
     wide = {task: plan_widths(steps, options.wide) for task, steps in tasks.items()}
-    return build_chosen(tasks, seen, chosen, wide, options.require_int8, own)
+    return build_chosen(tasks, seen, chosen, wide, options, own)
 
 
 def build_chosen(
@@ -133,18 +136,19 @@ def build_chosen(
     seen: Mapping[str, Observation],
     chosen: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
-    require_int8: bool = False,
+    options: QuantiseOptions,
     own: Own = NOTHING,
 ) -> dict[str, IntegerTask]:
     """Integer steps of every task, with the steps ``chosen`` in float and activations as ``wide`` as said."""
     in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    writers, refusals = _write_all(tasks, seen, own, in_float, wide)
+    write = partial(_write_all, tasks, seen, own, wide, options.by_law)
+    writers, refusals = write(in_float)
     # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
     while any(refusals.values()):
         refused = {task: refused[task] | refusals[task] for task in tasks}
         in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
-        writers, refusals = _write_all(tasks, seen, own, in_float, wide)
-    if require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
+        writers, refusals = write(in_float)
+    if options.require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
         raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
     integers = {}
     for task, steps in tasks.items():
@@ -169,8 +173,9 @@ def _write_all(
     tasks: Tasks,
     seen: Mapping[str, Observation],
     own: Own,
-    in_float: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
+    by_law: bool,
+    in_float: Mapping[str, frozenset[int]],
 ) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
@@ -179,7 +184,7 @@ def _write_all(
     refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}))
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}), by_law)
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
@@ -209,6 +214,8 @@ def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) ->
         write_rounding(writer, step.operator, in_float)
     elif in_float or isinstance(step.operator, ops.Quantise | ops.Dequantise):
         writer.keep(step)
+    elif writer.is_literal and not rounds_once(writer, step):
+        raise UnsupportedError(writer.name, AS_THE_MODEL, "pass --require-int8 for integers")
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)
         write_layer_norm(writer, step.operator, norm)

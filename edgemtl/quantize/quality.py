@@ -51,7 +51,7 @@ def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_d
     if not all(np.isfinite(e).all() for e in exact):
         raise InputError(
             f"{task} must give finite outputs on the images kept for the check, not infinities or NaN; "
-            "leave out the image or repair the weights"
+            "leave out that input or repair the weights"
         )
     notes = (*_note_size(exact), *_note_change(exact, actual, least_db), *_note_worst(exact, actual, least_db))
     return Quality(signal_to_noise(expected, actual), tuple(f"{task}: {note}" for note in notes))

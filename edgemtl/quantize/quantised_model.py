@@ -17,8 +17,9 @@ from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
-from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.build import IntegerTask, Island
 from edgemtl.quantize.images import check_images, split
+from edgemtl.quantize.limits import AS_THE_MODEL
 from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
 from edgemtl.quantize.quantise import CHECK_IMAGES, OWN_METHOD, apply, calibrate, is_quantised, keep_scales
@@ -66,13 +67,21 @@ class Quantised:
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
     """How much of a task runs in float32 without the user asking for it, and why."""
-    if not integer.islands:
-        return
-    total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
-    share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
-    yield f"{task}: {len(integer.islands)} steps have no integer form and run in float32, {share}"
-    lines = (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
+    total = sum(step.operator.macs for step in integer.steps)
+    literal = [island for island in integer.islands if island.reason == AS_THE_MODEL]
+    others = [island for island in integer.islands if island.reason != AS_THE_MODEL]
+    if literal:
+        share = _share(literal, total)
+        yield f"{task}: {len(literal)} steps run in float32 between roundings, as in the model, {share}"
+    if others:
+        yield f"{task}: {len(others)} steps have no integer form and run in float32, {_share(others, total)}"
+    lines = (f"{task}: {island.node} runs in float32: {island.reason}" for island in others)
     yield from dict.fromkeys(lines)  # the steps of a mixture are one layer to a user
+
+
+def _share(islands: Sequence[Island], total: int) -> str:
+    macs = sum(island.macs for island in islands)
+    return f"{macs / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
 
 
 def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:

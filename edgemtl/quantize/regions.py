@@ -9,7 +9,7 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale
+from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale, pack_scales
 from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, NormRows
 from edgemtl.hw.law_weightless import Windows
 from edgemtl.lowering.ir import Constant, View
@@ -93,19 +93,22 @@ def write_reduce(writer: Writer, spec: Generic) -> None:
         _add_up(writer, view.transpose((*others, *axes)), x, factor)
         return
     result = writer.byte_tensor()
-    mul, shift = encode_scale(x.scale * factor / result.scale, writer.name)
-    words = np.full(windows.out_pixels, pack_scale(mul, shift), np.int32)
+    words = np.full(windows.out_pixels, _word(writer, x.scale * factor / result.scale), np.int32)
     operator = ops.QPool("average", channels, windows, x.zero, result.zero)
     with writer.output(result) as out:
         views = {"x": pixels, "y": reshaped(writer, out, shape)}
         writer.step(operator, views, {"scale": Constant(f"{writer.name}.scale", words)})
 
 
+def _word(writer: Writer, scale: float) -> Array:
+    return pack_scales([scale], writer.name, writer.multiplier_bits)
+
+
 def _add_up(writer: Writer, view: View, x: Tensor, factor: float) -> None:
     """Sums with 16 bits: products with equal integers that stand for ``factor``."""
     result = writer.output_tensor()
     width = view.size // writer.source.result.size
-    mul, shift = encode_scale(x.scale * factor / result.scale / ONE, writer.name)
+    mul, shift = writer.encode(x.scale * factor / result.scale / ONE)
     shapes = (view.size // width, width), (width, 1)
     operator = ops.QProduct(*shapes, (x.zero, 0), mul, shift, finish_of(result), "b")
     ones = Constant("ones", np.full((width, 1), ONE, np.int8))

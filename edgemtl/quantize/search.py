@@ -161,7 +161,7 @@ class _Reference:
             return 0.0
         others = frozenset(range(len(self.steps))) - chosen
         widths = widths_of(self.steps, chosen) if level == "wide" else Widths()
-        integer = build_chosen({"": self.steps}, {"": self.seen}, {"": others}, {"": widths})[""]
+        integer = build_chosen({"": self.steps}, {"": self.seen}, {"": others}, {"": widths}, QuantiseOptions())[""]
         outputs = []
         for frame, memory in zip(self.frames, self.memories, strict=True):
             own = Memory(integer.steps, frame)

@@ -31,6 +31,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QSoftmax(4, 6, "int16", (70000, 20), (70000, 12), BYTES),
     ops.QNormalise(NormRows(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
     ops.QCurve(24),
+    ops.QMove(4, 2, 6, 5, "int8"),
     ops.Activate(24, "gelu"),
     ops.Pixels(12, 3),
     ops.QPixels(12, 3),
@@ -113,7 +114,7 @@ def test_what_is_computed_has_the_types_of_the_signature(operator: ops.Operator)
     def draw(name: str, kind: ops.TensorType) -> np.ndarray:
         if name == "offsets":
             return np.linspace(0, 16, kind.size).astype(np.int32)
-        if name.endswith("_index"):
+        if name.endswith("index"):
             return (np.arange(kind.size) % 4).astype(np.int32).reshape(kind.shape)
         if name in ("slots", "tokens"):
             return (np.arange(kind.size) % 8).astype(np.int32).reshape(kind.shape)

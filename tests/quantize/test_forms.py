@@ -102,3 +102,31 @@ def test_attention_over_q_k_and_v_that_are_copied_has_a_scale_for_each() -> None
     assert "QAttention" not in form.kinds
     assert form.kinds.count("QProduct") == 2
     judge(form)
+
+
+FINAL = {
+    "bilinear by 4": 'y = Resize<mode = "linear">(a, empty, by_4)',
+    "bilinear to a size": 'y = Resize<mode = "linear">(a, empty, empty, to_size)',
+    "align corners": 'y = Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(a, empty, by_3)',
+    "cubic": 'y = Resize<mode = "cubic">(a, empty, by_4)',
+    "nearest": 'y = Resize<mode = "nearest", nearest_mode = "floor">(a, empty, by_3)',
+}
+SCALES = {
+    "empty": np.zeros(0, np.float32),
+    "by_4": np.array([1, 1, 4, 4], np.float32),
+    "by_3": np.array([1, 1, 3, 3], np.float32),
+    "to_size": int64(1, 8, 21, 50),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_a_final_resize_has_16_bits(name: str) -> None:
+    """Within a few of these LSB of what onnxruntime makes of the layer in front, so as accurate as without it."""
+    body = f"{CONV} \n {FINAL[name]}"
+    words = used(body) | {n: a for n, a in SCALES.items() if n in body}
+    form = quantised(f"t ({IMAGE}) => (y) {{{body}}}", **words)
+    plain = quantised(f"t ({IMAGE}) => (y) {{{CONV.replace('a =', 'y =')}}}", w=CONSTANTS["w"])
+    judge(form)
+    assert "QResample" in form.kinds
+    assert form.noise() > plain.noise() - 3
+    assert exchanged_db(form) > 25

@@ -56,6 +56,7 @@ def others() -> list[Operator]:
         ops.QConcat(3, (33, 5, 64), scales, ("int8", "int16", "int16"), "int16"),
     ]
     resamples = [ops.QResample(5, 6, 19, 9, 12, 2, 4), ops.QResample(4, 4, 70, 8, 8, 1, 1)]
+    resamples += [ops.QResample(5, 6, 19, 9, 12, 2, 4, "int16"), ops.QResample(3, 2, 40, 8, 8, 1, 1, "int16")]
     depthwise = [
         ops.QConv2d(9, 11, c, c, 5, 6, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), -5, how, table, c)
         for c, how, table in ((40, BYTES, False), (67, Finish("int8"), True), (16, SHORTS, False))

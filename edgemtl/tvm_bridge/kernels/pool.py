@@ -31,7 +31,7 @@ SHORT_SUMS = 2**15 // 255
 
 
 def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What the sum of each window is multiplied with, float32 [out_height * out_width]: 17 bits and a power, exact."""
+    """What the sum of each window is multiplied with, float32 [out_height * out_width]: exact, of 20 bits."""
     if isinstance(spec, Pool) or spec.kind == "max":
         return scale
     mul, shift = unpack_scale(*scale)
