@@ -97,9 +97,23 @@ def make_integers(
 ) -> Quantised | None:
     """The integer tasks that the options ask for, of a file of parameters, of ``images``, or of a quantised model's own
     scales; None for float32. Raises UsageError where nothing says scales.
+
+    Unless they are to be bit exact, layers that are faster in float32 on a CPU run so.
     """
     if options.precision != "int8":
         return None
+    quantised = _exact_integers(model, tasks, target, options, images, progress)
+    return quantised if options.all_integer else quantised.faster_on(target)
+
+
+def _exact_integers(
+    model: MultiTaskModel,
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    options: CompileOptions,
+    images: Mapping[str, Frame],
+    progress: Progress,
+) -> Quantised:
     if options.parameters is not None:
         with progress(f"reading {options.parameters}"):
             chosen = [task.task.name for task in tasks]

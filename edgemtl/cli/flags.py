@@ -50,7 +50,17 @@ KeepFloat = Annotated[
 ]
 RequireInt8 = Annotated[
     bool,
-    typer.Option("--require-int8", help="Refuse layers without an integer form instead of running them in float32."),
+    typer.Option(
+        "--require-int8",
+        help="Refuse layers without an integer form instead of running them in float32; implies --bit-exact.",
+    ),
+]
+BitExact = Annotated[
+    bool,
+    typer.Option(
+        "--bit-exact",
+        help="In int8, run every layer with an integer form in integers, also where float32 is faster on the CPU.",
+    ),
 ]
 MinSqnr = Annotated[
     float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")

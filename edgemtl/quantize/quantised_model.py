@@ -21,7 +21,15 @@ from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.images import check_images, split
 from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
-from edgemtl.quantize.quantise import CHECK_IMAGES, OWN_METHOD, apply, calibrate, is_quantised, keep_scales
+from edgemtl.quantize.quantise import (
+    CHECK_IMAGES,
+    OWN_METHOD,
+    apply,
+    calibrate,
+    is_quantised,
+    keep_scales,
+    prefer_speed,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class Quantised:
     def only(self, tasks: Sequence[str]) -> Quantised:
         """The same with only some of its tasks; their integers do not change."""
         return replace(self, integers={task: self.integers[task] for task in tasks})
+
+    def faster_on(self, target: CpuTarget) -> Quantised:
+        """The same with the steps in float32 that are faster so on a target."""
+        floats = {task: self.floats[task] for task in self.integers}
+        return replace(self, integers=prefer_speed(floats, self.parameters, self.integers, target.name))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -66,11 +79,17 @@ class Quantised:
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
     """How much of a task runs in float32 without the user asking for it, and why."""
-    if not integer.islands:
-        return
-    total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
-    share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
-    yield f"{task}: {len(integer.islands)} steps have no integer form and run in float32, {share}"
+    total = sum(step.operator.macs for step in integer.steps)
+    kinds = (
+        (False, "have no integer form and run in float32", ""),
+        (True, "run in float32 because that is faster", "; --bit-exact runs them in integers"),
+    )
+    for is_choice, what, remedy in kinds:
+        islands = [island for island in integer.islands if island.is_choice == is_choice]
+        if islands:
+            floats = sum(island.macs for island in islands)
+            share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
+            yield f"{task}: {len(islands)} steps {what}, {share}{remedy}"
     lines = (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
     yield from dict.fromkeys(lines)  # the steps of a mixture are one layer to a user
 
