@@ -19,13 +19,12 @@ from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.rounding import count_roundings
-from edgemtl.hw.spec import read_spec
+from edgemtl.hw.spec import is_board, read_spec
 from edgemtl.options import CheckOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
 from edgemtl.quantize.images import LEAST_IMAGES
-from edgemtl.quantize.limits import AS_THE_MODEL
 from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.results import CheckResult
 from edgemtl.stages import BESIDE, calibration_images, choose_tasks, describe, make_integers, quiet, specialise
@@ -46,7 +45,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
     images = calibration_images(model, options.model).arrays
     tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
-    target = resolve(BESIDE if options.board else options.target, options.threads)
+    target = resolve(BESIDE if is_board(options.target) else options.target, options.threads)
     reports = cpu.check(tasks, target)
     if not options.integer:
         return CheckResult(_planned(reports, tasks, lambda: _plan(tasks, target, None, options)), ())
@@ -58,7 +57,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
         return CheckResult(tuple(cpu.mark_refusal(reports, error, tasks)), (NOT_PLACED,))
     islands = {island.node: island for task in quantised.integers.values() for island in task.islands}
     steps = {name: task.steps for name, task in quantised.integers.items()}
-    if options.board:
+    if is_board(options.target):
         spec = read_spec(options.target)
         placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
         budget = options.memory_budget
@@ -78,7 +77,7 @@ def _with_islands(
         island = islands.get(report.node)
         if island is None:
             return report
-        if require_int8:
+        if require_int8 and island.cause == "form":
             return cpu.refuse(report, island.reason, "replace the operator, or leave out --require-int8")
         return replace(report, reason=island.reason, hint="")
 
@@ -87,9 +86,9 @@ def _with_islands(
 
 def _island_flags(islands: Mapping[str, Island]) -> Iterator[str]:
     """The options that ask for what happens anyway, to paste."""
-    unasked = [name for name, island in islands.items() if island.reason != AS_THE_MODEL]
-    if unasked:
-        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in unasked)
+    names = [name for name, island in islands.items() if island.cause == "form"]
+    if names:
+        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in names)
         yield f"to ask for these layers in float32, pass {flags}"
 
 
@@ -121,9 +120,14 @@ def _structure(
         assert quantised is not None
         return quantised, ()
     if count_roundings(model.ir.graph):
-        quantised = quantise_own(model, tasks, target, options.structure)
+        quantised = _chosen(quantise_own(model, tasks, target, options.structure), target, options)
         return quantised, quantised.notes
     generator = np.random.default_rng(0)
     images = {str(i): draw_frame(model.inputs, generator) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
-    return quantise(model, tasks, target, images, options.structure), (note,)
+    return _chosen(quantise(model, tasks, target, images, options.structure), target, options), (note,)
+
+
+def _chosen(quantised: Quantised, target: CpuTarget, options: CheckOptions) -> Quantised:
+    """The integers as they are, or with the layers in float32 that are faster so, as compiling does."""
+    return quantised if options.all_integer else quantised.faster_on(target)

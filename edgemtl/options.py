@@ -57,7 +57,7 @@ class QuantiseOptions:
     ``least_sqnr_db`` is the least signal-to-noise ratio of any task's output that is accepted, in decibel.
     With ``require_int8`` a step without an integer form is refused; else it runs in float32, which a note says.
     ``by_law`` computes all of a quantised model by the integer law, also what the model itself computes in float32
-    between its roundings and the law only comes near to; boards and ``require_int8`` ask for it.
+    between its roundings and the law only comes near to; ``bit_exact`` and boards ask for it.
     ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
     alone are left, which comparisons call naive.
     ``wide`` are names of layers, with * and ?, whose activations have 12 bits instead of 8. With ``sqnr_target``, in
@@ -86,16 +86,16 @@ class QuantiseOptions:
 class CompileOptions:
     """Behaviour of one compilation.
 
-    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of
-    the model. ``memory_budget`` is in bytes and bounds what the runtime
-    allocates: arena, kernel workspaces and transformed weights; for a board, the memory on chip. ``calibration`` is a
-    folder of images, needed by the calibrated pathway and by int8, which takes ``parameters`` (a file of
-    `edgemtl quantize`) instead where given;
-    ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
-    before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
-    session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
-    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named
-    in ``cameras`` are uint8 [1, H, W, C] and normalised in the program.
+    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of the
+    model. ``memory_budget`` is in bytes and bounds what the runtime allocates: arena, kernel workspaces and transformed
+    weights; for a board, the memory on chip. ``calibration`` is a folder of images, needed by the calibrated pathway
+    and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where given; ``quantise`` says how
+    int8 is made from images. With ``bit_exact`` every layer with an integer form runs in integers, also where float32
+    is faster on a CPU target. ``seed`` draws the golden inputs; with ``selftest`` they are run before the bundle is
+    there. ``threads`` is the number of parts the kernels are split into, so the most threads a session can use.
+    ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not record about its input
+    and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named in ``cameras`` are
+    uint8 [1, H, W, C] and normalised in the program.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -111,6 +111,7 @@ class CompileOptions:
     calibration: Path | None = None
     parameters: Path | None = None
     quantise: QuantiseOptions = QuantiseOptions()
+    bit_exact: bool = False
     threads: int = 2
     seed: int = 0
     selftest: bool = True
@@ -142,6 +143,11 @@ class CompileOptions:
         self._check_precision()
 
     @property
+    def all_integer(self) -> bool:
+        """Whether int8 has no layer in float32 for its speed: as asked, as --require-int8 implies, on every board."""
+        return self.bit_exact or self.quantise.require_int8 or is_board(self.target)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Every file or folder that is read, besides the model."""
         board = Path(self.target) if self.target.endswith(".toml") else None
@@ -168,8 +174,9 @@ class CompileOptions:
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
                 "computes in integers; add --calibration FOLDER, or --parameters FILE from `edgemtl quantize`"
             )
-        if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
-            flags = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target"
+        asked = self.parameters is not None or self.bit_exact or self.quantise != QuantiseOptions()
+        if self.precision != "int8" and asked:
+            flags = "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target"
             raise UsageError(f"{flags} must come with --precision int8")
         if self.parameters is not None and self.quantise != QuantiseOptions():
             flags = "--method, --keep-float, --min-sqnr and --sqnr-target"
@@ -181,8 +188,8 @@ class CheckOptions:
     """What to check for, as of CompileOptions; a board computes in integers whatever ``precision`` says.
 
     Scales of integers come from ``calibration`` or ``parameters``. If neither is given, placeholder scales are used,
-    which is enough for the structure. ``keep_float`` and ``require_int8`` as of QuantiseOptions. Raises UsageError for
-    what says scales without integers, and for more than one thing that says them.
+    which is enough for the structure. ``keep_float`` and ``require_int8`` as of QuantiseOptions, ``bit_exact`` as of
+    CompileOptions. Raises UsageError for what says scales without integers, and for more than one thing that says them.
     """
 
     target: str = "cpu"
@@ -194,6 +201,7 @@ class CheckOptions:
     parameters: Path | None = None
     keep_float: tuple[str, ...] = ()
     require_int8: bool = False
+    bit_exact: bool = False
     threads: int = 2
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -206,8 +214,9 @@ class CheckOptions:
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
         reading = self.calibration is not None and self.pathway != "calibrated"
-        if not self.integer and (reading or self.parameters is not None or self.keep_float or self.require_int8):
-            flags = "--calibration, --parameters, --keep-float and --require-int8"
+        exact = self.require_int8 or self.bit_exact
+        if not self.integer and (reading or self.parameters is not None or self.keep_float or exact):
+            flags = "--calibration, --parameters, --keep-float, --require-int8 and --bit-exact"
             raise UsageError(
                 f"{flags} must come with a board or --precision int8, not with --target {self.target} in fp32"
             )
@@ -216,14 +225,9 @@ class CheckOptions:
         _ = self.model
 
     @property
-    def board(self) -> bool:
-        """Whether the target is a board."""
-        return is_board(self.target)
-
-    @property
     def integer(self) -> bool:
         """Whether the program computes in integers."""
-        return self.board or self.precision == "int8"
+        return is_board(self.target) or self.precision == "int8"
 
     @property
     def integers(self) -> CompileOptions | None:
@@ -231,13 +235,19 @@ class CheckOptions:
         if self.calibration is None and self.parameters is None:
             return None
         how = QuantiseOptions() if self.calibration is None else self.structure
-        return replace(self.model, precision="int8", parameters=self.parameters, quantise=how)
+        exact = self.all_integer
+        return replace(self.model, precision="int8", parameters=self.parameters, quantise=how, bit_exact=exact)
+
+    @property
+    def all_integer(self) -> bool:
+        """As of CompileOptions."""
+        return self.bit_exact or self.require_int8 or is_board(self.target)
 
     @property
     def structure(self) -> QuantiseOptions:
         """How integer steps are made whose numbers do not matter."""
-        by_law = self.board or self.require_int8
-        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False, by_law=by_law)
+        exact = self.all_integer
+        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False, by_law=exact)
 
     @property
     def model(self) -> CompileOptions:

@@ -11,7 +11,6 @@ from edgemtl.errors import UsageError
 from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.camera import take_frames
 from edgemtl.frontend.inputs import normalisation_note
-from edgemtl.hw.spec import is_board
 from edgemtl.inputs import InputImages, read_folder
 from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
@@ -98,18 +97,31 @@ def make_integers(
 ) -> Quantised | None:
     """The integer tasks that the options ask for, of a file of parameters, of ``images``, or of a quantised model's own
     scales; None for float32. Raises UsageError where nothing says scales.
+
+    Unless they are to be bit exact, layers that are faster in float32 on a CPU run so.
     """
     if options.precision != "int8":
         return None
+    quantised = _exact_integers(model, tasks, target, options, images, progress)
+    return quantised if options.all_integer else quantised.faster_on(target)
+
+
+def _exact_integers(
+    model: MultiTaskModel,
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    options: CompileOptions,
+    images: Mapping[str, Frame],
+    progress: Progress,
+) -> Quantised:
     if options.parameters is not None:
         with progress(f"reading {options.parameters}"):
             chosen = [task.task.name for task in tasks]
             together = choose_tasks(model, tasks_with(options.parameters, chosen))
             everyone = specialise(model, together, options.pathway, images)
-            require = options.quantise.require_int8
-            return from_parameters(model, everyone, target, options.parameters, require).only(chosen)
-    asked = options.quantise
-    how = replace(asked, by_law=asked.by_law or asked.require_int8 or is_board(options.target))
+            how = options.quantise.require_int8, options.all_integer
+            return from_parameters(model, everyone, target, options.parameters, *how).only(chosen)
+    how = replace(options.quantise, by_law=options.all_integer)
     if options.calibration is None:
         require_scales(model, "--precision int8", how)
         with progress("reading the scales of the model"):

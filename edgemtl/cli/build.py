@@ -11,6 +11,7 @@ from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
+    BitExact,
     Budget,
     Cameras,
     CompiledThreads,
@@ -82,6 +83,7 @@ def compile_(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
+    bit_exact: BitExact = False,
     min_sqnr: MinSqnr = 15.0,
     sqnr_target: SqnrTarget = None,
     threads: CompiledThreads = 2,
@@ -109,6 +111,7 @@ def compile_(
         calibration=calibration,
         parameters=parameters,
         quantise=quantise_options(method, keep_float, min_sqnr, require_int8, sqnr_target),
+        bit_exact=bit_exact,
         threads=threads,
         seed=seed,
         selftest=selftest,

@@ -52,8 +52,15 @@ RequireInt8 = Annotated[
     bool,
     typer.Option(
         "--require-int8",
-        help="Refuse layers without an integer form instead of running them in float32; of a quantised model, run in "
-        "integers also what it computes in float32 between its roundings, within a few LSB.",
+        help="Refuse layers without an integer form instead of running them in float32; implies --bit-exact.",
+    ),
+]
+BitExact = Annotated[
+    bool,
+    typer.Option(
+        "--bit-exact",
+        help="In int8, run every layer with an integer form in integers, also where float32 is faster on the CPU or "
+        "is what a quantised model computes between its roundings.",
     ),
 ]
 MinSqnr = Annotated[

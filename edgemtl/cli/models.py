@@ -13,6 +13,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.files import check_model
 from edgemtl.cli.flags import (
+    BitExact,
     Budget,
     Calibration,
     Cameras,
@@ -105,6 +106,7 @@ def check(
     parameters: Parameters = None,
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
+    bit_exact: BitExact = False,
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
@@ -118,7 +120,7 @@ def check(
 ) -> int:
     """Say for each node how it runs on a target, or why it cannot."""
     scales = (calibration is not None and pathway != "calibrated") or parameters is not None
-    implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8)
+    implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8 or bit_exact)
     options = CheckOptions(
         target=target,
         tasks=tuple(task or ()),
@@ -129,6 +131,7 @@ def check(
         parameters=parameters,
         keep_float=tuple(keep_float or ()),
         require_int8=require_int8,
+        bit_exact=bit_exact,
         threads=threads,
         **described(mean, std, resize_filter, kind, shape, camera),
         renames=renames(rename),

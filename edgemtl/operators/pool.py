@@ -55,11 +55,12 @@ class Pool(_Pool):
 class QPool(_Pool):
     """`law_weightless.max_pool`, or `law_weightless.average_pool` of integers that stand for 0 at ``zero``.
 
-    The result stands for 0 at ``out_zero``.
+    The result stands for 0 at ``out_zero``. ``is_fine``: the multipliers of averages have 20 bits instead of 17.
     """
 
     zero: int = 0
     out_zero: int = 0
+    is_fine: bool = False
 
     @property
     def signature(self) -> Signature:

@@ -10,7 +10,7 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
-from edgemtl.hw.arith import INT8, encode_ratios, pack_scales
+from edgemtl.hw.arith import FINE_BITS, INT8, encode_ratios, pack_scales
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
@@ -113,7 +113,8 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
     scales = (float(f) * x.scale / result.scale for f in factor.array)
     words = Constant(f"{writer.name}.scale", pack_scales(scales, writer.name, writer.multiplier_bits))
     with writer.output(result) as out:
-        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero)
+        is_fine = writer.multiplier_bits == FINE_BITS
+        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero, is_fine)
         writer.step(operator, {"x": view, "y": out}, {"scale": words})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from edgemtl.errors import ConfigError, QuantisationError, UsageError
+from edgemtl.errors import ConfigError, InternalError, QuantisationError, UsageError
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
@@ -19,6 +19,7 @@ from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
+from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.own_scales import take_scales
@@ -104,12 +105,14 @@ def is_quantised(tasks: Tasks) -> bool:
     return any(isinstance(step.operator, Quantise) for steps in tasks.values() for step in steps)
 
 
-def _build(tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
-    """The integer tasks of float steps and what was observed of these."""
+def _build(
+    tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions, fast_on: str | None = None
+) -> dict[str, IntegerTask]:
+    """The integer tasks of float steps and what was observed of these; ``fast_on`` as of `build_integer`."""
     scaled = {task: take_scales(steps) for task, steps in tasks.items()}
     floats = {task: of.steps for task, of in scaled.items()}
     seen = share_ranges(floats, {task: of.observed(observed[task]) for task, of in scaled.items()})
-    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()})
+    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()}, fast_on)
     return {task: _by_float_steps(integer, scaled[task].sources) for task, integer in integers.items()}
 
 
@@ -143,15 +146,55 @@ def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Fram
     return exact, rounded
 
 
-def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> dict[str, IntegerTask]:
+def apply(
+    tasks: Tasks, parameters: Parameters, require_int8: bool = False, by_law: bool = False
+) -> dict[str, IntegerTask]:
     """The integer tasks that these parameters determine: the same that `calibrate` returned together with them.
 
-    Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
+    ``require_int8`` and ``by_law`` as of QuantiseOptions. Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
-    options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8, wide=parameters.wide)
+    options = QuantiseOptions(
+        keep_float=parameters.keep_float, require_int8=require_int8, by_law=by_law, wide=parameters.wide
+    )
     plain = _build(tasks, observed, options)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
+
+
+def prefer_speed(
+    tasks: Tasks, parameters: Parameters, integers: Mapping[str, IntegerTask], target: str
+) -> dict[str, IntegerTask]:
+    """The tasks that `apply` or `calibrate` gives, with the steps in float32 that are faster so on ``target``.
+
+    What stays in integers has the scales and the corrected biases that it has there.
+    """
+    options = QuantiseOptions(keep_float=parameters.keep_float, wide=parameters.wide)
+    faster = _build(tasks, {task: parameters.tasks[task].seen for task in tasks}, options, target)
+    if not any(island.cause == "speed" for task in faster.values() for island in task.islands):
+        return dict(integers)
+    return {task: _with_biases_of(faster[task], integers[task]) for task in tasks}
+
+
+def _with_biases_of(task: IntegerTask, corrected: IntegerTask) -> IntegerTask:
+    """A task with the biases that another has for the same float steps: all that a correction changes."""
+    biases = {(place.source, turn): place for place, turn in _by_turns(corrected.correctable)}
+    steps = list(task.steps)
+    for place, turn in _by_turns(task.correctable):
+        other = biases[place.source, turn]
+        if not np.array_equal(place.unit, other.unit):
+            raise InternalError(
+                f"the sums of {steps[place.step].origin[0]} must keep their scale where others run in float"
+            )
+        steps[place.step] = steps[place.step].with_constant("bias", corrected.steps[other.step].constant("bias"))
+    return replace(task, steps=tuple(steps))
+
+
+def _by_turns(places: Sequence[Correctable]) -> Iterator[tuple[Correctable, int]]:
+    """Each place with how many of the same float step come before it."""
+    counts: dict[int, int] = {}
+    for place in places:
+        counts[place.source] = counts.get(place.source, -1) + 1
+        yield place, counts[place.source]
 
 
 def _levelled(seen: Observation) -> Observation:

@@ -118,6 +118,23 @@ def test_every_bit_is_the_law_s(operators: list[Operator], target: CpuTarget) ->
     run(operators, target)
 
 
+@on_each(host_targets())
+def test_averages_have_the_law_s_bits_for_every_scale(target: CpuTarget) -> None:
+    """Multipliers and shifts at the ends of what a word holds, against Python's integers."""
+    windows = Windows(3, 40, 3, 40, (3, 3), (1, 1), (1, 1))
+    operator = ops.QPool("average", 70, windows, -128, 5)
+    shifts = np.repeat([12, 17, 29, 30, 31, 43], 20)
+    muls = np.tile([0, 1, 65537, 2**17 - 1], 30)
+    x = integers("int8", windows.pixels, 70)
+    arena = _arena(operator, target, [x], [pack_scale(muls, shifts)])
+    call(compile_entries([arena.entry()], target)["main"], arena)
+    padded = np.pad(x.reshape(3, 40, 70).astype(np.int64) + 128, ((1, 1), (1, 1), (0, 0)))
+    sums = sum(padded[ky : ky + 3, kx : kx + 40] for ky in range(3) for kx in range(3)).reshape(-1, 70)
+    half = 1 << (shifts - 1)
+    expected = np.clip(((sums * muls[:, None] + half[:, None]) >> shifts[:, None]) + 5, -128, 127)
+    same(arena.outputs()["y"], expected.astype(np.int8))
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_no_bit(threads: int) -> None:
     run([*binary()[:8], *others()], widest(threads))

@@ -13,6 +13,7 @@ from edgemtl.hw.law_weightless import Windows
 from edgemtl.operators import Pool, QPool
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import qpool_average
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import (
     constant,
@@ -31,9 +32,14 @@ SHORT_SUMS = 2**15 // 255
 
 
 def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What the sum of each window is multiplied with, float32 [out_height * out_width]: exact, of 20 bits."""
+    """What the sum of each window is multiplied with, float32 [out_height * out_width]: exact, of 20 bits.
+
+    Averages of bytes that `qpool_average` takes have (mul, shift) instead.
+    """
     if isinstance(spec, Pool) or spec.kind == "max":
         return scale
+    if isinstance(spec, QPool) and qpool_average.gains(spec, target):
+        return qpool_average.pack(*scale)
     mul, shift = unpack_scale(*scale)
     return ((mul * 2.0**-shift).astype(np.float32),)
 
@@ -41,6 +47,8 @@ def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.
 @cache
 def build(spec: Pool | QPool, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x[, factor], y."""
+    if isinstance(spec, QPool) and qpool_average.gains(spec, target):
+        return qpool_average.build(_symbol(spec), spec, target)
     windows, dtype = spec.windows, "float32" if isinstance(spec, Pool) else "int8"
     operands = [
         Operand("x", (windows.pixels, spec.channels), dtype, "input"),
@@ -112,5 +120,5 @@ def _symbol(spec: Pool | QPool) -> str:
     windows = spec.windows
     sizes = (windows.height, windows.width, windows.out_height, windows.out_width, spec.channels)
     words = (*sizes, *windows.kernel, *windows.stride, *windows.pad, *windows.dilation)
-    zeros = (spec.zero, spec.out_zero) if isinstance(spec, QPool) else ()
+    zeros = (spec.zero, spec.out_zero, int(spec.is_fine)) if isinstance(spec, QPool) else ()
     return f"{type(spec).__name__.lower()}_{spec.kind}_" + "_".join(map(str, (*words, *zeros)))
