@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.timing import milliseconds
 
 Run = Callable[[], np.ndarray]
 WARM_RUNS = 3
@@ -97,13 +98,7 @@ def main(backend: str, model: str, threads: str, source: str, target: str) -> No
     np.save(target, run())
     print("ready", flush=True)
     for line in sys.stdin:
-        for _ in range(WARM_RUNS):
-            run()
-        times = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            run()
-            times.append((time.perf_counter() - start) * 1e3)
+        (times,) = milliseconds([run], rounds=1, runs=int(line), warm_runs=WARM_RUNS)
         print(" ".join(f"{t:.4f}" for t in times), flush=True)
 
 
