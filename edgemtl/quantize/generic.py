@@ -136,6 +136,11 @@ def _write_scale(writer: Writer, spec: Generic) -> None:
         writer.step(operator, {"x": reshaped(writer, view, (view.size,)), "y": reshaped(writer, out, (out.size,))})
 
 
+def _write_choice(writer: Writer, spec: Generic) -> None:
+    """An index of the largest or the least: of the integers' own values, so it is theirs."""
+    writer.keep(writer.source)
+
+
 WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
     "table": write_lookup,
     "product": write_matmul,
@@ -147,4 +152,5 @@ WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
     "multiply": _write_multiply,
     "scale": _write_scale,
     "move": write_move,
+    "choice": _write_choice,
 }

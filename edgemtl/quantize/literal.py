@@ -16,7 +16,7 @@ from edgemtl.quantize.nodes import generic_form
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
-NODES = ("table", "product", "einsum", "reduce", "scale")
+NODES = ("table", "product", "einsum", "reduce", "scale", "choice")
 """Integer forms of generic nodes that round once."""
 
 

@@ -71,6 +71,8 @@ def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
     match generic_form(operator):
         case "softmax":
             return "wide"
+        case "choice":
+            return "final"
         case "norm":
             return "wide" if norm_of(operator).region.width <= MOST_WIDE_NORM else "byte"
         case "add" | "scale":

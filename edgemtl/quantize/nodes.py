@@ -10,13 +10,17 @@ from edgemtl.operators import Array
 from edgemtl.quantize.lookups import has_table
 from edgemtl.tvm_bridge.generic import Call, Generic
 
-Form = Literal["", "table", "product", "einsum", "softmax", "norm", "reduce", "add", "multiply", "scale", "move"]
+Form = Literal[
+    "", "table", "product", "einsum", "softmax", "norm", "reduce", "add", "multiply", "scale", "move", "choice"
+]
 NORMS = ("InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization")
 MOVES = frozenset(
     "Concat DepthToSpace Expand Gather GatherElements GatherND Pad ReverseSequence ScatterElements ScatterND Slice "
     "SpaceToDepth Tile Trilu Where".split()
 )
 """Operators that move elements and compute none, by constant indices."""
+CHOICES = ("ArgMax", "ArgMin")
+"""Operators that give an index: dequantised integers compare as the integers do."""
 REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceSum")
 
 
@@ -24,6 +28,8 @@ def generic_form(operator: Generic) -> Form:
     """The integer form of a node, "" for none."""
     if has_table(operator):
         return "table"
+    if operator.call.op in CHOICES and operator.reads == (0,) and operator.call.main_type.dtype == "float32":
+        return "choice"
     if not _is_float32(operator):
         return ""
     if _moves(operator):

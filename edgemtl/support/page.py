@@ -42,7 +42,8 @@ them with how each was tested. With `--precision int8`, functions of single elem
 their other operands are constant and the same for all elements or for each channel: {FUNCTION_NAMES}.
 So do, in forms of their own, MatMul and Einsum of two operands,
 Softmax, InstanceNormalization, LayerNormalization, LpNormalization and RMSNormalization, ReduceMax, ReduceMean and
-ReduceSum, Add, Sub, Mul and Div with a constant, and what moves elements by constant indices: {MOVE_NAMES}.
+ReduceSum, ArgMax and ArgMin, Add, Sub, Mul and Div with a constant, and what moves elements by constant indices:
+{MOVE_NAMES}.
 Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8` refuses it). For a board
 it runs on the host CPU. An operator that is not listed there is refused by name.
 """
