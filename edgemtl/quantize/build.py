@@ -73,15 +73,20 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
 
 @dataclass(frozen=True)
 class Island:
-    """A step that runs in float32 unasked: its name, the reason, and its multiply-accumulates.
+    """A step that runs in float32 unasked: the nodes it computes, the reason, and its multiply-accumulates.
 
     ``is_choice``: it has an integer form, and float32 is faster.
     """
 
-    node: str
+    nodes: tuple[str, ...]
     reason: str
     macs: int
     is_choice: bool = False
+
+    @property
+    def node(self) -> str:
+        """The name under which a user knows the step."""
+        return self.nodes[0]
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def _integer_tasks(
         reasons = {steps[i].origin[0]: refused[i].reason for i in sorted(refused, reverse=True)}
         choices = faster.get(task, frozenset()) - refused.keys()
         islands = tuple(
-            Island(steps[i].origin[0], faster_reason, steps[i].operator.macs, is_choice=True)
+            Island(steps[i].origin, faster_reason, steps[i].operator.macs, is_choice=True)
             if i in choices
             else _island(steps[i], reasons)
             for i in sorted(writing.in_float[task] - chosen[task])
@@ -217,8 +222,8 @@ def _integer_tasks(
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
     """``reasons`` by node: the steps of a mixture share the reason of the first of them that was refused."""
-    name = step.origin[0]
-    return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
+    reason = reasons.get(step.origin[0], "a layer that reads it runs in float32")
+    return Island(step.origin, reason, step.operator.macs)
 
 
 def _write_all(
