@@ -55,7 +55,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
         quantised, notes = _structure(model, tasks, target, options)
     except UnsupportedError as error:
         return CheckResult(tuple(cpu.mark_refusal(reports, error, tasks)), (NOT_PLACED,))
-    islands = {island.node: island for task in quantised.integers.values() for island in task.islands}
+    islands = {name: island for task in quantised.integers.values() for island in task.islands for name in island.nodes}
     steps = {name: task.steps for name, task in quantised.integers.items()}
     if is_board(options.target):
         spec = read_spec(options.target)
@@ -86,7 +86,7 @@ def _with_islands(
 
 def _island_flags(islands: Mapping[str, Island]) -> Iterator[str]:
     """The options that ask for what happens anyway, to paste."""
-    names = [name for name, island in islands.items() if island.cause == "form"]
+    names = dict.fromkeys(island.node for island in islands.values() if island.cause == "form")
     if names:
         flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in names)
         yield f"to ask for these layers in float32, pass {flags}"

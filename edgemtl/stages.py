@@ -119,8 +119,8 @@ def _exact_integers(
             chosen = [task.task.name for task in tasks]
             together = choose_tasks(model, tasks_with(options.parameters, chosen))
             everyone = specialise(model, together, options.pathway, images)
-            how = options.quantise.require_int8, options.all_integer
-            return from_parameters(model, everyone, target, options.parameters, *how).only(chosen)
+            require, exact = options.quantise.require_int8, options.all_integer
+            return from_parameters(model, everyone, target, options.parameters, require, exact).only(chosen)
     how = replace(options.quantise, by_law=options.all_integer)
     if options.calibration is None:
         require_scales(model, "--precision int8", how)

@@ -76,15 +76,21 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
 
 @dataclass(frozen=True)
 class Island:
-    """A step that runs in float32 unasked: its name, the cause and the reason in words, and its multiply-accumulates.
+    """A step that runs in float32 unasked: the nodes it computes, the cause and the reason in words, and its
+    multiply-accumulates.
 
     With the causes "model", a quantised model that computes it in float32, and "speed" it has an integer form.
     """
 
-    node: str
+    nodes: tuple[str, ...]
     reason: str
     macs: int
     cause: Literal["form", "model", "speed"] = "form"
+
+    @property
+    def node(self) -> str:
+        """The name under which a user knows the step."""
+        return self.nodes[0]
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def _integer_tasks(
         reasons = {steps[i].origin[0]: refused[i].reason for i in sorted(refused, reverse=True)}
         choices = faster.get(task, frozenset()) - refused.keys()
         islands = tuple(
-            Island(steps[i].origin[0], faster_reason, steps[i].operator.macs, "speed")
+            Island(steps[i].origin, faster_reason, steps[i].operator.macs, "speed")
             if i in choices
             else _island(steps[i], reasons)
             for i in sorted(writing.in_float[task] - chosen[task])
@@ -221,9 +227,8 @@ def _integer_tasks(
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
     """``reasons`` by node: the steps of a mixture share the reason of the first of them that was refused."""
-    name = step.origin[0]
-    reason = reasons.get(name, "a layer that reads it runs in float32")
-    return Island(name, reason, step.operator.macs, "model" if reason == AS_THE_MODEL else "form")
+    reason = reasons.get(step.origin[0], "a layer that reads it runs in float32")
+    return Island(step.origin, reason, step.operator.macs, "model" if reason == AS_THE_MODEL else "form")
 
 
 def _write_all(

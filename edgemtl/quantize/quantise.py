@@ -151,7 +151,8 @@ def apply(
 ) -> dict[str, IntegerTask]:
     """The integer tasks that these parameters determine: the same that `calibrate` returned together with them.
 
-    ``require_int8`` and ``by_law`` as of QuantiseOptions. Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
+    ``require_int8`` and ``by_law`` as of QuantiseOptions. Raises what `build_integer` raises, and ConfigError for
+    corrections that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
     options = QuantiseOptions(

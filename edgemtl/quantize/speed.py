@@ -61,6 +61,8 @@ Measured on one core of an AMD EPYC (Zen 5), 2026-11-30, with ``python -m benchm
 and with VNNI no kernel is. With AVX2 these are depthwise convolutions up to 5x5, and layers that sum fewer than 40
 products: their sums cost more to requantise than to take. Other targets have not been measured, and keep integers.
 """
+CALL = 500_000
+"""Picoseconds that another step takes beside its work, which keeps small layers together."""
 CLAMPS = frozenset({"", "relu", "relu6"})
 CHEAP = frozenset({"hard_swish", "hard_sigmoid"})
 """Activations that float32 computes in a few instructions; all others are faster by a table."""
@@ -137,7 +139,7 @@ def _edges(tasks: Tasks, in_float: Chosen, times: TargetTimes, names: _Names) ->
                 known.add(node)
                 yield from _costs(node, _times(step.operator, times), index in in_float[task])
     for value, size in sizes.items():
-        yield from _conversions(value, times.conversion.of(size), list(writers[value]), list(readers[value]))
+        yield from _conversions(value, CALL + times.conversion.of(size), list(writers[value]), list(readers[value]))
 
 
 def _costs(node: Hashable, times: tuple[int, int] | None, is_float: bool) -> Iterator[Edge]:
