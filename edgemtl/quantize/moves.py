@@ -61,7 +61,7 @@ def find_moves(operator: Generic) -> Moves:
 
 def write_move(writer: Writer, spec: Generic) -> None:
     """Blocks in another order. They keep their scale unless a constant that is not 0 or another operand joins them."""
-    moves, views = find_moves(spec), [writer.integers(view) for view in writer.source.inputs]
+    moves, views = find_moves(spec), [_integers(writer, view) for view in writer.source.inputs]
     count = sum(view.size for view in views)
     used = moves.sources[moves.sources >= count] - count
     (first, *others), constants = [writer.tensors[view.buffer] for view in views], moves.constants
@@ -79,6 +79,13 @@ def write_move(writer: Writer, spec: Generic) -> None:
     with writer.output(result) as out:
         x = reshaped(writer, source, (count // width, width))
         writer.step(operator, {"x": x, "y": reshaped(writer, out, (len(index), width))}, named)
+
+
+def _integers(writer: Writer, view: View) -> View:
+    """An input as integers; what is float32 as those of the result, which may have 16 bits."""
+    if writer.tensors[view.buffer].dtype == "float32":
+        return writer.quantised_view(view, masked(writer))
+    return writer.integers(view)
 
 
 def _flat(writer: Writer, view: View) -> View:
