@@ -1,6 +1,8 @@
 """The forms that peers run compute what our export does, by onnxruntime; `make bench` compares the peers."""
 
 import json
+import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import onnxruntime
 import pytest
 
 from benchmarks.cpu_peers import Result, Timing
+from benchmarks.environments import PACKAGES, interpreter
 from benchmarks.peer_forms import for_mnn, for_ncnn
 from benchmarks.torch_network import SEED, TASK, read_network, read_shape
 from edgemtl.exporters.models import preset
@@ -59,6 +62,15 @@ def test_torch_network_is_read_from_its_description(tmp_path: Path) -> None:
     model, _ = read_network(description)
     assert read_shape(description) == (1, 3, 32, 64)
     assert model.config.tokens == 2 * 4 + 1
+
+
+def test_environments_have_the_releases_of_the_extras() -> None:
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert [*PACKAGES["openvino"][0]] == extras["bench"]
+    assert PACKAGES["executorch"][0][0] in extras["export"]
+    assert interpreter("onnxruntime") == Path(sys.executable)
 
 
 def test_wrong_peer_has_no_time_and_is_no_rival() -> None:
