@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.here import processor_line
-from benchmarks.peers import CANNOT, Candidate, prepare, rows
+from benchmarks.peers import CANNOT, Candidate, convert, prepare, rows
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ def main() -> None:
         if options.rows and row.name not in options.rows:
             continue
         runs = options.runs if row.image == (128, 256) else max(3, options.runs // 5)
-        results.append(measure(row, prepare(row, options.work), options.rounds, runs, options.work))
+        candidates = prepare(row, options.work)
+        candidates += tuple(convert(row, candidates, options.work))
+        results.append(measure(row, candidates, options.rounds, runs, options.work))
         print(_markdown(results[-1:]), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:

@@ -15,7 +15,7 @@ PACKAGES: Mapping[str, Sequence[Sequence[str]]] = {
     "mnn": (("MNN==3.6.1",),),
     # pnnx is a program that runs without its requirements: torch, with gigabytes of GPU libraries.
     "ncnn": (("ncnn==1.0.20261020",), ("--no-deps", "pnnx==20261020")),
-    # The release that was built for our torch; it pins torchao, which operators of quantised models come from.
+    # The release that was built for our torch.
     "executorch": (("torch==2.13.0",), ("torch==2.13.0", "executorch==1.4.1")),
 }
 """The arguments of each call of pip, by peer."""

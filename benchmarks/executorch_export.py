@@ -1,7 +1,6 @@
 """Exports a row's network to ExecuTorch with all that XNNPACK takes, in ExecuTorch's interpreter.
 
-``python -m benchmarks.executorch_export DESCRIPTION.json TARGET.pte [FOLDER]``; with a FOLDER of calibration images
-(.npy) in int8, static and per channel.
+``python -m benchmarks.executorch_export DESCRIPTION.json TARGET.pte``
 """
 
 from __future__ import annotations
@@ -10,16 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-    XNNPACKQuantizer,
-    get_symmetric_quantization_config,
-)
 from executorch.exir import to_edge_transform_and_lower
 from torch import Tensor, nn
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from benchmarks.torch_network import read_network, read_shape
 from edgemtl.exporters.models.moe import ACTIVATIONS, MoE
@@ -51,23 +44,10 @@ def dense_experts(
     return (torch.baddbmm(b2[:, None], hidden, w2) * gate.t()[:, :, None]).sum(0)
 
 
-def quantised(network: nn.Module, images: list[Tensor]) -> nn.Module:
-    """The network with quantisation written into it, calibrated on the images."""
-    quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(torch.export.export(network, (images[0],)).module(), quantiser)
-    for image in images:
-        prepared(image)
-    return convert_pt2e(prepared)  # type: ignore[no-any-return]  # torchao has no types
-
-
-def main(description: str, target: str, *calibration: str) -> None:
+def main(description: str, target: str) -> None:
     """Write the program."""
-    network: nn.Module = Network(Path(description)).eval()
-    images = [torch.from_numpy(np.load(path)) for folder in calibration for path in sorted(Path(folder).glob("*.npy"))]
+    network, image = Network(Path(description)).eval(), torch.zeros(read_shape(Path(description)))
     with torch.no_grad():
-        if images:
-            network = quantised(network, images)
-        image = images[0] if images else torch.zeros(read_shape(Path(description)))
         exported = torch.export.export(network, (image,))
         program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
     Path(target).write_bytes(program.buffer)

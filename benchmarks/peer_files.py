@@ -29,10 +29,10 @@ def ncnn_file(model: Path) -> Path:
     return target
 
 
-def executorch_file(description: Path, target: Path, *calibration: Path) -> Path:
-    """The .pte file of the network in torch; int8 if there is a folder of calibration images. Raises RuntimeError."""
+def executorch_file(description: Path, target: Path) -> Path:
+    """The .pte file of the network in torch. Raises RuntimeError with the exporter's words."""
     command = [str(interpreter("executorch")), "-m", "benchmarks.executorch_export", str(description), str(target)]
-    _convert([*command, *map(str, calibration)], target)
+    _convert(command, target)
     return target
 
 

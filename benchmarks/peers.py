@@ -117,10 +117,17 @@ def prepare(row: Row, work: Path) -> tuple[Candidate, ...]:
         *(_f32("onnxruntime", file, form) for form, file in files.items()),
         *(_f32("openvino", files[form], form) for form in ("dense", "nonzero")),
         _f32("torch", described),
-        *(_f32("mnn", _mnn(folder, form, files[form]), form) for form in ("dense", "nonzero")),
-        _f32("ncnn", ncnn_file(_once(folder / "ncnn_dense.onnx", partial(for_ncnn, source))), "dense"),
-        _f32("executorch", executorch_file(described, folder / "dense.pte"), "dense"),
     )
+
+
+def convert(row: Row, candidates: Sequence[Candidate], work: Path) -> Iterator[Candidate]:
+    """The peers with file formats of their own, from what `prepare` wrote."""
+    folder = work / row.name
+    models = {candidate.name: candidate.model for candidate in candidates}
+    for form in ("dense", "nonzero"):
+        yield _f32("mnn", _mnn(folder, form, models[f"onnxruntime {form}"]), form)
+    yield _f32("ncnn", ncnn_file(_once(folder / "ncnn_dense.onnx", partial(for_ncnn, folder / "model.onnx"))), "dense")
+    yield _f32("executorch", executorch_file(models["torch"], folder / "dense.pte"), "dense")
 
 
 def _f32(backend: str, model: Path, form: str = "") -> Candidate:
