@@ -137,7 +137,9 @@ def test_other_orders_of_experts_give_the_same_bits(
 INT8 = {"precision": "int8", "calibration": Path("images")}
 BOARD = INT8 | {"target": "zcu104"}
 QUANTISE = {"quantise": QuantiseOptions("entropy")}
-FLAGS_OF_INT8 = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8"
+FLAGS_OF_INT8 = (
+    "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with --precision int8"
+)
 NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
 REFUSED = [
     (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
@@ -312,9 +314,8 @@ def test_check_reports_what_has_no_integers(
 
 
 def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
-    text = (
-        "--calibration, --parameters, --keep-float and --require-int8 must come with a board or --precision int8, not"
-    )
+    flags = "--calibration, --parameters, --keep-float, --require-int8 and --bit-exact"
+    text = f"{flags} must come with a board or --precision int8, not"
     assert_fails(capsys, 2, text, "check", model, "--calibration", "images", "--precision", "fp32")
     text = "--parameters must come without --calibration and --keep-float: the file says them"
     both = ("--calibration", "images", "--parameters", "m.json")

@@ -60,11 +60,11 @@ def test_budget_too_small(capsys, model_file, in_folder):
         (["--precision", "int8"], "--precision int8 must come with --calibration FOLDER, from whose images scales are"),
         (
             ["--parameters", "p.json"],
-            "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8",
+            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with",
         ),
         (
             ["--method", "entropy"],
-            "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8",
+            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with",
         ),
         (["--method", "best"], "--method must be one of minmax, percentile, entropy, not 'best'"),
         (
