@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from edgemtl.hw.law_weights4 import CodedWeight
 from edgemtl.operators import Array, Operator, TensorType
 
 INPUTS = "inputs"  # the memory space of what a run reads
@@ -143,6 +144,13 @@ class Constant:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+@dataclass(frozen=True, eq=False)
+class CodedConstant(Constant):
+    """An int8 weight stored in 4 bits: ``array`` is ``coded``, expanded."""
+
+    coded: CodedWeight = field(repr=False)
 
 
 Constants = Mapping[str, Constant | Sequence[Constant]]
