@@ -31,10 +31,12 @@ from edgemtl.cli.flags import (
     Std,
     Target,
     TaskList,
+    Weights,
     budget,
     described,
     renames,
     shapes,
+    weight_rules,
 )
 from edgemtl.cli.lean import import_driver
 from edgemtl.hw.spec import is_board
@@ -105,6 +107,7 @@ def check(
     parameters: Parameters = None,
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
+    weights: Weights = None,
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
@@ -118,7 +121,7 @@ def check(
 ) -> int:
     """Say for each node how it runs on a target, or why it cannot."""
     scales = (calibration is not None and pathway != "calibrated") or parameters is not None
-    implied = precision is None and not is_board(target) and (scales or bool(keep_float) or require_int8)
+    implied = precision is None and not is_board(target) and (scales or bool(keep_float or weights) or require_int8)
     options = CheckOptions(
         target=target,
         tasks=tuple(task or ()),
@@ -129,6 +132,7 @@ def check(
         parameters=parameters,
         keep_float=tuple(keep_float or ()),
         require_int8=require_int8,
+        weights=weight_rules(weights),
         threads=threads,
         **described(mean, std, resize_filter, kind, shape, camera),
         renames=renames(rename),

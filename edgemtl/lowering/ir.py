@@ -197,10 +197,10 @@ class Step:
         signature = self.operator.signature
         return name in signature.constants or name in signature.repeated
 
-    def with_constant(self, name: str, constant: Constant) -> Step:
-        """The same step with another constant of this name."""
+    def with_constant(self, name: str, constant: Constant, expert: int | None = None) -> Step:
+        """The same step with another constant of this name; ``expert`` says whose."""
         constants = list(self.constants)
-        constants[self.operator.signature.constant_position(name)] = constant
+        constants[self.operator.signature.constant_position(name, expert)] = constant
         return replace(self, constants=tuple(constants))
 
     @property

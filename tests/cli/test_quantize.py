@@ -186,8 +186,8 @@ def change(document: dict, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "error", "text"),
     [
-        ("schema_version", 1, ConfigError, "schema_version must be 2, not 1"),
-        ("schema_version", None, ConfigError, "schema_version must be 2, not None"),
+        ("schema_version", 1, ConfigError, "schema_version must be 3, not 1"),
+        ("schema_version", None, ConfigError, "schema_version must be 3, not None"),
         ("model", "0" * 64, UsageError, "must be of this model"),
         ("tasks/depth/layers", ["other"], UsageError, "must hold task depth with these layers"),
         (
@@ -219,7 +219,7 @@ def test_parameters_that_were_changed_are_refused(model, quantised, tmp_path, pa
     _refused(model, tmp_path / "m.json", error, text)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 2}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 3}', "\x00\xff"])
 def test_files_that_are_no_parameters_are_refused(model, tmp_path, content):
     (tmp_path / "m.json").write_bytes(content.encode("latin-1"))
     _refused(model, tmp_path / "m.json", ConfigError, "must be a file of integer parameters")
