@@ -114,7 +114,7 @@ def _notes(constants: Mapping[str, Constant], weights: Coded, moments: Mapping[s
         name = min(rare, key=lambda each: rare[each])
         yield (
             f"{len(rare)} of {len(weights)} weights in 4 bits met fewer rows than they have inputs on the calibration "
-            f"images, so they are rounded nearly one by one ({name}: {rare[name]}); add images that reach them"
+            f"images, which say little of how their errors add up ({name}: {rare[name]}); add images that reach them"
         )
 
 

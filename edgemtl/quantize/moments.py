@@ -16,8 +16,12 @@ from edgemtl.progress import tick
 from edgemtl.quantize.build import IntegerTask
 from edgemtl.quantize.tensors import Tensor
 
-DAMPING = 0.01
-"""Of the mean square of all inputs, that each gets added: the images are a sample."""
+DAMPING, FEW = 0.01, 0.1
+"""Of the mean square of all inputs, what each gets added: always, and as many times again as there are inputs to a row.
+
+The images are a sample. On the demo model's experts, measured on other images: with half as many rows as inputs to 3
+times as many the second adds 0.7 dB, and takes nothing away where there are 13 to 44 times as many.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class InputMoments:
         size, trace = len(self.total), float(np.trace(self.total))
         if trace == 0:
             return np.eye(size)
-        return np.asarray(self.total / trace * size + DAMPING * np.eye(size))
+        return np.asarray(self.total / trace * size + (DAMPING + FEW * size / self.rows) * np.eye(size))
 
 
 def experts_of(step: Step) -> tuple[int | None, ...]:
