@@ -14,11 +14,12 @@ from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
 from edgemtl.operators import Array, Frame, Quantise
-from edgemtl.options import QuantiseOptions
+from edgemtl.options import QuantiseOptions, WeightRules
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
+from edgemtl.quantize.coding import Coded, Coding, code_weights, find_coded, with_codes
 from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
@@ -38,12 +39,17 @@ def calibrate(
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer parameters and tasks of float steps; every fourth image is reserved for the check.
 
-    Raises what `build_integer` raises, QuantisationError where a task fails the check, and UsageError for a target with
-    a quantised model, whose precisions are its own.
+    Raises what `build_integer` raises, QuantisationError where a task fails the check, and UsageError for a target or
+    weights of 4 bits with a quantised model, whose precisions are its own.
     """
     if options.sqnr_target is not None and is_quantised(tasks):
         raise UsageError(
             "--sqnr-target must be given with a float model, not with one that is quantised already; leave it out, "
+            "or compile the float model"
+        )
+    if options.weights and is_quantised(tasks):
+        raise UsageError(
+            "--weights must be given with a float model, not with one that is quantised already; leave it out, "
             "or compile the float model"
         )
     used, checked = split(images)
@@ -64,7 +70,8 @@ def calibrate(
     sqnr = {task: of.sqnr_db for task, of in result.quality.items()}
     notes = tuple(note for of in result.quality.values() for note in of.notes)
     how = options.method, len(images), result.options.keep_float, result.options.wide
-    return Parameters(model, pathway, *how, parts, sqnr, notes, result.choices), dict(result.tasks)
+    weights = options.weights, result.coded
+    return Parameters(model, pathway, *how, parts, sqnr, notes, result.choices, *weights), dict(result.tasks)
 
 
 def _integers(
@@ -72,6 +79,8 @@ def _integers(
 ) -> Integers:
     """Integer tasks by ``options``, corrected and checked."""
     plain = _build(tasks, observed, options)
+    coding = code_weights(tasks, plain, options.weights, samples.used) if options.weights else Coding()
+    plain = _coded(tasks, plain, options.weights, coding.weights)
     # The biases of a quantised model are its own.
     correct = options.correct and not is_quantised(tasks)
     integers = correct_biases(tasks, plain, samples.used[:CORRECTION_IMAGES]) if correct else plain
@@ -80,7 +89,14 @@ def _integers(
     least = -math.inf if options.sqnr_target is not None else options.least_sqnr_db
     with counting("images checked", len(tasks) * len(samples.checked)):
         quality = {task: check_task(task, tasks[task], integers[task], samples.checked, least) for task in tasks}
-    return Integers(plain, integers, quality, options)
+    return Integers(plain, integers, quality, options, coding.notes, coding.weights)
+
+
+def _coded(
+    tasks: Tasks, integers: Mapping[str, IntegerTask], rules: WeightRules, weights: Coded
+) -> dict[str, IntegerTask]:
+    """The integer tasks with the weights in 4 bits that ``rules`` ask for."""
+    return {task: with_codes(of, find_coded(tasks[task], of, rules), weights) for task, of in integers.items()}
 
 
 def keep_scales(
@@ -152,13 +168,13 @@ def apply(
     """The integer tasks that these parameters determine: the same that `calibrate` returned together with them.
 
     ``require_int8`` and ``by_law`` as of QuantiseOptions. Raises what `build_integer` raises, and ConfigError for
-    corrections that do not fit.
+    corrections and 4-bit weights that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
     options = QuantiseOptions(
         keep_float=parameters.keep_float, require_int8=require_int8, by_law=by_law, wide=parameters.wide
     )
-    plain = _build(tasks, observed, options)
+    plain = _coded(tasks, _build(tasks, observed, options), parameters.weights, parameters.coded)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
 
 

@@ -52,7 +52,9 @@ class Quantised:
         return replace(self, integers={task: self.integers[task] for task in tasks})
 
     def faster_on(self, target: CpuTarget) -> Quantised:
-        """The same with the steps in float32 that are faster so on a target."""
+        """The same with the steps in float32 that are faster so on a target; with weights in 4 bits as it is."""
+        if self.parameters.weights:
+            return self
         floats = {task: self.floats[task] for task in self.integers}
         return replace(self, integers=prefer_speed(floats, self.parameters, self.integers, target.name))
 

@@ -81,6 +81,14 @@ def _scales(weight: Array, bias: Array, x_scale: float, levels: Array) -> Array:
     return np.asarray(scales)
 
 
+def check_sums(what: str, weight: Array, bias: Array, wide: bool, hint: str) -> None:
+    """Raise UnsupportedError where a sum of int8 or ``wide`` inputs, weights [k, n] and bias [n] can leave int32."""
+    bound = np.abs(bias) - (WIDE if wide else INT8)[0] * np.abs(weight.astype(np.int64)).sum(0)
+    if np.any(bound >= 2**31):
+        reason = f"a sum can reach {int(bound.max())}, it must stay below {2**31}"
+        raise UnsupportedError(what, reason, hint)
+
+
 def quantise_layer(
     what: str,
     weight: Array,
@@ -108,9 +116,6 @@ def quantise_layer(
     unit = x.scale * w_scale
     sums = integers.astype(np.int64).sum(0)
     total = np.rint(bias / unit).astype(np.int64) - x.zero * sums
-    bound = np.abs(total) - (WIDE if x.wide else INT8)[0] * np.abs(integers.astype(np.int64)).sum(0)
-    if np.any(bound >= 2**31):
-        reason = f"a sum can reach {int(bound.max())}, it must stay below {2**31}"
-        raise UnsupportedError(what, reason, "keep it in float (--keep-float)")
+    check_sums(what, integers, total, x.wide, "keep it in float (--keep-float)")
     words = pack_scales(unit / np.broadcast_to(y_scale, unit.shape), what, bits)
     return IntegerLayer(integers, total.astype(np.int32), words, unit)
