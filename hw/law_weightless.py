@@ -148,16 +148,15 @@ def max_pool(x: Ints, windows: Windows) -> npt.NDArray[np.int8]:
     return np.asarray(windows.cut(x, INT8[0]).max((2, 3)), np.int8)
 
 
-def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, out_zero: int) -> npt.NDArray[np.int8]:
-    """The mean of each window of an image [H, W, C]: saturate(requantise(sum of (x - zero)) + out_zero).
+def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, how: Finish) -> Array:
+    """The mean of each window of an image [H, W, C]: saturate(requantise(sum of (x - zero)) + how.zero).
 
     mul, shift [H' W'] by output pixel hold the scale over the number of pixels that count. Sums keep below 2^31 for
     windows of up to 2^22 pixels. Half an LSB, and 2^-17 of the value.
     """
     sums = windows.cut(x.astype(np.int64) - zero, 0).sum((2, 3)).reshape(windows.out_pixels, -1)
     value = requantise(np.asarray(sums, np.int64), mul[:, None], shift[:, None])
-    y = saturate(value + out_zero, *INT8).astype(np.int8)
-    return y.reshape(windows.out_height, windows.out_width, -1)
+    return _finished(value, how).reshape(windows.out_height, windows.out_width, -1)
 
 
 TAP_BITS: Final = 11

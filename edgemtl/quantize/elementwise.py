@@ -10,13 +10,13 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
-from edgemtl.hw.arith import FINE_BITS, INT8, encode_ratios, pack_scales
+from edgemtl.hw.arith import INT8, encode_ratios, pack_scales
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
 from edgemtl.operators.elementwise import Integer
-from edgemtl.quantize.endings import curve_table, finish_of, least, rectified, write_curve
+from edgemtl.quantize.endings import average_tensor, curve_table, finish_of, least, rectified, write_curve
 from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
@@ -108,13 +108,13 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
         with writer.output(x) as out:
             writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
         return
-    result = writer.byte_tensor()
     factor = writer.source.constant("factor")
+    result = average_tensor(writer, x.scale * float(factor.array.max()))
     scales = (float(f) * x.scale / result.scale for f in factor.array)
     words = Constant(f"{writer.name}.scale", pack_scales(scales, writer.name, writer.multiplier_bits))
     with writer.output(result) as out:
-        is_fine = writer.multiplier_bits == FINE_BITS
-        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero, is_fine)
+        how = finish_of(result)
+        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, how, writer.is_fine)
         writer.step(operator, {"x": view, "y": out}, {"scale": words})
 
 

@@ -54,8 +54,7 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
     result, is_float = writer.output_tensor(), writer.tensors[source.buffer].dtype == "float32"
     view = writer.quantised_view(source, scores(writer, writer.index)) if is_float else writer.integer_view(source)
     x = writer.tensors[view.buffer]
-    is_free = writer.own_result is None and writer.result_needs <= {"final", "wide", "byte", "float"}
-    if result.dtype == "int16" and is_free:
+    if result.dtype == "int16" and writer.may_scale_result:
         # A sharper row than any of the calibration reaches up to 1.
         result = wide(min(1.0, SHARPER * writer.range("all").reach), writer.name)
     distance = encode_scale(x.scale * 64 / math.log(2) / 2**SCORE_OCTAVES, writer.name)

@@ -97,9 +97,19 @@ class Writer:
         return not self.by_law and self.own_result is not None
 
     @property
+    def may_scale_result(self) -> bool:
+        """Whether readers take the step's first output with any scale, and the model gives it none."""
+        return self.own_result is None and self.result_needs <= {"final", "wide", "byte", "float"}
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether multipliers have 20 bits instead of 17, since float32 is to be followed."""
+        return bool(self.own) and not self.by_law
+
+    @property
     def multiplier_bits(self) -> int:
-        """Bits of multipliers: more where float32 is to be followed."""
-        return FINE_BITS if self.own and not self.by_law else MULTIPLIER_BITS
+        """Bits of multipliers."""
+        return FINE_BITS if self.is_fine else MULTIPLIER_BITS
 
     def encode(self, scale: float) -> tuple[int, int]:
         """A scale as a multiplier and a shift. Raises UnsupportedError for one out of range."""

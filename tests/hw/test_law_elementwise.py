@@ -124,7 +124,7 @@ def test_pools(windows: Windows) -> None:
     counts = windows.counts(False)
     scales = [encode_scale(1.3 / int(count)) for count in counts.reshape(-1)]
     mul, shift = (np.array(part) for part in zip(*scales, strict=True))
-    mean = law_weightless.average_pool(x, windows, zero, mul, shift, out_zero)
+    mean = law_weightless.average_pool(x, windows, zero, mul, shift, Finish("int8", out_zero))
     assert largest.shape == mean.shape == (windows.out_height, windows.out_width, 3)
     for row, column in itertools.product(range(windows.out_height), range(windows.out_width)):
         pixels = inside(windows, row, column)

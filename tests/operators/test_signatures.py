@@ -40,7 +40,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.Pool("max", 6, WINDOWS),
     ops.Pool("average", 6, WINDOWS),
     ops.QPool("max", 6, WINDOWS),
-    ops.QPool("average", 6, WINDOWS, 3, -4),
+    ops.QPool("average", 6, WINDOWS, 3, Finish("int8", -4)),
     ops.Concat(4, (6, 2)),
     ops.QConcat(4, (6, 2), (Rescale(0, 1 << 16, 16, 0), Rescale(1, 70000, 17, 2)), ("int8", "int16"), "int8"),
     ops.Resample(4, 6, 8, 9, 12, 2, 1),

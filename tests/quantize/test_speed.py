@@ -100,7 +100,7 @@ def test_check_and_compile_agree_and_bit_exact_is_all_integer(mobile: Path) -> N
 def test_a_refusal_of_float_layers_implies_bit_exact(mobile: Path) -> None:
     options = CheckOptions(target="cpu-avx2", precision="int8", require_int8=True)
     assert not any(node.where == "float32" for node in check_model(mobile / "net.onnx", options).nodes)
-    with pytest.raises(UsageError, match="--bit-exact must come with a board or --precision int8"):
+    with pytest.raises(UsageError, match="--bit-exact and --weights must come with a board or --precision int8"):
         CheckOptions(bit_exact=True)
     with pytest.raises(UsageError, match="--bit-exact, --min-sqnr and --sqnr-target must come with --precision int8"):
         CompileOptions(bit_exact=True)

@@ -49,7 +49,8 @@ def binary() -> list[Operator]:
 def others() -> list[Operator]:
     pools: list[Operator] = []
     for windows, channels in zip(WINDOWS, (3, 70, 16, 65), strict=True):
-        pools += [ops.QPool("max", channels, windows), ops.QPool("average", channels, windows, -9, 30)]
+        pools += [ops.QPool("max", channels, windows), ops.QPool("average", channels, windows, -9, Finish("int8", 30))]
+        pools += [ops.QPool("average", channels, windows, -9, Finish("int16"))]
     scales = Rescale(0, 1 << 16, 16, 0), Rescale(-128, 100_000, 17, 3), Rescale(4, 70_000, 20, -1)
     concats = [
         ops.QConcat(7, (33, 5, 64), scales, ("int8", "int8", "int16"), "int8"),
@@ -122,7 +123,7 @@ def test_every_bit_is_the_law_s(operators: list[Operator], target: CpuTarget) ->
 def test_averages_have_the_law_s_bits_for_every_scale(target: CpuTarget) -> None:
     """Multipliers and shifts at the ends of what a word holds, against Python's integers."""
     windows = Windows(3, 40, 3, 40, (3, 3), (1, 1), (1, 1))
-    operator = ops.QPool("average", 70, windows, -128, 5)
+    operator = ops.QPool("average", 70, windows, -128, Finish("int8", 5))
     shifts = np.repeat([12, 17, 29, 30, 31, 43], 20)
     muls = np.tile([0, 1, 65537, 2**17 - 1], 30)
     x = integers("int8", windows.pixels, 70)

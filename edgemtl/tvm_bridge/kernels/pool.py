@@ -53,7 +53,7 @@ def build(spec: Pool | QPool, target: CpuTarget) -> Kernel:
     operands = [
         Operand("x", (windows.pixels, spec.channels), dtype, "input"),
         *([Operand("factor", (windows.out_pixels,), "float32", "weight")] if spec.kind == "average" else []),
-        Operand("y", (windows.out_pixels, spec.channels), dtype, "output"),
+        Operand("y", (windows.out_pixels, spec.channels), spec.signature.outputs["y"].dtype, "output"),
     ]
 
     def body(x: Buffer, *rest: Buffer) -> None:
@@ -110,15 +110,15 @@ def _joined(spec: Pool | QPool, a: Expr, b: Expr, lanes: int) -> Expr:
 def _mean(spec: Pool | QPool, total: Expr, factor: Expr, lanes: int) -> Expr:
     if isinstance(spec, Pool):
         return total * spread(factor, lanes)
-    wide, zero = total.astype(vector_type("int32", lanes)), spec.out_zero
+    wide, zero, (low, high) = total.astype(vector_type("int32", lanes)), spec.how.zero, spec.how.limits
     factors = spread(factor.astype("float64"), lanes)
-    value = requantised(wide, factors, lanes, (INT8[0] - zero, INT8[1] - zero))
-    return (value + constant(zero, "int32", lanes)).astype(vector_type("int8", lanes))
+    value = requantised(wide, factors, lanes, (low - zero, high - zero))
+    return (value + constant(zero, "int32", lanes)).astype(vector_type(spec.how.dtype, lanes))
 
 
 def _symbol(spec: Pool | QPool) -> str:
     windows = spec.windows
     sizes = (windows.height, windows.width, windows.out_height, windows.out_width, spec.channels)
     words = (*sizes, *windows.kernel, *windows.stride, *windows.pad, *windows.dilation)
-    zeros = (spec.zero, spec.out_zero, int(spec.is_fine)) if isinstance(spec, QPool) else ()
-    return f"{type(spec).__name__.lower()}_{spec.kind}_" + "_".join(map(str, (*words, *zeros)))
+    integers = (spec.zero, spec.how.zero, spec.how.dtype, int(spec.is_fine)) if isinstance(spec, QPool) else ()
+    return f"{type(spec).__name__.lower()}_{spec.kind}_" + "_".join(map(str, (*words, *integers)))

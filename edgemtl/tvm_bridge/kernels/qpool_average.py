@@ -26,11 +26,12 @@ MOST_SHIFT = 30
 def gains(spec: QPool, target: CpuTarget) -> bool:
     """Whether this kernel computes the averages of ``spec``: small windows of at least a vector of channels.
 
-    Multipliers of more than 17 bits would need products of more than 32.
+    Their results are bytes. Multipliers of more than 17 bits would need products of more than 32.
     """
     taps = spec.windows.kernel[0] * spec.windows.kernel[1]
     fits = spec.kind == "average" and taps <= MOST_TAPS and spec.channels >= 4 * target.lanes
-    return fits and not spec.is_fine and target.vector_bits >= 256
+    is_byte = spec.how.dtype == "int8" and not spec.is_fine
+    return fits and is_byte and target.vector_bits >= 256
 
 
 def pack(scale: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -163,5 +164,5 @@ class _Average:
             for value in ((pairs << word) >> word, pairs >> word)
         ]
         packed = pack_words(scaled[0], scaled[1], self.target)
-        zero = constant(self.spec.out_zero, "int16", self.lanes)
+        zero = constant(self.spec.how.zero, "int16", self.lanes)
         return T.bind(intrinsic(f"int16x{self.lanes}", "sadd.sat", packed, zero))
