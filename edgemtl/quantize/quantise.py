@@ -19,7 +19,7 @@ from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
-from edgemtl.quantize.coding import Coded, Coding, code_weights, find_coded, with_codes
+from edgemtl.quantize.coding import Coded, Coding, check_rules, code_weights, find_coded, with_codes
 from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
@@ -47,11 +47,8 @@ def calibrate(
             "--sqnr-target must be given with a float model, not with one that is quantised already; leave it out, "
             "or compile the float model"
         )
-    if options.weights and is_quantised(tasks):
-        raise UsageError(
-            "--weights must be given with a float model, not with one that is quantised already; leave it out, "
-            "or compile the float model"
-        )
+    if is_quantised(tasks):
+        _refuse_rules(options)
     used, checked = split(images)
     with counting("images run for ranges", len(tasks) * len(used)):
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
@@ -95,7 +92,8 @@ def _integers(
 def _coded(
     tasks: Tasks, integers: Mapping[str, IntegerTask], rules: WeightRules, weights: Coded
 ) -> dict[str, IntegerTask]:
-    """The integer tasks with the weights in 4 bits that ``rules`` ask for."""
+    """The integer tasks with the weights in 4 bits that ``rules`` ask for. Raises what `check_rules` raises."""
+    check_rules(tasks, rules)
     return {task: with_codes(of, find_coded(tasks[task], of, rules), weights) for task, of in integers.items()}
 
 
@@ -104,12 +102,22 @@ def keep_scales(
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer tasks by the scales that a quantised model brings along; what has none stays in float.
 
-    Raises what `build_integer` raises.
+    Raises what `build_integer` raises, and UsageError for weights of 4 bits.
     """
+    _refuse_rules(options)
     nothing = Observation({}, {})
     integers = _build(tasks, dict.fromkeys(tasks, nothing), options)
     parts = {task: TaskParameters(nothing, {}) for task in tasks}
     return Parameters(model, pathway, OWN_METHOD, 0, options.keep_float, options.wide, parts, {}), integers
+
+
+def _refuse_rules(options: QuantiseOptions) -> None:
+    """Raise UsageError where weights of a quantised model, which has integers of its own, are to have 4 bits."""
+    if options.weights:
+        raise UsageError(
+            "--weights must be given with a float model, not with one that is quantised already; leave it out, "
+            "or compile the float model"
+        )
 
 
 OWN_METHOD = "own"

@@ -16,7 +16,7 @@ from edgemtl.codegen.cpu.compile import plan_cpu
 from edgemtl.errors import ConfigError, UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel, read_model
 from edgemtl.lowering.execute import run_steps
-from edgemtl.lowering.ir import CodedConstant, Lowered
+from edgemtl.lowering.ir import INPUT, CodedConstant, Lowered, dense, make_step
 from edgemtl.operators import Frame
 from edgemtl.options import CheckOptions, CompileOptions, QuantiseOptions
 from edgemtl.partition import TaskModel, partition
@@ -24,7 +24,7 @@ from edgemtl.processor import resolve
 from edgemtl.quantize import apply, read_parameters, write_parameters
 from edgemtl.quantize.coding import check_rules, find_coded, refuse_codes, with_codes
 from edgemtl.quantize.moments import InputMoments, observe_moments
-from edgemtl.quantize.quantise import measure_sqnr
+from edgemtl.quantize.quantise import calibrate, keep_scales, measure_sqnr
 from edgemtl.quantize.quantised_model import Quantised, quantise
 from tests.codegen.harness import Machine
 from tests.support.frames import smooth_frames
@@ -259,6 +259,16 @@ def test_boards_refuse_codes(sample: Sample) -> None:
         CompileOptions(target="zcu104", precision="int8", quantise=OPTIONS)
     with pytest.raises(UsageError, match=text):
         CheckOptions(target="zcu104", weights=RULES)
+
+
+def test_a_quantised_model_keeps_its_weights() -> None:
+    views = {"x": dense(f"{INPUT}image", (4,)), "y": dense("x", (4,), "int8")}
+    rounding = {"t": [make_step(ops.Quantise(4, "int8", 1.0, 0), views, {})]}
+    text = "--weights must be given with a float model, not with one that is quantised already"
+    with pytest.raises(UsageError, match=text):
+        keep_scales("m", "exact", rounding, OPTIONS)
+    with pytest.raises(UsageError, match=text):
+        calibrate("m", "exact", rounding, [], OPTIONS)
 
 
 def test_options_that_contradict_are_refused() -> None:
