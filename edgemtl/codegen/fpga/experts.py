@@ -1,8 +1,10 @@
 """Experts as instructions: the gate and the router block by block, then every expert over its whole queue.
 
 The first layer of an expert is written before the second layer of the previous expert, whose hidden rows have then long
-been computed. Experts take the two score buffers in turn for hidden rows and results. How long a queue is is known only
-once the router has decided: rows that do not fit the score buffer go in small blocks through the memory of the queries.
+been computed. Experts take the two score buffers in turn for hidden rows, and the other one for results: so each copy
+has one reader at a time, the matrix unit of hidden rows or the vector unit of results, and one writer. How long a queue
+is is known only once the router has decided: rows that do not fit the score buffers go in small blocks through the
+memory of the queries.
 Where a queue is short, these instructions have no rows and do not stall. Experts of the prefetch list are fetched
 before routing is known, whether or not they receive tokens; all others are fetched afterwards.
 """
@@ -121,9 +123,8 @@ def _spaces(work: MixtureWork) -> tuple[list[Space], Space | None]:
     most = min(limits.accumulator_rows, limits.scores // row, tokens)
     if most < 1:
         raise BudgetError("one row of an expert", row, limits.scores, "take larger score buffers, memory 'scores0'")
-    spaces = [_space(work, f"scores{copy}", most) for copy in range(2)]
     rest = min(limits.queries // row, limits.accumulator_rows, tokens - most)
-    return spaces, _space(work, "queries", rest) if rest > 0 else None
+    return _score_spaces(work, most), _space(work, "queries", "queries", rest) if rest > 0 else None
 
 
 def _row_bytes(work: MixtureWork) -> int:
@@ -132,10 +133,15 @@ def _row_bytes(work: MixtureWork) -> int:
     return (emit.granules(listing, hidden) + 2 * emit.granules(listing, width)) * listing.engine.array_columns
 
 
-def _space(work: MixtureWork, region: str, rows: int) -> Space:
+def _score_spaces(work: MixtureWork, rows: int) -> list[Space]:
+    """Two spaces: hidden rows in one score buffer, results in the other."""
+    return [_space(work, *regions, rows) for regions in (("scores0", "scores1"), ("scores1", "scores0"))]
+
+
+def _space(work: MixtureWork, hidden: str, results: str, rows: int) -> Space:
     listing = work.site.listing
-    hidden = make_tensor(listing, "expert", region, rows, work.group.first.operator.n)
-    return Space(hidden, make_tensor(listing, "results", region, rows, work.group.second.operator.n, 2))
+    hidden_rows = make_tensor(listing, "expert", hidden, rows, work.group.first.operator.n)
+    return Space(hidden_rows, make_tensor(listing, "results", results, rows, work.group.second.operator.n, 2))
 
 
 def _fetch(work: MixtureWork, entry: int, prefetched: tuple[int, ...]) -> None:
@@ -203,7 +209,7 @@ def _second(work: MixtureWork, slot: Slot, space: Space, release: int, cache: st
 def _in_token_order(work: MixtureWork) -> None:
     """The experts of every token one by one; an expert is fetched when a token needs it and it is not in the cache."""
     site, bank, cache_size = work.site, work.bank, work.site.experts.cache
-    space = [_space(work, f"scores{copy}", 1) for copy in range(2)]
+    spaces = _score_spaces(work, 1)
     for visit in range(work.x.rows * work.group.router.operator.top_k):
         # The cache entry that a visit may replace was last used ``cache_size`` visits ago, or before.
         cache = f"cache {visit % cache_size}" if cache_size else None
@@ -212,8 +218,8 @@ def _in_token_order(work: MixtureWork) -> None:
         site.listing.append("STREAM", {}, operands=operands, states=((ROUTES,), (cache,) if cache else ()))
         if cache is None:
             site.listing.take(bank.lines)
-        _first(work, Slot(visit, gather=True, cached=cache is not None), space[visit % 2], 0, cache)
+        _first(work, Slot(visit, gather=True, cached=cache is not None), spaces[visit % 2], 0, cache)
         release = bank.lines if cache is None else 0
-        _second(work, Slot(visit, cached=cache is not None), space[visit % 2], release, cache)
+        _second(work, Slot(visit, cached=cache is not None), spaces[visit % 2], release, cache)
         if cache is None:
             site.listing.ring.pop(0)
