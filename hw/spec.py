@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
+from edgemtl.hw.geometry import CHAIN_ROWS, SCORE_GRANULES
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
@@ -40,8 +41,6 @@ BOARDS: Final = ("zcu104", "zcu102", "kv260", "ultra96v2")
 """Boards that come with a file in hw/boards; the first is the default."""
 FOLDER: Final = Path(__file__).parent / "boards"
 MOST_FILE_BYTES: Final = 2**20
-SEGMENT_ROWS: Final = 8
-"""Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
 COUNT: Final = 10**7
 """More of anything than a part has; a number beyond is a slip of the pen."""
 MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
@@ -208,7 +207,7 @@ class Engine:
     @property
     def segments(self) -> int:
         """Chains of DSP blocks in a column."""
-        return self.array_rows // SEGMENT_ROWS
+        return self.array_rows // CHAIN_ROWS
 
 
 @dataclass(frozen=True)
@@ -298,6 +297,8 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     whole_rows = f"whole rows of the array, {columns} bytes each, that divide its {engine.array_rows} rows"
     divides = load % columns == 0 and engine.array_rows % (load // columns or 1) == 0
     yield divides, "engine.weight_load_bytes_per_cycle", whole_rows, load
+    swapped = f"at most a row for each of the array's {engine.segments} chains, {engine.segments * columns}"
+    yield load <= engine.segments * columns, "engine.weight_load_bytes_per_cycle", swapped, load
     ring = engine.weight_ring_bytes
     yield ring >= 2 * tile, "engine.weight_ring_bytes", f"at least two weight tiles, {2 * tile} bytes", ring
     yield ring % LINE_BYTES == 0, "engine.weight_ring_bytes", f"a multiple of {LINE_BYTES}, the bytes of a line", ring
@@ -319,6 +320,9 @@ def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
         key, buffer = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
         width = buffer.width_bytes
         yield width % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", width
+        least = columns * (SCORE_GRANULES if item.name == "scores" else 1)
+        lanes = f"whole granules of {columns} bytes, at least {least}, since each lane has one"
+        yield width % columns == 0 and width >= least, f"{key}.width_bytes", lanes, width
         yield buffer.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", buffer.bytes
     copies = engine.buffers.scores.copies
     yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies

@@ -16,7 +16,7 @@ SPEC = read_spec("zcu104")
 PARAMETERS = bytes(range(128))
 HOST_WEIGHTS = bytes(64)
 CONSTANTS = bytes(range(64))
-STREAM = encode_stream([Instruction("SOFTMAX", dict.fromkeys(BY_NAME["SOFTMAX"].places, 0))], SPEC.engine, 16)
+STREAM = encode_stream([Instruction("LOAD", dict.fromkeys(BY_NAME["LOAD"].places, 0))], SPEC.engine, 16)
 
 
 def document() -> dict[str, Any]:

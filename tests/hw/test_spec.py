@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from edgemtl.records import leaves, shorten
 
 TEXT = {name: (spec.FOLDER / f"{name}.toml").read_text() for name in BOARDS}
 MISSING = object()
+_BUFFERS = read_spec("zcu104").engine.buffers
+GRANULES_OF_48 = replace(_BUFFERS, constants=replace(_BUFFERS.constants, width_bytes=48))
 
 
 def needs(made: spec.AcceleratorSpec) -> dict:
@@ -231,7 +233,7 @@ def test_entries_of_the_router_are_four_bytes_in_whole_blocks():
     [
         (
             "zcu104",
-            {"array_columns": 48, "weight_load_bytes_per_cycle": 96},
+            {"array_columns": 48, "weight_load_bytes_per_cycle": 96, "buffers": GRANULES_OF_48},
             {"dsp": 755},
             ["dsp array 2,352 + softmax 66 + vector 65 = 2,483, XCZU7EV has 1,728", "755 dsp are missing"],
         ),
@@ -323,6 +325,21 @@ WRONG = [
         "engine.weight_load_bytes_per_cycle",
         100,
         "weight_load_bytes_per_cycle must be whole rows of the array, 32 bytes each, that divide its 96 rows, not 100",
+    ),
+    (
+        "engine.weight_load_bytes_per_cycle",
+        768,
+        "weight_load_bytes_per_cycle must be at most a row for each of the array's 12 chains, 384, not 768",
+    ),
+    (
+        "engine.buffers.hidden.width_bytes",
+        80,
+        "engine.buffers.hidden.width_bytes must be whole granules of 32 bytes, at least 32, since each lane has",
+    ),
+    (
+        "engine.buffers.scores.width_bytes",
+        32,
+        "engine.buffers.scores.width_bytes must be whole granules of 32 bytes, at least 64, since each lane has",
     ),
     ("engine.weight_load_bytes_per_cycle", 16, "that divide its 96 rows, not 16"),
     ("engine.weight_load_bytes_per_cycle", 160, "that divide its 96 rows, not 160"),
@@ -496,11 +513,14 @@ def test_any_file_is_refused_with_our_errors(tmp_path, content):
 )
 def test_a_sum_within_the_part_is_taken_and_none_beyond(shape, softmax, vector, ring):
     rows, columns = shape
+    zcu104 = read_spec("zcu104")
+    held = {item.name: getattr(zcu104.engine.buffers, item.name) for item in fields(spec.Buffers)}
     made = with_engine(
-        read_spec("zcu104"),
+        zcu104,
+        buffers=spec.Buffers(**{name: replace(one, width_bytes=2 * columns) for name, one in held.items()}),
         array_rows=rows,
         array_columns=columns,
-        weight_load_bytes_per_cycle=4 * columns,
+        weight_load_bytes_per_cycle=columns,
         softmax_lanes=softmax,
         vector_lanes=vector,
         weight_ring_bytes=2**ring,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, Slot, make_tensor
-from edgemtl.codegen.fpga.instructions import ROUTES
+from edgemtl.codegen.fpga.instructions import ROUTES, stream_operands
 from edgemtl.codegen.fpga.routing import emit_route, prefetch_list
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights
@@ -148,12 +148,11 @@ def _fetch(work: MixtureWork, entry: int, prefetched: tuple[int, ...]) -> None:
     """Fetch the weights of an entry: of the prefetch list at once, of the router's list once it is written."""
     bank, listing = work.bank, work.site.listing
     listing.take(bank.lines)
-    operands = {"address": bank.line, "lines": bank.lines, "slot": 0, "stride": 0, "cached": 0}
     if entry < len(prefetched):
-        operands["address"] += prefetched[entry] * bank.lines
+        operands = stream_operands(bank.line + prefetched[entry] * bank.lines, bank.lines)
         listing.append("STREAM", {}, operands=operands)
     else:
-        operands |= {"slot": entry + 1, "stride": bank.lines}
+        operands = stream_operands(bank.line, bank.lines, entry + 1, bank.lines)
         listing.append("STREAM", {}, operands=operands, states=((ROUTES,), ()))
 
 
@@ -213,8 +212,7 @@ def _in_token_order(work: MixtureWork) -> None:
     for visit in range(work.x.rows * work.group.router.operator.top_k):
         # The cache entry that a visit may replace was last used ``cache_size`` visits ago, or before.
         cache = f"cache {visit % cache_size}" if cache_size else None
-        cached = int(cache is not None)
-        operands = dict(address=bank.line, lines=bank.lines, slot=visit + 1, stride=bank.lines, cached=cached)
+        operands = stream_operands(bank.line, bank.lines, visit + 1, bank.lines, cache is not None)
         site.listing.append("STREAM", {}, operands=operands, states=((ROUTES,), (cache,) if cache else ()))
         if cache is None:
             site.listing.take(bank.lines)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
@@ -200,7 +201,7 @@ GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 
 def _is_foreign(step: Step) -> bool:
     """Whether a step computes with integers that the accelerator lacks."""
-    return bool(width_reason(step.operator)) or _is_bounded_wide(step)
+    return bool(width_reason(step.operator)) or _is_bounded_wide(step) or bool(range_reason(step))
 
 
 def width_reason(operator: Operator) -> str:
@@ -281,6 +282,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return width_reason(operator)
     if _is_bounded_wide(steps[at]):
         return "the accelerator has no lower bound for results of 16 bits"
+    if range_reason(steps[at]):
+        return range_reason(steps[at])
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgemtl.hw.arith import INT8, INT16, SHIFT_RANGE, Ints, Wide, requantise, saturate, unpack_scale
 from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.rules import MOST_SUM
 from edgemtl.hw.sim.functional.faults import Fault
 from edgemtl.hw.sim.functional.memory import Bytes, as_bytes
 
@@ -41,9 +42,7 @@ def unpack_weights(data: Bytes, columns: int, k: int, n: int, table: int) -> Wei
     bias, scale = (np.ascontiguousarray(body[:, i * 4 * columns :][:, : 4 * columns]).view("<i4") for i in range(2))
     w = body[:, _COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
     mul, shift = unpack_scale(scale.reshape(-1))
-    low, high = SHIFT_RANGE
-    if shift.min() < low or shift.max() > high:
-        raise Fault(f"shifts of the weights must be in {low}..{high}, not {shift.min()}..{shift.max()}")
+    check_shifts(shift, "shifts of the weights")
     looked_up = data[:TABLE_BYTES].view(np.int8) if table else None
     return Weights(
         np.ascontiguousarray(w.transpose(1, 0, 2)).reshape(k, -1),
@@ -61,10 +60,17 @@ def product(x: Ints, w: Ints) -> Wide:
     return np.asarray((x.astype(kind) @ w.astype(kind)).astype(np.int64))
 
 
+def check_shifts(shift: Wide, what: str) -> None:
+    """Raise Fault where a shift is none that a requantisation has."""
+    low, high = SHIFT_RANGE
+    if shift.min() < low or shift.max() > high:
+        raise Fault(f"{what} must be in {low}..{high}, not {shift.min()}..{shift.max()}")
+
+
 def check_sums(sums: Wide) -> Wide:
-    """``sums``. Raises Fault where one leaves 31 bits."""
-    if (largest := int(np.abs(sums).max(initial=0))) >= 2**31:
-        raise Fault(f"sums must keep below 2^31, and one has the magnitude {largest}")
+    """``sums``. Raises Fault where one is more than the array's sums hold."""
+    if (largest := int(np.abs(sums).max(initial=0))) >= MOST_SUM:
+        raise Fault(f"sums must keep below {MOST_SUM}, and one has the magnitude {largest}")
     return sums
 
 

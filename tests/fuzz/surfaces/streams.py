@@ -32,8 +32,8 @@ def draw_instruction(rng: Random) -> Instruction:
     name, operands = rng.choice(NAMES), {}
     for operand, (field, _) in BY_NAME[name].places.items():
         values = (field.low, field.high, rng.randint(field.low, field.high), min(field.high, rng.randint(0, 300)))
-        few = operand.endswith("_region") or operand == "window"
-        operands[operand] = rng.randrange(min(field.high, 7) + 1) if few else max(field.low, rng.choice(values))
+        known = field.allowed or (range(field.high + 1) if operand == "window" else ())
+        operands[operand] = rng.choice(known) if known else max(field.low, rng.choice(values))
     return Instruction(name, operands, draw_units(rng, 0.05), draw_units(rng, 0.05))
 
 
@@ -44,7 +44,7 @@ def change_instruction(old: Instruction, rng: Random) -> Instruction:
         operand = rng.choice([*old.operands])
         field = BY_NAME[old.name].places[operand][0]
         near = old.operands[operand] + rng.choice((-1, 1))
-        value = rng.choice((field.low, field.high, rng.randint(field.low, field.high), near))
+        value = rng.choice(field.allowed or (field.low, field.high, rng.randint(field.low, field.high), near))
         changed = {**old.operands, operand: min(max(value, field.low), field.high)}
         return Instruction(old.name, changed, old.waits, old.signals)
     if chance < 0.85:

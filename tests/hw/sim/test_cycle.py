@@ -225,7 +225,7 @@ SUMS = {"rows": 7, "width": 100, "high_region": 0, "low_region": 1}
         (word("OPEN", **SUMS), {"residual": 2 * 1400, "hidden": 1400}),
         (word("SETTLE", **SUMS), {"residual": 2 * 1400, "hidden": 1400}),
         (word("COMBINE", src_region=2, **SUMS), {"residual": 2 * 1400, "hidden": 2 * 1400, "input": 1400}),
-        (word("ENLARGE", rows=2, width=4, stride=1, src_region=1), {"hidden": 512, "residual": 512}),
+        (word("ENLARGE", rows=2, width=4, stride=1), {"input": 512, "hidden": 512}),
         (word("ROUTE", rows=5, experts=16, src_region=5, from_region=6), {"queries": 160, "constants": 32}),
     ],
 )
@@ -261,7 +261,7 @@ def test_routes_must_be_those_of_the_stream():
         ("LINEAR", {"rows": 1, "k": 8191, "n": 8191}, "LINEAR must have weights of at most the 64 lines"),
         ("CONV", {"rows": 1, "width": 4, "k": 2**12, "n": 2**12}, "CONV must have weights of at most the 64 lines"),
         ("SCORES", {"rows": 1, "k": 2**12, "count": 2**12, "heads": 1}, r"SCORES.keys must be at most the \d+ bytes"),
-        ("MIX", {"rows": 1, "n": 2**12, "count": 2**12}, r"MIX.values must be at most the \d+ bytes of residual"),
+        ("MIX", {"rows": 1, "n": 2**12, "count": 2**12}, r"MIX.values must be at most the \d+ bytes of hidden"),
         ("LOAD", {"rows": 2047, "size": 2**14 - 1}, r"LOAD.dst must be at most the \d+ bytes of residual, not \d+"),
         ("STORE", {"rows": 2047, "size": 2**14 - 1}, r"STORE.src must be at most the \d+ bytes of residual, not \d+"),
     ],
