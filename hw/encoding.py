@@ -28,7 +28,7 @@ from edgemtl.hw.isa import (
     Instruction,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, Field, Operation
-from edgemtl.hw.rules import violation
+from edgemtl.hw.rules import violation, walk_violation
 
 if TYPE_CHECKING:
     from edgemtl.hw.spec import Engine
@@ -121,11 +121,14 @@ def check_instruction(instruction: Instruction, engine: Engine) -> bytes:
 def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_lines: int) -> bytes:
     """HEAD, ``instructions`` and END.
 
-    Raises what `check_instruction` raises, and ConfigError for a ring of no lines or of more than the memory has.
+    Raises what `check_instruction` raises, and ConfigError for a queue that is walked back and for a ring of no lines
+    or of more than the memory has.
     """
     most = _memory_lines(engine)
     if not 1 <= ring_lines <= most:
         raise ConfigError(f"HEAD.ring must be in 1..{most}, lines of the weight memory, not {ring_lines}")
+    if walk := walk_violation(instructions):
+        raise ConfigError(f"instruction {walk[0]}: {walk[1]}")
     body = b"".join(check_instruction(instruction, engine) for instruction in instructions)
     body += encode(Instruction("END", {}))
     head = {
@@ -193,6 +196,8 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
             raise IntegrityError(f"byte {at}: {instruction.name} must stand at an end of the stream, not inside")
         if why := violation(instruction, engine):
             raise IntegrityError(f"byte {at}: {why}; compile the stream again")
+    if walk := walk_violation(body):
+        raise IntegrityError(f"byte {offsets[walk[0]]}: {walk[1]}; compile the stream again")
     return Stream(head["ring"], tuple(body[:-1]))
 
 

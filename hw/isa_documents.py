@@ -22,6 +22,7 @@ from edgemtl.hw.isa import (
     WINDOWS,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, OPERAND_BIT, Field, Operation
+from edgemtl.hw.timing import TABLE
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "isa.md"
@@ -39,7 +40,8 @@ KEYWORDS: Final = frozenset(("begin", "end", "release", "table"))
 
 def isa_page() -> str:
     """docs/isa.md."""
-    lines = [*_page_head(), *_summary(), *(line for operation in OPERATIONS for line in _section(operation))]
+    sections = (line for operation in OPERATIONS for line in _section(operation))
+    lines = [*_page_head(), *_summary(), *sections, *_latencies()]
     return "\n".join(lines) + "\n"
 
 
@@ -108,6 +110,18 @@ def _only(field: Field) -> str:
     return ": " + ", ".join(f"`{REGIONS[number]}`" for number in field.allowed)
 
 
+def _latencies() -> Iterator[str]:
+    yield from (
+        "",
+        "## Latencies",
+        "",
+        "Cycles besides the work itself; hw/timing.py, which the simulator reads too.",
+        "",
+    )
+    yield from ("| name | cycles | what |", "|---|---|---|")
+    yield from (f"| `{latency.name}` | {latency.cycles} | {latency.what} |" for latency in TABLE)
+
+
 def _range(bit: int, bits: int) -> str:
     return f"[{bit + bits - 1}:{bit}]" if bits > 1 else f"[{bit}]"
 
@@ -148,6 +162,7 @@ def _package_head() -> Iterator[str]:
         "OPERANDS_LOW": OPERAND_BIT,
     }
     yield from (_number(name, value) for name, value in numbers.items())
+    yield from (_number(f"CYCLES_{latency.name}", latency.cycles) for latency in TABLE)
     yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
     yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
     yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})

@@ -6,7 +6,7 @@ Encoder and decoder refuse what breaks a rule, so neither simulators nor hardwar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_SUM: Final = 2**26
 """Sums of the array, with their bias, keep below this magnitude: one operand of one DSP48E2."""
+MOST_EXPERTS: Final = 256
+"""Experts of a layer, and entries of the router's list in order of experts."""
 MOST_KEYS: Final = 2048
 """Keys of an attention: 255 * 127 * 2048 < 2^26."""
 MOST_HEAD_BYTES: Final = (MOST_SUM - 1) // (128 * 127)
@@ -36,6 +38,25 @@ def violation(instruction: Instruction, engine: Engine) -> str:
         if not holds:
             return f"{instruction.name}.{name} must be {must}, not {value}"
     return ""
+
+
+def walk_violation(instructions: Sequence[Instruction]) -> tuple[int, str] | None:
+    """The first instruction that goes back in a queue, with the reason: a unit walks each entry's queue from the front.
+
+    Those that walk are COMBINE and, with `gather`, LINEAR. ROUTE with `end` writes another list.
+    """
+    skips: dict[tuple[str, int], int] = {}
+    for index, instruction in enumerate(instructions):
+        operands = instruction.operands
+        if operands.get("end"):
+            skips.clear()
+        if operands.get("slot") and "skip" in operands and operands.get("gather", 1):
+            queue = instruction.unit, operands["slot"]
+            if operands["skip"] <= skips.get(queue, -1):
+                must = f"must be above {skips[queue]}, that of the unit's instruction before with slot {queue[1]}"
+                return index, f"{instruction.name}.skip {must}, not {operands['skip']}"
+            skips[queue] = operands["skip"]
+    return None
 
 
 def mix_shifts(shift: int, keys: int) -> tuple[int, int]:
@@ -96,6 +117,13 @@ def _norm(instruction: Instruction, _engine: Engine) -> Violations:
     yield in_shift_range(shifts), "shift", _whole_shift("that every row's exponent takes to"), _shown(shifts)
 
 
+def _route(instruction: Instruction, engine: Engine) -> Violations:
+    k, most = instruction["k"], engine.router_choices
+    yield 1 <= k <= most, "k", f"in 1..{most}, the choices of a token that the router has", k
+    early = instruction["early"]
+    yield early <= MOST_EXPERTS, "early", f"at most {MOST_EXPERTS}", early
+
+
 def _whole_shift(what: str) -> str:
     low, high = SHIFT_RANGE
     return f"one {what} {low}..{high}"
@@ -106,5 +134,5 @@ def _shown(shifts: tuple[int, int]) -> str:
 
 
 RULES: Final[Mapping[str, Callable[[Instruction, Engine], Violations]]] = MappingProxyType(
-    {"SCORES": _scores, "SOFTMAX": _softmax, "MIX": _mix, "NORM": _norm}
+    {"SCORES": _scores, "SOFTMAX": _softmax, "MIX": _mix, "NORM": _norm, "ROUTE": _route}
 )

@@ -47,6 +47,8 @@ MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
 """That an address of a region tells apart."""
 MOST_ROWS: Final = BY_NAME["LINEAR"].places["rows"][0].high
 """That an instruction of the matrix unit names."""
+MOST_CHOICES: Final = BY_NAME["ROUTE"].places["k"][0].high
+"""That an instruction of the router names."""
 MOST_LINES: Final = BY_NAME["HEAD"].places["ring"][0].high
 """That a stream's weight ring has."""
 
@@ -145,12 +147,12 @@ class Board:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle, in BRAM or UltraRAM."""
+    """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle; in BRAM, UltraRAM or LUT."""
 
     bytes: Annotated[int, whole(8, 2**32)]
     width_bytes: Annotated[int, whole(8, 4096)]
     copies: Annotated[int, whole(1, 8)]
-    memory: Annotated[str, one_of("bram36", "uram288")]
+    memory: Annotated[str, one_of("bram36", "uram288", "lut")]
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Engine:
     """The accelerator's parameters. ``clock_mhz`` is a target: only place and route on the part can confirm it.
 
     array_rows x array_columns is K x N of one weight tile; ``accumulator_rows`` the tokens of one block;
-    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_tokens_per_cycle`` top-k in parallel;
+    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_choices`` the most experts a token may go to;
     ``routing_entries`` the (token, expert) pairs that the router's queues hold, tokens times k.
     """
 
@@ -192,7 +194,7 @@ class Engine:
     weight_ring_memory: Annotated[str, one_of("bram36", "uram288")]
     softmax_lanes: Annotated[int, whole(1, 4096)]
     vector_lanes: Annotated[int, whole(1, 4096)]
-    router_tokens_per_cycle: Annotated[int, whole(1, 64)]
+    router_choices: Annotated[int, whole(1, MOST_CHOICES)]
     # A link of a queue has 16 bits.
     routing_entries: Annotated[int, whole(1, 65_536)]
     dma_ports: Annotated[int, whole(1, 64)]
@@ -323,6 +325,8 @@ def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
         least = columns * (SCORE_GRANULES if item.name == "scores" else 1)
         lanes = f"whole granules of {columns} bytes, at least {least}, since each lane has one"
         yield width % columns == 0 and width >= least, f"{key}.width_bytes", lanes, width
+        small = item.name == "side" or buffer.memory != "lut"
+        yield small, f"{key}.memory", "bram36 or uram288: LUT memory is for side alone", buffer.memory
         yield buffer.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", buffer.bytes
     copies = engine.buffers.scores.copies
     yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies

@@ -14,7 +14,17 @@ from tests.source import LINKED, ROOT, imported_modules, module_of, source_files
 LEAVES = {
     *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
     *("bundle", "host", "signing", "operators", "records"),
-    *("hw.operands", "hw.isa", "hw.geometry", "hw.rules", "hw.arith", "hw.law", "hw.law_weightless", "hw.law_generic"),
+    *(
+        "hw.operands",
+        "hw.isa",
+        "hw.geometry",
+        "hw.rules",
+        "hw.timing",
+        "hw.arith",
+        "hw.law",
+        "hw.law_weightless",
+        "hw.law_generic",
+    ),
     *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
     *("hw.encoding", "hw.isa_documents"),
 }

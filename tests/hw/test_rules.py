@@ -18,6 +18,7 @@ GOOD = {
     "SCORES": {"k": 96, "heads": 3, "rows": 46, "count": 1025, "dst_stride": 68, "shift": 6},
     "SOFTMAX": {"rows": 138, "stride": 68, "count": 1025},
     "MIX": {"heads": 3, "rows": 46, "values_stride": 1, "count": 1025, "n": 32, "mul": 2**16, "shift": 16},
+    "ROUTE": {"rows": 128, "experts": 16, "k": 4, "early": 3, "begin": 1, "end": 1},
     "NORM": {"rows": 128, "width": 384, "epsilon": 2**21, "mul": 2**16, "shift": 12},
 }
 WRONG = [
@@ -39,6 +40,9 @@ WRONG = [
     ),
     ("MIX", {"shift": 4}, "shift must be one that every row's exponent takes to 12..43, not one that takes to 11..21"),
     ("MIX", {"shift": 27}, "takes to 12..43, not one that takes to 34..44"),
+    ("ROUTE", {"k": 0}, "k must be in 1..8, the choices of a token that the router has, not 0"),
+    ("ROUTE", {"k": 9}, "k must be in 1..8, the choices of a token that the router has, not 9"),
+    ("ROUTE", {"early": 257}, "early must be at most 256, not 257"),
     ("NORM", {"width": 1025}, "width must be in 1..1024, not 1025"),
     ("NORM", {"epsilon": 0}, "epsilon must be at least 1, not 0"),
     ("NORM", {"shift": 1}, "shift must be one that every row's exponent takes to 12..43, not one that takes to 11..24"),
@@ -65,6 +69,36 @@ def test_what_breaks_a_rule_is_neither_encoded_nor_decoded(name, operands, text)
         encode_stream([made], ENGINE, 100)
     with pytest.raises(IntegrityError, match=rf"^byte 32: {name}\..*{text}.*compile the stream again"):
         decode_stream(stream_by_hand([made, Instruction("END", {})]), ENGINE)
+
+
+def walk(*words: tuple[str, int, int]) -> list[Instruction]:
+    """LINEAR with gather ("first") or without ("second"), COMBINE, or a ROUTE that ends."""
+    of = {"first": ("LINEAR", {"gather": 1}), "second": ("LINEAR", {}), "sum": ("COMBINE", {}), "list": ("ROUTE", {})}
+    return [
+        instruction(of[kind][0], **of[kind][1], **({} if kind == "list" else {"slot": slot, "skip": skip}))
+        for kind, slot, skip in words
+    ]
+
+
+WALKS = [
+    ([("first", 1, 0), ("second", 1, 0), ("sum", 1, 0), ("first", 2, 0), ("first", 1, 8), ("sum", 1, 8)], None),
+    ([("first", 1, 8), ("second", 1, 0), ("second", 1, 0), ("list", 0, 0), ("first", 1, 0)], None),
+    ([("sum", 1, 8), ("sum", 1, 4)], (1, "COMBINE.skip must be above 8, that of the unit's .* slot 1, not 4")),
+    ([("first", 1, 8), ("sum", 1, 0), ("first", 1, 8)], (2, "LINEAR.skip must be above 8, that of .* slot 1, not 8")),
+]
+
+
+@pytest.mark.parametrize(("words", "refused"), WALKS)
+def test_queues_are_walked_from_the_front(words, refused):
+    made = walk(*words)
+    if refused is None:
+        assert decode_stream(encode_stream(made, ENGINE, 9), ENGINE).instructions == tuple(made)
+        return
+    place, text = refused
+    with pytest.raises(ConfigError, match=f"^instruction {place}: {text}"):
+        encode_stream(made, ENGINE, 9)
+    with pytest.raises(IntegrityError, match=f"^byte {32 * (place + 1)}: {text}; compile the stream again"):
+        decode_stream(stream_by_hand([*made, Instruction("END", {})], 9), ENGINE)
 
 
 def test_heads_that_the_chains_do_not_divide_by():

@@ -11,7 +11,6 @@ before routing is known, whether or not they receive tokens; all others are fetc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
@@ -96,23 +95,38 @@ def _bank(site: Site, group: networks.ExpertsGroup) -> Bank:
 
 
 def _in_expert_order(work: MixtureWork) -> None:
-    """Every entry of the router's list; two experts are in the ring at once where both fit."""
+    """Every entry of the router's list; two experts are in the ring at once where both fit.
+
+    Words of one entry walk its queue from the front: rows beyond the score buffer come last. They then wait for the sum
+    of the rows before, during which the first layer of the next expert runs.
+    """
     site, bank = work.site, work.bank
     spaces, overflow = _spaces(work)
     prefetched = prefetch_list(site, work.group)
-    ahead = int(2 * bank.lines <= site.listing.ring_lines)
+    two_fit = 2 * bank.lines <= site.listing.ring_lines
     entries = len(work.group.router.operator.candidates)
-    if site.experts.resident:
-        for entry in range(entries):
+
+    def begin(entry: int) -> None:
+        if entry >= entries:
+            return
+        if not site.experts.resident:
             _fetch(work, entry, prefetched)
-    for entry in range(entries + ahead):
-        if entry < entries:
-            if not site.experts.resident:
-                _fetch(work, entry, prefetched)
-            offset = bank.lines if ahead and entry else 0
-            _first(work, Slot(entry, gather=True), spaces[entry % 2], offset)
-        if entry >= ahead:
-            _finish(work, entry - ahead, spaces[(entry - ahead) % 2], overflow)
+        _first(work, Slot(entry, gather=True), spaces[entry % 2], bank.lines if two_fit and entry else 0)
+
+    for entry in range(entries if site.experts.resident else 0):
+        _fetch(work, entry, prefetched)
+    begin(0)
+    for entry in range(entries):
+        if two_fit and overflow is None:
+            begin(entry + 1)
+        _finish(work, entry, spaces[entry % 2], 0 if overflow else bank.lines)
+        if overflow is not None:
+            if two_fit:
+                begin(entry + 1)
+            _overflow(work, entry, spaces[entry % 2].rows, overflow)
+        site.listing.ring.pop(0)
+        if not two_fit:
+            begin(entry + 1)
 
 
 def _spaces(work: MixtureWork) -> tuple[list[Space], Space | None]:
@@ -156,24 +170,26 @@ def _fetch(work: MixtureWork, entry: int, prefetched: tuple[int, ...]) -> None:
         listing.append("STREAM", {}, operands=operands, states=((ROUTES,), ()))
 
 
-def _finish(work: MixtureWork, entry: int, space: Space, overflow: Space | None) -> None:
-    """The rest of an expert once the first layer has computed its first rows; its weights leave the ring."""
-    for skip in _overflows(work, space, overflow):
-        assert overflow is not None
-        _first(work, Slot(entry, skip, gather=True), overflow, 0)
-        _second(work, Slot(entry, skip), overflow, 0)
+def _finish(work: MixtureWork, entry: int, space: Space, release: int) -> None:
+    """The second layer of an expert and its sums, of the rows that the score buffer holds.
+
+    release: lines of the ring that leave it afterwards.
+    """
     # In two parts: the vector unit sums the first while the matrix unit computes the second.
     halves = blocks(space.rows, max(-(-space.rows // 2), LEAST_ROWS))
     for index, (first, rows) in enumerate(halves):
-        release = work.bank.lines if index == len(halves) - 1 else 0
-        _second(work, Slot(entry, first), space.part(first, rows), release)
-    work.site.listing.ring.pop(0)
+        _second(work, Slot(entry, first), space.part(first, rows), release if index == len(halves) - 1 else 0)
 
 
-def _overflows(work: MixtureWork, space: Space, overflow: Space | None) -> Iterator[int]:
-    """Offsets in a queue of the blocks that do not fit the score buffer; a short queue does not reach them."""
-    if overflow is not None:
-        yield from range(space.rows, work.x.rows, overflow.rows)
+def _overflow(work: MixtureWork, entry: int, first: int, space: Space) -> None:
+    """The rows of a queue from ``first`` on, block by block; a short queue does not reach them, and they take no time.
+
+    With the last block the expert's weights leave the ring.
+    """
+    skips = range(first, work.x.rows, space.rows)
+    for skip in skips:
+        _first(work, Slot(entry, skip, gather=True), space, 0)
+        _second(work, Slot(entry, skip), space, work.bank.lines if skip == skips[-1] else 0)
 
 
 def _first(work: MixtureWork, slot: Slot, space: Space, offset: int, cache: str | None = None) -> None:

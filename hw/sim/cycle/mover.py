@@ -7,9 +7,10 @@ instruction has ended.
 
 from __future__ import annotations
 
+from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.instructions import Moved, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import LATENCY, PIECE_BYTES, Memory
+from edgemtl.hw.sim.cycle.memory import PIECE_BYTES, Memory
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
@@ -77,7 +78,7 @@ class Mover:
         assert instruction is not None
         self._tally.stand("memory", whole(begin))
         self._tally.work(whole(end))
-        come = whole(end + LATENCY)
+        come = whole(end + timing.MEMORY.cycles)
         self._left -= self._piece
         if self._work.ring:
             self._ring.come(self._piece, come, self._waited)

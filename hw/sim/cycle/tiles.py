@@ -51,19 +51,28 @@ def conv_depths(channels: int, rows: int, columns: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1024)
 def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: bool, cached: bool) -> Tiles:
-    """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes."""
+    """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes.
+
+    The first tile of each tile of columns loads bias and scales through the same port, the first of all the table.
+    """
     place, needs = TABLE_BYTES * table, []
     for _ in range(up(n, columns)):
         place += COLUMN_BYTES * columns
         for rows in deep:
             place += rows * columns
             needs.append(place)
-    loads = tuple(up(rows * columns, width) for rows in deep) * up(n, columns)
-    return Tiles(loads, () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
+    beside, first = up(COLUMN_BYTES * columns, width), up(TABLE_BYTES * table, width)
+    of_columns = [up(rows * columns, width) for rows in deep]
+    of_columns[0] += beside
+    loads = of_columns * up(n, columns)
+    loads[0] += first
+    return Tiles(tuple(loads), () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
 
 
 @lru_cache(maxsize=1024)
-def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int) -> Tiles:
-    """Tiles of weights of a region that is read ``width`` bytes a cycle."""
+def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, fill: int) -> Tiles:
+    """Tiles of weights of a region that is read ``width`` bytes a cycle; the first one takes ``fill`` cycles more."""
     count = up(n, columns)
-    return Tiles(tuple(up(rows * columns, width) for rows in deep) * count, (), sum(deep) * columns * count)
+    loads = [up(rows * columns, width) for rows in deep] * count
+    loads[0] += fill
+    return Tiles(tuple(loads), (), sum(deep) * columns * count)
