@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from edgemtl.hw.isa import LINE_BYTES
+
 if TYPE_CHECKING:
     from edgemtl.hw.spec import Engine
 
@@ -24,6 +26,12 @@ CHAIN_ROWS: Final = 8
 """Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
 HEADS: Final = (3, 2)
 """Numbers of heads that SCORES can compute at once, the largest first."""
+TABLE_BYTES: Final = 256
+"""A look-up table in front of a layer's weights."""
+COLUMN_BYTES: Final = 8
+"""Bias and scale of one column, int32 each."""
+TAPS: Final = 9
+"""Of a convolution."""
 SCORE_GRANULES: Final = 2
 """Granules of the 16-bit scores of one tile of keys."""
 
@@ -46,6 +54,11 @@ def head_bytes(array_rows: int, heads: int) -> npt.NDArray[np.int64]:
     chains = array_rows // CHAIN_ROWS
     head = np.arange(array_rows) % chains // (chains // heads)
     return np.argsort(head, kind="stable").reshape(heads, -1)
+
+
+def weight_lines(columns: int, k: int, n: int, table: int) -> int:
+    """Lines of a layer of k rows and n columns, ``columns`` a tile."""
+    return -(-(TABLE_BYTES * table + -(-n // columns) * columns * (k + COLUMN_BYTES)) // LINE_BYTES)
 
 
 def lanes_of(engine: Engine, region: str) -> int:

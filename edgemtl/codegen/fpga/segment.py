@@ -19,7 +19,8 @@ from edgemtl.codegen.fpga.place import Placement, place
 from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
 from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.errors import ConfigError
-from edgemtl.hw.encoding import check_instruction, encode_stream
+from edgemtl.hw.checker import check_stream
+from edgemtl.hw.encoding import Stream, check_instruction, encode_stream
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
@@ -77,10 +78,12 @@ def write_segment(
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
     credits = synchronise(instructions, sizes, placement.addresses)
     layers = tuple(describe(group) for group in groups)
-    stream = encode_stream(_instructions(instructions, placement, credits, layers, engine), engine, limits.ring_lines)
+    final = _instructions(instructions, placement, credits, layers, engine)
+    if not experts.by_token:
+        check_stream(Stream(limits.ring_lines, tuple(final)), engine)
     mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
     return BoardSegment(
-        stream=stream,
+        stream=encode_stream(final, engine, limits.ring_lines),
         layers=layers,
         layer=tuple(instruction.layer for instruction in instructions),
         inputs=tuple(inputs),

@@ -14,7 +14,7 @@ PIECE_BYTES: Final = 2048
 Taken = Callable[[float, float], None]
 
 
-class Memory:
+class Dram:
     """DRAM with ``rate`` bytes per cycle. A client requests one piece at a time, the next once that has begun."""
 
     def __init__(self, kernel: Kernel, rate: float) -> None:

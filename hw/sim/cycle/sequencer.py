@@ -11,7 +11,7 @@ from edgemtl.hw import timing
 from edgemtl.hw.isa import INSTRUCTION_BYTES
 from edgemtl.hw.sim.cycle.instructions import Program, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import Memory
+from edgemtl.hw.sim.cycle.memory import Dram
 
 AHEAD_INSTRUCTIONS: Final = 256
 """Instructions fetched and not yet dispatched, at most: four BRAMs of 256 bits."""
@@ -25,7 +25,7 @@ Item = ScheduledInstruction | int | None
 class Sequencer:
     """All streams, one after the other; no fetch crosses from one stream into the next."""
 
-    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Memory) -> None:
+    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Dram) -> None:
         self._kernel, self._memory = kernel, memory
         self._items: deque[Item] = deque(item for program in enumerate(programs) for item in _items(*program))
         self._fetches: deque[int] = deque(

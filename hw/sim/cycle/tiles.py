@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-TABLE_BYTES: Final = 256
-COLUMN_BYTES: Final = 8
-"""Bias and scale of one column, int32 each."""
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw import timing
-from edgemtl.hw.geometry import lanes_of, lie_apart
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES, lanes_of, lie_apart
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.lists import Entry
 from edgemtl.hw.sim.cycle.tiles import (
-    COLUMN_BYTES,
     NONE,
-    TABLE_BYTES,
     Tiles,
     conv_depths,
     conv_taps,

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemtl.hw.arith import INT8, INT16, SHIFT_RANGE, Ints, Wide, requantise, saturate, unpack_scale
-from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
+from edgemtl.hw.isa import Instruction
 from edgemtl.hw.rules import MOST_SUM
 from edgemtl.hw.sim.functional.faults import Fault
 from edgemtl.hw.sim.functional.memory import Bytes, as_bytes
-
-TABLE_BYTES: Final = 256
-_COLUMN_BYTES: Final = 8
-"""Bias and scale of a column."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +26,12 @@ class Weights:
     table: npt.NDArray[np.int8] | None
 
 
-def weight_lines(columns: int, k: int, n: int, table: int) -> int:
-    """Lines of a layer of k rows and n columns, ``columns`` a tile."""
-    return -(-(TABLE_BYTES * table + -(-n // columns) * columns * (k + _COLUMN_BYTES)) // LINE_BYTES)
-
-
 def unpack_weights(data: Bytes, columns: int, k: int, n: int, table: int) -> Weights:
     """The layer that begins at the first byte of ``data``. Raises Fault for a shift that no scale has."""
     tiles, start = -(-n // columns), TABLE_BYTES * table
-    body = data[start : start + tiles * columns * (k + _COLUMN_BYTES)].reshape(tiles, -1)
+    body = data[start : start + tiles * columns * (k + COLUMN_BYTES)].reshape(tiles, -1)
     bias, scale = (np.ascontiguousarray(body[:, i * 4 * columns :][:, : 4 * columns]).view("<i4") for i in range(2))
-    w = body[:, _COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
+    w = body[:, COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
     mul, shift = unpack_scale(scale.reshape(-1))
     check_shifts(shift, "shifts of the weights")
     looked_up = data[:TABLE_BYTES].view(np.int8) if table else None
