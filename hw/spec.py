@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,6 +30,7 @@ __all__ = [
     "Part",
     "Ports",
     "Row",
+    "at_efficiency",
     "check_spec",
     "is_board",
     "read_board",
@@ -230,6 +231,13 @@ class AcceleratorSpec:
         """What the engine gets of the memory: the memory's share or the ports', whichever is less."""
         ports = self.engine.dma_ports * self.board.ports.data_bits / 8
         return min(ports, self.board.memory.sustained_bytes_per_s / (self.engine.clock_mhz * 1e6))
+
+
+def at_efficiency(spec: AcceleratorSpec, percent: int) -> AcceleratorSpec:
+    """The board with a DRAM that sustains so many percent of its peak."""
+    memory = spec.board.memory
+    sustained = replace(memory, sustained_bytes_per_s=memory.peak_bytes_per_s * percent // 100)
+    return replace(spec, board=replace(spec.board, memory=sustained))
 
 
 def is_board(name: str) -> bool:
