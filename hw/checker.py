@@ -8,16 +8,17 @@ read, so they enter and leave the ring together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import Stream
+from edgemtl.hw.extents import extents, window_end
 from edgemtl.hw.geometry import TAPS, weight_lines
-from edgemtl.hw.isa import UNITS, Instruction
+from edgemtl.hw.isa import REGIONS, UNITS, Instruction
+from edgemtl.hw.regions import ROW_STATES, capacities
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
 
@@ -25,14 +26,61 @@ CREDIT_BITS: Final = 6
 """Of the counter between two units."""
 MOST_CREDITS: Final = 2**CREDIT_BITS - 1
 
-Counts = npt.NDArray[np.int64]
+STATEFUL: Final = ("SCORES", "SOFTMAX", "MIX")
+"""Instructions whose rows of scores have row state."""
 
 
-def check_stream(stream: Stream, engine: Engine) -> None:
-    """Raise IntegrityError, with the instruction, for a stream that hardware must not run."""
+def check_stream(stream: Stream, engine: Engine, windows: Mapping[str, int]) -> None:
+    """Raise IntegrityError, with the instruction, for a stream that hardware must not run.
+
+    windows: bytes of each window of DRAM, by name.
+    """
     _check_order(stream.instructions)
     check_credits(stream.instructions)
     _check_ring(stream, engine)
+    check_accesses(stream.instructions, engine, windows)
+
+
+def check_accesses(instructions: Sequence[Instruction], engine: Engine, windows: Mapping[str, int]) -> None:
+    """Raise IntegrityError for an instruction that may access what lies outside its region, window or row state.
+
+    Of a STREAM with a slot it takes as many experts as the stream has slots for. Which of them it reads the router
+    decides, so whoever executes it must look at the address as well.
+    """
+    sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
+    experts = _experts_of_lists(instructions)
+    tokens = 0
+    for place, instruction in enumerate(instructions):
+        if instruction.name == "ROUTE":
+            tokens = instruction["token"] + instruction["rows"]
+        for name, last in extents(instruction, engine.array_columns, tokens).items():
+            region = REGIONS[instruction[f"{name}_region"]]
+            if last >= sizes[region]:
+                _fail(
+                    place, instruction, f"{name} must lie in the {sizes[region]} granules of {region}, not reach {last}"
+                )
+        rows = instruction["rows"] * instruction.operands.get("heads", 1) if instruction.name in STATEFUL else 0
+        if rows > ROW_STATES:
+            _fail(place, instruction, f"rows of scores must be at most {ROW_STATES}, not {rows}")
+        window, end = window_end(instruction, engine.array_columns, experts[place]) or ("parameters", 0)
+        if end > windows[window]:
+            _fail(place, instruction, f"it must end in the {windows[window]} bytes of window {window}, not at {end}")
+
+
+def _experts_of_lists(instructions: Sequence[Instruction]) -> list[int]:
+    """For each instruction, the largest slot of the router's list at that place."""
+    largest, by_place = 0, []
+    for instruction in reversed(instructions):
+        largest = max(largest, instruction.operands.get("slot", 0))
+        by_place.append(largest)
+        if instruction.operands.get("end"):
+            largest = 0
+    forward, current = [], 0
+    for instruction, slots in zip(instructions, reversed(by_place), strict=True):
+        forward.append(current)
+        if instruction.operands.get("end"):
+            current = slots
+    return forward
 
 
 def is_token_order(stream: Stream) -> bool:

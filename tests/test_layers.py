@@ -26,7 +26,7 @@ LEAVES = {
         "hw.law_generic",
     ),
     *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
-    *("hw.encoding", "hw.checker", "hw.isa_documents"),
+    *("hw.encoding", "hw.extents", "hw.checker", "hw.isa_documents"),
 }
 ORDER = [
     "graph",

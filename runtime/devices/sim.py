@@ -146,7 +146,8 @@ def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
     for segment in segments:
         stream = decode_stream(segment.stream, program.board.engine)
         if not is_token_order(stream):
-            check_stream(stream, program.board.engine)
+            windows = {name: getattr(segment.entry.windows, name) for name in WINDOWS}
+            check_stream(stream, program.board.engine, {**windows, "parameters": program.parameters_bytes})
         rings[stream.ring_lines] = segment.entry.stream
     if len(rings) > 1:
         lines, names = ", ".join(map(str, rings)), " and ".join(rings.values())

@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw import checker
-from edgemtl.hw.checker import check_credits, check_stream
-from edgemtl.hw.isa import UNITS, Instruction
+from edgemtl.hw.checker import check_accesses, check_credits, check_stream
+from edgemtl.hw.extents import REACHES
+from edgemtl.hw.isa import BY_NAME, UNITS, WINDOWS, Instruction
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.cycle.kernel import Kernel
 from tests.hw.sim.functional.flows import FLOWS
+from tests.hw.sim.functional.rig import Rig
 from tests.hw.sim.streams import lines_of, make_frame, make_spec, word
 
 SPEC = make_spec()
 LINES = lines_of(40, 32, SPEC)
 EXPERTS, TOKENS = 6, 24
+PLENTY = dict.fromkeys(WINDOWS, 2**40)
 
 
 def layer(slot: int, release: bool = True) -> list[Instruction]:
@@ -79,7 +82,7 @@ def frame_of(words: list[Instruction], ring: int, rng: random.Random) -> Frame:
 def refusal_of(frame: Frame) -> str | None:
     """What the checker says; None where it accepts."""
     try:
-        check_stream(frame.stream, SPEC.engine)
+        check_stream(frame.stream, SPEC.engine, PLENTY)
     except IntegrityError as error:
         return str(error)
     return None
@@ -136,7 +139,7 @@ def test_enough_streams_are_accepted_and_enough_refused():
 def test_what_the_functional_simulator_runs_in_any_order_is_accepted(name):
     rig = FLOWS[name]()
     frame = make_frame(rig.words, rig.spec, ring=rig.ring)
-    check_stream(frame.stream, rig.spec.engine)
+    check_stream(frame.stream, rig.spec.engine, PLENTY)
 
 
 def chain(count: int) -> list[Instruction]:
@@ -186,7 +189,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "ring", "text"), REFUSED, ids=range(len(REFUSED)))
 def test_what_is_refused(words, ring, text):
     with pytest.raises(IntegrityError, match=text + ".*compile the stream again"):
-        check_stream(make_frame(words, SPEC, ring=ring).stream, SPEC.engine)
+        check_stream(make_frame(words, SPEC, ring=ring).stream, SPEC.engine, PLENTY)
 
 
 def test_early_experts_are_always_there():
@@ -194,8 +197,80 @@ def test_early_experts_are_always_there():
     route = word("ROUTE", rows=TOKENS, k=2, experts=EXPERTS, begin=1, end=1, early=1)
     words = [layer(0)[0], route, layer(1)[1], *layer(2)]
     frame = make_frame(words, SPEC, ring=2 * LINES, routes=[np.zeros((TOKENS, 2))], early=[(3,)])
-    check_stream(frame.stream, SPEC.engine)
+    check_stream(frame.stream, SPEC.engine, PLENTY)
     simulate([frame] * 2, SPEC)
     late = replace(route, operands={**route.operands, "early": 0})
     with pytest.raises(IntegrityError, match="it must release lines of its own entry, 0, not"):
-        check_stream(make_frame([layer(0)[0], late, layer(1)[1]], SPEC).stream, SPEC.engine)
+        check_stream(make_frame([layer(0)[0], late, layer(1)[1]], SPEC).stream, SPEC.engine, PLENTY)
+
+
+def drawn_alone(rng: random.Random) -> Rig:
+    """One instruction with operands of any size, small ones more often, on memories where everything was written."""
+    name = rng.choice([name for name in REACHES if name not in ("SOFTMAX", "MIX", "COMBINE")])
+    operands = {}
+    for field in BY_NAME[name].fields:
+        few = {"rows": 6, "count": 9, "heads": 1, "height": 9, "width": 5, "wrap": 9, "src_wrap": 9, "dst_wrap": 9}
+        high = min(field.high, few.get(field.name, rng.choice([9, 99, 999, 9999])))
+        least = 1 if field.name not in ("first", "token", "slot", "skip", "cached", "gather", "early", "cache") else 0
+        operands[field.name] = rng.choice(field.allowed or [rng.randint(min(least, high), high)])
+    fixed = {"slot": 0, "skip": 0, "gather": 0, "cached": 0, "cache": 0, "lines": 0, "token": 0, "k": 1, "wide": 0}
+    fixed |= {"window": 3, "address": 0, "step": 40, "shift": 12, "early": 0, "residual": 0, "parameters": 0}
+    fixed |= {"epsilon": 2**21, "release": 0, "offset": 0, "begin": 1, "end": 0}
+    operands |= {name: value for name, value in fixed.items() if name in operands}
+    return Rig(words=[Instruction(name, operands)])
+
+
+def lies_outside(rig: Rig) -> bool:
+    """Whether the functional simulator finds an access outside a region."""
+    try:
+        rig.run(chain=False)
+    except IntegrityError as error:
+        return "granules must lie in" in str(error)
+    return False
+
+
+def reaches_outside(rig: Rig) -> bool:
+    """Whether the checker does."""
+    try:
+        check_accesses(rig.words, rig.engine, PLENTY)
+    except IntegrityError:
+        return True
+    return False
+
+
+def test_what_the_functional_simulator_finds_outside_a_region_is_refused():
+    """Compiled streams, which the compiler checks, show that little else is."""
+    names = Counter[str]()
+    for seed in range(1500):
+        rig = drawn_alone(random.Random(seed))
+        if lies_outside(rig):
+            assert reaches_outside(rig), rig.words
+            names[rig.words[0].name] += 1
+    assert {*names} >= {"SCORES", "NORM", "OPEN", "ENLARGE", "LOAD", "STORE", "ROUTE"}, names
+
+
+def test_windows_and_row_state():
+    load = word("LOAD", rows=3, size=4, step=5, address=7, window=1)
+    end = (7 + 2 * 5) * 64 + 4 * 32
+    check_accesses([load], SPEC.engine, {**PLENTY, "input": end})
+    with pytest.raises(IntegrityError, match=f"it must end in the {end - 1} bytes of window input, not at {end}"):
+        check_accesses([load], SPEC.engine, {**PLENTY, "input": end - 1})
+    route = word("ROUTE", rows=4, k=1, experts=3, end=1)
+    fetch = word("STREAM", address=2, lines=5, stride=10, slot=1)
+    route = [word("COMBINE", slot=9, rows=1, width=8), route, word("COMBINE", slot=3, rows=1, width=8)]
+    check_accesses([*route, fetch], SPEC.engine, {**PLENTY, "parameters": 27 * 64})
+    with pytest.raises(IntegrityError, match=r"instruction 3 \(STREAM\): it must end in the 1727 bytes of window para"):
+        check_accesses([*route, fetch], SPEC.engine, {**PLENTY, "parameters": 27 * 64 - 1})
+    with pytest.raises(IntegrityError, match="rows of scores must be at most 1536, not 1537"):
+        check_accesses([word("SOFTMAX", rows=1537, stride=2, count=1)], SPEC.engine, PLENTY)
+
+
+def test_rows_found_through_a_queue_reach_the_last_token():
+    engine = SPEC.engine
+    last = engine.buffers.input.bytes // 32 + engine.buffers.side.bytes // 5 // 32 - 1
+    route = word("ROUTE", rows=100, k=1, experts=3, end=1)
+    words = [route, word("LINEAR", rows=1, k=32, n=32, slot=1, gather=1, src_region=2, src=last - 99, src_stride=1)]
+    check_accesses(words, engine, PLENTY)
+    words[1] = replace(words[1], operands={**words[1].operands, "src": last - 98})
+    with pytest.raises(IntegrityError, match=f"src must lie in the .* granules of input, not reach {last + 1}"):
+        check_accesses(words, engine, PLENTY)

@@ -80,7 +80,8 @@ def write_segment(
     layers = tuple(describe(group) for group in groups)
     final = _instructions(instructions, placement, credits, layers, engine)
     if not experts.by_token:
-        check_stream(Stream(limits.ring_lines, tuple(final)), engine)
+        sizes_of_windows = {**site.sizes, "parameters": len(parameters.content)}
+        check_stream(Stream(limits.ring_lines, tuple(final)), engine, sizes_of_windows)
     mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
     return BoardSegment(
         stream=encode_stream(final, engine, limits.ring_lines),
