@@ -47,6 +47,11 @@ def conv_depths(channels: int, rows: int, columns: int) -> tuple[int, ...]:
     return tuple(taps * group for group in depths(channels, rows // taps)) * (9 // taps)
 
 
+def _with_more_at_first(loads: list[int], cycles: int) -> list[int]:
+    """Loads of which the first, if there is one, takes some cycles more."""
+    return [loads[0] + cycles, *loads[1:]] if loads else []
+
+
 @lru_cache(maxsize=1024)
 def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: bool, cached: bool) -> Tiles:
     """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes.
@@ -59,11 +64,8 @@ def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: b
         for rows in deep:
             place += rows * columns
             needs.append(place)
-    beside, first = up(COLUMN_BYTES * columns, width), up(TABLE_BYTES * table, width)
-    of_columns = [up(rows * columns, width) for rows in deep]
-    of_columns[0] += beside
-    loads = of_columns * up(n, columns)
-    loads[0] += first
+    of_columns = _with_more_at_first([up(rows * columns, width) for rows in deep], up(COLUMN_BYTES * columns, width))
+    loads = _with_more_at_first(of_columns * up(n, columns), up(TABLE_BYTES * table, width))
     return Tiles(tuple(loads), () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
 
 
@@ -71,6 +73,5 @@ def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: b
 def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, fill: int) -> Tiles:
     """Tiles of weights of a region that is read ``width`` bytes a cycle; the first one takes ``fill`` cycles more."""
     count = up(n, columns)
-    loads = [up(rows * columns, width) for rows in deep] * count
-    loads[0] += fill
+    loads = _with_more_at_first([up(rows * columns, width) for rows in deep] * count, fill)
     return Tiles(tuple(loads), (), sum(deep) * columns * count)

@@ -128,6 +128,15 @@ def test_row_units(made, cycles):
     assert span.end - span.start == span.busy == cycles
 
 
+@pytest.mark.parametrize("shape", [{"k": 0, "n": 32}, {"k": 32, "n": 0}])
+def test_a_layer_of_nothing_takes_no_tile(shape):
+    spec = make_spec()
+    (span,) = run([word("LINEAR", rows=4, table=1, **shape)], spec).spans
+    assert span.busy == 0
+    (span,) = run([word("MIX", rows=4, count=shape["k"], n=shape["n"])], spec).spans
+    assert span.busy == 0
+
+
 def test_keys_load_from_their_region_when_tokens_are_there():
     spec = make_spec()
     scores = word("SCORES", waits="vector", rows=65, k=96, heads=3, count=1025, keys_region=1)
