@@ -77,11 +77,11 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
         "M3ViT-tiny encoder, every expert live", "6.47 ms (CoQMoE, ZCU102)", "1.39 ms (memory)", 1.5, simulation
     )
     simulation = simulated(compile_one(encoder_steps(tiny.steps), spec, popular(skewed, 16, LIST)), spec, skewed)
-    yield ms_row("the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", 1.25, simulation)
+    yield ms_row("the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", 1.21, simulation)
     simulation = simulated(compile_one(tiny.steps, spec, lists), spec, live)
-    yield ms_row("M3ViT-tiny + semseg head", "none", "7.8 ms (array)", 8.8, simulation)
+    yield ms_row("M3ViT-tiny + semseg head", "none", "7.8 ms (array)", 8.7, simulation)
     encoder = simulated(compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, 3)), spec, small.routes)
-    yield ms_row("M3ViT-small encoder 512x512", "69.0 ms (M3ViT, an estimate)", "34.5 ms (array)", 37, encoder)
+    yield ms_row("M3ViT-small encoder 512x512", "69.0 ms (M3ViT, an estimate)", "34.5 ms (array)", 35.7, encoder)
     simulation = simulated(compile_one(small.steps, spec, popular(small.routes, 16, 3)), spec, small.routes)
     yield ms_row("M3ViT-small + semseg head 512x512", "none", "90.9 ms (array)", 98, simulation)
     yield from encoder_rows(encoder, spec, folder)
@@ -95,7 +95,7 @@ def encoder_rows(encoder: Simulated, spec: AcceleratorSpec, folder: Path) -> Ite
     gops = 2 * encoder.timing.macs / (encoder.ms / 1e3) / 1e9
     remark = f"{gops:,.0f} GOPS, {blocks:,.0f} DSP of the whole engine"
     value = gops / blocks
-    yield Row("GOPS per DSP, small encoder", "0.92 (P2-ViT)", "1.08", ">= 1.0", f"{value:.3f}", value >= 1.0, remark)
+    yield Row("GOPS per DSP, small encoder", "0.92 (P2-ViT)", "1.11", ">= 1.05", f"{value:.3f}", value >= 1.05, remark)
     dense = build(SMALL, "semseg", folder, dense=True)
     plain = simulated(compile_one(encoder_steps(dense.steps), spec), spec, ())
     extra = encoder.timing.cycles / plain.timing.cycles - 1

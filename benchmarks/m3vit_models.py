@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
 from edgemtl.lowering.execute import Memory, run_step
-from edgemtl.lowering.ir import INPUT, Step
+from edgemtl.lowering.ir import INPUT, OUTPUT, Step, dense
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize import write_parameters
@@ -106,7 +106,9 @@ def encoder_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps up to the end of the last block, whose tokens go to the CPU: what the papers' latencies cover."""
     end = max(index for index, step in enumerate(steps) if _adds_residual(step))
     output = steps[end].result
-    reader = Step(ops.Dequantise(output.size, output.dtype, 1.0, 0), (output,), ())
+    read = dense(output.buffer, (output.size,), output.dtype)
+    floats = dense(OUTPUT, (output.size,), "float32")
+    reader = Step(ops.Dequantise(output.size, output.dtype, 1.0, 0), (read,), (floats,))
     return (*steps[: end + 1], reader)
 
 

@@ -18,19 +18,17 @@ from edgemtl.errors import ConfigError, IntegrityError, UsageError
 from edgemtl.hw.isa import (
     BY_CODE,
     BY_NAME,
-    CODE_BITS,
     INSTRUCTION_BYTES,
     LINE_BYTES,
     MAGIC,
-    MASK_BITS,
     REGIONS,
     SEQUENCER,
     UNITS,
     VERSION,
-    Field,
     Instruction,
-    Operation,
 )
+from edgemtl.hw.operands import CODE_BITS, MASK_BITS, Field, Operation
+from edgemtl.hw.rules import violation, walk_violation
 
 if TYPE_CHECKING:
     from edgemtl.hw.spec import Engine
@@ -58,8 +56,16 @@ def encode(instruction: Instruction) -> bytes:
         value = index(instruction.operands[name])
         if not field.low <= value <= field.high:
             raise ConfigError(f"{operation.name}.{name} must be in {field.low}..{field.high}, not {value}")
+        if field.allowed and value not in field.allowed:
+            raise ConfigError(f"{operation.name}.{name} must be {named_values(field)}, not {value}")
         word |= (value & ((1 << field.bits) - 1)) << bit
     return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+
+def named_values(field: Field) -> str:
+    """The values that an operand may have, as messages and documents name them; regions by their names too."""
+    of_region = field.name.endswith("_region")
+    return " or ".join(f"{value} {REGIONS[value]}" if of_region else str(value) for value in field.allowed)
 
 
 def _mask(units: frozenset[str], operation: Operation) -> int:
@@ -88,6 +94,10 @@ def decode(word: bytes, offset: int = 0) -> Instruction:
     if operation.unit == SEQUENCER and (waits or signals):
         raise IntegrityError(f"byte {offset}: {operation.name} must neither wait nor signal")
     operands = {name: _extract(value, field, bit) for name, (field, bit) in operation.places.items()}
+    for name, (field, _) in operation.places.items():
+        if field.allowed and operands[name] not in field.allowed:
+            must = f"must be {named_values(field)}, not {operands[name]}"
+            raise IntegrityError(f"byte {offset}: {operation.name}.{name} {must}; compile the stream again")
     return Instruction(operation.name, MappingProxyType(operands), waits, signals)
 
 
@@ -100,15 +110,27 @@ def _extract(word: int, field: Field, bit: int) -> int:
     return raw - (1 << field.bits) if field.signed and raw > field.high else raw
 
 
+def check_instruction(instruction: Instruction, engine: Engine) -> bytes:
+    """The word. Raises what `encode` raises, and ConfigError for an instruction that breaks a rule of the engine."""
+    word = encode(instruction)
+    if why := violation(instruction, engine):
+        raise ConfigError(why)
+    return word
+
+
 def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_lines: int) -> bytes:
     """HEAD, ``instructions`` and END.
 
-    Raises what `encode` raises, and ConfigError for a ring of no lines or of more than the weight memory has.
+    Raises what `check_instruction` raises, and ConfigError for a queue that is walked back and for a ring of no lines
+    or of more than the memory has.
     """
     most = _memory_lines(engine)
     if not 1 <= ring_lines <= most:
         raise ConfigError(f"HEAD.ring must be in 1..{most}, lines of the weight memory, not {ring_lines}")
-    body = b"".join(map(encode, (*instructions, Instruction("END", {}))))
+    if walk := walk_violation(instructions):
+        raise ConfigError(f"instruction {walk[0]}: {walk[1]}")
+    body = b"".join(check_instruction(instruction, engine) for instruction in instructions)
+    body += encode(Instruction("END", {}))
     head = {
         "magic": MAGIC,
         "version": VERSION,
@@ -172,6 +194,10 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
     for at, instruction in zip(offsets[:-1], body[:-1], strict=True):
         if instruction.unit == SEQUENCER:
             raise IntegrityError(f"byte {at}: {instruction.name} must stand at an end of the stream, not inside")
+        if why := violation(instruction, engine):
+            raise IntegrityError(f"byte {at}: {why}; compile the stream again")
+    if walk := walk_violation(body):
+        raise IntegrityError(f"byte {offsets[walk[0]]}: {walk[1]}; compile the stream again")
     return Stream(head["ring"], tuple(body[:-1]))
 
 

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
+from edgemtl.hw.operands import Field, Operation
+
 INSTRUCTION_BYTES: Final = 32
-CODE_BITS: Final = 6
-MASK_BITS: Final = 6
-OPERAND_BIT: Final = CODE_BITS + 2 * MASK_BITS
 MAGIC: Final = 0x4C544D45  # "EMTL"
-VERSION: Final = 1
+VERSION: Final = 2
 LINE_BYTES: Final = 64
 """The unit of weight addresses, of the weight ring's offsets and of memory addresses: a burst is a multiple of it."""
 
@@ -30,63 +28,23 @@ SEQUENCER: Final = "sequencer"
 
 REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
 """Memories on chip by the number an address names them with."""
+INT8_WEIGHTS: Final = 0
+"""The format of weights: int8, the only one so far."""
 WINDOWS: Final = ("parameters", "input", "output", "scratch")
 """Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """An operand of ``bits`` bits; two's complement where ``signed``."""
-
-    name: str
-    bits: int
-    what: str
-    signed: bool = False
-
-    @property
-    def low(self) -> int:
-        """The least value."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def high(self) -> int:
-        """The largest value."""
-        return (1 << (self.bits - self.signed)) - 1
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A kind of instruction: its code, the unit that executes it and its operands from the lowest bit up."""
-
-    name: str
-    code: int
-    unit: str
-    what: str
-    fields: tuple[Field, ...]
-
-    @cached_property
-    def places(self) -> Mapping[str, tuple[Field, int]]:
-        """Every field with its lowest bit in the word."""
-        bits, places = OPERAND_BIT, {}
-        for field in self.fields:
-            places[field.name] = (field, bits)
-            bits += field.bits
-        return MappingProxyType(places)
-
-    @property
-    def bits(self) -> int:
-        """Bits of the word in use."""
-        return OPERAND_BIT + sum(field.bits for field in self.fields)
-
-
-def _place(name: str, what: str) -> tuple[Field, Field]:
-    return Field(f"{name}_region", 3, f"region of {what}"), Field(name, 17, f"first granule of {what}")
+def _place(name: str, what: str, *regions: str) -> tuple[Field, Field]:
+    """An address: which of the ``regions`` that the operand may lie in, and a granule there."""
+    numbers = tuple(REGIONS.index(region) for region in regions)
+    return Field(f"{name}_region", 3, f"region of {what}", allowed=numbers), Field(name, 17, f"first granule of {what}")
 
 
 def _stride(name: str, what: str) -> Field:
     return Field(name, 12, f"granules from one {what} to the next")
 
 
+_SCORES: Final = ("scores0", "scores1")
 _ROWS: Final = Field("rows", 11, "rows")
 _SLOT: Final = Field("slot", 14, "0, or 1 + the index of an entry of the router's list")
 _CACHED: Final = Field("cached", 1, "addresses the entry's cache slot instead of the ring")
@@ -101,17 +59,20 @@ _FINISH: Final = (
     Field("zero", 8, "added to a byte", signed=True),
     Field("low", 8, "lower bound of a byte", signed=True),
 )
+_FORMAT: Final = Field(
+    "format", 2, "format of the weights: 0 is int8, the others are reserved", allowed=(INT8_WEIGHTS,)
+)
 _MUL: Final = Field("mul", 17, "multiplier")
 _SHIFT: Final = Field("shift", 6, "shift")
 
 
-def _copied(place: str) -> tuple[Field, ...]:
+def _copied(place: str, *regions: str) -> tuple[Field, ...]:
     """What LOAD and STORE say alike: rows in memory, and on chip at ``place``."""
     return (
         Field("window", 2, "window of DRAM"),
         Field("address", 32, "first line in the window"),
         Field("step", 20, "lines from one row to the next in DRAM"),
-        *_place(place, "the rows"),
+        *_place(place, "the rows", *regions),
         _stride("stride", "row"),
         _ROWS,
         Field("size", 14, "granules of a row"),
@@ -148,6 +109,7 @@ OPERATIONS: Final = (
             _SLOT,
             Field("stride", 20, "lines from one expert to the next"),
             _CACHED,
+            _FORMAT,
         ),
     ),
     Operation(
@@ -155,14 +117,14 @@ OPERATIONS: Final = (
         4,
         "data",
         "copies rows from DRAM to a region",
-        _copied("dst"),
+        _copied("dst", "residual", "hidden", "input", "constants"),
     ),
     Operation(
         "STORE",
         5,
         "data",
         "copies rows from a region to DRAM",
-        _copied("src"),
+        _copied("src", "residual", "input"),
     ),
     Operation(
         "LINEAR",
@@ -170,22 +132,23 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies rows by weights from the ring and requantises; with a slot, the rows of that expert's queue",
         (
-            *_place("src", "the rows read"),
+            *_place("src", "the rows read", "residual", "hidden", "input", *_SCORES, "queries"),
             _stride("src_stride", "row"),
             _ROWS,
             Field("k", 13, "bytes of a row"),
             Field("n", 13, "columns"),
-            *_place("dst", "the rows written"),
+            *_place("dst", "the rows written", "residual", "hidden", *_SCORES, "queries"),
             _stride("dst_stride", "row"),
             Field("dst_tile", 17, "granules from one tile of columns to the next"),
             *_RING,
             *_FINISH,
             Field("residual", 1, "16-bit results are added to the residual at `add`"),
-            *_place("add", "the residual, laid out as the rows written"),
+            *_place("add", "the residual, laid out as the rows written", "residual"),
             _SLOT,
             _CACHED,
             _SKIP,
             Field("gather", 1, "rows are read through the queue: row t of `src` for token t"),
+            _FORMAT,
         ),
     ),
     Operation(
@@ -194,7 +157,7 @@ OPERATIONS: Final = (
         "matrix",
         "a 3 x 3 convolution, stride 1, padding 1, over whole rows of an image, requantised",
         (
-            *_place("src", "the image's rows"),
+            *_place("src", "the image's rows", "hidden", "input"),
             Field("wrap", 11, "rows of the source buffer: row y is at y modulo this"),
             Field("width", 11, "pixels of a row"),
             Field("height", 11, "rows of the image"),
@@ -203,7 +166,7 @@ OPERATIONS: Final = (
             Field("k", 13, "input channels"),
             Field("n", 13, "output channels"),
             _stride("src_stride", "pixel"),
-            *_place("dst", "the output pixels"),
+            *_place("dst", "the output pixels", "residual"),
             _stride("dst_stride", "pixel"),
             Field("pad", 8, "value of bytes outside the image", signed=True),
             *_RING,
@@ -216,15 +179,15 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies queries by keys: 16-bit scores of each of `heads` heads, and the largest of each row",
         (
-            *_place("src", "the queries"),
+            *_place("src", "the queries", "queries"),
             _stride("src_stride", "query"),
             _ROWS,
             Field("k", 13, "bytes of a query: the channels of all heads computed here"),
-            Field("heads", 2, "heads computed at once, each in its own part of the array's rows"),
-            *_place("keys", "the keys"),
+            Field("heads", 2, "heads computed at once, each in its own chains of the array"),
+            *_place("keys", "the keys", "hidden"),
             _stride("keys_stride", "key"),
             Field("count", 14, "keys"),
-            *_place("dst", "the scores: row r of head h is row r * heads + h"),
+            *_place("dst", "the scores: row r of head h is row r * heads + h", *_SCORES),
             _stride("dst_stride", "row of scores"),
             _SHIFT,
         ),
@@ -235,17 +198,17 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies attention weights by values and divides by the sum of the weights",
         (
-            *_place("src", "the weights of the head's first row"),
+            *_place("src", "the weights of the head's first row", *_SCORES),
             _stride("src_stride", "row of weights of one query"),
             Field("heads", 2, "heads side by side in the score rows"),
             Field("head", 2, "which of these heads"),
             _ROWS,
-            *_place("values", "the values"),
+            *_place("values", "the values", "hidden"),
             _stride("values_stride", "key"),
             Field("values_tile", 17, "granules from one tile of channels to the next"),
             Field("count", 14, "keys"),
             Field("n", 13, "channels of the head"),
-            *_place("dst", "the rows written"),
+            *_place("dst", "the rows written", "queries"),
             _stride("dst_stride", "row"),
             _MUL,
             _SHIFT,
@@ -257,7 +220,7 @@ OPERATIONS: Final = (
         "softmax",
         "turns 16-bit scores into 8-bit weights in place, and computes the reciprocal of each row's sum",
         (
-            *_place("src", "the scores"),
+            *_place("src", "the scores", *_SCORES),
             _stride("stride", "row"),
             Field("rows", 13, "rows of scores"),
             Field("count", 14, "keys"),
@@ -269,9 +232,9 @@ OPERATIONS: Final = (
         "vector",
         "LayerNorm of 16-bit rows to bytes",
         (
-            *_place("src", "the rows read"),
+            *_place("src", "the rows read", "residual"),
             _stride("src_stride", "row"),
-            *_place("dst", "the rows written"),
+            *_place("dst", "the rows written", "input"),
             _stride("dst_stride", "row"),
             _ROWS,
             Field("width", 11, "channels"),
@@ -279,7 +242,7 @@ OPERATIONS: Final = (
             _MUL,
             _SHIFT,
             Field("parameters", 1, "halvings and offsets are read, all halvings first; else both are 0"),
-            *_place("from", "halvings, then offsets"),
+            *_place("from", "halvings, then offsets", "constants"),
         ),
     ),
     Operation(
@@ -288,8 +251,8 @@ OPERATIONS: Final = (
         "vector",
         "turns 16-bit rows into 32-bit sums: value * 2^15 + 2^14, upper half in place, lower half at `low`",
         (
-            *_place("high", "the rows"),
-            *_place("low", "the lower halves"),
+            *_place("high", "the rows", "residual"),
+            *_place("low", "the lower halves", "hidden"),
             _stride("stride", "row of either"),
             _ROWS,
             Field("width", 13, "channels"),
@@ -301,14 +264,14 @@ OPERATIONS: Final = (
         "vector",
         "adds an expert's rows, each multiplied by its weight, to the sums of their tokens",
         (
-            *_place("src", "the expert's rows, 16 bits"),
+            *_place("src", "the expert's rows, 16 bits", *_SCORES, "queries"),
             _stride("src_stride", "row"),
             _ROWS,
             _SLOT,
             _SKIP,
             Field("width", 13, "channels"),
-            *_place("high", "the sums' upper halves, of token 0"),
-            *_place("low", "the sums' lower halves"),
+            *_place("high", "the sums' upper halves, of token 0", "residual"),
+            *_place("low", "the sums' lower halves", "hidden"),
             _stride("stride", "row of either"),
         ),
     ),
@@ -318,8 +281,8 @@ OPERATIONS: Final = (
         "vector",
         "turns 32-bit sums into 16-bit rows: sum / 2^15, floored and saturated",
         (
-            *_place("high", "the rows"),
-            *_place("low", "the lower halves"),
+            *_place("high", "the rows", "residual"),
+            *_place("low", "the lower halves", "hidden"),
             _stride("stride", "row of either"),
             _ROWS,
             Field("width", 13, "channels"),
@@ -331,14 +294,14 @@ OPERATIONS: Final = (
         "vector",
         "upsamples an image by 2, bilinear",
         (
-            *_place("src", "the image's rows"),
+            *_place("src", "the image's rows", "input"),
             Field("src_wrap", 11, "rows of the source buffer"),
             Field("width", 11, "pixels of a source row"),
             Field("height", 11, "rows of the source"),
             _stride("stride", "pixel of either"),
             Field("first", 11, "first output row"),
             Field("rows", 6, "output rows"),
-            *_place("dst", "the output rows"),
+            *_place("dst", "the output rows", "hidden"),
             Field("dst_wrap", 11, "rows of the output buffer"),
         ),
     ),
@@ -348,7 +311,7 @@ OPERATIONS: Final = (
         "router",
         "chooses the k experts of each token with their weights, and fills the experts' queues",
         (
-            *_place("src", "the logits of the first token, 16 bits"),
+            *_place("src", "the logits of the first token, 16 bits", "queries"),
             _stride("src_stride", "token"),
             Field("token", 13, "first token"),
             _ROWS,
@@ -356,7 +319,7 @@ OPERATIONS: Final = (
             Field("k", 4, "experts per token"),
             Field("normalize", 1, "weights are relative to the chosen experts, not to all"),
             Field("threshold", 16, "weights below this become 0"),
-            *_place("from", "the candidates, one bit per expert in 32 bytes, then the prefetch list"),
+            *_place("from", "the candidates, one bit per expert in 32 bytes, then the prefetch list", "constants"),
             Field(
                 "cache", 9, "0 for a list in expert order; else a list in token order, for a cache of this many experts"
             ),

@@ -11,21 +11,18 @@ from typing import Final
 
 from edgemtl.hw.isa import (
     BY_NAME,
-    CODE_BITS,
     INSTRUCTION_BYTES,
     LINE_BYTES,
     MAGIC,
-    MASK_BITS,
-    OPERAND_BIT,
     OPERATIONS,
     REGIONS,
     SEQUENCER,
     UNITS,
     VERSION,
     WINDOWS,
-    Field,
-    Operation,
 )
+from edgemtl.hw.operands import CODE_BITS, MASK_BITS, OPERAND_BIT, Field, Operation
+from edgemtl.hw.timing import TABLE
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "isa.md"
@@ -43,7 +40,8 @@ KEYWORDS: Final = frozenset(("begin", "end", "release", "table"))
 
 def isa_page() -> str:
     """docs/isa.md."""
-    lines = [*_page_head(), *_summary(), *(line for operation in OPERATIONS for line in _section(operation))]
+    sections = (line for operation in OPERATIONS for line in _section(operation))
+    lines = [*_page_head(), *_summary(), *sections, *_latencies()]
     return "\n".join(lines) + "\n"
 
 
@@ -71,9 +69,11 @@ def _page_head() -> Iterator[str]:
         f"HEAD and END have neither: the {SEQUENCER} executes them.",
         "",
         "A stream is HEAD, instructions, END. An instruction is refused if its code is not listed below, if a bit",
-        "behind its operands is set, or if it is HEAD or END and waits or signals. A stream is refused unless its",
-        "magic, version, length and CRC are right, it was compiled for this engine, and HEAD and END are only at its",
-        "ends. The CRC covers every instruction, with the `crc` field of HEAD set to 0.",
+        "behind its operands is set, if an address names a region that its operand does not list, if `format` is not",
+        "0, or if it is HEAD or END and waits or signals. A stream is refused unless its magic, version, length and",
+        "CRC are right, it was compiled for this engine, HEAD and END are only at its ends, and every instruction",
+        "fulfils the [rules](accelerator.md#rules) of the engine. The CRC covers every instruction, with the `crc`",
+        "field of HEAD set to 0.",
         "",
         "Signed operands are two's complement. An on-chip address is a region and a granule in it; a granule is",
         "`array_columns` bytes, and strides on chip count granules. Addresses and steps in DRAM and offsets in the",
@@ -100,7 +100,26 @@ def _section(operation: Operation) -> Iterator[str]:
     yield from ("| bits | name | signed | meaning |", "|---|---|---|---|")
     for field, bit in operation.places.values():
         signed = "yes" if field.signed else "no"
-        yield f"| {_range(bit, field.bits)} | `{field.name}` | {signed} | {field.what} |"
+        yield f"| {_range(bit, field.bits)} | `{field.name}` | {signed} | {field.what}{_only(field)} |"
+
+
+def _only(field: Field) -> str:
+    """The regions that an address may name."""
+    if not field.name.endswith("_region"):
+        return ""
+    return ": " + ", ".join(f"`{REGIONS[number]}`" for number in field.allowed)
+
+
+def _latencies() -> Iterator[str]:
+    yield from (
+        "",
+        "## Latencies",
+        "",
+        "Cycles besides the work itself; hw/timing.py, which the simulator reads too.",
+        "",
+    )
+    yield from ("| name | cycles | what |", "|---|---|---|")
+    yield from (f"| `{latency.name}` | {latency.cycles} | {latency.what} |" for latency in TABLE)
 
 
 def _range(bit: int, bits: int) -> str:
@@ -143,6 +162,7 @@ def _package_head() -> Iterator[str]:
         "OPERANDS_LOW": OPERAND_BIT,
     }
     yield from (_number(name, value) for name, value in numbers.items())
+    yield from (_number(f"CYCLES_{latency.name}", latency.cycles) for latency in TABLE)
     yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
     yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
     yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})

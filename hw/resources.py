@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from edgemtl.errors import ResourceError
+from edgemtl.hw.geometry import HEADS
 from edgemtl.hw.isa import INSTRUCTION_BYTES, UNITS
 from edgemtl.hw.regions import ROW_STATES
 
@@ -24,9 +25,8 @@ RESOURCES: Final[tuple[Resource, ...]] = get_args(Resource)
 MEMORY_WORDS: Final = {"bram36": 512, "uram288": 4096}
 """Words of a block at its full width of 72 bits (UG573), of which 64 are used: 4 KiB and 32 KiB of data."""
 WORD_BYTES: Final = 8
-BRAM_BITS: Final = 36 * 1024
-STATE_BITS: Final = 40
-"""Of a row of scores, whole bytes: the largest of them, 16, and the reciprocal of their sum, 17 + 6."""
+ADDRESS_STREAMS: Final = 10
+"""Addresses that units compute at once."""
 FETCHED_INSTRUCTIONS: Final = 256
 """Instructions fetched ahead of the queues."""
 FF_PER_LUT: Final = 1.5
@@ -47,7 +47,19 @@ class Row:
 def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
     """Every unit of the engine with what it needs. Amounts count blocks; half a BRAM is a block of 18 Kib."""
     engine = spec.engine
-    units = (_array, _softmax, _vector, _attention, _row_state, _router, _dma, _sequencer, _memories)
+    units = (
+        _array,
+        _finish,
+        _softmax,
+        _vector,
+        _attention,
+        _crossbar,
+        _row_state,
+        _router,
+        _dma,
+        _sequencer,
+        _memories,
+    )
     return tuple(row for unit in units for row in unit(engine) if row.amount)
 
 
@@ -103,20 +115,30 @@ def _array(engine: Engine) -> Iterator[Row]:
     )
 
 
+def _finish(engine: Engine) -> Iterator[Row]:
+    """What follows the accumulators, and what leads to the array.
+
+    An allowance of 6,000 LUT at 32 columns, of which tables take 2,308 in the prototype, and of 1,500 LUT for the
+    gearbox that brings rows of a region to the width of the array's load.
+    """
+    columns = engine.array_columns
+    yield from _logic("finish", _blocks(6000 * columns, 32) + 1500, f"6000 / 32 * {columns} + 1500")
+
+
 def _softmax(engine: Engine) -> Iterator[Row]:
-    """Softmax: a DSP block a lane and two a unit, LUT in proportion; the prototype, 16 lanes, has 4,147 LUT, 18 DSP."""
+    """Softmax without DSP: 64 lanes with their sum took 3,719 LUT, the reciprocal, a bit a stage, 1,072."""
     lanes = engine.softmax_lanes
-    yield Row("softmax", "dsp", lanes + 2, f"{lanes} + 2", "estimated")
-    yield from _logic("softmax", _blocks(4147 * lanes, 16), f"4147 / 16 * {lanes}")
+    yield from _logic("softmax", _blocks(3719 * lanes, 64) + 1072, f"3719 / 64 * {lanes} + 1072")
 
 
 def _vector(engine: Engine) -> Iterator[Row]:
-    """LayerNorm, residual, combine, tables, bilinear: a budget of two DSP blocks a lane and one a unit.
+    """LayerNorm, residual, combine, bilinear: two DSP blocks a lane, one for squares and one for products, and eight a
+    row: two each for n * sum x^2 and the square of the sum, the mantissa's product and that with the sum, two apiece.
 
-    The prototype of LayerNorm, 8 lanes, has 3,940 LUT and 25 DSP blocks: three a lane, which the budget forbids.
+    The prototype of LayerNorm, 8 lanes, has 3,940 LUT and 25 DSP blocks: three a lane, since it does not share them.
     """
     lanes = engine.vector_lanes
-    yield Row("vector", "dsp", 2 * lanes + 1, f"2 * {lanes} + 1", "estimated")
+    yield Row("vector", "dsp", 2 * lanes + 8, f"2 * {lanes} + 8", "calculated")
     yield from _logic("vector", _blocks(3940 * lanes, 8), f"3940 / 8 * {lanes}")
 
 
@@ -124,31 +146,46 @@ def _attention(engine: Engine) -> Iterator[Row]:
     """Attention of several heads at once: lanes that shift and clamp, 47 LUT each, and transposers, 1,333 LUT each.
 
     A group of 32 rows has a transposer of 32 x 32 bytes, and every group but the first a lane a column. The study
-    guesses 3,000 and 4,000 LUT for all of both at 96x32.
+    guesses 3,000 and 4,000 LUT for all of both at 96x32. A DSP block multiplies the reciprocal of a row of MIX.
     """
     groups = _blocks(engine.array_rows, 32)
     lanes = (groups - 1) * engine.array_columns
+    yield Row("attention", "dsp", 1, "1", "calculated")
     yield from _logic("attention", 47 * lanes + 1333 * groups, f"47 * {lanes} + 1333 * {groups}")
 
 
-def _row_state(engine: Engine) -> Iterator[Row]:
-    """What scores remember of each row, a memory a copy.
+def _crossbar(engine: Engine) -> Iterator[Row]:
+    """Between units and memories: an allowance of 12,000 LUT at 96 rows, for the regions that addresses may name.
 
-    Blocks share its width: 36 bits of 1,536 rows take a block and a half, the bits beyond them half a block.
+    Each of 10 address streams finds lane and line of a granule with a DSP block, 4 LUT and 81 FF; two more multiply
+    tokens by strides.
     """
-    copies, blocks = engine.buffers.scores.copies, _blocks(ROW_STATES * STATE_BITS, BRAM_BITS)
-    formula = f"{copies} * ceil({ROW_STATES} * {STATE_BITS} / {BRAM_BITS})"
-    yield Row("row state", "bram36", copies * blocks, formula, "calculated")
+    rows = engine.array_rows
+    yield Row("crossbar", "dsp", ADDRESS_STREAMS + 2, f"{ADDRESS_STREAMS} + 2", "estimated")
+    formula = f"12000 / 96 * {rows} + 4 * {ADDRESS_STREAMS}"
+    yield from _logic("crossbar", _blocks(12_000 * rows, 96) + 4 * ADDRESS_STREAMS, formula)
+
+
+def _row_state(engine: Engine) -> Iterator[Row]:
+    """What scores remember of each row, a memory a copy, in a bank for each head that SCORES updates in a cycle.
+
+    A bank has a third of the rows, 40 bits each: a block, at most 512 deep at that width.
+    """
+    copies, banks = engine.buffers.scores.copies, HEADS[0]
+    deep = _blocks(ROW_STATES // banks, MEMORY_WORDS["bram36"])
+    formula = f"{copies} * {banks} * ceil({ROW_STATES // banks} / {MEMORY_WORDS['bram36']})"
+    yield Row("row state", "bram36", copies * banks * deep, formula, "calculated")
 
 
 def _router(engine: Engine) -> Iterator[Row]:
-    """Top-k, queues, counts: the prototype's 470 + 133 LUT, and the study's 500 LUT for a token a cycle.
+    """Top-k, queues, counts: the prototype's 470 + 133 LUT, and an allowance of 5,000 for weights and walks of queues.
 
-    BRAM: 4 bytes an entry, 8 an expert; the most experts, 256, take a block.
+    BRAM: 4 bytes an entry, 8 an expert; the most experts, 256, take a block. DSP: weights of the chosen experts.
     """
-    tokens, entries = engine.router_tokens_per_cycle, engine.routing_entries
+    entries = engine.routing_entries
+    yield Row("router", "dsp", 2, "2", "estimated")
     yield Row("router", "bram36", _blocks(entries * 4, 4096) + 1, f"ceil({entries} * 4 / 4096) + 1", "calculated")
-    yield from _logic("router", 603 + 500 * tokens, f"470 + 133 + 500 * {tokens}")
+    yield from _logic("router", 5603, "470 + 133 + 5000")
 
 
 def _dma(engine: Engine) -> Iterator[Row]:
@@ -159,14 +196,14 @@ def _dma(engine: Engine) -> Iterator[Row]:
 
 
 def _sequencer(_engine: Engine) -> Iterator[Row]:
-    """The sequencer, of which there is no prototype: an allowance of 3,000 LUT, and the queues of the units.
+    """Sequencer and control registers, of which there is no prototype: allowances of 3,000 and 2,000 LUT, and queues.
 
     BRAM: instructions fetched ahead. A queue holds 64 in distributed RAM: 8 LUT hold 64 x 7 bits, a RAM64M8 (UG574).
     """
     fetched, bits = FETCHED_INSTRUCTIONS * INSTRUCTION_BYTES, 8 * INSTRUCTION_BYTES
     yield _memory("sequencer", "bram36", fetched, INSTRUCTION_BYTES, 1)
     queues = len(UNITS) * 8 * _blocks(bits, 7)
-    yield from _logic("sequencer", 3000 + queues, f"3000 + {len(UNITS)} * 8 * ceil({bits} / 7)")
+    yield from _logic("sequencer", 5000 + queues, f"3000 + 2000 + {len(UNITS)} * 8 * ceil({bits} / 7)")
 
 
 def _memories(engine: Engine) -> Iterator[Row]:
@@ -179,11 +216,20 @@ def _memories(engine: Engine) -> Iterator[Row]:
 
 
 def _memory(unit: str, memory: str, size: int, wide: int, copies: int) -> Row:
+    if memory == "lut":
+        return _lut_memory(unit, size, wide, copies)
     resource: Resource = "uram288" if memory == "uram288" else "bram36"
     words = MEMORY_WORDS[resource]
     across, deep = _blocks(wide, WORD_BYTES), _blocks(_blocks(size, wide), words)
     formula = f"{copies} * ceil({wide} / 8) * ceil({_blocks(size, wide)} / {words})"
     return Row(unit, resource, copies * across * deep, formula, "calculated")
+
+
+def _lut_memory(unit: str, size: int, wide: int, copies: int) -> Row:
+    """Distributed RAM: 8 LUT hold 32 x 14 bits, a RAM32M16 (UG574)."""
+    deep = _blocks(size, wide)
+    amount = copies * 8 * _blocks(deep, 32) * _blocks(8 * wide, 14)
+    return Row(unit, "lut", amount, f"{copies} * 8 * ceil({deep} / 32) * ceil({8 * wide} / 14)", "calculated")
 
 
 def _logic(unit: str, lut: int, formula: str) -> Iterator[Row]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
+from edgemtl.hw.geometry import CHAIN_ROWS, SCORE_GRANULES
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
@@ -29,6 +30,7 @@ __all__ = [
     "Part",
     "Ports",
     "Row",
+    "at_efficiency",
     "check_spec",
     "is_board",
     "read_board",
@@ -40,14 +42,14 @@ BOARDS: Final = ("zcu104", "zcu102", "kv260", "ultra96v2")
 """Boards that come with a file in hw/boards; the first is the default."""
 FOLDER: Final = Path(__file__).parent / "boards"
 MOST_FILE_BYTES: Final = 2**20
-SEGMENT_ROWS: Final = 8
-"""Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
 COUNT: Final = 10**7
 """More of anything than a part has; a number beyond is a slip of the pen."""
 MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
 """That an address of a region tells apart."""
 MOST_ROWS: Final = BY_NAME["LINEAR"].places["rows"][0].high
 """That an instruction of the matrix unit names."""
+MOST_CHOICES: Final = BY_NAME["ROUTE"].places["k"][0].high
+"""That an instruction of the router names."""
 MOST_LINES: Final = BY_NAME["HEAD"].places["ring"][0].high
 """That a stream's weight ring has."""
 
@@ -146,12 +148,12 @@ class Board:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle, in BRAM or UltraRAM."""
+    """A memory of the engine: ``copies`` of ``bytes`` each, read ``width_bytes`` a cycle; in BRAM, UltraRAM or LUT."""
 
     bytes: Annotated[int, whole(8, 2**32)]
     width_bytes: Annotated[int, whole(8, 4096)]
     copies: Annotated[int, whole(1, 8)]
-    memory: Annotated[str, one_of("bram36", "uram288")]
+    memory: Annotated[str, one_of("bram36", "uram288", "lut")]
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Engine:
     """The accelerator's parameters. ``clock_mhz`` is a target: only place and route on the part can confirm it.
 
     array_rows x array_columns is K x N of one weight tile; ``accumulator_rows`` the tokens of one block;
-    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_tokens_per_cycle`` top-k in parallel;
+    ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_choices`` the most experts a token may go to;
     ``routing_entries`` the (token, expert) pairs that the router's queues hold, tokens times k.
     """
 
@@ -193,7 +195,7 @@ class Engine:
     weight_ring_memory: Annotated[str, one_of("bram36", "uram288")]
     softmax_lanes: Annotated[int, whole(1, 4096)]
     vector_lanes: Annotated[int, whole(1, 4096)]
-    router_tokens_per_cycle: Annotated[int, whole(1, 64)]
+    router_choices: Annotated[int, whole(1, MOST_CHOICES)]
     # A link of a queue has 16 bits.
     routing_entries: Annotated[int, whole(1, 65_536)]
     dma_ports: Annotated[int, whole(1, 64)]
@@ -208,7 +210,7 @@ class Engine:
     @property
     def segments(self) -> int:
         """Chains of DSP blocks in a column."""
-        return self.array_rows // SEGMENT_ROWS
+        return self.array_rows // CHAIN_ROWS
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,13 @@ class AcceleratorSpec:
         """What the engine gets of the memory: the memory's share or the ports', whichever is less."""
         ports = self.engine.dma_ports * self.board.ports.data_bits / 8
         return min(ports, self.board.memory.sustained_bytes_per_s / (self.engine.clock_mhz * 1e6))
+
+
+def at_efficiency(spec: AcceleratorSpec, percent: int) -> AcceleratorSpec:
+    """The board with a DRAM that sustains so many percent of its peak."""
+    memory = spec.board.memory
+    sustained = replace(memory, sustained_bytes_per_s=memory.peak_bytes_per_s * percent // 100)
+    return replace(spec, board=replace(spec.board, memory=sustained))
 
 
 def is_board(name: str) -> bool:
@@ -298,6 +307,8 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     whole_rows = f"whole rows of the array, {columns} bytes each, that divide its {engine.array_rows} rows"
     divides = load % columns == 0 and engine.array_rows % (load // columns or 1) == 0
     yield divides, "engine.weight_load_bytes_per_cycle", whole_rows, load
+    swapped = f"at most a row for each of the array's {engine.segments} chains, {engine.segments * columns}"
+    yield load <= engine.segments * columns, "engine.weight_load_bytes_per_cycle", swapped, load
     ring = engine.weight_ring_bytes
     yield ring >= 2 * tile, "engine.weight_ring_bytes", f"at least two weight tiles, {2 * tile} bytes", ring
     yield ring % LINE_BYTES == 0, "engine.weight_ring_bytes", f"a multiple of {LINE_BYTES}, the bytes of a line", ring
@@ -319,6 +330,11 @@ def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
         key, buffer = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
         width = buffer.width_bytes
         yield width % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", width
+        least = columns * (SCORE_GRANULES if item.name == "scores" else 1)
+        lanes = f"whole granules of {columns} bytes, at least {least}, since each lane has one"
+        yield width % columns == 0 and width >= least, f"{key}.width_bytes", lanes, width
+        small = item.name == "side" or buffer.memory != "lut"
+        yield small, f"{key}.memory", "bram36 or uram288: LUT memory is for side alone", buffer.memory
         yield buffer.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", buffer.bytes
     copies = engine.buffers.scores.copies
     yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies

@@ -26,9 +26,20 @@ LEAVES = {
         "processor",
     ),
     *("bundle", "host", "signing", "operators", "records"),
-    *("hw.isa", "hw.arith", "hw.law", "hw.law_weightless", "hw.law_weights4", "hw.law_generic"),
+    *(
+        "hw.operands",
+        "hw.isa",
+        "hw.geometry",
+        "hw.rules",
+        "hw.timing",
+        "hw.arith",
+        "hw.law",
+        "hw.law_weightless",
+        "hw.law_weights4",
+        "hw.law_generic",
+    ),
     *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
-    *("hw.encoding", "hw.isa_documents"),
+    *("hw.encoding", "hw.extents", "hw.checker", "hw.isa_documents"),
 }
 ORDER = [
     "graph",

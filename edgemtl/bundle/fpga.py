@@ -8,10 +8,10 @@ from typing import Annotated
 from edgemtl.bundle.program import Output, Program, WeightEntry
 from edgemtl.bundle.segment import Segment
 from edgemtl.host import HostStep, read_step
-from edgemtl.hw.isa import REGIONS
+from edgemtl.hw.isa import REGIONS, VERSION
 from edgemtl.hw.spec import AcceleratorSpec, read_board
 from edgemtl.processor import HOSTS
-from edgemtl.records import Rule, number, one_of
+from edgemtl.records import Rule, integer, number, one_of
 from edgemtl.records.rules import hexadecimal
 from edgemtl.records.types import Bytes, Count, Index
 
@@ -73,13 +73,14 @@ class FpgaTask:
 class FpgaProgram:
     """The program of one board, in integers.
 
-    engine: digest of the engine the streams are for, 16 hexadecimal digits. share: of the memory on chip that blocks
-    may take, 1 where no budget asked for less. on_chip: bytes by memory, the most any segment takes. parameters_bytes:
-    the window `parameters`, which is the section weights.bin. constants: those of the tasks' host steps, not packed, in
-    the section HOST_CONSTANTS.
+    instruction_set: version of the streams' instructions. engine: digest of the engine they are for, 16 hexadecimal
+    digits. share: of the memory on chip that blocks may take, 1 where no budget asked for less. on_chip: bytes by
+    memory, the most any segment takes. parameters_bytes: the window `parameters`, which is the section weights.bin.
+    constants: those of the tasks' host steps, not packed, in the section HOST_CONSTANTS.
     """
 
     device: Annotated[str, one_of("fpga")]
+    instruction_set: Annotated[int, integer(VERSION, VERSION)]
     precision: Annotated[str, one_of("int8")]
     board: Board
     engine: Annotated[str, hexadecimal(DIGEST_DIGITS)]

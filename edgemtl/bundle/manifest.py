@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from edgemtl.bundle.fpga import FpgaProgram
 from edgemtl.bundle.program import BOUNDS, Program, WeightEntry
+from edgemtl.errors import ConfigError
+from edgemtl.hw.isa import VERSION
 from edgemtl.records import Field, Rule, integer, number, one_of, read
 from edgemtl.records.types import AnyShape, Bytes, Count, Index, Name, Number, Sha256
 from edgemtl.vocabulary import DEFAULT_FILTER, INPUT_DTYPES, KINDS, PATHWAYS, RESIZE_FILTERS
@@ -16,6 +18,7 @@ SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest.sha256"
 WEIGHTS = "weights.bin"
+AGAIN = "compile this bundle for the board again"
 PLAIN, SKEWED = CASES = ("plain", "skewed")
 """Golden pairs a task may have: on noise or an image, and on one value everywhere but in a corner."""
 MAX_FLOAT32 = 3.4028234663852886e38
@@ -24,8 +27,18 @@ MAX_FLOAT32 = 3.4028234663852886e38
 def _read_program(field: Field) -> Program | FpgaProgram:
     device = field.entries().get("device")
     if device is not None and one_of("cpu", "fpga").read(device) == "fpga":
+        _check_instruction_set(field)
         return read(FpgaProgram, field)
     return read(Program, field)
+
+
+def _check_instruction_set(field: Field) -> None:
+    """Raise ConfigError for streams of an older instruction set, before anything that changed with it is read."""
+    version = field.entries().get("instruction_set")
+    if version is None:
+        raise ConfigError(f"{field.place} must have the field 'instruction_set'; {AGAIN}")
+    if version.value != VERSION:
+        raise ConfigError(f"{version.place} must be {VERSION}, not {version.value!r}; {AGAIN}")
 
 
 @dataclass(frozen=True)

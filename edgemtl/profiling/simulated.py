@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -11,7 +11,7 @@ import numpy as np
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.energy import estimate
-from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.hw.spec import AcceleratorSpec, at_efficiency
 from edgemtl.report.profile import FrameTimings, Switches, TaskProfile, facts_of_bundle, switch_cost, task_profile
 from edgemtl.report.profile.facts import Routes
 from edgemtl.runtime import SegmentRun
@@ -19,6 +19,8 @@ from edgemtl.runtime import SegmentRun
 STEADY_FRAMES = 4
 STEADY = 2
 """Index of the steady frame among frames of one task run back to back: prefetching has settled, and a frame follows."""
+DRAM_PERCENT = (60, 65, 70, 75, 80, 85, 90)
+"""Percentages of DRAM's peak for which a profile says how long a frame takes."""
 TURNS = 4
 """How often tasks take turns; nothing is fetched ahead for the first turn, and none follows the last."""
 
@@ -33,13 +35,17 @@ class Recorded:
 
 @dataclass(frozen=True)
 class TaskFrames:
-    """A task's segments as the cycle simulator takes them, on each image, and how long they took."""
+    """A task's segments as the cycle simulator takes them, on each image, and how long they took.
+
+    dram: steady-state cycles of the first image by the percentage of its peak that DRAM sustains.
+    """
 
     task: str
     runs: tuple[tuple[SegmentRun, ...], ...]
     frames: tuple[tuple[Frame, ...], ...]
     timings: tuple[FrameTimings, ...]
     image_cycles: tuple[int, ...]
+    dram: Mapping[int, int]
 
     @property
     def steady_cycles(self) -> int:
@@ -59,11 +65,19 @@ class TaskFrames:
 def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
     """Simulate a task on every image: the first in its steady state, then all, one after the other."""
     frames = tuple(tuple(_frame(run, board) for run in runs) for runs in recorded.runs)
-    first = frames[0]
-    row = simulate(list(first) * STEADY_FRAMES, board)
-    steady = row[STEADY * len(first) : (STEADY + 1) * len(first)]
-    timings = tuple(FrameTimings(cold, warm) for cold, warm in zip(row[: len(first)], steady, strict=True))
-    return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board))
+    timings = _steady(frames[0], board)
+    dram = {
+        percent: sum(timing.steady.cycles for timing in _steady(frames[0], at_efficiency(board, percent)))
+        for percent in DRAM_PERCENT
+    }
+    return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board), dram)
+
+
+def _steady(frames: Sequence[Frame], board: AcceleratorSpec) -> tuple[FrameTimings, ...]:
+    """The segments of a frame on an idle accelerator, and when the same frame runs back to back."""
+    row = simulate(list(frames) * STEADY_FRAMES, board)
+    steady = row[STEADY * len(frames) : (STEADY + 1) * len(frames)]
+    return tuple(FrameTimings(cold, warm) for cold, warm in zip(row[: len(frames)], steady, strict=True))
 
 
 def _frame(run: SegmentRun, board: AcceleratorSpec) -> Frame:
@@ -89,7 +103,7 @@ def simulated_task(task: TaskFrames, board: AcceleratorSpec, left: Sequence[str]
     ]
     routes = [_all_routes([image[index] for image in task.runs]) for index in range(len(runs))]
     energy = [estimate(timing.steady, board) for timing in task.timings]
-    return task_profile(task.task, facts, task.timings, routes, board, energy, left)
+    return task_profile(task.task, facts, task.timings, routes, board, energy, left, task.dram)
 
 
 def _all_routes(runs: Sequence[SegmentRun]) -> Routes:

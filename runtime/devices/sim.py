@@ -13,6 +13,7 @@ from edgemtl.bundle import Bundle, FpgaProgram, Program, Rows, Segment
 from edgemtl.bundle.manifest import WEIGHTS
 from edgemtl.bundle.reader import read_layer_index
 from edgemtl.errors import IntegrityError
+from edgemtl.hw.checker import check_stream, is_token_order
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.sim.functional import Result, Windows, execute
@@ -140,10 +141,14 @@ def _load(bundle: Bundle, program: FpgaProgram, task: str, steps: Sequence[int])
 
 
 def _check_streams(segments: Sequence[Loaded], program: FpgaProgram) -> None:
-    """Raise what `decode_stream` raises, and IntegrityError where streams do not share one weight ring."""
-    rings = {
-        decode_stream(segment.stream, program.board.engine).ring_lines: segment.entry.stream for segment in segments
-    }
+    """Raise what `decode_stream` and `check_stream` raise, and IntegrityError where weight rings differ."""
+    rings: dict[int, str] = {}
+    for segment in segments:
+        stream = decode_stream(segment.stream, program.board.engine)
+        if not is_token_order(stream):
+            windows = {name: getattr(segment.entry.windows, name) for name in WINDOWS}
+            check_stream(stream, program.board.engine, {**windows, "parameters": program.parameters_bytes})
+        rings[stream.ring_lines] = segment.entry.stream
     if len(rings) > 1:
         lines, names = ", ".join(map(str, rings)), " and ".join(rings.values())
         raise IntegrityError(f"{names} must have weight rings of one size, not of {lines} lines; compile them together")

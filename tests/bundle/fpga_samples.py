@@ -8,7 +8,7 @@ from typing import Any
 
 from edgemtl.bundle import Manifest, pack_golden, parse_manifest, write_bundle
 from edgemtl.hw.encoding import encode_stream, engine_digest
-from edgemtl.hw.isa import BY_NAME, Instruction
+from edgemtl.hw.isa import BY_NAME, VERSION, Instruction
 from edgemtl.hw.spec import read_spec
 from tests.bundle import samples
 
@@ -16,7 +16,7 @@ SPEC = read_spec("zcu104")
 PARAMETERS = bytes(range(128))
 HOST_WEIGHTS = bytes(64)
 CONSTANTS = bytes(range(64))
-STREAM = encode_stream([Instruction("SOFTMAX", dict.fromkeys(BY_NAME["SOFTMAX"].places, 0))], SPEC.engine, 16)
+STREAM = encode_stream([Instruction("LOAD", dict.fromkeys(BY_NAME["LOAD"].places, 0))], SPEC.engine, 16)
 
 
 def document() -> dict[str, Any]:
@@ -36,6 +36,7 @@ def _program() -> dict[str, Any]:
     left = [{"origin": ["/resize"], "kind": "DequantiseImage", "reason": "it works in float32"}]
     return {
         "device": "fpga",
+        "instruction_set": VERSION,
         "precision": "int8",
         "board": samples.json.loads(samples.json.dumps(asdict(SPEC))),
         "engine": f"{engine_digest(SPEC.engine):016x}",

@@ -27,6 +27,11 @@ SEGMENT, STEP = f"{TASK}.segments.0", f"{TASK}.host.0"
 REGION, ROWS = f"{SEGMENT}.regions.0", f"{SEGMENT}.inputs.0"
 CASES = [
     ("program.precision", "fp32", r"program.precision must be one of int8, not 'fp32'"),
+    (
+        "program.instruction_set",
+        1,
+        r"program.instruction_set must be 2, not 1; compile this bundle for the board again",
+    ),
     ("program.board", [], r"manifest.program.board must be an object, not \[\]"),
     ("program.board.name", 3, r"program.board: name must be a line of 1 to 40 printable characters, not 3"),
     ("program.board.engine.array_rows", 7, r"program.board: engine.array_rows must be one of 8, 16, 32, 64, 96, not 7"),

@@ -82,7 +82,7 @@ CASES = [
     ("tasks.0.moe.0.top_k", 4, r"top_k must be an integer from 1 to 3, not 4"),
     ("notes", [1], r"manifest.notes\[0\] must be a text"),
     ("program.device", "gpu", r"manifest.program.device must be one of cpu, fpga, not 'gpu'"),
-    ("program.device", "fpga", r"manifest.program must not have the field 'arena_bytes'"),
+    ("program.device", "fpga", r"manifest.program must have the field 'instruction_set'; compile this bundle for the"),
     ("program.library", "../cpu.so", r"manifest.program.library must be one of program/cpu.so"),
     (
         "program.arena_bytes",

@@ -113,8 +113,9 @@ def random_words() -> list[Instruction]:
     rng, made = random.Random(3), []
     for operation in OPERATIONS:
         masks = [frozenset(UNITS[::2]), frozenset(UNITS[3:])] if operation.unit != isa.SEQUENCER else []
-        for pick in (lambda f: f.low, lambda f: f.high, lambda f: rng.randint(f.low, f.high)):
-            made.append(Instruction(operation.name, {f.name: pick(f) for f in operation.fields}, *masks))
+        for pick in (min, max, lambda held: held[len(held) // 2]):
+            values = {f.name: f.allowed or (f.low, rng.randint(f.low, f.high), f.high) for f in operation.fields}
+            made.append(Instruction(operation.name, {name: pick(held) for name, held in values.items()}, *masks))
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,23 @@ def test_changing_tasks_costs_nothing(simulated: Profile) -> None:
     # Weights of the next task are fetched under the end of the one before, as those of the same task are.
     steady = max(simulated.switches.steady.values())
     assert max(simulated.switches.extra) <= 0.002 * steady
+
+
+@needs_linker
+def test_latency_falls_with_what_memory_sustains(simulated: Profile) -> None:
+    """At the board's own share it is the task's latency; never more than all its bytes take longer."""
+    assert simulated.board is not None
+    memory = simulated.board.board.memory
+    own = round(100 * memory.sustained_bytes_per_s / memory.peak_bytes_per_s)
+    for task in simulated.tasks:
+        cycles = {at.percent: at.steady_cycles for at in task.dram}
+        assert list(cycles) == [60, 65, 70, 75, 80, 85, 90]
+        assert cycles[own] == pytest.approx(task.latency.steady_cycles, rel=1e-3)
+        assert all(a >= b for a, b in pairwise(cycles.values()))
+        ports = simulated.board.engine.dma_ports * simulated.board.board.ports.data_bits / 8
+        slow = min(ports, 0.6 * memory.peak_bytes_per_s / (simulated.board.engine.clock_mhz * 1e6))
+        assert cycles[60] >= 0.99 * sum(task.traffic.values()) / slow
+        assert cycles[60] <= cycles[90] * 1.5
 
 
 @needs_linker

@@ -169,8 +169,11 @@ def make_profile(
     made = []
     for index, task in enumerate(tasks):
         facts, timings, routes = make_segment(spec, blocks, instructions, seed=100 * index)
+        dram = {60: 1_200_000, 90: 900_000}
         left = ("head/Resize: bilinear to the image's size stays on the CPU",) if index == 0 else ()
-        made.append(task_profile(task, [facts], [timings], [routes], spec, [estimate(timings.steady, spec)], left))
+        made.append(
+            task_profile(task, [facts], [timings], [routes], spec, [estimate(timings.steady, spec)], left, dram)
+        )
     steady = {task.task: task.latency.steady_cycles for task in made}
     order = tuple(tasks) * 3
     switches = switch_cost(order, [steady[task] + 40 * (index + 1) for index, task in enumerate(order)], steady)

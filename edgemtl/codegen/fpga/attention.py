@@ -7,8 +7,10 @@ for a softmax that has just started.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
@@ -16,9 +18,10 @@ from edgemtl.codegen.fpga.instructions import At, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.errors import BudgetError
+from edgemtl.hw.geometry import HEADS, SCORE_GRANULES, can_compute_heads, head_bytes, lanes_of, score_rows_lie_apart
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
-from edgemtl.operators import QAttention
+from edgemtl.operators import Array, QAttention
 from edgemtl.schedule.tiling import blocks
 
 FEWEST_UNITS = 6
@@ -45,11 +48,12 @@ class Unit:
 class AttentionWork:
     """State of one attention while its instructions are written: operands, and buffers that units use in turn.
 
-    stride: granules of a row of scores.
+    qkv: constants of the projection, columns in the order of `columns_by_chain`. stride: granules of a row of scores.
     """
 
     site: Site
     group: networks.AttentionGroup
+    qkv: Mapping[str, Array]
     together: int
     x: OnChipTensor
     stream: OnChipTensor
@@ -73,8 +77,22 @@ class AttentionWork:
 
 def heads_together(engine: Engine, attention: QAttention) -> int:
     """How many heads the array computes at once: several where their channels together fill its rows exactly."""
-    fitting = (n for n in (3, 2) if attention.heads % n == 0 and n * attention.head_dim == engine.array_rows)
-    return next(fitting, 1)
+    filling = (n for n in HEADS if attention.heads % n == 0 and n * attention.head_dim == engine.array_rows)
+    return next((n for n in filling if can_compute_heads(engine, n)), 1)
+
+
+def columns_by_chain(engine: Engine, attention: QAttention) -> Array:
+    """Columns of q, k and v in the order in which the array takes them, int64 [3 * heads * head_dim].
+
+    Where several heads are computed at once, the channels of q and k lie on the chains of their heads, both alike.
+    """
+    together, width = heads_together(engine, attention), attention.heads * attention.head_dim
+    columns = np.arange(3 * width)
+    if together > 1:
+        group = np.empty(engine.array_rows, np.int64)
+        group[head_bytes(engine.array_rows, together).reshape(-1)] = np.arange(engine.array_rows)
+        columns[: 2 * width] = (np.arange(0, 2 * width, engine.array_rows)[:, None] + group).reshape(-1)
+    return columns
 
 
 def emit_attention(site: Site, group: networks.AttentionGroup) -> None:
@@ -89,8 +107,13 @@ def emit_attention(site: Site, group: networks.AttentionGroup) -> None:
     site.homes[group.out["y"].buffer] = stream
 
 
-def _score_stride(site: Site, attention: QAttention) -> int:
-    return 2 * emit.granules(site.listing, attention.tokens)
+def score_stride(engine: Engine, attention: QAttention) -> int:
+    """Granules from one row of scores to the next, padded until rows written in one cycle lie in different lanes."""
+    together, lanes = heads_together(engine, attention), lanes_of(engine, "scores0")
+    stride = SCORE_GRANULES * -(-attention.tokens // engine.array_columns)
+    while not score_rows_lie_apart(stride, together, lanes):
+        stride += SCORE_GRANULES
+    return stride
 
 
 def _units(site: Site, group: networks.AttentionGroup) -> list[Unit]:
@@ -98,7 +121,7 @@ def _units(site: Site, group: networks.AttentionGroup) -> list[Unit]:
     together = heads_together(engine, attention)
     groups = attention.heads // together
     several = max(-(-attention.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
-    row_bytes = _score_stride(site, attention) * together * engine.array_columns
+    row_bytes = score_stride(engine, attention) * together * engine.array_columns
     most = min(site.limits.scores // row_bytes, site.limits.accumulator_rows, ROW_STATES // together, several)
     if most < 1:
         raise BudgetError(
@@ -116,15 +139,16 @@ def _prepare(site: Site, group: networks.AttentionGroup, stream: OnChipTensor, r
     listing, engine, attention = site.listing, site.listing.engine, group.attention.operator
     together = heads_together(engine, attention)
     groups, width = attention.heads // together, together * attention.head_dim
-    stride, key = _score_stride(site, attention), emit.granules(listing, width)
+    stride, key = score_stride(engine, attention), emit.granules(listing, width)
     keys = At(listing.buffer("keys", "hidden", attention.tokens * groups * key))
     tiles = emit.granules(listing, attention.head_dim)
     # A tile of values is contiguous, so that it loads at the memory's full width.
     values = make_tensor(listing, "values", "hidden", attention.heads * tiles * attention.tokens, engine.array_columns)
-    size = rows * together * stride
+    size, columns = rows * together * stride, columns_by_chain(engine, attention)
     return AttentionWork(
         site=site,
         group=group,
+        qkv={name: array[..., columns] for name, array in group.qkv.arrays().items()},
         together=together,
         x=site.tensor(group.qkv["x"]),
         stream=stream,
@@ -145,7 +169,7 @@ def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[On
     """Keys or values of all tokens; ``tile``: granules between tiles of columns where they are not contiguous."""
     site, qkv = work.site, work.group.qkv
     q = site.listing.engine.array_columns
-    weights = [linear_layer(site, qkv.arrays(), part) for part in columns]
+    weights = [linear_layer(site, work.qkv, part) for part in columns]
     resident = fits_ring(site, *weights)
     tokens = work.operator.tokens
     parts = site.limits.token_blocks(tokens) if resident else blocks(tokens, site.limits.accumulator_rows)
@@ -160,9 +184,9 @@ def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[On
 
 def _attend(work: AttentionWork, units: Sequence[Unit]) -> None:
     """The pipeline over units; queries are computed one unit ahead, so that scores need not wait for them."""
-    site, qkv = work.site, work.group.qkv
+    site = work.site
     first = [work.columns(0, g * work.together, work.together) for g in range(len(work.keys))]
-    queries = [linear_layer(site, qkv.arrays(), part) for part in first]
+    queries = [linear_layer(site, work.qkv, part) for part in first]
     out = linear_layer(site, work.group.out.arrays())
     resident = fits_ring(site, *queries, out)
     for unit in (*units, None):

@@ -27,6 +27,7 @@ from edgemtl.codegen.fpga.segment import BoardSegment
 from edgemtl.codegen.fpga.site import Stored
 from edgemtl.host import HostStep
 from edgemtl.hw.encoding import engine_digest
+from edgemtl.hw.isa import VERSION
 
 
 def describe_program(program: BoardProgram, hosts: Sequence[HostProgram]) -> FpgaProgram:
@@ -36,6 +37,7 @@ def describe_program(program: BoardProgram, hosts: Sequence[HostProgram]) -> Fpg
     granule = program.spec.engine.array_columns
     return FpgaProgram(
         device="fpga",
+        instruction_set=VERSION,
         precision="int8",
         board=program.spec,
         engine=f"{engine_digest(program.spec.engine):016x}",

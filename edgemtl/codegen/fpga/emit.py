@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga.instructions import ROUTES, At, Listing, RowRange
-from edgemtl.hw.isa import LINE_BYTES, REGIONS, WINDOWS
+from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES, REGIONS, WINDOWS
 from edgemtl.hw.law import Finish
 
 MOST_STRIDE = 4095
@@ -88,7 +88,7 @@ def linear(
     With a slot that gathers, ``x`` are all rows that may be read and ``y`` the rows of a block.
     """
     size, tiles = y.itemsize, granules(listing, y.width)
-    at = {"src": x.at, "dst": y.at, "add": y.at if add is None else add.at}
+    at = {"src": x.at, "dst": y.at} | ({} if add is None else {"add": add.at})
     written = tuple(_tiles(y, size, tiles, size if tile is None else tile))
     added = () if add is None else (RowRange(add.at, y.rows, y.stride, tiles * size),)
     states = (((ROUTES,) if slot else ()) + ((cache,) if cache else ()), ())
@@ -109,6 +109,8 @@ def linear(
             skip=0 if slot is None else slot.skip,
             gather=int(slot is not None and slot.gather),
             cached=int(slot is not None and slot.cached),
+            format=INT8_WEIGHTS,
+            **unused("add", "residual"),
             **ring,
             **finish_operands(how, table),
         ),
@@ -173,6 +175,11 @@ def _within_stride(tensor: OnChipTensor) -> Iterator[tuple[OnChipTensor, int]]:
 def lines_of(listing: Listing, tensor: OnChipTensor) -> int:
     """Lines of a row in DRAM."""
     return -(-tensor.stride * listing.engine.array_columns // LINE_BYTES)
+
+
+def unused(name: str, region: str) -> dict[str, int]:
+    """The two operands of an address that an instruction does not use; they name a ``region`` that may stand there."""
+    return address_operands(name, region, 0)
 
 
 def address_operands(name: str, region: str, granule: int) -> dict[str, int]:

@@ -1,20 +1,21 @@
 """Experts as instructions: the gate and the router block by block, then every expert over its whole queue.
 
 The first layer of an expert is written before the second layer of the previous expert, whose hidden rows have then long
-been computed. Experts take the two score buffers in turn for hidden rows and results. How long a queue is is known only
-once the router has decided: rows that do not fit the score buffer go in small blocks through the memory of the queries.
+been computed. Experts take the two score buffers in turn for hidden rows, and the other one for results: so each copy
+has one reader at a time, the matrix unit of hidden rows or the vector unit of results, and one writer. How long a queue
+is is known only once the router has decided: rows that do not fit the score buffers go in small blocks through the
+memory of the queries.
 Where a queue is short, these instructions have no rows and do not stall. Experts of the prefetch list are fetched
 before routing is known, whether or not they receive tokens; all others are fetched afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, Slot, make_tensor
-from edgemtl.codegen.fpga.instructions import ROUTES
+from edgemtl.codegen.fpga.instructions import ROUTES, stream_operands
 from edgemtl.codegen.fpga.routing import emit_route, prefetch_list
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights
@@ -94,23 +95,38 @@ def _bank(site: Site, group: networks.ExpertsGroup) -> Bank:
 
 
 def _in_expert_order(work: MixtureWork) -> None:
-    """Every entry of the router's list; two experts are in the ring at once where both fit."""
+    """Every entry of the router's list; two experts are in the ring at once where both fit.
+
+    Words of one entry walk its queue from the front: rows beyond the score buffer come last. They then wait for the sum
+    of the rows before, during which the first layer of the next expert runs.
+    """
     site, bank = work.site, work.bank
     spaces, overflow = _spaces(work)
     prefetched = prefetch_list(site, work.group)
-    ahead = int(2 * bank.lines <= site.listing.ring_lines)
+    two_fit = 2 * bank.lines <= site.listing.ring_lines
     entries = len(work.group.router.operator.candidates)
-    if site.experts.resident:
-        for entry in range(entries):
+
+    def begin(entry: int) -> None:
+        if entry >= entries:
+            return
+        if not site.experts.resident:
             _fetch(work, entry, prefetched)
-    for entry in range(entries + ahead):
-        if entry < entries:
-            if not site.experts.resident:
-                _fetch(work, entry, prefetched)
-            offset = bank.lines if ahead and entry else 0
-            _first(work, Slot(entry, gather=True), spaces[entry % 2], offset)
-        if entry >= ahead:
-            _finish(work, entry - ahead, spaces[(entry - ahead) % 2], overflow)
+        _first(work, Slot(entry, gather=True), spaces[entry % 2], bank.lines if two_fit and entry else 0)
+
+    for entry in range(entries if site.experts.resident else 0):
+        _fetch(work, entry, prefetched)
+    begin(0)
+    for entry in range(entries):
+        if two_fit and overflow is None:
+            begin(entry + 1)
+        _finish(work, entry, spaces[entry % 2], 0 if overflow else bank.lines)
+        if overflow is not None:
+            if two_fit:
+                begin(entry + 1)
+            _overflow(work, entry, spaces[entry % 2].rows, overflow)
+        site.listing.ring.pop(0)
+        if not two_fit:
+            begin(entry + 1)
 
 
 def _spaces(work: MixtureWork) -> tuple[list[Space], Space | None]:
@@ -121,9 +137,8 @@ def _spaces(work: MixtureWork) -> tuple[list[Space], Space | None]:
     most = min(limits.accumulator_rows, limits.scores // row, tokens)
     if most < 1:
         raise BudgetError("one row of an expert", row, limits.scores, "take larger score buffers, memory 'scores0'")
-    spaces = [_space(work, f"scores{copy}", most) for copy in range(2)]
     rest = min(limits.queries // row, limits.accumulator_rows, tokens - most)
-    return spaces, _space(work, "queries", rest) if rest > 0 else None
+    return _score_spaces(work, most), _space(work, "queries", "queries", rest) if rest > 0 else None
 
 
 def _row_bytes(work: MixtureWork) -> int:
@@ -132,43 +147,49 @@ def _row_bytes(work: MixtureWork) -> int:
     return (emit.granules(listing, hidden) + 2 * emit.granules(listing, width)) * listing.engine.array_columns
 
 
-def _space(work: MixtureWork, region: str, rows: int) -> Space:
+def _score_spaces(work: MixtureWork, rows: int) -> list[Space]:
+    """Two spaces: hidden rows in one score buffer, results in the other."""
+    return [_space(work, *regions, rows) for regions in (("scores0", "scores1"), ("scores1", "scores0"))]
+
+
+def _space(work: MixtureWork, hidden: str, results: str, rows: int) -> Space:
     listing = work.site.listing
-    hidden = make_tensor(listing, "expert", region, rows, work.group.first.operator.n)
-    return Space(hidden, make_tensor(listing, "results", region, rows, work.group.second.operator.n, 2))
+    hidden_rows = make_tensor(listing, "expert", hidden, rows, work.group.first.operator.n)
+    return Space(hidden_rows, make_tensor(listing, "results", results, rows, work.group.second.operator.n, 2))
 
 
 def _fetch(work: MixtureWork, entry: int, prefetched: tuple[int, ...]) -> None:
     """Fetch the weights of an entry: of the prefetch list at once, of the router's list once it is written."""
     bank, listing = work.bank, work.site.listing
     listing.take(bank.lines)
-    operands = {"address": bank.line, "lines": bank.lines, "slot": 0, "stride": 0, "cached": 0}
     if entry < len(prefetched):
-        operands["address"] += prefetched[entry] * bank.lines
+        operands = stream_operands(bank.line + prefetched[entry] * bank.lines, bank.lines)
         listing.append("STREAM", {}, operands=operands)
     else:
-        operands |= {"slot": entry + 1, "stride": bank.lines}
+        operands = stream_operands(bank.line, bank.lines, entry + 1, bank.lines)
         listing.append("STREAM", {}, operands=operands, states=((ROUTES,), ()))
 
 
-def _finish(work: MixtureWork, entry: int, space: Space, overflow: Space | None) -> None:
-    """The rest of an expert once the first layer has computed its first rows; its weights leave the ring."""
-    for skip in _overflows(work, space, overflow):
-        assert overflow is not None
-        _first(work, Slot(entry, skip, gather=True), overflow, 0)
-        _second(work, Slot(entry, skip), overflow, 0)
+def _finish(work: MixtureWork, entry: int, space: Space, release: int) -> None:
+    """The second layer of an expert and its sums, of the rows that the score buffer holds.
+
+    release: lines of the ring that leave it afterwards.
+    """
     # In two parts: the vector unit sums the first while the matrix unit computes the second.
     halves = blocks(space.rows, max(-(-space.rows // 2), LEAST_ROWS))
     for index, (first, rows) in enumerate(halves):
-        release = work.bank.lines if index == len(halves) - 1 else 0
-        _second(work, Slot(entry, first), space.part(first, rows), release)
-    work.site.listing.ring.pop(0)
+        _second(work, Slot(entry, first), space.part(first, rows), release if index == len(halves) - 1 else 0)
 
 
-def _overflows(work: MixtureWork, space: Space, overflow: Space | None) -> Iterator[int]:
-    """Offsets in a queue of the blocks that do not fit the score buffer; a short queue does not reach them."""
-    if overflow is not None:
-        yield from range(space.rows, work.x.rows, overflow.rows)
+def _overflow(work: MixtureWork, entry: int, first: int, space: Space) -> None:
+    """The rows of a queue from ``first`` on, block by block; a short queue does not reach them, and they take no time.
+
+    With the last block the expert's weights leave the ring.
+    """
+    skips = range(first, work.x.rows, space.rows)
+    for skip in skips:
+        _first(work, Slot(entry, skip, gather=True), space, 0)
+        _second(work, Slot(entry, skip), space, work.bank.lines if skip == skips[-1] else 0)
 
 
 def _first(work: MixtureWork, slot: Slot, space: Space, offset: int, cache: str | None = None) -> None:
@@ -203,17 +224,16 @@ def _second(work: MixtureWork, slot: Slot, space: Space, release: int, cache: st
 def _in_token_order(work: MixtureWork) -> None:
     """The experts of every token one by one; an expert is fetched when a token needs it and it is not in the cache."""
     site, bank, cache_size = work.site, work.bank, work.site.experts.cache
-    space = [_space(work, f"scores{copy}", 1) for copy in range(2)]
+    spaces = _score_spaces(work, 1)
     for visit in range(work.x.rows * work.group.router.operator.top_k):
         # The cache entry that a visit may replace was last used ``cache_size`` visits ago, or before.
         cache = f"cache {visit % cache_size}" if cache_size else None
-        cached = int(cache is not None)
-        operands = dict(address=bank.line, lines=bank.lines, slot=visit + 1, stride=bank.lines, cached=cached)
+        operands = stream_operands(bank.line, bank.lines, visit + 1, bank.lines, cache is not None)
         site.listing.append("STREAM", {}, operands=operands, states=((ROUTES,), (cache,) if cache else ()))
         if cache is None:
             site.listing.take(bank.lines)
-        _first(work, Slot(visit, gather=True, cached=cache is not None), space[visit % 2], 0, cache)
+        _first(work, Slot(visit, gather=True, cached=cache is not None), spaces[visit % 2], 0, cache)
         release = bank.lines if cache is None else 0
-        _second(work, Slot(visit, cached=cache is not None), space[visit % 2], release, cache)
+        _second(work, Slot(visit, cached=cache is not None), spaces[visit % 2], release, cache)
         if cache is None:
             site.listing.ring.pop(0)

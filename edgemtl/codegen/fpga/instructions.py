@@ -13,7 +13,7 @@ from typing import Final
 
 from edgemtl.codegen.fpga.weights import whole_lines
 from edgemtl.errors import BudgetError
-from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES
 from edgemtl.hw.spec import Engine
 
 ROUTES: Final = "routes"
@@ -75,6 +75,12 @@ class Piece:
     lines: int
 
 
+def stream_operands(line: int, lines: int, slot: int = 0, stride: int = 0, cached: bool = False) -> dict[str, int]:
+    """The operands of STREAM."""
+    operands = {"address": line, "lines": lines, "slot": slot, "stride": stride}
+    return operands | {"cached": int(cached), "format": INT8_WEIGHTS}
+
+
 @dataclass
 class ParameterWindow:
     """The window `parameters`, which all tasks share: whole lines, equal contents stored once."""
@@ -122,7 +128,7 @@ class Listing:
 
     def stream(self, line: int, lines: int) -> Piece:
         """Fetch weights into the ring."""
-        self.append("STREAM", {}, operands=dict(address=line, lines=lines, slot=0, stride=0, cached=0))
+        self.append("STREAM", {}, operands=stream_operands(line, lines))
         return self.take(lines)
 
     def take(self, lines: int) -> Piece:

@@ -126,7 +126,7 @@ def emit_norm(site: Site, group: networks.NormGroup, constants: OnChipTensor | N
         read = () if constants is None else (emit.rows_of(constants),)
         listing.append(
             "NORM",
-            {"src": source.at, "dst": target.at, "from": target.at if constants is None else constants.at},
+            {"src": source.at, "dst": target.at} | ({} if constants is None else {"from": constants.at}),
             (emit.rows_of(source), *read),
             (emit.rows_of(target),),
             operands=dict(
@@ -138,6 +138,7 @@ def emit_norm(site: Site, group: networks.NormGroup, constants: OnChipTensor | N
                 mul=spec.mul,
                 shift=spec.shift,
                 parameters=int(constants is not None),
+                **emit.unused("from", "constants"),
             ),
         )
     _settle_others(site, site.homes[step["x"].buffer], x)

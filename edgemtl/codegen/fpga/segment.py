@@ -19,7 +19,8 @@ from edgemtl.codegen.fpga.place import Placement, place
 from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
 from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
 from edgemtl.errors import ConfigError
-from edgemtl.hw.encoding import encode, encode_stream
+from edgemtl.hw.checker import check_stream
+from edgemtl.hw.encoding import Stream, check_instruction, encode_stream
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import Engine
@@ -77,10 +78,13 @@ def write_segment(
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
     credits = synchronise(instructions, sizes, placement.addresses)
     layers = tuple(describe(group) for group in groups)
-    stream = encode_stream(_instructions(instructions, placement, credits, layers), engine, limits.ring_lines)
+    final = _instructions(instructions, placement, credits, layers, engine)
+    if not experts.by_token:
+        sizes_of_windows = {**site.sizes, "parameters": len(parameters.content)}
+        check_stream(Stream(limits.ring_lines, tuple(final)), engine, sizes_of_windows)
     mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
     return BoardSegment(
-        stream=stream,
+        stream=encode_stream(final, engine, limits.ring_lines),
         layers=layers,
         layer=tuple(instruction.layer for instruction in instructions),
         inputs=tuple(inputs),
@@ -149,9 +153,16 @@ def _keep_outgoing(site: Site, group: networks.Group) -> None:
 
 
 def _instructions(
-    stream: Sequence[PendingInstruction], placement: Placement, credits: Credits, layers: Sequence[SegmentLayer]
+    stream: Sequence[PendingInstruction],
+    placement: Placement,
+    credits: Credits,
+    layers: Sequence[SegmentLayer],
+    engine: Engine,
 ) -> list[Instruction]:
-    """The instructions with addresses. Raises ConfigError with the layer's node where an operand has too few bits."""
+    """The instructions with addresses.
+
+    Raises ConfigError with the layer's node where an operand has too few bits or breaks a rule of the engine.
+    """
     encodable = []
     for pending, waits, signals in zip(stream, credits.waits, credits.signals, strict=True):
         operands = dict(pending.operands)
@@ -160,7 +171,7 @@ def _instructions(
             operands |= emit.address_operands(name, at.buffer.region, address)
         instruction = Instruction(pending.name, operands, waits, signals)
         try:
-            encode(instruction)
+            check_instruction(instruction, engine)
         except ConfigError as error:
             nodes, hint = ", ".join(layers[pending.layer].origin), "make the layer smaller, or compile for a CPU"
             raise ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}") from error

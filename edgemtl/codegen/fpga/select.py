@@ -9,15 +9,15 @@ from itertools import pairwise
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
+from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Operator
 
-MOST_EXPERTS = 256
-MOST_CHOICES = 8
 MOST_ROWS = 2047
 """Most rows of an image: the operand has 11 bits."""
 
@@ -136,8 +136,7 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     first, second = of(part[2], ops.QExperts), of(part[3], ops.QExperts)
     chained = gate["y"].buffer == router["logits"].buffer and first["y"].buffer == second["x"].buffer
     right = chained and gate["x"].sees_as(first["x"]) and first.operator.gather and not second.operator.gather
-    small = router.operator.experts <= MOST_EXPERTS and router.operator.top_k <= MOST_CHOICES
-    small = small and not queue_reason(router.operator, engine)
+    small = not queue_reason(router.operator, engine)
     fits = right and small and combine.operator.residual and _in_place(combine.step, at + 4, uses)
     return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
 
@@ -175,7 +174,7 @@ GROUPS: Mapping[type, str] = {
     nets.AttentionGroup: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; "
     "several heads must each fill whole columns of the array",
     nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
-    f"{MOST_EXPERTS} experts and {MOST_CHOICES} choices per token, queues that fit the router's memory",
+    f"{MOST_EXPERTS} experts, choices per token and queues that the router has room for",
     nets.MlpGroup: "two linear layers, the second of which adds to the residual",
     nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear "
     f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
@@ -200,7 +199,7 @@ GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 
 def _is_foreign(step: Step) -> bool:
     """Whether a step computes with integers that the accelerator lacks."""
-    return bool(width_reason(step.operator)) or _is_bounded_wide(step)
+    return bool(width_reason(step.operator)) or _is_bounded_wide(step) or bool(range_reason(step))
 
 
 def width_reason(operator: Operator) -> str:
@@ -217,6 +216,10 @@ def width_reason(operator: Operator) -> str:
 
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
     """Why the accelerator cannot run a router; empty where it can."""
+    if operator.experts > MOST_EXPERTS:
+        return f"it chooses among {operator.experts} experts, the router holds {MOST_EXPERTS}"
+    if operator.top_k > engine.router_choices:
+        return f"a token goes to {operator.top_k} experts, the router takes {engine.router_choices}"
     needed, there = operator.tokens * operator.top_k, engine.routing_entries
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
 
@@ -281,6 +284,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return width_reason(operator)
     if _is_bounded_wide(steps[at]):
         return "the accelerator has no lower bound for results of 16 bits"
+    if range_reason(steps[at]):
+        return range_reason(steps[at])
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):

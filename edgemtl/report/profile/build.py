@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from edgemtl.report.profile.facts import Routes, SegmentFacts
 from edgemtl.report.profile.layers import make_layers
 from edgemtl.report.profile.memories import make_buffers, make_memories
 from edgemtl.report.profile.model import Switches, TaskProfile
-from edgemtl.report.profile.parts import ExpertLoads, InstructionSpan, Latency
+from edgemtl.report.profile.parts import DramEfficiency, ExpertLoads, InstructionSpan, Latency
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,11 @@ def task_profile(
     spec: AcceleratorSpec,
     energy: Sequence[Energy] = (),
     left: Sequence[str] = (),
+    dram: Mapping[int, int] = MappingProxyType({}),
 ) -> TaskProfile:
     """The profile of a task; ``timings``, ``routes`` and, where it was estimated, ``energy``: one for each segment.
+
+    dram: steady-state cycles by the percentage of its peak that DRAM sustains.
 
     The task's cycles are those of its segments, one after the other. Raises ValueError where a segment has no timing or
     no routes, or a span belongs to no instruction.
@@ -64,6 +68,7 @@ def task_profile(
         experts=tuple(_experts(segments, routes, firsts)),
         energy=energy_parts(energy),
         utilisation=_utilisation(steady, spec),
+        dram=tuple(DramEfficiency(percent, n, n / spec.engine.clock_mhz / 1e3) for percent, n in dram.items()),
         left=tuple(left),
     )
 

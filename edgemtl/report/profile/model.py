@@ -14,6 +14,7 @@ from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.profile.parts import (
     BufferLife,
     Coefficient,
+    DramEfficiency,
     EnergyPart,
     ExpertLoads,
     InstructionSpan,
@@ -23,7 +24,7 @@ from edgemtl.report.profile.parts import (
     MemoryUse,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Device = Literal["sim", "cpu"]
 Figures = Literal["simulated", "measured"]
@@ -33,6 +34,7 @@ Figures = Literal["simulated", "measured"]
 class TaskProfile:
     """One task on the accelerator. macs: of all layers; macs_executed: MACs that the array executed in the frame.
 
+    dram: how its latency depends on what DRAM sustains.
     utilisation: by unit, its busy cycles as a share of the frame's; "array": the MAC utilisation. left: the steps that
     ran on the host CPU instead, each with its reason; no figure here includes their time.
     """
@@ -50,6 +52,7 @@ class TaskProfile:
     experts: tuple[ExpertLoads, ...]
     energy: tuple[EnergyPart, ...]
     utilisation: Mapping[str, float]
+    dram: tuple[DramEfficiency, ...]
     left: tuple[str, ...] = ()
 
 

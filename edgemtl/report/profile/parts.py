@@ -20,6 +20,15 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class DramEfficiency:
+    """Steady-state latency where DRAM sustains so many ``percent`` of its peak, everything else being the same."""
+
+    percent: int
+    steady_cycles: int
+    steady_ms: float
+
+
+@dataclass(frozen=True)
 class LayerProfile:
     """One layer. Layers overlap: the sum of their cycles from ``start`` to ``end`` is more than the frame's.
 

@@ -12,7 +12,14 @@ from edgemtl.report.profile.charts.memory_map import draw_memory_map, draw_ring
 from edgemtl.report.profile.charts.roofline import draw_roofline
 from edgemtl.report.profile.charts.timeline import draw_timeline
 from edgemtl.report.profile.model import TaskProfile
-from edgemtl.report.profile.task_tables import energy_table, expert_table, layer_table, memory_table, traffic_table
+from edgemtl.report.profile.task_tables import (
+    dram_table,
+    energy_table,
+    expert_table,
+    layer_table,
+    memory_table,
+    traffic_table,
+)
 
 SIMULATED = "simulated"
 
@@ -81,6 +88,14 @@ def _memory(index: int, task: TaskProfile, spec: AcceleratorSpec, most: int) -> 
         "Bytes of weights, and of activations loaded and stored. Bytes of instructions are in the table only.",
         embed(draw_traffic(task), f"traffic-{index}"), (traffic_table(task),),
     )  # fmt: skip
+    if task.dram:
+        assumed = spec.board.memory.sustained_bytes_per_s / spec.board.memory.peak_bytes_per_s
+        yield PageSection(
+            "Latency by DRAM efficiency", SIMULATED,
+            "Steady-state latency where DRAM sustains another share of its peak, everything else being the same. All "
+            f"other figures assume {assumed:.0%}. Rows, refresh and the host CPU's traffic decide what a board gets.",
+            tables=(dram_table(task),),
+        )  # fmt: skip
 
 
 def _rest(index: int, task: TaskProfile) -> Iterator[PageSection]:

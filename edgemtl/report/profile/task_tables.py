@@ -34,6 +34,20 @@ def traffic_table(task: TaskProfile) -> PageTable:
     return PageTable(columns("kind", "#KiB a frame", "#share"), (*rows, ("all", kib(total), "")))
 
 
+def dram_table(task: TaskProfile) -> PageTable:
+    """Latencies by what DRAM sustains of its peak, and against the task's own."""
+    rows = tuple(
+        (
+            f"{at.percent}%",
+            count(at.steady_cycles),
+            f"{at.steady_ms:.3f}",
+            f"{at.steady_cycles / task.latency.steady_cycles - 1:+.1%}",
+        )
+        for at in task.dram
+    )
+    return PageTable(columns("of the peak", "#steady cycles", "#ms", "#against this page"), rows)
+
+
 def expert_table(task: TaskProfile) -> PageTable:
     """How uneven the loads are."""
     rows = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.tiles import Tiles
 
 
@@ -21,13 +22,21 @@ class Tiled:
     """Work of the matrix unit: ``rows`` through each tile.
 
     ``base``: where its weights begin, in bytes that entered the ring since the start. ``release``: bytes that leave the
-    ring's head at the end.
+    ring's head at the end. ``walk``: cycles to find its rows in an expert's queue, which the instruction before hides.
+    ``refill``: cycles of each tile beside its rows.
     """
 
     rows: int
     tiles: Tiles
     base: int
     release: int
+    walk: int = 0
+    refill: int = 0
+
+    @property
+    def tile_cycles(self) -> int:
+        """Cycles of a tile whose weights are there."""
+        return max(self.rows + self.refill, timing.LEAST_TILE.cycles)
 
 
 @dataclass(frozen=True)

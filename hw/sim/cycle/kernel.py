@@ -88,6 +88,10 @@ class Kernel:
             return None
         return max(((self._credits[unit, instruction.unit][0], unit) for unit in instruction.waits), default=(0, ""))
 
+    def credit_of(self, instruction: ScheduledInstruction, unit: str) -> int:
+        """When the credit of ``unit`` arrived that the instruction waits for; 0 where it waits for none of it."""
+        return self._credits[unit, instruction.unit][0] if unit in instruction.waits else 0
+
     def take(self, instruction: ScheduledInstruction, start: int) -> None:
         """Start the unit's next instruction at ``start``: consume its credits, and free its queue entry then."""
         for unit in instruction.waits:

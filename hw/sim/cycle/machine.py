@@ -10,7 +10,7 @@ from edgemtl.hw.isa import INSTRUCTION_BYTES, UNITS
 from edgemtl.hw.sim.cycle.instructions import Program
 from edgemtl.hw.sim.cycle.kernel import Kernel
 from edgemtl.hw.sim.cycle.matrix import Matrix
-from edgemtl.hw.sim.cycle.memory import Memory
+from edgemtl.hw.sim.cycle.memory import Dram
 from edgemtl.hw.sim.cycle.mover import Mover
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.rows import RowUnit
@@ -37,7 +37,7 @@ class Machine:
         self._kernel = Kernel(programs)
         self._ring = Ring()
         self._recorder = Recorder(self._kernel, len(programs))
-        memory = Memory(self._kernel, rate)
+        memory = Dram(self._kernel, rate)
         sequencer = Sequencer(programs, self._kernel, memory)
         self._units: dict[str, Unit] = {
             "sequencer": sequencer,

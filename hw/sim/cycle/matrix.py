@@ -7,17 +7,12 @@ instruction only weights matter, and the cycle in which a piece of them arrives 
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
+from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.instructions import ScheduledInstruction, Tiled
 from edgemtl.hw.sim.cycle.kernel import Kernel
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
-
-LATENCY: Final = 40
-"""Cycles from the last row of an instruction to its result, as measured on the array in RTL."""
-LEAST_CYCLES: Final = 4
-"""Of a tile, however few rows it has."""
 
 
 class Matrix:
@@ -64,6 +59,9 @@ class Matrix:
                 return False
             come = self._ring.when(need)
         start = max(self._free, since, token)
+        if work.walk:
+            listed = self._kernel.credit_of(instruction, "router")
+            start = max(start, max(self._start, since, listed) + work.walk)
         if work.tiles.loads:
             loading = max(self._swap, since, come if work.tiles.needs else token)
             start = max(start, loading + work.tiles.loads[0])
@@ -92,7 +90,7 @@ class Matrix:
     def _tiles(self, work: Tiled) -> bool:
         """Work on the tiles after the current one; False where the arrival of weights is not known yet."""
         loads, needs, base, tally, ring = work.tiles.loads, work.tiles.needs, work.base, self._tally, self._ring
-        cycles, swap, come = max(work.rows, LEAST_CYCLES), self._swap, 0
+        cycles, swap, come = work.tile_cycles, self._swap, 0
         for tile in range(self._tile + 1, len(loads)):
             if needs:
                 if not self._is_there(need := base + needs[tile]):
@@ -112,8 +110,8 @@ class Matrix:
         """End an instruction whose last tile has begun, or that had none; instructions end in order."""
         self._free = self._swap
         if work.tiles.loads:
-            self._free += max(work.rows, LEAST_CYCLES)
-            self._end = max(self._end, self._swap + work.rows + LATENCY)
+            self._free += work.tile_cycles
+            self._end = max(self._end, self._swap + work.rows + work.refill + timing.MATRIX.cycles)
         self._tally.work(self._free)
         self._end = max(self._end, self._free)
         self._recorder.add(instruction, self._start, self._end, self._tally)

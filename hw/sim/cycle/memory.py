@@ -11,13 +11,10 @@ CLIENTS: Final = ("weights", "load", "store", "instructions")
 """The clients in the order of their turns."""
 PIECE_BYTES: Final = 2048
 """Most bytes of a turn: eight bursts of 16 beats at 128 bits, AXI3's longest, which is what the HP ports pass on."""
-LATENCY: Final = 60
-"""Cycles from the end of a piece's transfer to its last byte on chip; estimated for 300 MHz."""
-
 Taken = Callable[[float, float], None]
 
 
-class Memory:
+class Dram:
     """DRAM with ``rate`` bytes per cycle. A client requests one piece at a time, the next once that has begun."""
 
     def __init__(self, kernel: Kernel, rate: float) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
-from edgemtl.hw.sim.cycle.tiles import COLUMN_BYTES, TABLE_BYTES, conv_taps, up
+from edgemtl.hw.sim.cycle.tiles import conv_taps, up
 from edgemtl.hw.sim.cycle.work import region
 from edgemtl.hw.spec import Engine
 

@@ -7,9 +7,10 @@ instruction has ended.
 
 from __future__ import annotations
 
+from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.instructions import Moved, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import LATENCY, PIECE_BYTES, Memory
+from edgemtl.hw.sim.cycle.memory import PIECE_BYTES, Dram
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
@@ -17,7 +18,7 @@ from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 class Mover:
     """One of the two units. ``ring``: the weight ring, which STREAM fills."""
 
-    def __init__(self, unit: str, kernel: Kernel, memory: Memory, ring: Ring, recorder: Recorder) -> None:
+    def __init__(self, unit: str, kernel: Kernel, memory: Dram, ring: Ring, recorder: Recorder) -> None:
         self._unit, self._kernel, self._memory, self._ring, self._recorder = unit, kernel, memory, ring, recorder
         self._instruction: ScheduledInstruction | None = None
         self._work = Moved("", 0, 0)
@@ -77,7 +78,7 @@ class Mover:
         assert instruction is not None
         self._tally.stand("memory", whole(begin))
         self._tally.work(whole(end))
-        come = whole(end + LATENCY)
+        come = whole(end + timing.MEMORY.cycles)
         self._left -= self._piece
         if self._work.ring:
             self._ring.come(self._piece, come, self._waited)

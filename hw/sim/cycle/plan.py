@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.isa import LINE_BYTES, Instruction
@@ -11,7 +12,7 @@ from edgemtl.hw.sim.cycle.costs import COSTS, macs_of, on_chip_of
 from edgemtl.hw.sim.cycle.frames import Frame, early_lists, routers
 from edgemtl.hw.sim.cycle.instructions import Moved, Program, ScheduledInstruction, Tiled
 from edgemtl.hw.sim.cycle.lists import Entry, by_expert, by_token
-from edgemtl.hw.sim.cycle.work import Place
+from edgemtl.hw.sim.cycle.work import Place, links_of
 from edgemtl.hw.spec import Engine
 
 Lists = Sequence[tuple[int, tuple[Entry, ...]]]
@@ -38,10 +39,16 @@ def plan(frames: Sequence[Frame], engine: Engine) -> list[Program]:
 def _program(number: int, frame: Frame, engine: Engine, head: int, same_ring: bool) -> Program:
     lists = _lists(frame)
     instructions, macs = [], 0
+    walked: dict[tuple[str, int], int] = {}
     on_chip: Counter[str] = Counter()
     traffic: Counter[str] = Counter()
     for at, instruction in enumerate(frame.stream.instructions):
         place = _place(instruction, at, lists, head, frame.stream.ring_lines)
+        if instruction.operands.get("end"):
+            walked.clear()
+        queue = instruction.unit, instruction.operands.get("slot", 0)
+        place = replace(place, walked=walked.get(queue, 0))
+        walked[queue] = place.walked + links_of(instruction, place)
         work = COSTS[instruction.name].work(instruction, engine, place)
         ahead = instruction.unit == "weights" and same_ring
         waits, signals = tuple(sorted(instruction.waits)), tuple(sorted(instruction.signals))

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
+from edgemtl.hw import timing
 from edgemtl.hw.isa import INSTRUCTION_BYTES
 from edgemtl.hw.sim.cycle.instructions import Program, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import LATENCY, Memory
+from edgemtl.hw.sim.cycle.memory import Dram
 
 AHEAD_INSTRUCTIONS: Final = 256
 """Instructions fetched and not yet dispatched, at most: four BRAMs of 256 bits."""
@@ -24,7 +25,7 @@ Item = ScheduledInstruction | int | None
 class Sequencer:
     """All streams, one after the other; no fetch crosses from one stream into the next."""
 
-    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Memory) -> None:
+    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Dram) -> None:
         self._kernel, self._memory = kernel, memory
         self._items: deque[Item] = deque(item for program in enumerate(programs) for item in _items(*program))
         self._fetches: deque[int] = deque(
@@ -77,7 +78,7 @@ class Sequencer:
         instructions = self._fetches.popleft()
         self._asked = False
         self._coming += instructions
-        self._kernel.at(whole(end + LATENCY), partial(self._come, instructions))
+        self._kernel.at(whole(end + timing.MEMORY.cycles), partial(self._come, instructions))
         self._fetch()
 
     def _come(self, instructions: int, now: float) -> None:

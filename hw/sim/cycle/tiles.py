@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-TABLE_BYTES: Final = 256
-COLUMN_BYTES: Final = 8
-"""Bias and scale of one column, int32 each."""
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,31 @@ def conv_depths(channels: int, rows: int, columns: int) -> tuple[int, ...]:
     return tuple(taps * group for group in depths(channels, rows // taps)) * (9 // taps)
 
 
+def _with_more_at_first(loads: list[int], cycles: int) -> list[int]:
+    """Loads of which the first, if there is one, takes some cycles more."""
+    return [loads[0] + cycles, *loads[1:]] if loads else []
+
+
 @lru_cache(maxsize=1024)
 def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: bool, cached: bool) -> Tiles:
-    """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes."""
+    """Tiles of weights of the ring for ``n`` columns, loaded ``width`` bytes a cycle; cached ones need no bytes.
+
+    The first tile of each tile of columns loads bias and scales through the same port, the first of all the table.
+    """
     place, needs = TABLE_BYTES * table, []
     for _ in range(up(n, columns)):
         place += COLUMN_BYTES * columns
         for rows in deep:
             place += rows * columns
             needs.append(place)
-    loads = tuple(up(rows * columns, width) for rows in deep) * up(n, columns)
-    return Tiles(loads, () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
+    of_columns = _with_more_at_first([up(rows * columns, width) for rows in deep], up(COLUMN_BYTES * columns, width))
+    loads = _with_more_at_first(of_columns * up(n, columns), up(TABLE_BYTES * table, width))
+    return Tiles(tuple(loads), () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
 
 
 @lru_cache(maxsize=1024)
-def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int) -> Tiles:
-    """Tiles of weights of a region that is read ``width`` bytes a cycle."""
+def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, fill: int) -> Tiles:
+    """Tiles of weights of a region that is read ``width`` bytes a cycle; the first one takes ``fill`` cycles more."""
     count = up(n, columns)
-    return Tiles(tuple(up(rows * columns, width) for rows in deep) * count, (), sum(deep) * columns * count)
+    loads = _with_more_at_first([up(rows * columns, width) for rows in deep] * count, fill)
+    return Tiles(tuple(loads), (), sum(deep) * columns * count)

@@ -10,27 +10,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
+from edgemtl.hw import timing
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES, lanes_of, lie_apart
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.lists import Entry
 from edgemtl.hw.sim.cycle.tiles import (
-    COLUMN_BYTES,
     NONE,
-    TABLE_BYTES,
     Tiles,
     conv_depths,
+    conv_taps,
     depths,
     region_tiles,
     ring_tiles,
     up,
 )
 from edgemtl.hw.spec import Engine
-
-ROW_CYCLES = 4
-"""Extra cycles of each row in the softmax and vector units; a COMBINE has 1."""
-UNIT_CYCLES = 12
-"""Cycles from the last row of such a unit to its result."""
+from edgemtl.hw.timing import Latency
 
 
 @dataclass(frozen=True)
@@ -38,21 +35,20 @@ class Place:
     """The state of router and ring in which an instruction runs.
 
     ``present``: the entry its slot names exists (True without a slot). ``entry``: that entry. ``head``: lines that
-    had left the ring before it. ``ring``: lines of its stream's ring.
+    had left the ring before it. ``ring``: lines of its stream's ring. ``walked``: places of the entry's queue that its
+    unit has walked past.
     """
 
     present: bool
     entry: Entry | None
     head: int
     ring: int
+    walked: int = 0
 
 
 def region(instruction: Instruction, name: str) -> str:
-    """The memory that an address names. Raises IntegrityError for a number that is none."""
-    number = instruction[f"{name}_region"]
-    if number >= len(REGIONS):
-        raise IntegrityError(f"{instruction.name}.{name}_region must be below {len(REGIONS)}, not {number}")
-    return REGIONS[number]
+    """The memory that an address names."""
+    return REGIONS[instruction[f"{name}_region"]]
 
 
 def width(engine: Engine, name: str) -> int:
@@ -70,6 +66,13 @@ def rows_of(instruction: Instruction, place: Place) -> int:
     return min(max(place.entry.tokens - instruction["skip"], 0), rows)
 
 
+def links_of(instruction: Instruction, place: Place) -> int:
+    """Links of an entry's queue that its rows are found by: those from where the unit stands to its last row."""
+    walks = "skip" in instruction.operands and instruction.operands.get("gather", 1)
+    rows = rows_of(instruction, place) if walks and place.entry is not None else 0
+    return instruction["skip"] + rows - place.walked if rows else 0
+
+
 def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Rows through the weights of the ring, or of the cache."""
     rows, cached = rows_of(instruction, place), bool(instruction["cached"])
@@ -83,6 +86,7 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
         place,
         rows,
         ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
+        walk=links_of(instruction, place) * timing.LINK.cycles,
     )
 
 
@@ -99,30 +103,41 @@ def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
         place,
         rows,
         ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), False),
+        refill=_refill(instruction, engine),
     )
 
 
-def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles) -> Tiled:
+def _refill(instruction: Instruction, engine: Engine) -> int:
+    """Cycles of a tile in which the shift register of three taps is filled again, at the end of each row of pixels.
+
+    Two pixels at once fill it without any, if they lie in different lanes.
+    """
+    apart = lie_apart((0, instruction["src_stride"]), lanes_of(engine, region(instruction, "src")))
+    shifts = conv_taps(engine.array_rows, engine.array_columns) > 1
+    return instruction["rows"] * timing.CONV_ROW.cycles if shifts and not apart else 0
+
+
+def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles, walk: int = 0, refill: int = 0) -> Tiled:
     release = instruction["release"] * LINE_BYTES if place.present else 0
-    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release)
+    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release, walk, refill)
 
 
 def scores(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Queries through the keys of a region."""
-    return _attention(instruction, engine, "keys", instruction["k"], instruction["count"])
+    return _attention(instruction, engine, "keys", instruction["k"], instruction["count"], timing.TRANSPOSE.cycles)
 
 
 def mix(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Scores through the values of a region."""
-    return _attention(instruction, engine, "values", instruction["count"], instruction["n"])
+    return _attention(instruction, engine, "values", instruction["count"], instruction["n"], 0)
 
 
-def _attention(instruction: Instruction, engine: Engine, source: str, deep: int, columns: int) -> Tiled:
+def _attention(instruction: Instruction, engine: Engine, source: str, deep: int, columns: int, fill: int) -> Tiled:
     if not instruction["rows"]:
         return Tiled(0, NONE, 0, 0)
     _check_size(instruction, deep * columns, engine, source)
     load = width(engine, region(instruction, source))
-    tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load)
+    tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load, fill)
     return Tiled(instruction["rows"], tiles, 0, 0)
 
 
@@ -156,41 +171,46 @@ def _copied(instruction: Instruction, engine: Engine, name: str) -> int:
 
 def route(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """The choices of tokens and, at the end, the list of experts."""
-    tokens = up(instruction["rows"], engine.router_tokens_per_cycle)
-    return Timed(
-        tokens + instruction["k"] + UNIT_CYCLES + instruction["end"] * instruction["experts"], instruction["rows"]
-    )
+    rows, experts = instruction["rows"], instruction["experts"]
+    token = max(instruction["k"], up(experts, timing.LOGITS_PER_CYCLE))
+    return Timed(rows * token + timing.ROUTE.cycles + instruction["end"] * experts, rows)
 
 
 def softmax(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of scores."""
-    return _rows(instruction["rows"], up(instruction["count"], engine.softmax_lanes) + ROW_CYCLES)
+    rows, row = instruction["rows"], up(instruction["count"], engine.softmax_lanes) + timing.ROW.cycles
+    return _timed(rows, rows * row, timing.SOFTMAX)
 
 
 def norm(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of the residual."""
-    return _rows(instruction["rows"], up(instruction["width"], engine.vector_lanes) + ROW_CYCLES)
+    rows, row = instruction["rows"], up(instruction["width"], engine.vector_lanes) + timing.ROW.cycles
+    times, parts = timing.NORM_SHARE
+    return _timed(rows, up(rows * row * times, parts), timing.NORM)
 
 
 def sums(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """OPEN and SETTLE."""
-    return _rows(instruction["rows"], up(instruction["width"], engine.vector_lanes))
+    rows = instruction["rows"]
+    return _timed(rows, rows * up(instruction["width"], engine.vector_lanes), timing.SUMS)
 
 
 def combine(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of one expert."""
-    return _rows(rows_of(instruction, place), up(instruction["width"], engine.vector_lanes) + 1)
+    rows, row = rows_of(instruction, place), up(instruction["width"], engine.vector_lanes) + timing.COMBINE_ROW.cycles
+    links = links_of(instruction, place) * timing.LINK.cycles
+    return _timed(rows, max(rows * row, links), timing.COMBINE)
 
 
 def enlarge(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of pixels, twice as many and twice as long."""
     rows = instruction["rows"]
     values = rows * 2 * instruction["width"] * instruction["stride"] * engine.array_columns
-    return Timed(up(values, engine.vector_lanes) + UNIT_CYCLES if rows else 0, rows)
+    return _timed(rows, up(values, engine.vector_lanes), timing.ENLARGE)
 
 
-def _rows(rows: int, cycles: int) -> Timed:
-    return Timed(rows * cycles + UNIT_CYCLES if rows else 0, rows)
+def _timed(rows: int, cycles: int, latency: Latency) -> Timed:
+    return Timed(cycles + latency.cycles if rows else 0, rows)
 
 
 def _check_weights(instruction: Instruction, engine: Engine, deep: int, most: int) -> None:

@@ -14,11 +14,12 @@ from edgemtl.hw.arith import (
     saturate,
     scale_mantissa,
 )
+from edgemtl.hw.geometry import head_bytes
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 from edgemtl.hw.sim.functional.memory import as_bytes
-from edgemtl.hw.sim.functional.products import check_sums, product
+from edgemtl.hw.sim.functional.products import check_shifts, check_sums, product
 from edgemtl.hw.sim.functional.rowstate import LARGEST, RECIPROCAL
 
 
@@ -27,8 +28,6 @@ def scores(chip: Chip, instruction: Instruction) -> None:
     in_range(instruction, rows=chip.engine.accumulator_rows, heads=3, shift=62)
     set_to_something(instruction, "k", "count")
     k, heads, rows, count = (instruction[name] for name in ("k", "heads", "rows", "count"))
-    if heads > 1 and (k != chip.rows or k % heads):
-        raise Fault(f"k of {heads} heads must be the array's {chip.rows} rows and divide by {heads}, not {k}")
     source, keys, target = (chip.region(instruction, name) for name in ("src", "keys", "dst"))
     at = target.rows_at(instruction["dst"], rows * heads, instruction["dst_stride"], target.span(2 * count))
     keys_at = keys.rows_at(instruction["keys"], count, instruction["keys_stride"], keys.span(k))
@@ -36,7 +35,8 @@ def scores(chip: Chip, instruction: Instruction) -> None:
         source.rows_at(instruction["src"], rows, instruction["src_stride"], source.span(k), apart=False), k
     ).view(np.int8)
     t = keys.read(keys_at, k).view(np.int8)
-    by_head = product(q.reshape(rows, heads, -1).swapaxes(0, 1), t.reshape(count, heads, -1).transpose(1, 2, 0))
+    of_head = head_bytes(chip.rows, heads) if heads > 1 else np.arange(k)[None]
+    by_head = product(q[:, of_head].swapaxes(0, 1), t[:, of_head].transpose(1, 2, 0))
     sums = check_sums(by_head).swapaxes(0, 1).reshape(rows * heads, count)
     results = saturate(round_shift(sums, instruction["shift"]), *INT16)
     target.write(at, as_bytes(results.astype("<i2")), apart=True)
@@ -79,8 +79,7 @@ def mix(chip: Chip, instruction: Instruction) -> None:
     state = np.arange(rows) * instruction["heads"] + instruction["head"]
     mantissa, exponent = (part[:, None] for part in chip.state(instruction, "src").get(RECIPROCAL, state))
     shift = exponent + instruction["shift"] - 1
-    if shift.min() < 1 or shift.max() > 62:
-        raise Fault(f"shift with a row's exponent must be in 1..62, not {shift.min()}..{shift.max()}")
+    check_shifts(shift, "shift with a row's exponent")
     results = saturate(requantise(sums, scale_mantissa(mantissa, instruction["mul"]), shift), *INT8).astype(np.int8)
     target.write(
         target.rows_at(instruction["dst"], rows, instruction["dst_stride"], target.span(n)),

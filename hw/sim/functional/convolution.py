@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from edgemtl.hw.arith import Ints, Wide
+from edgemtl.hw.geometry import TAPS, weight_lines
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, set_to_something
-from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, weight_lines
-
-TAPS: Final = 9
+from edgemtl.hw.sim.functional.products import finish, product, unpack_weights
 
 
 def conv(chip: Chip, instruction: Instruction) -> None:

@@ -77,7 +77,14 @@ def execute(
     instruction, for one that breaks a rule of the machine, for one that can never go on, for a hazard, and for credits
     or weights that are left at the end.
     """
-    machine = Machine(decode_stream(program, spec.engine), spec, windows, check_hazards)
+    return execute_stream(decode_stream(program, spec.engine), spec, windows, check_hazards, pick)
+
+
+def execute_stream(
+    stream: Stream, spec: AcceleratorSpec, windows: Windows, check_hazards: bool = True, pick: Pick = first_of
+) -> Result:
+    """`execute` of a decoded stream."""
+    machine = Machine(stream, spec, windows, check_hazards)
     while machine.busy:
         ready = machine.ready()
         if (unit := pick(ready)) not in ready:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgemtl.hw.geometry import weight_lines
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 from edgemtl.hw.sim.functional.memory import Bytes, Mask
-from edgemtl.hw.sim.functional.products import finish, product, unpack_weights, weight_lines
+from edgemtl.hw.sim.functional.products import finish, product, unpack_weights
 from edgemtl.hw.sim.functional.routing import Entry
 
 

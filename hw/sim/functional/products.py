@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemtl.hw.arith import INT8, INT16, SHIFT_RANGE, Ints, Wide, requantise, saturate, unpack_scale
-from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
+from edgemtl.hw.isa import Instruction
+from edgemtl.hw.rules import MOST_SUM
 from edgemtl.hw.sim.functional.faults import Fault
 from edgemtl.hw.sim.functional.memory import Bytes, as_bytes
-
-TABLE_BYTES: Final = 256
-_COLUMN_BYTES: Final = 8
-"""Bias and scale of a column."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +26,14 @@ class Weights:
     table: npt.NDArray[np.int8] | None
 
 
-def weight_lines(columns: int, k: int, n: int, table: int) -> int:
-    """Lines of a layer of k rows and n columns, ``columns`` a tile."""
-    return -(-(TABLE_BYTES * table + -(-n // columns) * columns * (k + _COLUMN_BYTES)) // LINE_BYTES)
-
-
 def unpack_weights(data: Bytes, columns: int, k: int, n: int, table: int) -> Weights:
     """The layer that begins at the first byte of ``data``. Raises Fault for a shift that no scale has."""
     tiles, start = -(-n // columns), TABLE_BYTES * table
-    body = data[start : start + tiles * columns * (k + _COLUMN_BYTES)].reshape(tiles, -1)
+    body = data[start : start + tiles * columns * (k + COLUMN_BYTES)].reshape(tiles, -1)
     bias, scale = (np.ascontiguousarray(body[:, i * 4 * columns :][:, : 4 * columns]).view("<i4") for i in range(2))
-    w = body[:, _COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
+    w = body[:, COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
     mul, shift = unpack_scale(scale.reshape(-1))
-    low, high = SHIFT_RANGE
-    if shift.min() < low or shift.max() > high:
-        raise Fault(f"shifts of the weights must be in {low}..{high}, not {shift.min()}..{shift.max()}")
+    check_shifts(shift, "shifts of the weights")
     looked_up = data[:TABLE_BYTES].view(np.int8) if table else None
     return Weights(
         np.ascontiguousarray(w.transpose(1, 0, 2)).reshape(k, -1),
@@ -61,10 +51,17 @@ def product(x: Ints, w: Ints) -> Wide:
     return np.asarray((x.astype(kind) @ w.astype(kind)).astype(np.int64))
 
 
+def check_shifts(shift: Wide, what: str) -> None:
+    """Raise Fault where a shift is none that a requantisation has."""
+    low, high = SHIFT_RANGE
+    if shift.min() < low or shift.max() > high:
+        raise Fault(f"{what} must be in {low}..{high}, not {shift.min()}..{shift.max()}")
+
+
 def check_sums(sums: Wide) -> Wide:
-    """``sums``. Raises Fault where one leaves 31 bits."""
-    if (largest := int(np.abs(sums).max(initial=0))) >= 2**31:
-        raise Fault(f"sums must keep below 2^31, and one has the magnitude {largest}")
+    """``sums``. Raises Fault where one is more than the array's sums hold."""
+    if (largest := int(np.abs(sums).max(initial=0))) >= MOST_SUM:
+        raise Fault(f"sums must keep below {MOST_SUM}, and one has the magnitude {largest}")
     return sums
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from edgemtl.hw.geometry import TAPS, weight_lines
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
-from edgemtl.hw.sim.functional.convolution import TAPS
 from edgemtl.hw.sim.functional.matrix import rows_of_block
-from edgemtl.hw.sim.functional.products import weight_lines
 from edgemtl.hw.sim.functional.transfers import lines_to_ring
 
 

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 
 from edgemtl.hw.arith import Wide, exp2_wide, reciprocal, requantise, round_shift
+from edgemtl.hw.extents import MASK_BYTES
 from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 
-MASK_BYTES: Final = 32
 _LOGIT_SHIFT: Final = 4
 """From the 10 fraction bits of a logit to the 6 of an exponent."""
 

@@ -11,6 +11,7 @@ from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 from edgemtl.hw.sim.functional.hazards import Index
 from edgemtl.hw.sim.functional.matrix import block_of, rows_of_block
 from edgemtl.hw.sim.functional.memory import as_bytes
+from edgemtl.hw.sim.functional.products import check_shifts
 
 _HALF = 15
 """Fraction bits of a weight, and of a sum of experts."""
@@ -30,8 +31,7 @@ def norm(chip: Chip, instruction: Instruction) -> None:
     total, squares = x.sum(1, keepdims=True), (x * x).sum(1, keepdims=True)
     mantissa, exponent = reciprocal_sqrt(width * squares - total * total + instruction["epsilon"])
     shift = 16 + exponent + instruction["shift"] + halvings
-    if shift.min() < 1 or shift.max() > 62:
-        raise Fault(f"shift with a row's exponent and halvings must be in 1..62, not {shift.min()}..{shift.max()}")
+    check_shifts(shift, "shift with a row's exponent and halvings")
     scaled = requantise(width * x - total, scale_mantissa(mantissa, instruction["mul"]), shift)
     results = saturate(scaled + offsets, *INT8).astype(np.int8)
     target.write(out, as_bytes(results), apart=True)

@@ -130,7 +130,7 @@ class Net:
         seen = View(x.buffer, (rows, dim), x.strides, first * dim, x.dtype)
         halvings = np.zeros(dim) if plain else self.ints(0, 7, dim)
         offset = np.zeros(dim) if plain else self.ints(-90, 90, dim)
-        norm = ops.QLayerNorm(rows, dim, int(self.ints(1, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
+        norm = ops.QLayerNorm(rows, dim, int(self.ints(2**8, 2**30)), int(self.ints(2**16, 2**17 - 1)), 11)
         constants = {"halvings": halvings.astype(np.int8), "offset": offset.astype(np.int8)}
         return self.add(norm, {"x": seen, "y": self.view(rows, dim)}, constants)
 

@@ -30,7 +30,8 @@ def small_spec(rows: int, columns: int, sizes: Mapping[str, int] | None = None, 
     made = read_spec("ultra96v2")
     held = dict(residual=40 * KIB, hidden=64 * KIB, input=24 * KIB, scores=2 * KIB, queries=8 * KIB)
     held |= dict(constants=4 * KIB, side=96) | dict(sizes or {})
-    buffers = {name: Buffer(size, 32, 2 if name == "scores" else 1, "bram36") for name, size in held.items()}
+    buffers = {name: Buffer(size, 32, 1, "bram36") for name, size in held.items()}
+    buffers["scores"] = Buffer(held["scores"], 4 * columns, 2, "bram36")
     numbers = dict(array_rows=rows, array_columns=columns, accumulator_rows=24, weight_ring_bytes=16 * KIB)
     numbers |= dict(weight_load_bytes_per_cycle=columns, routing_entries=1024) | changes
     return replace(made, engine=replace(made.engine, buffers=replace(made.engine.buffers, **buffers), **numbers))

@@ -11,6 +11,7 @@ from edgemtl.errors import BudgetError, ConfigError
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
+from edgemtl.lowering.ir import Step
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.rig import engines, small_spec
 
@@ -31,7 +32,14 @@ def wide_mlp(hidden: int) -> Net:
     for width in (20, hidden, 20):
         stream = net.mlp(net.norm(stream), stream, width, False)
     net.result(stream)
+    net.steps[:] = [_with_half_the_weights(step) for step in net.steps]
     return net
+
+
+def _with_half_the_weights(step: Step) -> Step:
+    """The same layer with smaller weights, so that sums over 8,192 of them keep below 2^26."""
+    halved = [replace(one, array=one.array // 2) if ".weight" in one.name else one for one in step.constants]
+    return replace(step, constants=tuple(halved))
 
 
 def test_a_layer_wider_than_a_counter_is_refused_by_name() -> None:

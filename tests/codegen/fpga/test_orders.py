@@ -15,7 +15,7 @@ from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines
 from edgemtl.errors import BudgetError
 from edgemtl.hw.encoding import decode_stream
-from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.isa import LINE_BYTES, REGIONS
 from edgemtl.hw.sim.cycle import Frame, simulate
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, mixtures
@@ -154,3 +154,15 @@ def test_a_cache_that_leaves_no_ring_is_refused() -> None:
     # A tile of the gate's columns with its biases and scales, and a table at most.
     assert caught.value.required - needed == 16 * (DIM + 8) + 256
     assert caught.value.available == spec.engine.weight_ring_bytes
+
+
+@pytest.mark.parametrize("order", [ExpertOrder(), ExpertOrder(by_token=True)])
+def test_an_expert_reads_hidden_rows_and_results_from_different_copies_of_the_scores(order: ExpertOrder) -> None:
+    """While COMBINE reads the results of an expert's first rows, its second layer reads the hidden rows of others."""
+    spec = engines()["zcu104"]
+    program = compile_segments({"task": two_layers().steps}, spec, order=order)
+    words = decode_stream(program.tasks[0].segments[0].stream, spec.engine).instructions
+    hidden = [REGIONS[w["src_region"]] for w in words if w.name == "LINEAR" and w["slot"] and not w["gather"]]
+    results = [REGIONS[w["src_region"]] for w in words if w.name == "COMBINE"]
+    assert hidden[:4] == ["scores0", "scores1", "scores0", "scores1"]
+    assert [{a, b} for a, b in zip(hidden, results, strict=True)] == [{"scores0", "scores1"}] * len(results)

@@ -8,11 +8,14 @@ from random import Random
 
 import numpy as np
 
-from edgemtl.bundle import open_bundle
-from edgemtl.hw.encoding import decode_stream, disassemble, encode_stream
-from edgemtl.hw.isa import BY_NAME, SEQUENCER, UNITS, Instruction
+from edgemtl.bundle import Segment, open_bundle
+from edgemtl.errors import IntegrityError
+from edgemtl.hw.checker import check_stream
+from edgemtl.hw.encoding import Stream, decode_stream, disassemble, encode_stream
+from edgemtl.hw.isa import BY_NAME, SEQUENCER, UNITS, WINDOWS, Instruction
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.functional import Windows, execute
+from edgemtl.hw.spec import AcceleratorSpec, Engine
 from tests.fuzz import materials
 from tests.fuzz.judge import Surface
 from tests.fuzz.mutate import change_bytes
@@ -32,8 +35,8 @@ def draw_instruction(rng: Random) -> Instruction:
     name, operands = rng.choice(NAMES), {}
     for operand, (field, _) in BY_NAME[name].places.items():
         values = (field.low, field.high, rng.randint(field.low, field.high), min(field.high, rng.randint(0, 300)))
-        few = operand.endswith("_region") or operand == "window"
-        operands[operand] = rng.randrange(min(field.high, 7) + 1) if few else max(field.low, rng.choice(values))
+        known = field.allowed or (range(field.high + 1) if operand == "window" else ())
+        operands[operand] = rng.choice(known) if known else max(field.low, rng.choice(values))
     return Instruction(name, operands, draw_units(rng, 0.05), draw_units(rng, 0.05))
 
 
@@ -44,12 +47,36 @@ def change_instruction(old: Instruction, rng: Random) -> Instruction:
         operand = rng.choice([*old.operands])
         field = BY_NAME[old.name].places[operand][0]
         near = old.operands[operand] + rng.choice((-1, 1))
-        value = rng.choice((field.low, field.high, rng.randint(field.low, field.high), near))
+        value = rng.choice(field.allowed or (field.low, field.high, rng.randint(field.low, field.high), near))
         changed = {**old.operands, operand: min(max(value, field.low), field.high)}
         return Instruction(old.name, changed, old.waits, old.signals)
     if chance < 0.85:
         return draw_instruction(rng)
     return Instruction(old.name, old.operands, frozenset(), draw_units(rng, 0.2))
+
+
+def windows_of(segment: Segment, parameters: int) -> dict[str, int]:
+    """Bytes of the windows of DRAM."""
+    return {"parameters": parameters, **{name: getattr(segment.windows, name) for name in WINDOWS[1:]}}
+
+
+def refusal(stream: Stream, engine: Engine, windows: dict[str, int]) -> str:
+    """Why hardware must not run a stream; empty where it may."""
+    try:
+        check_stream(stream, engine, windows)
+    except IntegrityError as error:
+        return str(error)
+    return ""
+
+
+def time_it(frame: Frame, board: AcceleratorSpec, refused: str) -> None:
+    """Simulate a frame, which must not stand still where the checker has not ``refused`` it."""
+    try:
+        simulate([frame], board)
+    except IntegrityError as error:
+        if not refused and "stand still" in str(error):
+            raise AssertionError("a stream that the checker accepts must run to its END") from error
+        raise
 
 
 def prepare(folder: Path) -> Callable[[int], str]:
@@ -89,7 +116,8 @@ def prepare(folder: Path) -> Callable[[int], str]:
                 routes = tuple(
                     np.array([[rng.randrange(5) for _ in "ab"] for _ in range(TOKENS)]) for _ in range(layers)
                 )
-                simulate([Frame(decoded, routes, tuple(() for _ in range(layers)))], program.board)
+                frame = Frame(decoded, routes, tuple(() for _ in range(layers)))
+                time_it(frame, program.board, refusal(decoded, engine, windows_of(segment, len(weights))))
                 return "timed"
 
     return act

@@ -30,14 +30,14 @@ def make_spec(rate: float = 64, **changes) -> AcceleratorSpec:
 
 def word(name: str, waits: str = "", signals: str = "", **operands: int) -> isa.Instruction:
     """A word; units are named apart by spaces."""
-    zeros = dict.fromkeys(isa.BY_NAME[name].places, 0)
+    zeros = {field.name: field.allowed[0] if field.allowed else 0 for field in isa.BY_NAME[name].fields}
     return isa.Instruction(name, zeros | operands, frozenset(waits.split()), frozenset(signals.split()))
 
 
 def make_frame(words, spec: AcceleratorSpec, ring: int = 0, routes=(), early=()) -> Frame:
-    """A frame of those words, as they come out of the decoder; the ring as large as the engine's if not given."""
+    """A frame of those words as if decoded, without its rules; the ring as large as the engine's if not given."""
     lines = ring or spec.engine.weight_ring_bytes // isa.LINE_BYTES
-    stream = encoding.decode_stream(encoding.encode_stream(list(words), spec.engine, lines), spec.engine)
+    stream = encoding.Stream(lines, tuple(words))
     return Frame(stream, tuple(np.array(route, np.int32) for route in routes), tuple(early))
 
 

@@ -75,14 +75,36 @@ def test_words_share_a_queue():
     assert [span.busy for span in timing.spans[2:]] == [32, 8, 0]
     combine = [word("COMBINE", rows=32, slot=1, skip=32 * block, width=32) for block in range(3)]
     timing = run([route(), *combine], routes=[[[1]] * 40])
-    assert [span.busy for span in timing.spans[1:]] == [32 * 2 + 12, 8 * 2 + 12, 0]
+    # Rows of one granule take less time than the links by which they are found.
+    assert [span.busy for span in timing.spans[1:]] == [32 * 3 + 24, 8 * 3 + 24, 0]
+
+
+def test_rows_of_a_queue_are_found_while_the_word_before_runs():
+    """Three cycles a link from when the word before begins; words of one entry walk each link once."""
+    shape = {"k": 32, "n": 32, "slot": 1, "gather": 1}
+    lines = lines_of(32, 32, SPEC)
+    blocks = [
+        word("LINEAR", "" if skip else "router", rows=32, skip=skip, release=lines * (skip == 64), **shape)
+        for skip in (0, 32, 64)
+    ]
+    dense = layer(SPEC, rows=20, k=32, n=32)
+    words = [route(rows=80, experts=64), *dense, word("STREAM", lines=lines, slot=1), *blocks]
+    routed, _, before, _, first, second, third = run(words, routes=[[[1]] * 80]).spans
+    assert before.end < routed.end
+    assert first.start == routed.end + 3 * 32
+    assert second.start == first.start + 3 * 32
+    assert third.start == second.start + 3 * 16
+    words[0] = route(rows=8)
+    routed, _, before, _, first, *_ = run([*words[:5]], routes=[[[1]] * 8]).spans
+    assert routed.end < before.start
+    assert first.start == before.start + 40  # the load of the tile, longer than eight links
 
 
 def test_a_stream_for_a_list_waits_until_it_is_made():
     _, linear = expert(0)
     words = [route(), word("STREAM", waits="router", lines=LINES, slot=1), linear]
     spans = run(words, routes=[[[1]] * 40]).spans
-    assert spans[0].end - spans[0].start == 40 + 1 + 12 + 8
+    assert spans[0].end - spans[0].start == 40 * 1 + 52 + 8
     assert spans[1].start == spans[0].end
     assert dict(spans[1].stalls)["tokens:router"] > 0
 

@@ -10,7 +10,7 @@ from edgemtl.hw import isa
 from edgemtl.hw.sim.cycle import simulate
 from tests.hw.sim.streams import layer, make_frame, make_spec, word
 
-AFTER = {"matrix": 40, "weights": 60, "data": 60}
+AFTER = {"matrix": 48, "weights": 120, "data": 120}
 """Cycles that a unit's word goes on behind the start of its next one, at most."""
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgemtl.hw.arith import pack_scale
-from edgemtl.hw.encoding import encode_stream
+from edgemtl.hw.encoding import Stream
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES, REGIONS, UNITS, WINDOWS, Instruction
-from edgemtl.hw.sim.functional import Result, Windows, execute
+from edgemtl.hw.sim.functional import Result, Windows
+from edgemtl.hw.sim.functional.machine import execute_stream
 from edgemtl.hw.spec import AcceleratorSpec, Buffer, Engine, read_spec
 
 
@@ -106,7 +107,7 @@ def layer(columns: int, w: np.ndarray, bias: np.ndarray, mul: np.ndarray, shift:
 
 @dataclass
 class Rig:
-    """Words with the windows they work on; ``out`` remembers what is to be read back."""
+    """Words with the windows they work on, executed as they are: the decoder's rules have tests of their own."""
 
     spec: AcceleratorSpec = SPEC
     ring: int = 512
@@ -160,15 +161,12 @@ class Rig:
         self.add("STREAM", address=self.hold(self.parameters, data), lines=len(data) // LINE_BYTES, **more)
         return len(data) // LINE_BYTES
 
-    def bytes(self) -> bytes:
-        return encode_stream(self.words, self.engine, self.ring)
-
     def run(self, chain: bool = True, **options: object) -> Rig:
         if chain:
             self.words = chained(self.words)
         held = [np.frombuffer(bytes(data), np.uint8) for data in (self.parameters, self.input)]
         self.windows = Windows(*held, *(np.zeros(size, np.uint8) for size in (self.output * LINE_BYTES, 64 * 1024)))
-        self.result = execute(self.bytes(), self.spec, self.windows, **options)
+        self.result = execute_stream(Stream(self.ring, tuple(self.words)), self.spec, self.windows, **options)
         return self
 
     def rows_of(self, address: int, rows: int, size: int, kind: str = "i1") -> np.ndarray:

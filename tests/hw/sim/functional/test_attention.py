@@ -11,10 +11,23 @@ from tests.hw.sim.functional.rig import SPEC, Rig, spec_of
 SEED = st.integers(0, 2**32 - 1)
 
 
+def on_chains(rows: np.ndarray, array_rows: int, heads: int) -> np.ndarray:
+    """Heads side by side brought to their chains: byte j drives chain j mod S, and head i has every S / h of them."""
+    if heads == 1:
+        return rows
+    chains, moved, used = array_rows // 8, np.empty_like(rows), [0] * heads
+    for byte in range(array_rows):
+        head = (byte % chains) * heads // chains
+        moved[:, byte] = rows[:, head * (array_rows // heads) + used[head]]
+        used[head] += 1
+    return moved
+
+
 def attend(rig: Rig, qkv: np.ndarray, heads: int, scales: tuple[int, int, int], block: int) -> np.ndarray:
     """Attention of rows int8 [tokens, 3 heads d], ``heads`` at once, ``block`` queries a time, copies in turn."""
     tokens, dim = len(qkv), qkv.shape[1] // (3 * heads)
     q, k, v = (np.ascontiguousarray(part) for part in np.split(qkv, 3, 1))
+    q, k = (on_chains(part, rig.engine.array_rows, heads) for part in (q, k))
     at = {"queries": 0, "input": 4, "hidden": 9}
     strides = [rig.put(name, first, part) for (name, first), part in zip(at.items(), (q, k, v), strict=True)]
     score_stride, tiles = rig.engine.array_columns and -(-2 * tokens // rig.granule), dim // rig.granule

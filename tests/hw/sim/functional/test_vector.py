@@ -10,12 +10,12 @@ from tests.hw.sim.functional.rig import LINE_BYTES, Rig, as_rows, word
 SEED = st.integers(0, 2**32 - 1)
 
 
-@given(st.integers(1, 6), st.integers(1, 300), st.integers(1, 2**40), st.booleans(), SEED)
+@given(st.integers(1, 6), st.integers(1, 300), st.integers(2**8, 2**40), st.booleans(), SEED)
 def test_norm(rows, width, epsilon, parameters, seed):
     rng = np.random.default_rng(seed)
     x = rng.integers(-(2**15), 2**15, (rows, width)).astype("<i2")
     halvings, offsets = rng.integers(0, 8, width).astype(np.int8), rng.integers(-128, 128, width).astype(np.int8)
-    mul, shift = int(rng.integers(2**16, 2**17)), int(rng.integers(10, 16))
+    mul, shift = int(rng.integers(2**16, 2**17)), int(rng.integers(10, 15))
     rig = Rig()
     stride = rig.put("residual", 3, x)
     if parameters:

@@ -1,0 +1,82 @@
+"""How the array's rows are wired, and how wide memories are divided into lanes.
+
+A column of the array has S chains of `CHAIN_ROWS` DSP blocks, S = array_rows / 8. Byte j of a tile of k drives chain
+j mod S, at place j div S: the first bytes of a tile lie at the first places of all chains. Weights are swapped place by
+place, one a cycle, so the next tile may be loaded from the cycle in which place 0 swaps: row j arrives in cycle
+j div W or later, for W rows a cycle, and its place has swapped by cycle j div S, as long as W is at most S.
+
+A memory ``width_bytes`` wide is lanes of a granule each with an address of their own: granule g lies in lane g mod
+lanes. Granules that are accessed in one cycle must lie in different lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemtl.hw.isa import LINE_BYTES
+
+if TYPE_CHECKING:
+    from edgemtl.hw.spec import Engine
+
+CHAIN_ROWS: Final = 8
+"""Rows of one chain of DSP blocks: two sums of eight int8 products share a block in 18 bits each."""
+HEADS: Final = (3, 2)
+"""Numbers of heads that SCORES can compute at once, the largest first."""
+TABLE_BYTES: Final = 256
+"""A look-up table in front of a layer's weights."""
+COLUMN_BYTES: Final = 8
+"""Bias and scale of one column, int32 each."""
+TAPS: Final = 9
+"""Of a convolution."""
+SCORE_GRANULES: Final = 2
+"""Granules of the 16-bit scores of one tile of keys."""
+
+
+def chain_of(byte: int, chains: int) -> int:
+    """The chain that a byte of a tile of k drives."""
+    return byte % chains
+
+
+def place_of(byte: int, chains: int) -> int:
+    """Its place in that chain, from 0: the cycle, after the swap began, in which its weights are swapped."""
+    return byte // chains
+
+
+def head_bytes(array_rows: int, heads: int) -> npt.NDArray[np.int64]:
+    """The bytes of a query or key that each head reads, int64 [heads, array_rows / heads], ascending.
+
+    Head i has the chains i * S / heads to (i + 1) * S / heads, so that the sums of its chains are added apart.
+    """
+    chains = array_rows // CHAIN_ROWS
+    head = np.arange(array_rows) % chains // (chains // heads)
+    return np.argsort(head, kind="stable").reshape(heads, -1)
+
+
+def weight_lines(columns: int, k: int, n: int, table: int) -> int:
+    """Lines of a layer of k rows and n columns, ``columns`` a tile."""
+    return -(-(TABLE_BYTES * table + -(-n // columns) * columns * (k + COLUMN_BYTES)) // LINE_BYTES)
+
+
+def lanes_of(engine: Engine, region: str) -> int:
+    """Lanes of a region, by its name in `isa.REGIONS`."""
+    return int(getattr(engine.buffers, region.rstrip("01")).width_bytes) // engine.array_columns
+
+
+def lie_apart(granules: Iterable[int], lanes: int) -> bool:
+    """Whether granules that are accessed in one cycle lie in different lanes."""
+    used = [granule % lanes for granule in granules]
+    return len(set(used)) == len(used)
+
+
+def score_rows_lie_apart(stride: int, heads: int, lanes: int) -> bool:
+    """Whether the granules of scores that SCORES writes in one cycle, one row of each head, lie in different lanes."""
+    return lie_apart((row * stride + part for row in range(heads) for part in range(SCORE_GRANULES)), lanes)
+
+
+def can_compute_heads(engine: Engine, heads: int) -> bool:
+    """Whether SCORES can compute so many heads at once: chains divide among them, and the lanes take their rows."""
+    return engine.segments % heads == 0 and lanes_of(engine, "scores0") >= SCORE_GRANULES * heads
