@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from edgemtl.codegen.cpu import NodeReport
     from edgemtl.partition import Cost, Inspection
-    from edgemtl.results import Share
+    from edgemtl.results import CheckResult, Share
 
 
 def inspect(model: ModelFile, rename: Renames = None, shape: ShapeList = None, json: Json = False) -> None:
@@ -148,7 +148,13 @@ def check(
 
     with step(f"checking {model} for {target}"):
         result = driver.check_model(model, options)
-    for text in (notes := (*([IMPLIED_INT8] if implied else []), *result.notes)):
+    notes = (*([IMPLIED_INT8] if implied else []), *result.notes)
+    return _show_check(result, notes, target, summary, json)
+
+
+def _show_check(result: CheckResult, notes: Sequence[str], target: str, summary: bool, json: bool) -> int:
+    """Print it; the exit code."""
+    for text in notes:
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]
     document = {

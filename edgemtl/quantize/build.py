@@ -29,7 +29,7 @@ from edgemtl.quantize.elementwise import (
 from edgemtl.quantize.generic import write_generic
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
 from edgemtl.quantize.limits import AS_THE_MODEL, NO_FORM
-from edgemtl.quantize.literal import rounds_once
+from edgemtl.quantize.literal import is_literal, rounds_once
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import NormPlan, can_fold, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
@@ -276,7 +276,7 @@ def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) ->
         write_rounding(writer, step.operator, in_float)
     elif in_float or isinstance(step.operator, ops.Quantise | ops.Dequantise):
         writer.keep(step)
-    elif writer.is_literal and not rounds_once(writer, step):
+    elif is_literal(writer) and not rounds_once(writer, step):
         raise UnsupportedError(writer.name, AS_THE_MODEL, "pass --bit-exact for integers")
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)

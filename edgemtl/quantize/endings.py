@@ -71,10 +71,15 @@ def rectified(writer: Writer) -> Tensor:
     return writer.output_tensor() if takes_all else writer.byte_tensor()
 
 
+def is_free(writer: Writer) -> bool:
+    """Whether readers take the step's result with any scale, and the model gives it none."""
+    return writer.own_result is None and writer.result_needs <= {"final", "wide", "byte", "float"}
+
+
 def average_tensor(writer: Writer, unit: float) -> Tensor:
     """The tensor of means of sums whose LSB is ``unit``: of 16 bits, not finer than a requantisation can give."""
     result = writer.output_tensor()
-    if result.dtype == "int16" and writer.may_scale_result:
+    if result.dtype == "int16" and is_free(writer):
         return replace(result, scale=max(result.scale, unit / MOST_FACTOR))
     return result
 

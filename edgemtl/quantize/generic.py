@@ -14,7 +14,7 @@ from edgemtl.hw.law_generic import MOST_SOFTMAX
 from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
 from edgemtl.lowering.ir import Constant
 from edgemtl.quantize.elementwise import write_lookup
-from edgemtl.quantize.endings import finish_of
+from edgemtl.quantize.endings import finish_of, is_free
 from edgemtl.quantize.layers import constant_bytes
 from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
 from edgemtl.quantize.moves import write_move
@@ -54,7 +54,7 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
     result, is_float = writer.output_tensor(), writer.tensors[source.buffer].dtype == "float32"
     view = writer.quantised_view(source, scores(writer, writer.index)) if is_float else writer.integer_view(source)
     x = writer.tensors[view.buffer]
-    if result.dtype == "int16" and writer.may_scale_result:
+    if result.dtype == "int16" and is_free(writer):
         # A sharper row than any of the calibration reaches up to 1.
         result = wide(min(1.0, SHARPER * writer.range("all").reach), writer.name)
     distance = encode_scale(x.scale * 64 / math.log(2) / 2**SCORE_OCTAVES, writer.name)

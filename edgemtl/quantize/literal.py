@@ -20,6 +20,11 @@ NODES = ("table", "product", "einsum", "reduce", "scale", "choice")
 """Integer forms of generic nodes that round once."""
 
 
+def is_literal(writer: Writer) -> bool:
+    """Whether the step's result is to be the integers that the model rounds its float32 result to."""
+    return not writer.by_law and writer.own_result is not None
+
+
 def rounds_once(writer: Writer, step: Step) -> bool:
     """Whether the integer form of a step gives the integers that rounding its float32 result gives."""
     match step.operator:

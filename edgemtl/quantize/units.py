@@ -19,6 +19,7 @@ from edgemtl.operators.resize import linear_taps
 from edgemtl.quantize.elementwise import look_up, resample, resample_to
 from edgemtl.quantize.layers import score_shift
 from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, GIVEN_WEIGHTS
+from edgemtl.quantize.literal import is_literal
 from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, router_fraction_bits, symmetric
 from edgemtl.quantize.writer import Writer
@@ -167,7 +168,7 @@ def write_rounding(writer: Writer, spec: ops.Quantise, in_float: bool) -> None:
         writer.round(writer.float_view(view), own)
         return
     assert own.dtype != "float32"
-    if writer.is_literal and (x.dtype, own.dtype) == ("int8", "int8"):
+    if is_literal(writer) and (x.dtype, own.dtype) == ("int8", "int8"):
         real = law.dequantise(np.arange(-128, 128, dtype=np.int8), x.scale, x.zero)
         look_up(writer, writer.integer_view(view), law.quantise(real, 1 / own.scale, own.zero, "int8")[None], own)
         return

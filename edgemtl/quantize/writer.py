@@ -92,16 +92,6 @@ class Writer:
         return self.own.get(self.source.result.buffer)
 
     @property
-    def is_literal(self) -> bool:
-        """Whether the step's result is to be the integers that the model rounds its float32 result to."""
-        return not self.by_law and self.own_result is not None
-
-    @property
-    def may_scale_result(self) -> bool:
-        """Whether readers take the step's first output with any scale, and the model gives it none."""
-        return self.own_result is None and self.result_needs <= {"final", "wide", "byte", "float"}
-
-    @property
     def is_fine(self) -> bool:
         """Whether multipliers have 20 bits instead of 17, since float32 is to be followed."""
         return bool(self.own) and not self.by_law
