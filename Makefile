@@ -43,12 +43,11 @@ train-baseline: setup
 accuracy: setup
 	$(BIN)/python -m examples.rooms.accuracy
 
+# Against the peers, which are installed in out/peers, an environment each.
 bench: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.cpu_peers --table out/benchmarks.md
 
 bench-int8: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks.int8_peers --table out/int8.md
 
 # What the accelerator reaches on the ZCU104, simulated.

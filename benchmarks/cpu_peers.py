@@ -1,4 +1,4 @@
-"""Compare edgemtl with ONNX Runtime, OpenVINO and torch on M3ViT: one process a backend, round robin.
+"""Compare edgemtl with its peers on M3ViT: one process a backend, round robin.
 
 ``python -m benchmarks.cpu_peers [--rows NAME ...] [--rounds 7] [--work out/bench] [--table docs/benchmarks_table.md]``
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,18 +20,29 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.here import processor_line
-from benchmarks.peers import Candidate, prepare, rows
+from benchmarks.peers import CANNOT, Candidate, convert, prepare, rows
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One backend's figures in one row, milliseconds; ``max_abs_error`` against the row's reference."""
+    """One backend's figures in one row, milliseconds; ``max_abs_error`` against the row's reference.
+
+    What ``is_wrong`` has a larger error than its limit: its time counts for nothing.
+    """
 
     backend: str
     median_ms: float
     p10_ms: float
     p90_ms: float
     max_abs_error: float
+    is_wrong: bool
+
+    @property
+    def cell(self) -> str:
+        """The times, or how wrong the outputs are."""
+        if self.is_wrong:
+            return f"wrong: off by {self.max_abs_error:.2g}"
+        return f"{self.median_ms:.2f} ({self.p10_ms:.2f}-{self.p90_ms:.2f})"
 
 
 @dataclass(frozen=True)
@@ -50,14 +60,15 @@ class Result:
         return self.ratio_to([t.backend for t in self.timings[1:]])
 
     def ratio_to(self, backends: Sequence[str]) -> float:
-        """Median of the fastest of these over our median."""
-        return min(t.median_ms for t in self.timings if t.backend in backends) / self.timings[0].median_ms
+        """Median of the fastest of these that are right over our median."""
+        rivals = (t for t in self.timings if t.backend in backends and not t.is_wrong)
+        return min(t.median_ms for t in rivals) / self.timings[0].median_ms
 
 
 @contextmanager
 def _worker(candidate: Candidate, threads: int, source: Path, target: Path) -> Iterator[subprocess.Popen[str]]:
     command = [
-        sys.executable,
+        str(candidate.python),
         "-m",
         "benchmarks.worker",
         candidate.backend,
@@ -96,7 +107,12 @@ class Measured(Protocol):
 
 
 def measure(
-    row: Measured, candidates: Sequence[Candidate], rounds: int, runs: int, work: Path, reference: str = "torch"
+    row: Measured,
+    candidates: Sequence[Candidate],
+    rounds: int,
+    runs: int,
+    work: Path,
+    reference: str = "onnxruntime dense",
 ) -> Result:
     """Run every candidate of ``row`` in turn, ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
     source = work / f"{row.name}_input.npy"
@@ -108,14 +124,17 @@ def measure(
             for name, process in workers.items():
                 times[name] += _ask(process, runs)
     truth = np.load(targets[reference])
-    timings = (_timing(c, times[c.name], np.load(targets[c.name]), truth) for c in candidates)
-    return Result(row.name, row.threads, row.bar, tuple(timings))
+    timings = tuple(_timing(c, times[c.name], np.load(targets[c.name]), truth) for c in candidates)
+    if timings[0].is_wrong:
+        raise RuntimeError(f"{row.name}: {timings[0].backend} must be right; it is off by {timings[0].max_abs_error}")
+    return Result(row.name, row.threads, row.bar, timings)
 
 
 def _timing(candidate: Candidate, times: list[float], output: np.ndarray, reference: np.ndarray) -> Timing:
     p10, median, p90 = (float(v) for v in np.percentile(times, (10, 50, 90)))
     error = float(np.abs(output.reshape(reference.shape) - reference).max())
-    return Timing(candidate.name, median, p10, p90, error)
+    is_wrong = candidate.limit is not None and not error <= candidate.limit * float(np.abs(reference).max())
+    return Timing(candidate.name, median, p10, p90, error, is_wrong)
 
 
 def _verdict(result: Result) -> str:
@@ -129,10 +148,15 @@ def _markdown(results: Sequence[Result]) -> str:
     lines = ["| row | threads | " + " | ".join(names) + " | strongest peer / edgemtl |"]
     lines.append("|---" * (len(names) + 3) + "|")
     for result in results:
-        cells = {t.backend: f"{t.median_ms:.2f} ({t.p10_ms:.2f}-{t.p90_ms:.2f})" for t in result.timings}
+        cells = {t.backend: t.cell for t in result.timings}
         row = [cells.get(name, "-") for name in names]
         lines.append(f"| {result.row} | {result.threads} | " + " | ".join(row) + f" | {_verdict(result)} |")
     return "\n".join(lines) + "\n"
+
+
+def _missing() -> str:
+    """What no column shows, and why."""
+    return "".join(f"- {name}: cannot: {reason}.\n" for name, reason in CANNOT.items())
 
 
 def main() -> None:
@@ -152,11 +176,13 @@ def main() -> None:
         if options.rows and row.name not in options.rows:
             continue
         runs = options.runs if row.image == (128, 256) else max(3, options.runs // 5)
-        results.append(measure(row, prepare(row, options.work), options.rounds, runs, options.work))
+        candidates = prepare(row, options.work)
+        candidates += tuple(convert(row, candidates, options.work))
+        results.append(measure(row, candidates, options.rounds, runs, options.work))
         print(_markdown(results[-1:]), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:
-        options.table.write_text(f"{processor_line()}\n\n{_markdown(results)}")
+        options.table.write_text(f"{processor_line()}\n\n{_markdown(results)}\n{_missing()}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ from statistics import median
 import onnxruntime
 
 from benchmarks.here import processor_line
+from benchmarks.timing import milliseconds
 from edgemtl.errors import EdgemtlError
 from edgemtl.runtime import Session
 from examples.families.family import Family
@@ -108,19 +108,7 @@ def latency(compiled: Compiled) -> Latency:
     with Session.open(compiled.fp32) as fp32, Session.open(compiled.int8) as int8:
         task = fp32.tasks[0]
         runs = (lambda: fp32.run(task, inputs), lambda: int8.run(task, inputs), lambda: peer.run(None, whole))
-        return Latency(*interleaved(runs))
-
-
-def interleaved(runs: Sequence[Callable[[], object]]) -> list[float]:
-    """Median milliseconds of each, run by turns."""
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for run, taken in zip(runs, times, strict=True):
-            run()
-            begin = time.perf_counter()
-            run()
-            taken.append(1000 * (time.perf_counter() - begin))
-    return [median(taken) for taken in times]
+        return Latency(*map(median, milliseconds(runs, ROUNDS, warm_runs=1)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ import tvm_ffi
 from onnx import helper, numpy_helper
 
 from benchmarks.here import target_to_measure
+from benchmarks.timing import milliseconds
 from edgemtl.operators import LayerNorm, Resize, Winograd, WinogradWeights
 from edgemtl.processor import CpuTarget
 from edgemtl.runtime.threads import configure_pool
@@ -184,16 +184,6 @@ class Chain:
         )
 
 
-def measure(functions: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], int]) -> Iterator[list[float]]:
-    """Milliseconds of each function, in turns."""
-    for _ in range(rounds):
-        stamps = [clock()]
-        for function in functions:
-            function()
-            stamps.append(clock())
-        yield [(b - a) / 1e6 for a, b in pairwise(stamps)]
-
-
 def main() -> None:
     """Print one line per runner and per step."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -214,8 +204,8 @@ def main() -> None:
     steps = [lambda i=i: step(i) for i in range(len(chain.steps))]
     names = ["edgemtl", "onnxruntime", "preparation", *(call.kernel.symbol for call in chain.steps)]
     functions = [run, other, prepare, *steps]
-    list(measure(functions, WARM_RUNS, clock))
-    times = list(zip(*measure(functions, options.rounds, clock), strict=True))
+    milliseconds(functions, WARM_RUNS)
+    times = milliseconds(functions, options.rounds, clock=clock)
     for name, column in zip(names, times, strict=True):
         print(f"{name:45} least {min(column):8.3f} ms  median {statistics.median(column):8.3f} ms")
     for name, result in (("edgemtl", run()), ("onnxruntime", other())):

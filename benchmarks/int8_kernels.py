@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import tvm  # noqa: F401  # its runtime library must be loaded before a program is
 
 from benchmarks.here import target_to_measure
-from benchmarks.kernels import RUNS_PER_TURN, Arrays, Case, case_of, load
+from benchmarks.kernels import Arrays, Case, case_of, fastest, load
 from edgemtl.hw.law import Finish
 from edgemtl.operators import Experts, Linear, PatchEmbed, QConv2d, QExperts, QLinear, QPatchEmbed, Winograd
 from edgemtl.processor import CpuTarget
@@ -136,18 +136,6 @@ def _convolutions(target: CpuTarget) -> Iterator[Pair]:
         yield Pair(f"3x3 {height}x{width} {cin} to 256", case_of(spec, target), case_of(real, target))
 
 
-def least(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least seconds of each function by this thread's clock; they take turns of several runs."""
-    best = [2**63] * len(functions)
-    for _ in range(rounds):
-        for index, function in enumerate(functions):
-            for _ in range(RUNS_PER_TURN):
-                begin = time.thread_time_ns()
-                function()
-                best[index] = min(best[index], time.thread_time_ns() - begin)
-    return [1e-9 * nanoseconds for nanoseconds in best]
-
-
 def main() -> None:
     """Print one line per shape."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -159,7 +147,8 @@ def main() -> None:
     shapes = pairs(target)
     cases = [peak(target), *(case for pair in shapes for case in (pair.integer, pair.real))]
     with tempfile.TemporaryDirectory() as folder:
-        seconds = least([load(case, target, Path(folder)) for case in cases], options.rounds)
+        functions = [load(case, target, Path(folder)) for case in cases]
+        seconds = fastest(functions, options.rounds, time.thread_time_ns)
     most = cases[0].macs / seconds[0]
     print(f"{target.name}: {2e-9 * most:.0f} GOP/s at most")
     for pair, taken, real in zip(shapes, seconds[1::2], seconds[2::2], strict=True):

@@ -106,7 +106,7 @@ def markdown(results: Sequence[Result]) -> str:
     lines = ["| row | threads | " + " | ".join(names) + " | fp32 / int8 | strongest peer / int8 |"]
     lines.append("|---" * (len(names) + 4) + "|")
     for result in results:
-        cells = {t.backend: f"{t.median_ms:.2f} ({t.p10_ms:.2f}-{t.p90_ms:.2f})" for t in result.timings}
+        cells = {t.backend: t.cell for t in result.timings}
         row = " | ".join(cells.get(name, "-") for name in names)
         gain, bar = result.ratio_to(["edgemtl fp32"]), result.bar
         verdict = f"{gain:.2f}x" + ("" if bar is None else f" (bar {bar}x: {'met' if gain >= bar else 'missed'})")

@@ -19,6 +19,7 @@ import tvm  # noqa: F401  # its runtime library must be loaded before a program 
 import tvm_ffi
 
 from benchmarks.here import target_to_measure
+from benchmarks.timing import milliseconds
 from edgemtl.codegen.cpu.families import build_kernel
 from edgemtl.operators import (
     Attention,
@@ -175,16 +176,11 @@ def _fill(operand: Operand, array: np.ndarray | None, memory: np.ndarray) -> Non
         memory[: array.nbytes] = array.reshape(-1).view(np.uint8)
 
 
-def fastest(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least seconds of each function; they take turns of several runs, so that caches are warm."""
-    best = [math.inf] * len(functions)
-    for _ in range(rounds):
-        for index, function in enumerate(functions):
-            for _ in range(RUNS_PER_TURN):
-                begin = time.perf_counter()
-                function()
-                best[index] = min(best[index], time.perf_counter() - begin)
-    return best
+def fastest(
+    functions: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], int] = time.perf_counter_ns
+) -> list[float]:
+    """The least seconds of each function by ``clock``; they take turns of several runs, so that caches are warm."""
+    return [1e-3 * min(times) for times in milliseconds(functions, rounds, RUNS_PER_TURN, clock=clock)]
 
 
 def main() -> None:

@@ -3,13 +3,15 @@
 ``python -m benchmarks.networks FOLDER [--names resnet ...] [--target cpu-avx2] [--threads 1] [--table out/net.md]``
 
 FOLDER holds .onnx files; bundles and QDQ models are written beside them once. One process a backend, as in
-`benchmarks.cpu_peers`. INT8 of the peers is the QDQ model of onnxruntime's own quantiser, on the images of ours. The
-bars: fp32 as fast as the strongest peer, int8 1.5 times as fast as the strongest peer's int8, and not slower than fp32.
+`benchmarks.cpu_peers`; peers that are not installed are left out. INT8 of the peers is the QDQ model of onnxruntime's
+own quantiser, on the images of ours. The bars: fp32 as fast as the strongest peer, int8 1.5 times as fast as the
+strongest peer's int8, bit exact int8 as fast as that, and int8 not slower than fp32.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from examples.smooth_images import smooth_images
 
 IMAGES = 8
 INT8_BAR = 1.5
+EXACT = "bit exact int8"
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,20 @@ def prepare(path: Path, target: str, threads: int, work: Path) -> list[Candidate
     for index, image in enumerate(images):
         np.save(folder / f"{index}.npy", image)
     candidates = []
-    for precision in ("int8", "fp32"):
-        bundle = work / f"{path.stem}_{target}_{threads}_{precision}.edgemtl"
+    for precision in ("int8", "fp32", EXACT):
+        bundle = work / f"{path.stem}_{target}_{threads}_{precision.replace(' ', '_')}.edgemtl"
         if not bundle.exists():
             compile_model(path, _options(precision, target, threads, folder), bundle)
         candidates.append(Candidate(f"edgemtl {precision}", "edgemtl", bundle))
     integers = quantised(path, images, value.name)
-    for backend in ("onnxruntime", "openvino"):
+    for backend in installed():
         candidates += [Candidate(f"{backend} fp32", backend, path), Candidate(f"{backend} int8", backend, integers)]
     return candidates
+
+
+def installed() -> list[str]:
+    """The peers that can be measured here."""
+    return [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]
 
 
 def _options(precision: str, target: str, threads: int, calibration: Path) -> CompileOptions:
@@ -70,18 +78,23 @@ def _options(precision: str, target: str, threads: int, calibration: Path) -> Co
     if precision == "fp32":
         return CompileOptions(**common)  # type: ignore[arg-type]  # by name
     quantise = QuantiseOptions(least_sqnr_db=-99, correct=False)
-    return CompileOptions(precision="int8", calibration=calibration, quantise=quantise, **common)  # type: ignore[arg-type]  # by name
+    common |= {"quantise": quantise, "bit_exact": precision == EXACT}
+    return CompileOptions(precision="int8", calibration=calibration, **common)  # type: ignore[arg-type]  # by name
 
 
 def line(result: Result, rivals: Sequence[str]) -> str:
-    """A row of the table: milliseconds, the three ratios, and the bars that are missed."""
-    ours, real = result.ratio_to(["edgemtl fp32"]), next(t for t in result.timings if t.backend == "edgemtl fp32")
-    integer_peers = result.ratio_to([f"{peer} int8" for peer in rivals])
-    fp32_peers = min(t.median_ms for t in result.timings if t.backend in [f"{p} fp32" for p in rivals]) / real.median_ms
-    bars = (("fp32", fp32_peers >= 1), ("int8", integer_peers >= INT8_BAR), ("int8 against fp32", ours >= 1))
-    missed = ", ".join(name for name, met in bars if not met)
-    times = " | ".join(f"{timing.median_ms:.2f}" for timing in result.timings)
-    return f"| {result.row} | {times} | {fp32_peers:.2f} | {integer_peers:.2f} | {ours:.2f} | {missed} |"
+    """A row of the table: milliseconds, the ratios, and the bars that are missed; no ratio where no peer counts."""
+    times = {timing.backend: timing.median_ms for timing in result.timings}
+    peers = {kind: min((times[f"{peer} {kind}"] for peer in rivals), default=0.0) for kind in ("fp32", "int8")}
+    ratios = (
+        ("fp32", peers["fp32"] / times["edgemtl fp32"], 1),
+        ("int8", peers["int8"] / times["edgemtl int8"], INT8_BAR),
+        (EXACT, peers["int8"] / times[f"edgemtl {EXACT}"], 1),
+        ("int8 against fp32", times["edgemtl fp32"] / times["edgemtl int8"], 1),
+    )
+    missed = ", ".join(name for name, ratio, bar in ratios if 0 < ratio < bar)
+    cells = [f"{time:.2f}" for time in times.values()] + [f"{ratio:.2f}" if ratio else "-" for _, ratio, _ in ratios]
+    return f"| {result.row} | {' | '.join(cells)} | {missed} |"
 
 
 def main() -> None:
@@ -100,7 +113,7 @@ def main() -> None:
     is_best = target.name == resolve("cpu").name
     if not is_best and target.vector_bits in LIMITS:
         os.environ["ONEDNN_MAX_CPU_ISA"] = LIMITS[target.vector_bits]
-    rivals = ("onnxruntime", "openvino") if is_best else ("openvino",)
+    rivals = tuple(name for name in installed() if is_best or name != "onnxruntime")
     print(f"{processor_line()}; {target.name}, {options.threads} threads, peers that count: {', '.join(rivals)}")
     lines: list[str] = []
     for path in sorted(options.folder.glob("*.onnx")):
@@ -115,7 +128,9 @@ def main() -> None:
             continue
         if not lines:
             names = " | ".join(timing.backend for timing in result.timings)
-            lines = [f"| network | {names} | peer / fp32 | peer / int8 | fp32 / int8 | missed |", "|---" * 11 + "|"]
+            ratios = "peer / fp32 | peer / int8 | peer / bit exact | fp32 / int8"
+            columns = len(result.timings) + 6
+            lines = [f"| network | {names} | {ratios} | missed |", "|---" * columns + "|"]
             print(*lines, sep="\n")
         lines.append(line(result, rivals))
         print(lines[-1], flush=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 
+from benchmarks.environments import interpreter
+from benchmarks.peer_files import executorch_file, mnn_file, ncnn_file
+from benchmarks.peer_forms import for_mnn, for_ncnn
+from benchmarks.torch_network import SEED, TASK
 from edgemtl.driver import compile_model
 from edgemtl.exporters.models import M3ViT, ModelConfig, preset
 from edgemtl.exporters.to_onnx import export_onnx
@@ -18,9 +23,15 @@ from edgemtl.options import CompileOptions
 from examples.foreign import as_dense, as_microsoft_moe, as_nonzero
 from examples.random_models import build
 
-TASK = "semseg"
-SEED = 0
 Part = Literal["encoder", "head"]
+F32_LIMIT = 1e-3
+"""Above the tanh form of gelu in `com.microsoft.MoE` (6e-5), below a token that a router sends elsewhere."""
+CANNOT: Mapping[str, str] = {
+    "mnn com.microsoft.MoE": "MNN 3.6.1 does not convert it (These Op Not Support: ONNX::MoE)",
+    "executorch nonzero": "lowering to XNNPACK had not ended after seven minutes (ExecuTorch 1.4.1)",
+    "ncnn nonzero": "ncnn has no NonZero, and no layer whose output size depends on values",
+}
+"""Peers and forms that are no columns, and why."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One backend with the file it runs."""
+    """One backend with the file it runs; ``limit`` is the largest error, as a share of the largest output."""
 
     name: str
     backend: str
     model: Path
+    limit: float | None = None
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs it."""
+        return interpreter(self.backend)
 
 
 # Bars are for the strongest f32 peer of a row; the rows without one are for the record.
@@ -96,21 +113,29 @@ def prepare(row: Row, work: Path) -> tuple[Candidate, ...]:
     }
     files = {form: _form(source, folder / form, write) for form, write in forms.items()}
     return (
-        Candidate("edgemtl", "edgemtl", bundle),
-        *(Candidate(f"onnxruntime {form}", "onnxruntime", file) for form, file in files.items()),
-        *(Candidate(f"openvino {form}", "openvino", files[form]) for form in ("dense", "nonzero")),
-        Candidate("torch", "torch", described),
+        _f32("edgemtl", bundle),
+        *(_f32("onnxruntime", file, form) for form, file in files.items()),
+        *(_f32("openvino", files[form], form) for form in ("dense", "nonzero")),
+        _f32("torch", described),
     )
 
 
-def torch_model(description: Path) -> Callable[[Any], Any]:
-    """The network of a row in torch: one task's map, or its encoder's tokens."""
-    row = json.loads(description.read_text())
-    model = build(preset(row["preset"], image=tuple(row["image"])), SEED)
-    if row["part"] == "head":
-        return lambda image: model(image, TASK)
-    task = model.config.task_index(TASK)
-    return lambda image: model.backbone(image, (task,))[0]
+def convert(row: Row, candidates: Sequence[Candidate], work: Path) -> Iterator[Candidate]:
+    """The peers with file formats of their own, from what `prepare` wrote."""
+    folder = work / row.name
+    models = {candidate.name: candidate.model for candidate in candidates}
+    for form in ("dense", "nonzero"):
+        yield _f32("mnn", _mnn(folder, form, models[f"onnxruntime {form}"]), form)
+    yield _f32("ncnn", ncnn_file(_once(folder / "ncnn_dense.onnx", partial(for_ncnn, folder / "model.onnx"))), "dense")
+    yield _f32("executorch", executorch_file(models["torch"], folder / "dense.pte"), "dense")
+
+
+def _f32(backend: str, model: Path, form: str = "") -> Candidate:
+    return Candidate(f"{backend} {form}".strip(), backend, model, F32_LIMIT)
+
+
+def _mnn(folder: Path, form: str, model: Path) -> Path:
+    return mnn_file(_once(folder / f"mnn_{form}.onnx", partial(for_mnn, model)))
 
 
 def _once(path: Path, write: Callable[[Path], Any]) -> Path:

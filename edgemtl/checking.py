@@ -19,11 +19,12 @@ from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import UnsupportedError
 from edgemtl.frontend import MultiTaskModel
 from edgemtl.frontend.rounding import count_roundings
-from edgemtl.hw.spec import read_spec
+from edgemtl.hw.spec import is_board, read_spec
 from edgemtl.options import CheckOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
+from edgemtl.quantize.coding import refuse_codes
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.results import CheckResult
@@ -45,7 +46,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     model = describe(frontend.read_model(path, shapes=dict(options.shapes)), options.model)
     images = calibration_images(model, options.model).arrays
     tasks = specialise(model, choose_tasks(model, options.tasks), options.pathway, images)
-    target = resolve(BESIDE if options.board else options.target, options.threads)
+    target = resolve(BESIDE if is_board(options.target) else options.target, options.threads)
     reports = cpu.check(tasks, target)
     if not options.integer:
         return CheckResult(_planned(reports, tasks, lambda: _plan(tasks, target, None, options)), ())
@@ -55,13 +56,17 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
         quantised, notes = _structure(model, tasks, target, options)
     except UnsupportedError as error:
         return CheckResult(tuple(cpu.mark_refusal(reports, error, tasks)), (NOT_PLACED,))
-    islands = {island.node: island for task in quantised.integers.values() for island in task.islands}
+    islands = {name: island for task in quantised.integers.values() for island in task.islands for name in island.nodes}
     steps = {name: task.steps for name, task in quantised.integers.items()}
-    if options.board:
+    if is_board(options.target):
         spec = read_spec(options.target)
         placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
-        budget = options.memory_budget
-        nodes = _planned(placed, tasks, lambda: compile_segments(steps, spec, budget=budget))
+
+        def plan() -> None:
+            refuse_codes(quantised.integers)
+            compile_segments(steps, spec, budget=options.memory_budget)
+
+        nodes = _planned(placed, tasks, plan)
     else:
         placed = _with_islands(cpu.name_integers(reports, quantised.integers), islands, options.require_int8)
         nodes = _planned(placed, tasks, lambda: _plan(tasks, target, quantised, options))
@@ -77,7 +82,7 @@ def _with_islands(
         island = islands.get(report.node)
         if island is None:
             return report
-        if require_int8:
+        if require_int8 and island.cause == "form":
             return cpu.refuse(report, island.reason, "replace the operator, or leave out --require-int8")
         return replace(report, reason=island.reason, hint="")
 
@@ -86,8 +91,9 @@ def _with_islands(
 
 def _island_flags(islands: Mapping[str, Island]) -> Iterator[str]:
     """The options that ask for what happens anyway, to paste."""
-    if islands:
-        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in islands)
+    names = dict.fromkeys(island.node for island in islands.values() if island.cause == "form")
+    if names:
+        flags = " ".join(f"--keep-float {shlex.quote(glob.escape(name))}" for name in names)
         yield f"to ask for these layers in float32, pass {flags}"
 
 
@@ -119,9 +125,14 @@ def _structure(
         assert quantised is not None
         return quantised, ()
     if count_roundings(model.ir.graph):
-        quantised = quantise_own(model, tasks, target, options.structure)
+        quantised = _chosen(quantise_own(model, tasks, target, options.structure), target, options)
         return quantised, quantised.notes
     generator = np.random.default_rng(0)
     images = {str(i): draw_frame(model.inputs, generator) for i in range(LEAST_IMAGES)}
     note = f"quantised on {LEAST_IMAGES} random inputs, for the structure only: no numbers of it mean anything"
-    return quantise(model, tasks, target, images, options.structure), (note,)
+    return _chosen(quantise(model, tasks, target, images, options.structure), target, options), (note,)
+
+
+def _chosen(quantised: Quantised, target: CpuTarget, options: CheckOptions) -> Quantised:
+    """The integers as they are, or with the layers in float32 that are faster so, as compiling does."""
+    return quantised if options.all_integer else quantised.faster_on(target)

@@ -23,9 +23,13 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 METHODS: tuple[str, ...] = get_args(Method)
 MOST_NORMAL = 1e30
 """The largest mean and deviation, and the inverse of the least deviation: what a bundle can record."""
-MAX_TOLERANCE = 0.1
-"""Of a tensor's largest weight: beyond it two tensors have little in common."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+WeightRules = tuple[tuple[str, int], ...]
+"""Layers, and the bits of their weights; the last rule that fits a layer counts."""
+EXPERT_WEIGHTS, LINEAR_WEIGHTS = "experts", "linear"
+"""What stands for all experts, and for all linear layers but gates and experts."""
+WEIGHT_BITS = (4, 8)
+BOARD_WEIGHTS = "an accelerator has weights of 8 bits"
 SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 """What can be compared with what."""
 
@@ -35,7 +39,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(one_of(f"--{name}", choices, value))
 
 
-def _check_normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+def check_normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std must be given together, or neither")
     for flag, numbers, low in (("--mean", mean, -MOST_NORMAL), ("--std", std, 1 / MOST_NORMAL)):
@@ -56,10 +60,13 @@ class QuantiseOptions:
     ``method`` is the way ranges are taken. ``keep_float`` are names of layers, with * and ?, that stay in float32.
     ``least_sqnr_db`` is the least signal-to-noise ratio of any task's output that is accepted, in decibel.
     With ``require_int8`` a step without an integer form is refused; else it runs in float32, which a note says.
+    ``by_law`` computes all of a quantised model by the integer law, also what the model itself computes in float32
+    between its roundings and the law only comes near to; ``bit_exact`` and boards ask for it.
     ``quieten`` halves loud channels of a LayerNorm, ``correct`` corrects biases: without both, ranges and rounding
     alone are left, which comparisons call naive.
     ``wide`` are names of layers, with * and ?, whose activations have 12 bits instead of 8. With ``sqnr_target``, in
     decibel, layers are given 12 bits or float32 until the outputs on the check images reach it.
+    ``weights`` are rules for the bits of weights: ("experts", 4), ("linear", 4), or names of layers with * and ?.
 
     Raises UsageError for a value outside its choices.
     """
@@ -70,11 +77,18 @@ class QuantiseOptions:
     quieten: bool = True
     correct: bool = True
     require_int8: bool = False
+    by_law: bool = False
     wide: tuple[str, ...] = ()
     sqnr_target: float | None = None
+    weights: WeightRules = ()
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, METHODS)
+        for pattern, bits in self.weights:
+            if bits not in WEIGHT_BITS:
+                raise UsageError(f"--weights {pattern} must have {' or '.join(map(str, WEIGHT_BITS))} bits, not {bits}")
+        if self.weights and self.sqnr_target is not None:
+            raise UsageError("--sqnr-target must come without --weights: it chooses precisions for weights of 8 bits")
         if self.sqnr_target is not None and not 0 < self.sqnr_target <= MOST_TARGET_DB:
             raise UsageError(f"--sqnr-target must be above 0 and at most {MOST_TARGET_DB:g}, not {self.sqnr_target:g}")
 
@@ -83,16 +97,16 @@ class QuantiseOptions:
 class CompileOptions:
     """Behaviour of one compilation.
 
-    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of
-    the model. ``memory_budget`` is in bytes and bounds what the runtime
-    allocates: arena, kernel workspaces and transformed weights; for a board, the memory on chip. ``calibration`` is a
-    folder of images, needed by the calibrated pathway and by int8, which takes ``parameters`` (a file of
-    `edgemtl quantize`) instead where given;
-    ``quantise`` says how int8 is made from images. ``seed`` draws the golden inputs; with ``selftest`` they are run
-    before the bundle is there. ``threads`` is the number of parts the kernels are split into, so the most threads a
-    session can use. ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not
-    record about its input and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named
-    in ``cameras`` are uint8 [1, H, W, C] and normalised in the program.
+    ``renames`` (old, new) call tasks otherwise before anything else names them; ``tasks`` empty means every task of the
+    model. ``memory_budget`` is in bytes and bounds what the runtime allocates: arena, kernel workspaces and transformed
+    weights; for a board, the memory on chip. ``calibration`` is a folder of images, needed by the calibrated pathway
+    and by int8, which takes ``parameters`` (a file of `edgemtl quantize`) instead where given; ``quantise`` says how
+    int8 is made from images. With ``bit_exact`` every layer with an integer form runs in integers, also where float32
+    is faster on a CPU target. ``seed`` draws the golden inputs; with ``selftest`` they are run before the bundle is
+    there. ``threads`` is the number of parts the kernels are split into, so the most threads a session can use.
+    ``mean``, ``std``, ``resize_filter`` and ``kinds`` (task, kind) fill in what a model does not record about its input
+    and its tasks. ``shapes`` (input, sizes) fix the axes that a model leaves open; images named in ``cameras`` are
+    uint8 [1, H, W, C] and normalised in the program.
 
     For a board, and for comparison alone: ``expert_order`` "token" fetches an expert when a token needs it, with a
     cache of ``expert_cache`` experts (0: none is kept), ``experts_on_chip`` "all" holds all experts of a layer.
@@ -108,6 +122,7 @@ class CompileOptions:
     calibration: Path | None = None
     parameters: Path | None = None
     quantise: QuantiseOptions = QuantiseOptions()
+    bit_exact: bool = False
     threads: int = 2
     seed: int = 0
     selftest: bool = True
@@ -128,7 +143,7 @@ class CompileOptions:
         self._check_experts()
         if not 1 <= self.threads <= 64:
             raise UsageError(f"--threads must be between 1 and 64, not {self.threads}")
-        _check_normalisation(self.mean, self.std)
+        check_normalisation(self.mean, self.std)
         _check_seed(self.seed)
         if self.resize_filter is not None:
             _check_choice("resize-filter", self.resize_filter, RESIZE_FILTERS)
@@ -137,6 +152,11 @@ class CompileOptions:
                 "--pathway calibrated must come with --calibration FOLDER: it drops the experts those images never use"
             )
         self._check_precision()
+
+    @property
+    def all_integer(self) -> bool:
+        """Whether int8 has no layer in float32 for its speed: as asked, as --require-int8 implies, on every board."""
+        return self.bit_exact or self.quantise.require_int8 or is_board(self.target)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -160,16 +180,19 @@ class CompileOptions:
     def _check_precision(self) -> None:
         if is_board(self.target) and self.quantise.sqnr_target is not None:
             raise UsageError(f"--sqnr-target must come with a CPU target, not {self.target}: use --keep-float there")
+        if is_board(self.target) and self.quantise.weights:
+            raise UsageError(f"--weights must come with a CPU target, not {self.target}: {BOARD_WEIGHTS}")
         if is_board(self.target) and self.precision != "int8":
             raise UsageError(
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
                 "computes in integers; add --calibration FOLDER, or --parameters FILE from `edgemtl quantize`"
             )
-        if self.precision != "int8" and (self.parameters is not None or self.quantise != QuantiseOptions()):
-            flags = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target"
+        asked = self.parameters is not None or self.bit_exact or self.quantise != QuantiseOptions()
+        if self.precision != "int8" and asked:
+            flags = "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights"
             raise UsageError(f"{flags} must come with --precision int8")
         if self.parameters is not None and self.quantise != QuantiseOptions():
-            flags = "--method, --keep-float, --min-sqnr and --sqnr-target"
+            flags = "--method, --keep-float, --min-sqnr, --sqnr-target and --weights"
             raise UsageError(f"--parameters must come without {flags}: the file has them")
 
 
@@ -178,8 +201,8 @@ class CheckOptions:
     """What to check for, as of CompileOptions; a board computes in integers whatever ``precision`` says.
 
     Scales of integers come from ``calibration`` or ``parameters``. If neither is given, placeholder scales are used,
-    which is enough for the structure. ``keep_float`` and ``require_int8`` as of QuantiseOptions. Raises UsageError for
-    what says scales without integers, and for more than one thing that says them.
+    which is enough for the structure. ``keep_float`` and ``require_int8`` as of QuantiseOptions, ``bit_exact`` as of
+    CompileOptions. Raises UsageError for what says scales without integers, and for more than one thing that says them.
     """
 
     target: str = "cpu"
@@ -191,6 +214,8 @@ class CheckOptions:
     parameters: Path | None = None
     keep_float: tuple[str, ...] = ()
     require_int8: bool = False
+    bit_exact: bool = False
+    weights: WeightRules = ()
     threads: int = 2
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -203,24 +228,24 @@ class CheckOptions:
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
         reading = self.calibration is not None and self.pathway != "calibrated"
-        if not self.integer and (reading or self.parameters is not None or self.keep_float or self.require_int8):
-            flags = "--calibration, --parameters, --keep-float and --require-int8"
+        others = self.keep_float or self.require_int8 or self.bit_exact or self.weights
+        if not self.integer and (reading or self.parameters is not None or others):
+            flags = "--calibration, --parameters, --keep-float, --require-int8, --bit-exact and --weights"
             raise UsageError(
                 f"{flags} must come with a board or --precision int8, not with --target {self.target} in fp32"
             )
-        if self.parameters is not None and (reading or self.keep_float):
-            raise UsageError("--parameters must come without --calibration and --keep-float: the file says them")
+        if self.parameters is not None and (reading or self.keep_float or self.weights):
+            raise UsageError(
+                "--parameters must come without --calibration, --keep-float and --weights: the file says them"
+            )
+        if is_board(self.target) and self.weights:
+            raise UsageError(f"--weights must come with a CPU target, not {self.target}: {BOARD_WEIGHTS}")
         _ = self.model
-
-    @property
-    def board(self) -> bool:
-        """Whether the target is a board."""
-        return is_board(self.target)
 
     @property
     def integer(self) -> bool:
         """Whether the program computes in integers."""
-        return self.board or self.precision == "int8"
+        return is_board(self.target) or self.precision == "int8"
 
     @property
     def integers(self) -> CompileOptions | None:
@@ -228,12 +253,24 @@ class CheckOptions:
         if self.calibration is None and self.parameters is None:
             return None
         how = QuantiseOptions() if self.calibration is None else self.structure
-        return replace(self.model, precision="int8", parameters=self.parameters, quantise=how)
+        exact = self.all_integer
+        return replace(self.model, precision="int8", parameters=self.parameters, quantise=how, bit_exact=exact)
+
+    @property
+    def all_integer(self) -> bool:
+        """As of CompileOptions."""
+        return self.bit_exact or self.require_int8 or is_board(self.target)
 
     @property
     def structure(self) -> QuantiseOptions:
         """How integer steps are made whose numbers do not matter."""
-        return QuantiseOptions(keep_float=self.keep_float, least_sqnr_db=-math.inf, correct=False)
+        return QuantiseOptions(
+            keep_float=self.keep_float,
+            least_sqnr_db=-math.inf,
+            correct=False,
+            by_law=self.all_integer,
+            weights=self.weights,
+        )
 
     @property
     def model(self) -> CompileOptions:
@@ -337,53 +374,3 @@ class CompareOptions:
             )
         if given[1] and chosen:
             raise UsageError("--parameters must come without --method and --keep-float: the file says them")
-
-
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
-"""Means and deviations, one of each for a channel: a model takes (pixel / 255 - mean) / std."""
-
-
-@dataclass(frozen=True)
-class MergeInput:
-    """A model to merge: the name of its task and its file.
-
-    normalisation: what its input needs; None for what the file records, if it does.  overrides: also where it does.
-    """
-
-    task: str
-    path: Path
-    normalisation: Normalisation | None = None
-    overrides: bool = False
-
-    def __post_init__(self) -> None:
-        _check_normalisation(*(self.normalisation or (None, None)))
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """How models become one.
-
-    tolerance: of the largest weight of a tensor, by which tensors of two files may differ to be stored and run as one.
-    deltas: 8 or 4, the bits of stored differences; None for none.  least_sqnr_db: the least signal-to-noise ratio of an
-    output to that of its file, in decibel.  shapes: (input, sizes) fix axes that files leave open.
-
-    Raises UsageError for a value outside its choices.
-    """
-
-    tolerance: float = 0.0
-    deltas: int | None = None
-    least_sqnr_db: float = 15.0
-    shapes: Shapes = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tolerance <= MAX_TOLERANCE:
-            raise UsageError(f"--tolerance must be from 0 to {MAX_TOLERANCE:g}, not {self.tolerance:g}")
-        if self.deltas not in (None, 8, 4):
-            raise UsageError(f"--deltas must be 8 or 4, not {self.deltas}")
-        if math.isnan(self.least_sqnr_db):
-            raise UsageError("--min-sqnr must be a number, not nan")
-
-    @property
-    def least_opset(self) -> int:
-        """The first opset that can store what is asked for: differences by channel, or in 4 bits."""
-        return {None: 1, 8: 13, 4: 21}[self.deltas]

@@ -97,19 +97,34 @@ def make_integers(
 ) -> Quantised | None:
     """The integer tasks that the options ask for, of a file of parameters, of ``images``, or of a quantised model's own
     scales; None for float32. Raises UsageError where nothing says scales.
+
+    Unless they are to be bit exact, layers that are faster in float32 on a CPU run so.
     """
     if options.precision != "int8":
         return None
+    quantised = _exact_integers(model, tasks, target, options, images, progress)
+    return quantised if options.all_integer else quantised.faster_on(target)
+
+
+def _exact_integers(
+    model: MultiTaskModel,
+    tasks: tuple[TaskModel, ...],
+    target: CpuTarget,
+    options: CompileOptions,
+    images: Mapping[str, Frame],
+    progress: Progress,
+) -> Quantised:
     if options.parameters is not None:
         with progress(f"reading {options.parameters}"):
             chosen = [task.task.name for task in tasks]
             together = choose_tasks(model, tasks_with(options.parameters, chosen))
             everyone = specialise(model, together, options.pathway, images)
-            require = options.quantise.require_int8
-            return from_parameters(model, everyone, target, options.parameters, require).only(chosen)
+            require, exact = options.quantise.require_int8, options.all_integer
+            return from_parameters(model, everyone, target, options.parameters, require, exact).only(chosen)
+    how = replace(options.quantise, by_law=options.all_integer)
     if options.calibration is None:
-        require_scales(model, "--precision int8", options.quantise)
+        require_scales(model, "--precision int8", how)
         with progress("reading the scales of the model"):
-            return quantise_own(model, tasks, target, options.quantise)
+            return quantise_own(model, tasks, target, how)
     with progress(f"calibrating on {len(images)} images"):
-        return quantise(model, tasks, target, images, options.quantise)
+        return quantise(model, tasks, target, images, how)

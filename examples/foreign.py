@@ -197,20 +197,20 @@ SPARSE: dict[str, Body] = {f.__name__: f for f in (nonzero_columns, nonzero_slot
 
 def as_dense(source: Path, folder: Path, style: str = "batched") -> Path:
     """The exported model `source` with dense experts in one of the styles of `DENSE`."""
-    return _rewrite(source, Path(folder) / f"{style}.onnx", DENSE[style])
+    return rewrite(source, Path(folder) / f"{style}.onnx", DENSE[style])
 
 
 def as_nonzero(source: Path, folder: Path, style: str = "nonzero_columns") -> Path:
     """The exported model `source` with experts over gathered tokens in one of the styles of `SPARSE`."""
-    return _rewrite(source, Path(folder) / f"{style}.onnx", SPARSE[style])
+    return rewrite(source, Path(folder) / f"{style}.onnx", SPARSE[style])
 
 
 def as_microsoft_moe(source: Path, folder: Path) -> Path:
     """The exported model `source` with `com.microsoft::MoE`: its gelu is the tanh form, so results differ a little."""
-    return _rewrite(source, Path(folder) / "microsoft.onnx", microsoft)
+    return rewrite(source, Path(folder) / "microsoft.onnx", microsoft)
 
 
-def _rewrite(source: Path, target: Path, body: Body) -> Path:
+def rewrite(source: Path, target: Path, body: Body) -> Path:
     model = onnx.load(source)
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes, constants = [], []

@@ -8,7 +8,7 @@ functional simulator shares with `law`. Real numbers appear in two places only, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,8 @@ MULTIPLIER_BITS: Final = 17
 """Bits of an unsigned multiplier: the narrow operand of a DSP48E2, its sign bit left out."""
 SHIFT_RANGE: Final = (12, 43)
 """Shifts of a requantisation: 32 of them, 5 bits."""
+FINE_BITS: Final = 20
+"""Bits of the multipliers of quantised models on CPUs: sums of 31 bits times these are exact in float64."""
 EXP2_FRACTION_BITS: Final = 6
 """Fraction bits of an exponent: a table of 64 entries is one LUT6 a bit."""
 
@@ -42,21 +44,22 @@ def saturate(value: Ints, low: int, high: int) -> Wide:
     return np.clip(value.astype(np.int64), low, high)
 
 
-def encode_scale(scale: float, what: str = "a scale") -> tuple[int, int]:
+def encode_scale(scale: float, what: str = "a scale", bits: int = MULTIPLIER_BITS) -> tuple[int, int]:
     """(mul, shift) with mul * 2^-shift nearest to ``scale``: mul < 2^17, shift 12..43; a scale of 0 gives mul 0.
 
     Between 2^-27 and 32 the relative error is at most 2^-17; smaller scales lose bits, and vanish below 2^-44. Raises
-    UnsupportedError for a scale outside [0, 32 - 2^-13): from there on the nearest multiplier would be 32.
+    UnsupportedError for a scale outside [0, 32 - 2^-13): from there on the nearest multiplier would be 32. With more
+    ``bits`` mul is below 2^bits, and the shifts and the reciprocal of the error grow alike.
     """
     if not 0 <= scale < 32 - 2.0**-13:
         hint = "calibrate on images like those the model is used on, or keep the layer in float (--keep-float)"
         raise UnsupportedError(
             what, f"the scale of a requantisation must be at least 0 and below 32, not {scale:g}", hint
         )
-    low, high = SHIFT_RANGE
-    shift = min(high, MULTIPLIER_BITS - math.frexp(scale)[1]) if scale else low
+    low, high = (end + bits - MULTIPLIER_BITS for end in SHIFT_RANGE)
+    shift = min(high, bits - math.frexp(scale)[1]) if scale else low
     mul = math.floor(scale * 2.0**shift + 0.5)
-    return (mul, shift) if mul <= _MULTIPLIER_LIMIT else (mul >> 1, shift - 1)
+    return (mul, shift) if mul < 2**bits else (mul >> 1, shift - 1)
 
 
 def encode_ratios(ratios: Sequence[float], bits: int, what: str) -> tuple[tuple[int, ...], int]:
@@ -81,16 +84,30 @@ def pack_scale(mul: Ints | int, shift: Ints | int) -> npt.NDArray[np.int32]:
     return (np.asarray(shift, np.int64) << MULTIPLIER_BITS | np.asarray(mul, np.int64)).astype(np.int32)
 
 
+def pack_fine_scale(mul: Ints | int, shift: Ints | int) -> npt.NDArray[np.int32]:
+    """A multiplier of 20 bits and its shift in one word: -(shift * 2^20 + mul), where `pack_scale` gives no sign."""
+    return (-(np.asarray(shift, np.int64) << FINE_BITS | np.asarray(mul, np.int64))).astype(np.int32)
+
+
+def pack_scales(scales: Iterable[float], what: str, bits: int = MULTIPLIER_BITS) -> npt.NDArray[np.int32]:
+    """Scales by multipliers of 17 or 20 bits as words [n]. Raises what `encode_scale` raises."""
+    encoded = [encode_scale(float(scale), what, bits) for scale in scales]
+    mul, shift = (np.array(part, np.int64) for part in zip(*encoded, strict=True))
+    return pack_fine_scale(mul, shift) if bits == FINE_BITS else pack_scale(mul, shift)
+
+
 def unpack_scale(word: Ints) -> tuple[Wide, Wide]:
-    """(mul, shift) of `pack_scale`."""
+    """(mul, shift) of `pack_scale` or `pack_fine_scale`."""
     word = word.astype(np.int64)
-    return word & _MULTIPLIER_LIMIT, word >> MULTIPLIER_BITS
+    size, is_fine = np.abs(word), word < 0
+    bits: Wide = np.where(is_fine, FINE_BITS, MULTIPLIER_BITS).astype(np.int64)
+    return np.asarray(size & (2**bits - 1)), np.asarray(size >> bits)
 
 
 def requantise(value: Ints, mul: Ints | int, shift: Ints | int) -> Wide:
     """value * mul * 2^-shift, rounded half up, not saturated: (value * mul + 2^(shift-1)) >> shift.
 
-    |value| < 2^31 and mul < 2^17, so the product has at most 49 bits and is exact in float64 too.
+    |value| < 2^31 and mul < 2^20, so the product has at most 52 bits and is exact in float64 too.
     """
     return round_shift(np.asarray(value.astype(np.int64) * np.asarray(mul, np.int64)), shift)
 

@@ -106,6 +106,11 @@ def normalise(
     return _placed(value + offset.astype(np.int64)[channel], how)
 
 
+def move(x: Ints, fill: Ints, index: Ints) -> Array:
+    """Blocks of x [M, n] and, behind these, of constants ``fill`` [F, n], in the order of ``index`` [R]: exact."""
+    return np.asarray(np.concatenate([x, fill])[index])
+
+
 def _placed(value: npt.NDArray[np.int64], how: Finish) -> Array:
     zero = how.zero if how.dtype == "int8" else 0
     return saturate(value + zero, *how.limits).astype(how.dtype)

@@ -148,32 +148,36 @@ def max_pool(x: Ints, windows: Windows) -> npt.NDArray[np.int8]:
     return np.asarray(windows.cut(x, INT8[0]).max((2, 3)), np.int8)
 
 
-def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, out_zero: int) -> npt.NDArray[np.int8]:
-    """The mean of each window of an image [H, W, C]: saturate(requantise(sum of (x - zero)) + out_zero).
+def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, how: Finish) -> Array:
+    """The mean of each window of an image [H, W, C]: saturate(requantise(sum of (x - zero)) + how.zero).
 
     mul, shift [H' W'] by output pixel hold the scale over the number of pixels that count. Sums keep below 2^31 for
     windows of up to 2^22 pixels. Half an LSB, and 2^-17 of the value.
     """
     sums = windows.cut(x.astype(np.int64) - zero, 0).sum((2, 3)).reshape(windows.out_pixels, -1)
     value = requantise(np.asarray(sums, np.int64), mul[:, None], shift[:, None])
-    y = saturate(value + out_zero, *INT8).astype(np.int8)
-    return y.reshape(windows.out_height, windows.out_width, -1)
+    return _finished(value, how).reshape(windows.out_height, windows.out_width, -1)
 
 
 TAP_BITS: Final = 11
 """Fraction bits of a weight of `resample`."""
 
 
-def resample(
-    x: Ints, row_index: Ints, row_weight: Ints, column_index: Ints, column_weight: Ints
-) -> npt.NDArray[np.int8]:
+LINE_SHIFT: Final = 8
+"""Of the 11 fraction bits that the rows' weights give 16-bit values, `resample` rounds so many away."""
+
+
+def resample(x: Ints, row_index: Ints, row_weight: Ints, column_index: Ints, column_weight: Ints) -> Array:
     """An image [H, W, C] resized along both axes: saturate(round_shift(sum of w_row w_column x, 22)).
 
     index [out, taps] into the axis, weight [out, taps] with 11 fraction bits that sum to exactly 2^11 for every output,
     so that a constant stays what it is and the zero does not matter. Magnitudes of an output's weights sum to at most
-    2^11.99, so that sums keep within int32.
-    Against real weights: half an LSB, and 2^-12 of the largest magnitude for each tap of either axis.
+    2^11.99, so that sums keep within int32. Lines of int16 are rounded to 3 fraction bits before the columns' weights.
+    Against real weights: half an LSB, 2^-12 of the largest magnitude for each tap of either axis, and of int16 1/8 LSB.
     """
     lines = (x.astype(np.int64)[row_index] * row_weight.astype(np.int64)[:, :, None, None]).sum(1)
+    shift = LINE_SHIFT if x.dtype == np.int16 else 0
+    lines = round_shift(lines, shift) if shift else lines
     total = (lines[:, column_index] * column_weight.astype(np.int64)[:, :, None]).sum(2)
-    return saturate(round_shift(total, 2 * TAP_BITS), *INT8).astype(np.int8)
+    ends = INT16 if x.dtype == np.int16 else INT8
+    return saturate(round_shift(total, 2 * TAP_BITS - shift), *ends).astype(x.dtype)

@@ -12,7 +12,19 @@ import pytest
 from tests.source import LINKED, ROOT, imported_modules, module_of, source_files, tree_of
 
 LEAVES = {
-    *("errors", "extras", "suggest", "progress", "units", "vocabulary", "options", "images", "paths", "processor"),
+    *(
+        "errors",
+        "extras",
+        "suggest",
+        "progress",
+        "units",
+        "vocabulary",
+        "options",
+        "merge_options",
+        "images",
+        "paths",
+        "processor",
+    ),
     *("bundle", "host", "signing", "operators", "records"),
     *(
         "hw.operands",
@@ -23,6 +35,7 @@ LEAVES = {
         "hw.arith",
         "hw.law",
         "hw.law_weightless",
+        "hw.law_weights4",
         "hw.law_generic",
     ),
     *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),

@@ -11,6 +11,7 @@ from edgemtl.cli.command import add_verb
 from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.early import check_names, check_request
 from edgemtl.cli.flags import (
+    BitExact,
     Budget,
     Cameras,
     CompiledThreads,
@@ -32,6 +33,7 @@ from edgemtl.cli.flags import (
     Std,
     Target,
     TaskList,
+    Weights,
     budget,
     described,
     quantise_options,
@@ -82,8 +84,10 @@ def compile_(
     method: Method = "minmax",
     keep_float: KeepFloat = None,
     require_int8: RequireInt8 = False,
+    bit_exact: BitExact = False,
     min_sqnr: MinSqnr = 15.0,
     sqnr_target: SqnrTarget = None,
+    weights: Weights = None,
     threads: CompiledThreads = 2,
     mean: Mean = None,
     std: Std = None,
@@ -108,7 +112,8 @@ def compile_(
         memory_budget=budget(memory_budget),
         calibration=calibration,
         parameters=parameters,
-        quantise=quantise_options(method, keep_float, min_sqnr, require_int8, sqnr_target),
+        quantise=quantise_options(method, keep_float, min_sqnr, require_int8, sqnr_target, weights),
+        bit_exact=bit_exact,
         threads=threads,
         seed=seed,
         selftest=selftest,

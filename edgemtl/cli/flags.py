@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from edgemtl.errors import UsageError
-from edgemtl.options import QuantiseOptions, Shapes
+from edgemtl.options import WEIGHT_BITS, QuantiseOptions, Shapes, WeightRules
 from edgemtl.units import parse_bytes
 from edgemtl.vocabulary import RESIZE_FILTERS
 
@@ -50,7 +50,18 @@ KeepFloat = Annotated[
 ]
 RequireInt8 = Annotated[
     bool,
-    typer.Option("--require-int8", help="Refuse layers without an integer form instead of running them in float32."),
+    typer.Option(
+        "--require-int8",
+        help="Refuse layers without an integer form instead of running them in float32; implies --bit-exact.",
+    ),
+]
+BitExact = Annotated[
+    bool,
+    typer.Option(
+        "--bit-exact",
+        help="In int8, run every layer with an integer form in integers, also where float32 is faster on the CPU or "
+        "is what a quantised model computes between its roundings.",
+    ),
 ]
 MinSqnr = Annotated[
     float, typer.Option("--min-sqnr", help="Minimum signal-to-noise ratio of each task's output, in dB.")
@@ -59,6 +70,14 @@ SqnrTarget = Annotated[
     float | None,
     typer.Option(
         "--sqnr-target", help="Signal-to-noise ratio in dB to reach by giving layers 12-bit activations or float32."
+    ),
+]
+
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="LAYERS=BITS, bits 4 or 8: experts=4, linear=4, or a layer (* and ? allowed); repeatable, the last fits.",
     ),
 ]
 
@@ -108,10 +127,22 @@ def quantise_options(
     min_sqnr: float,
     require_int8: bool = False,
     sqnr_target: float | None = None,
+    weights: Sequence[str] | None = None,
 ) -> QuantiseOptions:
-    """These options as one value."""
-    layers = tuple(keep_float or ())
-    return QuantiseOptions(cast("Any", method), layers, min_sqnr, require_int8=require_int8, sqnr_target=sqnr_target)
+    """These options as one value. Raises UsageError."""
+    layers, rules = tuple(keep_float or ()), weight_rules(weights)
+    return QuantiseOptions(
+        cast("Any", method), layers, min_sqnr, require_int8=require_int8, sqnr_target=sqnr_target, weights=rules
+    )
+
+
+def weight_rules(texts: Sequence[str] | None) -> WeightRules:
+    """The sides of each --weights LAYERS=BITS. Raises UsageError."""
+    rules = pairs("--weights", "LAYERS=BITS", texts)
+    for pattern, bits in rules:
+        if bits not in map(str, WEIGHT_BITS):
+            raise UsageError(f"--weights {pattern} must have {' or '.join(map(str, WEIGHT_BITS))} bits, not {bits!r}")
+    return tuple((pattern, int(bits)) for pattern, bits in rules)
 
 
 def budget(text: str | None) -> int | None:

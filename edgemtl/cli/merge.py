@@ -14,7 +14,7 @@ from edgemtl.cli.console import emit, note, step, table
 from edgemtl.cli.files import check_model
 from edgemtl.cli.flags import Json, MinSqnr, ShapeList, numbers, shapes
 from edgemtl.errors import UsageError
-from edgemtl.options import MergeInput, MergeOptions
+from edgemtl.merge_options import MergeInput, MergeOptions
 from edgemtl.paths import check_output_file
 from edgemtl.suggest import one_of
 from edgemtl.units import format_bytes

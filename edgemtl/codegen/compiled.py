@@ -20,6 +20,7 @@ from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
+from edgemtl.quantize.coding import refuse_codes
 from edgemtl.quantize.quantised_model import Quantised
 
 
@@ -83,8 +84,9 @@ def compile_for_board(
 ) -> Compiled:
     """A program for a board: segments for the accelerator, and libraries for the host CPUs.
 
-    Raises what `compile_segments` and `compile_hosts` raise.
+    Raises what `refuse_codes`, `compile_segments` and `compile_hosts` raise.
     """
+    refuse_codes(quantised.integers)
     by_token = options.expert_order == "token"
     early = {} if by_token else prefetch_lists(quantised.integers, images, spec.engine)
     order = ExpertOrder(by_token=by_token, cache=options.expert_cache, resident=options.experts_on_chip == "all")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from edgemtl.frontend import InputSpec, MultiTaskModel
 from edgemtl.frontend.frames import check_frame
+from edgemtl.hw.spec import is_board
 from edgemtl.operators import Frame
 from edgemtl.options import CompareOptions
 from edgemtl.partition import TaskModel
@@ -46,9 +47,10 @@ def make_integers(
     """
     if not options.integer:
         return None
+    by_law = "functional" in options.sides or is_board(options.target)
     if options.calibration is None and options.parameters is None:
         require_scales(model, "int8 and functional", options.quantise)
-        return quantise_own(model, tasks, target, options.quantise)
+        return quantise_own(model, tasks, target, replace(options.quantise, by_law=by_law))
     if options.parameters is None:
         return quantise(model, tasks, target, images, replace(options.quantise, least_sqnr_db=float("-inf")))
-    return from_parameters(model, tasks, target, options.parameters)
+    return from_parameters(model, tasks, target, options.parameters, by_law=by_law)

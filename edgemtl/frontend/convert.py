@@ -39,7 +39,7 @@ def convert(proto: onnx.ModelProto, version: int) -> tuple[onnx.ModelProto, Note
     checks = _compare(proto, converted) if _is_bounded(converted) else []
     if not all(checks):
         raise ModelError(f"{what} (the result computes something else); {hint}")
-    done = "checked on a random image" if checks else "not checked, as the original does not run"
+    done = "checked on random inputs" if checks else "not checked, as the original does not run"
     return converted, (f"the model's opset {version} was converted to {OPSET}; {done}",)
 
 

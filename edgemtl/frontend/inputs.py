@@ -111,7 +111,7 @@ def check_inputs(graph: ir.Graph) -> None:
 
 def normalisation_note(name: str) -> str:
     """What is said of an image whose normalisation the model does not record."""
-    return f"input {name}: normalisation unknown, the image is expected as the model takes it"
+    return f"input {name}: normalisation unknown, it is expected as the model takes it"
 
 
 def _layout_note(name: str, channels: int, height: int, width: int) -> str:

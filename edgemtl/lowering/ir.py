@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from edgemtl.hw.law_weights4 import CodedWeight
 from edgemtl.operators import Array, Operator, TensorType
 
 INPUTS = "inputs"  # the memory space of what a run reads
@@ -145,6 +146,13 @@ class Constant:
         return hash(self.key)
 
 
+@dataclass(frozen=True, eq=False)
+class CodedConstant(Constant):
+    """An int8 weight stored in 4 bits: ``array`` is ``coded``, expanded."""
+
+    coded: CodedWeight = field(repr=False)
+
+
 Constants = Mapping[str, Constant | Sequence[Constant]]
 """Constants by name: one, or one for each expert."""
 
@@ -189,10 +197,10 @@ class Step:
         signature = self.operator.signature
         return name in signature.constants or name in signature.repeated
 
-    def with_constant(self, name: str, constant: Constant) -> Step:
-        """The same step with another constant of this name."""
+    def with_constant(self, name: str, constant: Constant, expert: int | None = None) -> Step:
+        """The same step with another constant of this name; ``expert`` says whose."""
         constants = list(self.constants)
-        constants[self.operator.signature.constant_position(name)] = constant
+        constants[self.operator.signature.constant_position(name, expert)] = constant
         return replace(self, constants=tuple(constants))
 
     @property

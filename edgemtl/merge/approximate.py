@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgemtl.merge.delta import insert_delta, make_delta
+from edgemtl.merge_options import MergeOptions
 from edgemtl.operators import Array
-from edgemtl.options import MergeOptions
 from edgemtl.partition.share import ContentKeys
 
 MAX_DELTA = 0.5

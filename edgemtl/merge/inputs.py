@@ -14,8 +14,8 @@ from edgemtl.frontend import InputSpec
 from edgemtl.graph import add_constant, result
 from edgemtl.merge.affine import Affine, leading_affine
 from edgemtl.merge.sources import Source
+from edgemtl.merge_options import Normalisation
 from edgemtl.operators import Array
-from edgemtl.options import Normalisation
 from edgemtl.vocabulary import DEFAULT_FILTER
 
 MAX_RATIO = 16.0

@@ -18,7 +18,7 @@ from edgemtl.merge.measure import Distance, compare
 from edgemtl.merge.parting import Parting
 from edgemtl.merge.result import MergedTask, MergeResult
 from edgemtl.merge.sources import Source, naming, read_sources
-from edgemtl.options import MergeInput, MergeOptions
+from edgemtl.merge_options import MergeInput, MergeOptions
 from edgemtl.partition.cost import cost_of
 from edgemtl.paths import check_apart, write_aside
 

@@ -16,7 +16,8 @@ from edgemtl.frontend.metadata import Metadata
 from edgemtl.frontend.moe_node import OPSET
 from edgemtl.frontend.names import legal_names
 from edgemtl.graph import shape_of
-from edgemtl.options import MergeInput, MergeOptions, Normalisation, Shapes
+from edgemtl.merge_options import MergeInput, MergeOptions, Normalisation
+from edgemtl.options import Shapes
 from edgemtl.partition.cost import Cost, cost_of
 from edgemtl.suggest import one_of
 

@@ -10,7 +10,7 @@ from edgemtl.operators.conv import Conv2d, QConv2d, QWinograd, QWinogradWeights,
 from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
-from edgemtl.operators.generic import QNormalise, QProduct, QSoftmax
+from edgemtl.operators.generic import QMove, QNormalise, QProduct, QSoftmax
 from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
@@ -53,6 +53,7 @@ __all__ = [
     "QLayerNorm",
     "QLinear",
     "QLookup",
+    "QMove",
     "QMultiply",
     "QNormalise",
     "QPatchEmbed",

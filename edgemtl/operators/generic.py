@@ -75,6 +75,31 @@ class QSoftmax(Operator):
 
 
 @dataclass(frozen=True)
+class QMove(Operator):
+    """`law_generic.move` of blocks of ``width`` elements: ``count`` of x and ``fills`` constant ones to ``rows``."""
+
+    delivers = False
+
+    count: int
+    fills: int
+    width: int
+    rows: int
+    dtype: Integer
+
+    @property
+    def label(self) -> str:
+        return "move"
+
+    @property
+    def signature(self) -> Signature:
+        x, y, fill = (TensorType((blocks, self.width), self.dtype) for blocks in (self.count, self.rows, self.fills))
+        return Signature({"x": x}, {"y": y}, {"fill": fill, "index": int32(self.rows)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (law_generic.move(values["x"], values["fill"], values["index"]),)
+
+
+@dataclass(frozen=True)
 class QNormalise(Operator):
     """`law_generic.normalise` of rows [rows, width] that stand for 0 at ``zero``."""
 

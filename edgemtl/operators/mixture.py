@@ -14,7 +14,7 @@ from edgemtl.hw import law
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.operators.activations import SATURATING, activate
-from edgemtl.operators.linear import table_of
+from edgemtl.operators.linear import expanded, table_of, weight_of
 from edgemtl.operators.operator import (
     Array,
     Operator,
@@ -23,7 +23,6 @@ from edgemtl.operators.operator import (
     Types,
     Values,
     float32,
-    int8,
     int32,
 )
 
@@ -199,16 +198,17 @@ class QExperts(_ExpertLayer):
     """One `law.linear` of every expert over its own slots, in expert order; operands as of `Experts`.
 
     The result is int8 or int16 [tokens top_k, n]; one ``table`` serves all experts. Where it is ``wide`` it reads int16
-    of 12 bits.
+    of 12 bits; where it is ``coded`` all weights are in 4 bits.
     """
 
     how: Finish
     table: bool = False
     wide: bool = False
+    coded: bool = False
 
     @property
     def signature(self) -> Signature:
-        repeated = {"weight": int8(self.k, self.n), "bias": int32(self.n), "scale": int32(self.n)}
+        repeated = {**weight_of(self.k, self.n, self.coded), "bias": int32(self.n), "scale": int32(self.n)}
         return self._signature(
             "int16" if self.wide else "int8", repeated, self.how.dtype, table_of(self.how) if self.table else {}
         )
@@ -218,7 +218,8 @@ class QExperts(_ExpertLayer):
         table = values["table"] if self.table else None
         y = np.empty((len(rows), self.n), self.how.dtype)
         for expert, (begin, end) in enumerate(pairwise(values["offsets"])):
-            weight, bias, scale = (values.of(name, expert) for name in ("weight", "bias", "scale"))
+            weight = expanded(self.k, *(values.of(name, expert) for name in weight_of(self.k, self.n, self.coded)))
+            bias, scale = (values.of(name, expert) for name in ("bias", "scale"))
             y[begin:end] = law.linear(rows[begin:end], weight, bias, *unpack_scale(scale), self.how, table)
         return (y,)
 

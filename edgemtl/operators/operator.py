@@ -173,6 +173,11 @@ def int8(*shape: int) -> TensorType:
     return TensorType(shape, "int8")
 
 
+def uint8(*shape: int) -> TensorType:
+    """A tensor of uint8."""
+    return TensorType(shape, "uint8")
+
+
 def int16(*shape: int) -> TensorType:
     """A tensor of int16."""
     return TensorType(shape, "int16")

@@ -9,10 +9,12 @@ import numpy as np
 
 from edgemtl.hw import law_weightless
 from edgemtl.hw.arith import unpack_scale
+from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import Windows
-from edgemtl.operators.operator import Array, Operator, Signature, Values, float32, int8, int32
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, int32
 
 PoolKind = Literal["max", "average"]
+BYTES = Finish("int8")
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,23 @@ class Pool(_Pool):
 class QPool(_Pool):
     """`law_weightless.max_pool`, or `law_weightless.average_pool` of integers that stand for 0 at ``zero``.
 
-    The result stands for 0 at ``out_zero``.
+    how: what becomes of an average. is_fine: its multipliers have 20 bits instead of 17.
     """
 
     zero: int = 0
-    out_zero: int = 0
+    how: Finish = BYTES
+    is_fine: bool = False
 
     @property
     def signature(self) -> Signature:
         x, y = self._shapes
         scale = {"scale": int32(self.windows.out_pixels)} if self.kind == "average" else {}
-        return Signature({"x": int8(*x)}, {"y": int8(*y)}, scale)
+        return Signature({"x": int8(*x)}, {"y": TensorType(y, self.how.dtype)}, scale)
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         x = values["x"].reshape(self.windows.height, self.windows.width, self.channels)
         if self.kind == "max":
             return (law_weightless.max_pool(x, self.windows).reshape(-1, self.channels),)
         mul, shift = unpack_scale(values["scale"])
-        y = law_weightless.average_pool(x, self.windows, self.zero, mul, shift, self.out_zero)
+        y = law_weightless.average_pool(x, self.windows, self.zero, mul, shift, self.how)
         return (y.reshape(-1, self.channels),)

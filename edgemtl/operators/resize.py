@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from edgemtl.hw import law, law_weightless
+from edgemtl.operators.elementwise import Integer
 from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
 
 
@@ -156,11 +157,13 @@ class Resample(_Resample):
 
 @dataclass(frozen=True)
 class QResample(_Resample):
-    """`law_weightless.resample`."""
+    """`law_weightless.resample` of int8 or int16."""
+
+    dtype: Integer = "int8"
 
     @property
     def signature(self) -> Signature:
-        return self._signature("int8")
+        return self._signature(self.dtype)
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         image = values["x"].reshape(self.height, self.width, self.channels)

@@ -92,7 +92,7 @@ def _input_notes(model: MultiTaskModel, graph: ir.Model) -> list[str]:
 
 
 def _batchnorm_notes(folded: int) -> list[str]:
-    return [f"{folded} BatchNormalization folded into the convolutions before them"] if folded else []
+    return [f"{folded} BatchNormalization folded into the layers before them"] if folded else []
 
 
 def _expert_notes(

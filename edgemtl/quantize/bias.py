@@ -13,7 +13,7 @@ from edgemtl.operators import Array, Frame, Values
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.build import IntegerTask
-from edgemtl.quantize.writer import Correctable
+from edgemtl.quantize.correctable import Correctable
 
 
 def correct_biases(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError, UsageError
@@ -15,6 +16,7 @@ from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.elementwise import (
     write_activate,
     write_add,
@@ -26,11 +28,13 @@ from edgemtl.quantize.elementwise import (
 )
 from edgemtl.quantize.generic import write_generic
 from edgemtl.quantize.layers import write_conv, write_experts, write_linear, write_patch_embed
-from edgemtl.quantize.limits import NO_FORM
+from edgemtl.quantize.limits import AS_THE_MODEL, NO_FORM
+from edgemtl.quantize.literal import rounds_once
 from edgemtl.quantize.needs import Need, needs_of
 from edgemtl.quantize.norms import NormPlan, can_fold, plan_norm, readers
 from edgemtl.quantize.observe import ALL, Observation
 from edgemtl.quantize.regions import write_plain_norm
+from edgemtl.quantize.speed import faster_in_float
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor, wide
 from edgemtl.quantize.units import (
     write_attention,
@@ -42,7 +46,7 @@ from edgemtl.quantize.units import (
     write_router,
 )
 from edgemtl.quantize.widths import Widths, plan_widths
-from edgemtl.quantize.writer import Correctable, Writer
+from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
 Own = Mapping[str, Mapping[str, Tensor]]
@@ -72,11 +76,21 @@ WRITERS: Mapping[type, Callable[[Writer, Any], None]] = {
 
 @dataclass(frozen=True)
 class Island:
-    """A step without an integer form, which runs in float32: its name, the reason, and its multiply-accumulates."""
+    """A step that runs in float32 unasked: the nodes it computes, the cause and the reason in words, and its
+    multiply-accumulates.
 
-    node: str
+    With the causes "model", a quantised model that computes it in float32, and "speed" it has an integer form.
+    """
+
+    nodes: tuple[str, ...]
     reason: str
     macs: int
+    cause: Literal["form", "model", "speed"] = "form"
+
+    @property
+    def node(self) -> str:
+        """The name under which a user knows the step."""
+        return self.nodes[0]
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,8 @@ class IntegerTask:
 
     sources: for each step, the index of the float step it computes. tensors: the quantised tensor in each buffer.
     float_layers: names of the layers the user keeps in float. sums: for each step with weights, the tensor its sums are
-    requantised to. islands: the steps without an integer form, which also run in float. coarsened: names of layers of a
-    quantised model whose weights are not integers of 8 bits there.
+    requantised to. islands: other steps in float: they have no integer form, or float32 is faster. coarsened: names of
+    layers of a quantised model whose weights are not integers of 8 bits there.
     """
 
     task: str
@@ -113,19 +127,24 @@ NOTHING: Own = MappingProxyType({})
 
 
 def build_integer(
-    tasks: Tasks, seen: Mapping[str, Observation], options: QuantiseOptions, own: Own = NOTHING
+    tasks: Tasks,
+    seen: Mapping[str, Observation],
+    options: QuantiseOptions,
+    own: Own = NOTHING,
+    fast_on: str | None = None,
 ) -> dict[str, IntegerTask]:
     """Integer steps of every task; ``seen`` are shared observations (`align.share_ranges`), empty where there are none.
 
     ``own``: per task the tensors that a quantised model gives to buffers (`own_scales.take_scales`).
 
-    Steps without an integer form become islands: they run in float between conversions. Raises UsageError for a
-    pattern of ``options.keep_float`` that names no layer, UnsupportedError for islands with ``options.require_int8``.
+    Steps without an integer form become islands: they run in float between conversions. So do steps that are faster in
+    float32 on the target ``fast_on``, where one is given. Raises UsageError for a pattern of ``options.keep_float``
+    that names no layer, UnsupportedError for steps without an integer form with ``options.require_int8``.
     """
     check_patterns(tasks, options.keep_float)
     chosen = {task: matching_steps(steps, options.keep_float) for task, steps in tasks.items()}
     wide = {task: plan_widths(steps, options.wide) for task, steps in tasks.items()}
-    return build_chosen(tasks, seen, chosen, wide, options.require_int8, own)
+    return build_chosen(tasks, seen, chosen, wide, options, own, fast_on)
 
 
 def build_chosen(
@@ -133,53 +152,101 @@ def build_chosen(
     seen: Mapping[str, Observation],
     chosen: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
-    require_int8: bool = False,
+    options: QuantiseOptions,
     own: Own = NOTHING,
+    fast_on: str | None = None,
 ) -> dict[str, IntegerTask]:
     """Integer steps of every task, with the steps ``chosen`` in float and activations as ``wide`` as said."""
-    in_float, refused = chosen, {task: dict[int, UnsupportedError]() for task in tasks}
-    writers, refusals = _write_all(tasks, seen, own, in_float, wide)
+    write = partial(_write_all, tasks, seen, own, wide, options.by_law)
+    writing = _write_possible(tasks, write, chosen)
+    first = next((e for errors in writing.refused.values() for e in errors.values()), None)
+    if options.require_int8 and first is not None:
+        raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
+    faster = faster_in_float(tasks, writing.in_float, fast_on) if fast_on else {}
+    if any(faster.values()):
+        lighter = {task: with_bound(chosen[task] | faster[task], steps) for task, steps in tasks.items()}
+        faster_writing = _write_possible(tasks, write, lighter)
+        # Speed is no reason to leave another step without the integers that it needs.
+        if all(faster_writing.refused[task].keys() <= writing.refused[task].keys() for task in tasks):
+            writing = faster_writing
+    return _integer_tasks(tasks, chosen, writing, faster, f"it is faster in float32 on {fast_on}")
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """All tasks as written: the steps in float, and those of them that have no integer form."""
+
+    writers: Mapping[str, Writer]
+    in_float: Mapping[str, frozenset[int]]
+    refused: Mapping[str, Mapping[int, UnsupportedError]]
+
+
+Refusals = dict[str, dict[int, UnsupportedError]]
+Write = Callable[[Mapping[str, frozenset[int]]], tuple[dict[str, Writer], Refusals]]
+"""All tasks with some steps in float, and the steps that turn out to have no integer form."""
+
+
+def _write_possible(tasks: Tasks, write: Write, in_float: Mapping[str, frozenset[int]]) -> _Writing:
+    """Every task with the steps ``in_float`` and those without an integer form in float."""
+    refused: Refusals = {task: {} for task in tasks}
+    writers, refusals = write(in_float)
     # A step that stays in float may leave its readers without the integers they need: then they stay in float as well.
     while any(refusals.values()):
         refused = {task: refused[task] | refusals[task] for task in tasks}
         in_float = {task: with_bound(in_float[task] | set(refused[task]), steps) for task, steps in tasks.items()}
-        writers, refusals = _write_all(tasks, seen, own, in_float, wide)
-    if require_int8 and (first := next((e for errors in refused.values() for e in errors.values()), None)):
-        raise UnsupportedError(first.node, first.reason, f"{first.hint}, or leave out --require-int8")
+        writers, refusals = write(in_float)
+    return _Writing(writers, in_float, refused)
+
+
+def _integer_tasks(
+    tasks: Tasks,
+    chosen: Mapping[str, frozenset[int]],
+    writing: _Writing,
+    faster: Mapping[str, frozenset[int]],
+    faster_reason: str,
+) -> dict[str, IntegerTask]:
+    """What was written, with the reasons of steps in float that were not ``chosen``."""
     integers = {}
     for task, steps in tasks.items():
-        writer = writers[task]
+        writer, refused = writing.writers[task], writing.refused[task]
         verify("quantisation", writer.steps)
         names = tuple(dict.fromkeys(steps[i].origin[0] for i in sorted(chosen[task])))
         parts = tuple(writer.steps), tuple(writer.sources), writer.tensors, tuple(writer.correctable)
         # Of a mixture the first reason stays: what follows may be refused only because of it.
-        reasons = {steps[i].origin[0]: refused[task][i].reason for i in sorted(refused[task], reverse=True)}
-        islands = tuple(_island(steps[i], reasons) for i in sorted(in_float[task] - chosen[task]))
+        reasons = {steps[i].origin[0]: refused[i].reason for i in sorted(refused, reverse=True)}
+        choices = faster.get(task, frozenset()) - refused.keys()
+        islands = tuple(
+            Island(steps[i].origin, faster_reason, steps[i].operator.macs, "speed")
+            if i in choices
+            else _island(steps[i], reasons)
+            for i in sorted(writing.in_float[task] - chosen[task])
+        )
         integers[task] = IntegerTask(task, *parts, names, writer.sums, islands, tuple(dict.fromkeys(writer.coarsened)))
     return integers
 
 
 def _island(step: Step, reasons: Mapping[str, str]) -> Island:
     """``reasons`` by node: the steps of a mixture share the reason of the first of them that was refused."""
-    name = step.origin[0]
-    return Island(name, reasons.get(name, "a layer that reads it runs in float32"), step.operator.macs)
+    reason = reasons.get(step.origin[0], "a layer that reads it runs in float32")
+    return Island(step.origin, reason, step.operator.macs, "model" if reason == AS_THE_MODEL else "form")
 
 
 def _write_all(
     tasks: Tasks,
     seen: Mapping[str, Observation],
     own: Own,
-    in_float: Mapping[str, frozenset[int]],
     wide: Mapping[str, Widths],
-) -> tuple[dict[str, Writer], dict[str, dict[int, UnsupportedError]]]:
+    by_law: bool,
+    in_float: Mapping[str, frozenset[int]],
+) -> tuple[dict[str, Writer], Refusals]:
     """Every task with the steps ``in_float`` left in float, and the steps that turn out to have no integer form."""
     needs = {task: needs_of(steps, in_float[task]) for task, steps in tasks.items()}
     stream = stream_scale(tasks, seen, needs)
     norms = _plan_norms(tasks, seen, own, in_float, wide)
-    refused: dict[str, dict[int, UnsupportedError]] = {task: {} for task in tasks}
+    refused: Refusals = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}))
+        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}), by_law)
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
@@ -209,6 +276,8 @@ def _write(writer: Writer, step: Step, norm: NormPlan | None, in_float: bool) ->
         write_rounding(writer, step.operator, in_float)
     elif in_float or isinstance(step.operator, ops.Quantise | ops.Dequantise):
         writer.keep(step)
+    elif writer.is_literal and not rounds_once(writer, step):
+        raise UnsupportedError(writer.name, AS_THE_MODEL, "pass --bit-exact for integers")
     elif norm is not None:
         assert isinstance(step.operator, ops.LayerNorm)
         write_layer_norm(writer, step.operator, norm)

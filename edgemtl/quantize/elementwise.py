@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -9,12 +10,13 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
-from edgemtl.hw.arith import INT8, encode_ratios, encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, encode_ratios, pack_scales
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
-from edgemtl.quantize.endings import curve_table, finish_of, least, rectified, write_curve
+from edgemtl.operators.elementwise import Integer
+from edgemtl.quantize.endings import average_tensor, curve_table, finish_of, least, rectified, write_curve
 from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
 from edgemtl.quantize.writer import Writer
@@ -57,7 +59,7 @@ def write_activate(writer: Writer, spec: ops.Activate) -> None:
         return
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()
-    _look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
+    look_up(writer, view, curve_table(spec.activation, x, result)[None], result)
 
 
 def write_lookup(writer: Writer, spec: Generic) -> None:
@@ -70,7 +72,7 @@ def write_lookup(writer: Writer, spec: Generic) -> None:
         return
     view, x = writer.plain_view(source)
     result = writer.byte_tensor()
-    _look_up(writer, view, lookup_table(spec, x, result), result)
+    look_up(writer, view, lookup_table(spec, x, result), result)
 
 
 def is_curve(writer: Writer, source: View) -> bool:
@@ -89,7 +91,7 @@ def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
         writer.step(ops.QPixels(spec.pixels, spec.channels), {"x": writer.source["x"], "y": out}, constants)
 
 
-def _look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
+def look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:
     """A step that replaces bytes: tables int8 [1 or columns, 256]."""
     columns = view.size if len(tables) == 1 else len(tables)
     operator = ops.QLookup(view.size // columns, columns, len(tables) > 1)
@@ -106,12 +108,13 @@ def write_pool(writer: Writer, spec: ops.Pool) -> None:
         with writer.output(x) as out:
             writer.step(ops.QPool("max", spec.channels, spec.windows), {"x": view, "y": out})
         return
-    result = writer.byte_tensor()
     factor = writer.source.constant("factor")
-    scales = [encode_scale(float(f) * x.scale / result.scale, writer.name) for f in factor.array]
-    words = Constant(f"{writer.name}.scale", pack_scale(*(np.array(part) for part in zip(*scales, strict=True))))
+    result = average_tensor(writer, x.scale * float(factor.array.max()))
+    scales = (float(f) * x.scale / result.scale for f in factor.array)
+    words = Constant(f"{writer.name}.scale", pack_scales(scales, writer.name, writer.multiplier_bits))
     with writer.output(result) as out:
-        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, result.zero)
+        how = finish_of(result)
+        operator = ops.QPool("average", spec.channels, spec.windows, x.zero, how, writer.is_fine)
         writer.step(operator, {"x": view, "y": out}, {"scale": words})
 
 
@@ -120,7 +123,7 @@ def write_concat(writer: Writer, spec: ops.Concat) -> None:
     result = writer.output_tensor()
     views = {name: writer.integers(writer.source[name]) for name in spec.names}
     tensors = [writer.tensors[view.buffer] for view in views.values()]
-    scales = tuple(Rescale(x.zero, *encode_scale(x.scale / result.scale, writer.name), result.zero) for x in tensors)
+    scales = tuple(Rescale(x.zero, *writer.encode(x.scale / result.scale), result.zero) for x in tensors)
     dtypes = tuple(x.dtype for x in tensors)
     with writer.output(result) as out:
         operator = ops.QConcat(spec.rows, spec.widths, scales, dtypes, result.dtype)  # type: ignore[arg-type]  # integers
@@ -134,16 +137,25 @@ def write_resample(writer: Writer, spec: ops.Resample) -> None:
     resample(writer, spec, {name: constant.array for name, constant in taps.items()})
 
 
-def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: dict[str, Array]) -> None:
-    """Write a resize by real taps."""
-    view, x = writer.plain_view(writer.source["x"])
+def resample(writer: Writer, spec: ops.Resample | ops.QResample, taps: Mapping[str, Array]) -> None:
+    """Write a resize by real taps, of bytes or of 16 bits."""
+    view = writer.integers(writer.source["x"])
+    x = writer.tensors[view.buffer]
+    with writer.output(x) as out:
+        resample_to(writer, spec, taps, view, out)
+
+
+def resample_to(
+    writer: Writer, spec: ops.Resample | ops.QResample, taps: Mapping[str, Array], view: View, out: View
+) -> None:
+    """The same from a view of integers to another of the same type."""
     constants = {}
     for name, array in taps.items():
         integers = whole_taps(array, writer.name) if name.endswith("weight") else array
         constants[name] = Constant(f"{writer.name}.{name}", integers)
     sizes = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width, spec.row_taps, spec.column_taps
-    with writer.output(x) as out:
-        writer.step(ops.QResample(*sizes), {"x": view, "y": out}, constants)
+    dtype: Integer = "int16" if view.dtype == "int16" else "int8"
+    writer.step(ops.QResample(*sizes, dtype), {"x": view, "y": out}, constants)
 
 
 def whole_taps(weight: Array, what: str) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -35,6 +35,9 @@ FLAT: Mapping[str, tuple[float, float]] = {
 
 LEVEL: Mapping[str, float] = {"sigmoid": 12.0, "tanh": 7.0, "hard_sigmoid": 3.0}
 """Magnitudes from which on a curve is level in 16 bits."""
+
+MOST_FACTOR = 31.0
+"""Below what `arith.encode_scale` takes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ def rectified(writer: Writer) -> Tensor:
     """The tensor of a result behind a Relu: 16 bits where it is the graph's output, 8 where others read it."""
     takes_all = "final" in writer.result_needs or writer.own_result is not None
     return writer.output_tensor() if takes_all else writer.byte_tensor()
+
+
+def average_tensor(writer: Writer, unit: float) -> Tensor:
+    """The tensor of means of sums whose LSB is ``unit``: of 16 bits, not finer than a requantisation can give."""
+    result = writer.output_tensor()
+    if result.dtype == "int16" and writer.may_scale_result:
+        return replace(result, scale=max(result.scale, unit / MOST_FACTOR))
+    return result
 
 
 def least(result: Tensor) -> int:

@@ -17,10 +17,11 @@ from edgemtl.quantize.elementwise import write_lookup
 from edgemtl.quantize.endings import finish_of
 from edgemtl.quantize.layers import constant_bytes
 from edgemtl.quantize.limits import NO_FORM, SOFTMAX_WIDTH
+from edgemtl.quantize.moves import write_move
 from edgemtl.quantize.nodes import Form, constant_of, generic_form, has_constant
-from edgemtl.quantize.norms import readers
 from edgemtl.quantize.products import reshaped, write_einsum, write_matmul
 from edgemtl.quantize.regions import write_norm_node, write_reduce
+from edgemtl.quantize.scores import masked, scores
 from edgemtl.quantize.tensors import Tensor, wide
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic, softmax_axes
@@ -30,8 +31,6 @@ OCTAVES = 16
 SHARPER = 16.0
 """How much larger than on the calibration images a result of 16 bits may be: 12 of its bits are left."""
 SCORE_OCTAVES = 8
-BELOW_PEAK = 16.0
-"""Nats below the least row's largest score that 16 bits reach: weights there are below 2^-23 of the largest."""
 
 
 def write_generic(writer: Writer, spec: Generic) -> None:
@@ -53,10 +52,9 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     (source,) = writer.source.inputs
     result, is_float = writer.output_tensor(), writer.tensors[source.buffer].dtype == "float32"
-    view = writer.quantised_view(source, _scores(writer, writer.index)) if is_float else writer.integer_view(source)
+    view = writer.quantised_view(source, scores(writer, writer.index)) if is_float else writer.integer_view(source)
     x = writer.tensors[view.buffer]
-    is_free = writer.own_result is None and writer.result_needs <= {"final", "wide", "byte", "float"}
-    if result.dtype == "int16" and is_free:
+    if result.dtype == "int16" and writer.may_scale_result:
         # A sharper row than any of the calibration reaches up to 1.
         result = wide(min(1.0, SHARPER * writer.range("all").reach), writer.name)
     distance = encode_scale(x.scale * 64 / math.log(2) / 2**SCORE_OCTAVES, writer.name)
@@ -75,35 +73,11 @@ def _write_softmax(writer: Writer, spec: Generic) -> None:
         writer.copy(y.transpose((0, 2, 1)), reshaped(writer, out, (outer, width, inner)))
 
 
-def _scores(writer: Writer, softmax: int) -> Tensor:
-    """16 bits for the scores that a softmax reads, at the index of a float step.
-
-    Masks may be infinite: only what lies near the rows' largest matters, and the rest saturates.
-    """
-    peak = writer.observed(f"{softmax}.peak")
-    return wide(max(peak.high, BELOW_PEAK - peak.low), writer.name)
-
-
-def _masked(writer: Writer) -> Tensor:
-    """The tensor of a sum: of masked scores as far as their softmax tells them apart, where the model gives none."""
-    if writer.own_result is not None:
-        return writer.output_tensor()
-    reading = readers(writer.float_steps, writer.index)
-    indices = [i for i, step in enumerate(writer.float_steps) if any(step is reader for reader in reading)]
-    operators = [writer.float_steps[i].operator for i in indices]
-    if not all(isinstance(o, Generic) and o.call.op == "Softmax" for o in operators) or "final" in writer.result_needs:
-        return writer.output_tensor()
-    tensors = [_scores(writer, index) for index in indices]
-    if not tensors or not max(t.scale for t in tensors) < wide(writer.range("all").reach, writer.name).scale:
-        return writer.output_tensor()
-    return max(tensors, key=lambda tensor: tensor.scale)
-
-
 def _write_add(writer: Writer, spec: Generic) -> None:
     """A sum with a constant in 16 bits; beyond what the result can tell apart it is cut off."""
     (source,) = writer.source.inputs
     view = writer.integers(source)
-    x, result = writer.tensors[view.buffer], _masked(writer)
+    x, result = writer.tensors[view.buffer], masked(writer)
     array = constant_of(spec).astype(np.float64) * (-1 if spec.call.op == "Sub" else 1)
     # Whatever x is, the sum saturates from here on.
     most = (2**15 if result.dtype == "int16" else 2**8) * result.scale + 2**15 * x.scale
@@ -150,15 +124,20 @@ def _write_scale(writer: Writer, spec: Generic) -> None:
     """A product with one positive number: the same integers, rescaled."""
     (source,) = writer.source.inputs
     view = writer.integers(source)
-    x, result, factor = writer.tensors[view.buffer], _masked(writer), float(constant_of(spec).reshape(-1)[0])
+    x, result, factor = writer.tensors[view.buffer], masked(writer), float(constant_of(spec).reshape(-1)[0])
     factor = 1 / factor if spec.call.op == "Div" else factor
-    mul, shift = encode_scale(x.scale * factor / result.scale / 2**SCORE_OCTAVES, writer.name)
+    mul, shift = writer.encode(x.scale * factor / result.scale / 2**SCORE_OCTAVES)
     assert x.dtype != "float32"
     assert result.dtype != "float32"
     how = Rescale(x.zero, mul, shift - SCORE_OCTAVES, result.zero)
     operator = ops.Convert(view.size, x.dtype, result.dtype, how)
     with writer.output(result) as out:
         writer.step(operator, {"x": reshaped(writer, view, (view.size,)), "y": reshaped(writer, out, (out.size,))})
+
+
+def _write_choice(writer: Writer, spec: Generic) -> None:
+    """An index of the largest or the least: of the integers' own values, so it is theirs."""
+    writer.keep(writer.source)
 
 
 WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
@@ -171,4 +150,6 @@ WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {
     "add": _write_add,
     "multiply": _write_multiply,
     "scale": _write_scale,
+    "move": write_move,
+    "choice": _write_choice,
 }

@@ -17,7 +17,8 @@ CHECK_EVERY = 4
 
 
 def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence[InputSpec]) -> None:
-    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite or constant.
+    """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite, or is one
+    value everywhere where the model takes pictures.
 
     Copies of one image do not count: they would be calibrated on and checked with.
     """
@@ -28,13 +29,19 @@ def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence
         )
     for image, name in zip(images, names, strict=True):
         check_frame(f"calibration image {name}", image, inputs)
-        if all((array == array.flat[0]).all() for array in image.values()):
+        is_level = all((array == array.flat[0]).all() for array in image.values())
+        if is_level and any(map(_is_picture, inputs)):
             raise InputError(f"calibration image {name} must show something, not one value everywhere; leave it out")
     if (different := len({_digest(image) for image in images})) < LEAST_IMAGES:
         raise UsageError(
             f"int8 must be calibrated on at least {LEAST_IMAGES} different images, not {different} and copies of them; "
             "add typical images to the folder of --calibration"
         )
+
+
+def _is_picture(spec: InputSpec) -> bool:
+    """Whether an input takes pictures: equal numbers or token ids may be typical, an image of one colour is not."""
+    return spec.is_image or (spec.dtype == "uint8" and len(spec.shape) == 4)
 
 
 def _digest(frame: Frame) -> bytes:

@@ -38,7 +38,8 @@ def reach_of(weight: Array, bias: Array, x: Tensor) -> float:
 def _integers(writer: Writer, weight: Array, bias: Array, x: Tensor, y_scale: Array) -> IntegerLayer:
     """The layer's integers: its own where its weights were quantised before, else new ones. Raises as `_own_levels`."""
     if writer.own:
-        return quantise_layer(writer.name, weight, bias, x, y_scale, _own_levels(writer, weight))
+        own = _own_levels(writer, weight)
+        return quantise_layer(writer.name, weight, bias, x, y_scale, own, writer.multiplier_bits)
     # Few weights of a float model may look like integers.
     levels = find_levels(weight) if len(weight) >= PROBED else None
     levels = None if levels is None or levels.max() > INT8[1] else levels

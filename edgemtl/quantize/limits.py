@@ -16,12 +16,12 @@ ATTENTION_RANGE = "attention scores are too large for 16 bits"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
 SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
-RESIZE_FACTOR = "the resize that gives the output has an integer form for a factor of 2"
 
 GIVEN_WEIGHTS = "a mixture has an integer form for weights of a softmax, not for those of the model's own operators"
 NO_RANGE = "the model gives no scale for what it computes or reads, and there are no calibration images"
 NO_STREAM = "it reads or gives 16 bits of the residual stream, whose scale takes calibration images"
 SCALE_CHANGES = "it keeps the scale of what it reads, and the model gives its result another one"
+AS_THE_MODEL = "the model computes it in float32 between its roundings (with --bit-exact: in integers)"
 NO_PLACE = "it reads or gives values for whose scales in the model the integer law has no place"
 SIXTEEN = "it reads 16 bits, and has an integer form for 8"
 EIGHT = "the model gives its result 16 bits, and its integer form has 8"
@@ -34,6 +34,5 @@ LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),
     ops.Combine: (GIVEN_WEIGHTS,),
     ops.LayerNorm: (NORM_RANGE,),
-    ops.Resize: (RESIZE_FACTOR,),
 }
 """By float operator; a step beyond them runs in float32 between conversions."""

@@ -33,10 +33,9 @@ def has_table(operator: Generic) -> bool:
 
 
 def lookup_table(operator: Generic, x: Tensor, result: Tensor) -> Array:
-    """int8 [1 or columns, 256] of a node with a table: what onnxruntime gives for every byte, to the nearest LSB."""
+    """int8 [1 or columns, 256] of a node with a table: what onnxruntime gives for every byte, halves to even."""
     real = function_values(operator, (np.arange(-128, 128) - x.zero) * x.scale)
-    steps = np.floor(real / result.scale + 0.5) + result.zero
-    return np.asarray(np.clip(steps, *INT8).T, np.int8)
+    return np.asarray(np.clip(np.rint(real / np.float32(result.scale)) + result.zero, *INT8).T, np.int8)
 
 
 def function_columns(operator: Generic) -> int:
@@ -45,7 +44,7 @@ def function_columns(operator: Generic) -> int:
 
 
 def function_values(operator: Generic, x: Array) -> Array:
-    """What onnxruntime gives for numbers [n], float64 [n, 1 or columns]; 0 where that is not a number."""
+    """What onnxruntime gives for numbers [n], float32 [n, 1 or columns]; 0 where that is not a number."""
     call, (index,) = operator.call, operator.reads
     columns = function_columns(operator)
     fed = np.repeat(x.astype(np.float32)[:, None], columns, 1)
@@ -58,4 +57,4 @@ def function_values(operator: Generic, x: Array) -> Array:
     constants = {i: array.reshape(array.shape[-1:]) for i, array in call.constants.items()}
     small = replace(call, inputs=kinds, constants=constants, outputs=(TensorType(fed.shape, "float32"),))
     (real,) = open_session(node_model(small, (index,)).SerializeToString()).run(None, {f"x{index}": fed})
-    return np.asarray(np.nan_to_num(real.astype(np.float64)))
+    return np.asarray(np.nan_to_num(real), np.float32)

@@ -46,14 +46,21 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
             return {"a": "byte", "b": "byte"}
         case ops.Activate():
             return {"x": curved}
-        case ops.Pool() | ops.Resample():
+        case ops.Pool():
             return {"x": "byte"}
+        case ops.Resample():
+            return {"x": curved}
         case Generic() if generic_form(operator):
             return dict.fromkeys(operator.signature.inputs, _generic_need(operator, same, curved))
         case ops.Resize():
-            return {"x": "final" if operator.planar else "byte"}
+            return {"x": "final" if operator.planar else curved}
         case _:
             return {}
+
+
+def gives_what_it_reads(operator: Operator) -> bool:
+    """Whether an operator puts the values that it reads to other places, besides constants."""
+    return isinstance(operator, ops.Concat) or (isinstance(operator, Generic) and generic_form(operator) == "move")
 
 
 MOST_WIDE_NORM = 2**11
@@ -64,6 +71,8 @@ def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
     match generic_form(operator):
         case "softmax":
             return "wide"
+        case "choice":
+            return "final"
         case "norm":
             return "wide" if norm_of(operator).region.width <= MOST_WIDE_NORM else "byte"
         case "add" | "scale":
@@ -79,7 +88,7 @@ def _generic_need(operator: Generic, same: Need, curved: Need) -> Need:
 def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, frozenset[Need]]:
     """What the readers of every buffer need; ``in_float``: indices of the steps that stay in float.
 
-    A copy and a concatenation need of their inputs what the readers of their result need.
+    Copies, concatenations and moves need of their inputs what the readers of their result need.
     """
     by_buffer: defaultdict[str, set[Need]] = defaultdict(set)
     by_buffer[OUTPUT].add("final")
@@ -88,11 +97,11 @@ def needs_of(steps: Sequence[Step], in_float: frozenset[int]) -> dict[str, froze
         if isinstance(step.operator, ops.Copy) and index not in in_float:
             by_buffer[step["x"].buffer] |= by_buffer[step["y"].buffer]
             continue
-        if isinstance(step.operator, ops.Concat) and index not in in_float:
+        if gives_what_it_reads(step.operator) and index not in in_float:
             # Like a copy, but q, k and v cannot come from several layers.
-            inherited = (by_buffer[step["y"].buffer] - {"qkv"}) or {"byte"}
-            for name in step.operator.names:
-                by_buffer[step[name].buffer] |= inherited
+            inherited = (by_buffer[step.result.buffer] - {"qkv"}) or {"byte"}
+            for view in step.inputs:
+                by_buffer[view.buffer] |= inherited
             continue
         if isinstance(step.operator, ops.Linear) and step.operator.residual and index not in in_float:
             # A sum with the residual has 16 bits, whoever reads it.

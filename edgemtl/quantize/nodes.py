@@ -8,10 +8,19 @@ import numpy as np
 
 from edgemtl.operators import Array
 from edgemtl.quantize.lookups import has_table
-from edgemtl.tvm_bridge.generic import Generic
+from edgemtl.tvm_bridge.generic import Call, Generic
 
-Form = Literal["", "table", "product", "einsum", "softmax", "norm", "reduce", "add", "multiply", "scale"]
+Form = Literal[
+    "", "table", "product", "einsum", "softmax", "norm", "reduce", "add", "multiply", "scale", "move", "choice"
+]
 NORMS = ("InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization")
+MOVES = frozenset(
+    "Concat DepthToSpace Expand Gather GatherElements GatherND Pad ReverseSequence ScatterElements ScatterND Slice "
+    "SpaceToDepth Tile Trilu Where".split()
+)
+"""Operators that move elements and compute none, by constant indices."""
+CHOICES = ("ArgMax", "ArgMin")
+"""Operators that give an index: dequantised integers compare as the integers do."""
 REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceSum")
 
 
@@ -19,8 +28,12 @@ def generic_form(operator: Generic) -> Form:
     """The integer form of a node, "" for none."""
     if has_table(operator):
         return "table"
+    if operator.call.op in CHOICES and operator.reads == (0,) and operator.call.main_type.dtype == "float32":
+        return "choice"
     if not _is_float32(operator):
         return ""
+    if _moves(operator):
+        return "move"
     if operator.call.op == "MatMul":
         return "product"
     if operator.call.op == "Einsum" and equation_of(operator)[2]:
@@ -34,6 +47,18 @@ def generic_form(operator: Generic) -> Form:
     if has_constant(operator, "add"):
         return "add"
     return "multiply" if has_constant(operator, "multiply") else ""
+
+
+def _moves(operator: Generic) -> bool:
+    """Whether a node moves elements of its computed operands, to places that are known."""
+    call = operator.call
+    is_sum = call.attributes.get("reduction", "none") != "none"
+    return call.op in MOVES and not is_sum and 0 not in call.result.shape and call.result.dtype == "float32"
+
+
+def number_inputs(call: Call) -> tuple[int, ...]:
+    """The operands of a node that are moved, not those that say how."""
+    return tuple(index for index, kind in enumerate(call.inputs) if kind is not None and kind.dtype == "float32")
 
 
 def _is_float32(operator: Generic) -> bool:

@@ -119,7 +119,7 @@ class _Watcher:
             where = name.removeprefix(INPUT) if name in self.inputs else self.steps[int(name.split(".")[0])].origin[0]
             raise InputError(
                 f"{where} must be finite on every calibration image, not {low} to {high}; "
-                "leave out the image or repair the weights"
+                "leave out that input or repair the weights"
             )
         extremes = Range(min(low, 0.0), max(high, 0.0))
         self.extremes[name] = extremes.union(self.extremes.get(name, extremes))

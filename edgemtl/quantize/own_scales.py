@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from edgemtl import operators as ops
 from edgemtl.lowering.ir import INPUTS, OUTPUT, Step, View, dense, make_step, space_of
 from edgemtl.operators import Operator
+from edgemtl.quantize.needs import gives_what_it_reads
 from edgemtl.quantize.observe import Observation
 from edgemtl.quantize.tensors import FLOAT_TENSOR, Tensor
 
@@ -196,4 +197,5 @@ def _move_on(steps: Sequence[Step], tensors: dict[str, Tensor]) -> None:
 
 def _moves(operator: Operator) -> bool:
     """Whether an operator gives some of the numbers it reads, unchanged."""
-    return isinstance(operator, ops.Copy | ops.Concat) or (isinstance(operator, ops.Pool) and operator.kind == "max")
+    is_maximum = isinstance(operator, ops.Pool) and operator.kind == "max"
+    return isinstance(operator, ops.Copy) or is_maximum or gives_what_it_reads(operator)

@@ -12,12 +12,15 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import ConfigError, UsageError
+from edgemtl.hw.law_weights4 import CodedWeight
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array
+from edgemtl.options import WeightRules
+from edgemtl.quantize.coded_file import CODED, RULES, describe_coded
 from edgemtl.quantize.observe import ALL, Observation, Range, float_inputs
 from edgemtl.records import Dialect, Field, check, members, parse_json, read
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DIALECT = Dialect(ignores_unknown=True)
 MAX_FLOAT, MAX_INT64 = 1.7e308, (1 << 63) - 1
 
@@ -68,7 +71,8 @@ class Parameters:
 
     model: the SHA-256 of the ONNX file. pathway, keep_float, wide: what the tasks were lowered with. sqnr_db: how far
     the integer outputs lay from the float ones on the images kept for the check, per task; notes: what speaks against
-    that; choices: what was chosen to reach a target, and what it costs.
+    that; choices: what was chosen to reach a target or by rules, and what it costs. weights: the rules of
+    `QuantiseOptions.weights`; coded: the weights in 4 bits that follow from them.
     """
 
     model: str
@@ -81,6 +85,8 @@ class Parameters:
     sqnr_db: Mapping[str, float]
     notes: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    weights: Annotated[WeightRules, RULES] = ()
+    coded: Annotated[Mapping[str, CodedWeight], CODED] = field(default_factory=dict, repr=False)
 
 
 def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Sequence[Step]]) -> None:
@@ -96,6 +102,8 @@ def write_parameters(path: Path, parameters: Parameters, steps: Mapping[str, Seq
         "sqnr_db": {task: round(value, 3) for task, value in parameters.sqnr_db.items()},
         "notes": list(parameters.notes),
         "choices": list(parameters.choices),
+        "weights": [list(rule) for rule in parameters.weights],
+        "coded": {key: describe_coded(weight) for key, weight in parameters.coded.items()},
         "tasks": {task: _task_document(part, steps[task]) for task, part in parameters.tasks.items()},
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -11,7 +11,6 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law_generic import MOST_DEPTH
 from edgemtl.lowering.ir import Constant, View
 from edgemtl.operators import Array
@@ -98,7 +97,7 @@ def _operator(
 ) -> ops.QProduct:
     if (depth := shapes[0][-1]) > MOST_DEPTH:
         raise UnsupportedError(writer.name, f"{PRODUCT_DEPTH}, not {depth}", "keep it in float (--keep-float)")
-    mul, shift = encode_scale(a.tensor.scale * b.tensor.scale / result.scale, writer.name)
+    mul, shift = writer.encode(a.tensor.scale * b.tensor.scale / result.scale)
     constant: Literal["", "a", "b"] = (
         "" if isinstance(a.value, View) and isinstance(b.value, View) else "b" if isinstance(a.value, View) else "a"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,15 +46,23 @@ def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_d
     Raises InputError for expected outputs that are not finite.
     """
     if not _are_floats(expected):
-        return Quality(signal_to_noise(expected, actual), ())
+        return Quality(signal_to_noise(expected, actual), tuple(f"{task}: {n}" for n in _note_share(expected, actual)))
     exact = _widen(expected)
     if not all(np.isfinite(e).all() for e in exact):
         raise InputError(
             f"{task} must give finite outputs on the images kept for the check, not infinities or NaN; "
-            "leave out the image or repair the weights"
+            "leave out that input or repair the weights"
         )
     notes = (*_note_size(exact), *_note_change(exact, actual, least_db), *_note_worst(exact, actual, least_db))
     return Quality(signal_to_noise(expected, actual), tuple(f"{task}: {note}" for note in notes))
+
+
+def _note_share(expected: Sequence[Array], actual: Sequence[Array]) -> Iterator[str]:
+    """What the figure of integers and truth values stands for."""
+    differing = sum(int(np.count_nonzero(e != a)) for e, a in zip(expected, actual, strict=True))
+    if differing:
+        share = differing / sum(e.size for e in expected)
+        yield f"{share:.2%} of its elements are others than in float32 on the check images"
 
 
 def _note_size(exact: Sequence[Array]) -> tuple[str, ...]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from edgemtl.errors import ConfigError, QuantisationError, UsageError
+from edgemtl.errors import ConfigError, InternalError, QuantisationError, UsageError
 from edgemtl.lowering.execute import run_steps
 from edgemtl.lowering.ir import Constant, Step
 from edgemtl.lowering.verify import verify
 from edgemtl.operators import Array, Frame, Quantise
-from edgemtl.options import QuantiseOptions
+from edgemtl.options import QuantiseOptions, WeightRules
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks, share_ranges
 from edgemtl.quantize.bias import correct_biases
 from edgemtl.quantize.build import IntegerTask, build_integer
+from edgemtl.quantize.coding import Coded, Coding, check_rules, code_weights, find_coded, with_codes
+from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.images import split
 from edgemtl.quantize.observe import Observation, observe
 from edgemtl.quantize.own_scales import take_scales
@@ -37,14 +39,16 @@ def calibrate(
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer parameters and tasks of float steps; every fourth image is reserved for the check.
 
-    Raises what `build_integer` raises, QuantisationError where a task fails the check, and UsageError for a target with
-    a quantised model, whose precisions are its own.
+    Raises what `build_integer` raises, QuantisationError where a task fails the check, and UsageError for a target or
+    weights of 4 bits with a quantised model, whose precisions are its own.
     """
     if options.sqnr_target is not None and is_quantised(tasks):
         raise UsageError(
             "--sqnr-target must be given with a float model, not with one that is quantised already; leave it out, "
             "or compile the float model"
         )
+    if is_quantised(tasks):
+        _refuse_rules(options)
     used, checked = split(images)
     with counting("images run for ranges", len(tasks) * len(used)):
         observed = {task: observe(steps, used, options.method) for task, steps in tasks.items()}
@@ -63,7 +67,8 @@ def calibrate(
     sqnr = {task: of.sqnr_db for task, of in result.quality.items()}
     notes = tuple(note for of in result.quality.values() for note in of.notes)
     how = options.method, len(images), result.options.keep_float, result.options.wide
-    return Parameters(model, pathway, *how, parts, sqnr, notes, result.choices), dict(result.tasks)
+    weights = options.weights, result.coded
+    return Parameters(model, pathway, *how, parts, sqnr, notes, result.choices, *weights), dict(result.tasks)
 
 
 def _integers(
@@ -71,6 +76,8 @@ def _integers(
 ) -> Integers:
     """Integer tasks by ``options``, corrected and checked."""
     plain = _build(tasks, observed, options)
+    coding = code_weights(tasks, plain, options.weights, samples.used) if options.weights else Coding()
+    plain = _coded(tasks, plain, options.weights, coding.weights)
     # The biases of a quantised model are its own.
     correct = options.correct and not is_quantised(tasks)
     integers = correct_biases(tasks, plain, samples.used[:CORRECTION_IMAGES]) if correct else plain
@@ -79,7 +86,15 @@ def _integers(
     least = -math.inf if options.sqnr_target is not None else options.least_sqnr_db
     with counting("images checked", len(tasks) * len(samples.checked)):
         quality = {task: check_task(task, tasks[task], integers[task], samples.checked, least) for task in tasks}
-    return Integers(plain, integers, quality, options)
+    return Integers(plain, integers, quality, options, coding.notes, coding.weights)
+
+
+def _coded(
+    tasks: Tasks, integers: Mapping[str, IntegerTask], rules: WeightRules, weights: Coded
+) -> dict[str, IntegerTask]:
+    """The integer tasks with the weights in 4 bits that ``rules`` ask for. Raises what `check_rules` raises."""
+    check_rules(tasks, rules)
+    return {task: with_codes(of, find_coded(tasks[task], of, rules), weights) for task, of in integers.items()}
 
 
 def keep_scales(
@@ -87,12 +102,22 @@ def keep_scales(
 ) -> tuple[Parameters, dict[str, IntegerTask]]:
     """Integer tasks by the scales that a quantised model brings along; what has none stays in float.
 
-    Raises what `build_integer` raises.
+    Raises what `build_integer` raises, and UsageError for weights of 4 bits.
     """
+    _refuse_rules(options)
     nothing = Observation({}, {})
     integers = _build(tasks, dict.fromkeys(tasks, nothing), options)
     parts = {task: TaskParameters(nothing, {}) for task in tasks}
     return Parameters(model, pathway, OWN_METHOD, 0, options.keep_float, options.wide, parts, {}), integers
+
+
+def _refuse_rules(options: QuantiseOptions) -> None:
+    """Raise UsageError where weights of a quantised model, which has integers of its own, are to have 4 bits."""
+    if options.weights:
+        raise UsageError(
+            "--weights must be given with a float model, not with one that is quantised already; leave it out, "
+            "or compile the float model"
+        )
 
 
 OWN_METHOD = "own"
@@ -104,12 +129,14 @@ def is_quantised(tasks: Tasks) -> bool:
     return any(isinstance(step.operator, Quantise) for steps in tasks.values() for step in steps)
 
 
-def _build(tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions) -> dict[str, IntegerTask]:
-    """The integer tasks of float steps and what was observed of these."""
+def _build(
+    tasks: Tasks, observed: Mapping[str, Observation], options: QuantiseOptions, fast_on: str | None = None
+) -> dict[str, IntegerTask]:
+    """The integer tasks of float steps and what was observed of these; ``fast_on`` as of `build_integer`."""
     scaled = {task: take_scales(steps) for task, steps in tasks.items()}
     floats = {task: of.steps for task, of in scaled.items()}
     seen = share_ranges(floats, {task: of.observed(observed[task]) for task, of in scaled.items()})
-    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()})
+    integers = build_integer(floats, seen, options, {task: of.tensors for task, of in scaled.items()}, fast_on)
     return {task: _by_float_steps(integer, scaled[task].sources) for task, integer in integers.items()}
 
 
@@ -127,7 +154,8 @@ def check_task(
     if not quality.sqnr_db >= least_db:
         raise QuantisationError(
             f"{task} must keep a signal-to-noise ratio of {least_db:g} dB in int8, not {quality.sqnr_db:.1f} dB"
-            "; find the layer with `edgemtl compare`, keep it in float (--keep-float), or lower --min-sqnr"
+            "; calibrate on more images, let --sqnr-target choose precisions, keep the layers in float that "
+            "`edgemtl compare` finds (--keep-float), or lower --min-sqnr"
         )
     return quality
 
@@ -142,15 +170,56 @@ def _outputs(floats: Sequence[Step], integer: IntegerTask, images: Sequence[Fram
     return exact, rounded
 
 
-def apply(tasks: Tasks, parameters: Parameters, require_int8: bool = False) -> dict[str, IntegerTask]:
+def apply(
+    tasks: Tasks, parameters: Parameters, require_int8: bool = False, by_law: bool = False
+) -> dict[str, IntegerTask]:
     """The integer tasks that these parameters determine: the same that `calibrate` returned together with them.
 
-    Raises what `build_integer` raises, and ConfigError for corrections that do not fit.
+    ``require_int8`` and ``by_law`` as of QuantiseOptions. Raises what `build_integer` raises, and ConfigError for
+    corrections and 4-bit weights that do not fit.
     """
     observed = {task: parameters.tasks[task].seen for task in tasks}
-    options = QuantiseOptions(keep_float=parameters.keep_float, require_int8=require_int8, wide=parameters.wide)
-    plain = _build(tasks, observed, options)
+    options = QuantiseOptions(
+        keep_float=parameters.keep_float, require_int8=require_int8, by_law=by_law, wide=parameters.wide
+    )
+    plain = _coded(tasks, _build(tasks, observed, options), parameters.weights, parameters.coded)
     return {task: _corrected(integer, parameters.tasks[task].corrections) for task, integer in plain.items()}
+
+
+def prefer_speed(
+    tasks: Tasks, parameters: Parameters, integers: Mapping[str, IntegerTask], target: str
+) -> dict[str, IntegerTask]:
+    """The tasks that `apply` or `calibrate` gives, with the steps in float32 that are faster so on ``target``.
+
+    What stays in integers has the scales and the corrected biases that it has there.
+    """
+    options = QuantiseOptions(keep_float=parameters.keep_float, wide=parameters.wide)
+    faster = _build(tasks, {task: parameters.tasks[task].seen for task in tasks}, options, target)
+    if not any(island.cause == "speed" for task in faster.values() for island in task.islands):
+        return dict(integers)
+    return {task: _with_biases_of(faster[task], integers[task]) for task in tasks}
+
+
+def _with_biases_of(task: IntegerTask, corrected: IntegerTask) -> IntegerTask:
+    """A task with the biases that another has for the same float steps: all that a correction changes."""
+    biases = {(place.source, turn): place for place, turn in _by_turns(corrected.correctable)}
+    steps = list(task.steps)
+    for place, turn in _by_turns(task.correctable):
+        other = biases[place.source, turn]
+        if not np.array_equal(place.unit, other.unit):
+            raise InternalError(
+                f"the sums of {steps[place.step].origin[0]} must keep their scale where others run in float"
+            )
+        steps[place.step] = steps[place.step].with_constant("bias", corrected.steps[other.step].constant("bias"))
+    return replace(task, steps=tuple(steps))
+
+
+def _by_turns(places: Sequence[Correctable]) -> Iterator[tuple[Correctable, int]]:
+    """Each place with how many of the same float step come before it."""
+    counts: dict[int, int] = {}
+    for place in places:
+        counts[place.source] = counts.get(place.source, -1) + 1
+        yield place, counts[place.source]
 
 
 def _levelled(seen: Observation) -> Observation:

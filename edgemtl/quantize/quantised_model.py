@@ -17,11 +17,26 @@ from edgemtl.operators import Frame
 from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
-from edgemtl.quantize.build import IntegerTask
+from edgemtl.quantize.build import IntegerTask, Island
 from edgemtl.quantize.images import check_images, split
 from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
-from edgemtl.quantize.quantise import CHECK_IMAGES, OWN_METHOD, apply, calibrate, is_quantised, keep_scales
+from edgemtl.quantize.quantise import (
+    CHECK_IMAGES,
+    OWN_METHOD,
+    apply,
+    calibrate,
+    is_quantised,
+    keep_scales,
+    prefer_speed,
+)
+
+CAUSES = {
+    "model": ("run in float32 between roundings, as in the model", ""),
+    "form": ("have no integer form and run in float32", ""),
+    "speed": ("run in float32 because that is faster", "; --bit-exact runs them in integers"),
+}
+"""What is said of the steps in float32, by the cause of an `Island`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,13 @@ class Quantised:
     def only(self, tasks: Sequence[str]) -> Quantised:
         """The same with only some of its tasks; their integers do not change."""
         return replace(self, integers={task: self.integers[task] for task in tasks})
+
+    def faster_on(self, target: CpuTarget) -> Quantised:
+        """The same with the steps in float32 that are faster so on a target; with weights in 4 bits as it is."""
+        if self.parameters.weights:
+            return self
+        floats = {task: self.floats[task] for task in self.integers}
+        return replace(self, integers=prefer_speed(floats, self.parameters, self.integers, target.name))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -66,13 +88,22 @@ class Quantised:
 
 def _island_notes(task: str, integer: IntegerTask) -> Iterator[str]:
     """How much of a task runs in float32 without the user asking for it, and why."""
-    if not integer.islands:
-        return
-    total, floats = sum(step.operator.macs for step in integer.steps), sum(island.macs for island in integer.islands)
-    share = f"{floats / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
-    yield f"{task}: {len(integer.islands)} steps have no integer form and run in float32, {share}"
-    lines = (f"{task}: {island.node} runs in float32: {island.reason}" for island in integer.islands)
+    total = sum(step.operator.macs for step in integer.steps)
+    for cause, (what, remedy) in CAUSES.items():
+        islands = [island for island in integer.islands if island.cause == cause]
+        if islands:
+            yield f"{task}: {len(islands)} steps {what}, {_share(islands, total)}{remedy}"
+    lines = (
+        f"{task}: {island.node} runs in float32: {island.reason}"
+        for island in integer.islands
+        if island.cause != "model"
+    )
     yield from dict.fromkeys(lines)  # the steps of a mixture are one layer to a user
+
+
+def _share(islands: Sequence[Island], total: int) -> str:
+    macs = sum(island.macs for island in islands)
+    return f"{macs / total:.1%} of its multiply-accumulates" if total else "no multiply-accumulates"
 
 
 def float_steps(tasks: Sequence[TaskModel], target: CpuTarget) -> dict[str, tuple[Step, ...]]:
@@ -129,9 +160,14 @@ def quantise_own(
 
 
 def from_parameters(
-    model: MultiTaskModel, tasks: Sequence[TaskModel], target: CpuTarget, path: Path, require_int8: bool = False
+    model: MultiTaskModel,
+    tasks: Sequence[TaskModel],
+    target: CpuTarget,
+    path: Path,
+    require_int8: bool = False,
+    by_law: bool = False,
 ) -> Quantised:
-    """The integer tasks that a file of parameters determines; ``require_int8`` as in QuantiseOptions.
+    """The integer tasks that a file of parameters determines; ``require_int8`` and ``by_law`` as of QuantiseOptions.
 
     Raises what `read_parameters` raises, and UsageError for a file made with another pathway.
     """
@@ -139,7 +175,7 @@ def from_parameters(
     parameters = read_parameters(path, model.sha256, floats)
     if (pathway := parameters.pathway) != tasks[0].pathway:
         raise UsageError(f"--pathway must be {pathway}, which {path} was made with, not {tasks[0].pathway}")
-    return Quantised(floats, apply(floats, parameters, require_int8), parameters)
+    return Quantised(floats, apply(floats, parameters, require_int8, by_law), parameters)
 
 
 def make_exchange(

@@ -9,12 +9,12 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale
-from edgemtl.hw.law_generic import MOST_DEPTH, NORM_OCTAVES, NormRows
+from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale, pack_scales
+from edgemtl.hw.law_generic import NORM_OCTAVES, NormRows
 from edgemtl.hw.law_weightless import Windows
-from edgemtl.lowering.ir import Constant, View
+from edgemtl.lowering.ir import Constant
 from edgemtl.operators import Array
-from edgemtl.quantize.endings import finish_of
+from edgemtl.quantize.endings import average_tensor, finish_of
 from edgemtl.quantize.limits import NORM_RANGE
 from edgemtl.quantize.nodes import reduced_axes
 from edgemtl.quantize.norm_nodes import Norm, norm_of
@@ -89,29 +89,16 @@ def write_reduce(writer: Writer, spec: Generic) -> None:
             writer.step(ops.QPool("max", channels, windows), views)
         return
     factor = 1 / width if spec.call.op == "ReduceMean" else 1.0
-    if writer.output_tensor().dtype == "int16" and width <= MOST_DEPTH:
-        _add_up(writer, view.transpose((*others, *axes)), x, factor)
-        return
-    result = writer.byte_tensor()
-    mul, shift = encode_scale(x.scale * factor / result.scale, writer.name)
-    words = np.full(windows.out_pixels, pack_scale(mul, shift), np.int32)
-    operator = ops.QPool("average", channels, windows, x.zero, result.zero)
+    result = average_tensor(writer, x.scale * factor)
+    words = np.full(windows.out_pixels, _word(writer, x.scale * factor / result.scale), np.int32)
+    operator = ops.QPool("average", channels, windows, x.zero, finish_of(result), writer.is_fine)
     with writer.output(result) as out:
         views = {"x": pixels, "y": reshaped(writer, out, shape)}
         writer.step(operator, views, {"scale": Constant(f"{writer.name}.scale", words)})
 
 
-def _add_up(writer: Writer, view: View, x: Tensor, factor: float) -> None:
-    """Sums with 16 bits: products with equal integers that stand for ``factor``."""
-    result = writer.output_tensor()
-    width = view.size // writer.source.result.size
-    mul, shift = encode_scale(x.scale * factor / result.scale / ONE, writer.name)
-    shapes = (view.size // width, width), (width, 1)
-    operator = ops.QProduct(*shapes, (x.zero, 0), mul, shift, finish_of(result), "b")
-    ones = Constant("ones", np.full((width, 1), ONE, np.int8))
-    with writer.output(result) as out:
-        views = {"a": reshaped(writer, view, shapes[0]), "y": reshaped(writer, out, operator.shape)}
-        writer.step(operator, views, {"b": ones})
+def _word(writer: Writer, scale: float) -> Array:
+    return pack_scales([scale], writer.name, writer.multiplier_bits)
 
 
 def _windows(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edgemtl.errors import QuantisationError
+from edgemtl.hw.law_weights4 import CodedWeight
 from edgemtl.lowering.execute import Memory, read_output, run_step
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array, Frame
@@ -47,13 +48,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class Integers:
-    """Integer tasks before and after bias correction, their quality, and the options that determine them."""
+    """Integer tasks before and after bias correction, their quality, and the options that determine them.
+
+    coded: the weights in 4 bits, as of `coding.Coding`.
+    """
 
     plain: Mapping[str, IntegerTask]
     tasks: Mapping[str, IntegerTask]
     quality: Mapping[str, Quality]
     options: QuantiseOptions
     choices: tuple[str, ...] = ()
+    coded: Mapping[str, CodedWeight] = field(default_factory=dict, repr=False)
 
     @property
     def lacking(self) -> dict[str, float]:
@@ -161,7 +166,7 @@ class _Reference:
             return 0.0
         others = frozenset(range(len(self.steps))) - chosen
         widths = widths_of(self.steps, chosen) if level == "wide" else Widths()
-        integer = build_chosen({"": self.steps}, {"": self.seen}, {"": others}, {"": widths})[""]
+        integer = build_chosen({"": self.steps}, {"": self.seen}, {"": others}, {"": widths}, QuantiseOptions())[""]
         outputs = []
         for frame, memory in zip(self.frames, self.memories, strict=True):
             own = Memory(integer.steps, frame)

@@ -9,14 +9,16 @@ import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
+from edgemtl.hw import law
 from edgemtl.hw.arith import encode_scale
 from edgemtl.hw.law import GATE_BITS, MOST_TOKENS
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import OUTPUT, Constant, dense
+from edgemtl.operators import Array
 from edgemtl.operators.resize import linear_taps
-from edgemtl.quantize.elementwise import resample
+from edgemtl.quantize.elementwise import look_up, resample, resample_to
 from edgemtl.quantize.layers import score_shift
-from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, GIVEN_WEIGHTS, RESIZE_FACTOR
+from edgemtl.quantize.limits import ATTENTION, ATTENTION_RANGE, GIVEN_WEIGHTS
 from edgemtl.quantize.norms import NormPlan
 from edgemtl.quantize.tensors import Tensor, router_fraction_bits, symmetric
 from edgemtl.quantize.writer import Writer
@@ -101,37 +103,39 @@ def write_combine(writer: Writer, spec: ops.Combine) -> None:
 
 
 def write_resize(writer: Writer, spec: ops.Resize) -> None:
-    """Bilinear resizing. The final one writes float32 planes without rounding; one that reads float32 stays in float.
-
-    Raises UnsupportedError for a final one by another factor than 2.
-    """
+    """Bilinear resizing. The final one writes float32 planes, by 2 without rounding. What reads float32 stays so."""
     ratio = spec.out_height / spec.height, spec.out_width / spec.width
-    if spec.planar and ratio not in ((1, 1), (2, 2)):
-        reason = f"{RESIZE_FACTOR}, not {ratio[0]:g} x {ratio[1]:g}"
-        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     source = writer.source["x"]
     if writer.tensors[source.buffer].dtype == "float32":
         writer.keep(writer.source)
         return
-    if not spec.planar and ratio != (2, 2):
-        taps = {"row": linear_taps(spec.height, spec.out_height), "column": linear_taps(spec.width, spec.out_width)}
-        named = {f"{axis}_{what}": part for axis, both in taps.items() for what, part in both.items()}
-        whole = spec.height, spec.width, spec.channels, spec.out_height, spec.out_width
-        resample(writer, ops.Resample(*whole, 2, 2), named)
+    sizes = spec.height, spec.width, spec.channels
+    view, tensor = writer.integer_view(source), writer.tensors[source.buffer]
+    by_taps = ops.Resample(*sizes, spec.out_height, spec.out_width, 2, 2)
+    if not spec.planar and (ratio != (2, 2) or tensor.dtype == "int16"):
+        resample(writer, by_taps, _taps(spec))
         return
     if not spec.planar:
         view, tensor = writer.plain_view(source)
         with writer.output(tensor) as out:
             writer.step(ops.QBilinear(spec.height, spec.width, spec.channels), {"x": view, "y": out})
         return
-    view, tensor = writer.integer_view(source), writer.tensors[source.buffer]
     upsample = ratio == (2, 2)
+    if ratio not in ((1, 1), (2, 2)):
+        out = writer.temporary("resized", (spec.out_height * spec.out_width, spec.channels), tensor)
+        resample_to(writer, by_taps, _taps(spec), view, out)
+        view, sizes = out, (spec.out_height, spec.out_width, spec.channels)
     steps = 16 if upsample else 1
-    sizes = spec.height, spec.width, spec.channels
     planes = ops.DequantiseImage(*sizes, upsample, view.dtype, tensor.scale / steps, tensor.zero * steps)
     assert writer.source["y"].buffer == OUTPUT
     writer.check_scale(Tensor("float32"))
     writer.step(planes, {"x": view, "y": writer.source["y"]})
+
+
+def _taps(spec: ops.Resize) -> dict[str, Array]:
+    """Index and weight of both axes by name."""
+    taps = {"row": linear_taps(spec.height, spec.out_height), "column": linear_taps(spec.width, spec.out_width)}
+    return {f"{axis}_{what}": part for axis, both in taps.items() for what, part in both.items()}
 
 
 def write_copy(writer: Writer, spec: ops.Copy) -> None:
@@ -162,8 +166,12 @@ def write_rounding(writer: Writer, spec: ops.Quantise, in_float: bool) -> None:
     if in_float or x.dtype == "float32" or x.parts is not None or x.fold is not None:
         writer.round(writer.float_view(view), own)
         return
-    how = Rescale(x.zero, *encode_scale(x.scale / own.scale, writer.name), own.zero)
     assert own.dtype != "float32"
+    if writer.is_literal and (x.dtype, own.dtype) == ("int8", "int8"):
+        real = law.dequantise(np.arange(-128, 128, dtype=np.int8), x.scale, x.zero)
+        look_up(writer, writer.integer_view(view), law.quantise(real, 1 / own.scale, own.zero, "int8")[None], own)
+        return
+    how = Rescale(x.zero, *writer.encode(x.scale / own.scale), own.zero)
     with writer.output(own) as out:
         convert = ops.Convert(spec.size, x.dtype, own.dtype, how)
         writer.step(convert, {"x": writer.integer_view(view), "y": dense(out.buffer, (spec.size,), own.dtype)})

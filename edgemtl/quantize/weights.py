@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgemtl.errors import UnsupportedError
-from edgemtl.hw.arith import INT8, encode_scale, pack_scale
+from edgemtl.hw.arith import INT8, MULTIPLIER_BITS, pack_scales
 from edgemtl.hw.law import WIDE
 from edgemtl.operators import Array
 from edgemtl.quantize.tensors import Tensor
@@ -81,13 +81,28 @@ def _scales(weight: Array, bias: Array, x_scale: float, levels: Array) -> Array:
     return np.asarray(scales)
 
 
+def check_sums(what: str, weight: Array, bias: Array, wide: bool, hint: str) -> None:
+    """Raise UnsupportedError where a sum of int8 or ``wide`` inputs, weights [k, n] and bias [n] can leave int32."""
+    bound = np.abs(bias) - (WIDE if wide else INT8)[0] * np.abs(weight.astype(np.int64)).sum(0)
+    if np.any(bound >= 2**31):
+        reason = f"a sum can reach {int(bound.max())}, it must stay below {2**31}"
+        raise UnsupportedError(what, reason, hint)
+
+
 def quantise_layer(
-    what: str, weight: Array, bias: Array, x: Tensor, y_scale: Array, levels: Array | None = None
+    what: str,
+    weight: Array,
+    bias: Array,
+    x: Tensor,
+    y_scale: Array,
+    levels: Array | None = None,
+    bits: int = MULTIPLIER_BITS,
 ) -> IntegerLayer:
     """A layer y = x weight + bias to sums of these scales; weight [k, n], bias [n] are real, in float64.
 
     The zero point of x is folded into the bias. ``levels`` of `find_levels`: the weights are integers already, which
-    are taken as they are. Raises UnsupportedError where a bias or a scale leaves its range.
+    are taken as they are. ``bits``: of the multipliers. Raises UnsupportedError where a bias or a scale leaves its
+    range.
     """
     integers, w_scale = quantise_weight(weight)
     if levels is not None:
@@ -101,10 +116,6 @@ def quantise_layer(
     unit = x.scale * w_scale
     sums = integers.astype(np.int64).sum(0)
     total = np.rint(bias / unit).astype(np.int64) - x.zero * sums
-    bound = np.abs(total) - (WIDE if x.wide else INT8)[0] * np.abs(integers.astype(np.int64)).sum(0)
-    if np.any(bound >= 2**31):
-        reason = f"a sum can reach {int(bound.max())}, it must stay below {2**31}"
-        raise UnsupportedError(what, reason, "keep it in float (--keep-float)")
-    encoded = [encode_scale(float(s), what) for s in unit / np.broadcast_to(y_scale, unit.shape)]
-    mul, shift = (np.array(part, np.int64) for part in zip(*encoded, strict=True))
-    return IntegerLayer(integers, total.astype(np.int32), pack_scale(mul, shift), unit)
+    check_sums(what, integers, total, x.wide, "keep it in float (--keep-float)")
+    words = pack_scales(unit / np.broadcast_to(y_scale, unit.shape), what, bits)
+    return IntegerLayer(integers, total.astype(np.int32), words, unit)

@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 from edgemtl import operators as ops
 from edgemtl.errors import InternalError, UnsupportedError
-from edgemtl.hw.arith import encode_scale
+from edgemtl.hw.arith import FINE_BITS, MULTIPLIER_BITS, encode_scale
 from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import INPUT, INPUTS, OUTPUT, Constants, Step, View, dense, make_step, space_of
 from edgemtl.operators import Array, Operator
+from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.limits import EIGHT, NO_PLACE, NO_RANGE, NO_STREAM, SCALE_CHANGES, SIXTEEN
 from edgemtl.quantize.needs import Need
 from edgemtl.quantize.observe import ALL, UNBOUNDED, Observation, Range
@@ -24,18 +25,6 @@ WIDENED = 8
 """Octaves by which a byte may be coarser than 16 bits, beyond the scale of a requantisation."""
 
 
-@dataclass(frozen=True)
-class Correctable:
-    """An integer step whose bias may be corrected, and the index ``source`` of its float step.
-
-    unit [n]: the LSB of each column's bias.
-    """
-
-    step: int
-    source: int
-    unit: Array = field(repr=False)
-
-
 @dataclass
 class Writer:
     """The integer steps of one task while they are written.
@@ -43,7 +32,8 @@ class Writer:
     ``seen``: the ranges of the float steps, none where a quantised model brings its scales along. ``needs``: what the
     readers of every float buffer need. ``stream``: the scale of the residual stream, None where nothing says it.
     ``wide``: the float steps that give or read wide activations. ``own``: the tensors that the model itself gives to
-    buffers, each written by one step. ``coarsened``: layers with weights that are not integers of 8 bits in the model.
+    buffers, each written by one step; ``by_law``: come near to these by the integer law. ``coarsened``: layers with
+    weights that are not integers of 8 bits in the model.
     ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value in other types.
     """
 
@@ -53,6 +43,7 @@ class Writer:
     stream: float | None
     wide: Widths = field(default_factory=Widths)
     own: Mapping[str, Tensor] = field(default_factory=dict)
+    by_law: bool = False
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -99,6 +90,30 @@ class Writer:
     def own_result(self) -> Tensor | None:
         """The tensor that the model gives the step's first output."""
         return self.own.get(self.source.result.buffer)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the step's result is to be the integers that the model rounds its float32 result to."""
+        return not self.by_law and self.own_result is not None
+
+    @property
+    def may_scale_result(self) -> bool:
+        """Whether readers take the step's first output with any scale, and the model gives it none."""
+        return self.own_result is None and self.result_needs <= {"final", "wide", "byte", "float"}
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether multipliers have 20 bits instead of 17, since float32 is to be followed."""
+        return bool(self.own) and not self.by_law
+
+    @property
+    def multiplier_bits(self) -> int:
+        """Bits of multipliers."""
+        return FINE_BITS if self.is_fine else MULTIPLIER_BITS
+
+    def encode(self, scale: float) -> tuple[int, int]:
+        """A scale as a multiplier and a shift. Raises UnsupportedError for one out of range."""
+        return encode_scale(scale, self.name, self.multiplier_bits)
 
     @property
     def _own_integers(self) -> Tensor | None:
@@ -262,7 +277,7 @@ class Writer:
     def _widened(self, view: View, actual: Tensor, expected: Tensor) -> View:
         """Bytes as 16 bits of another scale."""
         # Bytes may be much coarser than 16 bits: the octaves lie in the shift.
-        mul, shift = encode_scale(actual.scale / expected.scale / 2**WIDENED, self.name)
+        mul, shift = self.encode(actual.scale / expected.scale / 2**WIDENED)
         return self._converted(view, expected, Rescale(actual.zero, mul, shift - WIDENED, 0))
 
     def byte_view(self, view: View) -> tuple[View, Tensor]:
@@ -278,9 +293,7 @@ class Writer:
             bytes_ = affine(seen, self.name)
             return self.quantised_view(view, bytes_), bytes_
         bytes_ = symmetric(seen.reach, self.name)
-        return self._converted(
-            view, bytes_, Rescale(0, *encode_scale(tensor.scale / bytes_.scale, self.name), 0)
-        ), bytes_
+        return self._converted(view, bytes_, Rescale(0, *self.encode(tensor.scale / bytes_.scale), 0)), bytes_
 
     def integers(self, view: View) -> View:
         """An input as int8 or int16, whichever it is; what is float32 as bytes."""

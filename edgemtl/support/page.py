@@ -13,6 +13,7 @@ from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.quantize.limits import LIMITS, NO_FORM
 from edgemtl.quantize.lookups import FUNCTIONS
+from edgemtl.quantize.nodes import MOVES
 from edgemtl.support.table import COLUMNS, OPERATORS, Entry, find_entry, integer_forms
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "supported_ops.md"
@@ -34,13 +35,15 @@ GROUPS_HEAD: Final = """
 ## Groups of the accelerator
 """
 FUNCTION_NAMES: Final = ", ".join(sorted(FUNCTIONS))
+MOVE_NAMES: Final = ", ".join(sorted(MOVES))
 GENERIC: Final = f"""
 **Every other node** runs in a generic kernel, which is correct but not tuned. [Generic operators](operators.md) lists
 them with how each was tested. With `--precision int8`, functions of single elements become tables of 256 bytes, if
 their other operands are constant and the same for all elements or for each channel: {FUNCTION_NAMES}.
 So do, in forms of their own, MatMul and Einsum of two operands,
 Softmax, InstanceNormalization, LayerNormalization, LpNormalization and RMSNormalization, ReduceMax, ReduceMean and
-ReduceSum, and Add, Sub, Mul and Div with a constant.
+ReduceSum, ArgMax and ArgMin, Add, Sub, Mul and Div with a constant, and what moves elements by constant indices:
+{MOVE_NAMES}.
 Any other such node runs in float32 between conversions, because {NO_FORM} (`--require-int8` refuses it). For a board
 it runs on the host CPU. An operator that is not listed there is refused by name.
 """

@@ -31,6 +31,8 @@ from examples.rooms.render import View
 CALIBRATION_SCENES: Final = 64
 NAIVE: Final = QuantiseOptions(least_sqnr_db=-99, quieten=False, correct=False)
 """Ranges by minmax and rounding, nothing else; whatever comes out is shown."""
+CODED_EXPERTS: Final = QuantiseOptions(weights=(("experts", 4),))
+CODED: Final = QuantiseOptions(weights=(("experts", 4), ("linear", 4)))
 
 METRICS: Final = (
     ("semseg", "miou", "mIoU", "{:.4f}", True),
@@ -69,6 +71,8 @@ def bundles(model: Path, folder: Path, calibration: Path) -> dict[str, CompiledB
         "int8, naive minmax": CompileOptions(precision="int8", calibration=calibration, quantise=NAIVE),
         "int8": CompileOptions(precision="int8", calibration=calibration),
         "int8, calibrated pathway": CompileOptions(precision="int8", pathway="calibrated", calibration=calibration),
+        "int8, experts in 4 bits": CompileOptions(precision="int8", calibration=calibration, quantise=CODED_EXPERTS),
+        "int8, linear layers in 4 bits": CompileOptions(precision="int8", calibration=calibration, quantise=CODED),
     }
     compiled = {}
     for index, (title, options) in enumerate(ways.items()):
@@ -152,6 +156,8 @@ the training set.
   add to the law's 16-bit residual stream and zero points.
 - *calibrated pathway* leaves out the experts that the calibration scenes never pick. All tasks together still use every
   expert; one task alone needs fewer. The last column is for the task that needs most.
+- *in 4 bits*: [weights of 4 bits](quantisation.md#weights-in-4-bits), of the experts, or of the experts and all other
+  linear layers but gates. The convolutions of the heads keep 8 bits.
 """
 _ROUTERS: Final = """
 The routers of the int8 program compared with the float model in onnxruntime, over the same scenes: the share of equal

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgemtl.bundle import FpgaProgram, open_bundle
@@ -136,7 +137,9 @@ def test_other_orders_of_experts_give_the_same_bits(
 INT8 = {"precision": "int8", "calibration": Path("images")}
 BOARD = INT8 | {"target": "zcu104"}
 QUANTISE = {"quantise": QuantiseOptions("entropy")}
-FLAGS_OF_INT8 = "--parameters, --method, --keep-float, --min-sqnr and --sqnr-target must come with --precision int8"
+FLAGS_OF_INT8 = (
+    "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with --precision int8"
+)
 NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
 REFUSED = [
     (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
@@ -283,16 +286,22 @@ def test_check_on_images_and_with_layers_in_float(capsys: pytest.CaptureFixture[
 def test_check_reports_what_has_no_integers(
     capsys: pytest.CaptureFixture[str], model_file: Path, in_folder: Path
 ) -> None:
-    """The heads of this model enlarge by 4, which the integers do not have: the board's CPU does it."""
+    """The head of this model ends in a sine, which the integers do not have: the board's CPU does it."""
+    model = onnx.load(model_file)
+    (last,) = (node for node in model.graph.node if "semseg" in node.output)
+    last.output[:] = ["angle"]
+    model.graph.node.append(onnx.helper.make_node("Sin", ["angle"], ["semseg"], "sine"))
+    model_file = Path("sine.onnx")
+    onnx.save(model, model_file)
     document = run_json(capsys, "check", model_file, "--target", "zcu104")
     nodes = {node["node"]: node for node in document["nodes"]}
-    resize = nodes["semseg/decoders.semseg/Resize_1"]
-    assert (resize["where"], "a factor of 2, not 4 x 4" in resize["reason"]) == ("cpu", True)
+    sine = next(node for name, node in nodes.items() if name.endswith("sine"))
+    assert (sine["where"], "no integer form" in sine["reason"]) == ("cpu", True)
     assert len(nodes) > 20
     shares = {share["where"]: share for share in document["shares"]}
     assert sum(share["nodes"] for share in shares.values()) == len(nodes)
     assert {"accelerator", "cpu"} <= set(shares)
-    assert "pass --keep-float semseg/decoders.semseg/Resize_1" in document["notes"][-1]
+    assert f"pass --keep-float {sine['node']}" in document["notes"][-1]
     summary = run_json(capsys, "check", model_file, "--target", "zcu104", "--summary")
     assert (summary["nodes"], summary["shares"]) == ([], document["shares"])
     assert main(["-q", "check", str(model_file), "--target", "zcu104", "--require-int8", "--json"]) == 3
@@ -300,14 +309,13 @@ def test_check_reports_what_has_no_integers(
     assert not refused["supported"]
     assert len(refused["nodes"]) == len(nodes)
     unsupported = {node["node"] for node in refused["nodes"] if node["how"] == "unsupported"}
-    assert "semseg/decoders.semseg/Resize_1" in unsupported
+    assert sine["node"] in unsupported
     assert all(f"--keep-float {name}" in document["notes"][-1] for name in unsupported)
 
 
 def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
-    text = (
-        "--calibration, --parameters, --keep-float and --require-int8 must come with a board or --precision int8, not"
-    )
+    flags = "--calibration, --parameters, --keep-float, --require-int8 and --bit-exact"
+    text = f"{flags} must come with a board or --precision int8, not"
     assert_fails(capsys, 2, text, "check", model, "--calibration", "images", "--precision", "fp32")
     text = "--parameters must come without --calibration and --keep-float: the file says them"
     both = ("--calibration", "images", "--parameters", "m.json")

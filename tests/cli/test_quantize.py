@@ -149,6 +149,26 @@ def test_images_it_refuses(capsys, model, in_folder, images, code, text):
     assert [path.name for path in Path().iterdir()] == ["images"]
 
 
+def test_weights_in_4_bits_on_a_cpu_and_refused_for_a_board(capsys, model, pictures, in_folder):
+    """The bundle computes the integers of the file, which its QDQ model holds expanded."""
+    rules = "--weights", "experts=4", "--weights", "linear=4"
+    printed = run_json(capsys, "quantize", model, "--calibration", pictures, *rules, "--min-sqnr", "5", "-o", "m.onnx")
+    assert any("weights in 4 bits, " in note for note in printed["notes"])
+    assert min(task["qdq_to_law_db"] for task in printed["tasks"]) > 20
+    int8 = "--precision", "int8", "--parameters", "m.json"
+    compiled = run_json(capsys, "compile", model, *int8, "-o", "m.edgemtl")
+    assert any("weights in 4 bits, " in note for note in compiled["notes"])
+    plain = run_json(capsys, "compile", model, "--precision", "int8", "--calibration", pictures, "-o", "n.edgemtl")
+    assert all(a["weight_bytes"] < b["weight_bytes"] for a, b in zip(compiled["tasks"], plain["tasks"], strict=True))
+    assert compiled["weights_bytes"] < plain["weights_bytes"]
+    assert run_json(capsys, "check", model, *rules)["supported"]
+    text = "its weights have 4 bits: an accelerator has weights of 8 bits"
+    board = "--target", "zcu104", "--parameters", "m.json"
+    assert_fails(capsys, 3, text, "compile", model, *board, "--precision", "int8", "-o", "b.edgemtl")
+    assert main(["check", str(model), *board]) == 3
+    assert text in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -156,6 +176,10 @@ def test_images_it_refuses(capsys, model, in_folder, images, code, text):
         (["--keep-float", "nothing*"], "--keep-float must match a layer, 'nothing*' matches none; see `edgemtl check`"),
         (["--task", "edges"], "--task must be one of semseg, depth, not 'edges'"),
         (["--pathway", "fast"], "--pathway must be one of exact, window, calibrated, not 'fast'"),
+        (["--weights", "experts=3"], "--weights experts must have 4 or 8 bits, not '3'"),
+        (["--weights", "experts"], "--weights must be LAYERS=BITS, not 'experts'"),
+        (["--weights", "nothing*=4"], "--weights must name linear layers or experts, 'nothing*' fits none"),
+        (["--weights", "experts=4", "--sqnr-target", "30"], "--sqnr-target must come without --weights"),
         (["--mean", "1,2,x", "--std", "1,1,1"], "--mean must be comma-separated numbers"),
         (["--kind", "semseg"], "--kind must be TASK=KIND, not 'semseg'"),
         (["-o", "m.int8"], "-o must end in .onnx, since the parameters go to .json beside it, not m.int8"),
@@ -186,8 +210,8 @@ def change(document: dict, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "error", "text"),
     [
-        ("schema_version", 1, ConfigError, "schema_version must be 2, not 1"),
-        ("schema_version", None, ConfigError, "schema_version must be 2, not None"),
+        ("schema_version", 1, ConfigError, "schema_version must be 3, not 1"),
+        ("schema_version", None, ConfigError, "schema_version must be 3, not None"),
         ("model", "0" * 64, UsageError, "must be of this model"),
         ("tasks/depth/layers", ["other"], UsageError, "must hold task depth with these layers"),
         (
@@ -219,7 +243,7 @@ def test_parameters_that_were_changed_are_refused(model, quantised, tmp_path, pa
     _refused(model, tmp_path / "m.json", error, text)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 2}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"schema_version": 3}', "\x00\xff"])
 def test_files_that_are_no_parameters_are_refused(model, tmp_path, content):
     (tmp_path / "m.json").write_bytes(content.encode("latin-1"))
     _refused(model, tmp_path / "m.json", ConfigError, "must be a file of integer parameters")

@@ -150,7 +150,7 @@ def test_the_old_name_of_resize_in_opset_10(tmp_path: Path) -> None:
 
 def test_not_a_number_equals_itself(tmp_path: Path) -> None:
     path = old_model(tmp_path, lambda w, opset: w.op("Sqrt", "image"), 13)
-    assert read_model(path).notes[0].endswith("checked on a random image")
+    assert read_model(path).notes[0].endswith("checked on random inputs")
 
 
 def last_of_the_largest(w: Writer, last: int) -> str:

@@ -91,7 +91,7 @@ def test_notes_go_with_the_names(tmp_path):
 
 def test_what_the_user_says_is_not_guessed(tmp_path):
     model = read_model(two_outputs(tmp_path, "semseg", "depth"))
-    assert "input image: normalisation unknown, the image is expected as the model takes it" in model.notes
+    assert "input image: normalisation unknown, it is expected as the model takes it" in model.notes
     mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
     assert not [note for note in describe(model, CompileOptions(mean=mean, std=std)).notes if note.startswith("input")]
     notes = describe(model, CompileOptions(kinds=(("depth", "other"),))).notes

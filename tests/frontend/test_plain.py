@@ -27,9 +27,9 @@ def test_tasks_without_metadata_are_the_outputs(tmp_path: Path) -> None:
     assert model.tasks == (Task("semseg", "semseg", "segmentation", 7), Task("depth", "depth", "depth", 1))
     assert (model.inputs[0].mean, model.inputs[0].std) == (None, None)
     assert model.notes == (
-        "the model's opset 17 was converted to 20; checked on a random image",
+        "the model's opset 17 was converted to 20; checked on random inputs",
         "input image: batch size batch taken as 1",
-        "input image: normalisation unknown, the image is expected as the model takes it",
+        "input image: normalisation unknown, it is expected as the model takes it",
         "task semseg: an output of the graph, taken as segmentation by its name and channels (7)",
         "task depth: an output of the graph, taken as depth by its name and channels (1)",
     )

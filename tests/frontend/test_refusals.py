@@ -261,7 +261,7 @@ def test_an_old_opset_is_converted_and_checked(tmp_path: Path) -> None:
     output = helper.make_tensor_value_info("map", 1, ["batch", 3, 1, 1])
     path = save(w.nodes, [], [image], [output], tmp_path / "old.onnx", opset=11)
     read = read_model(path)
-    assert read.notes[0] == "the model's opset 11 was converted to 20; checked on a random image"
+    assert read.notes[0] == "the model's opset 11 was converted to 20; checked on random inputs"
     x = random_image((1, 3, 4, 4))
     assert_same(run_canonical(read, x), run_onnx(path, {"image": x}))
 

@@ -71,6 +71,17 @@ class TestRequantise:
             assert abs(acc * mul) < 2**48
 
 
+def test_scales_of_twenty_bits():
+    """Their words come back, side by side with those of 17 bits; 2^-20 of the scale."""
+    for scale in [2.0**-27, 31.9, 1.0, 1 / 3, *np.exp(RNG.uniform(math.log(2**-27), math.log(31), 2000))]:
+        mul, shift = arith.encode_scale(float(scale), bits=20)
+        assert abs(Fraction(mul, 2**shift) / Fraction(float(scale)) - 1) <= Fraction(1, 2**20)
+        words = np.array([*arith.pack_scales([scale], "it", 20), *arith.pack_scales([scale], "it")])
+        muls, shifts = arith.unpack_scale(words)
+        assert (muls[0], shifts[0]) == (mul, shift)
+        assert (muls[1], shifts[1]) == arith.encode_scale(float(scale))
+
+
 def test_round_shift_by_one_and_by_many():
     values = [-9, -8, -7, -2, -1, 0, 1, 2, 7, 8, 9, 2**52]
     for shift in (1, 2, 3, 8, 47):

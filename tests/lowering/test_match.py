@@ -88,8 +88,8 @@ def test_a_norm_that_squares_by_multiplying_is_one_norm() -> None:
     assert kinds(parse(NORM.replace("Pow(d, two)", "Mul(d, d)"), **constants)) == ["layer_norm"]
 
 
-def test_a_norm_over_another_axis_is_left() -> None:
-    assert set(kinds(parse(NORM, **{**NORM_CONSTANTS, "axes": int64(1)}))) == {"left"}
+def test_a_norm_over_another_axis_leaves_gains_along_the_last() -> None:
+    assert kinds(parse(NORM, **{**NORM_CONSTANTS, "axes": int64(1)})) == ["root_norm", "left", "left"]
 
 
 QKV = """g (float[1,6,24] x) => (y) {

@@ -31,6 +31,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QSoftmax(4, 6, "int16", (70000, 20), (70000, 12), BYTES),
     ops.QNormalise(NormRows(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
     ops.QCurve(24),
+    ops.QMove(4, 2, 6, 5, "int8"),
     ops.Activate(24, "gelu"),
     ops.Pixels(12, 3),
     ops.QPixels(12, 3),
@@ -39,7 +40,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.Pool("max", 6, WINDOWS),
     ops.Pool("average", 6, WINDOWS),
     ops.QPool("max", 6, WINDOWS),
-    ops.QPool("average", 6, WINDOWS, 3, -4),
+    ops.QPool("average", 6, WINDOWS, 3, Finish("int8", -4)),
     ops.Concat(4, (6, 2)),
     ops.QConcat(4, (6, 2), (Rescale(0, 1 << 16, 16, 0), Rescale(1, 70000, 17, 2)), ("int8", "int16"), "int8"),
     ops.Resample(4, 6, 8, 9, 12, 2, 1),
@@ -49,6 +50,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QLinear(8, 16, 24, SHORTS, residual=True),
     ops.LayerNorm(8, 16, 1e-6),
     ops.QLinear(8, 16, 24, TWELVE, table=True, wide=True),
+    ops.QLinear(8, 65, 24, BYTES, coded=True),
     ops.QLayerNorm(8, 16, 3, 70000, 20),
     ops.QLayerNorm(8, 16, 4**9, 70000, 12, wide=True),
     ops.Attention(16, 2, 16, 0.25),
@@ -65,6 +67,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.Experts(8, 2, 4, 16, 32, True, "gelu"),
     ops.QExperts(8, 2, 4, 16, 32, True, BYTES, table=True),
     ops.QExperts(8, 2, 4, 16, 32, True, TWELVE, table=True, wide=True),
+    ops.QExperts(8, 2, 4, 16, 32, True, BYTES, table=True, coded=True),
     ops.Combine(8, 2, 16, True),
     ops.QCombine(8, 2, 16, True),
     ops.Conv2d(8, 8, 16, 16, (3, 3), pad=(1, 1, 1, 1)),
@@ -113,7 +116,7 @@ def test_what_is_computed_has_the_types_of_the_signature(operator: ops.Operator)
     def draw(name: str, kind: ops.TensorType) -> np.ndarray:
         if name == "offsets":
             return np.linspace(0, 16, kind.size).astype(np.int32)
-        if name.endswith("_index"):
+        if name.endswith("index"):
             return (np.arange(kind.size) % 4).astype(np.int32).reshape(kind.shape)
         if name in ("slots", "tokens"):
             return (np.arange(kind.size) % 8).astype(np.int32).reshape(kind.shape)

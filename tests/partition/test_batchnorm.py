@@ -1,4 +1,4 @@
-"""BatchNorm folded into convolutions, against onnxruntime on the graph as it was."""
+"""BatchNorm folded into layers, or as a scale and a shift, against onnxruntime on the graph as it was."""
 
 import numpy as np
 import pytest
@@ -57,13 +57,45 @@ def test_what_others_read_stays_as_it_is():
     b = Builder()
     x = b.node("Conv", "image", b.weight(4, 3, 1, 1))
     model = b.graph({b.node("Add", x, b.norm(x, 4)): None})
-    assert "BatchNormalization" in _check(model, 0)
+    assert _check(model, 0) == ["Conv", "Mul", "Add", "Add"]
 
 
-def test_a_norm_without_a_convolution_stays():
+def test_a_norm_without_a_layer_is_a_scale_and_a_shift():
     b = Builder()
-    model = b.graph({b.norm(b.node("Relu", "image"), 3): None})
-    assert _check(model, 0) == ["Relu", "BatchNormalization"]
+    model = b.graph({b.norm(b.node("Relu", "image"), 3, out="t0"): None})
+    assert _check(model, 0) == ["Relu", "Mul", "Add"]
+    assert [value.name for value in model.graph.outputs] == ["t0"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("group", [1, 3])
+def test_transposed_convolutions_take_their_norm_in_unless_in_groups(bias, group):
+    b = Builder()
+    x = b.node("ConvTranspose", "image", b.weight(3, 2, 2, 2), *([b.weight(2 * group)] if bias else []), group=group)
+    model = b.graph({b.norm(x, 2 * group): None})
+    ops = _check(model, int(group == 1))
+    assert ops == (["ConvTranspose"] if group == 1 else ["ConvTranspose", "Mul", "Add"])
+
+
+@pytest.mark.parametrize(
+    ("options", "bias", "folded"),
+    [
+        ({"transB": 1}, (5,), 1),
+        ({}, (1, 5), 1),
+        ({}, (1,), 1),
+        ({}, None, 1),
+        ({"beta": 0.5}, (5,), 0),
+        ({}, (8, 5), 0),
+        ({}, (8, 1), 0),
+    ],
+)
+def test_matrix_products_take_their_norm_in(options, bias, folded):
+    b = Builder()
+    rows = b.node("Reshape", "image", b.const(np.array([8, 24])))
+    weight = b.weight(*((5, 24) if options.get("transB") else (24, 5)))
+    x = b.node("Gemm", rows, weight, *([b.weight(*bias)] if bias else []), **options)
+    model = b.graph({b.norm(x, 5): None})
+    assert _check(model, folded) == ["Reshape", "Gemm", *([] if folded else ["Mul", "Add"])]
 
 
 def test_computed_in_double_and_rounded_once():

@@ -55,7 +55,7 @@ def test_a_task_graph_holds_its_own_task_only():
         assert _ops(task.ir).count("MoE") == 1
         assert "BatchNormalization" not in _ops(task.ir)
         assert task.moe == (MoEEntry(next(moe_nodes(task.ir)).name, 0, tuple(range(8)), 8, 2),)
-        assert task.notes == ("1 BatchNormalization folded into the convolutions before them",)
+        assert task.notes == ("1 BatchNormalization folded into the layers before them",)
         assert (task.pathway, task.inputs, task.calibration) == ("exact", model.inputs, None)
     assert first.moe[0].node != second.moe[0].node
 

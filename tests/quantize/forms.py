@@ -41,6 +41,13 @@ class Form:
         """Classes of the integer steps."""
         return [type(step.operator).__name__ for step in self.integers.steps]
 
+    def float_noise(self) -> float:
+        """The same of the float steps."""
+        session = onnxruntime.InferenceSession(ir.to_proto(self.task.ir).SerializeToString())
+        real = [session.run(None, image)[0].reshape(-1) for image in self.fresh]
+        (steps,) = self.floats.values()
+        return signal_to_noise(real, [run_steps(steps, image) for image in self.fresh])
+
     def noise(self) -> float:
         """The signal-to-noise ratio of the law against onnxruntime's float32, in decibel."""
         session = onnxruntime.InferenceSession(ir.to_proto(self.task.ir).SerializeToString())
@@ -61,6 +68,7 @@ def quantised(text: str, require_int8: bool = True, **constants: np.ndarray) -> 
 def judge(form: Form, least_db: float = LEAST_DB) -> None:
     """All in integers, near onnxruntime, and the same bits compiled."""
     assert form.integers.all_integer, form.kinds
+    assert form.float_noise() > 80
     assert form.noise() > least_db
     program = compile_cpu((form.task,), resolve("cpu"), memory_budget=None, integers={"t": form.integers})
     machine = Machine(program)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime
 import pytest
 
+from edgemtl.lowering.execute import run_steps
 from tests.codegen.graphs import int64, random
 from tests.quantize.forms import exchanged_db, judge, quantised
 
@@ -43,6 +46,10 @@ HEADS = """r = Reshape(a, tokens_first)
     q = Transpose<perm = [0, 2, 1, 3]>(h)
     k = Transpose<perm = [0, 2, 3, 1]>(h)"""
 CONSTANTS["tokens_first"] = int64(1, 8, 96)
+CONSTANTS["small"] = np.array(1e-5, np.float32)
+CONSTANTS["shifts"] = random(8, 1, 1, seed=9)
+TOKENS = "r = Reshape(a, tokens_first) \n t = Transpose<perm = [0, 2, 1]>(r)"
+END = "y = Conv<pads = [1, 1, 1, 1]>(b, v)"
 BODIES = {
     "a product of two": "r = Reshape(a, rows) \n s = Transpose<perm = [0, 1, 3, 2]>(r) \n y = MatMul(r, s)",
     "a product with a stack": "r = Reshape(a, tokens_first) \n t = Reshape(r, stacked) \n y = MatMul(stack, t)",
@@ -71,6 +78,18 @@ BODIES = {
     "the largest of two axes": "b = ReduceMax<keepdims = 1>(a, over_two) \n c = Mul(a, b) \n y = Conv(c, v)",
     "a sum of rows": "b = ReduceSum<keepdims = 1>(a, over_rows) \n c = Mul(a, b) \n y = Conv(c, v)",
     "a mean of everything": "b = Relu(a) \n y = ReduceMean<keepdims = 0>(b, over_rows)",
+    "an RMSNorm written out": f"{TOKENS} \n q = Mul(t, t) \n m1 = ReduceMean(q, over_rows) \n e = Add(m1, small)"
+    " \n s = Sqrt(e) \n i = Reciprocal(s) \n n = Mul(t, i) \n g = Mul(n, gamma) \n y = MatMul(g, m)",
+    "an RMSNorm by a division": f"{TOKENS} \n q = Pow(t, two) \n m1 = ReduceMean(q, over_rows) \n e = Add(small, m1)"
+    " \n s = Sqrt(e) \n n = Div(t, s) \n y = MatMul(n, m)",
+    "an L2 norm over channels written out": "q = Mul(a, a) \n m1 = ReduceSum(q, over_channels) \n e = Add(m1, small)"
+    f" \n s = Sqrt(e) \n b = Div(a, s) \n {END}",
+    "a LayerNorm over channels written out": "u = ReduceMean(a, over_channels) \n c = Sub(a, u) \n q = Mul(c, c)"
+    " \n m1 = ReduceMean(q, over_channels) \n e = Add(m1, small) \n s = Sqrt(e) \n n = Div(c, s)"
+    f" \n g = Mul(channels, n) \n b = Add(g, shifts) \n {END}",
+    "a LayerNorm written out, without a gain": f"{TOKENS} \n u = ReduceMean(t, over_rows) \n c = Sub(t, u)"
+    " \n q = Pow(c, two) \n m1 = ReduceMean(q, over_rows) \n e = Add(m1, small) \n s = Sqrt(e) \n n = Div(c, s)"
+    " \n y = MatMul(n, m)",
     "a split": "b, c = Split<axis = 1>(a, split) \n d = Mul(b, c) \n e = Concat<axis = 1>(d, b) \n y = Conv(e, v)",
 }
 CONSTANTS["stacked"] = int64(1, 8, 96)
@@ -102,3 +121,43 @@ def test_attention_over_q_k_and_v_that_are_copied_has_a_scale_for_each() -> None
     assert "QAttention" not in form.kinds
     assert form.kinds.count("QProduct") == 2
     judge(form)
+
+
+FINAL = {
+    "bilinear by 4": 'y = Resize<mode = "linear">(a, empty, by_4)',
+    "bilinear to a size": 'y = Resize<mode = "linear">(a, empty, empty, to_size)',
+    "align corners": 'y = Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(a, empty, by_3)',
+    "cubic": 'y = Resize<mode = "cubic">(a, empty, by_4)',
+    "nearest": 'y = Resize<mode = "nearest", nearest_mode = "floor">(a, empty, by_3)',
+}
+SCALES = {
+    "empty": np.zeros(0, np.float32),
+    "by_4": np.array([1, 1, 4, 4], np.float32),
+    "by_3": np.array([1, 1, 3, 3], np.float32),
+    "to_size": int64(1, 8, 21, 50),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_a_final_resize_has_16_bits(name: str) -> None:
+    """Within a few of these LSB of what onnxruntime makes of the layer in front, so as accurate as without it."""
+    body = f"{CONV} \n {FINAL[name]}"
+    words = used(body) | {n: a for n, a in SCALES.items() if n in body}
+    form = quantised(f"t ({IMAGE}) => (y) {{{body}}}", **words)
+    plain = quantised(f"t ({IMAGE}) => (y) {{{CONV.replace('a =', 'y =')}}}", w=CONSTANTS["w"])
+    judge(form)
+    assert "QResample" in form.kinds
+    assert form.noise() > plain.noise() - 3
+    assert exchanged_db(form) > 25
+
+
+def test_the_largest_of_16_bits_is_chosen_by_integers() -> None:
+    """The index of each pixel's largest channel: onnxruntime's wherever the two largest are apart."""
+    body = f"{CONV} \n y = ArgMax<axis = 1, keepdims = 0>(a)"
+    form = quantised(f"t ({IMAGE}) => (int64[1,8,12] y) {{{body}}}", w=CONSTANTS["w"])
+    assert form.integers.all_integer
+    assert not form.integers.islands
+    session = onnxruntime.InferenceSession(ir.to_proto(form.task.ir).SerializeToString())
+    for image in form.fresh:
+        (expected,) = session.run(None, image)
+        assert (run_steps(form.integers.steps, image).reshape(expected.shape) == expected).mean() > 0.95

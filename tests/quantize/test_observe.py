@@ -90,7 +90,7 @@ def test_a_method_gives_the_same_ranges_again(method):
 def test_a_value_that_is_not_finite_is_refused_by_its_layer():
     steps = network()
     steps[1].constants[0].array[0, 0] = np.inf
-    with pytest.raises(InputError, match=r"fc must be finite on every calibration image, not .* leave out the image"):
+    with pytest.raises(InputError, match=r"fc must be finite on every calibration image, not .* leave out that input"):
         observe(steps, images(), "minmax")
 
 

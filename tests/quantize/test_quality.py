@@ -100,3 +100,13 @@ def test_integers_are_counted():
     actual[0, 3] = 500
     assert judge("t", [expected], [actual], 15).sqnr_db == pytest.approx(30)
     assert signal_to_noise([expected], [expected]) == np.inf
+
+
+def test_integers_are_counted_and_the_share_that_differs_is_told():
+    exact = [np.arange(200, dtype=np.int64), np.arange(200, dtype=np.int64)]
+    other = [exact[0].copy(), exact[1].copy()]
+    other[0][[3, 7]] += 1
+    quality = judge("t", exact, other, 15.0)
+    assert quality.sqnr_db == pytest.approx(10 * math.log10(400 / 2))
+    assert quality.notes == ("t: 0.50% of its elements are others than in float32 on the check images",)
+    assert judge("t", exact, exact, 15.0).notes == ()

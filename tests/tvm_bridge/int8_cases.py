@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.hw.arith import encode_scale, pack_fine_scale, pack_scale
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
@@ -40,8 +40,8 @@ class Layer:
 
     @property
     def words(self) -> np.ndarray:
-        """Scale words."""
-        return pack_scale(self.mul, self.shift)
+        """Scale words; of 20 bits where a multiplier needs them."""
+        return (pack_scale if self.mul.max() < 2**17 else pack_fine_scale)(self.mul, self.shift)
 
     def constants(self, table: bool = False) -> tuple[np.ndarray, ...]:
         """As a step holds them."""
@@ -86,10 +86,20 @@ def extreme(x: np.ndarray, n: int) -> Layer:
     return Layer(weight, bias.astype(np.int32), *np.array(scales).T, random_bytes(256))
 
 
-def just_below(k: int) -> Layer:
+def fine_just_below(shift: int) -> tuple[int, int, int]:
+    """The like of `JUST_BELOW` with a multiplier of 20 bits: sum * mul is 2^(shift - 1) - 1 past a multiple."""
+    for mul in range(2**20 - 1, 2**19, -2):
+        total = (2 ** (shift - 1) - 1) * pow(mul, -1, 2**shift) % 2**shift
+        if total < LIMIT - 1 and (total * mul >> shift) < 2**15:
+            return total, mul, shift
+    raise AssertionError(f"no sum for shift {shift}")
+
+
+def just_below(k: int, fine: bool = False) -> Layer:
     """No weights, and biases that miss the next larger result; then those that just reach it."""
-    bias, mul, shift = (np.array(column * 2) for column in zip(*JUST_BELOW, strict=True))
-    bias[len(JUST_BELOW) :] += 1
+    sums = [fine_just_below(shift) for shift in range(20, 46)] if fine else JUST_BELOW
+    bias, mul, shift = (np.array(column * 2) for column in zip(*sums, strict=True))
+    bias[len(sums) :] += 1
     return Layer(np.zeros((k, bias.size), np.int8), bias.astype(np.int32), mul, shift, random_bytes(256))
 
 

@@ -14,6 +14,7 @@ from edgemtl.tvm_bridge.build import compile_entries
 from edgemtl.tvm_bridge.generic import Call, lower_call
 from edgemtl.tvm_bridge.kernel import Kernel
 from edgemtl.tvm_bridge.kernels import combine, dispatch, experts, qcombine, qexperts, qrouter, resize, router
+from edgemtl.tvm_bridge.kernels.coded_weights import Layout
 from edgemtl.tvm_bridge.kernels.emit import LINE_WORDS
 from edgemtl.tvm_bridge.kernels.int8_tiles import packed_words
 from edgemtl.tvm_bridge.kernels.tiles import padded_width
@@ -86,10 +87,11 @@ def test_experts(target: CpuTarget, name: str) -> None:
 
 
 @on_targets()
+@pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("name", ["table", "tokens"])
-def test_integer_experts(target: CpuTarget, name: str) -> None:
-    spec = QExperts(TOKENS, 1, SLOTS, WIDTH, 24, True, Finish("int16"))
-    size = packed_words(spec.k, spec.n, target)
+def test_integer_experts(target: CpuTarget, name: str, coded: bool) -> None:
+    spec = QExperts(TOKENS, 1, SLOTS, WIDTH, 24, True, Finish("int16"), coded=coded)
+    size = Layout(spec.k, spec.n, target).words if coded else packed_words(spec.k, spec.n, target)
     arrays, words = expert_case(spec, size, "int32")
     arrays["x"] = np.random.default_rng(1).integers(-99, 99, (TOKENS, WIDTH)).astype(np.int8)
     arrays["params"] = np.full((SLOTS, 2, padded_width(spec.n, target)), 0x3C000000, np.int32)

@@ -49,13 +49,15 @@ def binary() -> list[Operator]:
 def others() -> list[Operator]:
     pools: list[Operator] = []
     for windows, channels in zip(WINDOWS, (3, 70, 16, 65), strict=True):
-        pools += [ops.QPool("max", channels, windows), ops.QPool("average", channels, windows, -9, 30)]
+        pools += [ops.QPool("max", channels, windows), ops.QPool("average", channels, windows, -9, Finish("int8", 30))]
+        pools += [ops.QPool("average", channels, windows, -9, Finish("int16"))]
     scales = Rescale(0, 1 << 16, 16, 0), Rescale(-128, 100_000, 17, 3), Rescale(4, 70_000, 20, -1)
     concats = [
         ops.QConcat(7, (33, 5, 64), scales, ("int8", "int8", "int16"), "int8"),
         ops.QConcat(3, (33, 5, 64), scales, ("int8", "int16", "int16"), "int16"),
     ]
     resamples = [ops.QResample(5, 6, 19, 9, 12, 2, 4), ops.QResample(4, 4, 70, 8, 8, 1, 1)]
+    resamples += [ops.QResample(5, 6, 19, 9, 12, 2, 4, "int16"), ops.QResample(3, 2, 40, 8, 8, 1, 1, "int16")]
     depthwise = [
         ops.QConv2d(9, 11, c, c, 5, 6, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), -5, how, table, c)
         for c, how, table in ((40, BYTES, False), (67, Finish("int8"), True), (16, SHORTS, False))
@@ -115,6 +117,23 @@ def _arena(operator: Operator, target: CpuTarget, inputs: list[np.ndarray], cons
 @pytest.mark.parametrize("operators", [binary(), others()], ids=["sums and products", "others"])
 def test_every_bit_is_the_law_s(operators: list[Operator], target: CpuTarget) -> None:
     run(operators, target)
+
+
+@on_each(host_targets())
+def test_averages_have_the_law_s_bits_for_every_scale(target: CpuTarget) -> None:
+    """Multipliers and shifts at the ends of what a word holds, against Python's integers."""
+    windows = Windows(3, 40, 3, 40, (3, 3), (1, 1), (1, 1))
+    operator = ops.QPool("average", 70, windows, -128, Finish("int8", 5))
+    shifts = np.repeat([12, 17, 29, 30, 31, 43], 20)
+    muls = np.tile([0, 1, 65537, 2**17 - 1], 30)
+    x = integers("int8", windows.pixels, 70)
+    arena = _arena(operator, target, [x], [pack_scale(muls, shifts)])
+    call(compile_entries([arena.entry()], target)["main"], arena)
+    padded = np.pad(x.reshape(3, 40, 70).astype(np.int64) + 128, ((1, 1), (1, 1), (0, 0)))
+    sums = sum(padded[ky : ky + 3, kx : kx + 40] for ky in range(3) for kx in range(3)).reshape(-1, 70)
+    half = 1 << (shifts - 1)
+    expected = np.clip(((sums * muls[:, None] + half[:, None]) >> shifts[:, None]) + 5, -128, 127)
+    same(arena.outputs()["y"], expected.astype(np.int8))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

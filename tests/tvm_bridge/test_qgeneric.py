@@ -38,6 +38,8 @@ WITH_CONSTANTS: list[Operator] = [
     ops.QNormalise(NormRows(8, 96, 1, 96), "int16", 0, 1, True, SHORTS),
     ops.QNormalise(NormRows(2, 2048, 1, 2048), "int16", 0, 1, False, BYTES),
     ops.QCurve(3001),
+    ops.QMove(7, 3, 37, 50, "int8"),
+    ops.QMove(7, 1, 1, 1001, "int16"),
     ops.QAdd((1, 9, 7, 33), (7, 1), "int8", "int16", (16383, 300), -2, 14, SHORTS, True),
     ops.QMultiply((1, 9, 7, 33), (7, 33), (-128, 0), 16_000, 22, BYTES, True),
 ]
@@ -59,6 +61,9 @@ def constant(operator: Any, name: str, kind: ops.TensorType) -> np.ndarray:
         return (pack_scale(rng.integers(70_000, 2**17, kind.shape), rng.integers(13, 22, kind.shape)) * signs).astype(
             np.int32
         )
+    if name == "index":
+        assert isinstance(operator, ops.QMove)
+        return integers("int32", *kind.shape, low=0, high=operator.count + operator.fills - 1)
     if name == "offset":
         return integers("int32", *kind.shape, low=-200, high=200)
     return integers(kind.dtype, *kind.shape)

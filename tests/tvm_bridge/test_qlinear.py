@@ -78,9 +78,10 @@ def cases(target: CpuTarget) -> list[tuple[Case, np.ndarray]]:
         ends, least = np.where(x < 0, -128, 127).astype(np.int8), np.full_like(x, -128)
         found += [case(spec, target, x, layer(spec.k, spec.n))]
         found += [case(spec, target, held, extreme(held, spec.n)) for held in (ends, least)]
-    held = just_below(4)
-    below = [QLinear(1, 4, held.bias.size, how) for how in (SHIFTED, SHORTS)]
-    return found + [case(spec, target, random_bytes(1, 4), held) for spec in below]
+    for held in (just_below(4), just_below(4, fine=True)):
+        below = [QLinear(1, 4, held.bias.size, how) for how in (SHIFTED, SHORTS)]
+        found += [case(spec, target, random_bytes(1, 4), held) for spec in below]
+    return found
 
 
 @on_each(TARGETS)

@@ -65,9 +65,8 @@ def name_integers(reports: Sequence[NodeReport], tasks: Mapping[str, IntegerTask
     for step in (step for task in tasks.values() for step in task.steps):
         for node in step.origin:
             kinds.setdefault(node, {})[operator_name(step.operator)] = None
-    floats = {
-        name for task in tasks.values() for name in (*task.float_layers, *(island.node for island in task.islands))
-    }
+    floats = {name for task in tasks.values() for name in task.float_layers}
+    floats |= {name for task in tasks.values() for island in task.islands for name in island.nodes}
     return [_named(report, kinds.get(report.node, {}), report.node in floats) for report in reports]
 
 

@@ -11,6 +11,7 @@ from edgemtl import operators as ops
 from edgemtl.codegen.cpu.weights import WeightStore
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Operator
+from edgemtl.operators.linear import expanded, weight_of
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import FixedKernel, Kernel
 from edgemtl.tvm_bridge.kernels import (
@@ -40,6 +41,7 @@ from edgemtl.tvm_bridge.kernels import (
     qlayernorm,
     qlinear,
     qlookup,
+    qmove,
     qnormalise,
     qpatch,
     qproduct,
@@ -90,6 +92,7 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QLayerNorm: qlayernorm,
     ops.QLinear: qlinear,
     ops.QLookup: qlookup,
+    ops.QMove: qmove,
     ops.QMultiply: qbinary,
     ops.QNormalise: qnormalise,
     ops.QPool: pool,
@@ -142,8 +145,14 @@ def pack(step: Step, target: CpuTarget, store: WeightStore) -> Iterator[int]:
             yield store.add(constant.name, constant.array.view(np.uint8) if is_bool else constant.array)
     elif step.constants:
         packed = FAMILIES[type(operator)].pack(operator, target, *(constant.array for constant in step.constants))
-        for constant, array in zip(step.constants, packed, strict=True):
-            yield store.add(constant.name, array)
+        for name, array in zip(_packed_names(step), packed, strict=True):
+            yield store.add(name, array)
+
+
+def _packed_names(step: Step) -> list[str]:
+    """Names of the tensors that constants are packed as: multipliers lie behind their codes."""
+    kinds = step.operator.signature.constant_types
+    return [c.name for (kind, _), c in zip(kinds, step.constants, strict=True) if kind != "multipliers"]
 
 
 def _pack_experts(step: Step, operator: ops.Experts, target: CpuTarget, store: WeightStore) -> Iterator[int]:
@@ -161,13 +170,18 @@ def _pack_byte_experts(step: Step, operator: ops.QExperts, target: CpuTarget, st
     """Each expert's weight is a tensor of its own, which tasks share; its bias and scale may differ from task to
     task and lie in one tensor of the step.
     """
-    weights, biases, scales = (
-        [step.constant(name, expert) for expert in range(operator.slots)] for name in ("weight", "bias", "scale")
+    names = tuple(weight_of(operator.k, operator.n, operator.coded))
+    weights = [[step.constant(name, expert) for name in names] for expert in range(operator.slots)]
+    arrays = [[constant.array for constant in weight] for weight in weights]
+    packed = [qexperts.pack_expert(operator, target, *weight) for weight in arrays]
+    first = weights[0][0].name
+    places = [store.add(weight[0].name, array) for weight, array in zip(weights, packed, strict=True)]
+    yield store.add_offsets(f"{first}.table", places)
+    real = [expanded(operator.k, *weight) for weight in arrays]
+    biases, scales = (
+        [step.constant(name, expert).array for expert in range(operator.slots)] for name in ("bias", "scale")
     )
-    packed = [(weight.name, qexperts.pack_expert(operator, target, weight.array)) for weight in weights]
-    yield store.add_offsets(f"{_first_name(step)}.table", [store.add(*expert) for expert in packed])
-    arrays = ([constant.array for constant in constants] for constants in (weights, biases, scales))
-    yield store.add(f"{_first_name(step)}.params", qexperts.pack_params(operator, target, *arrays))
+    yield store.add(f"{first}.params", qexperts.pack_params(operator, target, real, biases, scales))
     if operator.table:
         table = step.constant("table")
         yield store.add(table.name, table.array)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from edgemtl import schedule
 from edgemtl.codegen.cpu.binding import Bound, BoundStep, bind, buffers_of
+from edgemtl.codegen.cpu.coded import with_codes
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.codegen.cpu.winograd import with_winograd
 from edgemtl.errors import BudgetError
@@ -51,7 +52,7 @@ Lower = Callable[[frozenset[str]], Sequence[Lowered]]
 
 def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> ProgramLayout:
     """`fit` for integer steps, whose bits do not depend on the algorithm."""
-    return _fit(lambda slowed: [with_winograd(task, target, slowed) for task in tasks], target, budget)
+    return _fit(lambda slowed: [with_codes(with_winograd(task, target, slowed)) for task in tasks], target, budget)
 
 
 def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> ProgramLayout:

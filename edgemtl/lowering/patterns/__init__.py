@@ -16,6 +16,7 @@ from edgemtl.lowering.patterns.norm import match_layer_norm
 from edgemtl.lowering.patterns.pixels import match_pixels
 from edgemtl.lowering.patterns.pool import match_pool
 from edgemtl.lowering.patterns.resize import match_resample, match_resize
+from edgemtl.lowering.patterns.root_norm import match_root_norm
 from edgemtl.lowering.patterns.rounding import match_rounding
 from edgemtl.lowering.patterns.transposed import match_conv_transpose
 from edgemtl.lowering.patterns.view import match_view
@@ -28,6 +29,7 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_attention: (ops.Attention,),
     match_conv: (ops.Conv2d, ops.Winograd, ops.WinogradWeights),
     match_layer_norm: (ops.LayerNorm,),
+    match_root_norm: (ops.LayerNorm,),
     match_linear: (ops.Linear,),
     match_resize: (ops.Resize,),
     match_resample: (ops.Resample,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto
@@ -181,6 +182,17 @@ def _concat(task: TaskWriter) -> None:
     task.write(task.graph.op("Concat", values, (spec.rows, sum(spec.widths)), {"axis": 1}))
 
 
+def _move(task: TaskWriter) -> None:
+    """A gather of blocks of the operand and, behind them, of constants."""
+    spec, graph, step = task.operator, task.graph, task.step
+    blocks = graph.reshape(task.integers(), (spec.count, spec.width))
+    fill = graph.constant(step.constant("fill").name, step.constant("fill").array)
+    both = graph.op("Concat", (blocks, fill), (spec.count + spec.fills, spec.width), {"axis": 0})
+    index = graph.constant(step.constant("index").name, step.constant("index").array)
+    moved = graph.op("Gather", (both, index), (spec.rows, spec.width), {"axis": 0})
+    task.place(replace(moved, tensor=blocks.tensor))
+
+
 def _resample(task: TaskWriter) -> None:
     """Both axes as products with a matrix of their weights."""
     spec, graph, step = task.operator, task.graph, task.step
@@ -212,6 +224,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.QConcat: _concat,
     ops.QCurve: _look_up,
     ops.QLookup: _look_up,
+    ops.QMove: _move,
     ops.QMultiply: _multiply,
     ops.QNormalise: _normalise,
     ops.QPixels: _pixels,

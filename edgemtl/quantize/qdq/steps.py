@@ -120,12 +120,12 @@ def _conv(task: TaskWriter) -> None:
 
 
 def _resize(task: TaskWriter) -> None:
-    spec, graph = task.source, task.graph
-    image = graph.real(planes(graph, task.integers(), spec.height, spec.width))
+    spec, graph, sizes = task.source, task.graph, task.operator
+    image = graph.real(planes(graph, task.integers(), sizes.height, sizes.width))
     shape = (1, spec.channels, spec.out_height, spec.out_width)
     if shape != image.shape:
-        nothing, sizes = Value("", ()), graph.ints(shape)
-        image = graph.op("Resize", (image, nothing, nothing, sizes), shape, {"mode": "linear"})
+        nothing, whole = Value("", ()), graph.ints(shape)
+        image = graph.op("Resize", (image, nothing, nothing, whole), shape, {"mode": "linear"})
     image = task.rounded(image)
     task.place(image if spec.planar else rows_of(graph, image))
 

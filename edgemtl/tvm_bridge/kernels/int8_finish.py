@@ -20,7 +20,7 @@ from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Operand
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, Lane, i32, local, pieces, vector_store
 from edgemtl.tvm_bridge.kernels.int8_tiles import SIGN, Sums, has_biased_sums, span
-from edgemtl.tvm_bridge.kernels.vectors import constant, requantised
+from edgemtl.tvm_bridge.kernels.vectors import constant, intrinsic, requantised
 
 Place = Callable[[Expr, Expr], Sequence[Expr]]
 # A register of float32 scales, by its first column.
@@ -28,6 +28,7 @@ Scales = Callable[[int], Expr]
 TABLE_BYTES = 256
 WIDE_ENTRIES = WIDE[1] - WIDE[0] + 1
 PERMUTED = 64  # bytes that one permutation looks up
+BLOCK = 16  # entries that a shuffle looks up
 ROUND_DOWN = 9  # and raise no exceptions
 # The high words of the doubles from 2^20 to 2^21 count the integers between, and their low bytes start at 0.
 COUNTING = 1.5 * 2**20
@@ -133,23 +134,57 @@ def _scaled_half(total: Expr, scale: Expr, added: float, lanes: int, half: int) 
 
 
 def look_up(levels: Buffer, table: Buffer, width: int, target: CpuTarget) -> Buffer:
-    """Entries of ``table`` by the first ``width`` bytes, or wide values, of ``levels``."""
+    """Entries of ``table`` by the first ``width`` bytes, or wide values, of ``levels``, which has whole registers."""
     wide = str(levels.dtype) == "int16"
     entries = local(levels.shape[0], levels.dtype)
-    if wide or not target.byte_instructions:
+    if wide or target.vector_bits == 128:
         first = WIDE[0] if wide else INT8[0]
         with T.serial(width) as index:
             T.buffer_store(entries, table[levels[index].astype("int32") - first], [index])
         return entries
-    everywhere = span(i32(0), PERMUTED)
-    index = T.bind(levels[everywhere])
+    size = target.vector_bits // 8
+    for first in range(0, width, size):
+        everywhere = span(i32(first), size)
+        T.buffer_store(entries, looked_up(levels[everywhere], table, target), [everywhere])
+    return entries
+
+
+def looked_up(levels: Expr, table: Buffer, target: CpuTarget) -> Expr:
+    """Entries of ``table`` by a register of bytes; x86."""
+    return _by_permutation(levels, table) if target.byte_instructions else _by_shuffles(levels, table, target)
+
+
+def _by_permutation(levels: Expr, table: Buffer) -> Expr:
+    """Both halves of the table, of which the sign of a byte chooses one and the other seven bits the entry."""
+    index = T.bind(levels)
     quarters = [table[span(i32(first), PERMUTED)] for first in range(0, TABLE_BYTES, PERMUTED)]
     halves = [_permuted(low, index, high) for low, high in (quarters[:2], quarters[2:])]
-    # The sign of a byte chooses the half of the table, the other seven bits its entry.
     negative = index < tirx.Broadcast(tirx.const(0, "int8"), PERMUTED)
-    T.buffer_store(entries, tirx.Select(negative, halves[0], halves[1]), [everywhere])
-    return entries
+    return tirx.Select(negative, halves[0], halves[1])
 
 
 def _permuted(low: Expr, index: Expr, high: Expr) -> Expr:
     return T.call_llvm_pure_intrin(f"int8x{PERMUTED}", "llvm.x86.avx512.vpermi2var.qi.512", low, index, high)
+
+
+def _by_shuffles(levels: Expr, table: Buffer, target: CpuTarget) -> Expr:
+    """Both halves of the table in blocks of 16 entries, each less by "exclusive or" the block before it.
+
+    A shuffle gives the entry of a byte's low four bits, and zero for a negative byte. With 16 taken off for every block
+    (saturated, or the least would wrap), a byte meets its own block and all before it, of which its own remains.
+    """
+    lanes = target.vector_bits // 8
+    name = "x86.avx512.pshuf.b.512" if lanes == 64 else "x86.avx2.pshuf.b"
+    sixteen = constant(BLOCK, "int8", lanes)
+    entries: Expr = None
+    for half in range(2):
+        index = T.bind(levels if half else levels ^ constant(INT8[0], "int8", lanes))
+        for first in range(half * TABLE_BYTES // 2, (half + 1) * TABLE_BYTES // 2, BLOCK):
+            is_first = first % (TABLE_BYTES // 2) == 0
+            index = index if is_first else T.bind(intrinsic(f"int8x{lanes}", "ssub.sat", index, sixteen))
+            block = table[span(i32(first), BLOCK)]
+            change = block if is_first else block ^ table[span(i32(first - BLOCK), BLOCK)]
+            everywhere = T.bind(tirx.Shuffle([change] * (lanes // BLOCK), list(range(lanes))))
+            entry = intrinsic(f"int8x{lanes}", name, everywhere, index)
+            entries = T.bind(entry if entries is None else entries ^ entry)
+    return entries

@@ -101,7 +101,7 @@ def pack_bias(weight: Array, bias: Array, target: CpuTarget) -> npt.NDArray[np.i
 
 
 def pack_scale(scale: Array, target: CpuTarget) -> npt.NDArray[np.float32]:
-    """Scale words [n] as mul * 2^-shift, exact in float32 since mul has 17 bits; padded to whole vectors."""
+    """Scale words [n] as mul * 2^-shift, exact in float32 since mul has at most 20 bits; padded to whole vectors."""
     mul, shift = unpack_scale(scale)
     padded = np.zeros(padded_width(scale.size, target), np.float32)
     padded[: scale.size] = np.ldexp(mul.astype(np.float64), -shift)

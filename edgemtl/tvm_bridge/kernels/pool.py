@@ -13,6 +13,7 @@ from edgemtl.hw.law_weightless import Windows
 from edgemtl.operators import Pool, QPool
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import qpool_average
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, guarded, i32, local
 from edgemtl.tvm_bridge.kernels.vectors import (
     constant,
@@ -31,9 +32,14 @@ SHORT_SUMS = 2**15 // 255
 
 
 def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What the sum of each window is multiplied with, float32 [out_height * out_width]: 17 bits and a power, exact."""
+    """What the sum of each window is multiplied with, float32 [out_height * out_width]: exact, of 20 bits.
+
+    Averages of bytes that `qpool_average` takes have (mul, shift) instead.
+    """
     if isinstance(spec, Pool) or spec.kind == "max":
         return scale
+    if isinstance(spec, QPool) and qpool_average.gains(spec, target):
+        return qpool_average.pack(*scale)
     mul, shift = unpack_scale(*scale)
     return ((mul * 2.0**-shift).astype(np.float32),)
 
@@ -41,11 +47,13 @@ def pack(spec: Pool | QPool, target: CpuTarget, *scale: np.ndarray) -> tuple[np.
 @cache
 def build(spec: Pool | QPool, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x[, factor], y."""
+    if isinstance(spec, QPool) and qpool_average.gains(spec, target):
+        return qpool_average.build(_symbol(spec), spec, target)
     windows, dtype = spec.windows, "float32" if isinstance(spec, Pool) else "int8"
     operands = [
         Operand("x", (windows.pixels, spec.channels), dtype, "input"),
         *([Operand("factor", (windows.out_pixels,), "float32", "weight")] if spec.kind == "average" else []),
-        Operand("y", (windows.out_pixels, spec.channels), dtype, "output"),
+        Operand("y", (windows.out_pixels, spec.channels), spec.signature.outputs["y"].dtype, "output"),
     ]
 
     def body(x: Buffer, *rest: Buffer) -> None:
@@ -102,15 +110,15 @@ def _joined(spec: Pool | QPool, a: Expr, b: Expr, lanes: int) -> Expr:
 def _mean(spec: Pool | QPool, total: Expr, factor: Expr, lanes: int) -> Expr:
     if isinstance(spec, Pool):
         return total * spread(factor, lanes)
-    wide, zero = total.astype(vector_type("int32", lanes)), spec.out_zero
+    wide, zero, (low, high) = total.astype(vector_type("int32", lanes)), spec.how.zero, spec.how.limits
     factors = spread(factor.astype("float64"), lanes)
-    value = requantised(wide, factors, lanes, (INT8[0] - zero, INT8[1] - zero))
-    return (value + constant(zero, "int32", lanes)).astype(vector_type("int8", lanes))
+    value = requantised(wide, factors, lanes, (low - zero, high - zero))
+    return (value + constant(zero, "int32", lanes)).astype(vector_type(spec.how.dtype, lanes))
 
 
 def _symbol(spec: Pool | QPool) -> str:
     windows = spec.windows
     sizes = (windows.height, windows.width, windows.out_height, windows.out_width, spec.channels)
     words = (*sizes, *windows.kernel, *windows.stride, *windows.pad, *windows.dilation)
-    zeros = (spec.zero, spec.out_zero) if isinstance(spec, QPool) else ()
-    return f"{type(spec).__name__.lower()}_{spec.kind}_" + "_".join(map(str, (*words, *zeros)))
+    integers = (spec.zero, spec.how.zero, spec.how.dtype, int(spec.is_fine)) if isinstance(spec, QPool) else ()
+    return f"{type(spec).__name__.lower()}_{spec.kind}_" + "_".join(map(str, (*words, *integers)))

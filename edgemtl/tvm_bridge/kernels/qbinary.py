@@ -12,6 +12,7 @@ from edgemtl.tvm_bridge.kernel import Kernel, Operand
 from edgemtl.tvm_bridge.kernels.broadcast import Run, broadcast_axes, each_run, flat
 from edgemtl.tvm_bridge.kernels.elementwise import symbol_of
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define
+from edgemtl.tvm_bridge.kernels.qbinary_bytes import joined_bytes, takes_bytes
 from edgemtl.tvm_bridge.kernels.qelementwise import finished
 from edgemtl.tvm_bridge.kernels.vectors import constant, store
 
@@ -34,12 +35,16 @@ def build(spec: QAdd | QMultiply, target: CpuTarget) -> Kernel:
         a, b, y = flat(a), flat(b), flat(y)
 
         def run(part: Run) -> None:
+            if part.lanes == 4 * target.lanes:
+                level = joined_bytes(spec, part.load(a, 0), part.load(b, 1), target)
+                store(y, (part.index,), part.lanes, level)
+                return
             wide = f"int32x{part.lanes}"
             pair = [part.load(buffer, index).astype(wide) for index, buffer in enumerate((a, b))]
             value = _scaled(spec, pair[0], pair[1], part.lanes)
             store(y, (part.index,), part.lanes, finished(value, spec.how, part.lanes))
 
-        each_run(axes, 2 * target.lanes, target, run)
+        each_run(axes, (4 if takes_bytes(spec, target) else 2) * target.lanes, target, run)
 
     return define(_symbol(spec), operands, body)
 

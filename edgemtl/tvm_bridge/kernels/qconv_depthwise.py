@@ -1,7 +1,6 @@
 """Depthwise convolution of bytes: every channel has its own window of weights, so vectors run over channels.
 
-Lines are copied with their padding and in 16 bits. Where the processor adds products of pairs, two taps of a channel
-are such a pair.
+Lines are copied with their padding and in 16 bits. Where the processor adds products of pairs, `qdepthwise_pairs` does.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from edgemtl.hw.arith import unpack_scale
 from edgemtl.operators import QConv2d
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
+from edgemtl.tvm_bridge.kernels import qdepthwise_pairs
 from edgemtl.tvm_bridge.kernels.emit import Buffer, Expr, define, i32, local
 from edgemtl.tvm_bridge.kernels.int8_finish import PERMUTED, TABLE_BYTES, look_up
 from edgemtl.tvm_bridge.kernels.qconv_lines import LineBlock, Lines, cut_lines
 from edgemtl.tvm_bridge.kernels.qelementwise import finished_sum
-from edgemtl.tvm_bridge.kernels.vectors import add_pair_products, constant, for_vectors, load, store, vector_type
+from edgemtl.tvm_bridge.kernels.vectors import constant, for_vectors, load, store, vector_type
 
 # Neighbouring pixels that share one reading of the weights.
 PIXELS = 4
@@ -32,46 +32,27 @@ def is_depthwise(spec: QConv2d) -> bool:
     return spec.groups == spec.cin == spec.cout > 1
 
 
-def paired_channels(spec: QConv2d, target: CpuTarget) -> int:
-    """Channels that go through products of pairs: whole vectors of int16, on processors that have such products."""
-    return spec.cin // (2 * target.lanes) * (2 * target.lanes) if target.vector_bits >= 256 else 0
-
-
-def interleaving(lanes: int) -> tuple[list[int], list[int]]:
-    """Indices that put two vectors of ``lanes`` int16 side by side, value by value: two vectors of pairs.
-
-    As the instructions do it: the first has the lower halves of all blocks of 128 bits, the second the upper ones.
-    """
-    halves = ([8 * block + half + at for block in range(lanes // 8) for at in range(4)] for half in (0, 4))
-    low, high = ([index for at in half for index in (at, lanes + at)] for half in halves)
-    return low, high
-
-
 def pack(
     spec: QConv2d, target: CpuTarget, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, *table: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Weight [channels, 1, kh, kw] as int16 flat, bias, factors float32, and the table.
-
-    First the paired channels: by pair of taps and vector of channels both vectors of `interleaving`, zeros for a tap
-    that does not exist. Then the others [taps, channels].
-    """
+    """Weight [channels, 1, kh, kw] as int16 [taps, channels], bias, factors float32, and the table."""
+    paired = qdepthwise_pairs.multiplying(spec, target)
+    if paired:
+        return qdepthwise_pairs.pack(spec, paired, weight, bias, scale, *table)
     mul, shift = unpack_scale(scale)
-    taps = weight[:, 0].reshape(spec.cin, -1).T.astype(np.int16)
-    paired, lanes = paired_channels(spec, target), 2 * target.lanes
-    even = np.zeros((taps.shape[0] + taps.shape[0] % 2, paired), np.int16)
-    even[: taps.shape[0]] = taps[:, :paired]
-    shape = even.shape[0] // 2, paired // lanes
-    vectors = even.reshape(shape[0], 2, shape[1], lanes).transpose(0, 2, 1, 3).reshape(*shape, 2 * lanes)
-    flat = np.concatenate([vectors[..., np.concatenate(interleaving(lanes))].ravel(), taps[:, paired:].ravel()])
-    return flat, bias, (mul * 2.0**-shift).astype(np.float32), *table
+    taps = np.ascontiguousarray(weight[:, 0].reshape(spec.cin, -1).T, np.int16)
+    return taps, bias, (mul * 2.0**-shift).astype(np.float32), *table
 
 
 def build(symbol: str, spec: QConv2d, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, weight, bias, factor[, lookup], lines (workspace), y."""
+    paired = qdepthwise_pairs.multiplying(spec, target)
+    if paired:
+        return qdepthwise_pairs.build(symbol, spec, paired)
     pixels, out_pixels, block = spec.height * spec.width, spec.out_height * spec.out_width, cut_lines(spec)
     operands = [
         Operand("x", (pixels, spec.cin), "int8", "input"),
-        Operand("weight", (_packed_size(spec, target),), "int16", "weight"),
+        Operand("weight", (spec.kernel[0] * spec.kernel[1], spec.cin), "int16", "weight"),
         Operand("bias", (spec.cin,), "int32", "weight"),
         Operand("factor", (spec.cin,), "float32", "weight"),
         *([Operand("lookup", (TABLE_BYTES,), "int8", "weight")] if spec.table else []),
@@ -96,11 +77,6 @@ def build(symbol: str, spec: QConv2d, target: CpuTarget) -> Kernel:
     return define(symbol, operands, body)
 
 
-def _packed_size(spec: QConv2d, target: CpuTarget) -> int:
-    taps, paired = spec.kernel[0] * spec.kernel[1], paired_channels(spec, target)
-    return (taps + taps % 2) * paired + taps * (spec.cin - paired)
-
-
 @dataclass(frozen=True)
 class _Tile:
     """Emits neighbouring output pixels from ``first`` on; ``corner``: the part, and where the first window begins."""
@@ -119,44 +95,16 @@ class _Tile:
         return min(PIXELS, self.spec.out_width)
 
     def emit(self) -> None:
-        """All channels: pairs of products for whole vectors, products of 32 bits for what is left."""
-        lanes, paired = 2 * self.target.lanes, paired_channels(self.spec, self.target)
-        if paired:
-            with T.serial(paired // lanes) as vector:
-                self._pairs(vector)
-        for_vectors(self.spec.cin - paired, self.target.lanes, lambda count, at: self._single(paired + at, at, count))
+        """All channels."""
+        for_vectors(self.spec.cin, self.target.lanes, self._vector)
 
-    def _pairs(self, vector: Expr) -> None:
-        """A vector of int16 channels: two taps at a time, in two registers of sums."""
-        lanes, taps = 2 * self.target.lanes, self.spec.kernel[0] * self.spec.kernel[1]
-        paired, half = paired_channels(self.spec, self.target), self.target.lanes
-        sums = [[_zeros(half) for _ in range(2)] for _ in range(self.count)]
-        with T.serial(-(-taps // 2)) as pair:
-            weights = [
-                T.bind(load(self.weight, (pair * (2 * paired) + vector * (2 * lanes) + at,), lanes))
-                for at in (0, lanes)
-            ]
-            # The tap that does not exist has a weight of zero.
-            places = [self._place(tirx.min(2 * pair + at, taps - 1)) for at in range(2)]
-            for index, totals in enumerate(sums):
-                values = [T.bind(self._value(place, index, vector * lanes, lanes)) for place in places]
-                for total, weight, order in zip(totals, weights, interleaving(lanes), strict=True):
-                    both = T.bind(tirx.Shuffle(values, order))
-                    added = add_pair_products(load(total, AT, half), both, weight, self.target)
-                    store(total, AT, half, added)
-        for index, totals in enumerate(sums):
-            for part in range(2):
-                self._finish(index, vector * lanes + part * half, half, _in_order(totals, part, half))
-
-    def _single(self, channel: Expr, at: Expr, lanes: int) -> None:
-        """A narrower vector of channels, the ``at``-th of those left."""
-        paired, wide = paired_channels(self.spec, self.target), vector_type("int32", lanes)
-        taps = self.spec.kernel[0] * self.spec.kernel[1]
-        begin, rest = (taps + taps % 2) * paired, self.spec.cin - paired
+    def _vector(self, lanes: int, channel: Expr) -> None:
+        """One vector of channels."""
+        wide = vector_type("int32", lanes)
         sums = [_zeros(lanes) for _ in range(self.count)]
-        with T.serial(taps) as tap:
+        with T.serial(self.spec.kernel[0] * self.spec.kernel[1]) as tap:
             place = self._place(tap)
-            weight = T.bind(load(self.weight, (begin + tap * rest + at,), lanes).astype(wide))
+            weight = T.bind(load(self.weight, (tap, channel), lanes).astype(wide))
             for index, total in enumerate(sums):
                 value = self._value(place, index, channel, lanes).astype(wide)
                 store(total, AT, lanes, load(total, AT, lanes) + value * weight)
@@ -191,10 +139,3 @@ def _zeros(lanes: int) -> Buffer:
     sums = local(lanes, "int32")
     store(sums, AT, lanes, constant(0, "int32", lanes))
     return sums
-
-
-def _in_order(totals: list[Buffer], part: int, lanes: int) -> Expr:
-    """Half of the channels in their order, of two registers of sums that lie as `interleaving` put them."""
-    blocks = range(part * lanes // 8, (part + 1) * lanes // 8)
-    order = [register * lanes + 4 * block + at for block in blocks for register in range(2) for at in range(4)]
-    return tirx.Shuffle([load(total, AT, lanes) for total in totals], order)

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
-from edgemtl.hw.law_weightless import TAP_BITS
+from edgemtl.hw.law_weightless import LINE_SHIFT, TAP_BITS
 from edgemtl.operators import QResample, Resample
 from edgemtl.processor import CpuTarget
 from edgemtl.tvm_bridge.kernel import Kernel, Operand
@@ -23,7 +23,8 @@ def pack(spec: Resample | QResample, target: CpuTarget, *taps: np.ndarray) -> tu
 @cache
 def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
     """The kernel of ``spec``: operands x, taps (index and weight of rows, then of columns), lines (workspace), y."""
-    dtype = "float32" if isinstance(spec, Resample) else "int8"
+    dtype = "float32" if isinstance(spec, Resample) else spec.dtype
+    rounded = LINE_SHIFT if dtype == "int16" else 0
     sums = "float32" if isinstance(spec, Resample) else "int32"
     operands = [
         Operand("x", (spec.height * spec.width, spec.channels), dtype, "input"),
@@ -47,6 +48,7 @@ def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
                         value = load(x, (source * spec.width + column, first), lanes).astype(vector_type(sums, lanes))
                         value = value * spread(row_weights[row, tap], lanes)
                         total = value if total is None else total + value
+                    total = _rounded(total, rounded, lanes) if rounded else total
                     store(lines, (part, column, first), lanes, total)
 
                 for_vectors(spec.channels, widest, values)
@@ -62,8 +64,7 @@ def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
                         value = value * spread(column_weights[column, tap], lanes)
                         total = value if total is None else total + value
                     if isinstance(spec, QResample):
-                        half, bits = (constant(n, "int32", lanes) for n in (1 << 2 * TAP_BITS - 1, 2 * TAP_BITS))
-                        total = saturate((total + half) >> bits, "int8", lanes)
+                        total = saturate(_rounded(total, 2 * TAP_BITS - rounded, lanes), dtype, lanes)
                     store(y, (row * spec.out_width + column, first), lanes, total)
 
                 for_vectors(spec.channels, widest, values)
@@ -79,6 +80,12 @@ def build(spec: Resample | QResample, target: CpuTarget) -> Kernel:
     return define(_symbol(spec), operands, body)
 
 
+def _rounded(value: Expr, shift: int, lanes: int) -> Expr:
+    """`arith.round_shift` of a vector int32."""
+    half, bits = (constant(number, "int32", lanes) for number in (1 << shift - 1, shift))
+    return (value + half) >> bits
+
+
 def _tap_operands(axis: str, shape: tuple[int, int], size: int, dtype: str) -> list[Operand]:
     """Index and weight of the taps of an axis of ``size`` pixels."""
     index = Operand(f"{axis}_index", shape, "int32", "weight", bounds=(0, size - 1))
@@ -87,4 +94,5 @@ def _tap_operands(axis: str, shape: tuple[int, int], size: int, dtype: str) -> l
 
 def _symbol(spec: Resample | QResample) -> str:
     sizes = (spec.height, spec.width, spec.channels, spec.out_height, spec.out_width, spec.row_taps, spec.column_taps)
-    return f"{type(spec).__name__.lower()}_" + "_".join(map(str, sizes))
+    dtype = "float32" if isinstance(spec, Resample) else spec.dtype
+    return f"resample_{dtype}_" + "_".join(map(str, sizes))

@@ -121,9 +121,10 @@ def pair_products(a: Expr, b: Expr, target: CpuTarget) -> Expr:
 def requantised(value: Expr, factor: Expr, lanes: int, limits: tuple[int, int] | None = None) -> Expr:
     """floor(value * factor + 1/2) as int32: an int32 vector times a float64 vector, saturated to ``limits``.
 
-    A factor has a mantissa of 17 bits. Without limits the result must fit.
+    A factor has a mantissa of up to 20 bits. Without limits the result must fit. What is added to a product is less
+    than the distance of products, and more than what rounding to 53 bits takes away: halves go up, nothing else does.
     """
-    above = value.astype(vector_type("float64", lanes)) * factor + factor * spread(f64(2.0**-18), lanes)
+    above = value.astype(vector_type("float64", lanes)) * factor + factor * spread(f64(2.0**-21), lanes)
     counted = above + spread(f64(COUNTED), lanes)
     if limits is not None:
         counted = clip(counted, *(spread(f64(COUNTED + limit), lanes) for limit in limits))
