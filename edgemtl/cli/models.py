@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from edgemtl.codegen.cpu import NodeReport
     from edgemtl.partition import Cost, Inspection
-    from edgemtl.results import Share
+    from edgemtl.results import CheckResult, Share
 
 
 def inspect(model: ModelFile, rename: Renames = None, shape: ShapeList = None, json: Json = False) -> None:
@@ -148,14 +148,20 @@ def check(
 
     with step(f"checking {model} for {target}"):
         result = driver.check_model(model, options)
-    for text in (notes := (*([IMPLIED_INT8] if implied else []), *result.notes)):
+    notes = (*([IMPLIED_INT8] if implied else []), *result.notes)
+    return _report_check(replace(result, notes=notes), target, summary, json)
+
+
+def _report_check(result: CheckResult, target: str, summary: bool, json: bool) -> int:
+    """Print what a check says, without the nodes where ``summary``; the exit code."""
+    for text in result.notes:
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]
     document = {
         "supported": not refused,
         "shares": [asdict(share) for share in result.shares],
         "nodes": [] if summary else [asdict(r) for r in result.nodes],
-        "notes": list(notes),
+        "notes": list(result.notes),
     }
     emit(document, json, lambda c: _draw_check(c, [] if summary else result.nodes, result.shares))
     note(f"{len(result.nodes) - len(refused)} of {len(result.nodes)} nodes compile for {target}")
