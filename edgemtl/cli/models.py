@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -149,19 +149,19 @@ def check(
     with step(f"checking {model} for {target}"):
         result = driver.check_model(model, options)
     notes = (*([IMPLIED_INT8] if implied else []), *result.notes)
-    return _show_check(result, notes, target, summary, json)
+    return _report_check(replace(result, notes=notes), target, summary, json)
 
 
-def _show_check(result: CheckResult, notes: Sequence[str], target: str, summary: bool, json: bool) -> int:
-    """Print it; the exit code."""
-    for text in notes:
+def _report_check(result: CheckResult, target: str, summary: bool, json: bool) -> int:
+    """Print what a check says, without the nodes where ``summary``; the exit code."""
+    for text in result.notes:
         note(f"note: {text}")
     refused = [r for r in result.nodes if r.how == "unsupported"]
     document = {
         "supported": not refused,
         "shares": [asdict(share) for share in result.shares],
         "nodes": [] if summary else [asdict(r) for r in result.nodes],
-        "notes": list(notes),
+        "notes": list(result.notes),
     }
     emit(document, json, lambda c: _draw_check(c, [] if summary else result.nodes, result.shares))
     note(f"{len(result.nodes) - len(refused)} of {len(result.nodes)} nodes compile for {target}")
