@@ -11,6 +11,8 @@ import numpy as np
 from edgemtl.errors import InputError
 from edgemtl.operators import Array
 
+ENOUGH_NUMBERS = 8
+"""Images from which on numbers that are a whole output say how much it changes."""
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
 
@@ -26,8 +28,8 @@ def signal_to_noise(expected: Sequence[Array], actual: Sequence[Array]) -> float
     """Power of the expected outputs without their mean, over the power of the error, in decibel; one array per image.
 
     Of integers and truth values, which have no small errors, all elements over those that differ. The mean is that of
-    each image, or of all images where an output is a single number. Where the output is constant, the power is that of
-    the constant. Infinite where both are equal.
+    each image, or of all images where an output is a single number and there are at least `ENOUGH_NUMBERS`: fewer may
+    be equal by chance. Where the output is constant, the power is that of the constant. Infinite where both are equal.
     """
     if not _are_floats(expected):
         differing = sum(int(np.count_nonzero(e != a)) for e, a in zip(expected, actual, strict=True))
@@ -106,7 +108,7 @@ def _widen(arrays: Sequence[Array]) -> list[Array]:
 
 
 def _power(exact: Sequence[Array]) -> float:
-    overall = float(np.mean(exact))
+    overall = float(np.mean(exact)) if len(exact) >= ENOUGH_NUMBERS else 0.0
     centres = [float(e.mean()) if e.size > 1 else overall for e in exact]
     power = sum(float(((e - centre) ** 2).sum()) for e, centre in zip(exact, centres, strict=True))
     return power if power > 0 else sum(float((e**2).sum()) for e in exact)

@@ -32,10 +32,17 @@ def test_equal_outputs_are_infinitely_good():
 
 
 def test_outputs_of_one_number_are_measured_across_images():
-    exact = [np.array([value], np.float32) for value in (1, 2, 3, 4)]
+    exact = [np.array([value], np.float32) for value in range(1, 9)]
     found = [array + np.float32(0.1) for array in exact]
-    assert signal_to_noise(exact, found) == pytest.approx(10 * math.log10(5 / 0.04), abs=1e-3)
+    assert signal_to_noise(exact, found) == pytest.approx(10 * math.log10(42 / 0.08), abs=1e-3)
     assert judge("t", exact, found, 15.0).notes == ()
+
+
+def test_few_outputs_of_one_number_are_measured_by_their_size_and_told_where_they_hardly_change():
+    exact = [np.array([value], np.float32) for value in (2.0, 2.001)]
+    quality = judge("t", exact, [array + np.float32(0.01) for array in exact], 15.0)
+    assert quality.sqnr_db == pytest.approx(10 * math.log10((4 + 2.001**2) / (2 * 0.01**2)), abs=1e-2)
+    assert "what its output differs by from image to image is -26.0 dB against the error of int8" in quality.notes[0]
 
 
 def test_a_constant_output_is_measured_by_its_size_and_says_so():
