@@ -60,16 +60,16 @@ def test_budget_too_small(capsys, model_file, in_folder):
         (["--precision", "int8"], "--precision int8 must come with --calibration FOLDER, from whose images scales are"),
         (
             ["--parameters", "p.json"],
-            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with",
+            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights must come with",
         ),
         (
             ["--method", "entropy"],
-            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with",
+            "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights must come with",
         ),
         (["--method", "best"], "--method must be one of minmax, percentile, entropy, not 'best'"),
         (
             ["--precision", "int8", "--parameters", "p.json", "--keep-float", "*"],
-            "--parameters must come without --method, --keep-float, --min-sqnr and --sqnr-target: the file",
+            "--parameters must come without --method, --keep-float, --min-sqnr, --sqnr-target and --weights: the file",
         ),
         (["--threads", "0"], "--threads must be between 1 and 64, not 0"),
         (["--pathway", "calibrated"], "--pathway calibrated must come with --calibration FOLDER"),
@@ -95,8 +95,8 @@ def test_boards_that_cannot_be(capsys, in_folder):
     Path("no.toml").write_text("[")
     assert_fails(capsys, 1, "no.toml: a board must be a readable TOML file", "targets", "show", "no.toml")
     text = (spec.FOLDER / "zcu104.toml").read_text()
-    Path("wide.toml").write_text(text.replace("vector_lanes = 32", "vector_lanes = 64"))
-    sums = "dsp array 1,568 + softmax 66 + vector 129 = 1,763, XCZU7EV has 1,728"
+    Path("wide.toml").write_text(text.replace("vector_lanes = 32", "vector_lanes = 128"))
+    sums = "dsp array 1,568 + vector 264 + attention 1 + crossbar 12 + router 2 = 1,847, XCZU7EV has 1,728"
     assert_fails(capsys, 4, sums, "targets", "show", "wide.toml")
     Path("odd.toml").write_text(text.replace("softmax_lanes = 64", "softmax_lanes = 0"))
     wrong = "odd.toml: engine.softmax_lanes must be a whole number from 1 to 4096, not 0"

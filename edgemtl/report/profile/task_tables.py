@@ -35,13 +35,14 @@ def traffic_table(task: TaskProfile) -> PageTable:
 
 
 def dram_table(task: TaskProfile) -> PageTable:
-    """Latencies by what DRAM sustains of its peak, and against the task's own."""
+    """Latencies by what DRAM sustains of its peak, and against the task's own; a task may run on the host CPU alone."""
+    own = max(task.latency.steady_cycles, 1)
     rows = tuple(
         (
             f"{at.percent}%",
             count(at.steady_cycles),
             f"{at.steady_ms:.3f}",
-            f"{at.steady_cycles / task.latency.steady_cycles - 1:+.1%}",
+            f"{(at.steady_cycles - task.latency.steady_cycles) / own:+.1%}",
         )
         for at in task.dram
     )
