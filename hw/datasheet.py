@@ -72,6 +72,7 @@ def _board(spec: AcceleratorSpec) -> Iterator[Figure]:
 def _engine(spec: AcceleratorSpec) -> Iterator[Figure]:
     for name, value in leaves(spec.engine):
         yield Figure(f"engine.{name}", value, "target" if name == "clock_mhz" else "chosen")
+    yield Figure("dsp_clock_mhz", spec.engine.clock_mhz * spec.engine.dsp_clock_ratio, "target")
 
 
 def _rates(spec: AcceleratorSpec) -> Iterator[Figure]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgemtl.doctor import Finding
     from edgemtl.hw.datasheet import Datasheet
-    from edgemtl.hw.spec import AcceleratorSpec
+    from edgemtl.hw.spec import AcceleratorSpec, Engine
     from edgemtl.processor import CpuTarget
 
 
@@ -46,6 +46,7 @@ def _board_entry(spec: AcceleratorSpec) -> dict[str, object]:
         "part": spec.board.part.name,
         "array": [engine.array_rows, engine.array_columns],
         "clock_mhz": engine.clock_mhz,
+        "dsp_clock_mhz": engine.clock_mhz * engine.dsp_clock_ratio,
         "hypothetical": spec.hypothetical,
         "compiles": True,
     }
@@ -55,10 +56,16 @@ def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[
     rows = [(t.name, t.mcpu, t.vector_bits) for t in targets]
     console.print(table("", ("target", "processor", "vector bits"), rows))
     sizes = [(b.name, b.board.part.name, f"{b.engine.array_rows}x{b.engine.array_columns}") for b in boards]
-    clocks = [(b.engine.clock_mhz, "compiles, runs in simulation") for b in boards]
+    clocks = [(_clocks(b.engine), "compiles, runs in simulation") for b in boards]
     console.print()
     entries = [size + clock for size, clock in zip(sizes, clocks, strict=True)]
     console.print(table("", ("board", "part", "array", "target MHz", "state"), entries))
+
+
+def _clocks(engine: Engine) -> str:
+    """The clock, and that of the array's DSP blocks where it is another."""
+    dsp = f", DSP {engine.clock_mhz * engine.dsp_clock_ratio}" if engine.dsp_clock_ratio > 1 else ""
+    return f"{engine.clock_mhz}{dsp}"
 
 
 def show_target(

@@ -79,7 +79,7 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     if not rows:
         return _tiled(instruction, place, 0, NONE)
     _check_weights(instruction, engine, instruction["k"], _lines(engine) if cached else place.ring)
-    deep = depths(instruction["k"], engine.array_rows)
+    deep = depths(instruction["k"], engine.array_rows * engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
         instruction,
@@ -96,7 +96,7 @@ def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     if not rows:
         return _tiled(instruction, place, 0, NONE)
     _check_weights(instruction, engine, 9 * instruction["k"], place.ring)
-    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns)
+    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns, engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
         instruction,
@@ -123,22 +123,29 @@ def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles, walk
 
 
 def scores(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
-    """Queries through the keys of a region."""
-    return _attention(instruction, engine, "keys", instruction["k"], instruction["count"], timing.TRANSPOSE.cycles)
+    """Queries through the keys of a region: two tiles of keys at once where the DSP blocks run at twice the clock."""
+    if not _reads(instruction, engine, "keys", (k := instruction["k"]) * (keys := instruction["count"])):
+        return Tiled(0, NONE, 0, 0)
+    load, fill = width(engine, region(instruction, "keys")), timing.TRANSPOSE.cycles
+    deep = depths(k, engine.array_rows)
+    tiles = region_tiles(deep, keys, engine.array_columns, load, fill, engine.dsp_clock_ratio)
+    return Tiled(instruction["rows"], tiles, 0, 0)
 
 
 def mix(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
-    """Scores through the values of a region."""
-    return _attention(instruction, engine, "values", instruction["count"], instruction["n"], 0)
-
-
-def _attention(instruction: Instruction, engine: Engine, source: str, deep: int, columns: int, fill: int) -> Tiled:
-    if not instruction["rows"]:
+    """Scores through the values of a region: two tiles of k at once where the DSP blocks run at twice the clock."""
+    if not _reads(instruction, engine, "values", (keys := instruction["count"]) * (n := instruction["n"])):
         return Tiled(0, NONE, 0, 0)
-    _check_size(instruction, deep * columns, engine, source)
-    load = width(engine, region(instruction, source))
-    tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load, fill)
-    return Tiled(instruction["rows"], tiles, 0, 0)
+    load = width(engine, region(instruction, "values"))
+    deep = depths(keys, engine.array_rows * engine.dsp_clock_ratio)
+    return Tiled(instruction["rows"], region_tiles(deep, n, engine.array_columns, load, 0, 1), 0, 0)
+
+
+def _reads(instruction: Instruction, engine: Engine, source: str, size: int) -> bool:
+    """Whether there are rows to compute, from ``size`` bytes of a region that has as many."""
+    if instruction["rows"]:
+        _check_size(instruction, size, engine, source)
+    return bool(instruction["rows"])
 
 
 def stream(instruction: Instruction, engine: Engine, place: Place) -> Moved:
