@@ -6,7 +6,7 @@ the ring or a region has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
@@ -87,7 +87,13 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
         rows,
         ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
         walk=links_of(instruction, place) * timing.LINK.cycles,
+        both_ports=region(instruction, "src") == "input" and _reads_through_both_ports(engine, instruction["k"]),
     )
+
+
+def _reads_through_both_ports(engine: Engine, k: int) -> bool:
+    """Whether an array that works on two tiles takes more bytes of a row in a cycle than `input` has lanes for."""
+    return min(k, engine.array_rows * engine.dsp_clock_ratio) > max(width(engine, "input"), engine.array_rows)
 
 
 def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
@@ -117,9 +123,17 @@ def _refill(instruction: Instruction, engine: Engine) -> int:
     return instruction["rows"] * timing.CONV_ROW.cycles if shifts and not apart else 0
 
 
-def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles, walk: int = 0, refill: int = 0) -> Tiled:
+def _tiled(
+    instruction: Instruction,
+    place: Place,
+    rows: int,
+    tiles: Tiles,
+    walk: int = 0,
+    refill: int = 0,
+    both_ports: bool = False,
+) -> Tiled:
     release = instruction["release"] * LINE_BYTES if place.present else 0
-    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release, walk, refill)
+    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release, walk, refill, both_ports)
 
 
 def scores(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
@@ -193,7 +207,8 @@ def norm(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of the residual."""
     rows, row = instruction["rows"], up(instruction["width"], engine.vector_lanes) + timing.ROW.cycles
     times, parts = timing.NORM_SHARE
-    return _timed(rows, up(rows * row * times, parts), timing.NORM)
+    writes = rows * up(instruction["width"], width(engine, "input")) if region(instruction, "dst") == "input" else 0
+    return replace(_timed(rows, up(rows * row * times, parts), timing.NORM), port_writes=writes)
 
 
 def sums(instruction: Instruction, engine: Engine, place: Place) -> Timed:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from edgemtl.hw.isa import REGIONS
 from edgemtl.hw.sim.cycle import simulate
+from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from tests.hw.sim.streams import layer, lines_of, make_frame, make_spec, word
 
@@ -107,3 +109,50 @@ def test_a_column_wider_than_a_third_of_the_rows_does_not_gain_taps_by_the_ratio
     lines = lines_of(9 * 96, 48, spec)
     conv = word("CONV", rows=4, width=32, height=32, wrap=32, k=96, n=48, src_stride=1, release=lines)
     assert matrix([word("STREAM", lines=lines), conv], spec)[0].busy == 9 * 128
+
+
+INPUT, HIDDEN = REGIONS.index("input"), REGIONS.index("hidden")
+
+
+def port_cycles(spec: AcceleratorSpec, k: int = 384, source: int = INPUT, target: int = INPUT) -> list[int]:
+    """Cycles for which three layers wait for ports; a NORM of 100 rows of 384 runs all through the second one."""
+    shape = {"k": k, "n": 256, "src_region": source}
+    words = [
+        *layer(spec, "", "vector", rows=400, **shape),
+        word("NORM", "matrix", "matrix", rows=100, width=384, dst_region=target),
+        *layer(spec, rows=400, **shape),
+        *layer(spec, "vector", rows=8, **shape),
+    ]
+    (timing,) = simulate([make_frame(words, spec)], spec)
+    first, norm, second, third = (span for span in timing.spans if span.unit in ("matrix", "vector"))
+    assert second.start < norm.start < norm.end < second.end - ARRAY
+    return [dict(span.stalls).get("port", 0) for span in (first, second, third)]
+
+
+def test_writes_of_norm_take_cycles_from_an_array_that_reads_through_both_ports():
+    """A row of 384 bytes is written 96 at once; the cycles delay the layer after the one that they belong to."""
+    assert port_cycles(engine(2)) == [0, 0, 100 * 4]
+
+
+def test_a_free_port_takes_the_writes():
+    assert port_cycles(engine(1)) == [0, 0, 0]
+    assert port_cycles(engine(2), k=96) == [0, 0, 0]
+    assert port_cycles(engine(2), source=HIDDEN) == [0, 0, 0]
+    buffers = read_spec("zcu104x2").engine.buffers
+    wide = replace(buffers, input=replace(buffers.input, width_bytes=192))
+    assert port_cycles(engine(2, buffers=wide)) == [0, 0, 0]
+
+
+def test_writes_count_once_by_their_overlap_with_reads():
+    """100 cycles of writes between 0 and 1,000: 20 before 200, 30 between 500 and 800, 10 behind 900; none in gaps."""
+    ports = InputPorts()
+    ports.read(0, 200)
+    ports.write(0, 1000, 100)
+    assert ports.take() == 20
+    ports.read(500, 800)
+    ports.read(900, 5000)
+    assert ports.take() == 30 + 10
+    # The last read is still going on when the next writes begin.
+    ports.write(2000, 3000, 7)
+    ports.read(6000, 7000)
+    assert ports.take() == 7
