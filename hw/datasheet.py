@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgemtl.hw.resources import Resource, Row, available, resource_sum, totals
-from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.hw.spec import AcceleratorSpec, Engine
 from edgemtl.records import leaves
 
 
@@ -53,6 +53,12 @@ class Datasheet:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return {**asdict(self), "totals": [{**asdict(total), "share": total.share} for total in self.totals]}
+
+
+def describe_clocks(engine: Engine) -> str:
+    """The clock in MHz, and that of the array's DSP blocks where it is another."""
+    dsp = f", DSP blocks at {engine.clock_mhz * engine.dsp_clock_ratio} MHz" if engine.dsp_clock_ratio > 1 else ""
+    return f"{engine.clock_mhz} MHz{dsp}"
 
 
 def describe_spec(spec: AcceleratorSpec) -> Datasheet:

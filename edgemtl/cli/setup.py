@@ -11,7 +11,7 @@ from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, table
 from edgemtl.cli.early import check_target
 from edgemtl.cli.flags import Json
-from edgemtl.hw.datasheet import describe_spec
+from edgemtl.hw.datasheet import describe_clocks, describe_spec
 from edgemtl.hw.resources import count
 from edgemtl.hw.spec import BOARDS, is_board, read_spec
 from edgemtl.processor import TARGETS, resolve
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgemtl.doctor import Finding
     from edgemtl.hw.datasheet import Datasheet
-    from edgemtl.hw.spec import AcceleratorSpec, Engine
+    from edgemtl.hw.spec import AcceleratorSpec
     from edgemtl.processor import CpuTarget
 
 
@@ -56,16 +56,10 @@ def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[
     rows = [(t.name, t.mcpu, t.vector_bits) for t in targets]
     console.print(table("", ("target", "processor", "vector bits"), rows))
     sizes = [(b.name, b.board.part.name, f"{b.engine.array_rows}x{b.engine.array_columns}") for b in boards]
-    clocks = [(_clocks(b.engine), "compiles, runs in simulation") for b in boards]
+    clocks = [(describe_clocks(b.engine), "compiles, runs in simulation") for b in boards]
     console.print()
     entries = [size + clock for size, clock in zip(sizes, clocks, strict=True)]
-    console.print(table("", ("board", "part", "array", "target MHz", "state"), entries))
-
-
-def _clocks(engine: Engine) -> str:
-    """The clock, and that of the array's DSP blocks where it is another."""
-    dsp = f", DSP {engine.clock_mhz * engine.dsp_clock_ratio}" if engine.dsp_clock_ratio > 1 else ""
-    return f"{engine.clock_mhz}{dsp}"
+    console.print(table("", ("board", "part", "array", "target clock", "state"), entries))
 
 
 def show_target(

@@ -123,6 +123,8 @@ def test_boards_are_shown_with_the_sum_of_their_engine(capsys):
 
 
 def test_boards_print_as_tables(capsys):
+    assert main(["targets", "list"]) == 0
+    assert "300 MHz, DSP blocks at 600 MHz" in capsys.readouterr().out
     assert main(["targets", "show", "zcu102"]) == 0
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("XCZU9EG", "921.6", "96 * 32 / 2 + 32", "62.2%", "42.67", "91.0%"))
