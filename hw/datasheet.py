@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgemtl.hw.resources import Resource, Row, available, resource_sum, totals
-from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.hw.spec import AcceleratorSpec, Engine
 from edgemtl.records import leaves
 
 
@@ -55,6 +55,12 @@ class Datasheet:
         return {**asdict(self), "totals": [{**asdict(total), "share": total.share} for total in self.totals]}
 
 
+def describe_clocks(engine: Engine) -> str:
+    """The clock in MHz, and that of the array's DSP blocks where it is another."""
+    dsp = f", DSP blocks at {engine.clock_mhz * engine.dsp_clock_ratio} MHz" if engine.dsp_clock_ratio > 1 else ""
+    return f"{engine.clock_mhz} MHz{dsp}"
+
+
 def describe_spec(spec: AcceleratorSpec) -> Datasheet:
     """The data sheet of a specification."""
     rows, has = resource_sum(spec), available(spec.board.part)
@@ -72,6 +78,7 @@ def _board(spec: AcceleratorSpec) -> Iterator[Figure]:
 def _engine(spec: AcceleratorSpec) -> Iterator[Figure]:
     for name, value in leaves(spec.engine):
         yield Figure(f"engine.{name}", value, "target" if name == "clock_mhz" else "chosen")
+    yield Figure("dsp_clock_mhz", spec.engine.clock_mhz * spec.engine.dsp_clock_ratio, "target")
 
 
 def _rates(spec: AcceleratorSpec) -> Iterator[Figure]:

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
 
 def engine_digest(engine: Engine) -> int:
-    """64 bits that differ between engines a stream cannot be moved between: of every parameter but the clock."""
-    fields = {key: value for key, value in asdict(engine).items() if key != "clock_mhz"}
+    """64 bits that differ between engines a stream cannot be moved between: of every parameter but the clock.
+
+    An engine with one clock has those of its other parameters, so streams from before the ratio remain its own.
+    """
+    left_out = {"clock_mhz"} if engine.dsp_clock_ratio > 1 else {"clock_mhz", "dsp_clock_ratio"}
+    fields = {key: value for key, value in asdict(engine).items() if key not in left_out}
     return int.from_bytes(hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()[:8], "little")
 
 

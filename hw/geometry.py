@@ -72,11 +72,16 @@ def lie_apart(granules: Iterable[int], lanes: int) -> bool:
     return len(set(used)) == len(used)
 
 
-def score_rows_lie_apart(stride: int, heads: int, lanes: int) -> bool:
-    """Whether the granules of scores that SCORES writes in one cycle, one row of each head, lie in different lanes."""
-    return lie_apart((row * stride + part for row in range(heads) for part in range(SCORE_GRANULES)), lanes)
+def score_granules(engine: Engine) -> int:
+    """Granules of each head's row of scores that SCORES writes in one cycle."""
+    return SCORE_GRANULES * engine.dsp_clock_ratio
+
+
+def score_rows_lie_apart(stride: int, heads: int, lanes: int, granules: int) -> bool:
+    """Whether what SCORES writes in one cycle, ``granules`` of a row of each head, lies in different lanes."""
+    return lie_apart((row * stride + part for row in range(heads) for part in range(granules)), lanes)
 
 
 def can_compute_heads(engine: Engine, heads: int) -> bool:
     """Whether SCORES can compute so many heads at once: chains divide among them, and the lanes take their rows."""
-    return engine.segments % heads == 0 and lanes_of(engine, "scores0") >= SCORE_GRANULES * heads
+    return engine.segments % heads == 0 and lanes_of(engine, "scores0") >= score_granules(engine) * heads

@@ -49,6 +49,7 @@ def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
     engine = spec.engine
     units = (
         _array,
+        _second_tile,
         _finish,
         _softmax,
         _vector,
@@ -100,9 +101,10 @@ def _array(engine: Engine) -> Iterator[Row]:
 
     DSP: two int8 products a block, and one block a column to requantise; exact at 64x32, 64x48 and 96x32. BRAM: int32
     accumulators 512 deep, 36 bits a half; exact at 64x48 and 96x32. LUT and FF: lines through the syntheses of 64x48
-    and 96x32, a part per column and a part per chain of eight rows; S = rows / 8, W = rows loaded a cycle.
+    and 96x32, a part per column and a part per sum of a chain of eight rows; S = rows / 8, of which there are two a
+    cycle where the DSP blocks run at twice the clock; W = rows loaded a cycle.
     """
-    p, q, s = engine.array_rows, engine.array_columns, engine.segments
+    p, q, s = engine.array_rows, engine.array_columns, engine.segments * engine.dsp_clock_ratio
     w = engine.weight_load_bytes_per_cycle // q
     deep = _blocks(engine.accumulator_rows, 512)
     yield Row("array", "dsp", p * q // 2 + q, f"{p} * {q} / 2 + {q}", "prototype")
@@ -113,6 +115,25 @@ def _array(engine: Engine) -> Iterator[Row]:
     yield Row(
         "array", "ff", round(q * (112 + 45.5 * s + 8.5 * w)), f"{q} * (112 + 45.5 * {s} + 8.5 * {w})", "estimated"
     )
+
+
+def _second_tile(engine: Engine) -> Iterator[Row]:
+    """What DSP blocks at twice the clock need beside another sum a chain (docs/adr/0009); nothing was synthesised.
+
+    FF: a packed word has 17 different bits, and two words wait before each block; 2 x 36 bits of sums a chain of blocks
+    are captured; allowance of 5,000 at 96x32 for the second byte of each row and its skew. LUT, with 1.5 FF each: lanes
+    and transposers of the other tile of keys, as of `_attention`; another gearbox; allowances of 5,000 for reads of two
+    tiles and 5,000 for masks, column sums of keys and phases, at 96 rows.
+    """
+    if engine.dsp_clock_ratio == 1:
+        return
+    p, q, groups = engine.array_rows, engine.array_columns, _blocks(engine.array_rows, 32)
+    blocks, chains = p * q // 2, engine.segments * q // 2
+    words = f"34 * {blocks} + 72 * {chains} + 5000 / 1536 * {blocks}"
+    yield Row("waiting weights", "ff", 34 * blocks + 72 * chains + _blocks(5000 * blocks, 1536), words, "estimated")
+    lut = 47 * groups * q + 1333 * groups + 1500 + _blocks(10_000 * p, 96)
+    formula = f"47 * {groups * q} + 1333 * {groups} + 1500 + 10000 / 96 * {p}"
+    yield from _logic("second tile", lut, formula)
 
 
 def _finish(engine: Engine) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from edgemtl.hw.arith import SHIFT_RANGE
-from edgemtl.hw.geometry import lanes_of, score_rows_lie_apart
+from edgemtl.hw.geometry import lanes_of, score_granules, score_rows_lie_apart
 from edgemtl.hw.isa import REGIONS, Instruction
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _scores(instruction: Instruction, engine: Engine) -> Violations:
     yield _few_keys(instruction)
     lanes = lanes_of(engine, REGIONS[instruction["dst_region"]])
     must = f"such that the {heads} rows of a query begin in different ones of {lanes} lanes"
-    yield score_rows_lie_apart(stride, heads, lanes), "dst_stride", must, stride
+    yield score_rows_lie_apart(stride, heads, lanes, score_granules(engine)), "dst_stride", must, stride
 
 
 def _few_keys(instruction: Instruction) -> tuple[bool, str, str, object]:

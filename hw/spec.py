@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
-from edgemtl.hw.geometry import CHAIN_ROWS, SCORE_GRANULES
+from edgemtl.hw.geometry import CHAIN_ROWS, score_granules
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
@@ -38,12 +38,14 @@ __all__ = [
     "resource_sum",
 ]
 
-BOARDS: Final = ("zcu104", "zcu102", "kv260", "ultra96v2")
+BOARDS: Final = ("zcu104", "zcu104x2", "zcu102", "kv260", "ultra96v2")
 """Boards that come with a file in hw/boards; the first is the default."""
 FOLDER: Final = Path(__file__).parent / "boards"
 MOST_FILE_BYTES: Final = 2**20
 COUNT: Final = 10**7
 """More of anything than a part has; a number beyond is a slip of the pen."""
+PAIR_MEMORIES: Final = ("residual", "hidden", "input", "scores", "queries", "side")
+"""Memories that the array reads rows of."""
 MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
 """That an address of a region tells apart."""
 MOST_ROWS: Final = BY_NAME["LINEAR"].places["rows"][0].high
@@ -183,7 +185,8 @@ class Engine:
 
     array_rows x array_columns is K x N of one weight tile; ``accumulator_rows`` the tokens of one block;
     ``weight_load_bytes_per_cycle`` the width of the weight ring; ``router_choices`` the most experts a token may go to;
-    ``routing_entries`` the (token, expert) pairs that the router's queues hold, tokens times k.
+    ``routing_entries`` the (token, expert) pairs that the router's queues hold, tokens times k; ``dsp_clock_ratio`` the
+    cycles of the array's DSP blocks in a cycle of ``clock_mhz``, and the weight tiles that they work on at once.
     """
 
     # The segments that the adder tree has sums for: 1, 2, 4, 8 and 12 chains.
@@ -201,11 +204,12 @@ class Engine:
     dma_ports: Annotated[int, whole(1, 64)]
     clock_mhz: Annotated[int, whole(1, 2000)]
     buffers: Buffers
+    dsp_clock_ratio: Annotated[int, one_of(1, 2)] = 1
 
     @property
     def macs_per_cycle(self) -> int:
-        """Multiply-adds of a full array."""
-        return self.array_rows * self.array_columns
+        """Multiply-adds of a full array, in a cycle of ``clock_mhz``."""
+        return self.array_rows * self.array_columns * self.dsp_clock_ratio
 
     @property
     def segments(self) -> int:
@@ -296,6 +300,7 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     """What single numbers cannot say: (does it hold, the key, what it must be, what it is)."""
     engine, memory, ports = spec.engine, spec.board.memory, spec.board.ports
     columns, load = engine.array_columns, engine.weight_load_bytes_per_cycle
+    # The weights of one cycle, while those of the next are loaded.
     sustained, tile = memory.sustained_bytes_per_s, engine.macs_per_cycle
     peak = f"at most the peak, {memory.peak_bytes_per_s}"
     yield sustained <= memory.peak_bytes_per_s, "board.memory.sustained_bytes_per_s", peak, sustained
@@ -310,7 +315,8 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     swapped = f"at most a row for each of the array's {engine.segments} chains, {engine.segments * columns}"
     yield load <= engine.segments * columns, "engine.weight_load_bytes_per_cycle", swapped, load
     ring = engine.weight_ring_bytes
-    yield ring >= 2 * tile, "engine.weight_ring_bytes", f"at least two weight tiles, {2 * tile} bytes", ring
+    least = f"at least {'two' if engine.dsp_clock_ratio == 1 else 'four'} weight tiles, {2 * tile} bytes"
+    yield ring >= 2 * tile, "engine.weight_ring_bytes", least, ring
     yield ring % LINE_BYTES == 0, "engine.weight_ring_bytes", f"a multiple of {LINE_BYTES}, the bytes of a line", ring
     most = MOST_LINES * LINE_BYTES
     yield ring <= most, "engine.weight_ring_bytes", f"at most {MOST_LINES} lines of {LINE_BYTES} bytes, {most}", ring
@@ -330,15 +336,27 @@ def _buffer_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
         key, buffer = f"engine.buffers.{item.name}", getattr(engine.buffers, item.name)
         width = buffer.width_bytes
         yield width % 8 == 0, f"{key}.width_bytes", "a multiple of 8, the width of a block", width
-        least = columns * (SCORE_GRANULES if item.name == "scores" else 1)
+        least = columns * (score_granules(engine) if item.name == "scores" else 1)
         lanes = f"whole granules of {columns} bytes, at least {least}, since each lane has one"
         yield width % columns == 0 and width >= least, f"{key}.width_bytes", lanes, width
         small = item.name == "side" or buffer.memory != "lut"
         yield small, f"{key}.memory", "bram36 or uram288: LUT memory is for side alone", buffer.memory
         yield buffer.bytes >= columns, f"{key}.bytes", f"at least one granule, {columns} bytes", buffer.bytes
+    yield from _pair_rules(engine)
     copies = engine.buffers.scores.copies
     yield copies == 2, "engine.buffers.scores.copies", "2: softmax works on one while the array fills the other", copies
     reach = f"at most {MOST_GRANULES} granules of {columns} bytes, the reach of an address"
     for region, size in capacities(engine).items():
         granules = size // columns
         yield granules <= MOST_GRANULES, f"the region {region} of engine.buffers", reach, granules
+
+
+def _pair_rules(engine: Engine) -> Iterator[tuple[bool, str, str, object]]:
+    """Of memories that an array on two tiles reads: both tiles' bytes of a row in a cycle, of `input` by both ports."""
+    if engine.dsp_clock_ratio == 1:
+        return
+    for name in PAIR_MEMORIES:
+        least = engine.array_rows * (1 if name == "input" else 2)
+        width = getattr(engine.buffers, name).width_bytes
+        must = f"at least {least} where engine.dsp_clock_ratio is 2, since the array reads two tiles of a row at once"
+        yield width >= least, f"engine.buffers.{name}.width_bytes", must, width

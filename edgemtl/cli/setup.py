@@ -11,7 +11,7 @@ from edgemtl.cli.command import add_group, add_verb
 from edgemtl.cli.console import emit, table
 from edgemtl.cli.early import check_target
 from edgemtl.cli.flags import Json
-from edgemtl.hw.datasheet import describe_spec
+from edgemtl.hw.datasheet import describe_clocks, describe_spec
 from edgemtl.hw.resources import count
 from edgemtl.hw.spec import BOARDS, is_board, read_spec
 from edgemtl.processor import TARGETS, resolve
@@ -46,6 +46,7 @@ def _board_entry(spec: AcceleratorSpec) -> dict[str, object]:
         "part": spec.board.part.name,
         "array": [engine.array_rows, engine.array_columns],
         "clock_mhz": engine.clock_mhz,
+        "dsp_clock_mhz": engine.clock_mhz * engine.dsp_clock_ratio,
         "hypothetical": spec.hypothetical,
         "compiles": True,
     }
@@ -55,10 +56,10 @@ def _print_list(console: Console, targets: tuple[CpuTarget, ...], boards: tuple[
     rows = [(t.name, t.mcpu, t.vector_bits) for t in targets]
     console.print(table("", ("target", "processor", "vector bits"), rows))
     sizes = [(b.name, b.board.part.name, f"{b.engine.array_rows}x{b.engine.array_columns}") for b in boards]
-    clocks = [(b.engine.clock_mhz, "compiles, runs in simulation") for b in boards]
+    clocks = [(describe_clocks(b.engine), "compiles, runs in simulation") for b in boards]
     console.print()
     entries = [size + clock for size, clock in zip(sizes, clocks, strict=True)]
-    console.print(table("", ("board", "part", "array", "target MHz", "state"), entries))
+    console.print(table("", ("board", "part", "array", "target clock", "state"), entries))
 
 
 def show_target(

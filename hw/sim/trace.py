@@ -13,7 +13,7 @@ class Span:
     ``instruction``: its index in the stream, 0 is the first after HEAD. ``busy``: the cycles it worked. ``stalls``:
     cycles that the unit stalled before or during it, by reason: "tokens:<unit>" for credits of another unit, "weights"
     for weights that had not arrived from DRAM, "load" for the width of the array's weight port, "ring" for room in the
-    weight ring, "memory" for DRAM, "queue" for an instruction that was not dispatched yet.
+    weight ring, "port" for ports of `input`, "memory" for DRAM, "queue" for an instruction that was not dispatched yet.
     """
 
     instruction: int

@@ -103,7 +103,8 @@ def test_info_tells_memory_and_notes(capsys, bundle_file):
 def test_targets_and_doctor(capsys):
     listed = run_json(capsys, "targets", "list")
     assert [target["name"] for target in listed["targets"]] == ["cpu-avx512-vnni", "cpu-avx512", "cpu-avx2", "cpu-a53"]
-    assert [board["name"] for board in listed["boards"]] == ["zcu104", "zcu102", "kv260", "ultra96v2"]
+    assert [board["name"] for board in listed["boards"]] == ["zcu104", "zcu104x2", "zcu102", "kv260", "ultra96v2"]
+    assert [board["dsp_clock_mhz"] for board in listed["boards"]][:2] == [300, 600]
     assert all(board["compiles"] and not board["hypothetical"] for board in listed["boards"])
     assert run_json(capsys, "targets", "show", "cpu-a53")["target"]["vector_bits"] == 128
     assert {"numpy", "g++"} <= {finding["what"] for finding in run_json(capsys, "doctor")["findings"]}
@@ -122,6 +123,8 @@ def test_boards_are_shown_with_the_sum_of_their_engine(capsys):
 
 
 def test_boards_print_as_tables(capsys):
+    assert main(["targets", "list"]) == 0
+    assert "300 MHz, DSP blocks at 600 MHz" in capsys.readouterr().out
     assert main(["targets", "show", "zcu102"]) == 0
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("XCZU9EG", "921.6", "96 * 32 / 2 + 32", "62.2%", "42.67", "91.0%"))

@@ -60,18 +60,27 @@ def test_heads_have_chains_of_their_own(rows, heads):
 
 def test_lanes_of_rows_of_scores():
     """Where three rows of 66 granules begin in one lane, those of 68 and of 76 do not; four lanes take two rows."""
-    assert [geometry.score_rows_lie_apart(stride, 3, 6) for stride in (66, 68, 70, 72, 76)] == [
+    assert [geometry.score_rows_lie_apart(stride, 3, 6, 2) for stride in (66, 68, 70, 72, 76)] == [
         *(False, True, True, False, True)
     ]
-    assert [geometry.score_rows_lie_apart(stride, 2, 4) for stride in (44, 46)] == [False, True]
-    assert geometry.score_rows_lie_apart(66, 1, 2)
-    assert not geometry.score_rows_lie_apart(66, 1, 1)
+    assert [geometry.score_rows_lie_apart(stride, 2, 4, 2) for stride in (44, 46)] == [False, True]
+    assert geometry.score_rows_lie_apart(66, 1, 2, 2)
+    assert not geometry.score_rows_lie_apart(66, 1, 1, 2)
+    # Four granules of each of three rows in twelve lanes: rows begin 4 or 8 lanes apart.
+    assert [stride for stride in range(60, 84, 2) if geometry.score_rows_lie_apart(stride, 3, 12, 4)] == [
+        64,
+        68,
+        76,
+        80,
+    ]
     assert geometry.lie_apart([5, 6, 7], 3)
     assert not geometry.lie_apart([5, 8], 3)
 
 
 def test_heads_of_the_boards():
     most = {board: [h for h in (1, 2, 3) if geometry.can_compute_heads(read_spec(board).engine, h)] for board in BOARDS}
-    assert most == {"zcu104": [1, 2, 3], "zcu102": [1, 2, 3], "kv260": [1, 2], "ultra96v2": [1]}
+    assert most == {"zcu104": [1, 2, 3], "zcu104x2": [1, 2, 3], "zcu102": [1, 2, 3], "kv260": [1, 2], "ultra96v2": [1]}
     lanes = {name: geometry.lanes_of(read_spec("zcu104").engine, name) for name in ("hidden", "scores1", "constants")}
     assert lanes == {"hidden": 3, "scores1": 6, "constants": 1}
+    lanes = {name: geometry.lanes_of(read_spec("zcu104x2").engine, name) for name in ("hidden", "input", "scores0")}
+    assert lanes == {"hidden": 6, "input": 3, "scores0": 12}

@@ -379,6 +379,12 @@ def test_digests_differ_with_every_parameter_but_the_clock():
     assert encoding.engine_digest(read_spec("zcu102").engine) not in digests
 
 
+def test_the_ratio_of_clocks_is_in_the_digest_of_engines_with_two_alone():
+    # The digest that streams for the ZCU104 had before there was a ratio.
+    assert encoding.engine_digest(ENGINE) == 0x88ADAA91D7106B96
+    assert encoding.engine_digest(replace(ENGINE, dsp_clock_ratio=2)) != encoding.engine_digest(ENGINE)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda made: made.name)
 def test_every_operation_is_printed_with_every_operand(operation):
     line = encoding.disassemble(Instruction(operation.name, zeros(operation)))

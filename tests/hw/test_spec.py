@@ -1,6 +1,7 @@
 """Boards and engines: the files, the sums and every refusal of a file or of an engine that cannot be."""
 
 import json
+import re
 import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_formulas_say_what_amounts_are(board):
     ("board", "part", "array", "dsp", "bram36", "uram288"),
     [
         ("zcu104", (230_400, 460_800, 1_728, 312, 96), (96, 32), 1_655, 221.5, 92),
+        ("zcu104x2", (230_400, 460_800, 1_728, 312, 96), (96, 32), 1_655, 269.5, 92),
         ("zcu102", (274_080, 548_160, 2_520, 912, 0), (96, 32), 1_655, 829.5, 0),
         ("kv260", (117_120, 234_240, 1_248, 144, 64), (64, 32), 1_143, 127.5, 56),
         ("ultra96v2", (70_560, 141_120, 360, 216, 0), (32, 16), 327, 177.5, 0),
@@ -130,6 +132,53 @@ def test_zcu104_is_the_machine_of_the_study():
     assert unit_sums(made, "bram36") == bram | {"array": 14.5, "dma": 16, "row state": 2 * 3}
     assert engine.macs_per_cycle == 3072
     assert made.sustained_bytes_per_cycle == pytest.approx(42.667, abs=1e-3)
+
+
+def test_two_tiles_a_cycle_need_what_the_proposal_counts():
+    made, plain = read_spec("zcu104x2"), read_spec("zcu104")
+    assert made.engine.macs_per_cycle == 6144
+    assert made.board == plain.board
+    assert made.engine.clock_mhz == plain.engine.clock_mhz
+    # 12 sums of chains more a column; two words of 17 bits before 1,536 blocks; 2 x 36 bits of 192 chains; allowance.
+    more = {
+        unit: unit_sums(made, "ff")[unit] - unit_sums(plain, "ff").get(unit, 0) for unit in ("array", "waiting weights")
+    }
+    assert more["array"] == round(32 * 45.5 * 12)
+    lut = unit_sums(made, "lut")["second tile"]
+    assert more["waiting weights"] == 1536 * 34 + 192 * 72 + 5000
+    assert lut == 47 * 96 + 3 * 1333 + 1500 + 10_000
+    sheet = {figure.name: (figure.value, figure.basis) for figure in describe_spec(made).figures}
+    assert sheet["dsp_clock_mhz"] == (600, "target")
+    assert sheet["peak_gmac_per_s"] == (1843.2, "calculated")
+    assert "second tile" not in unit_sums(plain, "lut")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("dsp_clock_ratio", 3, "engine.dsp_clock_ratio must be one of 1, 2, not 3"),
+        (
+            "weight_ring_bytes",
+            8192,
+            "engine.weight_ring_bytes must be at least four weight tiles, 12288 bytes, not 8192",
+        ),
+        ("buffers.scores.width_bytes", 96, "whole granules of 32 bytes, at least 128, since each lane has one, not 96"),
+        (
+            "buffers.scores.width_bytes",
+            160,
+            "engine.buffers.scores.width_bytes must be at least 192 where engine.dsp_clo",
+        ),
+        ("buffers.queries.width_bytes", 96, "since the array reads two tiles of a row at once, not 96"),
+        (
+            "buffers.input.width_bytes",
+            64,
+            "engine.buffers.input.width_bytes must be at least 96 where engine.dsp_clock",
+        ),
+    ],
+)
+def test_two_tiles_a_cycle_are_refused_where_memories_are_too_small(tmp_path, key, value, text):
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        read_text(tmp_path, changed(f"engine.{key}", value, "zcu104x2"))
 
 
 @pytest.mark.parametrize(
@@ -212,15 +261,22 @@ def test_side_extends_the_rows_of_tokens_by_one():
 
 @pytest.mark.parametrize(
     ("board", "heads", "queries", "words"),
-    [("zcu104", 3, 45, 34), ("zcu102", 3, 45, 34), ("kv260", 2, 44, 23), ("ultra96v2", 1, 93, 11)],
+    [
+        ("zcu104", 3, 45, 34),
+        ("zcu104x2", 3, 60, 34),
+        ("zcu102", 3, 45, 34),
+        ("kv260", 2, 44, 23),
+        ("ultra96v2", 1, 93, 11),
+    ],
 )
 def test_scores_hold_the_block_that_the_file_says(board, heads, queries, words):
     engine = read_spec(board).engine
     columns, scores = engine.array_columns, engine.buffers.scores
     row = words * columns * 2
-    assert score_rows_lie_apart(2 * words, heads, lanes_of(engine, "scores0"))
+    at_once = 2 * engine.dsp_clock_ratio
+    assert score_rows_lie_apart(2 * words, heads, lanes_of(engine, "scores0"), at_once)
     assert heads * queries * row <= scores.bytes < heads * (queries + 1) * row
-    assert scores.width_bytes == heads * columns * 2
+    assert scores.width_bytes == heads * columns * at_once
 
 
 def test_entries_of_the_router_are_four_bytes_in_whole_blocks():

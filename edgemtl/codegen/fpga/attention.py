@@ -18,7 +18,15 @@ from edgemtl.codegen.fpga.instructions import At, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.errors import BudgetError
-from edgemtl.hw.geometry import HEADS, SCORE_GRANULES, can_compute_heads, head_bytes, lanes_of, score_rows_lie_apart
+from edgemtl.hw.geometry import (
+    HEADS,
+    SCORE_GRANULES,
+    can_compute_heads,
+    head_bytes,
+    lanes_of,
+    score_granules,
+    score_rows_lie_apart,
+)
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import Engine
 from edgemtl.operators import Array, QAttention
@@ -111,7 +119,7 @@ def score_stride(engine: Engine, attention: QAttention) -> int:
     """Granules from one row of scores to the next, padded until rows written in one cycle lie in different lanes."""
     together, lanes = heads_together(engine, attention), lanes_of(engine, "scores0")
     stride = SCORE_GRANULES * -(-attention.tokens // engine.array_columns)
-    while not score_rows_lie_apart(stride, together, lanes):
+    while not score_rows_lie_apart(stride, together, lanes, score_granules(engine)):
         stride += SCORE_GRANULES
     return stride
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from edgemtl.hw.datasheet import describe_clocks
 from edgemtl.report.profile.blocks import PageGroup
 from edgemtl.report.profile.charts.timeline import MOST_BARS
 from edgemtl.report.profile.cpu_page import cpu_cards, cpu_groups
@@ -47,7 +48,8 @@ def _lead(profile: Profile) -> str:
     shown = ", ".join(profile.images[:4]) + (f" and {images - 4} more" if images > 4 else "")
     of = f"Bundle {profile.bundle}; {images} image{'s' if images != 1 else ''}: {shown}."
     if (spec := profile.board) is not None:
-        clock = f"{spec.engine.clock_mhz} MHz, a target that only place and route can confirm"
+        target = "a target" if spec.engine.dsp_clock_ratio == 1 else "targets"
+        clock = f"{describe_clocks(spec.engine)}, {target} that only place and route can confirm"
         return f"{of} Board {spec.board.title}, {clock}. All times are simulated, cycle by cycle; no board ran."
     assert profile.cpu is not None
     cpu, threads = profile.cpu, profile.cpu.threads

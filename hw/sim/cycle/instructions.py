@@ -11,10 +11,14 @@ from edgemtl.hw.sim.cycle.tiles import Tiles
 
 @dataclass(frozen=True)
 class Timed:
-    """Work of the softmax, vector and router units: ``cycles`` for ``rows`` rows, 0 cycles for no work."""
+    """Work of the softmax, vector and router units: ``cycles`` for ``rows`` rows, 0 cycles for no work.
+
+    ``port_writes``: cycles in which it takes a port of `input` from an array that may read through both.
+    """
 
     cycles: int
     rows: int
+    port_writes: int = 0
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Tiled:
 
     ``base``: where its weights begin, in bytes that entered the ring since the start. ``release``: bytes that leave the
     ring's head at the end. ``walk``: cycles to find its rows in an expert's queue, which the instruction before hides.
-    ``refill``: cycles of each tile beside its rows.
+    ``refill``: cycles of each tile beside its rows. ``both_ports``: it reads rows through both ports of `input`.
     """
 
     rows: int
@@ -32,6 +36,7 @@ class Tiled:
     release: int
     walk: int = 0
     refill: int = 0
+    both_ports: bool = False
 
     @property
     def tile_cycles(self) -> int:

@@ -12,6 +12,7 @@ from edgemtl.hw.sim.cycle.kernel import Kernel
 from edgemtl.hw.sim.cycle.matrix import Matrix
 from edgemtl.hw.sim.cycle.memory import Dram
 from edgemtl.hw.sim.cycle.mover import Mover
+from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.rows import RowUnit
 from edgemtl.hw.sim.cycle.sequencer import Sequencer
@@ -37,16 +38,16 @@ class Machine:
         self._kernel = Kernel(programs)
         self._ring = Ring()
         self._recorder = Recorder(self._kernel, len(programs))
-        memory = Dram(self._kernel, rate)
+        memory, ports = Dram(self._kernel, rate), InputPorts()
         sequencer = Sequencer(programs, self._kernel, memory)
         self._units: dict[str, Unit] = {
             "sequencer": sequencer,
-            "matrix": Matrix(self._kernel, self._ring, self._recorder),
+            "matrix": Matrix(self._kernel, self._ring, self._recorder, ports),
         }
         for unit in ("weights", "data"):
             self._units[unit] = Mover(unit, self._kernel, memory, self._ring, self._recorder)
         for unit in ("softmax", "vector", "router"):
-            self._units[unit] = RowUnit(unit, self._kernel, self._recorder)
+            self._units[unit] = RowUnit(unit, self._kernel, self._recorder, ports)
         self._kernel.wakes = {name: unit.wake for name, unit in self._units.items()}
         self._kernel.at(0, sequencer.start)
 

@@ -11,6 +11,7 @@ from functools import partial
 from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.instructions import ScheduledInstruction, Tiled
 from edgemtl.hw.sim.cycle.kernel import Kernel
+from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
@@ -19,8 +20,8 @@ class Matrix:
     """The matrix unit. ``_swap``: when the current tile began, and the next could begin to load. ``_free``: when the
     unit is free for the next instruction. ``_need``: the ring bytes it waits for, 0 for none."""
 
-    def __init__(self, kernel: Kernel, ring: Ring, recorder: Recorder) -> None:
-        self._kernel, self._ring, self._recorder = kernel, ring, recorder
+    def __init__(self, kernel: Kernel, ring: Ring, recorder: Recorder, ports: InputPorts) -> None:
+        self._kernel, self._ring, self._recorder, self._ports = kernel, ring, recorder, ports
         self._instruction: ScheduledInstruction | None = None
         self._tally = Tally(0)
         self._swap = self._free = self._end = self._start = self._tile = self._need = 0
@@ -58,6 +59,9 @@ class Matrix:
             if not self._is_there(need := work.base + work.tiles.needs[0]):
                 return False
             come = self._ring.when(need)
+        tally = Tally(max(self._free, self._kernel.begins[instruction.frame]))
+        self._free += self._ports.take()
+        tally.stand("port", self._free)
         start = max(self._free, since, token)
         if work.walk:
             listed = self._kernel.credit_of(instruction, "router")
@@ -65,7 +69,6 @@ class Matrix:
         if work.tiles.loads:
             loading = max(self._swap, since, come if work.tiles.needs else token)
             start = max(start, loading + work.tiles.loads[0])
-        tally = Tally(max(self._free, self._kernel.begins[instruction.frame]))
         tally.stand("queue", since)
         tally.stand(f"tokens:{source}", token)
         self._weights(tally, work, 0, come)
@@ -112,6 +115,8 @@ class Matrix:
         if work.tiles.loads:
             self._free += work.tile_cycles
             self._end = max(self._end, self._swap + work.rows + work.refill + timing.MATRIX.cycles)
+        if work.both_ports:
+            self._ports.read(self._start, self._free)
         self._tally.work(self._free)
         self._end = max(self._end, self._free)
         self._recorder.add(instruction, self._start, self._end, self._tally)

@@ -46,7 +46,8 @@ def _results(instruction: Instruction, work: Tiled, engine: Engine) -> int:
 def scores(instruction: Instruction, work: Tiled, engine: Engine) -> Bytes:
     """Queries and keys to scores of 16 bits."""
     yield "array", work.tiles.loaded
-    yield region(instruction, "src"), work.rows * instruction["k"] * up(instruction["count"], engine.array_columns)
+    keys = engine.array_columns * engine.dsp_clock_ratio
+    yield region(instruction, "src"), work.rows * instruction["k"] * up(instruction["count"], keys)
     yield region(instruction, "keys"), work.tiles.loaded
     yield region(instruction, "dst"), work.rows * instruction["heads"] * instruction["count"] * 2
 

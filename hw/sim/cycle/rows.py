@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from edgemtl.hw.sim.cycle.instructions import Timed
 from edgemtl.hw.sim.cycle.kernel import Kernel
+from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
 
 class RowUnit:
     """One of the three."""
 
-    def __init__(self, unit: str, kernel: Kernel, recorder: Recorder) -> None:
-        self._unit, self._kernel, self._recorder = unit, kernel, recorder
+    def __init__(self, unit: str, kernel: Kernel, recorder: Recorder, ports: InputPorts) -> None:
+        self._unit, self._kernel, self._recorder, self._ports = unit, kernel, recorder, ports
         self._free = 0
 
     def wake(self, now: float) -> None:
@@ -35,6 +36,8 @@ class RowUnit:
         tally.stand("queue", since)
         tally.stand(f"tokens:{source}", token)
         self._free = now + instruction.work.cycles
+        if instruction.work.port_writes:
+            self._ports.write(now, self._free, instruction.work.port_writes)
         tally.work(self._free)
         self._recorder.add(instruction, now, self._free, tally)
         self._kernel.finish(instruction, self._free)

@@ -11,7 +11,7 @@ from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles in the order of the array.
+    """Tiles in the order of the array; two that it works on at once count as one.
 
     loads: cycles to load each into the array. needs: for each, the bytes from the instruction's offset in the ring that
     must have arrived, () for weights of a region. loaded: bytes that enter the array in total.
@@ -32,7 +32,7 @@ def up(value: int, unit: int) -> int:
 
 
 def depths(k: int, rows: int) -> tuple[int, ...]:
-    """Rows of the array that each tile of ``k`` bytes fills: all but the last one are full."""
+    """Bytes of each pass of ``k`` bytes through ``rows`` rows of the array: all but the last one are full."""
     return tuple(min(rows, k - first) for first in range(0, k, rows))
 
 
@@ -41,10 +41,10 @@ def conv_taps(rows: int, columns: int) -> int:
     return 3 if rows % 3 == 0 and rows // 3 >= columns else 1
 
 
-def conv_depths(channels: int, rows: int, columns: int) -> tuple[int, ...]:
-    """Rows of each tile of a 3 x 3 convolution: dy, then dx where taps are apart, then groups of channels."""
+def conv_depths(channels: int, rows: int, columns: int, ratio: int) -> tuple[int, ...]:
+    """Rows of each pass of a 3 x 3 convolution: dy, then dx where taps are apart, then ``ratio`` groups of channels."""
     taps = conv_taps(rows, columns)
-    return tuple(taps * group for group in depths(channels, rows // taps)) * (9 // taps)
+    return tuple(taps * group for group in depths(channels, rows // taps * ratio)) * (9 // taps)
 
 
 def _with_more_at_first(loads: list[int], cycles: int) -> list[int]:
@@ -70,8 +70,11 @@ def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: b
 
 
 @lru_cache(maxsize=1024)
-def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, fill: int) -> Tiles:
-    """Tiles of weights of a region that is read ``width`` bytes a cycle; the first one takes ``fill`` cycles more."""
+def region_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, fill: int, at_once: int) -> Tiles:
+    """Tiles of weights of a region that is read ``width`` bytes a cycle; the first one takes ``fill`` cycles more.
+
+    The array takes ``at_once`` tiles of columns in a pass, the last pass those that remain.
+    """
     count = up(n, columns)
-    loads = _with_more_at_first([up(rows * columns, width) for rows in deep] * count, fill)
-    return Tiles(tuple(loads), (), sum(deep) * columns * count)
+    passes = [up(rows * columns * tiles, width) for tiles in depths(count, at_once) for rows in deep]
+    return Tiles(tuple(_with_more_at_first(passes, fill)), (), sum(deep) * columns * count)

@@ -6,7 +6,7 @@ the ring or a region has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
@@ -79,7 +79,7 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     if not rows:
         return _tiled(instruction, place, 0, NONE)
     _check_weights(instruction, engine, instruction["k"], _lines(engine) if cached else place.ring)
-    deep = depths(instruction["k"], engine.array_rows)
+    deep = depths(instruction["k"], engine.array_rows * engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
         instruction,
@@ -87,7 +87,13 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
         rows,
         ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
         walk=links_of(instruction, place) * timing.LINK.cycles,
+        both_ports=region(instruction, "src") == "input" and _reads_through_both_ports(engine, instruction["k"]),
     )
+
+
+def _reads_through_both_ports(engine: Engine, k: int) -> bool:
+    """Whether an array that works on two tiles takes more bytes of a row in a cycle than `input` has lanes for."""
+    return min(k, engine.array_rows * engine.dsp_clock_ratio) > max(width(engine, "input"), engine.array_rows)
 
 
 def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
@@ -96,7 +102,7 @@ def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     if not rows:
         return _tiled(instruction, place, 0, NONE)
     _check_weights(instruction, engine, 9 * instruction["k"], place.ring)
-    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns)
+    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns, engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
         instruction,
@@ -117,28 +123,43 @@ def _refill(instruction: Instruction, engine: Engine) -> int:
     return instruction["rows"] * timing.CONV_ROW.cycles if shifts and not apart else 0
 
 
-def _tiled(instruction: Instruction, place: Place, rows: int, tiles: Tiles, walk: int = 0, refill: int = 0) -> Tiled:
+def _tiled(
+    instruction: Instruction,
+    place: Place,
+    rows: int,
+    tiles: Tiles,
+    walk: int = 0,
+    refill: int = 0,
+    both_ports: bool = False,
+) -> Tiled:
     release = instruction["release"] * LINE_BYTES if place.present else 0
-    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release, walk, refill)
+    return Tiled(rows, tiles, (place.head + instruction["offset"]) * LINE_BYTES, release, walk, refill, both_ports)
 
 
 def scores(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
-    """Queries through the keys of a region."""
-    return _attention(instruction, engine, "keys", instruction["k"], instruction["count"], timing.TRANSPOSE.cycles)
+    """Queries through the keys of a region: two tiles of keys at once where the DSP blocks run at twice the clock."""
+    if not _reads(instruction, engine, "keys", (k := instruction["k"]) * (keys := instruction["count"])):
+        return Tiled(0, NONE, 0, 0)
+    load, fill = width(engine, region(instruction, "keys")), timing.TRANSPOSE.cycles
+    deep = depths(k, engine.array_rows)
+    tiles = region_tiles(deep, keys, engine.array_columns, load, fill, engine.dsp_clock_ratio)
+    return Tiled(instruction["rows"], tiles, 0, 0)
 
 
 def mix(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
-    """Scores through the values of a region."""
-    return _attention(instruction, engine, "values", instruction["count"], instruction["n"], 0)
-
-
-def _attention(instruction: Instruction, engine: Engine, source: str, deep: int, columns: int, fill: int) -> Tiled:
-    if not instruction["rows"]:
+    """Scores through the values of a region: two tiles of k at once where the DSP blocks run at twice the clock."""
+    if not _reads(instruction, engine, "values", (keys := instruction["count"]) * (n := instruction["n"])):
         return Tiled(0, NONE, 0, 0)
-    _check_size(instruction, deep * columns, engine, source)
-    load = width(engine, region(instruction, source))
-    tiles = region_tiles(depths(deep, engine.array_rows), columns, engine.array_columns, load, fill)
-    return Tiled(instruction["rows"], tiles, 0, 0)
+    load = width(engine, region(instruction, "values"))
+    deep = depths(keys, engine.array_rows * engine.dsp_clock_ratio)
+    return Tiled(instruction["rows"], region_tiles(deep, n, engine.array_columns, load, 0, 1), 0, 0)
+
+
+def _reads(instruction: Instruction, engine: Engine, source: str, size: int) -> bool:
+    """Whether there are rows to compute, from ``size`` bytes of a region that has as many."""
+    if instruction["rows"]:
+        _check_size(instruction, size, engine, source)
+    return bool(instruction["rows"])
 
 
 def stream(instruction: Instruction, engine: Engine, place: Place) -> Moved:
@@ -186,7 +207,8 @@ def norm(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Rows of the residual."""
     rows, row = instruction["rows"], up(instruction["width"], engine.vector_lanes) + timing.ROW.cycles
     times, parts = timing.NORM_SHARE
-    return _timed(rows, up(rows * row * times, parts), timing.NORM)
+    writes = rows * up(instruction["width"], width(engine, "input")) if region(instruction, "dst") == "input" else 0
+    return replace(_timed(rows, up(rows * row * times, parts), timing.NORM), port_writes=writes)
 
 
 def sums(instruction: Instruction, engine: Engine, place: Place) -> Timed:

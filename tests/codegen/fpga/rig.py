@@ -39,12 +39,12 @@ def small_spec(rows: int, columns: int, sizes: Mapping[str, int] | None = None, 
 
 @cache
 def engines() -> dict[str, AcceleratorSpec]:
-    """Two boards, and two engines smaller than any."""
-    boards = {name: read_spec(name) for name in ("zcu104", "ultra96v2")}
+    """Three boards, one of which works on two tiles a cycle, and two engines smaller than any."""
+    boards = {name: read_spec(name) for name in ("zcu104", "zcu104x2", "ultra96v2")}
     return boards | {"16 x 16": small_spec(16, 16), "64 x 32": small_spec(64, 32)}
 
 
-ENGINES = ("zcu104", "ultra96v2", "16 x 16", "64 x 32")
+ENGINES = ("zcu104", "zcu104x2", "ultra96v2", "16 x 16", "64 x 32")
 
 
 @dataclass(frozen=True)

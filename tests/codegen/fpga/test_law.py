@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.operators import QAttention, QBilinear, QConv2d
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, heads
@@ -52,3 +53,22 @@ def test_sums_of_experts_end_for_all_who_read_them() -> None:
     net.result(stream)
     net.result(head)
     compile_and_check(net.steps, net.image, engines()["ultra96v2"])
+
+
+@pytest.mark.parametrize("tokens", [20, 70, 150])
+def test_padded_rows_of_scores_hold_the_same_bits(tokens: int) -> None:
+    """Two tiles of keys at once write four granules of each of three rows: they lie in lanes of their own, padded."""
+    net = Net(tokens)
+    stream = net.source(tokens, 96, "int16")
+    net.result(net.attention(net.norm(stream), stream, 3, 32))
+    spec = engines()["zcu104x2"]
+    ((segment,),) = (task.segments for task in compile_and_check(net.steps, net.image, spec).tasks)
+    instructions = decode_stream(segment.stream, spec.engine).instructions
+    strides = {instruction["dst_stride"] for instruction in instructions if instruction.name == "SCORES"}
+    assert strides == {{20: 4, 70: 8, 150: 16}[tokens]}
+    # Keys of 16 bits need 2 granules for each 32, which would write two rows to one lane in a cycle.
+    (stride,) = strides
+    least = 2 * -(-tokens // 32)
+    assert least < stride
+    assert len({(row * least + granule) % 12 for row in range(3) for granule in range(4)}) < 12
+    assert len({(row * stride + granule) % 12 for row in range(3) for granule in range(4)}) == 12

@@ -40,4 +40,4 @@ def test_a_smaller_share_takes_less_and_never_less_than_two_tiles(engine: str) -
     whole = limits(made, 1.0)
     assert whole.ring_lines * 64 == made.weight_ring_bytes
     assert (whole.scores, whole.hidden) == tuple(capacities(made)[name] for name in ("scores0", "hidden"))
-    assert limits(made, 0).ring_lines * 64 == 2 * made.array_rows * made.array_columns
+    assert limits(made, 0).ring_lines * 64 == 2 * made.array_rows * made.array_columns * made.dsp_clock_ratio

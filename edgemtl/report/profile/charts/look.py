@@ -28,6 +28,7 @@ REASON_COLOURS: Final = {
     "memory": "#e07b39",
     "load": "#d9a521",
     "ring": "#7d4f9e",
+    "port": "#4a6b5d",
     "queue": "#c3c9cf",
     "tokens:matrix": "#2b5c8a",
     "tokens:vector": "#5b8fc0",
@@ -43,6 +44,7 @@ REASON_NAMES: Final = {
     "memory": "DRAM",
     "load": "loading weights into the array",
     "ring": "no room in the weight ring",
+    "port": "a port of the memory input",
     "queue": "no instruction in the queue",
 }
 TRAFFIC_COLOURS: Final = {"weights": "#2b5c8a", "load": "#3a9aa5", "store": "#d9a521", "instructions": GREY}

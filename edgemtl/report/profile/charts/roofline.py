@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from edgemtl.hw.datasheet import describe_clocks
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.look import GREY
 from edgemtl.report.profile.charts.look import INK, colour_of, kinds_of, lay_out, safe
@@ -52,7 +53,7 @@ def _roof(spec: AcceleratorSpec, low: float, high: float) -> list[go.Scatter]:
     ridge = peak / slope
     low, high = min(low, ridge / 4), max(high, ridge * 4)
     engine = spec.engine
-    array = f"array: {engine.array_rows} x {engine.array_columns} at {engine.clock_mhz} MHz, {peak:,.1f} GMAC/s"
+    array = f"array: {engine.array_rows} x {engine.array_columns} at {describe_clocks(engine)}, {peak:,.1f} GMAC/s"
     memory = f"memory: {slope:.1f} GB/s sustained"
     return [
         _line(memory, [low, ridge], [low * slope, peak], "#c0392b"),
