@@ -24,6 +24,7 @@ from benchmarks.m3vit_models import (
     encoder_steps,
     even_counts,
     published_counts,
+    with_coded_experts,
 )
 from benchmarks.popularity import demo_hit_rate
 from edgemtl import operators as ops
@@ -79,6 +80,7 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
     )
     simulation = simulated(compile_one(encoder_steps(tiny.steps), spec, popular(skewed, 16, LIST)), spec, skewed)
     yield ms_row("the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", 1.21, simulation)
+    yield from coded_rows(spec, tiny)
     simulation = simulated(compile_one(tiny.steps, spec, lists), spec, live)
     yield ms_row("M3ViT-tiny + semseg head", "none", "7.8 ms (array)", 8.7, simulation)
     encoder = simulated(compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, 3)), spec, small.routes)
@@ -86,6 +88,15 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
     simulation = simulated(compile_one(small.steps, spec, popular(small.routes, 16, 3)), spec, small.routes)
     yield ms_row("M3ViT-small + semseg head 512x512", "none", "90.9 ms (array)", 98, simulation)
     yield from encoder_rows(encoder, spec, folder)
+
+
+def coded_rows(spec: AcceleratorSpec, tiny: Built) -> Iterator[Row]:
+    """The tiny encoder with the weights of its experts in 4 bits."""
+    steps = with_coded_experts(encoder_steps(tiny.steps))
+    for what, published, target in (("every expert live", False, 1.17), ("published token counts", True, 1.07)):
+        routes = routes_of(tiny, published)
+        simulation = simulated(compile_one(steps, spec, popular(routes, 16, LIST)), spec, routes)
+        yield ms_row(f"M3ViT-tiny encoder, experts in 4 bits, {what}", "-", "-", target, simulation)
 
 
 def encoder_rows(encoder: Simulated, spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:

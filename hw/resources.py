@@ -49,6 +49,7 @@ def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
     engine = spec.engine
     units = (
         _array,
+        _unpack,
         _finish,
         _softmax,
         _vector,
@@ -113,6 +114,16 @@ def _array(engine: Engine) -> Iterator[Row]:
     yield Row(
         "array", "ff", round(q * (112 + 45.5 * s + 8.5 * w)), f"{q} * (112 + 45.5 * {s} + 8.5 * {w})", "estimated"
     )
+
+
+def _unpack(engine: Engine) -> Iterator[Row]:
+    """What makes int8 of 4-bit weights in front of the array: a multiplier of 4 x 8 bits for each byte loaded a cycle.
+
+    An allowance of 40 LUT each, without a prototype: two sums of two partial products, 10 LUT each; their sum with the
+    rounding, 12; 8 to take a byte of int8 instead. The multipliers of two groups of rows in registers are in its FF.
+    """
+    lanes = engine.weight_load_bytes_per_cycle
+    yield from _logic("unpackers", 40 * lanes, f"40 * {lanes}")
 
 
 def _finish(engine: Engine) -> Iterator[Row]:

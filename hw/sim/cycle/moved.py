@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
-from edgemtl.hw.isa import Instruction
+from edgemtl.hw.geometry import weight_bytes
+from edgemtl.hw.isa import INT8_WEIGHTS, Instruction
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.tiles import conv_taps, up
 from edgemtl.hw.sim.cycle.work import region
@@ -34,8 +34,9 @@ def _layer(instruction: Instruction, work: Tiled, engine: Engine, passes: int) -
     yield "array", work.tiles.loaded
     yield region(instruction, "src"), work.rows * instruction["k"] * columns * passes
     yield region(instruction, "dst"), _results(instruction, work, engine)
-    beside = columns * COLUMN_BYTES * engine.array_columns + TABLE_BYTES * instruction["table"]
-    yield "ring", work.tiles.loaded + beside
+    deep = work.tiles.loaded // (columns * engine.array_columns)
+    how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
+    yield "ring", weight_bytes(engine.array_columns, deep, instruction["n"], *how)
 
 
 def _results(instruction: Instruction, work: Tiled, engine: Engine) -> int:
