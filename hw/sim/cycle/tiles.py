@@ -80,8 +80,9 @@ def coded_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: 
     groups = (groups_in(sum(deep[:index]), rows) for index, rows in enumerate(deep))
     before = _with_more_at_first([columns * count for count in groups], COLUMN_BYTES * columns)
     stored = tuple(more + size // 2 for more, size in zip(before, of_columns, strict=True))
-    loads = [up(max(size, bytes_), width) for size, bytes_ in zip(of_columns, stored, strict=True)] * up(n, columns)
-    loads = _with_more_at_first(loads, up(before[0], width) + up(TABLE_BYTES * table, width))
+    first = [up(part, width) for part in (TABLE_BYTES * table, *before[:1], *of_columns[:1])]
+    loads = [up(max(pair), width) for pair in zip(of_columns, stored, strict=True)] * up(n, columns)
+    loads[:1] = [sum(first)] if loads else []
     return Tiles(
         tuple(loads), () if cached else _needs(stored, up(n, columns), table), sum(of_columns) * up(n, columns)
     )
