@@ -151,9 +151,7 @@ def test_other_orders_of_experts_give_the_same_bits(
 INT8 = {"precision": "int8", "calibration": Path("images")}
 BOARD = INT8 | {"target": "zcu104"}
 QUANTISE = {"quantise": QuantiseOptions("entropy")}
-FLAGS_OF_INT8 = (
-    "--parameters, --method, --keep-float, --bit-exact, --min-sqnr and --sqnr-target must come with --precision int8"
-)
+FLAGS_OF_INT8 = "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights must come with --precision int8"
 NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
 REFUSED = [
     (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
@@ -184,7 +182,7 @@ REFUSED = [
     (QUANTISE, FLAGS_OF_INT8),
     (
         INT8 | QUANTISE | {"parameters": Path("m.json")},
-        "--parameters must come without --method, --keep-float, --min-sqnr and --sqnr-target: the file",
+        "--parameters must come without --method, --keep-float, --min-sqnr, --sqnr-target and --weights: the file",
     ),
 ]
 
@@ -328,10 +326,10 @@ def test_check_reports_what_has_no_integers(
 
 
 def test_check_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], model: Path) -> None:
-    flags = "--calibration, --parameters, --keep-float, --require-int8 and --bit-exact"
+    flags = "--calibration, --parameters, --keep-float, --require-int8, --bit-exact and --weights"
     text = f"{flags} must come with a board or --precision int8, not"
     assert_fails(capsys, 2, text, "check", model, "--calibration", "images", "--precision", "fp32")
-    text = "--parameters must come without --calibration and --keep-float: the file says them"
+    text = "--parameters must come without --calibration, --keep-float and --weights: the file says them"
     both = ("--calibration", "images", "--parameters", "m.json")
     assert_fails(capsys, 2, text, "check", model, "--target", "zcu104", *both)
     text = "target zcu104: it is a board, which `edgemtl compile` and `edgemtl check` alone take; name one of cpu,"
