@@ -151,7 +151,10 @@ def test_other_orders_of_experts_give_the_same_bits(
 INT8 = {"precision": "int8", "calibration": Path("images")}
 BOARD = INT8 | {"target": "zcu104"}
 QUANTISE = {"quantise": QuantiseOptions("entropy")}
-FLAGS_OF_INT8 = "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights must come with --precision int8"
+FLAGS_OF_INT8 = (
+    "--parameters, --method, --keep-float, --bit-exact, --min-sqnr, --sqnr-target and --weights must come with "
+    "--precision int8"
+)
 NOT_A_BOARD = "--expert-order and --experts-on-chip must come with a board, not with cpu"
 REFUSED = [
     (BOARD | {"expert_order": "layer"}, "--expert-order must be one of expert, token, not 'layer'"),
