@@ -25,6 +25,7 @@ from benchmarks.m3vit_models import (
     encoder_steps,
     even_counts,
     published_counts,
+    with_coded_experts,
 )
 from benchmarks.popularity import demo_hit_rate
 from edgemtl import operators as ops
@@ -104,6 +105,8 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
     yield ms_row(
         "the same, published token counts, prefetch list of 6", "-", "1.13 ms (memory)", aims.published, simulation
     )
+    if ratio == 1:
+        yield from coded_rows(spec, tiny)
     simulation = simulated(compile_one(tiny.steps, spec, lists), spec, live)
     yield ms_row("M3ViT-tiny + semseg head", "none", tiny_head, aims.tiny_head, simulation)
     encoder = simulated(compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, 3)), spec, small.routes)
@@ -122,6 +125,15 @@ def rate_rows(simulation: Simulated, spec: AcceleratorSpec) -> Iterator[Row]:
         f"{blocks:,.0f} DSP of the whole engine, at {spec.engine.clock_mhz * spec.engine.dsp_clock_ratio} MHz",
     )
     yield Row("GOPS per DSP, small + head", "-", "2.23", ">= 1.8", f"{value:.3f}", value >= 1.8, remark)
+
+
+def coded_rows(spec: AcceleratorSpec, tiny: Built) -> Iterator[Row]:
+    """The tiny encoder with the weights of its experts in 4 bits."""
+    steps = with_coded_experts(encoder_steps(tiny.steps))
+    for what, published, target in (("every expert live", False, 1.17), ("published token counts", True, 1.07)):
+        routes = routes_of(tiny, published)
+        simulation = simulated(compile_one(steps, spec, popular(routes, 16, LIST)), spec, routes)
+        yield ms_row(f"M3ViT-tiny encoder, experts in 4 bits, {what}", "-", "-", target, simulation)
 
 
 def encoder_rows(encoder: Simulated, spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:

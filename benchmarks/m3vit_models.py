@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
+from edgemtl.hw.law_weights4 import CodedWeight, pack_codes, spread
 from edgemtl.lowering.execute import Memory, run_step
-from edgemtl.lowering.ir import INPUT, OUTPUT, Step, dense
+from edgemtl.lowering.ir import INPUT, OUTPUT, CodedConstant, Step, dense
 from edgemtl.options import QuantiseOptions
 from edgemtl.processor import resolve
 from edgemtl.quantize import write_parameters
+from edgemtl.quantize.nearest_plane import choose_multipliers, nearest_codes
 from edgemtl.quantize.quantised_model import float_steps, from_parameters, quantise
 from examples.smooth_images import smooth_images
 
@@ -110,6 +112,22 @@ def encoder_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
     floats = dense(OUTPUT, (output.size,), "float32")
     reader = Step(ops.Dequantise(output.size, output.dtype, 1.0, 0), (read,), (floats,))
     return (*steps[: end + 1], reader)
+
+
+def with_coded_experts(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps with the weights of all experts in 4 bits, each rounded to the nearest code: times depend on none."""
+    return tuple(_coded(step) if isinstance(step.operator, ops.QExperts) else step for step in steps)
+
+
+def _coded(step: Step) -> Step:
+    assert isinstance(step.operator, ops.QExperts)
+    for expert in range(step.operator.slots):
+        weight = step.constant("weight", expert)
+        multipliers = choose_multipliers(weight.array)
+        codes = pack_codes(nearest_codes(weight.array, spread(multipliers, len(weight.array))))
+        coded = CodedWeight(len(weight.array), codes, multipliers)
+        step = step.with_constant("weight", CodedConstant(weight.name, coded.expand(), coded), expert)
+    return step
 
 
 def _adds_residual(step: Step) -> bool:

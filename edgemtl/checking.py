@@ -24,7 +24,6 @@ from edgemtl.options import CheckOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.quantize import Island
-from edgemtl.quantize.coding import refuse_codes
 from edgemtl.quantize.images import LEAST_IMAGES
 from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.results import CheckResult
@@ -61,12 +60,7 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     if is_board(options.target):
         spec = read_spec(options.target)
         placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
-
-        def plan() -> None:
-            refuse_codes(quantised.integers)
-            compile_segments(steps, spec, budget=options.memory_budget)
-
-        nodes = _planned(placed, tasks, plan)
+        nodes = _planned(placed, tasks, lambda: compile_segments(steps, spec, budget=options.memory_budget))
     else:
         placed = _with_islands(cpu.name_integers(reports, quantised.integers), islands, options.require_int8)
         nodes = _planned(placed, tasks, lambda: _plan(tasks, target, quantised, options))

@@ -29,7 +29,6 @@ WeightRules = tuple[tuple[str, int], ...]
 EXPERT_WEIGHTS, LINEAR_WEIGHTS = "experts", "linear"
 """What stands for all experts, and for all linear layers but gates and experts."""
 WEIGHT_BITS = (4, 8)
-BOARD_WEIGHTS = "an accelerator has weights of 8 bits"
 SIDES = ("torch", "onnx", "fp32", "int8", "functional")
 """What can be compared with what."""
 
@@ -180,8 +179,6 @@ class CompileOptions:
     def _check_precision(self) -> None:
         if is_board(self.target) and self.quantise.sqnr_target is not None:
             raise UsageError(f"--sqnr-target must come with a CPU target, not {self.target}: use --keep-float there")
-        if is_board(self.target) and self.quantise.weights:
-            raise UsageError(f"--weights must come with a CPU target, not {self.target}: {BOARD_WEIGHTS}")
         if is_board(self.target) and self.precision != "int8":
             raise UsageError(
                 f"--target {self.target} must come with --precision int8, not {self.precision}: its accelerator "
@@ -238,8 +235,6 @@ class CheckOptions:
             raise UsageError(
                 "--parameters must come without --calibration, --keep-float and --weights: the file says them"
             )
-        if is_board(self.target) and self.weights:
-            raise UsageError(f"--weights must come with a CPU target, not {self.target}: {BOARD_WEIGHTS}")
         _ = self.model
 
     @property

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES
+from edgemtl.hw.law_weights4 import GROUP
 
 if TYPE_CHECKING:
     from edgemtl.hw.spec import Engine
@@ -56,9 +57,20 @@ def head_bytes(array_rows: int, heads: int) -> npt.NDArray[np.int64]:
     return np.argsort(head, kind="stable").reshape(heads, -1)
 
 
-def weight_lines(columns: int, k: int, n: int, table: int) -> int:
+def groups_in(first: int, rows: int) -> int:
+    """Multipliers of a column that a tile of k brings: of the groups of rows that begin in it."""
+    return -(-(first + rows) // GROUP) - -(-first // GROUP)
+
+
+def weight_bytes(columns: int, k: int, n: int, table: int, format_number: int = INT8_WEIGHTS) -> int:
+    """Bytes of a layer of k rows and n columns in the ring, ``columns`` a tile, before they are padded to lines."""
+    kernel = columns * k if format_number == INT8_WEIGHTS else columns * k // 2 + columns * groups_in(0, k)
+    return TABLE_BYTES * table + -(-n // columns) * (columns * COLUMN_BYTES + kernel)
+
+
+def weight_lines(columns: int, k: int, n: int, table: int, format_number: int = INT8_WEIGHTS) -> int:
     """Lines of a layer of k rows and n columns, ``columns`` a tile."""
-    return -(-(TABLE_BYTES * table + -(-n // columns) * columns * (k + COLUMN_BYTES)) // LINE_BYTES)
+    return -(-weight_bytes(columns, k, n, table, format_number) // LINE_BYTES)
 
 
 def lanes_of(engine: Engine, region: str) -> int:

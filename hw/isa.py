@@ -28,8 +28,8 @@ SEQUENCER: Final = "sequencer"
 
 REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
 """Memories on chip by the number an address names them with."""
-INT8_WEIGHTS: Final = 0
-"""The format of weights: int8, the only one so far."""
+INT8_WEIGHTS, CODED_WEIGHTS = 0, 1
+"""Formats of weights in the ring: int8, and the codes and multipliers of `hw/law_weights4.py`."""
 WINDOWS: Final = ("parameters", "input", "output", "scratch")
 """Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
@@ -60,7 +60,13 @@ _FINISH: Final = (
     Field("low", 8, "lower bound of a byte", signed=True),
 )
 _FORMAT: Final = Field(
-    "format", 2, "format of the weights: 0 is int8, the others are reserved", allowed=(INT8_WEIGHTS,)
+    "format",
+    2,
+    "format of the weights in the ring: 0 is int8, 1 is 4-bit codes, the others are reserved",
+    allowed=(INT8_WEIGHTS, CODED_WEIGHTS),
+)
+_AS_STORED: Final = Field(
+    "format", 2, "conversion on the way: 0 is none, lines of either format; the others are reserved", allowed=(0,)
 )
 _MUL: Final = Field("mul", 17, "multiplier")
 _SHIFT: Final = Field("shift", 6, "shift")
@@ -109,7 +115,7 @@ OPERATIONS: Final = (
             _SLOT,
             Field("stride", 20, "lines from one expert to the next"),
             _CACHED,
-            _FORMAT,
+            _AS_STORED,
         ),
     ),
     Operation(

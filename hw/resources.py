@@ -50,6 +50,7 @@ def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
     units = (
         _array,
         _second_tile,
+        _unpack,
         _finish,
         _softmax,
         _vector,
@@ -134,6 +135,16 @@ def _second_tile(engine: Engine) -> Iterator[Row]:
     lut = 47 * groups * q + 1333 * groups + 1500 + _blocks(10_000 * p, 96)
     formula = f"47 * {groups * q} + 1333 * {groups} + 1500 + 10000 / 96 * {p}"
     yield from _logic("second tile", lut, formula)
+
+
+def _unpack(engine: Engine) -> Iterator[Row]:
+    """What makes int8 of 4-bit weights in front of the array: a multiplier of 4 x 8 bits for each byte loaded a cycle.
+
+    An allowance of 40 LUT each, without a prototype: two sums of two partial products, 10 LUT each; their sum with the
+    rounding, 12; 8 to take a byte of int8 instead. The multipliers of two groups of rows in registers are in its FF.
+    """
+    lanes = engine.weight_load_bytes_per_cycle
+    yield from _logic("unpackers", 40 * lanes, f"40 * {lanes}")
 
 
 def _finish(engine: Engine) -> Iterator[Row]:

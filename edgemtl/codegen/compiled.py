@@ -20,7 +20,6 @@ from edgemtl.operators import Frame
 from edgemtl.options import CompileOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import HOSTS, CpuTarget
-from edgemtl.quantize.coding import refuse_codes
 from edgemtl.quantize.quantised_model import Quantised
 
 
@@ -84,9 +83,8 @@ def compile_for_board(
 ) -> Compiled:
     """A program for a board: segments for the accelerator, and libraries for the host CPUs.
 
-    Raises what `refuse_codes`, `compile_segments` and `compile_hosts` raise.
+    Raises what `compile_segments` and `compile_hosts` raise.
     """
-    refuse_codes(quantised.integers)
     by_token = options.expert_order == "token"
     early = {} if by_token else prefetch_lists(quantised.integers, images, spec.engine)
     order = ExpertOrder(by_token=by_token, cache=options.expert_cache, resident=options.experts_on_chip == "all")
@@ -114,7 +112,7 @@ def _summary(task: TaskModel, compiled: cpu.CpuTask, weight_bytes: int) -> TaskS
 def _board_summaries(tasks: Sequence[TaskModel], quantised: Quantised, beside: CpuProgram) -> Iterator[TaskSummary]:
     for task, compiled in zip(tasks, beside.tasks, strict=True):
         steps = quantised.integers[task.task.name].steps
-        sizes = {constant.key: constant.array.nbytes for step in steps for constant in step.constants}
+        sizes = {constant.key: constant.stored_bytes for step in steps for constant in step.constants}
         yield _summary(task, compiled, sum(sizes.values()))
 
 

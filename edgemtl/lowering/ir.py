@@ -131,6 +131,11 @@ class Constant:
         """Its shape and dtype."""
         return TensorType(self.array.shape, self.array.dtype.name)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that the weight takes in a bundle, without padding."""
+        return self.array.nbytes
+
     @cached_property
     def key(self) -> str:
         """Digest of type, shape and contents; made when first asked for, since it reads all the bytes."""
@@ -151,6 +156,11 @@ class CodedConstant(Constant):
     """An int8 weight stored in 4 bits: ``array`` is ``coded``, expanded."""
 
     coded: CodedWeight = field(repr=False)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of codes and multipliers."""
+        return self.coded.nbytes
 
 
 Constants = Mapping[str, Constant | Sequence[Constant]]

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from edgemtl import operators as ops
-from edgemtl.errors import ConfigError, UnsupportedError, UsageError
+from edgemtl.errors import ConfigError, UsageError
 from edgemtl.hw.law_weights4 import CodedWeight
 from edgemtl.lowering.ir import CodedConstant, Constant, Step
 from edgemtl.operators import Frame
-from edgemtl.options import BOARD_WEIGHTS, EXPERT_WEIGHTS, LINEAR_WEIGHTS, WeightRules
+from edgemtl.options import EXPERT_WEIGHTS, LINEAR_WEIGHTS, WeightRules
 from edgemtl.progress import counting, tick
 from edgemtl.quantize.align import Tasks
 from edgemtl.quantize.build import IntegerTask
@@ -116,14 +116,6 @@ def _notes(constants: Mapping[str, Constant], weights: Coded, moments: Mapping[s
             f"{len(rare)} of {len(weights)} weights in 4 bits met fewer rows than they have inputs on the calibration "
             f"images, which say little of how their errors add up ({name}: {rare[name]}); add images that reach them"
         )
-
-
-def refuse_codes(tasks: Integers) -> None:
-    """Raise UnsupportedError for the first weight in 4 bits: it names the layer."""
-    for step in (step for task in tasks.values() for step in task.steps):
-        if any(isinstance(constant, CodedConstant) for constant in step.constants):
-            hint = "quantise again without --weights, or compile for a CPU"
-            raise UnsupportedError(step.origin[0], f"its weights have 4 bits: {BOARD_WEIGHTS}", hint)
 
 
 def with_codes(integer: IntegerTask, chosen: frozenset[int], coded: Coded) -> IntegerTask:

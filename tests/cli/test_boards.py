@@ -53,6 +53,20 @@ def test_it_runs_in_simulation(capsys: pytest.CaptureFixture[str], bundle: Path,
 
 
 @needs_linker
+def test_weights_in_4_bits(capsys: pytest.CaptureFixture[str], model: Path, bundle: Path, in_folder: Path) -> None:
+    """`check` places every node where it is in int8; the bundle is smaller and has the law's bits."""
+    rules = ("--weights", "experts=4", "--weights", "linear=4")
+    eight, four = (run_json(capsys, "check", model, "--target", "zcu104", *more)["nodes"] for more in ((), rules))
+    assert four == eight
+    result = run_json(capsys, "compile", model, "--target", "zcu104", *options(model), *rules, "-o", "four.edgemtl")
+    assert any("weights in 4 bits, " in note for note in result["notes"])
+    assert Path("four.edgemtl").stat().st_size < bundle.stat().st_size
+    results = run_json(capsys, "selftest", "four.edgemtl")
+    assert results["passed"]
+    assert {task["tolerance"] for task in results["tasks"]} == {0}
+
+
+@needs_linker
 def test_it_says_what_it_decided(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
     arguments = (
         "compile",

@@ -13,19 +13,22 @@ from edgemtl import operators as ops
 from edgemtl.codegen.cpu import compile_cpu
 from edgemtl.codegen.cpu.coded import with_codes as as_codes
 from edgemtl.codegen.cpu.compile import plan_cpu
+from edgemtl.codegen.fpga.compile import compile_segments
 from edgemtl.errors import ConfigError, UnsupportedError, UsageError
 from edgemtl.frontend import MultiTaskModel, read_model
+from edgemtl.hw.spec import read_spec
 from edgemtl.lowering.execute import run_steps
-from edgemtl.lowering.ir import INPUT, CodedConstant, Lowered, dense, make_step
+from edgemtl.lowering.ir import INPUT, CodedConstant, Constant, Lowered, Step, dense, make_step
 from edgemtl.operators import Frame
 from edgemtl.options import CheckOptions, CompileOptions, QuantiseOptions
 from edgemtl.partition import TaskModel, partition
 from edgemtl.processor import resolve
 from edgemtl.quantize import apply, read_parameters, write_parameters
-from edgemtl.quantize.coding import check_rules, find_coded, refuse_codes, with_codes
-from edgemtl.quantize.moments import InputMoments, observe_moments
+from edgemtl.quantize.coding import check_rules, find_coded, with_codes
+from edgemtl.quantize.moments import InputMoments, experts_of, observe_moments
 from edgemtl.quantize.quantise import calibrate, keep_scales, measure_sqnr
 from edgemtl.quantize.quantised_model import Quantised, quantise
+from tests.codegen.fpga.rig import check
 from tests.codegen.harness import Machine
 from tests.support.frames import smooth_frames
 from tests.support.models import build_and_export, small_config
@@ -250,15 +253,26 @@ def test_a_sum_that_could_leave_int32_is_refused(sample: Sample) -> None:
         with_codes(replace(task, steps=steps), frozenset({index}), {weight.key: weight.coded})
 
 
-def test_boards_refuse_codes(sample: Sample) -> None:
-    *_, quantised, _ = sample
-    with pytest.raises(UnsupportedError, match="its weights have 4 bits: an accelerator has weights of 8 bits"):
-        refuse_codes(quantised.integers)
-    text = "--weights must come with a CPU target, not zcu104: an accelerator has weights of 8 bits"
-    with pytest.raises(UsageError, match=text):
-        CompileOptions(target="zcu104", precision="int8", quantise=OPTIONS)
-    with pytest.raises(UsageError, match=text):
-        CheckOptions(target="zcu104", weights=RULES)
+def test_boards_store_codes(sample: Sample) -> None:
+    """The accelerator runs the same steps as in int8, from fewer bytes, to the bits of the expanded weights."""
+    *_, quantised, images = sample
+    spec = read_spec("zcu104")
+    steps = {name: task.steps for name, task in quantised.integers.items()}
+    in_int8 = {name: tuple(map(as_int8, task)) for name, task in steps.items()}
+    coded, plain = (compile_segments(each, spec) for each in (steps, in_int8))
+    assert len(coded.parameters) < len(plain.parameters)
+    for name in steps:
+        ours, theirs = (next(t.left for t in program.tasks if t.task == name) for program in (coded, plain))
+        assert ours == theirs
+    check(coded, steps, images[-1])
+
+
+def as_int8(step: Step) -> Step:
+    """The step with the same weights, stored as int8."""
+    for expert in experts_of(step) if step.has_constant("weight") else ():
+        weight = step.constant("weight", expert)
+        step = step.with_constant("weight", Constant(weight.name, weight.array), expert)
+    return step
 
 
 def test_a_quantised_model_keeps_its_weights() -> None:

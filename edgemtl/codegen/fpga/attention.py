@@ -187,7 +187,7 @@ def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[On
             for piece, ring in layer.uses(resident, index == len(parts) - 1):
                 at = target.at.on(first * target.stride + piece.start // q * (tile or 1))
                 y = OnChipTensor(at, rows, piece.stop - piece.start, 1, target.stride)
-                emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile)
+                emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile, coded=layer.coded)
 
 
 def _attend(work: AttentionWork, units: Sequence[Unit]) -> None:

@@ -93,7 +93,7 @@ def _column_lines(step: Step, engine: Engine) -> int:
     """Lines of the weights of one tile of columns, the least that an instruction of the layer needs in the ring."""
     match step.operator:
         case QLinear() | QPatchEmbed() as spec:
-            return layer_lines(engine, spec.k, engine.array_columns, True)
+            return layer_lines(engine, spec.k, engine.array_columns, True, networks.is_coded(step))
         case QConv2d() as spec:
             return layer_lines(engine, 9 * spec.cin, engine.array_columns, True)
         case _:
@@ -102,9 +102,14 @@ def _column_lines(step: Step, engine: Engine) -> int:
 
 def _expert_lines(steps: Sequence[Step], engine: Engine) -> int:
     """Lines of the largest expert."""
-    layers = [step.operator for step in steps if isinstance(step.operator, QExperts)]
-    pairs = [(a, b) for a, b in pairwise(layers) if a.gather]
-    return max((expert_lines(engine, a.k, a.n, b.n, (a.table, b.table)) for a, b in pairs), default=0)
+    layers = [networks.of(step, QExperts) for step in steps if isinstance(step.operator, QExperts)]
+    pairs = [(a, b) for a, b in pairwise(layers) if a.operator.gather]
+    return max((_lines_of_pair(engine, a, b) for a, b in pairs), default=0)
+
+
+def _lines_of_pair(engine: Engine, first: networks.Of[QExperts], second: networks.Of[QExperts]) -> int:
+    a, b = first.operator, second.operator
+    return expert_lines(engine, a.k, a.n, b.n, (a.table, b.table), (first.coded, second.coded))
 
 
 def compile_task(

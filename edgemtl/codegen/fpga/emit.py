@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga.instructions import ROUTES, At, Listing, RowRange
-from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES, REGIONS, WINDOWS
+from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES, REGIONS, WINDOWS
 from edgemtl.hw.law import Finish
 
 MOST_STRIDE = 4095
@@ -82,10 +82,12 @@ def linear(
     slot: Slot | None = None,
     tile: int | None = None,
     cache: str | None = None,
+    coded: bool = False,
 ) -> None:
     """LINEAR of the rows of ``x`` to ``y``; ``tile``: granules between tiles of columns where they are not contiguous.
 
-    With a slot that gathers, ``x`` are all rows that may be read and ``y`` the rows of a block.
+    With a slot that gathers, ``x`` are all rows that may be read and ``y`` the rows of a block. ``coded``: weights are
+    in 4 bits.
     """
     size, tiles = y.itemsize, granules(listing, y.width)
     at = {"src": x.at, "dst": y.at} | ({} if add is None else {"add": add.at})
@@ -109,7 +111,7 @@ def linear(
             skip=0 if slot is None else slot.skip,
             gather=int(slot is not None and slot.gather),
             cached=int(slot is not None and slot.cached),
-            format=INT8_WEIGHTS,
+            format=CODED_WEIGHTS if coded else INT8_WEIGHTS,
             **unused("add", "residual"),
             **ring,
             **finish_operands(how, table),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, Slot, make_tensor
 from edgemtl.codegen.fpga.instructions import ROUTES, stream_operands
@@ -193,15 +194,27 @@ def _overflow(work: MixtureWork, entry: int, first: int, space: Space) -> None:
 
 
 def _first(work: MixtureWork, slot: Slot, space: Space, offset: int, cache: str | None = None) -> None:
-    operator, ring = work.group.first.operator, {"offset": offset, "release": 0}
-    emit.linear(work.site.listing, work.x, space.hidden, ring, operator.how, operator.table, slot=slot, cache=cache)
+    layer, ring = work.group.first, {"offset": offset, "release": 0}
+    _linear(work, layer, work.x, space.hidden, ring, slot, cache)
+
+
+def _linear(
+    work: MixtureWork,
+    layer: networks.Of[ops.QExperts],
+    x: OnChipTensor,
+    y: OnChipTensor,
+    ring: dict[str, int],
+    slot: Slot,
+    cache: str | None,
+) -> None:
+    how, table = layer.operator.how, layer.operator.table
+    emit.linear(work.site.listing, x, y, ring, how, table, slot=slot, cache=cache, coded=layer.coded)
 
 
 def _second(work: MixtureWork, slot: Slot, space: Space, release: int, cache: str | None = None) -> None:
     """The second layer of some rows, and their addition to the sums."""
-    listing, operator = work.site.listing, work.group.second.operator
-    ring = {"offset": work.bank.first_lines, "release": release}
-    emit.linear(listing, space.hidden, space.results, ring, operator.how, operator.table, slot=slot, cache=cache)
+    listing, ring = work.site.listing, {"offset": work.bank.first_lines, "release": release}
+    _linear(work, work.group.second, space.hidden, space.results, ring, slot, cache)
     high, low = work.sums
     y, touched = space.results, (emit.rows_of(high), emit.rows_of(low))
     listing.append(

@@ -13,7 +13,7 @@ from typing import Final
 
 from edgemtl.codegen.fpga.weights import whole_lines
 from edgemtl.errors import BudgetError
-from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES
+from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.spec import Engine
 
 ROUTES: Final = "routes"
@@ -77,8 +77,7 @@ class Piece:
 
 def stream_operands(line: int, lines: int, slot: int = 0, stride: int = 0, cached: bool = False) -> dict[str, int]:
     """The operands of STREAM."""
-    operands = {"address": line, "lines": lines, "slot": slot, "stride": stride}
-    return operands | {"cached": int(cached), "format": INT8_WEIGHTS}
+    return {"address": line, "lines": lines, "slot": slot, "stride": stride, "cached": int(cached), "format": 0}
 
 
 @dataclass

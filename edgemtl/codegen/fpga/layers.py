@@ -9,7 +9,7 @@ from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
 from edgemtl.codegen.fpga.instructions import At, Piece
 from edgemtl.codegen.fpga.site import Site
-from edgemtl.codegen.fpga.weights import Arrays, linear_weights, norm_constants, rows_constants
+from edgemtl.codegen.fpga.weights import Arrays, is_coded, linear_weights, norm_constants, rows_constants
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
 from edgemtl.schedule.tiling import blocks
@@ -25,8 +25,8 @@ class Weights:
     are fetched.
     """
 
-    def __init__(self, site: Site, pack: Callable[[slice], bytes], width: int) -> None:
-        self._site = site
+    def __init__(self, site: Site, pack: Callable[[slice], bytes], width: int, coded: bool = False) -> None:
+        self._site, self.coded = site, coded
         whole = pack(slice(0, width))
         wide = site.listing.engine.array_columns
         tiles = -(-width // wide)
@@ -55,12 +55,12 @@ class Weights:
 
 def linear_layer(site: Site, layer: Arrays, part: slice | None = None) -> Weights:
     """The weights of a LINEAR layer, or of some of its columns."""
-    first, last = (0, layer["weight"].shape[1]) if part is None else (part.start, part.stop)
+    first, last = (0, len(layer["bias"])) if part is None else (part.start, part.stop)
 
     def pack(columns: slice) -> bytes:
         return linear_weights(site.listing.engine, layer, slice(first + columns.start, first + columns.stop))
 
-    return Weights(site, pack, last - first)
+    return Weights(site, pack, last - first, is_coded(layer))
 
 
 def apply(
@@ -75,7 +75,8 @@ def apply(
     """LINEAR of rows; ``stays``: whether the weights are resident, and whether this is their last use."""
     for columns, ring in weights.uses(*stays):
         part = emit.columns_of(site.listing, y, columns)
-        emit.linear(site.listing, x, part, ring, spec.how, spec.table, add=part if add else None)
+        added = part if add else None
+        emit.linear(site.listing, x, part, ring, spec.how, spec.table, add=added, coded=weights.coded)
 
 
 def fits_ring(site: Site, *weights: Weights) -> bool:

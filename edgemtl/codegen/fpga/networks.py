@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, get_args, get_type_hints
 
 from edgemtl import operators as ops
-from edgemtl.lowering.ir import Step, View
+from edgemtl.hw.law_weights4 import unpack_codes
+from edgemtl.lowering.ir import CodedConstant, Step, View
 from edgemtl.operators import Array, Operator
 
 S = TypeVar("S")
@@ -25,8 +26,32 @@ class Of(Generic[S]):
         return self.step[name]
 
     def arrays(self, expert: int | None = None) -> dict[str, Array]:
-        """Its constants by name; an expert's where one is named."""
-        return self.step.arrays(expert)
+        """Its constants by name; an expert's where one is named.
+
+        Of a weight in 4 bits its codes int8 [k, n] and multipliers int8 [groups of rows, n], instead of the weight.
+        """
+        arrays = self.step.arrays(expert)
+        weight = self.step.constant("weight", expert) if self.coded else None
+        if isinstance(weight, CodedConstant):
+            del arrays["weight"]
+            arrays["codes"] = unpack_codes(weight.coded.codes, weight.coded.rows)
+            arrays["multipliers"] = weight.coded.multipliers
+        return arrays
+
+    @property
+    def coded(self) -> bool:
+        """Whether its weights are in 4 bits, those of all experts."""
+        return is_coded(self.step)
+
+
+def is_coded(step: Step) -> bool:
+    """Whether the weights of a linear layer or of all experts are in 4 bits."""
+    match step.operator:
+        case ops.QLinear():
+            return isinstance(step.constant("weight"), CodedConstant)
+        case ops.QExperts() as experts:
+            return all(isinstance(step.constant("weight", e), CodedConstant) for e in range(experts.slots))
+    return False
 
 
 def of(step: Step, kind: type[S]) -> Of[S]:

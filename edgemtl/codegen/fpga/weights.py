@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from edgemtl.hw.arith import SHIFT_RANGE, pack_scale
-from edgemtl.hw.isa import LINE_BYTES
+from edgemtl.hw.geometry import weight_lines
+from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES
+from edgemtl.hw.law_weights4 import GROUP, pack_codes
 from edgemtl.hw.spec import Engine
 from edgemtl.operators import Array
 
 Arrays = Mapping[str, Array]
 """A layer's constants by name."""
-TABLE_BYTES = 256
-BYTES_OF_COLUMN = 8
-"""Bias and scale."""
 EMPTY_SCALE = int(pack_scale(0, SHIFT_RANGE[0]))
 """The packed scale of a padding column: its results are 0."""
 
 
 def linear_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
-    """Whole lines of the chosen columns of weight int8 [k, n], bias and scale int32 [n], and the table if any."""
-    weight = layer["weight"]
-    tiles = [slice(at, at + engine.array_rows) for at in range(0, weight.shape[0], engine.array_rows)]
-    kernel = [weight[tile][:, columns] for tile in tiles]
-    return _stacked(engine, kernel, layer, columns)
+    """Whole lines of the chosen columns of weight int8 [k, n], bias and scale int32 [n], and the table if any.
+
+    A layer in 4 bits has codes int8 [k, n] and multipliers int8 [groups of rows, n] instead of the weight.
+    """
+    q, p = engine.array_columns, engine.array_rows
+    if is_coded(layer):
+        kernel = _coded_kernel(engine, layer["codes"][:, columns], layer["multipliers"][:, columns])
+    else:
+        weight = layer["weight"][:, columns]
+        kernel = _int8_kernel([weight[at : at + p] for at in range(0, len(weight), p)], q)
+    return _stacked(q, kernel, layer, columns)
 
 
-def expert_lines(engine: Engine, k: int, hidden: int, n: int, tables: tuple[bool, bool]) -> int:
+def is_coded(layer: Arrays) -> bool:
+    """Whether a layer's weights are in 4 bits."""
+    return "codes" in layer
+
+
+def expert_lines(
+    engine: Engine, k: int, hidden: int, n: int, tables: tuple[bool, bool], coded: tuple[bool, bool] = (False, False)
+) -> int:
     """Lines of an expert whose layers take ``k`` to ``hidden`` to ``n`` channels."""
-    return sum(layer_lines(engine, *shape) for shape in ((k, hidden, tables[0]), (hidden, n, tables[1])))
+    shapes = zip((k, hidden), (hidden, n), tables, coded, strict=True)
+    return sum(layer_lines(engine, *shape) for shape in shapes)
 
 
-def layer_lines(engine: Engine, k: int, n: int, table: bool) -> int:
+def layer_lines(engine: Engine, k: int, n: int, table: bool, coded: bool = False) -> int:
     """Lines of a layer of ``k`` to ``n`` channels."""
-    tile = engine.array_columns * (k + BYTES_OF_COLUMN)
-    return -(-(-(-n // engine.array_columns) * tile + table * TABLE_BYTES) // LINE_BYTES)
+    return weight_lines(engine.array_columns, k, n, table, CODED_WEIGHTS if coded else INT8_WEIGHTS)
 
 
 def conv_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
     """Whole lines of the chosen columns of weight int8 [n, k, 3, 3], bias and scale int32 [n], and the table if any."""
-    return _stacked(engine, list(_conv_tiles(engine, layer["weight"][columns])), layer, columns)
+    kernel = _int8_kernel(list(_conv_tiles(engine, layer["weight"][columns])), engine.array_columns)
+    return _stacked(engine.array_columns, kernel, layer, columns)
 
 
 def taps(engine: Engine) -> int:
@@ -61,16 +75,36 @@ def _conv_tiles(engine: Engine, weight: Array) -> Iterator[Array]:
                 yield part.transpose(2, 1, 0).reshape(-1, weight.shape[0])
 
 
-def _stacked(engine: Engine, kernel: list[Array], layer: Arrays, chosen: slice) -> bytes:
-    """Table, then per tile of columns bias, scale and weights; ``kernel`` has only the chosen columns."""
+def _int8_kernel(tiles: Sequence[Array], q: int) -> Iterator[bytes]:
+    """For each tile of q columns, the rows of all tiles of k [rows, n]."""
+    for at in range(0, tiles[0].shape[1], q):
+        yield b"".join(_padded(tile[:, at : at + q].astype(np.int8), q, 0).tobytes() for tile in tiles)
+
+
+def _coded_kernel(engine: Engine, codes: Array, multipliers: Array) -> Iterator[bytes]:
+    """For each tile of columns and each of k, the multipliers of the groups that begin in it, then codes row by row."""
+    q, k = engine.array_columns, len(codes)
+    ends = [min(end, k) for end in range(0, k + engine.array_rows, engine.array_rows)]
+    for at in range(0, codes.shape[1], q):
+        part, groups = (_padded(values[:, at : at + q].astype(np.int8), q, 0) for values in (codes, multipliers))
+        # A pair of columns shares a byte, the even one in its low half.
+        packed = pack_codes(part.T).T
+        pieces = (
+            groups[-(-first // GROUP) : -(-end // GROUP)].tobytes() + packed[first:end].tobytes()
+            for first, end in pairwise(ends)
+        )
+        yield b"".join(pieces)
+
+
+def _stacked(q: int, kernel: Iterable[bytes], layer: Arrays, chosen: slice) -> bytes:
+    """Table, then per tile of q columns bias, scale and weights; ``kernel`` has only the chosen columns."""
     bias, scale = layer["bias"][chosen], layer["scale"][chosen]
-    q, n = engine.array_columns, len(bias)
     pieces = [layer["table"].astype(np.int8).tobytes()] if "table" in layer else []
-    for at in range(0, n, q):
+    for at, weights in zip(range(0, len(bias), q), kernel, strict=True):
         columns = slice(at, at + q)
         pieces.append(_padded(bias[columns].astype(np.int32), q, 0).tobytes())
         pieces.append(_padded(scale[columns].astype(np.int32), q, EMPTY_SCALE).tobytes())
-        pieces += [_padded(tile[:, columns].astype(np.int8), q, 0).tobytes() for tile in kernel]
+        pieces.append(weights)
     return whole_lines(b"".join(pieces))
 
 

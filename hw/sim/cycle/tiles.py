@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
-from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES, groups_in
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,38 @@ def ring_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: b
 
     The first tile of each tile of columns loads bias and scales through the same port, the first of all the table.
     """
-    place, needs = TABLE_BYTES * table, []
-    for _ in range(up(n, columns)):
-        place += COLUMN_BYTES * columns
-        for rows in deep:
-            place += rows * columns
-            needs.append(place)
-    of_columns = _with_more_at_first([up(rows * columns, width) for rows in deep], up(COLUMN_BYTES * columns, width))
-    loads = _with_more_at_first(of_columns * up(n, columns), up(TABLE_BYTES * table, width))
-    return Tiles(tuple(loads), () if cached else tuple(needs), sum(deep) * columns * up(n, columns))
+    of_columns = [rows * columns for rows in deep]
+    before = _with_more_at_first([0] * len(deep), COLUMN_BYTES * columns)
+    loads = [up(size, width) + up(more, width) for size, more in zip(of_columns, before, strict=True)]
+    loads = _with_more_at_first(loads * up(n, columns), up(TABLE_BYTES * table, width))
+    stored = tuple(map(sum, zip(before, of_columns, strict=True)))
+    return Tiles(
+        tuple(loads), () if cached else _needs(stored, up(n, columns), table), sum(of_columns) * up(n, columns)
+    )
+
+
+@lru_cache(maxsize=1024)
+def coded_tiles(deep: tuple[int, ...], n: int, columns: int, width: int, table: bool, cached: bool) -> Tiles:
+    """The same for weights in 4 bits, unpacked ``width`` a cycle.
+
+    Codes take half of the port. In the other half it reads ahead what lies in front of the next tile's codes:
+    multipliers, bias and scales. Only the first tile of all waits for these, and for the table.
+    """
+    of_columns = [rows * columns for rows in deep]
+    groups = (groups_in(sum(deep[:index]), rows) for index, rows in enumerate(deep))
+    before = _with_more_at_first([columns * count for count in groups], COLUMN_BYTES * columns)
+    stored = tuple(more + size // 2 for more, size in zip(before, of_columns, strict=True))
+    first = [up(part, width) for part in (TABLE_BYTES * table, *before[:1], *of_columns[:1])]
+    loads = [up(max(pair), width) for pair in zip(of_columns, stored, strict=True)] * up(n, columns)
+    loads[:1] = [sum(first)] if loads else []
+    return Tiles(
+        tuple(loads), () if cached else _needs(stored, up(n, columns), table), sum(of_columns) * up(n, columns)
+    )
+
+
+def _needs(stored: tuple[int, ...], count: int, table: bool) -> tuple[int, ...]:
+    """The ends of all tiles behind the table, of ``count`` tiles of columns with so many bytes for each tile of k."""
+    return tuple(accumulate(stored * count, initial=TABLE_BYTES * table))[1:]
 
 
 @lru_cache(maxsize=1024)

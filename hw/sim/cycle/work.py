@@ -11,14 +11,15 @@ from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw import timing
-from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES, lanes_of, lie_apart
-from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
+from edgemtl.hw.geometry import lanes_of, lie_apart, weight_lines
+from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.lists import Entry
 from edgemtl.hw.sim.cycle.tiles import (
     NONE,
     Tiles,
+    coded_tiles,
     conv_depths,
     conv_taps,
     depths,
@@ -79,13 +80,14 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     if not rows:
         return _tiled(instruction, place, 0, NONE)
     _check_weights(instruction, engine, instruction["k"], _lines(engine) if cached else place.ring)
+    tiles = coded_tiles if instruction["format"] == CODED_WEIGHTS else ring_tiles
     deep = depths(instruction["k"], engine.array_rows * engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
     return _tiled(
         instruction,
         place,
         rows,
-        ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
+        tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), cached),
         walk=links_of(instruction, place) * timing.LINK.cycles,
         both_ports=region(instruction, "src") == "input" and _reads_through_both_ports(engine, instruction["k"]),
     )
@@ -237,9 +239,8 @@ def _timed(rows: int, cycles: int, latency: Latency) -> Timed:
 
 def _check_weights(instruction: Instruction, engine: Engine, deep: int, most: int) -> None:
     """The weights of columns of ``deep`` bytes are all at once in a memory of ``most`` lines."""
-    columns = engine.array_columns
-    size = TABLE_BYTES * instruction["table"] + up(instruction["n"], columns) * columns * (deep + COLUMN_BYTES)
-    _check_lines(instruction, up(size, LINE_BYTES), most)
+    how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
+    _check_lines(instruction, weight_lines(engine.array_columns, deep, instruction["n"], *how), most)
 
 
 def _lines(engine: Engine) -> int:

@@ -18,7 +18,7 @@ def conv(chip: Chip, instruction: Instruction) -> None:
     _check(chip, instruction)
     lines = weight_lines(chip.columns, TAPS * instruction["k"], instruction["n"], instruction["table"])
     data = chip.ring.read(instruction["offset"], lines)
-    weights = unpack_weights(data, chip.columns, TAPS * instruction["k"], instruction["n"], instruction["table"])
+    weights = unpack_weights(data, chip.engine, TAPS * instruction["k"], instruction["n"], instruction["table"])
     results = finish(product(_windows(chip, instruction), weights.w), weights, instruction)
     pixels, target = instruction["rows"] * instruction["width"], chip.region(instruction, "dst")
     at = target.rows_at(instruction["dst"], pixels, instruction["dst_stride"], results.shape[1] // chip.columns)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from edgemtl.hw.geometry import weight_lines
-from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.isa import CODED_WEIGHTS, LINE_BYTES, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, in_range, set_to_something
 from edgemtl.hw.sim.functional.memory import Bytes, Mask
-from edgemtl.hw.sim.functional.products import finish, product, unpack_weights
+from edgemtl.hw.sim.functional.products import finish, product, unpack_coded, unpack_weights
 from edgemtl.hw.sim.functional.routing import Entry
 
 
@@ -59,9 +59,9 @@ def _make(chip: Chip, instruction: Instruction, entry: Entry | None, rows: int) 
         instruction["src"], which, instruction["src_stride"], source.span(instruction["k"]), apart=False
     )
     x = source.read(at, instruction["k"]).view(np.int8)
-    weights = unpack_weights(
-        _weights(chip, instruction, entry), chip.columns, instruction["k"], instruction["n"], instruction["table"]
-    )
+    unpack = unpack_coded if instruction["format"] == CODED_WEIGHTS else unpack_weights
+    data = _weights(chip, instruction, entry)
+    weights = unpack(data, chip.engine, instruction["k"], instruction["n"], instruction["table"])
     tiles, span = -(-instruction["n"] // chip.columns), 1 + instruction["wide"]
     out = target.tiles_at(instruction["dst"], rows, instruction["dst_stride"], tiles, instruction["dst_tile"], span)
     added, known = _residual(chip, instruction, rows) if instruction["residual"] else (None, None)
@@ -81,7 +81,8 @@ def _residual(chip: Chip, instruction: Instruction, rows: int) -> tuple[Bytes, M
 
 
 def _weights(chip: Chip, instruction: Instruction, entry: Entry | None) -> Bytes:
-    lines = weight_lines(chip.columns, instruction["k"], instruction["n"], instruction["table"])
+    how = instruction["table"], instruction["format"]
+    lines = weight_lines(chip.columns, instruction["k"], instruction["n"], *how)
     if entry is None or not instruction["cached"]:
         return chip.ring.read(instruction["offset"], lines)
     if entry.line is None or instruction["offset"] + lines > entry.lines:

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl.hw.arith import INT8, INT16, SHIFT_RANGE, Ints, Wide, requantise, saturate, unpack_scale
-from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES
-from edgemtl.hw.isa import Instruction
+from edgemtl.hw.geometry import COLUMN_BYTES, TABLE_BYTES, groups_in, weight_bytes
+from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, Instruction
+from edgemtl.hw.law_weights4 import GROUP, MULTIPLIERS, expand
 from edgemtl.hw.rules import MOST_SUM
 from edgemtl.hw.sim.functional.faults import Fault
 from edgemtl.hw.sim.functional.memory import Bytes, as_bytes
+from edgemtl.hw.spec import Engine
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,48 @@ class Weights:
     table: npt.NDArray[np.int8] | None
 
 
-def unpack_weights(data: Bytes, columns: int, k: int, n: int, table: int) -> Weights:
-    """The layer that begins at the first byte of ``data``. Raises Fault for a shift that no scale has."""
-    tiles, start = -(-n // columns), TABLE_BYTES * table
-    body = data[start : start + tiles * columns * (k + COLUMN_BYTES)].reshape(tiles, -1)
+def unpack_weights(data: Bytes, engine: Engine, k: int, n: int, table: int) -> Weights:
+    """The int8 layer that begins at the first byte of ``data``. Raises Fault for a shift that no scale has."""
+    columns = engine.array_columns
+    body = _tiles_of_columns(data, columns, k, n, table, INT8_WEIGHTS)
+    w = body[:, COLUMN_BYTES * columns :].view(np.int8).reshape(-1, k, columns)
+    return _layer(data, body, w, table)
+
+
+def unpack_coded(data: Bytes, engine: Engine, k: int, n: int, table: int) -> Weights:
+    """The layer of 4-bit codes that begins at the first byte of ``data``, with the weights they expand to.
+
+    Raises Fault for a shift that no scale has, and for a multiplier that no group has.
+    """
+    columns, multipliers, codes = engine.array_columns, list[Bytes](), list[Bytes]()
+    body = _tiles_of_columns(data, columns, k, n, table, CODED_WEIGHTS)
+    at = COLUMN_BYTES * columns
+    for first in range(0, k, engine.array_rows):
+        rows = min(engine.array_rows, k - first)
+        for parts, size in ((multipliers, columns * groups_in(first, rows)), (codes, columns * rows // 2)):
+            parts.append(body[:, at : at + size])
+            at += size
+    groups = np.ascontiguousarray(np.concatenate(multipliers, 1)).view(np.int8).reshape(len(body), -1, columns)
+    low, high = MULTIPLIERS
+    if groups.min() < low or groups.max() > high:
+        raise Fault(f"multipliers of 4-bit weights must be in {low}..{high}, not {groups.min()}..{groups.max()}")
+    packed = np.concatenate(codes, 1)
+    # Code i of a tile is in the low half of byte i / 2 where i is even: a pair of columns of one row.
+    signed = np.stack([packed << 4, packed & 0xF0], 2).view(np.int8) >> 4
+    w = expand(signed.reshape(len(body), k, columns), np.repeat(groups, GROUP, 1)[:, :k])
+    return _layer(data, body, w, table)
+
+
+def _tiles_of_columns(data: Bytes, columns: int, k: int, n: int, table: int, format_number: int) -> Bytes:
+    """Bytes behind the table, [tiles of columns, bytes of one]."""
+    end = weight_bytes(columns, k, n, table, format_number)
+    return data[TABLE_BYTES * table : end].reshape(-(-n // columns), -1)
+
+
+def _layer(data: Bytes, body: Bytes, w: npt.NDArray[np.int8], table: int) -> Weights:
+    """Weights ``w`` [tiles of columns, k, columns] with the bias and scale in front of each tile of columns."""
+    k, columns = w.shape[1:]
     bias, scale = (np.ascontiguousarray(body[:, i * 4 * columns :][:, : 4 * columns]).view("<i4") for i in range(2))
-    w = body[:, COLUMN_BYTES * columns :].view(np.int8).reshape(tiles, k, columns)
     mul, shift = unpack_scale(scale.reshape(-1))
     check_shifts(shift, "shifts of the weights")
     looked_up = data[:TABLE_BYTES].view(np.int8) if table else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemtl.hw.geometry import TAPS, weight_lines
-from edgemtl.hw.isa import Instruction
+from edgemtl.hw.isa import INT8_WEIGHTS, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.matrix import rows_of_block
 from edgemtl.hw.sim.functional.transfers import lines_to_ring
@@ -28,9 +28,8 @@ def lacking(chip: Chip, instruction: Instruction) -> str:
 def _lines_needed(chip: Chip, instruction: Instruction) -> int:
     """Lines that the ring must hold: those read and those released."""
     taps = TAPS if instruction.name == "CONV" else 1
-    read = instruction["offset"] + weight_lines(
-        chip.columns, taps * instruction["k"], instruction["n"], instruction["table"]
-    )
+    how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
+    read = instruction["offset"] + weight_lines(chip.columns, taps * instruction["k"], instruction["n"], *how)
     if instruction.name == "LINEAR" and instruction["slot"]:
         entry = chip.router.peek(instruction["slot"])
         if entry is None or instruction["cached"]:

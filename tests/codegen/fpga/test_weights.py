@@ -15,10 +15,9 @@ from edgemtl.hw.law import Finish
 from edgemtl.hw.spec import Engine
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import small_spec
+from tests.hw.coded import EMPTY, coded_layer, draw_codes
 
 ARRAYS = [(8, 8), (16, 16), (32, 16), (64, 32), (96, 16), (96, 32), (96, 48)]
-EMPTY = 12 << 17
-"""The scale word of a column that is none: mul 0, shift 12."""
 engines = st.sampled_from(ARRAYS).map(lambda shape: small_spec(*shape).engine)
 
 
@@ -55,6 +54,24 @@ def test_linear(engine: Engine, data: st.DataObject) -> None:
     cut = [[row[first:last] for row in tile] for tile in tiles]
     part = naive_layer(engine, cut, bias[first:last], scale[first:last], table[0] if table else None)
     assert weights.linear_weights(engine, layer, slice(first, last)) == part
+
+
+@given(engine=engines, data=st.data())
+def test_linear_in_4_bits(engine: Engine, data: st.DataObject) -> None:
+    k, n, tabled = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 70)), data.draw(st.booleans())
+    net, array = Net(data.draw(st.integers(0, 99))), (engine.array_rows, engine.array_columns)
+    layer = net.layer(k, n, Finish("int8"), tabled)
+    del layer["weight"]
+    codes, multipliers = draw_codes(net.rng, k, n)
+    coded = layer | {"codes": codes, "multipliers": multipliers}
+    bias, scale, *table = (part.tolist() for part in layer.values())
+    expected = coded_layer(array, codes, multipliers, bias, scale, table[0] if table else None)
+    assert weights.linear_weights(engine, coded) == expected
+    assert weights.layer_lines(engine, k, n, tabled, True) * 64 == len(expected)
+    first = data.draw(st.integers(0, n - 1))
+    cut = slice(first, data.draw(st.integers(first + 1, n)))
+    part = coded_layer(array, codes[:, cut], multipliers[:, cut], bias[cut], scale[cut], table[0] if table else None)
+    assert weights.linear_weights(engine, coded, cut) == part
 
 
 @given(engine=engines, data=st.data())

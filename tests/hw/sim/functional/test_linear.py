@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemtl.errors import IntegrityError
 from edgemtl.hw import law
+from edgemtl.hw.arith import pack_scale
+from tests.hw.coded import coded_layer, draw_codes, expanded
 from tests.hw.sim.functional.rig import SPEC, Rig, layer, spec_of
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 90), st.integers(1, 50))
@@ -63,6 +66,46 @@ def test_bytes(spec, sizes, table, zero, low, seed):
     how = law.Finish("int8", zero, low)
     wanted = law.linear(held.x, held.w, held.bias, held.mul, held.shift, how, held.table if table else None)
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("spec", [SPEC, spec_of(16, 16), spec_of(96, 32)], ids=["32x16", "16x16", "96x32"])
+@given(st.integers(1, 9), st.integers(1, 300), st.integers(1, 50), st.booleans(), st.integers(0, 2**32 - 1))
+def test_weights_in_4_bits(spec, rows, k, n, table, seed):
+    """The bits of the expanded weights, with groups of rows that tiles of k cut, and odd sizes."""
+    rng = np.random.default_rng(seed)
+    drawn, (codes, multipliers) = draw(rng, rows, k, n), draw_codes(rng, k, n)
+    rig = Rig(spec)
+    stride, tiles = rig.put("input", 7, drawn.x), -(-n // rig.granule)
+    got = run_coded(rig, drawn, codes, multipliers, stride, table).rows_of(0, rows, n)
+    how, w = law.Finish("int8", 3, -128), expanded(codes, multipliers)
+    expected = law.linear(drawn.x, w, drawn.bias, drawn.mul, drawn.shift, how, drawn.table if table else None)
+    assert tiles * rig.granule >= n
+    np.testing.assert_array_equal(got, expected)
+
+
+def run_coded(rig: Rig, drawn: Layer, codes: np.ndarray, multipliers: np.ndarray, stride: int, table: bool) -> Rig:
+    """One LINEAR of the drawn rows with weights in 4 bits, run."""
+    (rows, k), n, tiles = drawn.x.shape, codes.shape[1], -(-codes.shape[1] // rig.granule)
+    array, scale = (rig.engine.array_rows, rig.granule), pack_scale(drawn.mul, drawn.shift).tolist()
+    packed = coded_layer(array, codes, multipliers, drawn.bias.tolist(), scale, drawn.table.tolist() if table else None)
+    rig.add(
+        "LINEAR",
+        **{"src": ("input", 7), "src_stride": stride, "rows": rows, "k": k, "n": n, "release": rig.weights(packed)},
+        **{"dst": ("hidden", 3), "dst_stride": tiles, "dst_tile": 1, "table": table, "zero": 3, "low": -128},
+        format=1,
+    )
+    assert rig.get("hidden", 3, rows, tiles, n) == 0
+    return rig.run()
+
+
+def test_a_multiplier_that_no_group_has():
+    rng = np.random.default_rng(0)
+    drawn, (codes, multipliers) = draw(rng, 2, 70, 5), draw_codes(rng, 70, 5)
+    multipliers[1, 3] = -128
+    rig = Rig()
+    stride = rig.put("input", 7, drawn.x)
+    with pytest.raises(IntegrityError, match=r"multipliers of 4-bit weights must be in -127\.\.127, not -128\.\."):
+        run_coded(rig, drawn, codes, multipliers, stride, False)
 
 
 @given(SIZES, st.sampled_from(["none", "in place", "apart"]), st.integers(0, 2**32 - 1))
