@@ -28,8 +28,8 @@ def signal_to_noise(expected: Sequence[Array], actual: Sequence[Array]) -> float
     """Power of the expected outputs without their mean, over the power of the error, in decibel; one array per image.
 
     Of integers and truth values, which have no small errors, all elements over those that differ. The mean is that of
-    each image, or of all images where an output is a single number and there are at least `ENOUGH_NUMBERS`: fewer may
-    be equal by chance. Where the output is constant, the power is that of the constant. Infinite where both are equal.
+    each image, or of all images where an output is a single number. Where the output is constant, the power is that of
+    the constant. Infinite where both are equal.
     """
     if not _are_floats(expected):
         differing = sum(int(np.count_nonzero(e != a)) for e, a in zip(expected, actual, strict=True))
@@ -45,6 +45,7 @@ def _are_floats(arrays: Sequence[Array]) -> bool:
 def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_db: float) -> Quality:
     """`signal_to_noise` of a task on the check images, with notes where the figure is misleading.
 
+    Fewer than `ENOUGH_NUMBERS` single numbers may be equal by chance: then the power is that of the numbers themselves.
     Raises InputError for expected outputs that are not finite.
     """
     if not _are_floats(expected):
@@ -55,8 +56,10 @@ def judge(task: str, expected: Sequence[Array], actual: Sequence[Array], least_d
             f"{task} must give finite outputs on the images kept for the check, not infinities or NaN; "
             "leave out that input or repair the weights"
         )
+    is_few = exact[0].size == 1 and len(exact) < ENOUGH_NUMBERS
+    power = sum(float((e**2).sum()) for e in exact) if is_few else _power(exact)
     notes = (*_note_size(exact), *_note_change(exact, actual, least_db), *_note_worst(exact, actual, least_db))
-    return Quality(signal_to_noise(expected, actual), tuple(f"{task}: {note}" for note in notes))
+    return Quality(_decibel(power, _noise(exact, actual)), tuple(f"{task}: {note}" for note in notes))
 
 
 def _note_share(expected: Sequence[Array], actual: Sequence[Array]) -> Iterator[str]:
@@ -108,7 +111,7 @@ def _widen(arrays: Sequence[Array]) -> list[Array]:
 
 
 def _power(exact: Sequence[Array]) -> float:
-    overall = float(np.mean(exact)) if len(exact) >= ENOUGH_NUMBERS else 0.0
+    overall = float(np.mean(exact))
     centres = [float(e.mean()) if e.size > 1 else overall for e in exact]
     power = sum(float(((e - centre) ** 2).sum()) for e, centre in zip(exact, centres, strict=True))
     return power if power > 0 else sum(float((e**2).sum()) for e in exact)
