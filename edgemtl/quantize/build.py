@@ -99,8 +99,8 @@ class IntegerTask:
 
     sources: for each step, the index of the float step it computes. tensors: the quantised tensor in each buffer.
     float_layers: names of the layers the user keeps in float. sums: for each step with weights, the tensor its sums are
-    requantised to. islands: other steps in float: they have no integer form, or float32 is faster. coarsened: names of
-    layers of a quantised model whose weights are not integers of 8 bits there.
+    requantised to. islands: other steps in float: they have no integer form, the model computes them so, or float32 is
+    faster. coarsened: names of layers of a quantised model whose weights are not integers of 8 bits there.
     """
 
     task: str
@@ -169,6 +169,8 @@ def build_chosen(
         # Speed is no reason to leave another step without the integers that it needs.
         if all(faster_writing.refused[task].keys() <= writing.refused[task].keys() for task in tasks):
             writing = faster_writing
+        else:
+            faster = {}
     return _integer_tasks(tasks, chosen, writing, faster, f"it is faster in float32 on {fast_on}")
 
 
