@@ -130,8 +130,14 @@ def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) 
         return None
     whole = _take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
     joined = whole and _chained(whole) and _inner(whole, at, uses) and keys_fit(engine, attention.operator)
+    joined = joined and not _begins_block(steps, at + 2, engine, uses)
     out = of(whole[2], ops.QLinear) if whole and joined and not _is_foreign(whole[2]) else None
     return nets.AttentionGroup(qkv, attention, out)
+
+
+def _begins_block(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> bool:
+    """Whether the layer at ``at`` is that of q, k and v, or a gate, without which the rest would stay."""
+    return any(match(steps, at, engine, uses) for match in (match_attention, match_experts))
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -141,8 +147,8 @@ def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> net
         return None
     first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
     fits = first.operator.how.dtype == "int8" and not first.operator.residual
-    same = first.operator.n == second.operator.k
-    return nets.MlpGroup(first, second) if fits and same else None
+    fits = fits and first.operator.n == second.operator.k and not _begins_block(steps, at + 1, engine, uses)
+    return nets.MlpGroup(first, second) if fits else None
 
 
 def match_linear(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
