@@ -21,7 +21,7 @@ from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import View
 from edgemtl.schedule.tiling import blocks
 
-SPILL_PARTS = 4
+SPILL_PARTS = 2
 """Blocks of spilled rows, two of every operand, take at most this fraction (one part of so many) of their region."""
 T = TypeVar("T")
 Part = tuple[int, int]
@@ -44,7 +44,7 @@ def spilled_rows(site: Site, *views: View) -> int:
     if not spilled:
         return 0
     row = sum(_row_bytes(site, view) for view in spilled)
-    region = site.limits.images if spilled[0].dtype == "int16" else site.limits.rows
+    region = site.limits.rows if spilled[0].dtype == "int8" else site.limits.images
     return max(region // (SPILL_PARTS * 2 * row), 1)
 
 
@@ -263,8 +263,15 @@ def _parts(site: Site, layers: Sequence[Of[ops.QLinear]], resident: bool) -> lis
         most = min(most, limits.hidden // (2 * row))
     whole = resident and most >= limits.block_rows
     parts = limits.token_blocks(rows) if whole else blocks(rows, most)
-    wide = [last[name] for name in ("residual", "y") if last.step.reads(name) or name == "y"]
-    return bounded(parts, rows, spilled_rows(site, first["x"]), spilled_rows(site, *wide))
+    return bounded(parts, rows, spilled_rows(site, first["x"]), spilled_rows(site, *_wide(site, last)))
+
+
+def _wide(site: Site, layer: Of[ops.QLinear]) -> list[View]:
+    """The operands of a layer that take room in the residual region, the residual and the result in place of it once."""
+    if not layer.operator.residual:
+        return [layer["y"]]
+    in_place = layer["residual"].buffer in site.crossing.spilled and layer["y"].buffer in site.crossing.spilled
+    return [layer["y"]] if in_place else [layer["residual"], layer["y"]]
 
 
 def _hidden(site: Site, parts: Sequence[Part], layers: Sequence[Of[ops.QLinear]]) -> list[OnChipTensor]:

@@ -164,7 +164,7 @@ class Net:
         normalize: bool = True,
         threshold: int = 0,
     ) -> View:
-        """Gate, router and experts onto the residual if there is one; ``skew`` of all tokens' logits go to some experts alone."""
+        """Gate, router and experts, onto the residual if there is one; ``skew`` of all logits go to some experts."""
         tokens, width = x.shape
         layer = self.layer(width, experts, WIDE)
         # Logits spread over a few powers of two, so that all chosen experts weigh something.
