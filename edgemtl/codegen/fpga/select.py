@@ -218,7 +218,12 @@ FLOAT = "it works in float32, which the accelerator does not have"
 IN_FLOAT = "it runs in float32, which the accelerator does not have"
 WIDE_ACTIVATIONS = "its activations have 12 bits, the accelerator's 8"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
+COMPUTED = (
+    "both its matrices are computed, and the accelerator multiplies by weights; except in attention of all tokens "
+    "over all tokens without mask or bias, whose q, k and v come from one layer"
+)
 NEVER: Mapping[type, str] = {
+    ops.QProduct: COMPUTED,
     ops.Dequantise: FLOAT,
     ops.DequantiseImage: FLOAT,
     ops.Quantise: FLOAT,
