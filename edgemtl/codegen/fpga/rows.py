@@ -267,7 +267,7 @@ def _parts(site: Site, layers: Sequence[Of[ops.QLinear]], resident: bool) -> lis
 
 
 def _wide(site: Site, layer: Of[ops.QLinear]) -> list[View]:
-    """The operands of a layer that take room in the residual region: a result in place of its residual counts once."""
+    """Operands of a layer that take room in the residual region; a result in place of its residual counts once."""
     if not layer.operator.residual:
         return [layer["y"]]
     in_place = layer["residual"].buffer in site.crossing.spilled and layer["y"].buffer in site.crossing.spilled
