@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
@@ -13,10 +11,9 @@ from edgemtl.codegen.fpga.heads import padded, padded_rows
 from edgemtl.codegen.fpga.layers import Weights, apply, linear_layer
 from edgemtl.codegen.fpga.rows import block_of, residual_of, target_of
 from edgemtl.codegen.fpga.site import RowSource, Site
-from edgemtl.hw.arith import encode_scale, pack_scale
+from edgemtl.codegen.fpga.weights import identity_layer
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import View
-from edgemtl.operators import Array
 from edgemtl.schedule.tiling import blocks
 
 
@@ -80,11 +77,11 @@ class AttentionResult:
         layer = ops.QLinear(attention.tokens, n, n, Finish("int8"))
         if wide != attention:
             k = heads * wide.head_dim
-            part = padded_rows(engine, ops.QAttention(1, heads, attention.head_dim, 0, 0, 0), _identity(n))
+            part = padded_rows(engine, ops.QAttention(1, heads, attention.head_dim, 0, 0, 0), identity_layer(n))
             return Projection(first * attention.head_dim, layer, (linear_layer(self.site, part),), k, n)
         step = max(engine.array_rows // engine.array_columns, 1) * engine.array_columns
         sizes = [min(step, n - at) for at in range(0, n, step)]
-        pieces = tuple(linear_layer(self.site, _identity(size)) for size in sizes)
+        pieces = tuple(linear_layer(self.site, identity_layer(size)) for size in sizes)
         return Projection(first * attention.head_dim, layer, pieces, min(step, n), min(step, n))
 
     def finish(self, unit: Unit, mixed: OnChipTensor, out: Projection, resident: bool) -> None:
@@ -115,12 +112,6 @@ def _columns(q: int, rows: OnChipTensor, first: int, width: int) -> OnChipTensor
     """Some columns of all rows; ``first`` begins a granule."""
     at = rows.at.on(first // q * rows.itemsize)
     return OnChipTensor(at, rows.rows, min(width, rows.width - first), rows.itemsize, rows.stride)
-
-
-def _identity(n: int) -> dict[str, Array]:
-    """A layer of n channels that gives the bytes it reads."""
-    scale = np.full(n, pack_scale(*encode_scale(1.0)), np.int32)
-    return {"weight": np.eye(n, dtype=np.int8), "bias": np.zeros(n, np.int32), "scale": scale}
 
 
 def open_result(site: Site, group: networks.AttentionGroup) -> AttentionResult:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor, Slot, make_tensor
-from edgemtl.codegen.fpga.instructions import ROUTES, stream_operands
+from edgemtl.codegen.fpga.instructions import ROUTES, Listing, stream_operands
 from edgemtl.codegen.fpga.routing import emit_route, prefetch_list
 from edgemtl.codegen.fpga.site import Site, sums
 from edgemtl.codegen.fpga.weights import linear_weights
@@ -91,11 +91,15 @@ def _stream(site: Site, combine: networks.Of[ops.QCombine]) -> OnChipTensor:
         return site.changeable(combine["residual"])
     listing, spec = site.listing, combine.operator
     zeros = make_tensor(listing, "sums", "residual", spec.tokens, spec.dim, 2)
-    row = zeros.stride * listing.engine.array_columns
-    line = listing.parameters.add(bytes(row))
     for first, rows in site.limits.token_blocks(spec.tokens):
-        emit.load(listing, "parameters", line, 0, zeros.part(first, rows))
+        load_zeros(listing, zeros.part(first, rows))
     return zeros
+
+
+def load_zeros(listing: Listing, rows: OnChipTensor) -> None:
+    """Load zeros into rows: the same lines for each."""
+    line = listing.parameters.add(bytes(rows.stride * listing.engine.array_columns))
+    emit.load(listing, "parameters", line, 0, rows)
 
 
 def _bank(site: Site, group: networks.ExpertsGroup) -> Bank:
@@ -227,8 +231,13 @@ def _second(work: MixtureWork, slot: Slot, space: Space, release: int, cache: st
     """The second layer of some rows, and their addition to the sums."""
     listing, ring = work.site.listing, {"offset": work.bank.first_lines, "release": release}
     _linear(work, work.group.second, space.hidden, space.results, ring, slot, cache)
-    high, low = work.sums
-    y, touched = space.results, (emit.rows_of(high), emit.rows_of(low))
+    combine_rows(listing, slot, space.results, work.sums)
+
+
+def combine_rows(listing: Listing, slot: Slot, y: OnChipTensor, sums_of: tuple[OnChipTensor, OnChipTensor]) -> None:
+    """COMBINE: add the results of an expert to the sums of their tokens, upper and lower halves."""
+    high, low = sums_of
+    touched = emit.rows_of(high), emit.rows_of(low)
     listing.append(
         "COMBINE",
         {"src": y.at, "high": high.at, "low": low.at},

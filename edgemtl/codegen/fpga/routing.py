@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgemtl.bundle import Routing
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.instructions import ROUTES, At
@@ -33,8 +34,10 @@ def prefetch_list(site: Site, group: networks.ExpertsGroup) -> tuple[int, ...]:
 def emit_route(
     site: Site, group: networks.ExpertsGroup, x: OnChipTensor, constants: OnChipTensor, expert_lines: int
 ) -> None:
-    """The gate and the router; ``expert_lines``: lines of one expert's weights."""
-    listing, gate = site.listing, group.gate
+    """The gate and the router, which ends with a list; ``expert_lines``: lines of one expert's weights."""
+    listing, gate, router = site.listing, group.gate, group.router.operator
+    site.routings.append(Routing(x.rows, router.top_k, router.experts))
+    site.prefetched.append(prefetch_list(site, group))
     stride = 2 * emit.granules(listing, gate.operator.n)
     granules = min(site.limits.queries, LOGIT_BYTES * min(x.rows, 2 * BLOCK_ROWS)) // listing.engine.array_columns
     room = max(granules, stride)

@@ -9,13 +9,14 @@ from edgemtl import operators as ops
 from edgemtl.bundle import Routing, SegmentLayer, Windows
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
+from edgemtl.codegen.fpga.chunks import emit_chunks, fit_whole
 from edgemtl.codegen.fpga.convolutions import emit_image
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.instructions import Listing, ParameterWindow, PendingInstruction
 from edgemtl.codegen.fpga.place import Placement, RegionFull, place
-from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
+from edgemtl.codegen.fpga.routing import load_route_constants
 from edgemtl.codegen.fpga.rows import emit_layers, emit_norm, emit_patch, load_norm_constants
 from edgemtl.codegen.fpga.site import Crossing, ExpertOrder, Site, Stored
 from edgemtl.errors import BudgetError, ConfigError, EdgemtlError
@@ -32,8 +33,8 @@ from edgemtl.schedule.tiling import TilingLimits
 class BoardSegment:
     """A stream and what must be in DRAM when it runs; sizes in bytes.
 
-    layer: for each instruction, the index of its layer. inputs, outputs: rows in the windows of these names. early: the
-    prefetch list of each router. routing: tokens, choices and experts of each router.
+    layer: for each instruction, the index of its layer. inputs, outputs: rows in the windows of these names. routing:
+    tokens, choices and experts of each list of the router. early: the prefetch list of each.
     """
 
     stream: bytes = field(repr=False)
@@ -127,7 +128,6 @@ def _write(
     if not experts.by_token:
         sizes_of_windows = {**site.sizes, "parameters": len(parameters.content)}
         check_stream(Stream(limits.ring_lines, tuple(final)), engine, sizes_of_windows)
-    mixtures = [group for group in groups if isinstance(group, networks.ExpertsGroup)]
     return BoardSegment(
         stream=encode_stream(final, engine, limits.ring_lines),
         layers=layers,
@@ -137,8 +137,8 @@ def _write(
         windows=Windows(**site.sizes),
         placement=placement,
         ring_bytes=(limits.ring_lines + limits.cache_lines) * LINE_BYTES,
-        early=tuple(prefetch_list(site, group) for group in mixtures),
-        routing=tuple(_describe_routing(group.router.operator) for group in mixtures),
+        early=tuple(site.prefetched),
+        routing=tuple(site.routings),
     )
 
 
@@ -207,7 +207,7 @@ def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | Non
             emit_layers(site, group.layer)
         case networks.ExpertsGroup():
             assert constants is not None
-            emit_experts(site, group, constants)
+            (emit_experts if fit_whole(site, group) else emit_chunks)(site, group, constants)
         case networks.ImageGroup():
             emit_image(site, group, group.source.buffer in site.homes)
 
@@ -238,10 +238,6 @@ def _instructions(
             raise UnfitGroup(pending.layer, unfit) from error
         encodable.append(instruction)
     return encodable
-
-
-def _describe_routing(router: ops.QRouter) -> Routing:
-    return Routing(router.tokens, router.top_k, router.experts)
 
 
 def describe(group: networks.Group) -> SegmentLayer:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgemtl.bundle import Routing
 from edgemtl.codegen.fpga import emit
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
 from edgemtl.codegen.fpga.instructions import Listing, OnChipBuffer
@@ -75,7 +76,8 @@ class Site:
     """A segment while it is written. ``homes``: rows on chip, by buffer of the steps. ``stored``: rows in DRAM.
 
     ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``sizes``: bytes of each window.
-    ``owners``: by on-chip buffer, the buffers of the steps that would free it if they were spilled.
+    ``owners``: by on-chip buffer, the buffers of the steps that would free it if they were spilled. ``routings``: what
+    each list of the router is of; ``prefetched``: the prefetch list of each.
     """
 
     listing: Listing
@@ -86,6 +88,8 @@ class Site:
     stored: dict[str, Stored] = field(default_factory=dict)
     open: dict[OnChipBuffer, OnChipTensor] = field(default_factory=dict)
     owners: dict[OnChipBuffer, set[str]] = field(default_factory=dict)
+    routings: list[Routing] = field(default_factory=list)
+    prefetched: list[tuple[int, ...]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=lambda: {"input": 0, "output": 0, "scratch": 0})
 
     def reserve(self, buffer: str, window: str, rows: int, width: int, dtype: str, pitch_bytes: int) -> Stored:

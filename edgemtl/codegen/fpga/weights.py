@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgemtl.hw.arith import SHIFT_RANGE, pack_scale
+from edgemtl.hw.arith import SHIFT_RANGE, encode_scale, pack_scale
 from edgemtl.hw.geometry import weight_lines
 from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES
 from edgemtl.hw.law_weights4 import GROUP, pack_codes
@@ -32,6 +32,12 @@ def linear_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) 
         weight = layer["weight"][:, columns]
         kernel = _int8_kernel([weight[at : at + p] for at in range(0, len(weight), p)], q)
     return _stacked(q, kernel, layer, columns)
+
+
+def identity_layer(n: int) -> dict[str, Array]:
+    """A layer of n channels that gives the bytes it reads: a scale of 1 has an exact multiplier."""
+    scale = np.full(n, pack_scale(*encode_scale(1.0)), np.int32)
+    return {"weight": np.eye(n, dtype=np.int8), "bias": np.zeros(n, np.int32), "scale": scale}
 
 
 def is_coded(layer: Arrays) -> bool:
