@@ -333,6 +333,7 @@ OPERATIONS: Final = (
             Field("early", 9, "experts in the prefetch list, which come first in the router's list"),
             Field("begin", 1, "empties the queues first"),
             Field("end", 1, "writes the list when done"),
+            Field("coarse", 2, "by how many the fraction bits of the logits are fewer than 10"),
         ),
     ),
 )

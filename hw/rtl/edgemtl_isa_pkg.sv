@@ -710,8 +710,11 @@ package edgemtl_isa_pkg;
   localparam int unsigned ROUTE_BEGIN_WIDTH = 1;
   localparam int unsigned ROUTE_END_LOW = 160;
   localparam int unsigned ROUTE_END_WIDTH = 1;
+  localparam int unsigned ROUTE_COARSE_LOW = 161;
+  localparam int unsigned ROUTE_COARSE_WIDTH = 2;
   typedef struct packed {
-    logic [94:0] zeros;
+    logic [92:0] zeros;
+    logic [1:0] coarse;
     logic end_;
     logic begin_;
     logic [8:0] early;

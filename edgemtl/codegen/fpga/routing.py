@@ -14,6 +14,7 @@ from edgemtl.codegen.fpga.instructions import ROUTES, At
 from edgemtl.codegen.fpga.layers import apply, linear_layer, load_constants
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.weights import route_constants
+from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.schedule.tiling import BLOCK_ROWS, blocks
 
 LOGIT_BYTES = 64
@@ -85,6 +86,7 @@ def _route_block(
             k=operator.top_k,
             normalize=int(operator.normalize),
             threshold=operator.threshold,
+            coarse=ROUTER_FRACTION_BITS - operator.fraction_bits,
             **when,
         ),
         states=((), (ROUTES,)),

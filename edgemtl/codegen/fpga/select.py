@@ -15,7 +15,6 @@ from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View
@@ -242,8 +241,6 @@ def _is_foreign(step: Step) -> bool:
 def width_reason(operator: Operator) -> str:
     """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
     match operator:
-        case ops.QRouter() if operator.fraction_bits != ROUTER_FRACTION_BITS:
-            return f"its logits have {operator.fraction_bits} fraction bits, the accelerator's {ROUTER_FRACTION_BITS}"
         case ops.QLinear() | ops.QExperts() if operator.wide or operator.how.wide:
             return WIDE_ACTIVATIONS
         case ops.QPatchEmbed() | ops.QLayerNorm() | ops.QAttention() if operator.wide:

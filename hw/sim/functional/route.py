@@ -38,7 +38,7 @@ def choose(logits: Wide, candidates: Wide, instruction: Instruction) -> tuple[Wi
     """Choices, by place among the candidates, and weights, int64 [tokens, k] each, of logits [tokens, experts]."""
     mine = logits[:, candidates]
     leader = (mine if instruction["normalize"] else logits).max(1, keepdims=True)
-    share = exp2_wide(round_shift(np.maximum(leader - logits, 0), _LOGIT_SHIFT))
+    share = exp2_wide(round_shift(np.maximum(leader - logits, 0), _LOGIT_SHIFT - instruction["coarse"]))
     choices = np.argsort(-mine, 1, kind="stable")[:, : instruction["k"]]
     chosen = np.take_along_axis(share[:, candidates], choices, 1)
     mantissa, exponent = reciprocal((chosen if instruction["normalize"] else share).sum(1, keepdims=True))

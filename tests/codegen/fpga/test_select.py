@@ -265,18 +265,21 @@ def test_products_of_layers_leave_padding_out() -> None:
         assert all(re.match(r"/\w+_\d+$", node) for node in layer.origin)
 
 
-def test_widths_that_the_accelerator_lacks_stay_on_the_cpu() -> None:
+@pytest.mark.parametrize("bits", [7, 8, 9])
+def test_logits_may_have_fewer_fraction_bits(bits: int) -> None:
     net = Net(10)
     stream = net.source(12, 32, "int16")
     net.result(net.experts(net.norm(stream), stream, 8, 2, 16))
     steps = [
-        replace(step, operator=replace(step.operator, fraction_bits=9))
+        replace(step, operator=replace(step.operator, fraction_bits=bits))
         if isinstance(step.operator, ops.QRouter)
         else step
         for step in net.steps
     ]
-    reasons = [why for _, why in left_of(compile_and_check(steps, net.image, engines()["zcu104"]))]
-    assert "its logits have 9 fraction bits, the accelerator's 10" in reasons
+    assert left_of(compile_and_check(steps, net.image, engines()["zcu104"])) == []
+
+
+def test_widths_that_the_accelerator_lacks_stay_on_the_cpu() -> None:
     twelve = Finish("int16", wide=True)
     for operator in (
         ops.QLinear(4, 8, 8, WIDE, wide=True),
