@@ -30,7 +30,7 @@ COPY = Finish("int8")
 
 
 @dataclass(frozen=True)
-class Piece:
+class LayerPart:
     """Some columns of a layer of an expert: where they begin among its lines, and how many lines they take."""
 
     columns: slice
@@ -48,8 +48,8 @@ class Chunks:
 
     site: Site
     group: networks.ExpertsGroup
-    first: tuple[Piece, ...]
-    second: tuple[Piece, ...]
+    first: tuple[LayerPart, ...]
+    second: tuple[LayerPart, ...]
     line: int
     lines: int
     identity: tuple[int, int] | None
@@ -143,7 +143,7 @@ def _layer_lines(site: Site, layer: Of[ops.QExperts], width: int | None = None) 
     return layer_lines(site.listing.engine, spec.k, spec.n if width is None else width, spec.table, layer.coded)
 
 
-def _pieces(site: Site, layer: Of[ops.QExperts], line: int, whole: bool) -> Iterator[Piece]:
+def _pieces(site: Site, layer: Of[ops.QExperts], line: int, whole: bool) -> Iterator[LayerPart]:
     """The whole layer, or as many tiles of columns each as take one of `RING_PARTS` of the ring."""
     q, n = site.listing.engine.array_columns, layer.operator.n
     tile = _layer_lines(site, layer, q)
@@ -151,7 +151,7 @@ def _pieces(site: Site, layer: Of[ops.QExperts], line: int, whole: bool) -> Iter
     for first in range(0, n, step):
         columns = slice(first, min(first + step, n))
         lines = _layer_lines(site, layer, columns.stop - first)
-        yield Piece(columns, line, lines)
+        yield LayerPart(columns, line, lines)
         line += lines
 
 
