@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.here import processor_line
 from benchmarks.peers import CANNOT, Candidate, convert, prepare, rows
+from benchmarks.timing import CLOCKS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Result:
 
 
 @contextmanager
-def _worker(candidate: Candidate, threads: int, source: Path, target: Path) -> Iterator[subprocess.Popen[str]]:
+def _worker(
+    candidate: Candidate, threads: int, source: Path, target: Path, clock: str
+) -> Iterator[subprocess.Popen[str]]:
     command = [
         str(candidate.python),
         "-m",
@@ -76,7 +79,7 @@ def _worker(candidate: Candidate, threads: int, source: Path, target: Path) -> I
         str(threads),
     ]
     with subprocess.Popen(
-        [*command, str(source), str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, str(source), str(target), clock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         if _read(process) != "ready":
             raise RuntimeError(f"{candidate.name}: the worker did not start; run it by hand: {' '.join(command)}")
@@ -113,13 +116,19 @@ def measure(
     runs: int,
     work: Path,
     reference: str = "onnxruntime dense",
+    clock: str = "wall",
 ) -> Result:
-    """Run every candidate of ``row`` in turn, ``rounds`` rounds of ``runs`` runs; errors are against ``reference``."""
+    """Run every candidate of ``row`` in turn, ``rounds`` rounds of ``runs`` runs; errors are against ``reference``.
+
+    ``clock`` is a name of `timing.CLOCKS`.
+    """
     source = work / f"{row.name}_input.npy"
     targets = {c.name: work / f"{row.name}_{c.name}_{row.threads}.npy" for c in candidates}
     times: dict[str, list[float]] = {c.name: [] for c in candidates}
     with ExitStack() as stack:
-        workers = {c.name: stack.enter_context(_worker(c, row.threads, source, targets[c.name])) for c in candidates}
+        workers = {
+            c.name: stack.enter_context(_worker(c, row.threads, source, targets[c.name], clock)) for c in candidates
+        }
         for _ in range(rounds):
             for name, process in workers.items():
                 times[name] += _ask(process, runs)
@@ -166,6 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", type=int, default=15, help="runs a round at 128x256; a fifth of it at 512x512")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--work", type=Path, default=Path("out/bench"))
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
@@ -178,7 +188,7 @@ def main() -> None:
         runs = options.runs if row.image == (128, 256) else max(3, options.runs // 5)
         candidates = prepare(row, options.work)
         candidates += tuple(convert(row, candidates, options.work))
-        results.append(measure(row, candidates, options.rounds, runs, options.work))
+        results.append(measure(row, candidates, options.rounds, runs, options.work, clock=options.clock))
         print(_markdown(results[-1:]), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:

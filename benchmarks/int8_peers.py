@@ -25,6 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from benchmarks.cpu_peers import Result, measure
 from benchmarks.here import limit_peers, processor_line
 from benchmarks.peers import Candidate, Part, Row, prepare, rows
+from benchmarks.timing import CLOCKS
 from edgemtl.driver import compile_model
 from edgemtl.options import CompileOptions, QuantiseOptions
 from edgemtl.processor import CpuTarget, resolve
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--work", type=Path, default=Path("out/bench_int8"))
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
@@ -161,7 +163,8 @@ def main() -> None:
         if row.name in options.rows:
             candidates = prepare_int8(row, options.work, target)
             barred = replace(row, bar=least_gain(row.part, target))
-            results.append(measure(barred, candidates, options.rounds, options.runs, options.work, FP32))
+            turns = options.rounds, options.runs
+            results.append(measure(barred, candidates, *turns, options.work, FP32, options.clock))
             print(markdown(results[-1:], unlimited), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:

@@ -23,6 +23,7 @@ from benchmarks.cpu_peers import Result, measure
 from benchmarks.here import limit_peers, processor_line
 from benchmarks.int8_peers import quantised
 from benchmarks.peers import Candidate
+from benchmarks.timing import CLOCKS
 from edgemtl.driver import compile_model
 from edgemtl.errors import EdgemtlError
 from edgemtl.options import CompileOptions, QuantiseOptions
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
     target, work = resolve(options.target, options.threads), options.folder / "work"
@@ -118,7 +120,8 @@ def main() -> None:
         try:
             candidates = prepare(path, target.name, options.threads, work)
             network = Network(path.stem, options.threads)
-            result = measure(network, candidates, options.rounds, options.runs, work, "onnxruntime fp32")
+            turns = options.rounds, options.runs
+            result = measure(network, candidates, *turns, work, "onnxruntime fp32", options.clock)
         except (EdgemtlError, RuntimeError) as error:
             print(f"{path.stem}: {error}", flush=True)
             continue

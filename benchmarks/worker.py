@@ -1,6 +1,6 @@
 """One backend in its own process: reads a count per line, runs that often, prints the times in milliseconds.
 
-``python -m benchmarks.worker BACKEND MODEL THREADS INPUT.npy OUTPUT.npy``
+``python -m benchmarks.worker BACKEND MODEL THREADS INPUT.npy OUTPUT.npy CLOCK``; CLOCK is a name of `CLOCKS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from benchmarks.timing import milliseconds
+from benchmarks.timing import CLOCKS, milliseconds
 
 Run = Callable[[], np.ndarray]
 WARM_RUNS = 3
@@ -139,7 +139,7 @@ def _take_output() -> TextIO:
     return answers
 
 
-def main(backend: str, model: str, threads: str, source: str, target: str) -> None:
+def main(backend: str, model: str, threads: str, source: str, target: str, clock: str) -> None:
     """Serve runs until stdin closes; the first output goes to ``target``."""
     answers = _take_output()
     os.environ["OMP_NUM_THREADS"] = threads
@@ -149,7 +149,7 @@ def main(backend: str, model: str, threads: str, source: str, target: str) -> No
     np.save(target, run())
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        (times,) = milliseconds([run], rounds=1, runs=int(line), warm_runs=WARM_RUNS)
+        (times,) = milliseconds([run], rounds=1, runs=int(line), warm_runs=WARM_RUNS, clock=CLOCKS[clock])
         print(" ".join(f"{t:.4f}" for t in times), file=answers, flush=True)
 
 

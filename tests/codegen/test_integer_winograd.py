@@ -35,7 +35,9 @@ CONV = QConv2d(20, 20, 32, 40, 20, 20, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, 
         ({"cin": 3669}, AVX2, True),
         ({"cin": 3670}, AVX2, False),
         ({"height": 1, "width": 400}, AVX2, False),
-        ({"height": 4, "width": 16}, AVX2, False),
+        ({"height": 4, "width": 16}, AVX2, True),
+        ({"height": 4, "width": 12}, AVX2, False),
+        ({"height": 4, "width": 16}, resolve("cpu-avx512"), False),
     ],
 )
 def test_a_convolution_goes_by_winograd_where_it_gains(

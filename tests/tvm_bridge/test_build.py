@@ -13,6 +13,7 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.operators import (
     Attention,
     Combine,
+    Concat,
     Experts,
     LayerNorm,
     Linear,
@@ -23,7 +24,7 @@ from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge import build
 from edgemtl.tvm_bridge.build import WEIGHTS_WORDS, Argument, EntryFunction, KernelCall, build_library, compile_entries
 from edgemtl.tvm_bridge.kernel import Kernel
-from edgemtl.tvm_bridge.kernels import attention, combine, experts, layernorm, linear, patch_embed, router
+from edgemtl.tvm_bridge.kernels import attention, combine, concat, experts, layernorm, linear, patch_embed, router
 from tests.tvm_bridge.harness import ALL_TARGETS, Arena, aligned, call, normal, on_targets, run, targets, with_threads
 
 SPEC = Linear(4, 16, 16, "", False)
@@ -202,3 +203,9 @@ def test_parts_do_not_change_bits() -> None:
     for cut in zip(*(threaded_cases(resolve("cpu", threads)) for threads in (1, 3)), strict=True):
         one, three = (run(kernel, resolve("cpu"), **arrays) for kernel, arrays in cut)
         assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in three.items()}
+
+
+def test_a_kernel_of_many_operands_has_a_short_symbol_of_its_own() -> None:
+    symbols = {concat.build(Concat(1, (10,) * 400 + (last,)), resolve("cpu")).symbol for last in (1, 2)}
+    assert len(symbols) == 2
+    assert max(map(len, symbols)) <= 512

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import tvm
 from tvm import s_tir, tirx
@@ -16,6 +18,9 @@ from edgemtl.tvm_bridge.kernels.emit import CPU_DEVICE, i32
 
 # Below this many elements a thread costs more than it saves.
 PARALLEL_ELEMENTS = 4096
+MOST_SHARES = 16
+# Elements of the widest vector.
+VECTOR = 16
 LOWER = tvm.transform.Sequential(
     [
         s_tir.transform.LowerInitBlock(),
@@ -107,13 +112,50 @@ def _arrange(plan: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> None:
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
     if len(spatial) + len(reduced) != len(kinds) or not spatial:
         return
-    work = 1
-    for loop in loops:
-        work *= int(plan.get(loop).extent)
+    work = math.prod(int(plan.get(loop).extent) for loop in loops)
     if reduced:
         plan.reorder(*spatial[:-1], *reduced, spatial[-1])
+    else:
+        spatial = _joined(plan, spatial, _together(plan.get(block)))
     outer = plan.fuse(*spatial[:-1]) if len(spatial) > 1 else None
     if reduced:
         plan.decompose_reduction(block, reduced[0])
     if outer is not None and work >= PARALLEL_ELEMENTS and int(plan.get(outer).extent) > 1:
         plan.parallel(outer)
+
+
+def _joined(plan: s_tir.Schedule, loops: Sequence[s_tir.schedule.LoopRV], together: int) -> list[s_tir.schedule.LoopRV]:
+    """The loops with the last ``together`` of them as one, which is split for threads where it is all there is."""
+    joined = [*loops[: len(loops) - together], plan.fuse(*loops[-together:])]
+    return joined if len(joined) > 1 else list(plan.split(joined[0], [_shares(int(plan.get(joined[0]).extent)), None]))
+
+
+def _together(block: Any) -> int:
+    """How many of the last axes of a block each buffer has side by side, or has none of: they can be one loop.
+
+    A short axis alone leaves most of a vector empty.
+    """
+    axes, regions = list(block.iter_vars), [*block.reads, *block.writes]
+    counts = range(2, len(axes) + 1)
+    return max((k for k in counts if all(_has_all_or_none(r, axes[-k:]) for r in regions)), default=1)
+
+
+def _has_all_or_none(region: Any, axes: Sequence[tirx.IterVar]) -> bool:
+    """Whether a region's last axes are these, whole and in order, or these play no part in where it lies."""
+    starts, shape = [axis.min for axis in region.region], [int(n) for n in region.source.shape]
+    last = list(zip(starts[-len(axes) :], shape[-len(axes) :], axes, strict=False))
+    if len(last) == len(axes) and all(_is_whole(*one) for one in last):
+        return True
+    used = {variable for start in starts for variable in tirx.analysis.undefined_vars(start)}
+    return not any(axis.var.same_as(variable) for axis in axes for variable in used)
+
+
+def _is_whole(start: Any, size: int, axis: tirx.IterVar) -> bool:
+    """Whether an axis of a buffer is that of the loop."""
+    return size == int(axis.dom.extent) and (size == 1 or bool(axis.var.same_as(start)))
+
+
+def _shares(elements: int) -> int:
+    """Into how many equal parts a loop is split for threads: of whole vectors where it can be."""
+    divisors = [n for n in range(1, MOST_SHARES + 1) if elements % n == 0]
+    return max(divisors, key=lambda n: (elements // n % VECTOR == 0, n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ Lane = Callable[[Expr], Expr]
 # The whole weights section seen as one array: only its start matters, an int32 must index it.
 WEIGHTS_SPACE_ELEMENTS = 2**31 - 1
 CPU_DEVICE = 1
+MOST_SYMBOL = 512
 # Numbers in symbols: no points and signs.
 SYMBOL_LETTERS = str.maketrans({".": "p", "-": "m", "+": None})
 
@@ -39,7 +41,7 @@ def i32(value: int) -> Expr:
 
 def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None]) -> Kernel:
     """A kernel whose ``body`` is called with one buffer per operand, in order, and emits the code."""
-    symbol = symbol.translate(SYMBOL_LETTERS)
+    symbol = _short(symbol.translate(SYMBOL_LETTERS))
     with IRBuilder() as builder:
         with T.prim_func(private=True):
             T.func_name(symbol)
@@ -52,6 +54,14 @@ def define(symbol: str, operands: Sequence[Operand], body: Callable[..., None]) 
                 body(*buffers)
             T.Return(i32(0))
     return Kernel(symbol, tuple(operands), builder.get())
+
+
+def _short(symbol: str) -> str:
+    """The symbol, or where it is long, as of a kernel of many operands, its beginning and its digest."""
+    if len(symbol) <= MOST_SYMBOL:
+        return symbol
+    digest = hashlib.sha256(symbol.encode()).hexdigest()[:16]
+    return f"{symbol[: MOST_SYMBOL - 1 - len(digest)]}_{digest}"
 
 
 def _is_number(operand: Operand) -> bool:

@@ -27,7 +27,7 @@ from edgemtl.tvm_bridge.kernels.tiles import padded_width
 from edgemtl.tvm_bridge.kernels.vectors import add_pair_products, constant, for_vectors, load, spread, store, wrapping
 from edgemtl.tvm_bridge.kernels.winograd_cut import ChannelGroup, WinogradCut, cut, window_length
 from edgemtl.tvm_bridge.kernels.winograd_math import PLACES, TILE, WINDOW
-from edgemtl.tvm_bridge.kernels.winograd_stages import vectors
+from edgemtl.tvm_bridge.kernels.winograd_stages import Following, tiled_steps, vectors
 
 ZERO = (0,)
 
@@ -183,17 +183,28 @@ class _QWinograd:
         sums = [[local(lanes, "int32") for _ in range(width // lanes)] for _ in range(tall)]
         for total in (total for row in sums for total in row):
             store(total, ZERO, lanes, constant(0, "int32", lanes))
-        with T.serial(-(-self.spec.cin // 2)) as pair:
-            first = base + pair * (2 * width)
-            weights = [T.bind(load(self.transformed, (first + 2 * at,), 2 * lanes)) for at in range(0, width, lanes)]
-            for row, totals in enumerate(sums):
-                word = load(self.windows, (part, index * tall + row, place, 2 * pair), 2)
-                everywhere = T.Broadcast(tirx.reinterpret("int32", word), lanes)
-                values = T.bind(tirx.reinterpret(f"int16x{2 * lanes}", everywhere))
-                for total, weight in zip(totals, weights, strict=True):
-                    added = add_pair_products(load(total, ZERO, lanes), values, weight, self.target)
-                    store(total, ZERO, lanes, added)
+        pairs = -(-self.spec.cin // 2)
+
+        def products(begin: Expr, count: int) -> None:
+            with T.serial(count) as step:
+                self._add_pair(sums, (part, index * tall, place), begin + step, base, width)
+
+        size = 2 * pairs * width
+        tiled_steps(self.cut, pairs, index, Following(self.transformed, base + size, size), products)
         return sums
+
+    def _add_pair(self, sums: Sums, at: tuple[Expr, Expr, Expr], pair: Expr, base: Expr, width: int) -> None:
+        """The products of a pair of input channels, for every tile of the image from one on."""
+        (part, tile, place), lanes = at, self.target.lanes
+        first = base + pair * (2 * width)
+        weights = [T.bind(load(self.transformed, (first + 2 * at,), 2 * lanes)) for at in range(0, width, lanes)]
+        for row, totals in enumerate(sums):
+            word = load(self.windows, (part, tile + row, place, 2 * pair), 2)
+            everywhere = T.Broadcast(tirx.reinterpret("int32", word), lanes)
+            values = T.bind(tirx.reinterpret(f"int16x{2 * lanes}", everywhere))
+            for total, weight in zip(totals, weights, strict=True):
+                added = add_pair_products(load(total, ZERO, lanes), values, weight, self.target)
+                store(total, ZERO, lanes, added)
 
     def _write_outputs(self, part: Expr, block: Expr, column: Expr, valid: int) -> None:
         """A^T M A of every tile for one group, divided and finished by the law."""
