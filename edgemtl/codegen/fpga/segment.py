@@ -70,8 +70,8 @@ def write_segment(
     Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
     """
     listing = Listing(engine, limits.ring_lines, parameters)
-    site = Site(listing, limits, experts, outgoing)
-    inputs = [_reserve_input(site, view, groups) for view in incoming]
+    site = Site(listing, limits, experts, outgoing, row_widths(groups))
+    inputs = [_reserve_input(site, view) for view in incoming]
     _emit_groups(site, groups)
     instructions = listing.instructions
     placement = place(instructions, capacities(engine), engine.array_columns, what)
@@ -97,12 +97,23 @@ def write_segment(
     )
 
 
-def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
-    """Each row begins on a line; pixels of an image lie without gaps, since its rows are whole lines."""
+def row_widths(groups: Sequence[networks.Group]) -> dict[str, frozenset[int]]:
+    """Pixels of a row of the images that groups read and write, by buffer."""
+    widths: dict[str, frozenset[int]] = {}
+    for group in groups:
+        if isinstance(group, networks.ImageGroup):
+            first = (group.conv if group.upsample is None else group.upsample).operator
+            ends = ((group.source, first.width), (group.result, group.conv.operator.out_width))
+            widths |= {view.buffer: widths.get(view.buffer, frozenset()) | {width} for view, width in ends}
+    return widths
+
+
+def _reserve_input(site: Site, view: View) -> Stored:
+    """Each row begins on a line; pixels of an image lie as `Site.pixel_pitch` says."""
     width = view.shape[-1]
     row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    image = any(isinstance(group, networks.ImageGroup) and group.source.buffer == view.buffer for group in groups)
-    lines = row if image else -(-row // LINE_BYTES) * LINE_BYTES
+    image = view.buffer in site.row_widths
+    lines = site.pixel_pitch(view.buffer, row) if image else -(-row // LINE_BYTES) * LINE_BYTES
     return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -61,13 +62,14 @@ class Site:
     """A segment while it is written. ``homes``: rows on chip, by buffer of the steps. ``stored``: rows in DRAM.
 
     ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``outgoing``: buffers that steps
-    outside the segment read. ``sizes``: bytes of each window.
+    outside the segment read. ``row_widths``: pixels of a row, by buffer of the images. ``sizes``: bytes of each window.
     """
 
     listing: Listing
     limits: TilingLimits
     experts: ExpertOrder
     outgoing: frozenset[str]
+    row_widths: Mapping[str, frozenset[int]] = field(default_factory=dict)
     homes: dict[str, OnChipTensor] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     open: dict[OnChipBuffer, OnChipTensor] = field(default_factory=dict)
@@ -80,11 +82,18 @@ class Site:
         self.sizes[window] += stored.bytes
         return stored
 
+    def pixel_pitch(self, buffer: str, pixel_bytes: int) -> int:
+        """Bytes from one pixel of an image to the next in DRAM: pixels are contiguous where rows are whole lines, else
+        each begins on a line."""
+        whole = all(width * pixel_bytes % LINE_BYTES == 0 for width in self.row_widths[buffer])
+        return pixel_bytes if whole else -(-pixel_bytes // LINE_BYTES) * LINE_BYTES
+
     def tensor(self, view: View) -> OnChipTensor:
         """The rows a step reads, loaded from DRAM where they are not on chip."""
         if view.buffer not in self.homes:
             self._load(self.stored[view.buffer])
         home = self.homes[view.buffer]
+        assert home.width == view.shape[-1], f"{view.buffer} must be read in rows of {home.width} values"
         first = view.offset // view.shape[-1]
         return home.part(first, view.shape[0])
 
@@ -92,9 +101,22 @@ class Site:
         size = 2 if stored.dtype == "int16" else 1
         home = make_tensor(self.listing, stored.buffer, REGION_OF[stored.dtype], stored.rows, stored.width, size)
         self.homes[stored.buffer] = home
+        if stored.pitch % LINE_BYTES:
+            self._load_contiguous(stored, home)
+            return
         step = stored.pitch // LINE_BYTES
         for first, rows in self.limits.token_blocks(stored.rows):
             emit.load(self.listing, stored.window, stored.line + first * step, step, home.part(first, rows))
+
+    def _load_contiguous(self, stored: Stored, home: OnChipTensor) -> None:
+        """Load rows that lie in DRAM as on chip, one behind the other: in runs of whole lines, then the rest."""
+        run = LINE_BYTES // math.gcd(stored.pitch, LINE_BYTES)
+        lines = run * stored.pitch // LINE_BYTES
+        whole, rest = divmod(stored.rows, run)
+        for first, count, rows in ((0, whole, run), (whole, bool(rest), rest)):
+            if count:
+                part = OnChipTensor(home.at.on(first * run * home.stride), count, 0, home.itemsize, rows * home.stride)
+                emit.load(self.listing, stored.window, stored.line + first * lines, lines, part)
 
     def store_output(self, view: View) -> None:
         """Store the result of a step in the output window, for readers outside the segment."""
