@@ -6,24 +6,43 @@ it from a ring of rows, while the rows of the next block are prepared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor
-from edgemtl.codegen.fpga.image_shapes import ImageShape, Shortage, dilation_of, largest_block, taps_together
+from edgemtl.codegen.fpga.image_shapes import (
+    ColumnPart,
+    ImageShape,
+    Shortage,
+    column_parts,
+    dilation_of,
+    granules,
+    largest_block,
+    taps_together,
+)
 from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site, Stored
 from edgemtl.codegen.fpga.weights import conv_weights
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
+from edgemtl.hw.spec import Engine
 from edgemtl.operators import QConv2d
 
 MOST_ENLARGED_ROWS = BY_NAME["ENLARGE"].places["rows"][0].high
 """Most rows that one instruction upsamples."""
 MOST_COPIED_ROWS = BY_NAME["LOAD"].places["rows"][0].high
 """Most rows that one instruction copies."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image in DRAM with ``width`` pixels in a row, of which a layer reads or writes those from ``column`` on."""
+
+    stored: Stored
+    width: int
+    column: int
 
 
 @dataclass(frozen=True)
@@ -54,14 +73,32 @@ class RowRing:
         return tuple(emit.rows_of(piece) for piece in self.pieces(first, last))
 
 
+def image_runs(groups: Sequence[networks.Group], engine: Engine) -> dict[str, frozenset[int]]:
+    """Pixels of rows, and of the parts that rows are cut into, of the images that groups read and write, by buffer."""
+    runs: dict[str, frozenset[int]] = {}
+    for group in groups:
+        if not isinstance(group, networks.ImageGroup):
+            continue
+        conv, upsample = group.conv.operator, group.upsample
+        source = {(conv if upsample is None else upsample.operator).width}
+        parts = column_parts(conv, engine.accumulator_rows)
+        if len(parts) > 1:
+            source |= {run for part in parts for run in (part.source, part.conv.width)}
+        result = {conv.out_width} | {part.output for part in parts}
+        for buffer, pixels in ((group.source.buffer, source), (group.result.buffer, result)):
+            runs[buffer] = runs.get(buffer, frozenset()) | pixels
+    return runs
+
+
 def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:
     """All instructions of one layer over an image; ``on_chip``: whether its whole source is on chip."""
-    shape = _shape(site, group, on_chip)
-    high, low = _sources(site, group, shape, on_chip)
     conv = _conv_layer(site, group.conv)
     pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays())
-    writer = _Writer(site, group, shape, high, low, conv, pixels)
-    writer.write()
+    target = _target(site, group)
+    for part in column_parts(group.conv.operator, site.limits.accumulator_rows):
+        shape = _shape(site, group, part.conv, on_chip)
+        high, low = _sources(site, group, shape, on_chip)
+        _Writer(site, group, shape, high, low, conv, pixels, part, target).write()
 
 
 def _conv_layer(site: Site, conv: networks.Of[QConv2d]) -> Weights:
@@ -74,10 +111,19 @@ def _conv_layer(site: Site, conv: networks.Of[QConv2d]) -> Weights:
     return Weights(site, pack, conv.operator.cout)
 
 
-def _shape(site: Site, group: networks.ImageGroup, on_chip: bool) -> ImageShape:
+def _target(site: Site, group: networks.ImageGroup) -> Stored:
+    """Where results go: the buffer of the last step, in DRAM."""
+    view = group.result
+    size = granules(site.listing.engine, view.shape[-1], view.dtype) * site.listing.engine.array_columns
+    window = "output" if view.buffer in site.outgoing else "scratch"
+    pitch = site.pixel_pitch(view.buffer, size)
+    return site.reserve(view.buffer, window, view.shape[0], view.shape[-1], view.dtype, pitch)
+
+
+def _shape(site: Site, group: networks.ImageGroup, conv: QConv2d, on_chip: bool) -> ImageShape:
     """The largest block for which every memory has room. Raises BudgetError where not even one row fits."""
     pixels = None if group.pixels is None else group.pixels.operator
-    layers = group.conv.operator, pixels, group.upsample is not None
+    layers = conv, pixels, group.upsample is not None
     shape = largest_block(*layers, site.listing.engine, site.limits, on_chip)
     if isinstance(shape, Shortage):
         what = f"{group.conv.step.origin[0]}: {shape.what} of one row"
@@ -118,17 +164,20 @@ class _Writer:
         low: RowRing | None,
         conv: Weights,
         pixels: Weights | None,
+        part: ColumnPart,
+        target: Stored,
     ) -> None:
         self.site, self.group, self.shape, self.high, self.low = site, group, shape, high, low
         self.conv, self.pixels = conv, pixels
         self.resident = fits_ring(site, conv, *(() if pixels is None else (pixels,)))
         name = group.source.buffer
-        self.source = None if name in site.homes else site.stored[name]
+        first = (group.conv if group.upsample is None else group.upsample).operator
+        self.source = None if name in site.homes else StoredImage(site.stored[name], first.width, part.source)
         self.loaded = self.upsampled = 0
         self.height = shape.conv.out_height
         self.blocks = range(0, self.height, shape.block)
         self.buffers = self._buffers()
-        self.target = self._target()
+        self.target = StoredImage(target, group.conv.operator.out_width, part.output)
 
     def _buffers(self) -> list[tuple[OnChipBuffer, OnChipBuffer | None]]:
         size = self.shape.block * self.shape.conv.out_width
@@ -140,15 +189,6 @@ class _Writer:
             )
             for _ in self.blocks[:2]
         ]
-
-    def _target(self) -> Stored:
-        """Where results go: the buffer of the last step, in DRAM."""
-        step = self.group.conv if self.group.pixels is None else self.group.pixels
-        view, shape = step["y"], self.shape
-        size = (shape.logits or shape.result) * self.site.listing.engine.array_columns
-        window = "output" if view.buffer in self.site.outgoing else "scratch"
-        pitch = self.site.pixel_pitch(view.buffer, size)
-        return self.site.reserve(view.buffer, window, view.shape[0], view.shape[-1], view.dtype, pitch)
 
     def write(self) -> None:
         """Block after block; the rows of the next block are fetched and upsampled before this one is computed."""
@@ -173,7 +213,7 @@ class _Writer:
         y = self.loaded
         for piece in ring.pieces(y, needed):
             for part, line, step in _copies(self.site, self.source, piece, y, ring.stride):
-                emit.load(self.site.listing, self.source.window, line, step, part, (self.source.buffer,))
+                emit.load(self.site.listing, self.source.stored.window, line, step, part, (self.source.stored.buffer,))
             y += piece.rows
         self.loaded = max(self.loaded, needed)
 
@@ -262,24 +302,24 @@ class _Writer:
         row = self.shape.conv.out_width * y.stride
         whole = OnChipTensor(y.at, rows, row, 1, row)
         for part, line, step in _copies(self.site, self.target, whole, first, y.stride):
-            emit.store(self.site.listing, self.target.window, line, step, part, (self.target.buffer,))
+            emit.store(self.site.listing, self.target.stored.window, line, step, part, (self.target.stored.buffer,))
 
 
 def _copies(
-    site: Site, stored: Stored, rows: OnChipTensor, first: int, pixel: int
+    site: Site, image: StoredImage, rows: OnChipTensor, first: int, pixel: int
 ) -> Iterator[tuple[OnChipTensor, int, int]]:
     """What LOAD or STORE copies of image rows from row ``first`` on: rows on chip, their first line, lines of each.
 
-    That is whole rows of pixels of ``pixel`` granules; or pixel by pixel where each pixel begins on a line.
+    That is rows of pixels of ``pixel`` granules; or pixel by pixel where each pixel begins on a line.
     """
-    q = site.listing.engine.array_columns
-    if stored.pitch == pixel * q:
-        lines = rows.stride * q // LINE_BYTES
-        yield rows, stored.line + first * lines, lines
+    size, pitch, width = pixel * site.listing.engine.array_columns, image.stored.pitch, rows.stride // pixel
+    line = image.stored.line + (first * image.width + image.column) * pitch // LINE_BYTES
+    if pitch == size:
+        yield rows, line, image.width * pitch // LINE_BYTES
         return
-    width, lines = rows.stride // pixel, stored.pitch // LINE_BYTES
-    most = MOST_COPIED_ROWS // width
+    lines = pitch // LINE_BYTES
+    most = MOST_COPIED_ROWS // width if width == image.width else 1
     for y in range(0, rows.rows, most):
         count = min(most, rows.rows - y)
         pixels = OnChipTensor(rows.at.on(y * rows.stride), count * width, pixel, 1, pixel)
-        yield pixels, stored.line + (first + y) * width * lines, lines
+        yield pixels, line + y * image.width * lines, lines

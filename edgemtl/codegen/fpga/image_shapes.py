@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgemtl.hw.geometry import taps_in_tile
 from edgemtl.hw.spec import Engine
 from edgemtl.operators import QConv2d, QLinear
-from edgemtl.schedule.tiling import TilingLimits
+from edgemtl.schedule.tiling import TilingLimits, blocks
 
 MOST_BLOCK_ROWS = 62
 """Most output rows of a block: an operand of 6 bits counts them and the row after them."""
@@ -78,12 +78,43 @@ class ImageShape:
         return next((need for need in needs if need.needed > need.there), None)
 
 
+@dataclass(frozen=True)
+class ColumnPart:
+    """A convolution of some columns of an image: its first pixel of a row of the source, and of the output."""
+
+    conv: QConv2d
+    source: int
+    output: int
+
+
+def column_parts(conv: QConv2d, most: int) -> list[ColumnPart]:
+    """The convolution as the fewest of at most ``most`` pixels of an output row, side by side; usually itself."""
+    if conv.out_width <= most:
+        return [ColumnPart(conv, 0, 0)]
+    return [_column_part(conv, first, width) for first, width in blocks(conv.out_width, most)]
+
+
+def _column_part(conv: QConv2d, output: int, width: int) -> ColumnPart:
+    """The pixels of the source around ``width`` pixels of the output from ``output`` on.
+
+    Its padding on the left is what the first of them reads before the image.
+    """
+    stride, wide = max(strides(conv)), (conv.kernel[1] - 1) * max(dilations(conv)) + 1
+    begin = output * stride - conv.pad[1]
+    source = min(max(begin, 0), conv.width - 1)
+    end = min(begin + (width - 1) * stride + wide, conv.width)
+    top, _, bottom, right = conv.pad
+    pad = (top, source - begin, bottom, right)
+    part = replace(conv, width=max(end - source, 1), out_width=width, pad=pad)
+    return ColumnPart(part, source, output)
+
+
 def largest_block(
     conv: QConv2d, pixels: QLinear | None, upsample: bool, engine: Engine, limits: TilingLimits, on_chip: bool
 ) -> ImageShape | Shortage:
     """The largest block for which every memory has room, or what a single row lacks.
 
-    A row of the output has at most as many pixels as the accumulators.
+    conv: one of `column_parts`, so that a row of its output has at most as many pixels as the accumulators.
     """
     logits = 0 if pixels is None else granules(engine, pixels.n, pixels.how.dtype)
     source, result = granules(engine, conv.cin, "int8"), granules(engine, conv.cout, conv.how.dtype)

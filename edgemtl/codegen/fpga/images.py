@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
-from edgemtl.codegen.fpga.image_shapes import Shortage, dilations, granules, largest_block, reach, strides
+from edgemtl.codegen.fpga.image_shapes import Shortage, column_parts, dilations, granules, largest_block, reach, strides
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.weights import layer_lines
@@ -25,7 +25,8 @@ DESCRIPTION = (
     f"a convolution in one group with a kernel up to {FIELDS['kernel_height'].high} x {FIELDS['kernel_width'].high}, "
     f"a stride up to {FIELDS['stride'].high} and a dilation up to {FIELDS['dilation'].high}, each the same on both "
     f"axes, and padding up to {FIELDS['top'].high}; optionally after a bilinear upsampling by 2 and before a linear "
-    f"layer over its pixels; up to {MOST_ROWS:,} rows, and an output no wider than the accumulators"
+    f"layer over its pixels; up to {MOST_ROWS:,} rows; with the upsampling or directly behind LayerNorm an output no "
+    "wider than the accumulators"
 )
 """What the group consists of, and its limits."""
 
@@ -35,7 +36,7 @@ def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> n
     upsample = of(steps[at], ops.QBilinear) if isinstance(steps[at].operator, ops.QBilinear) else None
     start = at + (upsample is not None)
     part = take(steps, start, ops.QConv2d)
-    if not part or image_reason(steps, start, engine):
+    if not part or image_reason(steps, start, engine, upsample):
         return None
     group = nets.ImageGroup(upsample, of(part[0], ops.QConv2d), _pixels(steps, start, uses))
     inside = nets.steps_of(group)
@@ -51,10 +52,12 @@ def _pixels(steps: Sequence[Step], at: int, uses: Uses) -> nets.Of[ops.QLinear] 
     return None if layer.operator.residual else layer
 
 
-def image_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
-    """Why the accelerator cannot run the convolution at ``at``; empty where it can."""
+def image_reason(steps: Sequence[Step], at: int, engine: Engine, upsample: nets.Of[ops.QBilinear] | None = None) -> str:
+    """Why the accelerator cannot run the convolution at ``at``, behind ``upsample``; empty where it can."""
     conv = of(steps[at], QConv2d)
-    return conv_reason(conv.operator, engine) or _room_reason(steps, at, engine) or _view_reason(steps, conv)
+    images = [conv["x"], conv["y"], *([] if upsample is None else [upsample["x"]])]
+    room = _room_reason(steps, at, engine, upsample is not None)
+    return conv_reason(conv.operator, engine) or room or _view_reason(steps, images, conv.operator.cin)
 
 
 def conv_reason(operator: QConv2d, engine: Engine) -> str:
@@ -74,14 +77,14 @@ def _conv_reasons(conv: QConv2d, engine: Engine) -> Iterator[str]:
         if len(values) > 1:
             pair = " and ".join(map(str, conv.stride if name == "strides" else conv.dilation))
             yield f"its {name} are {pair}, the accelerator has one for both axes"
-    yield from _limits(conv)
+    for part in column_parts(conv, engine.accumulator_rows):
+        yield from _limits(part.conv)
+        read = part.conv.width * granules(engine, conv.cin, "int8")
+        row = max(read, part.conv.out_width * granules(engine, conv.cout, "int16"))
+        if row > MOST_ROW_GRANULES:
+            yield f"a row of pixels has {row:,} granules, an instruction copies {MOST_ROW_GRANULES:,}"
     if conv.pad[0] >= reach(conv) + (conv.out_height - 1) * max(strides(conv)):
         yield "it reads no row of its image, only padding"
-    if conv.out_width > engine.accumulator_rows:
-        yield f"a row of its output has {conv.out_width} pixels, the accumulators hold {engine.accumulator_rows}"
-    pixels = conv.width * granules(engine, conv.cin, "int8"), conv.out_width * granules(engine, conv.cout, "int16")
-    if max(pixels) > MOST_ROW_GRANULES:
-        yield f"a row of pixels has {max(pixels):,} granules, an instruction copies {MOST_ROW_GRANULES:,}"
 
 
 def _limits(conv: QConv2d) -> Iterator[str]:
@@ -104,17 +107,20 @@ def _limits(conv: QConv2d) -> Iterator[str]:
             yield f"{begin} {size:,} {what}, the accelerator holds 0 to {FIELDS[name].high:,}"
 
 
-def _room_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
+def _room_reason(steps: Sequence[Step], at: int, engine: Engine, upsample: bool) -> str:
     """Why memories on chip are too small, even for blocks of one row."""
     conv = of(steps[at], QConv2d)
     behind = take(steps, at, QConv2d, ops.QLinear)
     pixels = of(behind[1], ops.QLinear).operator if behind and chained(behind) else None
     writer = _writer(steps, conv["x"].buffer)
-    upsample = writer is not None and isinstance(writer.operator, ops.QBilinear)
     on_chip = writer is not None and isinstance(writer.operator, ops.QLayerNorm)
-    block = largest_block(conv.operator, pixels, upsample, engine, limits(engine, 1), on_chip)
-    if isinstance(block, Shortage):
-        return f"one row needs {block.needed:,} bytes for {block.what} of {block.there:,}"
+    parts, most = column_parts(conv.operator, engine.accumulator_rows), engine.accumulator_rows
+    if len(parts) > 1 and (upsample or on_chip):
+        return f"a row of its output has {conv.operator.out_width} pixels, the accumulators hold {most}"
+    for part in parts:
+        block = largest_block(part.conv, pixels, upsample, engine, limits(engine, 1), on_chip)
+        if isinstance(block, Shortage):
+            return f"one row needs {block.needed:,} bytes for {block.what} of {block.there:,}"
     taps = conv.operator.kernel[0] * conv.operator.kernel[1]
     lines = layer_lines(engine, taps * conv.operator.cin, engine.array_columns, conv.operator.table)
     needed, there = lines * LINE_BYTES, engine.weight_ring_bytes
@@ -123,18 +129,15 @@ def _room_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     )
 
 
-def _view_reason(steps: Sequence[Step], conv: nets.Of[QConv2d]) -> str:
-    """Why an image does not lie in a buffer of its own, pixel after pixel."""
-    writer, images = _writer(steps, conv["x"].buffer), [conv["x"], conv["y"]]
-    if writer is not None and isinstance(writer.operator, ops.QBilinear):
-        images.append(writer["x"])
+def _view_reason(steps: Sequence[Step], images: Sequence[View], channels: int) -> str:
+    """Why an image does not lie in a buffer of its own, pixel after pixel; all but the second have ``channels``."""
     for image in images:
         ends = (view.extent_bytes for step in steps for view in step.views if view.buffer == image.buffer)
         if image.offset or max(ends) > image.nbytes:
             return "its image is a part of another tensor, the accelerator reads and writes whole images"
-    sources = {image.buffer for image in images if image is not conv["y"]}
+    sources = {image.buffer for image in (images[0], *images[2:])}
     widths = {view.shape[-1] for step in steps for view in _rows_of(step, sources)}
-    return "" if widths <= {conv.operator.cin} else "its image is read in rows of another width too"
+    return "" if widths <= {channels} else "its image is read in rows of another width too"
 
 
 def _rows_of(step: Step, buffers: set[str]) -> Iterator[View]:

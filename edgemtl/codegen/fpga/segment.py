@@ -9,7 +9,7 @@ from edgemtl import operators as ops
 from edgemtl.bundle import Routing, SegmentLayer, Windows
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
-from edgemtl.codegen.fpga.convolutions import emit_image
+from edgemtl.codegen.fpga.convolutions import emit_image, image_runs
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.experts import emit_experts
@@ -70,7 +70,7 @@ def write_segment(
     Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
     """
     listing = Listing(engine, limits.ring_lines, parameters)
-    site = Site(listing, limits, experts, outgoing, row_widths(groups))
+    site = Site(listing, limits, experts, outgoing, image_runs(groups, engine))
     inputs = [_reserve_input(site, view) for view in incoming]
     _emit_groups(site, groups)
     instructions = listing.instructions
@@ -97,22 +97,11 @@ def write_segment(
     )
 
 
-def row_widths(groups: Sequence[networks.Group]) -> dict[str, frozenset[int]]:
-    """Pixels of a row of the images that groups read and write, by buffer."""
-    widths: dict[str, frozenset[int]] = {}
-    for group in groups:
-        if isinstance(group, networks.ImageGroup):
-            first = (group.conv if group.upsample is None else group.upsample).operator
-            ends = ((group.source, first.width), (group.result, group.conv.operator.out_width))
-            widths |= {view.buffer: widths.get(view.buffer, frozenset()) | {width} for view, width in ends}
-    return widths
-
-
 def _reserve_input(site: Site, view: View) -> Stored:
     """Each row begins on a line; pixels of an image lie as `Site.pixel_pitch` says."""
     width = view.shape[-1]
     row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    image = view.buffer in site.row_widths
+    image = view.buffer in site.runs
     lines = site.pixel_pitch(view.buffer, row) if image else -(-row // LINE_BYTES) * LINE_BYTES
     return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
 

@@ -62,14 +62,15 @@ class Site:
     """A segment while it is written. ``homes``: rows on chip, by buffer of the steps. ``stored``: rows in DRAM.
 
     ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``outgoing``: buffers that steps
-    outside the segment read. ``row_widths``: pixels of a row, by buffer of the images. ``sizes``: bytes of each window.
+    outside the segment read. ``sizes``: bytes of each window. ``runs``: pixels of
+    rows and of their parts, by buffer of the images.
     """
 
     listing: Listing
     limits: TilingLimits
     experts: ExpertOrder
     outgoing: frozenset[str]
-    row_widths: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    runs: Mapping[str, frozenset[int]] = field(default_factory=dict)
     homes: dict[str, OnChipTensor] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     open: dict[OnChipBuffer, OnChipTensor] = field(default_factory=dict)
@@ -83,9 +84,9 @@ class Site:
         return stored
 
     def pixel_pitch(self, buffer: str, pixel_bytes: int) -> int:
-        """Bytes from one pixel of an image to the next in DRAM: pixels are contiguous where rows are whole lines, else
-        each begins on a line."""
-        whole = all(width * pixel_bytes % LINE_BYTES == 0 for width in self.row_widths[buffer])
+        """Bytes from one pixel of an image to the next in DRAM: pixels are contiguous where all rows and parts of them
+        begin and end on lines, else each begins on a line."""
+        whole = all(run * pixel_bytes % LINE_BYTES == 0 for run in self.runs[buffer])
         return pixel_bytes if whole else -(-pixel_bytes // LINE_BYTES) * LINE_BYTES
 
     def tensor(self, view: View) -> OnChipTensor:

@@ -13,6 +13,7 @@ from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.images import conv_reason
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
 from edgemtl.codegen.fpga.select import Left, runs, select, width_reason
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
@@ -20,6 +21,7 @@ from tests.codegen.fpga.rig import check, compile_and_check, engines
 
 FLOAT = "it works in float32, which the accelerator does not have"
 STRANGE = "its surroundings are none that the accelerator runs"
+KNOWN = "it knows attention, MLPs and experts with their residuals"
 
 
 def left_of(program: BoardProgram) -> list[tuple[str, str]]:
@@ -111,11 +113,13 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "padding on the left": ({"pad": (0, 64, 0, 0)}, "it pads 64 pixels on the left, the accelerator holds 0 to 63"),
     "rows": ({"height": 2048}, "its image has 2,048 rows, the accelerator holds 0 to 2,047"),
     "output rows": ({"out_height": 2050}, "its output has 2,050 rows, the accelerator holds 0 to 2,047"),
-    "pixels": ({"width": 2048}, "its image has 2,048 pixels in a row, the accelerator holds 0 to 2,047"),
+    "pixels": (
+        {"width": 2048},
+        "its image has 2,048 pixels in a row, the accelerator holds 0 to 2,047",
+    ),
     "input channels": ({"cin": 8192}, "it has 8,192 input channels, the accelerator holds 0 to 8,191"),
     "output channels": ({"cout": 8192}, "it has 8,192 output channels, the accelerator holds 0 to 8,191"),
     "padding alone": ({"pad": (12, 1, 0, 1), "out_height": 9}, "it reads no row of its image, only padding"),
-    "output pixels": ({"out_width": 513}, "a row of its output has 513 pixels, the accumulators hold 512"),
     "granules": (
         {"width": 2047, "cin": 1024},
         "a row of pixels has 65,504 granules, an instruction copies 16,383",
@@ -181,12 +185,30 @@ def test_an_image_that_is_read_in_rows_of_another_width_stays() -> None:
     assert left_of(program) == [("QConv2d", "its image is read in rows of another width too")] * 2
 
 
-def test_rows_wider_than_the_accumulators_stay() -> None:
+@pytest.mark.parametrize(("width", "channels", "cuts"), [(513, 4, [256, 257]), (1100, 40, [366, 367, 367])])
+def test_rows_wider_than_the_accumulators_are_cut(width: int, channels: int, cuts: list[int]) -> None:
+    """Each part reads the pixels around it."""
+    net, engine = Net(5), engines()["zcu104"].engine
+    net.result(net.conv(net.source(3 * width, channels, "int8"), 3, width, 40, net.finish(), kernel=(3, 5)))
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert left_of(program) == []
+    instructions = decode_stream(program.tasks[0].segments[0].stream, engine).instructions
+    assert sorted({i["out_width"] for i in instructions if i.name == "CONV"}) == sorted({*cuts})
+
+
+@pytest.mark.parametrize("source", ["norm", "upsample"])
+def test_rows_cut_are_those_of_dram(source: str) -> None:
+    """A whole image on chip stays whole: the convolution is left. An upsampling is left, and its convolution cut."""
     net = Net(5)
-    net.result(net.conv(net.source(2 * 513, 4, "int8"), 2, 513, 4, net.finish()))
-    program = compile_segments({"task": net.steps}, engines()["zcu104"])
-    assert left_of(program) == [("QConv2d", "a row of its output has 513 pixels, the accumulators hold 512")]
-    assert program.tasks[0].segments == ()
+    if source == "norm":
+        x, width = net.norm(net.source(2 * 30, 4, "int16")), 30
+    else:
+        x, width = net.enlarge(net.source(15, 4, "int8"), 1, 15), 30
+    net.result(net.conv(x, 2, width, 4, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
+    why = "a row of its output has 30 pixels, the accumulators hold 24"
+    left = [("QConv2d", why)] if source == "norm" else [("QBilinear", f"{STRANGE}: {KNOWN}")]
+    assert left_of(program) == left
 
 
 def test_an_image_higher_than_the_counters_stays() -> None:
