@@ -95,7 +95,11 @@ def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:
     conv = _conv_layer(site, group.conv)
     pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays())
     target = _target(site, group)
-    for part in column_parts(group.conv.operator, site.limits.accumulator_rows):
+    parts = column_parts(group.conv.operator, site.limits.accumulator_rows)
+    if len(parts) > 1 and on_chip:
+        needed, there = group.conv.operator.out_width, site.limits.accumulator_rows
+        raise BudgetError("a row of an image that is on chip as a whole", needed, there, "store the image first")
+    for part in parts:
         shape = _shape(site, group, part.conv, on_chip)
         high, low = _sources(site, group, shape, on_chip)
         _Writer(site, group, shape, high, low, conv, pixels, part, target).write()
@@ -115,9 +119,8 @@ def _target(site: Site, group: networks.ImageGroup) -> Stored:
     """Where results go: the buffer of the last step, in DRAM."""
     view = group.result
     size = granules(site.listing.engine, view.shape[-1], view.dtype) * site.listing.engine.array_columns
-    window = "output" if view.buffer in site.outgoing else "scratch"
     pitch = site.pixel_pitch(view.buffer, size)
-    return site.reserve(view.buffer, window, view.shape[0], view.shape[-1], view.dtype, pitch)
+    return site.reserve(view.buffer, site.window_of(view), view.shape[0], view.shape[-1], view.dtype, pitch)
 
 
 def _shape(site: Site, group: networks.ImageGroup, conv: QConv2d, on_chip: bool) -> ImageShape:

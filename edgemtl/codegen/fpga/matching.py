@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
-from edgemtl.lowering.ir import Step
+from edgemtl.lowering.ir import Step, View
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,18 @@ class Uses:
     """Which steps read which buffer."""
 
     steps: Sequence[Step]
+
+    @cached_property
+    def writers(self) -> Mapping[str, View]:
+        """What steps write, by buffer."""
+        return {view.buffer: view for step in self.steps for view in step.outputs}
+
+    def reads_rows(self, view: View) -> bool:
+        """Whether a step reads whole rows of a buffer that steps write, taken to be as wide as the reader's."""
+        written, flat = self.writers.get(view.buffer), view.reshape((view.size,))
+        width = view.shape[-1]
+        whole = written is not None and not written.size % width and not view.offset % width
+        return whole and flat is not None and flat.strides == (1,)
 
     def readers(self, name: str) -> list[int]:
         """Indices of the steps that read a buffer."""
@@ -36,9 +49,3 @@ def inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
     """Whether no step outside reads a result that is not the last one's."""
     inside = range(at, at + len(part))
     return all(r in inside for s in part[:-1] for view in s.outputs for r in uses.readers(view.buffer))
-
-
-def in_place(step: Step, at: int, uses: Uses) -> bool:
-    """Whether a step may add to its residual in place: no later step reads it, and it is dense."""
-    residual = step["residual"]
-    return residual.is_dense and max(uses.readers(residual.buffer)) <= at

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
+from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, key_of
+from edgemtl.codegen.fpga.heads import keys_fit
 from edgemtl.codegen.fpga.images import DESCRIPTION as IMAGES
 from edgemtl.codegen.fpga.images import image_reason, match_image
-from edgemtl.codegen.fpga.matching import Uses, chained, in_place, inner, take
+from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
@@ -28,20 +30,26 @@ class Left:
     reason: str
 
 
-def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
+def select(steps: Sequence[Step], engine: Engine, fitting: Fitting = EVERYTHING_FITS) -> list[nets.Group | Left]:
     """The steps in order, as groups for the accelerator and steps left to the host CPU."""
     uses, at = Uses(steps), 0
     selected: list[nets.Group | Left] = []
     while at < len(steps):
         matches = (group for match in MATCHERS.values() if (group := match(steps, at, engine, uses)))
-        group = next((group for group in matches if not any(map(_is_foreign, nets.steps_of(group)))), None)
+        group = next((group for group in matches if _runs_there(group, uses, fitting)), None)
         if group is None:
-            selected.append(Left(steps[at], reason(steps, at, engine)))
+            why = fitting.reasons.get(steps[at].result.buffer) or reason(steps, at, engine)
+            selected.append(Left(steps[at], why))
             at += 1
         else:
             selected.append(group)
             at += len(nets.steps_of(group))
     return selected
+
+
+def _runs_there(group: nets.Group, uses: Uses, fitting: Fitting) -> bool:
+    fits = key_of(group) not in fitting.unfit and not any(map(_is_foreign, nets.steps_of(group)))
+    return fits and all(map(uses.reads_rows, nets.reads_of(group)))
 
 
 def _is_bounded_wide(step: Step) -> bool:
@@ -68,26 +76,41 @@ def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> ne
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """qkv, attention, and the layer that adds to the residual."""
-    part = take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
+    """qkv, attention, and the layer behind it where no other step reads what it reads and all heads fit on chip."""
+    part = take(steps, at, ops.QLinear, ops.QAttention)
     if not part or not chained(part) or not inner(part, at, uses):
         return None
-    qkv, out = of(part[0], ops.QLinear), of(part[2], ops.QLinear)
-    attention = of(part[1], ops.QAttention)
-    plain = not qkv.operator.table and not qkv.operator.residual and qkv.operator.how.dtype == "int8"
-    plain = plain and out.operator.residual
-    fits = plain and in_place(out.step, at + 2, uses) and not heads_reason(attention.operator, engine)
-    return nets.AttentionGroup(qkv, attention, out) if fits else None
+    qkv, attention = of(part[0], ops.QLinear), of(part[1], ops.QAttention)
+    how = qkv.operator.how
+    if qkv.operator.table or qkv.operator.residual or how.dtype != "int8" or how.zero:
+        return None
+    whole = take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
+    joined = whole and chained(whole) and inner(whole, at, uses) and keys_fit(engine, attention.operator)
+    joined = joined and not _begins_block(steps, at + 2, engine, uses)
+    out = of(whole[2], ops.QLinear) if whole and joined and not _is_foreign(whole[2]) else None
+    return nets.AttentionGroup(qkv, attention, out)
+
+
+def _begins_block(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> bool:
+    """Whether the layer at ``at`` is that of q, k and v, or a gate, without which the rest would stay."""
+    return any(match(steps, at, engine, uses) for match in (match_attention, match_experts))
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """Two layers, the second of which adds to the residual."""
+    """Two layers, of which the second alone reads what the first writes."""
     part = take(steps, at, ops.QLinear, ops.QLinear)
     if not part or not chained(part) or not inner(part, at, uses):
         return None
     first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
-    fits = first.operator.how.dtype == "int8" and not first.operator.residual and second.operator.residual
-    return nets.MlpGroup(first, second) if fits and in_place(second.step, at + 1, uses) else None
+    fits = first.operator.how.dtype == "int8" and not first.operator.residual
+    fits = fits and first.operator.n == second.operator.k and not _begins_block(steps, at + 1, engine, uses)
+    return nets.MlpGroup(first, second) if fits else None
+
+
+def match_linear(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """A linear layer."""
+    part = take(steps, at, ops.QLinear)
+    return nets.LinearGroup(of(part[0], ops.QLinear)) if part else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -100,7 +123,7 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     chained = gate["y"].buffer == router["logits"].buffer and first["y"].buffer == second["x"].buffer
     right = chained and gate["x"].sees_as(first["x"]) and first.operator.gather and not second.operator.gather
     small = not queue_reason(router.operator, engine)
-    fits = right and small and combine.operator.residual and in_place(combine.step, at + 4, uses)
+    fits = right and small
     return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
 
 
@@ -111,18 +134,20 @@ MATCHERS: Mapping[type, Matcher] = {
     nets.ExpertsGroup: match_experts,
     nets.MlpGroup: match_mlp,
     nets.ImageGroup: match_image,
+    nets.LinearGroup: match_linear,
 }
 """By the group each matches, in the order they are tried."""
 
 GROUPS: Mapping[type, str] = {
     nets.PatchGroup: "the patch embedding of the image",
     nets.NormGroup: "LayerNorm",
-    nets.AttentionGroup: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; "
-    "several heads must each fill whole columns of the array",
-    nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
-    f"{MOST_EXPERTS} experts, choices per token and queues that the router has room for",
-    nets.MlpGroup: "two linear layers, the second of which adds to the residual",
+    nets.AttentionGroup: "the linear layer of q, k and v, attention, and the linear layer behind it, with or without a "
+    "residual; several heads are padded to whole columns of the array",
+    nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum, with the residual or without; "
+    f"up to {MOST_EXPERTS} experts, choices per token and queues that the router has room for",
+    nets.MlpGroup: "two linear layers, the first read by the second alone, with or without a residual",
     nets.ImageGroup: IMAGES,
+    nets.LinearGroup: "a linear layer of its own, with a table or a residual",
 }
 """What a group consists of, and its limits."""
 
@@ -168,15 +193,6 @@ def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
 
 
-def heads_reason(operator: ops.QAttention, engine: Engine) -> str:
-    """Why the accelerator cannot run an attention; empty where it can."""
-    if operator.head_dim % engine.array_columns and operator.heads > 1:
-        return (
-            f"heads of {operator.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
-        )
-    return ""
-
-
 def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     """Why the step at ``at`` is not part of a segment."""
     operator = steps[at].operator
@@ -190,28 +206,11 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return range_reason(steps[at])
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
-    if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
-        return heads_reason(operator, engine)
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
         return IN_FLOAT
     if type(operator) not in GROUPED:
         return NO_INSTRUCTION
-    known = "it knows attention, MLPs and experts with their residuals"
+    known = "it knows attention behind the layer of q, k and v, and experts between a gate and their sum"
     return f"its surroundings are none that the accelerator runs: {known}"
-
-
-def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:
-    """Runs of adjacent groups, one for each segment, between the steps left to the host CPU."""
-    groups: list[nets.Group] = []
-    for item in selected:
-        if isinstance(item, Left):
-            if groups:
-                yield tuple(groups)
-            groups = []
-            yield item
-        else:
-            groups.append(item)
-    if groups:
-        yield tuple(groups)

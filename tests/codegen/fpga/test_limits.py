@@ -1,23 +1,18 @@
-"""Networks too large for an instruction or a memory: refused, with the layer's name."""
+"""Layers too large for an instruction or a memory: they stay on the host CPU, with the reason."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
-import pytest
-
-from edgemtl.codegen.fpga.compile import compile_segments, compile_task
-from edgemtl.codegen.fpga.instructions import ParameterWindow
-from edgemtl.codegen.fpga.site import ExpertOrder
-from edgemtl.errors import BudgetError, ConfigError
+from edgemtl.codegen.fpga.compile import compile_segments
+from edgemtl.codegen.fpga.program import BoardProgram
 from edgemtl.hw.encoding import decode_stream
-from edgemtl.hw.regions import ROW_STATES, capacities
+from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
 from edgemtl.lowering.ir import Step
-from edgemtl.operators import QConv2d
-from edgemtl.schedule.tiling import limits
 from tests.codegen.fpga.builder import Net
-from tests.codegen.fpga.rig import compile_and_check, engines, small_spec
+from tests.codegen.fpga.rig import engines, small_spec
 
 
 def roomy() -> AcceleratorSpec:
@@ -46,61 +41,50 @@ def _with_half_the_weights(step: Step) -> Step:
     return replace(step, constants=tuple(halved))
 
 
-def test_a_layer_wider_than_a_counter_is_refused_by_name() -> None:
+def left_of(program: BoardProgram) -> dict[str, str]:
+    """Why steps stay, by the last node of each; without those that work in float32."""
+    (task,) = program.tasks
+    return {step.origin[-1]: step.reason for step in task.left if "float32" not in step.reason}
+
+
+def test_a_layer_wider_than_a_counter_stays() -> None:
     """8,191 columns are the most that 13 bits count."""
     net = wide_mlp(8192)
-    first, second = net.steps[5].origin[0], net.steps[6].origin[0]
-    with pytest.raises(
-        ConfigError, match=rf"^{first}, {second}: no instruction can hold it; LINEAR.k must be in 0..8191, not 8192"
-    ) as caught:
-        compile_segments({"task": net.steps}, roomy())
-    assert str(caught.value).endswith("; make the layer smaller, or compile for a CPU")
-    compile_segments({"task": wide_mlp(8191).steps}, roomy())
+    second = net.steps[6].origin[0]
+    left = left_of(compile_segments({"task": net.steps}, roomy()))
+    assert set(left) == {second}
+    assert f"{second}: no instruction can hold it; LINEAR.k must be in 0..8191, not 8192" in left[second]
+    assert left_of(compile_segments({"task": wide_mlp(8191).steps}, roomy())) == {}
 
 
-def wide_image() -> Net:
-    """A convolution to 512 channels of an upsampled image."""
+def test_a_row_of_an_image_that_fits_nowhere_stays() -> None:
     net = Net(1)
     x = net.norm(net.source(4 * 12, 32, "int16"))
     net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
-    return net
-
-
-def reasons_of(net: Net, spec: AcceleratorSpec) -> list[str]:
-    """Why convolutions are left to the host CPU, once the rest gave the law's bits."""
-    (task,) = compile_and_check(net.steps, net.image, spec).tasks
-    return [step.reason for step in task.left if step.kind == "QConv2d"]
-
-
-def test_an_image_of_which_no_row_of_results_fits_stays() -> None:
     spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
-    # Two buffers of 24 pixels of 512 bytes; the memory has its share of `side` too.
-    there = capacities(spec.engine)["residual"]
-    what = "results, in memory 'residual', of"
-    assert reasons_of(wide_image(), spec) == [f"one row needs {2 * 24 * 512:,} bytes for {what} {there:,}"]
+    name = next(step.origin[0] for step in net.steps if type(step.operator).__name__ == "QConv2d")
+    # Two buffers of 24 pixels of 512 bytes.
+    why = rf"has no room for it: {name}: results, .* of one row needs {2 * 24 * 512} bytes, the budget is"
+    assert re.search(why, left_of(compile_segments({"task": net.steps}, spec))[name])
 
 
 def test_the_rows_around_a_row_must_fit_too() -> None:
     net = Net(1)
     net.result(net.conv(net.source(8 * 24, 64, "int8"), 8, 24, 16, net.finish()))
     spec = small_spec(16, 16, {"hidden": 4 * 1024}, accumulator_rows=128)
-    (why,) = reasons_of(net, spec)
-    assert why.startswith(f"one row needs {4 * 24 * 64:,} bytes for rows, in memory 'hidden', of 4,")
+    name = net.steps[1].origin[0]
+    why = left_of(compile_segments({"task": net.steps}, spec))[name]
+    assert re.search(rf"{name}: rows, .* of one row needs {4 * 24 * 64} bytes", why)
 
 
 def test_weights_of_a_tile_of_columns_must_fit_the_ring() -> None:
+    """49 taps of 128 channels: 16 columns of them are more than 16 KiB."""
     net = Net(1)
     net.result(net.conv(net.source(16, 128, "int8"), 4, 4, 16, net.finish(), kernel=(7, 7), stride=(2, 2)))
     spec = small_spec(16, 16, {"hidden": 2**17}, accumulator_rows=128)
+    why = left_of(compile_segments({"task": net.steps}, spec))[net.steps[1].origin[0]]
     needed = -(-(49 * 128 * 16 + 8 * 16) // 64) * 64
-    assert reasons_of(net, spec) == [f"16 columns of its weights have {needed:,} bytes, the weight ring 16,384"]
-
-
-def test_a_share_in_which_no_row_fits_is_refused_by_name() -> None:
-    net, spec = wide_image(), small_spec(16, 16, accumulator_rows=128, weight_ring_bytes=2**17)
-    name = next(step.origin[0] for step in net.steps if isinstance(step.operator, QConv2d))
-    with pytest.raises(BudgetError, match=rf"^{name}: results, .* of one row needs 24576 bytes, the budget is"):
-        compile_task("task", net.steps, spec, limits(spec.engine, 0.25), ParameterWindow(), ExpertOrder())
+    assert f"weights that are used together needs {needed} bytes, the budget is {spec.engine.weight_ring_bytes}" in why
 
 
 def test_an_engine_of_few_accumulators_gets_smaller_blocks() -> None:

@@ -12,7 +12,8 @@ from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.images import conv_reason
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
-from edgemtl.codegen.fpga.select import Left, runs, select, width_reason
+from edgemtl.codegen.fpga.runs import runs
+from edgemtl.codegen.fpga.select import Left, select, width_reason
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
@@ -21,7 +22,6 @@ from tests.codegen.fpga.rig import check, compile_and_check, engines
 
 FLOAT = "it works in float32, which the accelerator does not have"
 STRANGE = "its surroundings are none that the accelerator runs"
-KNOWN = "it knows attention, MLPs and experts with their residuals"
 
 
 def left_of(program: BoardProgram) -> list[tuple[str, str]]:
@@ -175,14 +175,15 @@ def test_a_part_of_an_image_stays(first: int) -> None:
     assert left_of(program) == [("QConv2d", why)]
 
 
-def test_an_image_that_is_read_in_rows_of_another_width_stays() -> None:
+def test_an_image_that_is_read_in_rows_of_two_widths_is_that_of_two_segments() -> None:
     net = Net(7)
     x = net.source(64, 16, "int8")
     net.result(net.conv(x, 8, 8, 8, net.finish()))
     halves = View(x.buffer, (32, 32), (32, 1), 0, x.dtype)
     net.result(net.conv(halves, 4, 8, 8, net.finish()))
-    program = compile_segments({"task": net.steps}, engines()["zcu104"])
-    assert left_of(program) == [("QConv2d", "its image is read in rows of another width too")] * 2
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert left_of(program) == []
+    assert len(program.tasks[0].segments) == 2
 
 
 @pytest.mark.parametrize(("width", "channels", "cuts"), [(513, 4, [256, 257]), (1100, 40, [366, 367, 367])])
@@ -196,19 +197,20 @@ def test_rows_wider_than_the_accumulators_are_cut(width: int, channels: int, cut
     assert sorted({i["out_width"] for i in instructions if i.name == "CONV"}) == sorted({*cuts})
 
 
-@pytest.mark.parametrize("source", ["norm", "upsample"])
-def test_rows_cut_are_those_of_dram(source: str) -> None:
-    """A whole image on chip stays whole: the convolution is left. An upsampling is left, and its convolution cut."""
+def test_a_row_cut_is_one_of_dram() -> None:
+    """A whole image on chip is stored before its rows are cut: the convolution is a segment of its own."""
     net = Net(5)
-    if source == "norm":
-        x, width = net.norm(net.source(2 * 30, 4, "int16")), 30
-    else:
-        x, width = net.enlarge(net.source(15, 4, "int8"), 1, 15), 30
-    net.result(net.conv(x, 2, width, 4, net.finish()))
+    net.result(net.conv(net.norm(net.source(2 * 30, 4, "int16")), 2, 30, 4, net.finish()))
     program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
-    why = "a row of its output has 30 pixels, the accumulators hold 24"
-    left = [("QConv2d", why)] if source == "norm" else [("QBilinear", f"{STRANGE}: {KNOWN}")]
-    assert left_of(program) == left
+    assert left_of(program) == []
+    assert len(program.tasks[0].segments) == 2
+
+
+def test_an_upsampling_in_front_of_rows_that_are_cut_stays() -> None:
+    net = Net(5)
+    net.result(net.conv(net.enlarge(net.source(15, 4, "int8"), 1, 15), 2, 30, 4, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
+    assert [kind for kind, _ in left_of(program)] == ["QBilinear"]
 
 
 def test_an_image_higher_than_the_counters_stays() -> None:
@@ -232,34 +234,33 @@ def read_again(net: Net, kind: str) -> None:
     net.result(net.norm(stream))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("mlp", 2), ("attention", 3), ("experts", 5)])
-def test_a_residual_that_is_read_again_keeps_its_block_on_the_cpu(kind: str, steps: int) -> None:
-    """The accelerator adds in place."""
+@pytest.mark.parametrize("engine", ["zcu104", "16 x 16"])
+@pytest.mark.parametrize("kind", ["mlp", "attention", "experts"])
+def test_a_residual_that_is_read_again_is_not_written_over(kind: str, engine: str) -> None:
     net = Net(6)
     read_again(net, kind)
-    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert len(left_of(program)) == steps
-    assert all(why.startswith(STRANGE) for _, why in left_of(program))
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    assert left_of(program) == []
+    assert len(program.tasks[0].segments) == 2
 
 
-def test_rows_between_layers_that_others_read_keep_them_on_the_cpu() -> None:
+def test_rows_between_layers_that_others_read_are_stored() -> None:
     net = Net(7)
     stream = net.source(12, 32, "int16")
     hidden = net.linear(net.norm(stream), 40, Finish("int8"))
-    made = net.linear(hidden, 32, WIDE, residual=stream)
+    summed = net.linear(hidden, 32, WIDE, residual=stream)
     net.result(hidden)
-    net.result(made)
+    net.result(summed)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert [kind for kind, _ in left_of(program)] == ["QLinear", "QLinear"]
+    assert left_of(program) == []
+    assert [layer.name for layer in program.tasks[0].segments[0].layers] == ["norm", "linear", "linear"]
 
 
-def test_layers_without_a_residual_stay() -> None:
+def test_layers_need_no_residual() -> None:
     net = Net(8)
     x = net.norm(net.source(12, 32, "int16"))
     net.result(net.linear(net.linear(x, 24, Finish("int8")), 8, WIDE))
-    assert [why for _, why in left_of(compile_and_check(net.steps, net.image, engines()["zcu104"]))] == [
-        f"{STRANGE}: it knows attention, MLPs and experts with their residuals"
-    ] * 2
+    assert left_of(compile_and_check(net.steps, net.image, engines()["zcu104"])) == []
 
 
 def test_more_queues_than_the_router_holds_are_not_compiled_to_a_stream_that_fails() -> None:
@@ -281,16 +282,6 @@ def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: st
     net.result(large)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
     assert "QBilinear" in [kind for kind, _ in left_of(program)]
-
-
-def test_heads_of_broken_granules_stay() -> None:
-    net = Net(15)
-    stream = net.source(9, 32, "int16")
-    net.result(net.attention(net.norm(stream), stream, 2, 24))
-    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert dict(left_of(program))["QAttention"] == (
-        "heads of 24 channels are no whole number of 32, the array's columns"
-    )
 
 
 def naive_boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[set[str], set[str]]:
