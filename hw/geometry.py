@@ -29,6 +29,8 @@ HEADS: Final = (3, 2)
 """Numbers of heads that SCORES can compute at once, the largest first."""
 TABLE_BYTES: Final = 256
 """A look-up table in front of a layer's weights."""
+FEW_CHANNELS: Final = 4
+"""Most channels of a pixel that a shift register of bytes takes past all taps of a row of a kernel."""
 COLUMN_BYTES: Final = 8
 """Bias and scale of one column, int32 each."""
 SCORE_GRANULES: Final = 2
@@ -62,12 +64,14 @@ def depth_of(instruction: Instruction) -> int:
     return instruction["kernel_height"] * instruction["kernel_width"] * instruction["k"]
 
 
-def taps_in_tile(rows: int, columns: int, kernel_width: int, stride: int, dilation: int) -> int:
-    """Horizontal taps of a convolution that share a tile of an array of ``rows`` x ``columns``, 3 or 1.
+def taps_in_tile(rows: int, columns: int, k: int, kernel_width: int, stride: int, dilation: int) -> int:
+    """Horizontal taps of a convolution of ``k`` channels that share a tile of an array of ``rows`` x ``columns``.
 
-    Three neighbouring pixels come from a shift register, which takes one new pixel a cycle; each has a third of the
-    rows.
+    Neighbouring pixels come from a shift register: all taps where a pixel has few channels, three with a third of the
+    rows each where they slide by one pixel. Else a tile has one tap.
     """
+    if dilation == 1 and k <= FEW_CHANNELS and kernel_width * k <= rows:
+        return kernel_width
     slides = (kernel_width, stride, dilation) == (3, 1, 1)
     return 3 if slides and rows % 3 == 0 and rows // 3 >= columns else 1
 

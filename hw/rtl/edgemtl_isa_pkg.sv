@@ -20,7 +20,7 @@ package edgemtl_isa_pkg;
   localparam int unsigned CYCLES_MATRIX = 48;
   localparam int unsigned CYCLES_LEAST_TILE = 4;
   localparam int unsigned CYCLES_TRANSPOSE = 28;
-  localparam int unsigned CYCLES_CONV_ROW = 2;
+  localparam int unsigned CYCLES_CONV_FILL = 1;
   localparam int unsigned CYCLES_SOFTMAX = 40;
   localparam int unsigned CYCLES_NORM = 72;
   localparam int unsigned CYCLES_COMBINE = 24;

@@ -135,7 +135,8 @@ def granules(engine: Engine, channels: int, dtype: str) -> int:
 
 def taps_together(conv: QConv2d, engine: Engine) -> int:
     """Horizontal taps of a convolution that share a tile."""
-    return taps_in_tile(engine.array_rows, engine.array_columns, conv.kernel[1], stride_of(conv), dilation_of(conv))
+    geometry = conv.cin, conv.kernel[1], stride_of(conv), dilation_of(conv)
+    return taps_in_tile(engine.array_rows, engine.array_columns, *geometry)
 
 
 def reach(conv: QConv2d) -> int:

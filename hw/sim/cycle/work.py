@@ -119,18 +119,23 @@ def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
 
 def taps_of(instruction: Instruction, engine: Engine) -> int:
     """Horizontal taps of a CONV that share a tile."""
-    geometry = (instruction[name] for name in ("kernel_width", "stride", "dilation"))
+    geometry = (instruction[name] for name in ("k", "kernel_width", "stride", "dilation"))
     return taps_in_tile(engine.array_rows, engine.array_columns, *geometry)
 
 
 def _refill(instruction: Instruction, engine: Engine) -> int:
-    """Cycles of a tile in which the shift register of three taps is filled again, at the end of each row of pixels.
+    """Cycles of a tile beside its pixels, in which the shift register takes pixels of the image.
 
-    Two pixels at once fill it without any, if they lie in different lanes.
+    A row of the output begins with a full register, and each of its pixels takes ``stride`` more. These are taken at
+    once if they lie in different lanes; if one more does, it fills the register for the next row.
     """
-    apart = lie_apart((0, instruction["src_stride"]), lanes_of(engine, region(instruction, "src")))
-    shifts = taps_of(instruction, engine) > 1
-    return instruction["rows"] * timing.CONV_ROW.cycles if shifts and not apart else 0
+    stride, lanes = instruction["stride"], lanes_of(engine, region(instruction, "src"))
+    apart = [lie_apart((i * instruction["src_stride"] for i in range(count)), lanes) for count in (stride, stride + 1)]
+    if taps_of(instruction, engine) == 1 or apart[1]:
+        return 0
+    first = max(instruction["kernel_width"] - stride, 0) * timing.CONV_FILL.cycles
+    others = 0 if apart[0] else instruction["out_width"] * (stride - 1)
+    return int(instruction["rows"] * (first + others))
 
 
 def _tiled(

@@ -40,7 +40,7 @@ def _check(chip: Chip, instruction: Instruction) -> None:
 def tap_order(chip: Chip, instruction: Instruction) -> Wide:
     """Where each row of weights looks, int64 [taps * k, 3]: (dy, dx, channel), in the order of the array's tiles."""
     height, width, k = (instruction[name] for name in ("kernel_height", "kernel_width", "k"))
-    together = taps_in_tile(chip.rows, chip.columns, width, instruction["stride"], instruction["dilation"])
+    together = taps_in_tile(chip.rows, chip.columns, k, width, instruction["stride"], instruction["dilation"])
     size = chip.rows // together
     groups = [np.arange(first, min(first + size, k)) for first in range(0, k, size)]
     rows = [

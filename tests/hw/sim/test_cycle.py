@@ -190,6 +190,29 @@ def test_a_convolution_takes_a_cycle_a_pixel_for_each_tap_that_has_a_tile_of_its
     assert timing.macs == kernel[0] * kernel[1] * 100 * 64 * 128
 
 
+@pytest.mark.parametrize(
+    ("stride", "src_stride", "rows", "cycles"),
+    [
+        # Three lanes: three pixels at once, two, or one; the kernel is 7 wide.
+        (2, 1, 96, 128),
+        (3, 1, 96, 128 + 4 * (7 - 3)),
+        (1, 3, 96, 128 + 4 * (7 - 1)),
+        (2, 3, 96, 128 + 4 * (7 - 2) + 128),
+        (7, 1, 96, 128 + 128 * 6),
+        # 21 bytes of a row of the kernel are more than this array has rows: a tile for each tap.
+        (2, 1, 16, 7 * 128),
+    ],
+)
+def test_all_taps_of_a_row_of_few_channels_are_a_tile(stride, src_stride, rows, cycles):
+    spec = make_spec(weight_load_bytes_per_cycle=128, array_rows=rows)
+    lines = lines_of(49 * 3, 32, spec)
+    sides = image(64, 64, (7, 7), stride=stride, out_width=32)
+    conv = word("CONV", **sides, rows=4, k=3, n=32, src_stride=src_stride, release=lines)
+    timing = run([word("STREAM", lines=lines), conv], spec)
+    assert timing.spans[1].busy == 7 * cycles
+    assert timing.macs == 49 * 3 * 32 * 128
+
+
 def test_a_load_pays_the_latency_once_in_a_row_of_loads():
     spec = make_spec()
     load = word("LOAD", rows=4, size=64, step=32)  # 8,192 bytes
