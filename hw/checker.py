@@ -16,7 +16,7 @@ import numpy as np
 from edgemtl.errors import IntegrityError
 from edgemtl.hw.encoding import Stream
 from edgemtl.hw.extents import extents, window_end
-from edgemtl.hw.geometry import TAPS, weight_lines
+from edgemtl.hw.geometry import depth_of, weight_lines
 from edgemtl.hw.isa import INT8_WEIGHTS, REGIONS, UNITS, Instruction
 from edgemtl.hw.regions import ROW_STATES, capacities
 from edgemtl.hw.rules import MOST_EXPERTS
@@ -192,9 +192,8 @@ def _check_ring(stream: Stream, engine: Engine) -> None:
 
 def _check_read(place: int, instruction: Instruction, ring: _Ring, engine: Engine) -> None:
     slot, release = instruction.operands.get("slot", 0), instruction["release"]
-    deep = instruction["k"] * (TAPS if instruction.name == "CONV" else 1)
     how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
-    lines = weight_lines(engine.array_columns, deep, instruction["n"], *how)
+    lines = weight_lines(engine.array_columns, depth_of(instruction), instruction["n"], *how)
     needed, there = max(instruction["offset"] + lines, release), ring.least(slot)
     if needed > there:
         _fail(place, instruction, f"the ring must hold the {needed} lines it needs, and may hold {there}")

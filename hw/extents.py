@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from edgemtl.hw.geometry import rows_read
 from edgemtl.hw.isa import LINE_BYTES, WINDOWS, Instruction
 
 Extents = Iterator[tuple[str, int]]
@@ -59,11 +60,10 @@ def _farthest(lines: Iterable[int], wrap: int) -> int:
 
 
 def _conv(i: Instruction, granule: int, _tokens: int) -> Extents:
-    lines = range(max(i["first"] - 1, 0), min(i["first"] + i["rows"] + 1, i["height"]))
-    pixels = (_farthest(lines, i["wrap"]) + 1) * i["width"]
+    pixels = (_farthest(rows_read(i), i["wrap"]) + 1) * i["width"]
     yield "src", _last(i["src"], pixels, i["src_stride"], _span(i["k"], granule))
     size = _span(i["n"], granule) * (1 + i["wide"])
-    yield "dst", _last(i["dst"], i["rows"] * i["width"], i["dst_stride"], size)
+    yield "dst", _last(i["dst"], i["rows"] * i["out_width"], i["dst_stride"], size)
 
 
 def _enlarge(i: Instruction, _granule: int, _tokens: int) -> Extents:

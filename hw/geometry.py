@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES
+from edgemtl.hw.isa import INT8_WEIGHTS, LINE_BYTES, Instruction
 from edgemtl.hw.law_weights4 import GROUP
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ HEADS: Final = (3, 2)
 """Numbers of heads that SCORES can compute at once, the largest first."""
 TABLE_BYTES: Final = 256
 """A look-up table in front of a layer's weights."""
+FEW_CHANNELS: Final = 4
+"""Most channels of a pixel that a shift register of bytes takes past all taps of a row of a kernel."""
 COLUMN_BYTES: Final = 8
 """Bias and scale of one column, int32 each."""
-TAPS: Final = 9
-"""Of a convolution."""
 SCORE_GRANULES: Final = 2
 """Granules of the 16-bit scores of one tile of keys."""
 
@@ -55,6 +55,34 @@ def head_bytes(array_rows: int, heads: int) -> npt.NDArray[np.int64]:
     chains = array_rows // CHAIN_ROWS
     head = np.arange(array_rows) % chains // (chains // heads)
     return np.argsort(head, kind="stable").reshape(heads, -1)
+
+
+def depth_of(instruction: Instruction) -> int:
+    """Rows of weights of a LINEAR or a CONV: the bytes of a row, or those of a pixel for each tap of the kernel."""
+    if instruction.name != "CONV":
+        return instruction["k"]
+    return instruction["kernel_height"] * instruction["kernel_width"] * instruction["k"]
+
+
+def taps_in_tile(rows: int, columns: int, k: int, kernel_width: int, stride: int, dilation: int) -> int:
+    """Horizontal taps of a convolution of ``k`` channels that share a tile of an array of ``rows`` x ``columns``.
+
+    Neighbouring pixels come from a shift register: all taps where a pixel has few channels, three with a third of the
+    rows each where they slide by one pixel. Else a tile has one tap.
+    """
+    if dilation == 1 and k <= FEW_CHANNELS and kernel_width * k <= rows:
+        return kernel_width
+    slides = (kernel_width, stride, dilation) == (3, 1, 1)
+    return 3 if slides and rows % 3 == 0 and rows // 3 >= columns else 1
+
+
+def rows_read(instruction: Instruction) -> list[int]:
+    """The rows of its image that a CONV reads, in order: those of its windows that lie in the image."""
+    i = instruction
+    outputs = range(i["first"], i["first"] + i["rows"])
+    taps = range(0, i["kernel_height"] * i["dilation"], max(i["dilation"], 1))
+    rows = {y * i["stride"] - i["top"] + tap for y in outputs for tap in taps}
+    return sorted(row for row in rows if 0 <= row < i["height"])
 
 
 def groups_in(first: int, rows: int) -> int:

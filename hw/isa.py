@@ -161,7 +161,7 @@ OPERATIONS: Final = (
         "CONV",
         7,
         "matrix",
-        "a 3 x 3 convolution, stride 1, padding 1, over whole rows of an image, requantised",
+        "a convolution over whole rows of an image, requantised",
         (
             *_place("src", "the image's rows", "hidden", "input"),
             Field("wrap", 11, "rows of the source buffer: row y is at y modulo this"),
@@ -177,6 +177,13 @@ OPERATIONS: Final = (
             Field("pad", 8, "value of bytes outside the image", signed=True),
             *_RING,
             *_FINISH,
+            Field("kernel_height", 3, "rows of the kernel, at least 1"),
+            Field("kernel_width", 3, "columns of the kernel, at least 1"),
+            Field("stride", 3, "rows and pixels of the image from one output row or pixel to the next, at least 1"),
+            Field("dilation", 6, "rows and pixels of the image from one tap to the next, at least 1"),
+            Field("top", 6, "rows of padding above the image"),
+            Field("left", 6, "pixels of padding on its left"),
+            Field("out_width", 11, "pixels of an output row"),
         ),
     ),
     Operation(

@@ -117,6 +117,11 @@ def _norm(instruction: Instruction, _engine: Engine) -> Violations:
     yield in_shift_range(shifts), "shift", _whole_shift("that every row's exponent takes to"), _shown(shifts)
 
 
+def _conv(instruction: Instruction, _engine: Engine) -> Violations:
+    for name in ("kernel_height", "kernel_width", "stride", "dilation"):
+        yield instruction[name] >= 1, name, "at least 1", instruction[name]
+
+
 def _route(instruction: Instruction, engine: Engine) -> Violations:
     k, most = instruction["k"], engine.router_choices
     yield 1 <= k <= most, "k", f"in 1..{most}, the choices of a token that the router has", k
@@ -134,5 +139,5 @@ def _shown(shifts: tuple[int, int]) -> str:
 
 
 RULES: Final[Mapping[str, Callable[[Instruction, Engine], Violations]]] = MappingProxyType(
-    {"SCORES": _scores, "SOFTMAX": _softmax, "MIX": _mix, "NORM": _norm, "ROUTE": _route}
+    {"CONV": _conv, "SCORES": _scores, "SOFTMAX": _softmax, "MIX": _mix, "NORM": _norm, "ROUTE": _route}
 )

@@ -18,7 +18,7 @@ class Latency:
 MATRIX: Final = Latency("MATRIX", 48, "from the last row of an instruction of the matrix unit to its result")
 LEAST_TILE: Final = Latency("LEAST_TILE", 4, "a tile of the array, however few rows it has")
 TRANSPOSE: Final = Latency("TRANSPOSE", 28, "filling the transposers before the first tile of SCORES")
-CONV_ROW: Final = Latency("CONV_ROW", 2, "refilling the shift register of a CONV at the end of a row of pixels")
+CONV_FILL: Final = Latency("CONV_FILL", 1, "a pixel that refills the shift register of a CONV at the end of a row")
 SOFTMAX: Final = Latency("SOFTMAX", 40, "from the last row of a SOFTMAX to its result")
 NORM: Final = Latency("NORM", 72, "from the last row of a NORM to its result: a root and a division, bit by bit")
 COMBINE: Final = Latency("COMBINE", 24, "from the last row of a COMBINE to its result")
@@ -34,7 +34,7 @@ TABLE: Final = (
     MATRIX,
     LEAST_TILE,
     TRANSPOSE,
-    CONV_ROW,
+    CONV_FILL,
     SOFTMAX,
     NORM,
     COMBINE,

@@ -20,7 +20,7 @@ package edgemtl_isa_pkg;
   localparam int unsigned CYCLES_MATRIX = 48;
   localparam int unsigned CYCLES_LEAST_TILE = 4;
   localparam int unsigned CYCLES_TRANSPOSE = 28;
-  localparam int unsigned CYCLES_CONV_ROW = 2;
+  localparam int unsigned CYCLES_CONV_FILL = 1;
   localparam int unsigned CYCLES_SOFTMAX = 40;
   localparam int unsigned CYCLES_NORM = 72;
   localparam int unsigned CYCLES_COMBINE = 24;
@@ -284,7 +284,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } linear_t;
 
-  // CONV, matrix: a 3 x 3 convolution, stride 1, padding 1, over whole rows of an image, requantised.
+  // CONV, matrix: a convolution over whole rows of an image, requantised.
   localparam int unsigned CONV_SRC_REGION_LOW = 18;
   localparam int unsigned CONV_SRC_REGION_WIDTH = 3;
   localparam int unsigned CONV_SRC_LOW = 21;
@@ -325,8 +325,28 @@ package edgemtl_isa_pkg;
   localparam int unsigned CONV_ZERO_WIDTH = 8;
   localparam int unsigned CONV_LOW_LOW = 210;
   localparam int unsigned CONV_LOW_WIDTH = 8;
+  localparam int unsigned CONV_KERNEL_HEIGHT_LOW = 218;
+  localparam int unsigned CONV_KERNEL_HEIGHT_WIDTH = 3;
+  localparam int unsigned CONV_KERNEL_WIDTH_LOW = 221;
+  localparam int unsigned CONV_KERNEL_WIDTH_WIDTH = 3;
+  localparam int unsigned CONV_STRIDE_LOW = 224;
+  localparam int unsigned CONV_STRIDE_WIDTH = 3;
+  localparam int unsigned CONV_DILATION_LOW = 227;
+  localparam int unsigned CONV_DILATION_WIDTH = 6;
+  localparam int unsigned CONV_TOP_LOW = 233;
+  localparam int unsigned CONV_TOP_WIDTH = 6;
+  localparam int unsigned CONV_LEFT_LOW = 239;
+  localparam int unsigned CONV_LEFT_WIDTH = 6;
+  localparam int unsigned CONV_OUT_WIDTH_LOW = 245;
+  localparam int unsigned CONV_OUT_WIDTH_WIDTH = 11;
   typedef struct packed {
-    logic [37:0] zeros;
+    logic [10:0] out_width;
+    logic [5:0] left;
+    logic [5:0] top;
+    logic [5:0] dilation;
+    logic [2:0] stride;
+    logic [2:0] kernel_width;
+    logic [2:0] kernel_height;
     logic signed [7:0] low;
     logic signed [7:0] zero;
     logic table_;

@@ -87,6 +87,8 @@ def by_hand(word: bytes) -> dict:
         **{"src_stride": part(114, 125), "dst_region": part(126, 128), "dst": part(129, 145)},
         **{"dst_stride": part(146, 157), "offset": part(166, 182), "release": part(183, 199)},
         **{"wide": part(200, 200), "table": part(201, 201)},
+        **{"kernel_height": part(218, 220), "kernel_width": part(221, 223), "stride": part(224, 226)},
+        **{"dilation": part(227, 232), "top": part(233, 238), "left": part(239, 244), "out_width": part(245, 255)},
     }
     return {"name": "CONV", **masks, **named, **{name: (value ^ 128) - 128 for name, value in signed.items()}}
 

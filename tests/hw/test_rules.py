@@ -15,6 +15,15 @@ from tests.hw.test_isa import stream_by_hand, zeros
 
 ENGINE = read_spec("zcu104").engine
 GOOD = {
+    "CONV": {
+        "kernel_height": 3,
+        "kernel_width": 7,
+        "stride": 2,
+        "dilation": 1,
+        "wrap": 8,
+        "width": 64,
+        "out_width": 32,
+    },
     "SCORES": {"k": 96, "heads": 3, "rows": 46, "count": 1025, "dst_stride": 68, "shift": 6},
     "SOFTMAX": {"rows": 138, "stride": 68, "count": 1025},
     "MIX": {"heads": 3, "rows": 46, "values_stride": 1, "count": 1025, "n": 32, "mul": 2**16, "shift": 16},
@@ -22,6 +31,10 @@ GOOD = {
     "NORM": {"rows": 128, "width": 384, "epsilon": 2**21, "mul": 2**16, "shift": 12},
 }
 WRONG = [
+    ("CONV", {"kernel_height": 0}, "kernel_height must be at least 1, not 0"),
+    ("CONV", {"kernel_width": 0}, "kernel_width must be at least 1, not 0"),
+    ("CONV", {"stride": 0}, "stride must be at least 1, not 0"),
+    ("CONV", {"dilation": 0}, "dilation must be at least 1, not 0"),
     ("SCORES", {"heads": 0}, "heads must be in 1..3, not 0"),
     ("SCORES", {"k": 64}, "k must be the array's 96 rows for 3 heads, not 64"),
     ("SCORES", {"heads": 1, "k": 4129}, "k must be at most 4128 for each head, not 4129"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -113,7 +114,7 @@ def _column_lines(step: Step, engine: Engine) -> int:
         case QLinear() | QPatchEmbed() as spec:
             return layer_lines(engine, spec.k, engine.array_columns, True, networks.is_coded(step))
         case QConv2d() as spec:
-            return layer_lines(engine, 9 * spec.cin, engine.array_columns, True)
+            return layer_lines(engine, math.prod(spec.kernel) * spec.cin, engine.array_columns, True)
         case _:
             return 0
 

@@ -6,20 +6,43 @@ it from a ring of rows, while the rows of the next block are prepared.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.emit import OnChipTensor
+from edgemtl.codegen.fpga.image_shapes import (
+    ColumnPart,
+    ImageShape,
+    Shortage,
+    column_parts,
+    dilation_of,
+    granules,
+    largest_block,
+    taps_together,
+)
 from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site, Stored
-from edgemtl.codegen.fpga.weights import Arrays, conv_weights
+from edgemtl.codegen.fpga.weights import conv_weights
 from edgemtl.errors import BudgetError
-from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.operators import QConv2d, QLinear
+from edgemtl.hw.isa import BY_NAME, LINE_BYTES
+from edgemtl.hw.spec import Engine
+from edgemtl.operators import QConv2d
 
-MOST_BLOCK_ROWS = 62
-"""Most rows of a block: an operand of 6 bits counts them and the row after them, which the first block upsamples."""
+MOST_ENLARGED_ROWS = BY_NAME["ENLARGE"].places["rows"][0].high
+"""Most rows that one instruction upsamples."""
+MOST_COPIED_ROWS = BY_NAME["LOAD"].places["rows"][0].high
+"""Most rows that one instruction copies."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image in DRAM with ``width`` pixels in a row, of which a layer reads or writes those from ``column`` on."""
+
+    stored: Stored
+    width: int
+    column: int
 
 
 @dataclass(frozen=True)
@@ -50,91 +73,65 @@ class RowRing:
         return tuple(emit.rows_of(piece) for piece in self.pieces(first, last))
 
 
-@dataclass(frozen=True)
-class ImageShape:
-    """Sizes of one layer over an image: granules of a pixel in source, result and logits; ``block``: rows at once."""
-
-    conv: QConv2d
-    pixels: QLinear | None
-    upsample: bool
-    source: int
-    result: int
-    logits: int
-    block: int
-
-    @property
-    def low_wrap(self) -> int:
-        """Rows of the image before upsampling that two blocks need."""
-        return min(self.block + 4, self.conv.height // 2)
-
-    @property
-    def high_wrap(self) -> int:
-        """Rows that a block reads, and those prepared meanwhile for the next block."""
-        return min(2 * self.block + 2, self.conv.height)
+def image_runs(groups: Sequence[networks.Group], engine: Engine) -> dict[str, frozenset[int]]:
+    """Pixels of rows, and of the parts that rows are cut into, of the images that groups read and write, by buffer."""
+    runs: dict[str, frozenset[int]] = {}
+    for group in groups:
+        if not isinstance(group, networks.ImageGroup):
+            continue
+        conv, upsample = group.conv.operator, group.upsample
+        source = {(conv if upsample is None else upsample.operator).width}
+        parts = column_parts(conv, engine.accumulator_rows)
+        if len(parts) > 1:
+            source |= {run for part in parts for run in (part.source, part.conv.width)}
+        result = {conv.out_width} | {part.output for part in parts}
+        for buffer, pixels in ((group.source.buffer, source), (group.result.buffer, result)):
+            runs[buffer] = runs.get(buffer, frozenset()) | pixels
+    return runs
 
 
 def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:
     """All instructions of one layer over an image; ``on_chip``: whether its whole source is on chip."""
-    shape = _shape(site, group, on_chip)
-    high, low = _sources(site, group, shape, on_chip)
-    conv = _conv_layer(site, group.conv.arrays())
+    conv = _conv_layer(site, group.conv)
     pixels = None if group.pixels is None else linear_layer(site, group.pixels.arrays())
-    writer = _Writer(site, group, shape, high, low, conv, pixels)
-    writer.write()
+    target = _target(site, group)
+    parts = column_parts(group.conv.operator, site.limits.accumulator_rows)
+    if len(parts) > 1 and on_chip:
+        needed, there = group.conv.operator.out_width, site.limits.accumulator_rows
+        raise BudgetError("a row of an image that is on chip as a whole", needed, there, "store the image first")
+    for part in parts:
+        shape = _shape(site, group, part.conv, on_chip)
+        high, low = _sources(site, group, shape, on_chip)
+        _Writer(site, group, shape, high, low, conv, pixels, part, target).write()
 
 
-def _conv_layer(site: Site, layer: Arrays) -> Weights:
+def _conv_layer(site: Site, conv: networks.Of[QConv2d]) -> Weights:
+    engine, layer = site.listing.engine, conv.arrays()
+    together = taps_together(conv.operator, engine)
+
     def pack(columns: slice) -> bytes:
-        return conv_weights(site.listing.engine, layer, columns)
+        return conv_weights(engine, layer, together, columns)
 
-    return Weights(site, pack, len(layer["weight"]))
+    return Weights(site, pack, conv.operator.cout)
 
 
-def _shape(site: Site, group: networks.ImageGroup, on_chip: bool) -> ImageShape:
+def _target(site: Site, group: networks.ImageGroup) -> Stored:
+    """Where results go: the buffer of the last step, in DRAM."""
+    view = group.result
+    size = granules(site.listing.engine, view.shape[-1], view.dtype) * site.listing.engine.array_columns
+    pitch = site.pixel_pitch(view.buffer, size)
+    return site.reserve(view.buffer, site.window_of(view), view.shape[0], view.shape[-1], view.dtype, pitch)
+
+
+def _shape(site: Site, group: networks.ImageGroup, conv: QConv2d, on_chip: bool) -> ImageShape:
     """The largest block for which every memory has room. Raises BudgetError where not even one row fits."""
-    listing, conv = site.listing, group.conv.operator
     pixels = None if group.pixels is None else group.pixels.operator
-    source, result = emit.granules(listing, conv.cin), _granules(site, conv.cout, conv.how.dtype)
-    logits = 0 if pixels is None else _granules(site, pixels.n, pixels.how.dtype)
-    fixed = (conv, pixels, group.upsample is not None, source, result, logits)
-    most = min(site.limits.accumulator_rows // conv.width, MOST_BLOCK_ROWS, conv.height)
-    missing = None
-    for rows in range(most, 0, -1):
-        shape = ImageShape(*fixed, rows)
-        missing = _missing(site, shape, on_chip)
-        if missing is None:
-            return shape
-    assert missing is not None
-    what, needed, there = missing
-    hint = "allow more memory on chip, or take a board with more"
-    raise BudgetError(f"{group.conv.step.origin[0]}: {what} of one row", needed, there, hint)
-
-
-def _granules(site: Site, channels: int, dtype: str) -> int:
-    return emit.granules(site.listing, channels) * (2 if dtype == "int16" else 1)
-
-
-def _missing(site: Site, shape: ImageShape, on_chip: bool) -> tuple[str, int, int] | None:
-    """What does not fit, the bytes it needs and the bytes there are; None where everything fits."""
-    q, width = site.listing.engine.array_columns, shape.conv.width
-    needs = [
-        (
-            "results, in memory 'residual',",
-            2 * shape.block * width * (shape.result + shape.logits) * q,
-            site.limits.images,
-        )
-    ]
-    if not on_chip or shape.upsample:
-        needs.append(("rows, in memory 'hidden',", shape.high_wrap * width * shape.source * q, site.limits.hidden))
-    if shape.upsample:
-        needs.append(
-            (
-                "rows to enlarge, in memory 'input',",
-                shape.low_wrap * width // 2 * shape.source * q,
-                site.limits.rows,
-            )
-        )
-    return next((need for need in needs if need[1] > need[2]), None)
+    layers = conv, pixels, group.upsample is not None
+    shape = largest_block(*layers, site.listing.engine, site.limits, on_chip)
+    if isinstance(shape, Shortage):
+        what = f"{group.conv.step.origin[0]}: {shape.what} of one row"
+        raise BudgetError(what, shape.needed, shape.there, "allow more memory on chip, or take a board with more")
+    return shape
 
 
 def _sources(
@@ -170,20 +167,23 @@ class _Writer:
         low: RowRing | None,
         conv: Weights,
         pixels: Weights | None,
+        part: ColumnPart,
+        target: Stored,
     ) -> None:
         self.site, self.group, self.shape, self.high, self.low = site, group, shape, high, low
         self.conv, self.pixels = conv, pixels
         self.resident = fits_ring(site, conv, *(() if pixels is None else (pixels,)))
         name = group.source.buffer
-        self.source = None if name in site.homes else site.stored[name]
+        first = (group.conv if group.upsample is None else group.upsample).operator
+        self.source = None if name in site.homes else StoredImage(site.stored[name], first.width, part.source)
         self.loaded = self.upsampled = 0
-        self.height = shape.conv.height
+        self.height = shape.conv.out_height
         self.blocks = range(0, self.height, shape.block)
         self.buffers = self._buffers()
-        self.target = self._target()
+        self.target = StoredImage(target, group.conv.operator.out_width, part.output)
 
     def _buffers(self) -> list[tuple[OnChipBuffer, OnChipBuffer | None]]:
-        size = self.shape.block * self.shape.conv.width
+        size = self.shape.block * self.shape.conv.out_width
         make = self.site.listing.buffer
         return [
             (
@@ -192,15 +192,6 @@ class _Writer:
             )
             for _ in self.blocks[:2]
         ]
-
-    def _target(self) -> Stored:
-        """Where results go: the buffer of the last step, in DRAM."""
-        step = self.group.conv if self.group.pixels is None else self.group.pixels
-        view, shape = step["y"], self.shape
-        size = (shape.logits or shape.result) * self.site.listing.engine.array_columns
-        window = "output" if view.buffer in self.site.crossing.outgoing else "scratch"
-        pixels = self.height * shape.conv.width
-        return self.site.reserve(view.buffer, window, pixels, view.shape[-1], view.dtype, size)
 
     def write(self) -> None:
         """Block after block; the rows of the next block are fetched and upsampled before this one is computed."""
@@ -215,22 +206,17 @@ class _Writer:
             rows = min(self.shape.block, self.height - first)
             self._compute(index, first, rows)
 
-    def _reach(self, index: int) -> int:
-        """Rows of the image that block ``index`` and those before it read."""
-        return min((index + 1) * self.shape.block + 1, self.height)
-
     def _fetch(self, index: int) -> None:
         """Fetch the rows of the source that block ``index`` needs and no earlier block did."""
         if self.source is None:
             return
         ring = self.high if self.low is None else self.low
-        reach = self._reach(index)
-        needed = reach if self.low is None else min(reach // 2 + 1, self.height // 2)
-        line_row = ring.row * self.site.listing.engine.array_columns // LINE_BYTES
+        reach = self.shape.rows_before(index + 1)
+        needed = reach if self.low is None else min(reach // 2 + 1, self.shape.conv.height // 2)
         y = self.loaded
         for piece in ring.pieces(y, needed):
-            line = self.source.line + y * line_row
-            emit.load(self.site.listing, self.source.window, line, line_row, piece, (self.source.buffer,))
+            for part, line, step in _copies(self.site, self.source, piece, y, ring.stride):
+                emit.load(self.site.listing, self.source.stored.window, line, step, part, (self.source.stored.buffer,))
             y += piece.rows
         self.loaded = max(self.loaded, needed)
 
@@ -238,27 +224,31 @@ class _Writer:
         """Upsample the rows that block ``index`` reads and no earlier block did."""
         if self.low is None:
             return
-        reach = self._reach(index)
-        if reach <= self.upsampled:
-            return
-        first, low, high = self.upsampled, self.low, self.high
-        reads = low.touched(max((first - 1) // 2, 0), min(reach // 2 + 1, self.height // 2))
+        reach = self.shape.rows_before(index + 1)
+        while self.upsampled < reach:
+            last = min(reach, self.upsampled + MOST_ENLARGED_ROWS)
+            self._enlarge(self.low, self.upsampled, last)
+            self.upsampled = last
+
+    def _enlarge(self, low: RowRing, first: int, last: int) -> None:
+        """Upsample the rows ``first`` to ``last``, the latter excluded."""
+        high, height = self.high, self.shape.conv.height // 2
+        reads = low.touched(max((first - 1) // 2, 0), min(last // 2 + 1, height))
         self.site.listing.append(
             "ENLARGE",
             {"src": low.at, "dst": high.at},
             reads,
-            high.touched(first, reach),
+            high.touched(first, last),
             operands=dict(
                 src_wrap=low.wrap,
                 width=low.width,
-                height=self.height // 2,
+                height=height,
                 stride=low.stride,
                 first=first,
-                rows=reach - first,
+                rows=last - first,
                 dst_wrap=high.wrap,
             ),
         )
-        self.upsampled = reach
 
     def _compute(self, index: int, first: int, rows: int) -> None:
         last = index == len(self.blocks) - 1
@@ -274,7 +264,7 @@ class _Writer:
 
     def _convolve(self, at: At, first: int, rows: int, last: bool) -> OnChipTensor:
         conv, shape = self.shape.conv, self.shape
-        y = OnChipTensor(at, rows * conv.width, conv.cout, 2 if conv.how.dtype == "int16" else 1, shape.result)
+        y = OnChipTensor(at, rows * conv.out_width, conv.cout, 2 if conv.how.dtype == "int16" else 1, shape.result)
         for columns, ring in self.conv.uses(self.resident, last):
             part = emit.columns_of(self.site.listing, y, columns)
             self._convolve_part(part, first, rows, ring)
@@ -286,7 +276,7 @@ class _Writer:
         self.site.listing.append(
             "CONV",
             {"src": self.high.at, "dst": y.at},
-            self.high.touched(max(first - 1, 0), min(first + rows + 1, self.height)),
+            self.high.touched(*self.shape.rows_of(first, rows)),
             (emit.rows_of(y, tiles),),
             operands=dict(
                 wrap=self.high.wrap,
@@ -299,15 +289,40 @@ class _Writer:
                 src_stride=self.high.stride,
                 dst_stride=y.stride,
                 pad=conv.zero,
+                kernel_height=conv.kernel[0],
+                kernel_width=conv.kernel[1],
+                stride=self.shape.stride,
+                dilation=dilation_of(conv),
+                top=conv.pad[0],
+                left=conv.pad[1],
+                out_width=conv.out_width,
                 **ring,
                 **emit.finish_operands(conv.how, conv.table),
             ),
         )
 
     def _store(self, y: OnChipTensor, first: int, rows: int) -> None:
-        width = self.shape.conv.width
-        row = width * y.stride
+        row = self.shape.conv.out_width * y.stride
         whole = OnChipTensor(y.at, rows, row, 1, row)
-        line_row = row * self.site.listing.engine.array_columns // LINE_BYTES
-        line = self.target.line + first * line_row
-        emit.store(self.site.listing, self.target.window, line, line_row, whole, (self.target.buffer,))
+        for part, line, step in _copies(self.site, self.target, whole, first, y.stride):
+            emit.store(self.site.listing, self.target.stored.window, line, step, part, (self.target.stored.buffer,))
+
+
+def _copies(
+    site: Site, image: StoredImage, rows: OnChipTensor, first: int, pixel: int
+) -> Iterator[tuple[OnChipTensor, int, int]]:
+    """What LOAD or STORE copies of image rows from row ``first`` on: rows on chip, their first line, lines of each.
+
+    That is rows of pixels of ``pixel`` granules; or pixel by pixel where each pixel begins on a line.
+    """
+    size, pitch, width = pixel * site.listing.engine.array_columns, image.stored.pitch, rows.stride // pixel
+    line = image.stored.line + (first * image.width + image.column) * pitch // LINE_BYTES
+    if pitch == size:
+        yield rows, line, image.width * pitch // LINE_BYTES
+        return
+    lines = pitch // LINE_BYTES
+    most = MOST_COPIED_ROWS // width if width == image.width else 1
+    for y in range(0, rows.rows, most):
+        count = min(most, rows.rows - y)
+        pixels = OnChipTensor(rows.at.on(y * rows.stride), count * width, pixel, 1, pixel)
+        yield pixels, line + y * image.width * lines, lines

@@ -111,7 +111,7 @@ class ExpertsGroup:
 
 @dataclass(frozen=True)
 class ImageGroup:
-    """A 3 x 3 convolution, optionally after a bilinear upsampling and followed by a linear layer over pixels."""
+    """A convolution, optionally after a bilinear upsampling and followed by a linear layer over pixels."""
 
     upsample: Of[ops.QBilinear] | None
     conv: Of[ops.QConv2d]
@@ -121,6 +121,11 @@ class ImageGroup:
     def source(self) -> View:
         """The image it begins with."""
         return (self.conv if self.upsample is None else self.upsample)["x"]
+
+    @property
+    def result(self) -> View:
+        """The image it ends with."""
+        return (self.conv if self.pixels is None else self.pixels)["y"]
 
 
 Group = PatchGroup | NormGroup | AttentionGroup | MlpGroup | ExpertsGroup | ImageGroup | LinearGroup

@@ -10,7 +10,7 @@ from edgemtl.bundle import Routing, SegmentLayer, Windows
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.chunks import emit_chunks, fit_whole
-from edgemtl.codegen.fpga.convolutions import emit_image
+from edgemtl.codegen.fpga.convolutions import emit_image, image_runs
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.experts import emit_experts
@@ -81,7 +81,7 @@ def write_segment(
 
     Raises UnfitGroup where memory on chip is too small even so, or where an operand's bits are too few.
     """
-    # Images are stored without gaps between their pixels, other rows from a line on.
+    # Images are stored as their rows want it, other rows from a line on.
     images = {
         view.buffer for group in groups if isinstance(group, networks.ImageGroup) for view in networks.reads_of(group)
     }
@@ -113,8 +113,8 @@ def _write(
     what: str,
 ) -> BoardSegment:
     listing = Listing(engine, limits.ring_lines, parameters)
-    site = Site(listing, limits, experts, crossing)
-    inputs = [_reserve_input(site, view, groups) for view in incoming]
+    site = Site(listing, limits, experts, crossing, image_runs(groups, engine))
+    inputs = [_reserve_input(site, view) for view in incoming]
     try:
         _emit_groups(site, groups)
     except BudgetError as error:
@@ -158,12 +158,11 @@ def _place(site: Site, instructions: Sequence[PendingInstruction], what: str) ->
         raise UnfitGroup(instructions[error.peak].layer, error, freed) from error
 
 
-def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
-    """Each row begins on a line; pixels of an image lie without gaps, since its rows are whole lines."""
+def _reserve_input(site: Site, view: View) -> Stored:
+    """Each row begins on a line; pixels of an image lie as `Site.pixel_pitch` says."""
     width = view.shape[-1]
     row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    image = any(isinstance(group, networks.ImageGroup) and group.source.buffer == view.buffer for group in groups)
-    lines = row if image else -(-row // LINE_BYTES) * LINE_BYTES
+    lines = site.pixel_pitch(view.buffer, row) if view.buffer in site.runs else -(-row // LINE_BYTES) * LINE_BYTES
     return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
 
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, key_of
 from edgemtl.codegen.fpga.heads import keys_fit
+from edgemtl.codegen.fpga.images import DESCRIPTION as IMAGES
+from edgemtl.codegen.fpga.images import image_reason, match_image
+from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
-from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
-from edgemtl.lowering.ir import Step, View
+from edgemtl.lowering.ir import Step
 from edgemtl.operators import Operator
-
-MOST_ROWS = 2047
-"""Most rows of an image: the operand has 11 bits."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +27,6 @@ class Left:
 
     step: Step
     reason: str
-
-
-@dataclass(frozen=True)
-class Uses:
-    """Which steps read which buffer."""
-
-    steps: Sequence[Step]
-
-    @cached_property
-    def writers(self) -> Mapping[str, View]:
-        """What steps write, by buffer."""
-        return {view.buffer: view for step in self.steps for view in step.outputs}
-
-    def reads_rows(self, view: View) -> bool:
-        """Whether a step reads whole rows of a buffer that steps write, taken to be as wide as the reader's."""
-        written, flat = self.writers.get(view.buffer), view.reshape((view.size,))
-        width = view.shape[-1]
-        whole = written is not None and not written.size % width and not view.offset % width
-        return whole and flat is not None and flat.strides == (1,)
-
-    def readers(self, name: str) -> list[int]:
-        """Indices of the steps that read a buffer."""
-        return [i for i, step in enumerate(self.steps) if any(view.buffer == name for view in step.inputs)]
 
 
 def select(steps: Sequence[Step], engine: Engine, fitting: Fitting = EVERYTHING_FITS) -> list[nets.Group | Left]:
@@ -88,47 +62,29 @@ def _is_bounded_wide(step: Step) -> bool:
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
 
 
-def _take(steps: Sequence[Step], at: int, *kinds: type) -> tuple[Step, ...] | None:
-    """The next steps, where they are of these kinds."""
-    part = tuple(steps[at : at + len(kinds)])
-    fits = len(part) == len(kinds) and all(isinstance(s.operator, kind) for s, kind in zip(part, kinds, strict=True))
-    return part if fits else None
-
-
-def _chained(part: Sequence[Step]) -> bool:
-    """Whether the main input of each step is the result of the previous one."""
-    return all(a.result.buffer == b.main_input.buffer for a, b in pairwise(part))
-
-
-def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
-    """Whether no step outside reads a result that is not the last one's."""
-    inside = range(at, at + len(part))
-    return all(r in inside for s in part[:-1] for view in s.outputs for r in uses.readers(view.buffer))
-
-
 def match_patch(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Embedding of quantised patches."""
-    part = _take(steps, at, ops.QPatchEmbed)
+    part = take(steps, at, ops.QPatchEmbed)
     return nets.PatchGroup(of(part[0], ops.QPatchEmbed)) if part else None
 
 
 def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """LayerNorm."""
-    part = _take(steps, at, ops.QLayerNorm)
+    part = take(steps, at, ops.QLayerNorm)
     return nets.NormGroup(of(part[0], ops.QLayerNorm)) if part else None
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """qkv, attention, and the layer behind it where no other step reads what it reads and all heads fit on chip."""
-    part = _take(steps, at, ops.QLinear, ops.QAttention)
-    if not part or not _chained(part) or not _inner(part, at, uses):
+    part = take(steps, at, ops.QLinear, ops.QAttention)
+    if not part or not chained(part) or not inner(part, at, uses):
         return None
     qkv, attention = of(part[0], ops.QLinear), of(part[1], ops.QAttention)
     how = qkv.operator.how
     if qkv.operator.table or qkv.operator.residual or how.dtype != "int8" or how.zero:
         return None
-    whole = _take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
-    joined = whole and _chained(whole) and _inner(whole, at, uses) and keys_fit(engine, attention.operator)
+    whole = take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
+    joined = whole and chained(whole) and inner(whole, at, uses) and keys_fit(engine, attention.operator)
     joined = joined and not _begins_block(steps, at + 2, engine, uses)
     out = of(whole[2], ops.QLinear) if whole and joined and not _is_foreign(whole[2]) else None
     return nets.AttentionGroup(qkv, attention, out)
@@ -141,8 +97,8 @@ def _begins_block(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Two layers, of which the second alone reads what the first writes."""
-    part = _take(steps, at, ops.QLinear, ops.QLinear)
-    if not part or not _chained(part) or not _inner(part, at, uses):
+    part = take(steps, at, ops.QLinear, ops.QLinear)
+    if not part or not chained(part) or not inner(part, at, uses):
         return None
     first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
     fits = first.operator.how.dtype == "int8" and not first.operator.residual
@@ -152,14 +108,14 @@ def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> net
 
 def match_linear(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """A linear layer."""
-    part = _take(steps, at, ops.QLinear)
+    part = take(steps, at, ops.QLinear)
     return nets.LinearGroup(of(part[0], ops.QLinear)) if part else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Gate, router, experts of two layers, combined with the residual."""
-    part = _take(steps, at, ops.QLinear, ops.QRouter, ops.QExperts, ops.QExperts, ops.QCombine)
-    if not part or not _inner(part, at, uses):
+    part = take(steps, at, ops.QLinear, ops.QRouter, ops.QExperts, ops.QExperts, ops.QCombine)
+    if not part or not inner(part, at, uses):
         return None
     gate, router, combine = of(part[0], ops.QLinear), of(part[1], ops.QRouter), of(part[4], ops.QCombine)
     first, second = of(part[2], ops.QExperts), of(part[3], ops.QExperts)
@@ -168,23 +124,6 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     small = not queue_reason(router.operator, engine)
     fits = right and small
     return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
-
-
-def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """An upsampling if there is one, a convolution, and a linear layer over its pixels if there is one."""
-    upsample = of(steps[at], ops.QBilinear) if isinstance(steps[at].operator, ops.QBilinear) else None
-    start = at + (upsample is not None)
-    part = _take(steps, start, ops.QConv2d)
-    if not part or image_reason(steps, start, engine):
-        return None
-    pixels = None
-    pair = _take(steps, start, ops.QConv2d, ops.QLinear)
-    if pair and _chained(pair) and _inner(pair, start, uses):
-        behind = of(pair[1], ops.QLinear)
-        pixels = None if behind.operator.residual else behind
-    group = nets.ImageGroup(upsample, of(part[0], ops.QConv2d), pixels)
-    inside = nets.steps_of(group)
-    return group if _chained(inside) and _inner(inside, at, uses) else None
 
 
 MATCHERS: Mapping[type, Matcher] = {
@@ -206,9 +145,7 @@ GROUPS: Mapping[type, str] = {
     nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum, with the residual or without; "
     f"up to {MOST_EXPERTS} experts, choices per token and queues that the router has room for",
     nets.MlpGroup: "two linear layers, the first read by the second alone, with or without a residual",
-    nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear "
-    f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
-    "lines, no wider than the accumulators",
+    nets.ImageGroup: IMAGES,
     nets.LinearGroup: "a linear layer of its own, with a table or a residual",
 }
 """What a group consists of, and its limits."""
@@ -256,48 +193,6 @@ def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
         return f"a token goes to {operator.top_k} experts, the router takes {engine.router_choices}"
     needed, there = operator.tokens * operator.top_k, engine.routing_entries
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
-
-
-def image_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
-    """Why the accelerator cannot run the convolution at ``at``; empty where it can.
-
-    Rows of pixels are loaded and stored in whole lines, except those of an image that LayerNorm leaves on chip.
-    """
-    conv = of(steps[at], ops.QConv2d)
-    refused = conv_reason(conv.operator, engine)
-    rows = [conv.operator.width * _bytes(conv["y"].dtype, conv.operator.cout, engine)]
-    source = conv["x"]
-    behind = _take(steps, at, ops.QConv2d, ops.QLinear)
-    if behind and _chained(behind):
-        rows.append(conv.operator.width * _bytes(behind[1].result.dtype, behind[1].result.shape[-1], engine))
-    writer = next((step for step in steps[:at] if step.result.buffer == source.buffer), None)
-    if writer is not None and isinstance(writer.operator, ops.QBilinear):
-        smaller = writer["x"].buffer
-        rows.append(writer.operator.width * _bytes("int8", conv.operator.cin, engine))
-        writer = next((step for step in steps[:at] if step.result.buffer == smaller), None)
-    elif writer is None or not isinstance(writer.operator, ops.QLayerNorm):
-        rows.append(conv.operator.width * _bytes("int8", conv.operator.cin, engine))
-    broken = [row for row in rows if row % LINE_BYTES]
-    return refused or (f"a row of {broken[0]} bytes is no whole number of {LINE_BYTES}-byte lines" if broken else "")
-
-
-def _bytes(dtype: str, channels: int, engine: Engine) -> int:
-    """Bytes of a pixel, on chip and in DRAM."""
-    return -(-channels // engine.array_columns) * engine.array_columns * (2 if dtype == "int16" else 1)
-
-
-def conv_reason(operator: ops.QConv2d, engine: Engine) -> str:
-    """Why the accelerator cannot run a convolution; empty where it can."""
-    shape = (operator.kernel, operator.stride, operator.pad, operator.dilation)
-    if shape != ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)):
-        return f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
-    if operator.groups != 1:
-        return f"the accelerator convolves in one group, not in {operator.groups}"
-    if operator.width > engine.accumulator_rows:
-        return f"a row has {operator.width} pixels, the accumulators hold {engine.accumulator_rows}"
-    if operator.height > MOST_ROWS:
-        return f"an image of {operator.height} rows is more than the counters hold, {MOST_ROWS:,}"
-    return ""
 
 
 def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:

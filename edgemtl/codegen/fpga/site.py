@@ -78,12 +78,14 @@ class Site:
     ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``sizes``: bytes of each window.
     ``owners``: by on-chip buffer, the buffers of the steps that would free it if they were spilled. ``routings``: what
     each list of the router is of; ``prefetched``: the prefetch list of each.
+    ``runs``: pixels of rows and of their parts, by buffer of the images.
     """
 
     listing: Listing
     limits: TilingLimits
     experts: ExpertOrder
     crossing: Crossing
+    runs: Mapping[str, frozenset[int]] = field(default_factory=dict)
     homes: dict[str, OnChipTensor] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     open: dict[OnChipBuffer, OnChipTensor] = field(default_factory=dict)
@@ -98,6 +100,12 @@ class Site:
         self.stored[buffer] = stored
         self.sizes[window] += stored.bytes
         return stored
+
+    def pixel_pitch(self, buffer: str, pixel_bytes: int) -> int:
+        """Bytes from one pixel of an image to the next in DRAM: pixels are contiguous where all rows and parts of them
+        begin and end on lines, else each begins on a line."""
+        whole = all(run * pixel_bytes % LINE_BYTES == 0 for run in self.runs[buffer])
+        return pixel_bytes if whole else -(-pixel_bytes // LINE_BYTES) * LINE_BYTES
 
     def tensor(self, view: View) -> OnChipTensor:
         """The rows a step reads, all on chip: loaded from DRAM where they are not, for this step where spilled."""
@@ -161,9 +169,10 @@ class Site:
     def reserve_result(self, view: View) -> Stored:
         """Reserve DRAM for the result of a step: the output window where others read it, else scratch."""
         rows, width = view.shape
-        return self.reserve(view.buffer, self._window(view), rows, width, view.dtype, self._pitch(view))
+        return self.reserve(view.buffer, self.window_of(view), rows, width, view.dtype, self._pitch(view))
 
-    def _window(self, view: View) -> str:
+    def window_of(self, view: View) -> str:
+        """The window of DRAM that a result goes to: `output` where steps outside the segment read it."""
         return "output" if view.buffer in self.crossing.outgoing else "scratch"
 
     def _pitch(self, view: View) -> int:
@@ -187,7 +196,7 @@ class Site:
             self.homes.pop(name, None)
 
     def _store_home(self, view: View, home: OnChipTensor) -> None:
-        stored = self.reserve(view.buffer, self._window(view), home.rows, home.width, view.dtype, self._pitch(view))
+        stored = self.reserve(view.buffer, self.window_of(view), home.rows, home.width, view.dtype, self._pitch(view))
         for first, rows in self.limits.token_blocks(stored.rows):
             self.store_block(stored, first, home.part(first, rows))
 

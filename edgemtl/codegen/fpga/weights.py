@@ -58,27 +58,23 @@ def layer_lines(engine: Engine, k: int, n: int, table: bool, coded: bool = False
     return weight_lines(engine.array_columns, k, n, table, CODED_WEIGHTS if coded else INT8_WEIGHTS)
 
 
-def conv_weights(engine: Engine, layer: Arrays, columns: slice = slice(None)) -> bytes:
-    """Whole lines of the chosen columns of weight int8 [n, k, 3, 3], bias and scale int32 [n], and the table if any."""
-    kernel = _int8_kernel(list(_conv_tiles(engine, layer["weight"][columns])), engine.array_columns)
-    return _stacked(engine.array_columns, kernel, layer, columns)
+def conv_weights(engine: Engine, layer: Arrays, together: int, columns: slice = slice(None)) -> bytes:
+    """Whole lines of the chosen columns of weight int8 [n, k, kh, kw], bias and scale int32 [n], and the table if any.
+
+    together: horizontal taps that share a tile.
+    """
+    tiles = list(_conv_tiles(layer["weight"][columns], together, engine.array_rows // together))
+    return _stacked(engine.array_columns, _int8_kernel(tiles, engine.array_columns), layer, columns)
 
 
-def taps(engine: Engine) -> int:
-    """Horizontal taps that one tile of a convolution holds."""
-    third = engine.array_rows // 3
-    return 3 if engine.array_rows % 3 == 0 and third >= engine.array_columns else 1
-
-
-def _conv_tiles(engine: Engine, weight: Array) -> Iterator[Array]:
-    """[rows, n] of every tile: vertical tap, then horizontal where tiles hold one, then group of channels."""
-    side = taps(engine)
-    group = engine.array_rows // side
-    for dy in range(3):
-        for dx in range(0, 3, side):
-            for at in range(0, weight.shape[1], group):
-                part = weight[:, at : at + group, dy, dx : dx + side]
-                yield part.transpose(2, 1, 0).reshape(-1, weight.shape[0])
+def _conv_tiles(weight: Array, together: int, group: int) -> Iterator[Array]:
+    """[rows, n] of every tile: vertical tap, then horizontal tap or taps, then ``group`` channels."""
+    count, channels, height, width = weight.shape
+    for dy in range(height):
+        for dx in range(0, width, together):
+            for at in range(0, channels, group):
+                part = weight[:, at : at + group, dy, dx : dx + together]
+                yield part.transpose(2, 1, 0).reshape(-1, count)
 
 
 def _int8_kernel(tiles: Sequence[Array], q: int) -> Iterator[bytes]:

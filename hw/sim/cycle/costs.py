@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgemtl.hw.geometry import depth_of
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.cycle import moved, work
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed, Work
@@ -34,8 +35,8 @@ COSTS: Mapping[str, Cost] = {
     "STREAM": Cost(work.stream, moved.stream),
     "LOAD": Cost(work.load, moved.load),
     "STORE": Cost(work.store, moved.store),
-    "LINEAR": Cost(work.linear, moved.linear, lambda instruction: instruction["k"] * instruction["n"]),
-    "CONV": Cost(work.conv, moved.conv, lambda instruction: 9 * instruction["k"] * instruction["n"]),
+    "LINEAR": Cost(work.linear, moved.linear, lambda instruction: depth_of(instruction) * instruction["n"]),
+    "CONV": Cost(work.conv, moved.conv, lambda instruction: depth_of(instruction) * instruction["n"]),
     "SCORES": Cost(work.scores, moved.scores, lambda instruction: instruction["count"] * instruction["k"]),
     "MIX": Cost(work.mix, moved.mix, lambda instruction: instruction["count"] * instruction["n"]),
     "SOFTMAX": Cost(work.softmax, moved.softmax),

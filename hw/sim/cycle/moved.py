@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgemtl.hw.geometry import TAPS, weight_bytes
+from edgemtl.hw.geometry import depth_of, weight_bytes
 from edgemtl.hw.isa import INT8_WEIGHTS, Instruction
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
-from edgemtl.hw.sim.cycle.tiles import conv_taps, up
-from edgemtl.hw.sim.cycle.work import region
+from edgemtl.hw.sim.cycle.tiles import up
+from edgemtl.hw.sim.cycle.work import region, taps_of
 from edgemtl.hw.spec import Engine
 
 Bytes = Iterator[tuple[str, int]]
@@ -19,24 +19,24 @@ Bytes = Iterator[tuple[str, int]]
 
 def linear(instruction: Instruction, work: Tiled, engine: Engine) -> Bytes:
     """A LINEAR layer, with the residual it adds."""
-    yield from _layer(instruction, work, engine, instruction["k"], 1)
+    yield from _layer(instruction, work, engine, 1)
     if instruction["residual"]:
         yield region(instruction, "add"), _results(instruction, work, engine)
 
 
 def conv(instruction: Instruction, work: Tiled, engine: Engine) -> Bytes:
     """A convolution: its rows pass once for each tap that has a tile of its own."""
-    passes = TAPS // conv_taps(engine.array_rows, engine.array_columns)
-    return _layer(instruction, work, engine, TAPS * instruction["k"], passes)
+    taps = instruction["kernel_height"] * instruction["kernel_width"]
+    return _layer(instruction, work, engine, taps // taps_of(instruction, engine))
 
 
-def _layer(instruction: Instruction, work: Tiled, engine: Engine, deep: int, passes: int) -> Bytes:
+def _layer(instruction: Instruction, work: Tiled, engine: Engine, passes: int) -> Bytes:
     columns = up(instruction["n"], engine.array_columns)
     yield "array", work.tiles.loaded
     yield region(instruction, "src"), work.rows * instruction["k"] * columns * passes
     yield region(instruction, "dst"), _results(instruction, work, engine)
     how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
-    yield "ring", weight_bytes(engine.array_columns, deep, instruction["n"], *how)
+    yield "ring", weight_bytes(engine.array_columns, depth_of(instruction), instruction["n"], *how)
 
 
 def _results(instruction: Instruction, work: Tiled, engine: Engine) -> int:

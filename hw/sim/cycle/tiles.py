@@ -37,15 +37,12 @@ def depths(k: int, rows: int) -> tuple[int, ...]:
     return tuple(min(rows, k - first) for first in range(0, k, rows))
 
 
-def conv_taps(rows: int, columns: int) -> int:
-    """Horizontal taps of a convolution that share a tile: 3 where the array has the rows for it, else 1."""
-    return 3 if rows % 3 == 0 and rows // 3 >= columns else 1
+def conv_depths(channels: int, rows: int, taps: int, together: int, ratio: int) -> tuple[int, ...]:
+    """Rows of each pass of a convolution of ``taps``, of which ``together`` share a tile.
 
-
-def conv_depths(channels: int, rows: int, columns: int, ratio: int) -> tuple[int, ...]:
-    """Rows of each pass of a 3 x 3 convolution: dy, then dx where taps are apart, then ``ratio`` groups of channels."""
-    taps = conv_taps(rows, columns)
-    return tuple(taps * group for group in depths(channels, rows // taps * ratio)) * (9 // taps)
+    Taps in order, for each ``ratio`` groups of channels a pass.
+    """
+    return tuple(together * group for group in depths(channels, rows // together * ratio)) * (taps // together)
 
 
 def _with_more_at_first(loads: list[int], cycles: int) -> list[int]:

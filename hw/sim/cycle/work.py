@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from edgemtl.errors import IntegrityError
 from edgemtl.hw import timing
-from edgemtl.hw.geometry import lanes_of, lie_apart, weight_lines
+from edgemtl.hw.geometry import depth_of, lanes_of, lie_apart, taps_in_tile, weight_lines
 from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
@@ -21,7 +21,6 @@ from edgemtl.hw.sim.cycle.tiles import (
     Tiles,
     coded_tiles,
     conv_depths,
-    conv_taps,
     depths,
     region_tiles,
     ring_tiles,
@@ -79,7 +78,7 @@ def linear(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     rows, cached = rows_of(instruction, place), bool(instruction["cached"])
     if not rows:
         return _tiled(instruction, place, 0, NONE)
-    _check_weights(instruction, engine, instruction["k"], _lines(engine) if cached else place.ring)
+    _check_weights(instruction, engine, _lines(engine) if cached else place.ring)
     tiles = coded_tiles if instruction["format"] == CODED_WEIGHTS else ring_tiles
     deep = depths(instruction["k"], engine.array_rows * engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
@@ -100,29 +99,43 @@ def _reads_through_both_ports(engine: Engine, k: int) -> bool:
 
 def conv(instruction: Instruction, engine: Engine, place: Place) -> Tiled:
     """Rows of pixels through the weights of the ring, tap by tap."""
-    rows = instruction["rows"] * instruction["width"]
+    rows = instruction["rows"] * instruction["out_width"]
     if not rows:
         return _tiled(instruction, place, 0, NONE)
-    _check_weights(instruction, engine, 9 * instruction["k"], place.ring)
-    deep = conv_depths(instruction["k"], engine.array_rows, engine.array_columns, engine.dsp_clock_ratio)
+    _check_weights(instruction, engine, place.ring)
+    taps, together = instruction["kernel_height"] * instruction["kernel_width"], taps_of(instruction, engine)
+    deep = conv_depths(instruction["k"], engine.array_rows, taps, together, engine.dsp_clock_ratio)
     load = engine.weight_load_bytes_per_cycle
+    whole_pixels = together == 1 and region(instruction, "src") == "input"
     return _tiled(
         instruction,
         place,
         rows,
         ring_tiles(deep, instruction["n"], engine.array_columns, load, bool(instruction["table"]), False),
         refill=_refill(instruction, engine),
+        both_ports=whole_pixels and _reads_through_both_ports(engine, instruction["k"]),
     )
 
 
-def _refill(instruction: Instruction, engine: Engine) -> int:
-    """Cycles of a tile in which the shift register of three taps is filled again, at the end of each row of pixels.
+def taps_of(instruction: Instruction, engine: Engine) -> int:
+    """Horizontal taps of a CONV that share a tile."""
+    geometry = (instruction[name] for name in ("k", "kernel_width", "stride", "dilation"))
+    return taps_in_tile(engine.array_rows, engine.array_columns, *geometry)
 
-    Two pixels at once fill it without any, if they lie in different lanes.
+
+def _refill(instruction: Instruction, engine: Engine) -> int:
+    """Cycles of a tile beside its pixels, in which the shift register takes pixels of the image.
+
+    A row of the output begins with a full register, and each of its pixels takes ``stride`` more. These are taken at
+    once if they lie in different lanes; if one more does, it fills the register for the next row.
     """
-    apart = lie_apart((0, instruction["src_stride"]), lanes_of(engine, region(instruction, "src")))
-    shifts = conv_taps(engine.array_rows, engine.array_columns) > 1
-    return instruction["rows"] * timing.CONV_ROW.cycles if shifts and not apart else 0
+    stride, lanes = instruction["stride"], lanes_of(engine, region(instruction, "src"))
+    apart = [lie_apart((i * instruction["src_stride"] for i in range(count)), lanes) for count in (stride, stride + 1)]
+    if taps_of(instruction, engine) == 1 or apart[1]:
+        return 0
+    first = max(instruction["kernel_width"] - stride, 0) * timing.CONV_FILL.cycles
+    others = 0 if apart[0] else instruction["out_width"] * (stride - 1)
+    return int(instruction["rows"] * (first + others))
 
 
 def _tiled(
@@ -237,10 +250,10 @@ def _timed(rows: int, cycles: int, latency: Latency) -> Timed:
     return Timed(cycles + latency.cycles if rows else 0, rows)
 
 
-def _check_weights(instruction: Instruction, engine: Engine, deep: int, most: int) -> None:
-    """The weights of columns of ``deep`` bytes are all at once in a memory of ``most`` lines."""
+def _check_weights(instruction: Instruction, engine: Engine, most: int) -> None:
+    """The weights of an instruction are all at once in a memory of ``most`` lines."""
     how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
-    _check_lines(instruction, weight_lines(engine.array_columns, deep, instruction["n"], *how), most)
+    _check_lines(instruction, weight_lines(engine.array_columns, depth_of(instruction), instruction["n"], *how), most)
 
 
 def _lines(engine: Engine) -> int:

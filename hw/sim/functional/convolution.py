@@ -1,80 +1,85 @@
-"""CONV: a 3 x 3 convolution over whole rows of an image."""
+"""CONV: a convolution over whole rows of an image."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from edgemtl.hw.arith import Ints, Wide
-from edgemtl.hw.geometry import TAPS, weight_lines
+from edgemtl.hw.geometry import depth_of, rows_read, taps_in_tile, weight_lines
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import Fault, set_to_something
 from edgemtl.hw.sim.functional.products import finish, product, unpack_weights
 
+SIZES = ("wrap", "width", "rows", "k", "n", "kernel_height", "kernel_width", "stride", "dilation", "out_width")
+
 
 def conv(chip: Chip, instruction: Instruction) -> None:
     """Execute a CONV. Raises Fault for operands the machine cannot follow."""
-    set_to_something(instruction, "wrap", "width", "rows", "k", "n")
+    set_to_something(instruction, *SIZES)
     _check(chip, instruction)
-    lines = weight_lines(chip.columns, TAPS * instruction["k"], instruction["n"], instruction["table"])
+    deep = depth_of(instruction)
+    lines = weight_lines(chip.columns, deep, instruction["n"], instruction["table"])
     data = chip.ring.read(instruction["offset"], lines)
-    weights = unpack_weights(data, chip.engine, TAPS * instruction["k"], instruction["n"], instruction["table"])
+    weights = unpack_weights(data, chip.engine, deep, instruction["n"], instruction["table"])
     results = finish(product(_windows(chip, instruction), weights.w), weights, instruction)
-    pixels, target = instruction["rows"] * instruction["width"], chip.region(instruction, "dst")
+    pixels, target = instruction["rows"] * instruction["out_width"], chip.region(instruction, "dst")
     at = target.rows_at(instruction["dst"], pixels, instruction["dst_stride"], results.shape[1] // chip.columns)
     target.write(at, results, apart=True)
     chip.ring.release(instruction["release"])
 
 
 def _check(chip: Chip, instruction: Instruction) -> None:
-    pixels, most, end = (
-        instruction["rows"] * instruction["width"],
-        chip.engine.accumulator_rows,
-        instruction["first"] + instruction["rows"],
-    )
+    pixels, most = instruction["rows"] * instruction["out_width"], chip.engine.accumulator_rows
     if pixels > most:
-        raise Fault(f"rows * width must be at most the accumulator's {most} rows, not {pixels}")
-    if end > instruction["height"]:
-        raise Fault(f"rows made must lie in the {instruction['height']} of the image, not end at {end}")
+        raise Fault(f"rows * out_width must be at most the accumulator's {most} rows, not {pixels}")
     if instruction["wide"] and instruction["table"]:
         raise Fault("table must be 0 where results are 16 bits, not 1")
 
 
-def tap_order(array_rows: int, columns: int, k: int) -> Wide:
-    """Where each row of weights looks, int64 [9 k, 3]: (dy, dx, channel), in the order of the array's tiles."""
-    together = 3 if array_rows % 3 == 0 and array_rows // 3 >= columns else 1
-    size = array_rows // together
+def tap_order(chip: Chip, instruction: Instruction) -> Wide:
+    """Where each row of weights looks, int64 [taps * k, 3]: (dy, dx, channel), in the order of the array's tiles."""
+    height, width, k = (instruction[name] for name in ("kernel_height", "kernel_width", "k"))
+    together = taps_in_tile(chip.rows, chip.columns, k, width, instruction["stride"], instruction["dilation"])
+    size = chip.rows // together
     groups = [np.arange(first, min(first + size, k)) for first in range(0, k, size)]
     rows = [
         (dy, dx, channel)
-        for dy in range(3)
-        for taps in ([range(3)] if together == 3 else [(0,), (1,), (2,)])
+        for dy in range(height)
+        for first in range(0, width, together)
         for group in groups
-        for dx in taps
+        for dx in range(first, first + together)
         for channel in group
     ]
     return np.array(rows, np.int64)
 
 
 def _windows(chip: Chip, instruction: Instruction) -> Ints:
-    """What the array sees of each pixel, int8 [rows * width, 9 k]."""
-    rows, width, order = instruction["rows"], instruction["width"], tap_order(chip.rows, chip.columns, instruction["k"])
-    image = np.full((rows + 2, width + 2, instruction["k"]), instruction["pad"], np.int8)
-    first, last = max(instruction["first"] - 1, 0), min(instruction["first"] + rows + 1, instruction["height"])
-    source = chip.region(instruction, "src")
-    lines = np.arange(first, last) % instruction["wrap"]
-    pixels = (lines[:, None] * width + np.arange(width)).reshape(-1)
-    at = source.rows_at(
-        instruction["src"], pixels, instruction["src_stride"], source.span(instruction["k"]), apart=False
-    )
-    seen = source.read(at, instruction["k"]).view(np.int8).reshape(last - first, width, -1)
-    top = first - (instruction["first"] - 1)
-    image[top : top + last - first, 1:-1] = seen
-    return _taps(image, order, rows, width)
+    """What the array sees of each pixel, int8 [rows * out_width, taps * k]; outside the image that is `pad`."""
+    stride, dilation, wide = (instruction[name] for name in ("stride", "dilation", "kernel_width"))
+    rows = np.arange(instruction["rows"])[:, None] + instruction["first"]
+    columns = np.arange(instruction["out_width"])[:, None]
+    at_rows = rows * stride + np.arange(instruction["kernel_height"]) * dilation - instruction["top"]
+    at_columns = columns * stride + np.arange(wide) * dilation - instruction["left"]
+    image = _padded_image(chip, instruction)
+    lines = np.array(rows_read(instruction), np.int64)
+    # Row and column 0 of the padded image are padding, for all that lies outside.
+    inside = (at_columns >= 0) & (at_columns < instruction["width"])
+    at_columns = np.where(inside, at_columns + 1, 0)
+    at_rows = np.where(np.isin(at_rows, lines), np.searchsorted(lines, at_rows) + 1, 0)
+    seen = image[at_rows[:, None, :, None], at_columns[None, :, None, :]]
+    order = tap_order(chip, instruction)
+    flat = seen.reshape(len(rows) * len(at_columns), -1)
+    return np.asarray(flat[:, (order[:, 0] * wide + order[:, 1]) * image.shape[2] + order[:, 2]])
 
 
-def _taps(image: Ints, order: Wide, rows: int, width: int) -> Ints:
-    """The padded image [rows + 2, width + 2, k], shifted nine times, in the order of the weights' rows."""
-    shifted = [image[dy : dy + rows, dx : dx + width].reshape(rows * width, -1) for dy in range(3) for dx in range(3)]
-    side_by_side = np.concatenate(shifted, 1)
-    return side_by_side[:, (order[:, 0] * 3 + order[:, 1]) * image.shape[2] + order[:, 2]]
+def _padded_image(chip: Chip, instruction: Instruction) -> Ints:
+    """The rows that are read, int8 [1 + rows, 1 + width, k], behind a row and a column of `pad`."""
+    lines, width, k = np.array(rows_read(instruction), np.int64), instruction["width"], instruction["k"]
+    image = np.full((len(lines) + 1, width + 1, k), instruction["pad"], np.int8)
+    if len(lines):
+        source = chip.region(instruction, "src")
+        pixels = (lines[:, None] % instruction["wrap"] * width + np.arange(width)).reshape(-1)
+        at = source.rows_at(instruction["src"], pixels, instruction["src_stride"], source.span(k), apart=False)
+        image[1:, 1:] = source.read(at, k).view(np.int8).reshape(len(lines), width, k)
+    return image

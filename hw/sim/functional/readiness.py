@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemtl.hw.geometry import TAPS, weight_lines
+from edgemtl.hw.geometry import depth_of, weight_lines
 from edgemtl.hw.isa import INT8_WEIGHTS, Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.matrix import rows_of_block
@@ -27,9 +27,8 @@ def lacking(chip: Chip, instruction: Instruction) -> str:
 
 def _lines_needed(chip: Chip, instruction: Instruction) -> int:
     """Lines that the ring must hold: those read and those released."""
-    taps = TAPS if instruction.name == "CONV" else 1
     how = instruction["table"], instruction.operands.get("format", INT8_WEIGHTS)
-    read = instruction["offset"] + weight_lines(chip.columns, taps * instruction["k"], instruction["n"], *how)
+    read = instruction["offset"] + weight_lines(chip.columns, depth_of(instruction), instruction["n"], *how)
     if instruction.name == "LINEAR" and instruction["slot"]:
         entry = chip.router.peek(instruction["slot"])
         if entry is None or instruction["cached"]:

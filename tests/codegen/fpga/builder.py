@@ -217,18 +217,22 @@ class Net:
         how: Finish,
         *,
         table: bool = False,
-        kernel: int = 3,
-        stride: int = 1,
+        kernel: tuple[int, int] = (3, 3),
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        pad: tuple[int, int, int, int] | None = None,
     ) -> View:
-        """A convolution that pads to keep the size where it has no stride."""
-        cin, pad = x.shape[1], kernel // 2
-        out = [-(-size // stride) for size in (height, width)]
-        layer = self.layer(cin * kernel * kernel, cout, how, table)
-        layer["weight"] = layer["weight"].T.reshape(cout, cin, kernel, kernel)
-        square, steps = (kernel, kernel), (stride, stride)
+        """A convolution; without ``pad`` it keeps the size of an image where it has no stride, for odd kernels."""
+        cin, (above, beside) = x.shape[1], (step * (taps // 2) for step, taps in zip(dilation, kernel, strict=True))
+        pads = (above, beside, above, beside) if pad is None else pad
+        sides = height + pads[0] + pads[2], width + pads[1] + pads[3]
+        axes = zip(sides, kernel, stride, dilation, strict=True)
+        out = [(side - (taps - 1) * apart - 1) // step + 1 for side, taps, step, apart in axes]
+        layer = self.layer(cin * kernel[0] * kernel[1], cout, how, table)
+        layer["weight"] = layer["weight"].T.reshape(cout, cin, *kernel)
         zero = int(self.ints(-128, 127))
         conv = ops.QConv2d(
-            height, width, cin, cout, *out, square, steps, (pad,) * 4, (1, 1), zero, how, table
+            height, width, cin, cout, *out, kernel, stride, pads, dilation, zero, how, table
         )  # fmt: skip
         y = self.view(out[0] * out[1], cout, how.dtype)
         return self.add(conv, {"x": x, "y": y}, layer)

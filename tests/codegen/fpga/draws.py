@@ -68,6 +68,40 @@ def mixtures(draw: st.DrawFn, net: Net, x: View, stream: View) -> View:
 
 
 @st.composite
+def convolutions(draw: st.DrawFn, net: Net, x: View, size: tuple[int, int], cout: int) -> tuple[View, int, int]:
+    """A convolution of any geometry that has at least one output, with the sides of its image; perhaps a table."""
+    side, pad, how = st.integers(1, 7), st.integers(0, 4), net.finish()
+    kernel = draw(st.sampled_from([(3, 3), (1, 1), (2, 2)]) | st.tuples(side, side))
+    stride, dilation = draw(st.sampled_from([1, 1, 2, 3, 4])), draw(st.sampled_from([1, 1, 2, 4]))
+    pads = [draw(pad), draw(pad), draw(pad), draw(pad)]
+    for axis in range(2):
+        pads[axis + 2] += max(0, (kernel[axis] - 1) * dilation + 1 - size[axis] - pads[axis] - pads[axis + 2])
+    geometry = {"kernel": kernel, "stride": (stride, stride), "dilation": (dilation, dilation)}
+    y = net.conv(x, *size, cout, how, table=draw(st.booleans()), **geometry, pad=tuple(pads))
+    operator = net.steps[-1].operator
+    return y, operator.out_height, operator.out_width
+
+
+@st.composite
+def pyramids(draw: st.DrawFn) -> Net:
+    """Up to three convolutions of any geometry over an image, some behind an upsampling; each may be read outside.
+
+    Rows of 60 pixels are more than twice what the smallest engines accumulate.
+    """
+    net = Net(draw(st.integers(0, 2**20)))
+    size = draw(st.integers(1, 11)), draw(st.integers(1, 11) | st.integers(12, 60))
+    x, results = net.source(size[0] * size[1], draw(st.integers(1, 40)), "int8"), []
+    for _ in range(draw(st.integers(1, 3))):
+        if draw(st.integers(0, 3)) == 0 and max(size) <= 11:
+            x, size = net.enlarge(x, *size), (2 * size[0], 2 * size[1])
+        x, *size = draw(convolutions(net, x, size, draw(st.integers(1, 40))))
+        results.append(x)
+    for view in results if draw(st.booleans()) else results[-1:]:
+        net.result(view)
+    return net
+
+
+@st.composite
 def heads(draw: st.DrawFn) -> Net:
     """Up to three layers over an image that LayerNorm made or that comes from outside; each may be read outside."""
     net = Net(draw(st.integers(0, 2**20)))

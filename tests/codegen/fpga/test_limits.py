@@ -77,6 +77,16 @@ def test_the_rows_around_a_row_must_fit_too() -> None:
     assert re.search(rf"{name}: rows, .* of one row needs {4 * 24 * 64} bytes", why)
 
 
+def test_weights_of_a_tile_of_columns_must_fit_the_ring() -> None:
+    """49 taps of 128 channels: 16 columns of them are more than 16 KiB."""
+    net = Net(1)
+    net.result(net.conv(net.source(16, 128, "int8"), 4, 4, 16, net.finish(), kernel=(7, 7), stride=(2, 2)))
+    spec = small_spec(16, 16, {"hidden": 2**17}, accumulator_rows=128)
+    why = left_of(compile_segments({"task": net.steps}, spec))[net.steps[1].origin[0]]
+    needed = -(-(49 * 128 * 16 + 8 * 16) // 64) * 64
+    assert f"weights that are used together needs {needed} bytes, the budget is {spec.engine.weight_ring_bytes}" in why
+
+
 def test_an_engine_of_few_accumulators_gets_smaller_blocks() -> None:
     """Every word of the matrix unit keeps to them: this engine has room for 24 rows, where blocks are 128."""
     net = Net(2)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
+from edgemtl.codegen.fpga.images import conv_reason
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
 from edgemtl.codegen.fpga.runs import runs
-from edgemtl.codegen.fpga.select import Left, conv_reason, select, width_reason
+from edgemtl.codegen.fpga.select import Left, select, width_reason
+from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
@@ -84,45 +86,131 @@ def test_a_head_may_begin_behind_a_layer_in_float() -> None:
     assert len(program.tasks[0].segments) == 2
 
 
-CONVOLUTIONS: dict[str, tuple[Callable[[Net, View], View], str]] = {
-    "stride 2": (
-        lambda net, x: net.conv(x, 8, 8, 8, net.finish(), stride=2),
-        "((3, 3), (2, 2), (1, 1, 1, 1), (1, 1))",
+def conv_of(**changes: object) -> ops.QConv2d:
+    """A 3 x 3 convolution of 32 channels over 8 x 8 pixels."""
+    plain = ops.QConv2d(8, 8, 32, 32, 8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, Finish("int8"))
+    return replace(plain, **changes)
+
+
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "depthwise": (
+        {"groups": 32},
+        "it convolves in 32 groups of 1 channel; the accelerator convolves in one, where each group would use 1 of the "
+        "array's 96 rows",
     ),
-    "5 x 5": (
-        lambda net, x: net.conv(x, 8, 8, 8, net.finish(), kernel=5),
-        "((5, 5), (1, 1), (2, 2, 2, 2), (1, 1))",
+    "grouped": (
+        {"groups": 4},
+        "it convolves in 4 groups of 8 channels; the accelerator convolves in one, where each group would use 8 of the "
+        "array's 96 rows",
+    ),
+    "strides": ({"stride": (2, 1)}, "its strides are 2 and 1, the accelerator has one for both axes"),
+    "dilations": ({"dilation": (1, 3)}, "its dilations are 1 and 3, the accelerator has one for both axes"),
+    "tall kernel": ({"kernel": (8, 3)}, "its kernel has 8 rows, the accelerator holds 0 to 7"),
+    "wide kernel": ({"kernel": (1, 9)}, "its kernel has 9 columns, the accelerator holds 0 to 7"),
+    "stride": ({"stride": (8, 8)}, "it has 8 for a stride, the accelerator holds 0 to 7"),
+    "dilation": ({"dilation": (64, 64)}, "it has 64 for a dilation, the accelerator holds 0 to 63"),
+    "padding above": ({"pad": (64, 0, 0, 0)}, "it pads 64 rows above, the accelerator holds 0 to 63"),
+    "padding on the left": ({"pad": (0, 64, 0, 0)}, "it pads 64 pixels on the left, the accelerator holds 0 to 63"),
+    "rows": ({"height": 2048}, "its image has 2,048 rows, the accelerator holds 0 to 2,047"),
+    "output rows": ({"out_height": 2050}, "its output has 2,050 rows, the accelerator holds 0 to 2,047"),
+    "pixels": (
+        {"width": 2048},
+        "its image has 2,048 pixels in a row, the accelerator holds 0 to 2,047",
+    ),
+    "input channels": ({"cin": 8192}, "it has 8,192 input channels, the accelerator holds 0 to 8,191"),
+    "output channels": ({"cout": 8192}, "it has 8,192 output channels, the accelerator holds 0 to 8,191"),
+    "padding alone": ({"pad": (12, 1, 0, 1), "out_height": 9}, "it reads no row of its image, only padding"),
+    "granules": (
+        {"width": 2047, "cin": 1024},
+        "a row of pixels has 65,504 granules, an instruction copies 16,383",
     ),
 }
 
 
-def test_a_depthwise_convolution_stays_on_the_host_cpu() -> None:
-    depthwise = ops.QConv2d(8, 8, 32, 32, 8, 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 0, Finish("int8"), False, 32)
-    engine = engines()["zcu104"].engine
-    assert conv_reason(depthwise, engine) == "the accelerator convolves in one group, not in 32"
-    assert conv_reason(replace(depthwise, groups=1), engine) == ""
+@pytest.mark.parametrize("name", REFUSED)
+def test_limits_of_a_convolution(name: str) -> None:
+    changes, why = REFUSED[name]
+    assert conv_reason(conv_of(**changes), engines()["zcu104"].engine) == why
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_other_convolutions_stay_between_two_segments(name: str) -> None:
-    made, shape = CONVOLUTIONS[name]
-    why = f"the accelerator convolves 3 x 3 with stride 1, padding 1 and dilation 1, not {shape}"
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"kernel": (7, 7), "stride": (7, 7), "dilation": (63, 63), "pad": (63, 63, 99, 99)},
+        {"kernel": (1, 3), "dilation": (5, 2)},
+        {"out_height": 1, "stride": (3, 2)},
+        {"cin": 8191, "cout": 511},
+    ],
+)
+def test_within_the_limits_a_convolution_has_no_reason(changes: dict[str, object]) -> None:
+    """Of an axis of one tap the dilation does not matter, of one output the stride."""
+    assert conv_reason(conv_of(**changes), engines()["zcu104"].engine) == ""
+
+
+@pytest.mark.parametrize("engine", ["zcu104", "zcu104x2", "ultra96v2"])
+def test_convolutions_of_a_backbone_are_one_segment(engine: str) -> None:
+    """Strides, a dilation, one pixel and a kernel of even sides, over rows of odd numbers of pixels."""
     net = Net(4)
-    x = net.conv(net.norm(net.source(64, 16, "int16")), 8, 8, 12, net.finish())
-    x = made(net, x)
-    side = round(x.shape[0] ** 0.5)
-    net.result(net.conv(x, side, side, 8, net.finish()))
-    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    x = net.conv(net.source(25 * 27, 3, "int8"), 25, 27, 20, net.finish(), kernel=(7, 7), stride=(2, 2))
+    x = net.conv(x, 13, 14, 40, net.finish(), dilation=(2, 2))
+    x = net.conv(x, 13, 14, 33, net.finish(), kernel=(1, 1), stride=(2, 2))
+    x = net.conv(x, 7, 7, 100, net.finish(), kernel=(2, 2), pad=(1, 1, 0, 0), table=True)
+    net.result(net.conv(x, 7, 7, 7, WIDE, kernel=(1, 5)))
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    assert left_of(program) == []
+    assert [layer.name for layer in program.tasks[0].segments[0].layers] == ["picture"] * 5
+
+
+@pytest.mark.parametrize("first", [0, 64])
+def test_a_part_of_an_image_stays(first: int) -> None:
+    """The upper or the lower half of a tensor."""
+    net = Net(6)
+    whole = net.source(128, 32, "int8")
+    half = View(whole.buffer, (64, 32), whole.strides, first * 32, whole.dtype)
+    net.result(net.conv(half, 8, 8, 8, net.finish(), kernel=(1, 1)))
+    net.result(whole)
+    program = compile_segments({"task": net.steps}, engines()["zcu104"])
+    why = "its image is a part of another tensor, the accelerator reads and writes whole images"
     assert left_of(program) == [("QConv2d", why)]
+
+
+def test_an_image_that_is_read_in_rows_of_two_widths_is_that_of_two_segments() -> None:
+    net = Net(7)
+    x = net.source(64, 16, "int8")
+    net.result(net.conv(x, 8, 8, 8, net.finish()))
+    halves = View(x.buffer, (32, 32), (32, 1), 0, x.dtype)
+    net.result(net.conv(halves, 4, 8, 8, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert left_of(program) == []
     assert len(program.tasks[0].segments) == 2
 
 
-def test_rows_wider_than_the_accumulators_stay() -> None:
+@pytest.mark.parametrize(("width", "channels", "cuts"), [(513, 4, [256, 257]), (1100, 40, [366, 367, 367])])
+def test_rows_wider_than_the_accumulators_are_cut(width: int, channels: int, cuts: list[int]) -> None:
+    """Each part reads the pixels around it."""
+    net, engine = Net(5), engines()["zcu104"].engine
+    net.result(net.conv(net.source(3 * width, channels, "int8"), 3, width, 40, net.finish(), kernel=(3, 5)))
+    program = compile_and_check(net.steps, net.image, engines()["zcu104"])
+    assert left_of(program) == []
+    instructions = decode_stream(program.tasks[0].segments[0].stream, engine).instructions
+    assert sorted({i["out_width"] for i in instructions if i.name == "CONV"}) == sorted({*cuts})
+
+
+def test_a_row_cut_is_one_of_dram() -> None:
+    """A whole image on chip is stored before its rows are cut: the convolution is a segment of its own."""
     net = Net(5)
-    net.result(net.conv(net.source(2 * 513, 4, "int8"), 2, 513, 4, net.finish()))
-    program = compile_segments({"task": net.steps}, engines()["zcu104"])
-    assert left_of(program) == [("QConv2d", "a row has 513 pixels, the accumulators hold 512")]
-    assert program.tasks[0].segments == ()
+    net.result(net.conv(net.norm(net.source(2 * 30, 4, "int16")), 2, 30, 4, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
+    assert left_of(program) == []
+    assert len(program.tasks[0].segments) == 2
+
+
+def test_an_upsampling_in_front_of_rows_that_are_cut_stays() -> None:
+    net = Net(5)
+    net.result(net.conv(net.enlarge(net.source(15, 4, "int8"), 1, 15), 2, 30, 4, net.finish()))
+    program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
+    assert [kind for kind, _ in left_of(program)] == ["QBilinear"]
 
 
 def test_an_image_higher_than_the_counters_stays() -> None:

@@ -87,24 +87,24 @@ def test_lines_of_an_expert(engine: Engine, data: st.DataObject) -> None:
 @given(engine=engines, data=st.data())
 def test_conv(engine: Engine, data: st.DataObject) -> None:
     """Tiles in order dy, then dx where a tile holds one tap, then groups of channels; inside dx, then channel."""
+    height, width = data.draw(st.integers(1, 7)), data.draw(st.sampled_from([1, 2, 3, 3, 5, 7]))
     k, n, tabled = data.draw(st.integers(1, 80)), data.draw(st.integers(1, 40)), data.draw(st.booleans())
-    layer = Net(data.draw(st.integers(0, 99))).layer(9 * k, n, Finish("int8"), tabled)
-    kernel = layer["weight"].T.reshape(n, k, 3, 3)
+    layer = Net(data.draw(st.integers(0, 99))).layer(height * width * k, n, Finish("int8"), tabled)
+    kernel = layer["weight"].T.reshape(n, k, height, width)
     _, bias, scale, *table = (part.tolist() for part in layer.values())
     p, g = engine.array_rows, engine.array_columns
-    taps = 3 if p % 3 == 0 and p / 3 >= g else 1
+    taps = 3 if width == 3 and p % 3 == 0 and p / 3 >= g else 1
     tiles = []
-    for dy in range(3):
-        for start in range(0, 3, taps):
+    for dy in range(height):
+        for start in range(0, width, taps):
             for group in range(math.ceil(k / (p // taps))):
                 tile = []
                 for dx in range(start, start + taps):
                     for channel in range(group * (p // taps), min((group + 1) * (p // taps), k)):
                         tile.append([int(kernel[column, channel, dy, dx]) for column in range(n)])
                 tiles.append(tile)
-    assert weights.taps(engine) == taps
     wanted = naive_layer(engine, tiles, bias, scale, table[0] if table else None)
-    assert weights.conv_weights(engine, layer | {"weight": kernel}) == wanted
+    assert weights.conv_weights(engine, layer | {"weight": kernel}, taps) == wanted
 
 
 @pytest.mark.parametrize("width", [1, 31, 32, 33, 192])

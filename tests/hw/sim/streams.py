@@ -34,6 +34,14 @@ def word(name: str, waits: str = "", signals: str = "", **operands: int) -> isa.
     return isa.Instruction(name, zeros | operands, frozenset(waits.split()), frozenset(signals.split()))
 
 
+def image(height: int, width: int, kernel: tuple[int, int] = (3, 3), **geometry: int) -> dict[str, int]:
+    """Operands of a CONV over a whole image on chip, padded to keep its size where it has no stride."""
+    sides = {"height": height, "wrap": height, "width": width, "out_width": width}
+    pads = {"top": kernel[0] // 2, "left": kernel[1] // 2}
+    taps = {"kernel_height": kernel[0], "kernel_width": kernel[1], "stride": 1, "dilation": 1}
+    return sides | pads | taps | geometry
+
+
 def make_frame(words, spec: AcceleratorSpec, ring: int = 0, routes=(), early=()) -> Frame:
     """A frame of those words as if decoded, without its rules; the ring as large as the engine's if not given."""
     lines = ring or spec.engine.weight_ring_bytes // isa.LINE_BYTES

@@ -4,7 +4,7 @@ import pytest
 
 from edgemtl.errors import InputError, IntegrityError, UsageError
 from edgemtl.hw.sim.cycle import simulate
-from tests.hw.sim.streams import layer, lines_of, make_frame, make_spec, word
+from tests.hw.sim.streams import image, layer, lines_of, make_frame, make_spec, word
 
 ARRAY, DRAM = 48, 120
 """Cycles from the last row to its result, and from the end of a transfer to its last byte on chip."""
@@ -154,16 +154,63 @@ def test_keys_load_from_their_region_when_tokens_are_there():
 def test_convolutions_take_three_taps_a_tile_where_the_array_has_the_rows():
     spec = make_spec(weight_load_bytes_per_cycle=128)
     lines = lines_of(9 * 64, 32, spec)
-    conv = word("CONV", rows=4, width=32, height=32, wrap=32, k=64, n=32, src_stride=2, release=lines)
+    conv = word("CONV", **image(32, 32), rows=4, k=64, n=32, src_stride=2, release=lines)
     timing = run([word("STREAM", lines=lines), conv], spec)
     assert timing.spans[1].busy == 3 * 2 * 128
     # Three granules lie in the same of three lanes: the shift register takes two cycles more at the end of a row.
-    same = word("CONV", rows=4, width=32, height=32, wrap=32, k=64, n=32, src_stride=3, release=lines)
+    same = word("CONV", **image(32, 32), rows=4, k=64, n=32, src_stride=3, release=lines)
     assert run([word("STREAM", lines=lines), same], spec).spans[1].busy == 3 * 2 * (128 + 4 * 2)
     assert timing.macs == 9 * 64 * 32 * 128
     assert timing.on_chip["array"] == 9 * 64 * 32
     narrow = make_spec(array_rows=64)
     assert run([word("STREAM", lines=lines), conv], narrow).spans[1].busy == 9 * 128
+
+
+@pytest.mark.parametrize(
+    ("kernel", "geometry", "passes"),
+    [
+        # 100 channels are two groups of 96 rows where a tile has one tap, four of 32 where three taps share it.
+        ((3, 3), {}, 3 * 4),
+        ((5, 3), {}, 5 * 4),
+        ((3, 3), {"stride": 2}, 9 * 2),
+        ((3, 3), {"dilation": 2}, 9 * 2),
+        ((3, 5), {}, 15 * 2),
+        ((1, 1), {}, 2),
+        ((7, 7), {"stride": 2}, 49 * 2),
+    ],
+)
+def test_a_convolution_takes_a_cycle_a_pixel_for_each_tap_that_has_a_tile_of_its_own(kernel, geometry, passes):
+    """An array of 96 x 32 with whole rows of 32 pixels: 128 cycles a pass, for two tiles of columns."""
+    spec = make_spec(weight_load_bytes_per_cycle=128)
+    lines = lines_of(kernel[0] * kernel[1] * 100, 64, spec)
+    sides = image(64, 64, kernel, **geometry, out_width=32)
+    conv = word("CONV", **sides, rows=4, k=100, n=64, src_stride=4, release=lines)
+    timing = run([word("STREAM", lines=lines), conv], spec)
+    assert timing.spans[1].busy == passes * 2 * 128
+    assert timing.macs == kernel[0] * kernel[1] * 100 * 64 * 128
+
+
+@pytest.mark.parametrize(
+    ("stride", "src_stride", "rows", "cycles"),
+    [
+        # Three lanes: three pixels at once, two, or one; the kernel is 7 wide.
+        (2, 1, 96, 128),
+        (3, 1, 96, 128 + 4 * (7 - 3)),
+        (1, 3, 96, 128 + 4 * (7 - 1)),
+        (2, 3, 96, 128 + 4 * (7 - 2) + 128),
+        (7, 1, 96, 128 + 128 * 6),
+        # 21 bytes of a row of the kernel are more than this array has rows: a tile for each tap.
+        (2, 1, 16, 7 * 128),
+    ],
+)
+def test_all_taps_of_a_row_of_few_channels_are_a_tile(stride, src_stride, rows, cycles):
+    spec = make_spec(weight_load_bytes_per_cycle=128, array_rows=rows)
+    lines = lines_of(49 * 3, 32, spec)
+    sides = image(64, 64, (7, 7), stride=stride, out_width=32)
+    conv = word("CONV", **sides, rows=4, k=3, n=32, src_stride=src_stride, release=lines)
+    timing = run([word("STREAM", lines=lines), conv], spec)
+    assert timing.spans[1].busy == 7 * cycles
+    assert timing.macs == 49 * 3 * 32 * 128
 
 
 def test_a_load_pays_the_latency_once_in_a_row_of_loads():
@@ -224,7 +271,7 @@ SUMS = {"rows": 7, "width": 100, "high_region": 0, "low_region": 1}
         ),
         # Three taps share a read.
         (
-            word("CONV", rows=2, width=8, height=2, wrap=2, k=32, n=32, **PLACES),
+            word("CONV", **image(2, 8), rows=2, k=32, n=32, **PLACES),
             {"input": 16 * 32 * 3, "hidden": 16 * 32, "array": 9 * 32 * 32, "ring": 9 * 32 * 32 + 256},
         ),
         (
@@ -275,7 +322,7 @@ def test_routes_must_be_those_of_the_stream():
     [
         ("STREAM", {"lines": 65}, "STREAM must have weights of at most the 64 lines of their memory, not 65"),
         ("LINEAR", {"rows": 1, "k": 8191, "n": 8191}, "LINEAR must have weights of at most the 64 lines"),
-        ("CONV", {"rows": 1, "width": 4, "k": 2**12, "n": 2**12}, "CONV must have weights of at most the 64 lines"),
+        ("CONV", image(4, 4) | {"rows": 1, "k": 2**12, "n": 2**12}, "CONV must have weights of at most the 64 lines"),
         ("SCORES", {"rows": 1, "k": 2**12, "count": 2**12, "heads": 1}, r"SCORES.keys must be at most the \d+ bytes"),
         ("MIX", {"rows": 1, "n": 2**12, "count": 2**12}, r"MIX.values must be at most the \d+ bytes of hidden"),
         ("LOAD", {"rows": 2047, "size": 2**14 - 1}, r"LOAD.dst must be at most the \d+ bytes of residual, not \d+"),

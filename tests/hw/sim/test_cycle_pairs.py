@@ -11,7 +11,7 @@ from edgemtl.hw.isa import REGIONS
 from edgemtl.hw.sim.cycle import simulate
 from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
-from tests.hw.sim.streams import layer, lines_of, make_frame, make_spec, word
+from tests.hw.sim.streams import image, layer, lines_of, make_frame, make_spec, word
 
 ARRAY, FILL = 48, 28
 
@@ -89,7 +89,7 @@ def test_groups_of_channels_of_the_same_taps_pass_at_once(channels, alone, paire
     for ratio, passes in ((1, alone), (2, paired)):
         spec = engine(ratio)
         lines = lines_of(9 * channels, 32, spec)
-        conv = word("CONV", rows=4, width=32, height=32, wrap=32, k=channels, n=32, src_stride=1, release=lines)
+        conv = word("CONV", **image(32, 32), rows=4, k=channels, n=32, src_stride=1, release=lines)
         assert matrix([word("STREAM", lines=lines), conv], spec)[0].busy == passes * 128
 
 
@@ -98,7 +98,7 @@ def test_taps_apart_do_not_pass_at_once(channels, passes):
     """An array of 64 rows has no three taps in a tile, and 64 channels of one tap: a pair has 128."""
     spec = engine(2, array_rows=64)
     lines = lines_of(9 * channels, 32, spec)
-    conv = word("CONV", rows=4, width=32, height=32, wrap=32, k=channels, n=32, src_stride=1, release=lines)
+    conv = word("CONV", **image(32, 32), rows=4, k=channels, n=32, src_stride=1, release=lines)
     assert matrix([word("STREAM", lines=lines), conv], spec)[0].busy == passes * 128
 
 
@@ -107,7 +107,7 @@ def test_a_column_wider_than_a_third_of_the_rows_does_not_gain_taps_by_the_ratio
     spec = engine(2, array_columns=48)
     spec = replace(spec, engine=replace(spec.engine, weight_load_bytes_per_cycle=96 * 48))
     lines = lines_of(9 * 96, 48, spec)
-    conv = word("CONV", rows=4, width=32, height=32, wrap=32, k=96, n=48, src_stride=1, release=lines)
+    conv = word("CONV", **image(32, 32), rows=4, k=96, n=48, src_stride=1, release=lines)
     assert matrix([word("STREAM", lines=lines), conv], spec)[0].busy == 9 * 128
 
 

@@ -414,9 +414,12 @@ def test_rows_of_state_are_full_with_three_heads_of_512():
     refused(scores_of_three_heads(513), "SCORES .*rows must lie in 0..1535 of the row state of scores1, not reach 1538")
 
 
+CONV = {"kernel_height": 3, "kernel_width": 3, "stride": 1, "dilation": 1, "top": 1, "left": 1, "out_width": 4}
 IMAGES = [
-    ("CONV", {"rows": 5, "width": 13}, r"rows \* width must be at most the accumulator's 64 rows, not 65"),
-    ("CONV", {"first": 3, "rows": 2}, "rows made must lie in the 4 of the image, not end at 5"),
+    ("CONV", {"rows": 5, "out_width": 13}, r"rows \* out_width must be at most the accumulator's 64 rows, not 65"),
+    ("CONV", {"kernel_width": 0}, "kernel_width must be at least 1, not 0"),
+    ("CONV", {"stride": 0}, "stride must be at least 1, not 0"),
+    ("CONV", {"dilation": 0}, "dilation must be at least 1, not 0"),
     ("CONV", {"wrap": 0}, "wrap must be at least 1, not 0"),
     ("CONV", {"wide": 1, "table": 1}, "table must be 0 where results are 16 bits, not 1"),
     ("ENLARGE", {"first": 7, "rows": 2}, "rows made must lie in the 8 of the image, not end at 9"),
@@ -429,7 +432,7 @@ def test_images(name, operands, text):
     rig = Rig()
     rig.weights(bytes(LINE_BYTES * 200))
     plain = {"src": ("hidden", 0), "dst": ("input", 0), "width": 4, "height": 4, "rows": 1}
-    own = {"stride": 1, "src_wrap": 4, "dst_wrap": 4} if name == "ENLARGE" else {"wrap": 4, "k": 16, "n": 16}
+    own = {"stride": 1, "src_wrap": 4, "dst_wrap": 4} if name == "ENLARGE" else CONV | {"wrap": 4, "k": 16, "n": 16}
     rig.add(name, **(plain | own | operands))
     refused(rig, text)
 
