@@ -256,6 +256,9 @@ class _Writer:
                 first=first,
                 rows=reach - first,
                 dst_wrap=high.wrap,
+                factor=2,
+                nearest=0,
+                wide=0,
             ),
         )
         self.upsampled = reach
