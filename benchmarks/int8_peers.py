@@ -1,9 +1,11 @@
 """Compare edgemtl's int8 with its fp32, with OpenVINO's bf16 and INT8 and with ONNX Runtime's INT8, round robin.
 
-``python -m benchmarks.int8_peers [--rows NAME ...] [--rounds 7] [--work out/bench_int8] [--table out/int8.md]``
+``python -m benchmarks.int8_peers [--rows NAME ...] [--target cpu-avx2] [--rounds 7] [--table out/int8.md]``
 
 Everything is measured on this machine, as in `benchmarks.cpu_peers`. INT8 of the peers is the QDQ model that
 onnxruntime's own quantiser makes of the form they run: static, per channel, calibrated on the same images as ours.
+Bars: int8 faster than every peer and by `least_gain` than our fp32, bit exact int8 as fast as every peer's int8. With
+``--target`` peers are limited as in `benchmarks.operators`; without products of bytes OpenVINO's floats are float32.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import argparse
 import contextlib
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +23,15 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.cpu_peers import Result, measure
-from benchmarks.here import processor_line
-from benchmarks.peers import Candidate, Row, prepare, rows
+from benchmarks.here import limit_peers, processor_line
+from benchmarks.peers import Candidate, Part, Row, prepare, rows
 from edgemtl.driver import compile_model
 from edgemtl.options import CompileOptions, QuantiseOptions
+from edgemtl.processor import CpuTarget, resolve
 from examples.smooth_images import smooth_images
 
 IMAGES = 12
-BARS = {"encoder": 1.8, "head": 1.2}
-"""Least ratio of our fp32's median to our int8's."""
-
-
+INT8, FP32, EXACT = "edgemtl int8", "edgemtl fp32", "edgemtl bit exact int8"
 CRASHES = {("nonzero", 2)}
 """What onnxruntime 1.32 cannot run: with two threads the quantised NonZero form ends the process (signal 11)."""
 
@@ -47,39 +47,56 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self.feeds, None)
 
 
-def prepare_int8(row: Row, work: Path) -> tuple[Candidate, ...]:
+def least_gain(part: Part, target: CpuTarget) -> float:
+    """Least ratio of our fp32's median to our int8's."""
+    if part == "head":
+        return 1.2
+    return 1.8 if target.byte_instructions else 1.4
+
+
+def prepare_int8(row: Row, work: Path, target: CpuTarget) -> tuple[Candidate, ...]:
     """Ours in both precisions and every peer, those files made that are not there yet; ours comes first."""
-    known = {candidate.name: candidate for candidate in prepare(row, work)}
+    known = {candidate.name: candidate for candidate in prepare(row, work, target.name)}
     folder = work / row.name
     images = smooth_images((1, 3, *row.image), IMAGES)
-    ours = folder / f"model_int8_{row.threads}.edgemtl"
-    if not ours.exists():
-        _compile(folder / "model.onnx", images, row.threads, ours)
+    ours = {name: folder / f"{name.replace(' ', '_')}_{target.name}_{row.threads}.edgemtl" for name in (INT8, EXACT)}
+    for name, bundle in ours.items():
+        if not bundle.exists():
+            _compile(folder / "model.onnx", images, bundle, target.name, row.threads, name == EXACT)
+    backend, floats = ("openvino-bf16", "bf16") if target.byte_instructions else ("openvino", "fp32")
     forms = {form: known[f"onnxruntime {form}"].model for form in ("dense", "nonzero")}
-    quantised = {form: quantised(path, images) for form, path in forms.items()}
+    integers = {form: quantised(path, images) for form, path in forms.items()}
     return (
-        Candidate("edgemtl int8", "edgemtl", ours),
-        Candidate("edgemtl fp32", "edgemtl", known["edgemtl"].model),
-        *(Candidate(f"openvino bf16 {form}", "openvino-bf16", path) for form, path in forms.items()),
-        *(Candidate(f"openvino int8 {form}", "openvino-bf16", path) for form, path in quantised.items()),
+        Candidate(INT8, "edgemtl", ours[INT8]),
+        Candidate(FP32, "edgemtl", known["edgemtl"].model),
+        Candidate(EXACT, "edgemtl", ours[EXACT]),
+        *(Candidate(f"openvino {floats} {form}", backend, path) for form, path in forms.items()),
+        *(Candidate(f"openvino int8 {form}", backend, path) for form, path in integers.items()),
         *(
             Candidate(f"onnxruntime int8 {form}", "onnxruntime", path)
-            for form, path in quantised.items()
+            for form, path in integers.items()
             if (form, row.threads) not in CRASHES
         ),
     )
 
 
-def _compile(model: Path, images: Sequence[np.ndarray], threads: int, bundle: Path) -> None:
+def _compile(
+    model: Path, images: Sequence[np.ndarray], bundle: Path, target: str, threads: int, bit_exact: bool
+) -> None:
     """Weights are random and so are outputs: the check of the result has nothing to say here."""
     calibration = bundle.parent / "calibration"
     calibration.mkdir(exist_ok=True)
     for index, image in enumerate(images):
         np.save(calibration / f"{index}.npy", image)
-    options = QuantiseOptions(least_sqnr_db=-99, correct=False)
-    compile_model(
-        model, CompileOptions(precision="int8", calibration=calibration, threads=threads, quantise=options), bundle
+    options = CompileOptions(
+        target=target,
+        precision="int8",
+        calibration=calibration,
+        threads=threads,
+        bit_exact=bit_exact,
+        quantise=QuantiseOptions(least_sqnr_db=-99, correct=False),
     )
+    compile_model(model, options, bundle)
 
 
 def quantised(path: Path, images: Sequence[np.ndarray], name: str = "image") -> Path:
@@ -100,25 +117,35 @@ def quantised(path: Path, images: Sequence[np.ndarray], name: str = "image") -> 
     return target
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """The table."""
+def markdown(results: Sequence[Result], unlimited: Collection[str]) -> str:
+    """The table; peers of ``unlimited`` are shown and do not count."""
     names = list(dict.fromkeys(t.backend for r in results for t in r.timings))
-    lines = ["| row | threads | " + " | ".join(names) + " | fp32 / int8 | strongest peer / int8 |"]
+    lines = ["| row | threads | " + " | ".join(names) + " | fp32 / int8 | strongest peer / int8, / bit exact |"]
     lines.append("|---" * (len(names) + 4) + "|")
     for result in results:
         cells = {t.backend: t.cell for t in result.timings}
         row = " | ".join(cells.get(name, "-") for name in names)
-        gain, bar = result.ratio_to(["edgemtl fp32"]), result.bar
+        gain, bar = result.ratio_to([FP32]), result.bar
         verdict = f"{gain:.2f}x" + ("" if bar is None else f" (bar {bar}x: {'met' if gain >= bar else 'missed'})")
-        peers = result.ratio_to([t.backend for t in result.timings[2:]])
-        lines.append(f"| {result.row} | {result.threads} | {row} | {verdict} | {peers:.2f}x |")
+        peers = ", ".join(_against_peers(result, unlimited))
+        lines.append(f"| {result.row} | {result.threads} | {row} | {verdict} | {peers} |")
     return "\n".join(lines) + "\n"
+
+
+def _against_peers(result: Result, unlimited: Collection[str]) -> Iterator[str]:
+    """The strongest peer's median over that of our int8, and the strongest int8 peer's over that of our bit exact."""
+    times = {t.backend: t.median_ms for t in result.timings if t.backend.split()[0] not in unlimited}
+    peers = {name: time for name, time in times.items() if not name.startswith("edgemtl")}
+    for name, word in ((INT8, ""), (EXACT, " int8 ")):
+        ratio = min(time for peer, time in peers.items() if word in peer) / times[name]
+        yield f"{ratio:.2f}x" + ("" if ratio >= 1 else " (missed)")
 
 
 def main() -> None:
     """Prepare the models, measure the rows, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", nargs="*", default=["tiny_k2_encoder", "tiny_k2_head", "small_encoder", "small_head"])
+    parser.add_argument("--target", default="cpu")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=10)
@@ -126,17 +153,19 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the markdown table here")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    print(processor_line(), flush=True)
+    target = resolve(options.target)
+    unlimited, machine = limit_peers(target), f"{processor_line()}; {target.name}"
+    print(machine, flush=True)
     results = []
     for row in rows(options.threads):
         if row.name in options.rows:
-            candidates = prepare_int8(row, options.work)
-            barred = Row(row.name, row.preset, row.image, row.part, row.threads, BARS[row.part])
-            results.append(measure(barred, candidates, options.rounds, options.runs, options.work, "edgemtl fp32"))
-            print(markdown(results[-1:]), flush=True)
+            candidates = prepare_int8(row, options.work, target)
+            barred = replace(row, bar=least_gain(row.part, target))
+            results.append(measure(barred, candidates, options.rounds, options.runs, options.work, FP32))
+            print(markdown(results[-1:], unlimited), flush=True)
     (options.work / "results.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     if options.table:
-        options.table.write_text(f"{processor_line()}\n\n{markdown(results)}")
+        options.table.write_text(f"{machine}\n\n{markdown(results, unlimited)}")
 
 
 if __name__ == "__main__":

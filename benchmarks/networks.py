@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,8 @@ import numpy as np
 import onnx
 
 from benchmarks.cpu_peers import Result, measure
-from benchmarks.here import processor_line
+from benchmarks.here import limit_peers, processor_line
 from benchmarks.int8_peers import quantised
-from benchmarks.operators import LIMITS
 from benchmarks.peers import Candidate
 from edgemtl.driver import compile_model
 from edgemtl.errors import EdgemtlError
@@ -110,10 +108,8 @@ def main() -> None:
     options = parser.parse_args()
     target, work = resolve(options.target, options.threads), options.folder / "work"
     work.mkdir(exist_ok=True)
-    is_best = target.name == resolve("cpu").name
-    if not is_best and target.vector_bits in LIMITS:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = LIMITS[target.vector_bits]
-    rivals = tuple(name for name in installed() if is_best or name != "onnxruntime")
+    unlimited = limit_peers(target)
+    rivals = tuple(name for name in installed() if name not in unlimited)
     print(f"{processor_line()}; {target.name}, {options.threads} threads, peers that count: {', '.join(rivals)}")
     lines: list[str] = []
     for path in sorted(options.folder.glob("*.onnx")):

@@ -26,14 +26,13 @@ from typing import Protocol
 import numpy as np
 import onnx
 
+from benchmarks.here import limit_peers, target_to_measure
 from benchmarks.int8_peers import quantised
 from benchmarks.operator_cases import OperatorCase, cases
 from edgemtl.processor import CpuTarget, resolve
 
 BAR = 1.3
 """How many times the best peer's time is a miss."""
-LIMITS = {256: "AVX2", 512: "AVX512_CORE"}
-"""ONEDNN_MAX_CPU_ISA by vector width, where the target has no products of bytes."""
 IMAGES = 8
 AROUND = ("QuantizeLinear", "DequantizeLinear", "ReorderInput", "ReorderOutput", "Reorder", "Convert", "FakeQuantize")
 """Kinds of nodes that peers put around an operator."""
@@ -238,18 +237,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
     target = resolve(options.target, options.threads)
-    if not target.byte_instructions and target.vector_bits in LIMITS:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = LIMITS[target.vector_bits]
+    unlimited = limit_peers(target)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from benchmarks.here import target_to_measure
     from edgemtl.runtime.threads import configure_pool
 
     configure_pool(options.threads)
     target_to_measure(options.target, options.threads)
     peers = {name: peer for name, peer in PEERS.items() if importlib.util.find_spec(name)}
     logging.disable(logging.WARNING)
-    is_best = target.name == resolve("cpu").name
-    rivals = tuple(name for name in peers if is_best or name != "onnxruntime")
+    rivals = tuple(name for name in peers if name not in unlimited)
     chosen = [
         case
         for case in cases()

@@ -96,14 +96,15 @@ def rows(threads: Sequence[int]) -> Iterator[Row]:
                 yield Row(f"{name}_{part}", model, image, part, count, BARS.get((name, part, count)))
 
 
-def prepare(row: Row, work: Path) -> tuple[Candidate, ...]:
-    """Write the row's input and its network in every form, those that are not there yet."""
+def prepare(row: Row, work: Path, target: str = "cpu") -> tuple[Candidate, ...]:
+    """Write the row's input and its network in every form, those that are not there yet; ours for ``target``."""
     folder = work / row.name
     folder.mkdir(parents=True, exist_ok=True)
     shape = (1, 3, *row.image)
     np.save(work / f"{row.name}_input.npy", np.random.default_rng(SEED).standard_normal(shape, np.float32))
     source = _once(folder / "model.onnx", lambda path: _export(row, path))
-    bundle = _once(folder / f"model_{row.threads}.edgemtl", lambda path: _compile(source, row.threads, path))
+    options = CompileOptions(target=target, threads=row.threads)
+    bundle = _once(folder / f"model_{target}_{row.threads}.edgemtl", lambda path: compile_model(source, options, path))
     described = folder / "torch.json"
     described.write_text(json.dumps({"preset": row.preset, "image": row.image, "part": row.part}))
     forms: dict[str, Callable[[Path, Path], Path]] = {
@@ -147,10 +148,6 @@ def _once(path: Path, write: Callable[[Path], Any]) -> Path:
 def _form(source: Path, folder: Path, write: Callable[[Path, Path], Path]) -> Path:
     folder.mkdir(exist_ok=True)
     return write(source, folder)
-
-
-def _compile(source: Path, threads: int, path: Path) -> None:
-    compile_model(source, CompileOptions(threads=threads), path)
 
 
 def _export(row: Row, path: Path) -> None:

@@ -59,8 +59,8 @@ def check_model(path: Path, options: CheckOptions) -> CheckResult:
     steps = {name: task.steps for name, task in quantised.integers.items()}
     if is_board(options.target):
         spec = read_spec(options.target)
-        placed = _with_islands(check_board(tasks, steps, spec.engine), islands, options.require_int8)
-        nodes = _planned(placed, tasks, lambda: compile_segments(steps, spec, budget=options.memory_budget))
+        program = compile_segments(steps, spec, budget=options.memory_budget)
+        nodes = tuple(_with_islands(check_board(tasks, program), islands, options.require_int8))
     else:
         placed = _with_islands(cpu.name_integers(reports, quantised.integers), islands, options.require_int8)
         nodes = _planned(placed, tasks, lambda: _plan(tasks, target, quantised, options))

@@ -2,13 +2,14 @@
 
 Notation and ranges
 - A quantised tensor stands for scale * (q - zero). Weights are int8 in [-127, 127] with zero 0 and a scale per output
-  channel. Activations are int8 with one scale and one zero a tensor; the zero of a tensor is folded into the bias of
-  the layer that reads it (bias - zero * sum of weights), so products see the bytes as they are, and convolutions pad
-  with it. Inputs of attention and of LayerNorm have zero 0. The residual stream is int16 with zero 0.
+  channel; those of a model that was quantised before may be -128, and their layer stays on the CPU. Activations are
+  int8 with one scale and one zero a tensor; the zero of a tensor is folded into the bias of the layer that reads it
+  (bias - zero * sum of weights), so products see the bytes as they are, and convolutions pad with it. Inputs of
+  attention and of LayerNorm have zero 0. The residual stream is int16 with zero 0.
 - Sums of products are int32 with an int32 bias; a sum that could leave 31 bits is refused when a layer is quantised.
 - `requantise`: (acc * mul + 2^(shift-1)) >> shift, a multiplier of 17 bits and a shift of 12..43 per channel. The one
   multiplier of a LayerNorm or an attention may be larger: its shift may be below 12.
-- Products run in float64 BLAS: at most 128 * 127 * 2^17 per sum, far below 2^53, so they are exact.
+- Products run in float64 BLAS: at most 128 * 128 * 2^17 per sum, far below 2^53, so they are exact.
 
 Every function returns the exact answer for integer arrays; dtypes of results are int8, int16, int32 or float32 as said.
 """

@@ -12,6 +12,8 @@ from edgemtl.operators import Frame
 
 LEAST_IMAGES = 8
 """With fewer images, a few unusual ones would determine every range."""
+OF_ALL = "calibration"
+"""What a note about all tasks begins with, where others begin with a task's name."""
 CHECK_EVERY = 4
 """Every fourth image is reserved for the check of the result."""
 
@@ -20,7 +22,8 @@ def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence
     """Raise UsageError for too few images, InputError naming the first that does not fit, is not finite, or is one
     value everywhere where the model takes pictures.
 
-    Copies of one image do not count: they would be calibrated on and checked with.
+    Copies of one picture do not count: they would be calibrated on and checked with. `copies_note` says so of inputs
+    that are no pictures, which may have few different frames.
     """
     if len(images) < LEAST_IMAGES:
         raise UsageError(
@@ -32,11 +35,24 @@ def check_images(images: Sequence[Frame], names: Sequence[str], inputs: Sequence
         is_level = all((array == array.flat[0]).all() for array in image.values())
         if is_level and any(map(_is_picture, inputs)):
             raise InputError(f"calibration image {name} must show something, not one value everywhere; leave it out")
-    if (different := len({_digest(image) for image in images})) < LEAST_IMAGES:
+    if (different := _different(images)) < LEAST_IMAGES and any(map(_is_picture, inputs)):
         raise UsageError(
             f"int8 must be calibrated on at least {LEAST_IMAGES} different images, not {different} and copies of them; "
             "add typical images to the folder of --calibration"
         )
+
+
+def copies_note(images: Sequence[Frame]) -> tuple[str, ...]:
+    """A note where int8 rests on few frames and copies of them; nothing where enough differ."""
+    different = _different(images)
+    if different >= LEAST_IMAGES:
+        return ()
+    frames = "one frame" if different == 1 else f"{different} different frames"
+    return (f"{OF_ALL}: {frames} and copies; other inputs may be less accurate in int8, so add typical ones",)
+
+
+def _different(images: Sequence[Frame]) -> int:
+    return len({_digest(image) for image in images})
 
 
 def _is_picture(spec: InputSpec) -> bool:

@@ -16,7 +16,7 @@ from edgemtl.operators import Array
 from edgemtl.quantize.endings import Ending, add_residual, ended, plan_ending, plan_sum
 from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
 from edgemtl.quantize.tensors import Tensor, affine, symmetric
-from edgemtl.quantize.weights import PROBED, IntegerLayer, find_levels, quantise_layer
+from edgemtl.quantize.weights import PROBED, IntegerLayer, find_levels, fit_bytes, quantise_layer
 from edgemtl.quantize.writer import Writer
 
 
@@ -53,7 +53,7 @@ def _own_levels(writer: Writer, weight: Array) -> Array | None:
     the law has no place for.
     """
     levels = find_levels(weight)
-    if levels is not None and levels.max() > INT8[1]:
+    if levels is not None and not fit_bytes(weight, levels):
         raise UnsupportedError(writer.name, WEIGHT_RANGE, "quantise the model with symmetric weights")
     if levels is None and not writer.seen.ranges:
         raise UnsupportedError(writer.name, WEIGHT_FORM, "add --calibration FOLDER to quantise it")
@@ -69,7 +69,7 @@ def constant_bytes(writer: Writer, array: Array) -> tuple[Array, Tensor]:
     tensor = symmetric(largest, writer.name)
     if levels is not None:
         (level,) = levels.tolist()
-        tensor = Tensor("int8", largest / (level * (INT8[1] // level)))
+        tensor = Tensor("int8", largest / (level * max(INT8[1] // level, 1)))
     return np.rint(array / tensor.scale).astype(np.int8), tensor
 
 

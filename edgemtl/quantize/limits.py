@@ -28,7 +28,7 @@ EIGHT = "the model gives its result 16 bits, and its integer form has 8"
 WEIGHT_FORM = (
     "its weights are not integers of 8 bits with a scale per output channel, and there are no calibration images"
 )
-WEIGHT_RANGE = "its weights less their zero point must lie from -127 to 127"
+WEIGHT_RANGE = "its weights less their zero point must lie from -128 to 127"
 
 LIMITS: Mapping[type, tuple[str, ...]] = {
     ops.Attention: (ATTENTION, SIDE_BY_SIDE, ATTENTION_SCALE),

@@ -23,6 +23,7 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
     """
     same: Need = "wide" if "wide" in result else "byte"
     curved: Need = "wide" if "final" in result else "byte"
+    resized: Need = "wide" if {"wide", "final"} & result else "byte"
     match operator:
         case ops.PatchEmbed():
             return {"image": "byte"}
@@ -49,11 +50,11 @@ def operand_needs(operator: Operator, result: Set[Need] = frozenset()) -> Mappin
         case ops.Pool():
             return {"x": "byte"}
         case ops.Resample():
-            return {"x": curved}
+            return {"x": resized}
         case Generic() if generic_form(operator):
             return dict.fromkeys(operator.signature.inputs, _generic_need(operator, same, curved))
         case ops.Resize():
-            return {"x": "final" if operator.planar else curved}
+            return {"x": "final" if operator.planar else resized}
         case _:
             return {}
 

@@ -18,7 +18,7 @@ from edgemtl.options import QuantiseOptions
 from edgemtl.partition import TaskModel
 from edgemtl.processor import CpuTarget
 from edgemtl.quantize.build import IntegerTask, Island
-from edgemtl.quantize.images import check_images, split
+from edgemtl.quantize.images import OF_ALL, check_images, copies_note, split
 from edgemtl.quantize.parameters import Parameters, read_parameters
 from edgemtl.quantize.qdq import Distance, Origin, make_qdq, measure_distances
 from edgemtl.quantize.quantise import (
@@ -71,7 +71,8 @@ class Quantised:
             for task, integer in self.integers.items()
             for name in integer.coarsened
         ]
-        doubts = (note for note in parameters.notes if note.partition(":")[0] in self.integers)
+        about = {OF_ALL, *self.integers}
+        doubts = (note for note in parameters.notes if note.partition(":")[0] in about)
         return self._how, *parameters.choices, *doubts, *float_layers
 
     @property
@@ -119,10 +120,11 @@ def quantise(
     options: QuantiseOptions,
 ) -> Quantised:
     """Calibrate on ``images`` by name. Raises what `check_images` and `calibrate` raise."""
-    check_images(list(images.values()), list(images), model.inputs)
+    frames = list(images.values())
+    check_images(frames, list(images), model.inputs)
     floats = float_steps(tasks, target)
-    parameters, integers = calibrate(model.sha256, tasks[0].pathway, floats, list(images.values()), options)
-    return Quantised(floats, integers, parameters)
+    parameters, integers = calibrate(model.sha256, tasks[0].pathway, floats, frames, options)
+    return Quantised(floats, integers, replace(parameters, notes=(*copies_note(frames), *parameters.notes)))
 
 
 def require_scales(model: MultiTaskModel, what: str, options: QuantiseOptions) -> None:

@@ -61,23 +61,29 @@ PROBED = 8
 """Rows that tell in most cases."""
 
 
+def fit_bytes(weight: Array, levels: Array) -> bool:
+    """Whether the integers of `find_levels` are -128..127: a column's 128 may only be negative."""
+    return bool(np.all(levels <= np.where(weight.max(0) >= -weight.min(0), INT8[1], -INT8[0])))
+
+
 def _is_whole(values: Array, m: int) -> Array:
     """For each column whether all its values, of magnitudes up to m, are integers within what float32 rounds off."""
     return np.asarray((np.abs(values - np.rint(values)) <= m * 2.0**-21).all(0))
 
 
 def _scales(weight: Array, bias: Array, x_scale: float, levels: Array) -> Array:
-    """The scale of each column whose largest weight is a multiple of ``levels`` that fits 7 bits.
+    """The scale of each column whose largest weight is a multiple of ``levels`` that fits a byte.
 
     The multiple in which the bias is an integer too, else the largest, whose bias is rounded least.
     """
     largest = np.abs(weight).max(0)
-    scales = np.where(largest > 0, largest, 1.0) / (levels * (127 // levels))
-    for times in range(127 // int(levels.min()), 0, -1):
+    reach = np.maximum(levels, INT8[1])
+    scales = np.where(largest > 0, largest, 1.0) / (levels * (reach // levels))
+    for times in range(int((reach // levels).max()), 0, -1):
         candidate = largest / (levels * times)
         sums = np.divide(bias, x_scale * candidate, out=np.full_like(bias, 0.5), where=candidate > 0)
         whole = np.abs(sums - np.rint(sums)) <= np.maximum(np.abs(sums) * 2.0**-20, 2.0**-10)
-        scales = np.where(whole & (levels * times <= 127), candidate, scales)
+        scales = np.where(whole & (levels * times <= reach), candidate, scales)
     return np.asarray(scales)
 
 

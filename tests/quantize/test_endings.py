@@ -21,10 +21,13 @@ ENDINGS = {
     "relu6": "y = Clip(a, low, high)",
     "relu of a sum": "b = Conv<pads = [1, 1, 1, 1]>(a, v) \n c = Add(a, b) \n y = Relu(c)",
     "celu": "y = Celu(a)",
+    "relu of a resize": 'b = Resize<mode = "linear">(a, none, scales) \n y = Relu(b)',
     "mean": "b = Relu(a) \n y = GlobalAveragePool(b)",
 }
 CONSTANTS = {
     "v": random(5, 5, 3, 3, seed=1, scale=0.3),
+    "none": np.array([], np.float32),
+    "scales": np.array([1, 1, 3, 3], np.float32),
     "low": np.array(0, np.float32),
     "high": np.array(6, np.float32),
 }
@@ -67,3 +70,11 @@ def test_a_board_leaves_a_lower_bound_of_16_bits_to_the_host() -> None:
     selected = select(form.integers.steps, read_spec("zcu104").engine)
     reasons = [item.reason for item in selected if isinstance(item, Left) and item.step is convolution]
     assert reasons == ["the accelerator has no lower bound for results of 16 bits"]
+
+
+def test_a_few_values_left_by_the_last_relu_are_not_lost_in_a_resize() -> None:
+    """A depth map that is 0 almost everywhere: 8 bits of what is resized would round what is left of it away."""
+    body = f'{CONV} \n c = Add(a, down) \n b = Resize<mode = "linear">(c, none, scales) \n y = Relu(b)'
+    used = {name: CONSTANTS[name] for name in ("none", "scales")}
+    form = quantised(f"t ({IMAGE}) => (y) {{{body}}}", **WEIGHTS, **used, down=np.full((1, 5, 1, 1), -4, np.float32))
+    judge(form, 30)

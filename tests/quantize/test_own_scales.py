@@ -20,7 +20,7 @@ from edgemtl.quantize.limits import AS_THE_MODEL
 from edgemtl.quantize.own_scales import take_scales
 from edgemtl.quantize.quantised_model import Quantised, quantise, quantise_own
 from edgemtl.quantize.tensors import Tensor
-from edgemtl.quantize.weights import find_levels, quantise_layer
+from edgemtl.quantize.weights import find_levels, fit_bytes, quantise_layer
 from tests.support.quantised import SIZES, export_float, images, output_scales, quantise_file, run_literally
 
 BY_LAW = QuantiseOptions(by_law=True)
@@ -40,8 +40,8 @@ TRANSFORMERS = [
     *(pytest.param(way, marks=SLOW) for way in ("int8", "uint8 per channel", "symmetric")),
 ]
 PLACELESS = {
-    "asymmetric weights": "its weights less their zero point must lie from -127 to 127",
-    "symmetric uint8 weights": "its weights less their zero point must lie from -127 to 127",
+    "asymmetric weights": "its weights less their zero point must lie from -128 to 127",
+    "symmetric uint8 weights": "its weights less their zero point must lie from -128 to 127",
     "16 bits": "it reads",
 }
 """Ways with something that the law has no place for, and what the notes say of it."""
@@ -385,6 +385,18 @@ def test_a_layer_keeps_its_integers() -> None:
     times = layer.weight.astype(int).sum(0) / integers.sum(0)
     assert np.array_equal(times, np.ones(5))
     assert np.array_equal(layer.bias, bias - 3 * integers.sum(0))
+
+
+def test_a_layer_keeps_a_weight_of_minus_128() -> None:
+    rng = np.random.default_rng(2)
+    integers = rng.integers(-127, 128, (40, 4))
+    integers[3], integers[4, 1:] = [-128, -128, 127, -127], 126
+    weight = (integers * np.float32(0.0123)).astype(np.float32).astype(np.float64)
+    levels = find_levels(weight)
+    assert fit_bytes(weight, levels)
+    layer = quantise_layer("layer", weight, np.zeros(4), Tensor("int8", 0.05, 3), np.array([0.1]), levels)
+    assert np.array_equal(layer.weight, integers)
+    assert not fit_bytes(-weight, levels)
 
 
 def test_roundings_go_into_the_steps_before(files: Files) -> None:

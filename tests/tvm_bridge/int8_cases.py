@@ -48,8 +48,8 @@ class Layer:
         return self.weight, self.bias, self.words, *([self.table] if table else [])
 
 
-def random_bytes(*shape: int, seed: int = 0, lowest: int = -128) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).integers(lowest, 128, shape).astype(np.int8)
+def random_bytes(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).integers(-128, 128, shape).astype(np.int8)
 
 
 def random_shorts(*shape: int) -> np.ndarray:
@@ -70,14 +70,14 @@ def layer(k: int, n: int, seed: int = 0) -> Layer:
     scales = [encode_scale(s) for s in np.exp(random.uniform(-9, -2, n)) / k**0.5]
     bias = random.integers(-10000, 10000, n).astype(np.int32)
     table = random.integers(-128, 128, 256).astype(np.int8)
-    return Layer(random_bytes(k, n, seed=seed, lowest=-127), bias, *np.array(scales).T, table)
+    return Layer(random_bytes(k, n, seed=seed), bias, *np.array(scales).T, table)
 
 
 def extreme(x: np.ndarray, n: int) -> Layer:
     """Weights at both ends, sums as large as int32 holds, and scales at the ends of what a word holds."""
     k = x.shape[1]
-    weight = np.where(np.arange(k * n).reshape(k, n) % 3 == 0, 127, -127).astype(np.int8)
-    weight[:, ::4] = -127
+    weight = np.where(np.arange(k * n).reshape(k, n) % 3 == 0, 127, -128).astype(np.int8)
+    weight[:, ::4] = -128
     sums = x.astype(np.int64) @ weight.astype(np.int64)
     highest, lowest = LIMIT - 1 - np.maximum(sums.max(0), 0), -LIMIT - np.minimum(sums.min(0), 0)
     bias = np.where(np.arange(n) % 2 == 0, highest, lowest)

@@ -43,7 +43,7 @@ SPECS = [
 def constants_of(spec: QConv2d) -> tuple[np.ndarray, ...]:
     """Random weights; biases and scales of every size, as far as sums have 32 bits."""
     random = np.random.default_rng(spec.cin)
-    weight = random.integers(-127, 128, (spec.cin, 1, *spec.kernel)).astype(np.int8)
+    weight = random.integers(-128, 128, (spec.cin, 1, *spec.kernel)).astype(np.int8)
     most = LIMIT - 1 - 2**14 * spec.kernel[0] * spec.kernel[1]
     bias = random.integers(-20000, 20000, spec.cin)
     bias[1::5], bias[3::7] = most, -most

@@ -8,27 +8,18 @@ for a softmax that has just started.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field, replace
 
 from edgemtl.codegen.fpga import emit, networks
+from edgemtl.codegen.fpga.attention_result import AttentionResult, Projection, Unit, open_result
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
+from edgemtl.codegen.fpga.heads import head_sets, heads_together, padded, padded_qkv, score_stride
 from edgemtl.codegen.fpga.instructions import At, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
-from edgemtl.codegen.fpga.site import Site
+from edgemtl.codegen.fpga.rows import bounded, one_ahead, spilled_rows
+from edgemtl.codegen.fpga.site import RowSource, Site
 from edgemtl.errors import BudgetError
-from edgemtl.hw.geometry import (
-    HEADS,
-    SCORE_GRANULES,
-    can_compute_heads,
-    head_bytes,
-    lanes_of,
-    score_granules,
-    score_rows_lie_apart,
-)
 from edgemtl.hw.regions import ROW_STATES
-from edgemtl.hw.spec import Engine
 from edgemtl.operators import Array, QAttention
 from edgemtl.schedule.tiling import blocks
 
@@ -40,101 +31,66 @@ take to load."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One block of queries of one group of heads; ``last`` of the block, ``final`` where no block follows."""
-
-    index: int
-    block: int
-    first: int
-    rows: int
-    group: int
-    last: bool
-    final: bool
-
-
-@dataclass(frozen=True)
 class AttentionWork:
-    """State of one attention while its instructions are written: operands, and buffers that units use in turn.
+    """State of some heads of an attention while their instructions are written.
 
-    qkv: constants of the projection, columns in the order of `columns_by_chain`. stride: granules of a row of scores.
+    operator: their sizes. first_head: how many of ``heads`` come before. qkv: constants of the projection, columns in
+    the order of `columns_by_chain`. keys, values, scores, queries, mixed: buffers that units use in turn. stride:
+    granules of a row of scores. blocks: rows of the block of queries that is worked on, by its index.
     """
 
     site: Site
     group: networks.AttentionGroup
+    operator: QAttention
+    first_head: int
+    heads: int
     qkv: Mapping[str, Array]
     together: int
-    x: OnChipTensor
-    stream: OnChipTensor
+    x: RowSource
     keys: tuple[OnChipTensor, ...]
     values: tuple[OnChipTensor, ...]
     scores: tuple[At, ...]
     queries: tuple[OnChipTensor, ...]
     mixed: tuple[OnChipTensor, ...]
     stride: int
-
-    @property
-    def operator(self) -> QAttention:
-        """The attention's sizes."""
-        return self.group.attention.operator
+    blocks: dict[int, OnChipTensor] = field(default_factory=dict)
 
     def columns(self, part: int, head: int, heads: int) -> slice:
         """Columns of some heads of q (part 0), k (1) or v (2)."""
-        first = (part * self.operator.heads + head) * self.operator.head_dim
+        first = (part * self.heads + self.first_head + head) * self.operator.head_dim
         return slice(first, first + heads * self.operator.head_dim)
 
 
-def heads_together(engine: Engine, attention: QAttention) -> int:
-    """How many heads the array computes at once: several where their channels together fill its rows exactly."""
-    filling = (n for n in HEADS if attention.heads % n == 0 and n * attention.head_dim == engine.array_rows)
-    return next((n for n in filling if can_compute_heads(engine, n)), 1)
-
-
-def columns_by_chain(engine: Engine, attention: QAttention) -> Array:
-    """Columns of q, k and v in the order in which the array takes them, int64 [3 * heads * head_dim].
-
-    Where several heads are computed at once, the channels of q and k lie on the chains of their heads, both alike.
-    """
-    together, width = heads_together(engine, attention), attention.heads * attention.head_dim
-    columns = np.arange(3 * width)
-    if together > 1:
-        group = np.empty(engine.array_rows, np.int64)
-        group[head_bytes(engine.array_rows, together).reshape(-1)] = np.arange(engine.array_rows)
-        columns[: 2 * width] = (np.arange(0, 2 * width, engine.array_rows)[:, None] + group).reshape(-1)
-    return columns
-
-
 def emit_attention(site: Site, group: networks.AttentionGroup) -> None:
-    """All instructions of an attention, including the output projection and its residual."""
-    stream = site.tensor(group.out["residual"])
-    site.settle_all(stream)
-    units = _units(site, group)
-    work = _prepare(site, group, stream, max(unit.rows for unit in units))
-    _project(work, [work.columns(1, g * work.together, work.together) for g in range(len(work.keys))], work.keys, None)
-    _project(work, [work.columns(2, h, 1) for h in range(work.operator.heads)], work.values, work.operator.tokens)
-    _attend(work, units)
-    site.homes[group.out["y"].buffer] = stream
+    """All instructions of an attention, set of heads by set, including the output projection where there is one."""
+    engine, attention = site.listing.engine, padded(site.listing.engine, group.attention.operator)
+    qkv = padded_qkv(engine, group)
+    result = open_result(site, group)
+    for first, heads in head_sets(engine, group.attention.operator):
+        part = replace(attention, heads=heads)
+        units = _units(site, group, part)
+        work = _prepare(site, group, part, first, qkv, max(unit.rows for unit in units))
+        keys = [work.columns(1, g * work.together, work.together) for g in range(len(work.keys))]
+        _project(work, keys, work.keys, None)
+        _project(work, [work.columns(2, h, 1) for h in range(heads)], work.values, attention.tokens)
+        _attend(work, units, result.projection(first, heads), result)
 
 
-def score_stride(engine: Engine, attention: QAttention) -> int:
-    """Granules from one row of scores to the next, padded until rows written in one cycle lie in different lanes."""
-    together, lanes = heads_together(engine, attention), lanes_of(engine, "scores0")
-    stride = SCORE_GRANULES * -(-attention.tokens // engine.array_columns)
-    while not score_rows_lie_apart(stride, together, lanes, score_granules(engine)):
-        stride += SCORE_GRANULES
-    return stride
-
-
-def _units(site: Site, group: networks.AttentionGroup) -> list[Unit]:
-    engine, attention = site.listing.engine, group.attention.operator
+def _units(site: Site, group: networks.AttentionGroup, attention: QAttention) -> list[Unit]:
+    engine = site.listing.engine
     together = heads_together(engine, attention)
     groups = attention.heads // together
     several = max(-(-attention.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
     row_bytes = score_stride(engine, attention) * together * engine.array_columns
-    most = min(site.limits.scores // row_bytes, site.limits.accumulator_rows, ROW_STATES // together, several)
-    if most < 1:
+    if row_bytes > site.limits.scores:
         raise BudgetError(
             "scores of one query", row_bytes, site.limits.scores, "take larger score buffers, memory 'scores0'"
         )
+    query = 2 * sum(emit.granules(site.listing, heads * attention.head_dim) for heads in (together, attention.heads))
+    queries = max(site.limits.queries // (query * engine.array_columns), 1)
+    scores = min(site.limits.scores // row_bytes, ROW_STATES // together)
+    most = min(scores, queries, site.limits.accumulator_rows, several)
+    most = min(most, spilled_rows(site, group.qkv["x"]) or most)
     parts = blocks(attention.tokens, most)
     return [
         Unit(block * groups + g, block, first, rows, g, g == groups - 1, block == len(parts) - 1)
@@ -143,8 +99,15 @@ def _units(site: Site, group: networks.AttentionGroup) -> list[Unit]:
     ]
 
 
-def _prepare(site: Site, group: networks.AttentionGroup, stream: OnChipTensor, rows: int) -> AttentionWork:
-    listing, engine, attention = site.listing, site.listing.engine, group.attention.operator
+def _prepare(
+    site: Site,
+    group: networks.AttentionGroup,
+    attention: QAttention,
+    first_head: int,
+    qkv: Mapping[str, Array],
+    rows: int,
+) -> AttentionWork:
+    listing, engine = site.listing, site.listing.engine
     together = heads_together(engine, attention)
     groups, width = attention.heads // together, together * attention.head_dim
     stride, key = score_stride(engine, attention), emit.granules(listing, width)
@@ -152,14 +115,16 @@ def _prepare(site: Site, group: networks.AttentionGroup, stream: OnChipTensor, r
     tiles = emit.granules(listing, attention.head_dim)
     # A tile of values is contiguous, so that it loads at the memory's full width.
     values = make_tensor(listing, "values", "hidden", attention.heads * tiles * attention.tokens, engine.array_columns)
-    size, columns = rows * together * stride, columns_by_chain(engine, attention)
+    size = rows * together * stride
     return AttentionWork(
         site=site,
         group=group,
-        qkv={name: array[..., columns] for name, array in group.qkv.arrays().items()},
+        operator=attention,
+        first_head=first_head,
+        heads=group.attention.operator.heads,
+        qkv=qkv,
         together=together,
-        x=site.tensor(group.qkv["x"]),
-        stream=stream,
+        x=site.rows(group.qkv["x"]),
         keys=tuple(OnChipTensor(keys.on(g * key), attention.tokens, width, 1, groups * key) for g in range(groups)),
         values=tuple(
             values.part(h * tiles * attention.tokens, tiles * attention.tokens) for h in range(attention.heads)
@@ -181,22 +146,21 @@ def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[On
     resident = fits_ring(site, *weights)
     tokens = work.operator.tokens
     parts = site.limits.token_blocks(tokens) if resident else blocks(tokens, site.limits.accumulator_rows)
-    for index, (first, rows) in enumerate(parts):
-        x = work.x.part(first, rows)
+    parts = bounded(parts, tokens, spilled_rows(site, work.group.qkv["x"]))
+    for index, ((first, _), x) in enumerate(one_ahead(parts, lambda part: work.x.part(*part))):
         for target, layer in zip(targets, weights, strict=True):
             for piece, ring in layer.uses(resident, index == len(parts) - 1):
                 at = target.at.on(first * target.stride + piece.start // q * (tile or 1))
-                y = OnChipTensor(at, rows, piece.stop - piece.start, 1, target.stride)
+                y = OnChipTensor(at, x.rows, piece.stop - piece.start, 1, target.stride)
                 emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile, coded=layer.coded)
 
 
-def _attend(work: AttentionWork, units: Sequence[Unit]) -> None:
+def _attend(work: AttentionWork, units: Sequence[Unit], out: Projection, result: AttentionResult) -> None:
     """The pipeline over units; queries are computed one unit ahead, so that scores need not wait for them."""
     site = work.site
     first = [work.columns(0, g * work.together, work.together) for g in range(len(work.keys))]
     queries = [linear_layer(site, work.qkv, part) for part in first]
-    out = linear_layer(site, work.group.out.arrays())
-    resident = fits_ring(site, *queries, out)
+    resident = fits_ring(site, *queries, *out.weights)
     for unit in (*units, None):
         if unit is not None and unit.index == 0:
             _query(work, unit, queries, resident)
@@ -207,13 +171,18 @@ def _attend(work: AttentionWork, units: Sequence[Unit]) -> None:
         before = units[-1] if unit is None else units[unit.index - 1] if unit.index else None
         if before is not None:
             _mix(work, before)
-            _finish(work, before, out, resident)
+            if before.last:
+                result.finish(before, work.mixed[before.block % 2].part(0, before.rows), out, resident)
         if unit is not None:
             _soften(work, unit)
 
 
 def _query(work: AttentionWork, unit: Unit, queries: Sequence[Weights], resident: bool) -> None:
-    x, y = work.x.part(unit.first, unit.rows), work.queries[unit.index % 2].part(0, unit.rows)
+    y = work.queries[unit.index % 2].part(0, unit.rows)
+    if unit.block not in work.blocks:
+        work.blocks.clear()
+        work.blocks[unit.block] = work.x.part(unit.first, unit.rows)
+    x = work.blocks[unit.block]
     apply(work.site, queries[unit.group], x, y, work.group.qkv.operator, (resident, unit.final or not resident))
 
 
@@ -273,16 +242,3 @@ def _mix(work: AttentionWork, unit: Unit) -> None:
                 shift=attention.shift,
             ),
         )
-
-
-def _finish(work: AttentionWork, unit: Unit, out: Weights, resident: bool) -> None:
-    """After the last unit of a block, the output projection, added to the residual in place."""
-    if not unit.last:
-        return
-    mixed, target = work.mixed[unit.block % 2].part(0, unit.rows), work.stream.part(unit.first, unit.rows)
-    parts = blocks(unit.rows, work.site.limits.block_rows)
-    for index, (first, rows) in enumerate(parts):
-        ends = index == len(parts) - 1
-        stays = (resident or len(parts) > 1, (unit.final or not resident) and ends)
-        x, y = mixed.part(first, rows), target.part(first, rows)
-        apply(work.site, out, x, y, work.group.out.operator, stays, add=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from edgemtl.codegen.cpu import NodeReport, check
-from edgemtl.codegen.fpga import networks
-from edgemtl.codegen.fpga.select import Left, runs, select
-from edgemtl.hw.spec import Engine
+from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, SegmentCall
 from edgemtl.lowering.ir import Step
 from edgemtl.lowering.words import operator_name
 from edgemtl.partition import TaskModel
@@ -17,16 +15,17 @@ from edgemtl.processor import HOSTS, resolve
 CPU = HOSTS["a53"]
 
 
-def check_board(tasks: Sequence[TaskModel], steps: Mapping[str, Sequence[Step]], engine: Engine) -> list[NodeReport]:
-    """A report for every node of the tasks, whose integer steps are ``steps``; equal reports of tasks are merged.
+def check_board(tasks: Sequence[TaskModel], program: BoardProgram) -> list[NodeReport]:
+    """A report for every node of the tasks that ``program`` compiles; equal reports of tasks are merged.
 
     ``how``: "segment N" of the accelerator, "cpu-a53" with a ``reason``, both where a node is split between them, or
     "view" where there is nothing to compute.
     """
+    compiled = {task.task: task for task in program.tasks}
     tasks_by_report: dict[NodeReport, list[str]] = {}
     for task in tasks:
         name = task.task.name
-        runs_by_node = _runs_by_node(steps[name], engine)
+        runs_by_node = _runs_by_node(compiled[name])
         for report in check([task], resolve(CPU)):
             tasks_by_report.setdefault(replace(_placed(report, runs_by_node), tasks=()), []).append(name)
     return [replace(report, tasks=tuple(names)) for report, names in tasks_by_report.items()]
@@ -41,21 +40,20 @@ def _placed(report: NodeReport, runs_by_node: Mapping[str, dict[str, str]]) -> N
     return replace(report, how=" + ".join(at), reason="; ".join(filter(None, at.values())), hint="", where=where)
 
 
-def _runs_by_node(steps: Sequence[Step], engine: Engine) -> dict[str, dict[str, str]]:
+def _runs_by_node(task: BoardTask) -> dict[str, dict[str, str]]:
     """By node: where its parts run, each with the reason it is not on the accelerator."""
     by_node: dict[str, dict[str, str]] = {}
-    segment = 0
-    for run in runs(select(steps, engine)):
-        where, why = (CPU, _why(run)) if isinstance(run, Left) else (f"segment {segment}", "")
-        segment += not isinstance(run, Left)
-        for node in (node for step in _steps(run) for node in step.origin):
+    for step, where, why in _places(task):
+        for node in step.origin:
             by_node.setdefault(node, {}).setdefault(where, why)
     return by_node
 
 
-def _why(left: Left) -> str:
-    return f"{operator_name(left.step.operator)}: {left.reason}"
-
-
-def _steps(run: tuple[networks.Group, ...] | Left) -> tuple[Step, ...]:
-    return (run.step,) if isinstance(run, Left) else tuple(s for group in run for s in networks.steps_of(group))
+def _places(task: BoardTask) -> Iterator[tuple[Step, str, str]]:
+    """Each step of the host's program, where it runs, and why not on the accelerator."""
+    left = iter(task.left)
+    for step in task.steps:
+        if isinstance(step.operator, SegmentCall):
+            yield step, f"segment {step.operator.index}", ""
+        else:
+            yield step, CPU, f"{operator_name(step.operator)}: {next(left).reason}"

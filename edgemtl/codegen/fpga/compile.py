@@ -8,10 +8,12 @@ from itertools import pairwise
 
 from edgemtl.bundle import LeftStep
 from edgemtl.codegen.fpga import networks
+from edgemtl.codegen.fpga.fitting import Fitting, UnfitSegment
 from edgemtl.codegen.fpga.instructions import ParameterWindow
 from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, Early, SegmentCall
-from edgemtl.codegen.fpga.segment import BoardSegment, write_segment
-from edgemtl.codegen.fpga.select import Left, runs, select
+from edgemtl.codegen.fpga.runs import runs
+from edgemtl.codegen.fpga.segment import BoardSegment, UnfitGroup, write_segment
+from edgemtl.codegen.fpga.select import Left, select
 from edgemtl.codegen.fpga.site import ExpertOrder
 from edgemtl.codegen.fpga.weights import expert_lines, layer_lines
 from edgemtl.errors import BudgetError
@@ -44,9 +46,10 @@ def compile_segments(
     a memory of the board is too small, ConfigError for a layer too large for an operand of an instruction.
     """
     least: BudgetError | None = None
+    fittings = {name: Fitting() for name in tasks}
     for share in SHARES:
         try:
-            program = _compile(tasks, spec, share, early or {}, order)
+            program = _compile(tasks, spec, share, early or {}, order, fittings)
         except BudgetError as error:
             least = least or error
             break
@@ -59,14 +62,29 @@ def compile_segments(
 
 
 def _compile(
-    tasks: Mapping[str, Sequence[Step]], spec: AcceleratorSpec, share: float, early: Early, order: ExpertOrder
+    tasks: Mapping[str, Sequence[Step]],
+    spec: AcceleratorSpec,
+    share: float,
+    early: Early,
+    order: ExpertOrder,
+    fittings: dict[str, Fitting],
 ) -> BoardProgram:
+    """The program at one share. What does not fit all there is stays on the host CPU at smaller shares too."""
     parameters, allowed = ParameterWindow(), _limits(tasks, spec, share, order)
-    compiled = tuple(
-        compile_task(name, steps, spec, allowed, parameters, replace(order, prefetched=early.get(name, {})))
-        for name, steps in tasks.items()
-    )
-    return BoardProgram(spec, compiled, bytes(parameters.content), share)
+    compiled = []
+    for name, steps in tasks.items():
+        experts = replace(order, prefetched=early.get(name, {}))
+        size = len(parameters.content)
+        while True:
+            try:
+                compiled.append(_compile_task(name, steps, spec, allowed, parameters, experts, fittings[name]))
+                break
+            except UnfitSegment as unfit:
+                if share < SHARES[0]:
+                    raise unfit.error from unfit
+                parameters.rewind(size)
+                fittings[name] = fittings[name].without(unfit)
+    return BoardProgram(spec, tuple(compiled), bytes(parameters.content), share)
 
 
 def _limits(
@@ -112,19 +130,20 @@ def _lines_of_pair(engine: Engine, first: networks.Of[QExperts], second: network
     return expert_lines(engine, a.k, a.n, b.n, (a.table, b.table), (first.coded, second.coded))
 
 
-def compile_task(
+def _compile_task(
     name: str,
     steps: Sequence[Step],
     spec: AcceleratorSpec,
     allowed: TilingLimits,
     parameters: ParameterWindow,
     experts: ExpertOrder,
+    fitting: Fitting,
 ) -> BoardTask:
     """The segments of one task, and its steps with each segment replaced by one `SegmentCall`."""
     host: list[Step] = []
     segments: list[BoardSegment] = []
     left: list[LeftStep] = []
-    for run in runs(select(steps, spec.engine)):
+    for run in runs(select(steps, spec.engine, fitting), fitting):
         if isinstance(run, Left):
             host.append(run.step)
             left.append(LeftStep(run.step.origin, type(run.step.operator).__name__, run.reason))
@@ -133,7 +152,10 @@ def compile_task(
         incoming, outgoing = boundary(inside, steps)
         what = f"{name}, segment {len(segments)}"
         names = frozenset(view.buffer for view in outgoing)
-        segment = write_segment(run, spec.engine, allowed, parameters, incoming, names, experts, what)
+        try:
+            segment = write_segment(run, spec.engine, allowed, parameters, incoming, names, experts, what)
+        except UnfitGroup as unfit:
+            raise UnfitSegment(run, unfit.index, unfit.error) from unfit
         origin = tuple(dict.fromkeys(node for step in inside for node in step.origin))
         types = (tuple(view.type for view in views) for views in (incoming, outgoing))
         host.append(Step(SegmentCall(len(segments), *types), tuple(incoming), tuple(outgoing), (), origin))

@@ -198,7 +198,7 @@ class _Writer:
         step = self.group.conv if self.group.pixels is None else self.group.pixels
         view, shape = step["y"], self.shape
         size = (shape.logits or shape.result) * self.site.listing.engine.array_columns
-        window = "output" if view.buffer in self.site.outgoing else "scratch"
+        window = "output" if view.buffer in self.site.crossing.outgoing else "scratch"
         pixels = self.height * shape.conv.width
         return self.site.reserve(view.buffer, window, pixels, view.shape[-1], view.dtype, size)
 

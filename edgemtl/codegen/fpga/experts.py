@@ -70,8 +70,7 @@ class MixtureWork:
 
 def emit_experts(site: Site, group: networks.ExpertsGroup, constants: OnChipTensor) -> None:
     """All instructions of one layer of experts; the sums stay in two halves until the next reader settles them."""
-    x, stream = site.tensor(group.gate["x"]), site.tensor(group.combine["residual"])
-    site.settle_all(stream)
+    x, stream = site.tensor(group.gate["x"]), _stream(site, group.combine)
     bank = _bank(site, group)
     emit_route(site, group, x, constants, bank.lines)
     low = make_tensor(site.listing, "sums", "hidden", stream.rows, stream.width, 2)
@@ -84,6 +83,19 @@ def emit_experts(site: Site, group: networks.ExpertsGroup, constants: OnChipTens
         _in_expert_order(work)
     site.open[stream.at.buffer] = low
     site.homes[group.combine["y"].buffer] = stream
+
+
+def _stream(site: Site, combine: networks.Of[ops.QCombine]) -> OnChipTensor:
+    """The rows to which experts add: those of the residual, to write over, or zeros where there is none."""
+    if combine.operator.residual:
+        return site.changeable(combine["residual"])
+    listing, spec = site.listing, combine.operator
+    zeros = make_tensor(listing, "sums", "residual", spec.tokens, spec.dim, 2)
+    row = zeros.stride * listing.engine.array_columns
+    line = listing.parameters.add(bytes(row))
+    for first, rows in site.limits.token_blocks(spec.tokens):
+        emit.load(listing, "parameters", line, 0, zeros.part(first, rows))
+    return zeros
 
 
 def _bank(site: Site, group: networks.ExpertsGroup) -> Bank:

@@ -94,6 +94,11 @@ class ParameterWindow:
             self.content += whole_lines(content)
         return self.known[content]
 
+    def rewind(self, size: int) -> None:
+        """Forget what lies behind the first ``size`` bytes."""
+        del self.content[size:]
+        self.known = {content: line for content, line in self.known.items() if line * LINE_BYTES < size}
+
 
 @dataclass
 class Listing:

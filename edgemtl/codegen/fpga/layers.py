@@ -1,17 +1,16 @@
-"""Patch embedding, LayerNorm and MLPs as instructions."""
+"""The weights of layers in the ring, LINEAR instructions, and constants on chip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from edgemtl import operators as ops
-from edgemtl.codegen.fpga import emit, networks
-from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
+from edgemtl.codegen.fpga import emit
+from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.instructions import At, Piece
 from edgemtl.codegen.fpga.site import Site
-from edgemtl.codegen.fpga.weights import Arrays, is_coded, linear_weights, norm_constants, rows_constants
+from edgemtl.codegen.fpga.weights import Arrays, is_coded, linear_weights
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.hw.law import Finish
 from edgemtl.schedule.tiling import blocks
 
 RING_PARTS = 8
@@ -70,98 +69,21 @@ def apply(
     y: OnChipTensor,
     spec: ops.QLinear,
     stays: tuple[bool, bool],
-    add: bool = False,
+    add: OnChipTensor | None = None,
 ) -> None:
-    """LINEAR of rows; ``stays``: whether the weights are resident, and whether this is their last use."""
+    """LINEAR of rows; ``stays``: whether the weights are resident, and whether this is their last use.
+
+    ``add``: the residual, laid out as ``y``.
+    """
     for columns, ring in weights.uses(*stays):
         part = emit.columns_of(site.listing, y, columns)
-        added = part if add else None
+        added = None if add is None else emit.columns_of(site.listing, add, columns)
         emit.linear(site.listing, x, part, ring, spec.how, spec.table, add=added, coded=weights.coded)
 
 
 def fits_ring(site: Site, *weights: Weights) -> bool:
     """Whether all these weights may stay in the ring together."""
     return sum(part.lines for part in weights) <= site.limits.resident_lines
-
-
-def emit_patch(site: Site, group: networks.PatchGroup) -> None:
-    """Patch embedding: load the position table first, then add the products of the patches to it."""
-    listing, step = site.listing, group.embed
-    spec, engine = step.operator, site.listing.engine
-    constants = step.arrays()
-    layer, table = {name: constants[name] for name in ("weight", "bias", "scale")}, constants["table"]
-    stream = make_tensor(listing, "stream", "residual", spec.leading + spec.patches, spec.n, 2)
-    line, lines = listing.parameters.add(rows_constants(engine, table)), emit.lines_of(listing, stream)
-    stored = site.stored[step["x"].buffer]
-    # In the hidden region: nothing else is there yet.
-    patches = make_tensor(listing, "patches", "hidden", stored.rows, stored.width)
-    _load_table(site, line, lines, stream.part(0, spec.leading))
-    for first, rows in site.limits.token_blocks(stored.rows):
-        _load_table(site, line + (spec.leading + first) * lines, lines, stream.part(spec.leading + first, rows))
-        step_lines = stored.pitch // LINE_BYTES
-        at = stored.line + first * step_lines
-        emit.load(listing, stored.window, at, step_lines, patches.part(first, rows))
-    weights = linear_layer(site, layer)
-    parts = site.limits.token_blocks(spec.patches)
-    stays = fits_ring(site, weights)
-    as_linear = ops.QLinear(spec.patches, spec.k, spec.n, Finish("int16"), residual=True)
-    for i, (first, rows) in enumerate(parts):
-        y = stream.part(spec.leading + first, rows)
-        apply(site, weights, patches.part(first, rows), y, as_linear, (stays, i == len(parts) - 1), add=True)
-    site.homes[step["y"].buffer] = stream
-
-
-def _load_table(site: Site, line: int, lines: int, rows: OnChipTensor) -> None:
-    if rows.rows:
-        emit.load(site.listing, "parameters", line, lines, rows)
-
-
-def emit_norm(site: Site, group: networks.NormGroup, constants: OnChipTensor | None) -> None:
-    """LayerNorm block by block; rows that are still sums of experts in two halves are settled before."""
-    listing, step = site.listing, group.norm
-    spec, x = step.operator, site.tensor(step["x"])
-    y = make_tensor(listing, "norm", "input", spec.rows, spec.dim)
-    for first, rows in site.limits.token_blocks(spec.rows):
-        site.settle(x, first, rows)
-        source, target = x.part(first, rows), y.part(first, rows)
-        read = () if constants is None else (emit.rows_of(constants),)
-        listing.append(
-            "NORM",
-            {"src": source.at, "dst": target.at} | ({} if constants is None else {"from": constants.at}),
-            (emit.rows_of(source), *read),
-            (emit.rows_of(target),),
-            operands=dict(
-                src_stride=source.stride,
-                dst_stride=target.stride,
-                rows=rows,
-                width=spec.dim,
-                epsilon=spec.epsilon,
-                mul=spec.mul,
-                shift=spec.shift,
-                parameters=int(constants is not None),
-                **emit.unused("from", "constants"),
-            ),
-        )
-    _settle_others(site, site.homes[step["x"].buffer], x)
-    site.homes[step["y"].buffer] = y
-
-
-def _settle_others(site: Site, home: OnChipTensor, x: OnChipTensor) -> None:
-    """Settle the rows that a LayerNorm skips too: another step may read them."""
-    first = (x.at.granule - home.at.granule) // home.stride
-    behind = first + x.rows
-    for at, rows in ((0, first), (behind, home.rows - behind)):
-        if rows:
-            site.settle(home, at, rows)
-    site.open.pop(home.at.buffer, None)
-
-
-def load_norm_constants(site: Site, group: networks.NormGroup) -> OnChipTensor | None:
-    """Halvings and offsets on chip; None where all are 0."""
-    constants = group.norm.arrays()
-    if not any(array.any() for array in constants.values()):
-        return None
-    return load_constants(site, norm_constants(site.listing.engine, constants["halvings"], constants["offset"]))
 
 
 def load_constants(site: Site, content: bytes) -> OnChipTensor:
@@ -171,21 +93,3 @@ def load_constants(site: Site, content: bytes) -> OnChipTensor:
     y = OnChipTensor(At(listing.buffer("constants", "constants", granules)), 1, len(content), 1, granules)
     emit.load(listing, "parameters", listing.parameters.add(content), 1, y)
     return y
-
-
-def emit_mlp(site: Site, group: networks.MlpGroup) -> None:
-    """Two layers block by block, hidden rows in two buffers in turn; the second adds to the residual in place."""
-    listing, first, second = site.listing, group.first, group.second
-    x, stream = site.tensor(first["x"]), site.tensor(second["residual"])
-    site.settle_all(stream)
-    up, down = linear_layer(site, first.arrays()), linear_layer(site, second.arrays())
-    resident = fits_ring(site, up, down)
-    row = emit.granules(listing, first.operator.n) * listing.engine.array_columns
-    most = min(site.limits.accumulator_rows, site.limits.hidden // (2 * row))
-    parts = site.limits.token_blocks(x.rows) if resident and most >= site.limits.block_rows else blocks(x.rows, most)
-    pair = [make_tensor(listing, "mlp", "hidden", max(rows for _, rows in parts), first.operator.n) for _ in parts[:2]]
-    for i, (at, rows) in enumerate(parts):
-        last, hidden = i == len(parts) - 1, pair[i % 2].part(0, rows)
-        apply(site, up, x.part(at, rows), hidden, first.operator, (resident, last))
-        apply(site, down, hidden, stream.part(at, rows), second.operator, (resident, last), add=True)
-    site.homes[second["y"].buffer] = stream

@@ -76,11 +76,18 @@ class NormGroup:
 
 @dataclass(frozen=True)
 class AttentionGroup:
-    """The projection to q, k and v, attention, and the output projection."""
+    """The projection to q, k and v, attention, and the output projection where there is one."""
 
     qkv: Of[ops.QLinear]
     attention: Of[ops.QAttention]
-    out: Of[ops.QLinear]
+    out: Of[ops.QLinear] | None
+
+
+@dataclass(frozen=True)
+class LinearGroup:
+    """A linear layer of its own."""
+
+    layer: Of[ops.QLinear]
 
 
 @dataclass(frozen=True)
@@ -116,13 +123,14 @@ class ImageGroup:
         return (self.conv if self.upsample is None else self.upsample)["x"]
 
 
-Group = PatchGroup | NormGroup | AttentionGroup | MlpGroup | ExpertsGroup | ImageGroup
+Group = PatchGroup | NormGroup | AttentionGroup | MlpGroup | ExpertsGroup | ImageGroup | LinearGroup
 
 LAYER_NAMES: Mapping[type, str] = {
     PatchGroup: "patch",
     NormGroup: "norm",
     AttentionGroup: "attention",
     MlpGroup: "mlp",
+    LinearGroup: "linear",
     ExpertsGroup: "experts",
     ImageGroup: "picture",
 }
@@ -132,6 +140,18 @@ LAYER_NAMES: Mapping[type, str] = {
 def steps_of(group: Group) -> tuple[Step, ...]:
     """Its steps in order."""
     return tuple(part.step for part in vars(group).values() if part is not None)
+
+
+def reads_of(group: Group) -> tuple[View, ...]:
+    """What its steps read that other steps write."""
+    steps = steps_of(group)
+    inside = {view.buffer for step in steps for view in step.outputs}
+    return tuple(view for step in steps for view in step.inputs if view.buffer not in inside)
+
+
+def writes_of(group: Group) -> tuple[View, ...]:
+    """What its steps write."""
+    return tuple(view for step in steps_of(group) for view in step.outputs)
 
 
 def grouped(group: type) -> frozenset[type[Operator]]:

@@ -11,6 +11,8 @@ from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import REGIONS
 from edgemtl.schedule import Plan
 
+HINT = "take a board with larger buffers, or a smaller model"
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -23,6 +25,16 @@ class Placement:
     plans: Mapping[str, Plan]
     lives: Mapping[str, tuple[int, int]]
     buffers: tuple[OnChipBuffer, ...]
+
+
+class RegionFull(BudgetError):
+    """A region that has no room. ``live``: its buffers by the instruction at which most of it is taken, ``peak``."""
+
+    def __init__(
+        self, what: str, region: str, needed: int, there: int, peak: int, live: Sequence[OnChipBuffer]
+    ) -> None:
+        super().__init__(f"{what}: memory {region!r}", needed, there, HINT)
+        self.peak, self.live = peak, tuple(live)
 
 
 def place(
@@ -42,10 +54,21 @@ def place(
     }
     for region, plan in plans.items():
         if plan.arena_bytes > capacities[region]:
-            hint = "take a board with larger buffers, or a smaller model"
-            raise BudgetError(f"{what}: memory {region!r}", plan.arena_bytes, capacities[region], hint)
+            peak, live = _peak([b for b in buffers.values() if b.region == region], lives)
+            raise RegionFull(what, region, plan.arena_bytes, capacities[region], peak, live)
     addresses = {name: offset // granule for plan in plans.values() for name, offset in plan.offsets.items()}
     return Placement(addresses, plans, lives, tuple(buffers.values()))
+
+
+def _peak(buffers: Sequence[OnChipBuffer], lives: Mapping[str, tuple[int, int]]) -> tuple[int, list[OnChipBuffer]]:
+    """The first instruction at which these buffers take most, and those that live then."""
+
+    def live(index: int) -> list[OnChipBuffer]:
+        return [b for b in buffers if lives[b.name][0] <= index <= lives[b.name][1]]
+
+    begins = sorted({lives[b.name][0] for b in buffers})
+    peak = max(begins, key=lambda index: (sum(b.granules for b in live(index)), -index))
+    return peak, live(peak)
 
 
 def _plan(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgemtl import operators as ops
-from edgemtl.hw.arith import SHIFT_RANGE
+from edgemtl.hw.arith import INT8, SHIFT_RANGE
 from edgemtl.hw.rules import MOST_HEAD_BYTES, MOST_KEYS, MOST_SUM, in_shift_range, mix_shifts, norm_shifts
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array, Operator
@@ -31,16 +31,22 @@ def _sum_reason(largest: int) -> str:
     return f"its sums reach {largest:,}, the accelerator's keep below {MOST_SUM:,}" if largest >= MOST_SUM else ""
 
 
+def _weight_reasons(layers: Sequence[Mapping[str, Array]], column_axis: int) -> Iterator[str]:
+    yield _sum_reason(max(largest_sum(arrays, column_axis) for arrays in layers))
+    if min(arrays["weight"].min() for arrays in layers) < -INT8[1]:
+        yield "it has a weight of -128, two products of which do not share a DSP block; the accelerator's reach -127"
+
+
 def _linear(step: Step, _operator: Any) -> Iterator[str]:
-    yield _sum_reason(largest_sum(step.arrays(), 1))
+    yield from _weight_reasons([step.arrays()], 1)
 
 
 def _conv(step: Step, _operator: Any) -> Iterator[str]:
-    yield _sum_reason(largest_sum(step.arrays(), 0))
+    yield from _weight_reasons([step.arrays()], 0)
 
 
 def _experts(step: Step, operator: ops.QExperts) -> Iterator[str]:
-    yield _sum_reason(max(largest_sum(step.arrays(expert), 1) for expert in range(operator.slots)))
+    yield from _weight_reasons([step.arrays(expert) for expert in range(operator.slots)], 1)
 
 
 def _attention(_step: Step, operator: ops.QAttention) -> Iterator[str]:

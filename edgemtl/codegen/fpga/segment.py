@@ -14,11 +14,11 @@ from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.instructions import Listing, ParameterWindow, PendingInstruction
-from edgemtl.codegen.fpga.layers import emit_mlp, emit_norm, emit_patch, load_norm_constants
-from edgemtl.codegen.fpga.place import Placement, place
+from edgemtl.codegen.fpga.place import Placement, RegionFull, place
 from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
-from edgemtl.codegen.fpga.site import ExpertOrder, Site, Stored
-from edgemtl.errors import ConfigError
+from edgemtl.codegen.fpga.rows import emit_layers, emit_norm, emit_patch, load_norm_constants
+from edgemtl.codegen.fpga.site import Crossing, ExpertOrder, Site, Stored
+from edgemtl.errors import BudgetError, ConfigError, EdgemtlError
 from edgemtl.hw.checker import check_stream
 from edgemtl.hw.encoding import Stream, check_instruction, encode_stream
 from edgemtl.hw.isa import LINE_BYTES, Instruction
@@ -55,6 +55,17 @@ class BoardSegment:
         return used | {"ring": self.ring_bytes, "routing": table}
 
 
+class UnfitGroup(Exception):
+    """A group that the accelerator has no room or no instruction for: its index in the segment, and the error.
+
+    ``freed``: buffers of the steps that would free room if they were spilled.
+    """
+
+    def __init__(self, index: int, error: EdgemtlError, freed: frozenset[str] = frozenset()) -> None:
+        super().__init__(str(error))
+        self.index, self.error, self.freed = index, error, freed
+
+
 def write_segment(
     groups: Sequence[networks.Group],
     engine: Engine,
@@ -65,16 +76,50 @@ def write_segment(
     experts: ExpertOrder,
     what: str,
 ) -> BoardSegment:
-    """The stream of ``groups``.
+    """The stream of ``groups``. What memory on chip has no room for is spilled to DRAM between the groups.
 
-    Raises BudgetError where memory on chip is too small, ConfigError where an operand's bits are too few.
+    Raises UnfitGroup where memory on chip is too small even so, or where an operand's bits are too few.
     """
+    # Images are stored without gaps between their pixels, other rows from a line on.
+    images = {
+        view.buffer for group in groups if isinstance(group, networks.ImageGroup) for view in networks.reads_of(group)
+    }
+    size, spilled = len(parameters.content), frozenset[str]()
+    while True:
+        crossing = Crossing(outgoing, spilled, _last_reads(groups))
+        try:
+            return _write(groups, engine, limits, parameters, incoming, crossing, experts, what)
+        except UnfitGroup as unfit:
+            parameters.rewind(size)
+            more = unfit.freed - images - spilled
+            if not more:
+                raise
+            spilled |= more
+
+
+def _last_reads(groups: Sequence[networks.Group]) -> dict[str, int]:
+    return {view.buffer: index for index, group in enumerate(groups) for view in networks.reads_of(group)}
+
+
+def _write(
+    groups: Sequence[networks.Group],
+    engine: Engine,
+    limits: TilingLimits,
+    parameters: ParameterWindow,
+    incoming: Sequence[View],
+    crossing: Crossing,
+    experts: ExpertOrder,
+    what: str,
+) -> BoardSegment:
     listing = Listing(engine, limits.ring_lines, parameters)
-    site = Site(listing, limits, experts, outgoing)
+    site = Site(listing, limits, experts, crossing)
     inputs = [_reserve_input(site, view, groups) for view in incoming]
-    _emit_groups(site, groups)
+    try:
+        _emit_groups(site, groups)
+    except BudgetError as error:
+        raise UnfitGroup(listing.layer, error) from error
     instructions = listing.instructions
-    placement = place(instructions, capacities(engine), engine.array_columns, what)
+    placement = _place(site, instructions, what)
     sizes = {name: size // engine.array_columns for name, size in capacities(engine).items()}
     credits = synchronise(instructions, sizes, placement.addresses)
     layers = tuple(describe(group) for group in groups)
@@ -97,6 +142,22 @@ def write_segment(
     )
 
 
+def _place(site: Site, instructions: Sequence[PendingInstruction], what: str) -> Placement:
+    """The addresses of all buffers. Raises UnfitGroup with the buffers that would free the room that is missing."""
+    engine = site.listing.engine
+    try:
+        return place(instructions, capacities(engine), engine.array_columns, what)
+    except RegionFull as error:
+        spillable = sorted((b for b in error.live if b in site.owners), key=lambda b: (-b.granules, b.name))
+        missing, freed = error.missing, frozenset[str]()
+        for buffer in spillable:
+            if missing <= 0:
+                break
+            missing -= buffer.granules * engine.array_columns
+            freed |= site.owners[buffer]
+        raise UnfitGroup(instructions[error.peak].layer, error, freed) from error
+
+
 def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
     """Each row begins on a line; pixels of an image lie without gaps, since its rows are whole lines."""
     width = view.shape[-1]
@@ -108,7 +169,7 @@ def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> 
 
 def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
     """The instructions of every group; the constants of the next group are loaded before, so that it need not wait."""
-    constants = _load_constants(site, groups[0])
+    constants, crossing = _load_constants(site, groups[0]), site.crossing
     for index, group in enumerate(groups):
         following = None
         if index + 1 < len(groups):
@@ -116,7 +177,11 @@ def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
             following = _load_constants(site, groups[index + 1])
         site.listing.layer = index
         _emit_group(site, group, constants)
-        _keep_outgoing(site, group)
+        for name, home in site.homes.items():
+            site.owners.setdefault(home.at.buffer, set()).add(name)
+        for view in networks.writes_of(group):
+            if view.buffer in crossing.outgoing | crossing.spilled:
+                site.keep(view)
         constants = following
 
 
@@ -137,19 +202,14 @@ def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | Non
         case networks.AttentionGroup():
             emit_attention(site, group)
         case networks.MlpGroup():
-            emit_mlp(site, group)
+            emit_layers(site, group.first, group.second)
+        case networks.LinearGroup():
+            emit_layers(site, group.layer)
         case networks.ExpertsGroup():
             assert constants is not None
             emit_experts(site, group, constants)
         case networks.ImageGroup():
             emit_image(site, group, group.source.buffer in site.homes)
-
-
-def _keep_outgoing(site: Site, group: networks.Group) -> None:
-    for step in networks.steps_of(group):
-        for view in step.outputs:
-            if view.buffer in site.outgoing and view.buffer not in site.stored:
-                site.store_output(view)
 
 
 def _instructions(
@@ -161,7 +221,7 @@ def _instructions(
 ) -> list[Instruction]:
     """The instructions with addresses.
 
-    Raises ConfigError with the layer's node where an operand has too few bits or breaks a rule of the engine.
+    Raises UnfitGroup with the layer's node where an operand has too few bits or breaks a rule of the engine.
     """
     encodable = []
     for pending, waits, signals in zip(stream, credits.waits, credits.signals, strict=True):
@@ -174,7 +234,8 @@ def _instructions(
             check_instruction(instruction, engine)
         except ConfigError as error:
             nodes, hint = ", ".join(layers[pending.layer].origin), "make the layer smaller, or compile for a CPU"
-            raise ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}") from error
+            unfit = ConfigError(f"{nodes}: no instruction can hold it; {error}; {hint}")
+            raise UnfitGroup(pending.layer, unfit) from error
         encodable.append(instruction)
     return encodable
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import networks as nets
+from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, key_of
+from edgemtl.codegen.fpga.heads import keys_fit
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
@@ -15,7 +18,7 @@ from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import ROUTER_FRACTION_BITS
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
-from edgemtl.lowering.ir import Step
+from edgemtl.lowering.ir import Step, View
 from edgemtl.operators import Operator
 
 MOST_ROWS = 2047
@@ -36,25 +39,43 @@ class Uses:
 
     steps: Sequence[Step]
 
+    @cached_property
+    def writers(self) -> Mapping[str, View]:
+        """What steps write, by buffer."""
+        return {view.buffer: view for step in self.steps for view in step.outputs}
+
+    def reads_rows(self, view: View) -> bool:
+        """Whether a step reads whole rows of a buffer that steps write, taken to be as wide as the reader's."""
+        written, flat = self.writers.get(view.buffer), view.reshape((view.size,))
+        width = view.shape[-1]
+        whole = written is not None and not written.size % width and not view.offset % width
+        return whole and flat is not None and flat.strides == (1,)
+
     def readers(self, name: str) -> list[int]:
         """Indices of the steps that read a buffer."""
         return [i for i, step in enumerate(self.steps) if any(view.buffer == name for view in step.inputs)]
 
 
-def select(steps: Sequence[Step], engine: Engine) -> list[nets.Group | Left]:
+def select(steps: Sequence[Step], engine: Engine, fitting: Fitting = EVERYTHING_FITS) -> list[nets.Group | Left]:
     """The steps in order, as groups for the accelerator and steps left to the host CPU."""
     uses, at = Uses(steps), 0
     selected: list[nets.Group | Left] = []
     while at < len(steps):
         matches = (group for match in MATCHERS.values() if (group := match(steps, at, engine, uses)))
-        group = next((group for group in matches if not any(map(_is_foreign, nets.steps_of(group)))), None)
+        group = next((group for group in matches if _runs_there(group, uses, fitting)), None)
         if group is None:
-            selected.append(Left(steps[at], reason(steps, at, engine)))
+            why = fitting.reasons.get(steps[at].result.buffer) or reason(steps, at, engine)
+            selected.append(Left(steps[at], why))
             at += 1
         else:
             selected.append(group)
             at += len(nets.steps_of(group))
     return selected
+
+
+def _runs_there(group: nets.Group, uses: Uses, fitting: Fitting) -> bool:
+    fits = key_of(group) not in fitting.unfit and not any(map(_is_foreign, nets.steps_of(group)))
+    return fits and all(map(uses.reads_rows, nets.reads_of(group)))
 
 
 def _is_bounded_wide(step: Step) -> bool:
@@ -86,12 +107,6 @@ def _inner(part: Sequence[Step], at: int, uses: Uses) -> bool:
     return all(r in inside for s in part[:-1] for view in s.outputs for r in uses.readers(view.buffer))
 
 
-def _in_place(step: Step, at: int, uses: Uses) -> bool:
-    """Whether a step may add to its residual in place: no later step reads it, and it is dense."""
-    residual = step["residual"]
-    return residual.is_dense and max(uses.readers(residual.buffer)) <= at
-
-
 def match_patch(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
     """Embedding of quantised patches."""
     part = _take(steps, at, ops.QPatchEmbed)
@@ -105,26 +120,41 @@ def match_norm(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> ne
 
 
 def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """qkv, attention, and the layer that adds to the residual."""
-    part = _take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
+    """qkv, attention, and the layer behind it where no other step reads what it reads and all heads fit on chip."""
+    part = _take(steps, at, ops.QLinear, ops.QAttention)
     if not part or not _chained(part) or not _inner(part, at, uses):
         return None
-    qkv, out = of(part[0], ops.QLinear), of(part[2], ops.QLinear)
-    attention = of(part[1], ops.QAttention)
-    plain = not qkv.operator.table and not qkv.operator.residual and qkv.operator.how.dtype == "int8"
-    plain = plain and out.operator.residual
-    fits = plain and _in_place(out.step, at + 2, uses) and not heads_reason(attention.operator, engine)
-    return nets.AttentionGroup(qkv, attention, out) if fits else None
+    qkv, attention = of(part[0], ops.QLinear), of(part[1], ops.QAttention)
+    how = qkv.operator.how
+    if qkv.operator.table or qkv.operator.residual or how.dtype != "int8" or how.zero:
+        return None
+    whole = _take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
+    joined = whole and _chained(whole) and _inner(whole, at, uses) and keys_fit(engine, attention.operator)
+    joined = joined and not _begins_block(steps, at + 2, engine, uses)
+    out = of(whole[2], ops.QLinear) if whole and joined and not _is_foreign(whole[2]) else None
+    return nets.AttentionGroup(qkv, attention, out)
+
+
+def _begins_block(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> bool:
+    """Whether the layer at ``at`` is that of q, k and v, or a gate, without which the rest would stay."""
+    return any(match(steps, at, engine, uses) for match in (match_attention, match_experts))
 
 
 def match_mlp(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
-    """Two layers, the second of which adds to the residual."""
+    """Two layers, of which the second alone reads what the first writes."""
     part = _take(steps, at, ops.QLinear, ops.QLinear)
     if not part or not _chained(part) or not _inner(part, at, uses):
         return None
     first, second = of(part[0], ops.QLinear), of(part[1], ops.QLinear)
-    fits = first.operator.how.dtype == "int8" and not first.operator.residual and second.operator.residual
-    return nets.MlpGroup(first, second) if fits and _in_place(second.step, at + 1, uses) else None
+    fits = first.operator.how.dtype == "int8" and not first.operator.residual
+    fits = fits and first.operator.n == second.operator.k and not _begins_block(steps, at + 1, engine, uses)
+    return nets.MlpGroup(first, second) if fits else None
+
+
+def match_linear(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """A linear layer."""
+    part = _take(steps, at, ops.QLinear)
+    return nets.LinearGroup(of(part[0], ops.QLinear)) if part else None
 
 
 def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -137,7 +167,7 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     chained = gate["y"].buffer == router["logits"].buffer and first["y"].buffer == second["x"].buffer
     right = chained and gate["x"].sees_as(first["x"]) and first.operator.gather and not second.operator.gather
     small = not queue_reason(router.operator, engine)
-    fits = right and small and combine.operator.residual and _in_place(combine.step, at + 4, uses)
+    fits = right and small
     return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
 
 
@@ -165,20 +195,22 @@ MATCHERS: Mapping[type, Matcher] = {
     nets.ExpertsGroup: match_experts,
     nets.MlpGroup: match_mlp,
     nets.ImageGroup: match_image,
+    nets.LinearGroup: match_linear,
 }
 """By the group each matches, in the order they are tried."""
 
 GROUPS: Mapping[type, str] = {
     nets.PatchGroup: "the patch embedding of the image",
     nets.NormGroup: "LayerNorm",
-    nets.AttentionGroup: "the linear layer of q, k and v, attention, and a linear layer that adds to the residual; "
-    "several heads must each fill whole columns of the array",
-    nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum with the residual; up to "
-    f"{MOST_EXPERTS} experts, choices per token and queues that the router has room for",
-    nets.MlpGroup: "two linear layers, the second of which adds to the residual",
+    nets.AttentionGroup: "the linear layer of q, k and v, attention, and the linear layer behind it, with or without a "
+    "residual; several heads are padded to whole columns of the array",
+    nets.ExpertsGroup: "gate, router, two linear layers of every expert, and their sum, with the residual or without; "
+    f"up to {MOST_EXPERTS} experts, choices per token and queues that the router has room for",
+    nets.MlpGroup: "two linear layers, the first read by the second alone, with or without a residual",
     nets.ImageGroup: "a 3 x 3 convolution of stride 1, padding 1 and dilation 1, optionally after a bilinear "
     f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
     "lines, no wider than the accumulators",
+    nets.LinearGroup: "a linear layer of its own, with a table or a residual",
 }
 """What a group consists of, and its limits."""
 
@@ -222,15 +254,6 @@ def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
         return f"a token goes to {operator.top_k} experts, the router takes {engine.router_choices}"
     needed, there = operator.tokens * operator.top_k, engine.routing_entries
     return f"its queues have {needed} entries, the router's memory holds {there}" if needed > there else ""
-
-
-def heads_reason(operator: ops.QAttention, engine: Engine) -> str:
-    """Why the accelerator cannot run an attention; empty where it can."""
-    if operator.head_dim % engine.array_columns and operator.heads > 1:
-        return (
-            f"heads of {operator.head_dim} channels are no whole number of {engine.array_columns}, the array's columns"
-        )
-    return ""
 
 
 def image_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
@@ -288,28 +311,11 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return range_reason(steps[at])
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
-    if isinstance(operator, ops.QAttention) and heads_reason(operator, engine):
-        return heads_reason(operator, engine)
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):
         return queue_reason(operator, engine)
     if steps[at].result.dtype == "float32":
         return IN_FLOAT
     if type(operator) not in GROUPED:
         return NO_INSTRUCTION
-    known = "it knows attention, MLPs and experts with their residuals"
+    known = "it knows attention behind the layer of q, k and v, and experts between a gate and their sum"
     return f"its surroundings are none that the accelerator runs: {known}"
-
-
-def runs(selected: Sequence[nets.Group | Left]) -> Iterator[tuple[nets.Group, ...] | Left]:
-    """Runs of adjacent groups, one for each segment, between the steps left to the host CPU."""
-    groups: list[nets.Group] = []
-    for item in selected:
-        if isinstance(item, Left):
-            if groups:
-                yield tuple(groups)
-            groups = []
-            yield item
-        else:
-            groups.append(item)
-    if groups:
-        yield tuple(groups)

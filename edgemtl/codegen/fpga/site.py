@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from edgemtl.codegen.fpga import emit
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
@@ -56,21 +57,35 @@ class ExpertOrder:
         return () if self.by_token else self.prefetched.get(gate, ())
 
 
+@dataclass(frozen=True)
+class Crossing:
+    """What a segment does with buffers of the steps.
+
+    ``outgoing``: those that steps outside the segment read. ``spilled``: those that are in DRAM between the groups, for
+    want of room on chip. ``last_reads``: the last group of the segment that reads each.
+    """
+
+    outgoing: frozenset[str]
+    spilled: frozenset[str] = frozenset()
+    last_reads: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Site:
     """A segment while it is written. ``homes``: rows on chip, by buffer of the steps. ``stored``: rows in DRAM.
 
-    ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``outgoing``: buffers that steps
-    outside the segment read. ``sizes``: bytes of each window.
+    ``open``: by on-chip buffer of upper halves, the lower halves of sums of experts. ``sizes``: bytes of each window.
+    ``owners``: by on-chip buffer, the buffers of the steps that would free it if they were spilled.
     """
 
     listing: Listing
     limits: TilingLimits
     experts: ExpertOrder
-    outgoing: frozenset[str]
+    crossing: Crossing
     homes: dict[str, OnChipTensor] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     open: dict[OnChipBuffer, OnChipTensor] = field(default_factory=dict)
+    owners: dict[OnChipBuffer, set[str]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=lambda: {"input": 0, "output": 0, "scratch": 0})
 
     def reserve(self, buffer: str, window: str, rows: int, width: int, dtype: str, pitch_bytes: int) -> Stored:
@@ -81,31 +96,96 @@ class Site:
         return stored
 
     def tensor(self, view: View) -> OnChipTensor:
-        """The rows a step reads, loaded from DRAM where they are not on chip."""
-        if view.buffer not in self.homes:
-            self._load(self.stored[view.buffer])
-        home = self.homes[view.buffer]
-        first = view.offset // view.shape[-1]
-        return home.part(first, view.shape[0])
+        """The rows a step reads, all on chip: loaded from DRAM where they are not, for this step where spilled."""
+        home = self.homes.get(view.buffer)
+        if home is None:
+            home = self._load(self.stored[view.buffer])
+            if view.buffer not in self.crossing.spilled:
+                self.homes[view.buffer] = home
+        return home.part(view.offset // view.shape[-1], view.shape[0])
 
-    def _load(self, stored: Stored) -> None:
-        size = 2 if stored.dtype == "int16" else 1
-        home = make_tensor(self.listing, stored.buffer, REGION_OF[stored.dtype], stored.rows, stored.width, size)
-        self.homes[stored.buffer] = home
-        step = stored.pitch // LINE_BYTES
-        for first, rows in self.limits.token_blocks(stored.rows):
-            emit.load(self.listing, stored.window, stored.line + first * step, step, home.part(first, rows))
+    def rows(self, view: View) -> RowSource:
+        """The rows a step reads block by block: on chip, or spilled and loaded when a block is asked for."""
+        if view.buffer not in self.crossing.spilled:
+            return self.tensor(view)
+        return SpilledRows(self, self.stored[view.buffer], view.offset // view.shape[-1])
 
-    def store_output(self, view: View) -> None:
-        """Store the result of a step in the output window, for readers outside the segment."""
+    def may_change(self, view: View) -> bool:
+        """Whether a step may write over rows that it reads on chip: no later group of the segment reads them."""
+        dense = view.buffer not in self.crossing.spilled
+        return dense and self.crossing.last_reads[view.buffer] <= self.listing.layer
+
+    def changeable(self, view: View) -> OnChipTensor:
+        """Rows that a step reads and writes over: those on chip where it may, else a copy by way of DRAM."""
         home = self.tensor(view)
         self.settle_all(home)
-        itemsize = home.itemsize
-        row = -(-pitch(self.listing.engine, view.shape[-1]) * itemsize // LINE_BYTES) * LINE_BYTES
-        stored = self.reserve(view.buffer, "output", view.shape[0], view.shape[-1], view.dtype, row)
+        if view.buffer in self.crossing.spilled or self.may_change(view):
+            return home
+        if view.buffer not in self.stored:
+            self._store_home(view, self.homes[view.buffer])
+        return self._load(self.stored[view.buffer]).part(view.offset // view.shape[-1], view.shape[0])
+
+    def _load(self, stored: Stored) -> OnChipTensor:
+        size = 2 if stored.dtype == "int16" else 1
+        home = make_tensor(self.listing, stored.buffer, REGION_OF[stored.dtype], stored.rows, stored.width, size)
         for first, rows in self.limits.token_blocks(stored.rows):
-            step = row // LINE_BYTES
-            emit.store(self.listing, stored.window, stored.line + first * step, step, home.part(first, rows))
+            self.load_block(stored, first, home.part(first, rows))
+        return home
+
+    def load_block(self, stored: Stored, first: int, block: OnChipTensor) -> None:
+        """Load rows from ``first`` on."""
+        step = stored.pitch // LINE_BYTES
+        emit.load(self.listing, stored.window, stored.line + first * step, step, block, (stored.buffer,))
+
+    def begin(self, view: View, what: str, region: str) -> OnChipTensor | None:
+        """Room on chip for the rows that a step writes; None where they are spilled, and `end_block` stores them."""
+        if view.buffer in self.crossing.spilled:
+            self.reserve_result(view)
+            return None
+        home = make_tensor(self.listing, what, region, view.shape[0], view.shape[-1], view.itemsize)
+        self.homes[view.buffer] = home
+        return home
+
+    def end_block(self, view: View, first: int, block: OnChipTensor, column: int = 0) -> None:
+        """Store the rows of a block that a step has written, from ``first`` on, where they are spilled.
+
+        ``column``: the first byte of the block among those of a row; it begins a line.
+        """
+        if view.buffer in self.crossing.spilled:
+            self.store_block(self.stored[view.buffer], first, block, column)
+
+    def reserve_result(self, view: View) -> Stored:
+        """Reserve DRAM for the result of a step: the output window where others read it, else scratch."""
+        rows, width = view.shape
+        return self.reserve(view.buffer, self._window(view), rows, width, view.dtype, self._pitch(view))
+
+    def _window(self, view: View) -> str:
+        return "output" if view.buffer in self.crossing.outgoing else "scratch"
+
+    def _pitch(self, view: View) -> int:
+        """Bytes from one row to the next in DRAM: whole lines."""
+        return -(-pitch(self.listing.engine, view.shape[-1]) * view.itemsize // LINE_BYTES) * LINE_BYTES
+
+    def store_block(self, stored: Stored, first: int, block: OnChipTensor, column: int = 0) -> None:
+        """Store rows from ``first`` on, their bytes from ``column`` on."""
+        step = stored.pitch // LINE_BYTES
+        line = stored.line + first * step + column // LINE_BYTES
+        emit.store(self.listing, stored.window, line, step, block, (stored.buffer,))
+
+    def keep(self, view: View) -> None:
+        """Store the result of a step that readers outside the segment or later groups find in DRAM."""
+        name = view.buffer
+        if name not in self.stored and name in self.crossing.outgoing | self.crossing.spilled:
+            home = self.tensor(view)
+            self.settle_all(home)
+            self._store_home(view, home)
+        if name in self.crossing.spilled:
+            self.homes.pop(name, None)
+
+    def _store_home(self, view: View, home: OnChipTensor) -> None:
+        stored = self.reserve(view.buffer, self._window(view), home.rows, home.width, view.dtype, self._pitch(view))
+        for first, rows in self.limits.token_blocks(stored.rows):
+            self.store_block(stored, first, home.part(first, rows))
 
     def settle(self, home: OnChipTensor, first: int, rows: int) -> None:
         """Turn sums of experts, where these are in two halves, into rows of 16 bits."""
@@ -120,6 +200,40 @@ class Site:
         for first, rows in self.limits.token_blocks(home.rows):
             self.settle(home, first, rows)
         self.open.pop(home.at.buffer, None)
+
+
+class RowSource(Protocol):
+    """Rows that are read block by block."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    def part(self, first: int, rows: int) -> OnChipTensor:
+        """``rows`` rows from ``first`` on, on chip."""
+
+
+@dataclass(frozen=True)
+class SpilledRows:
+    """Rows in DRAM from ``start`` on; each block is loaded when it is asked for."""
+
+    site: Site
+    stored: Stored
+    start: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.stored.rows - self.start
+
+    def part(self, first: int, rows: int) -> OnChipTensor:
+        """Load ``rows`` rows from ``first`` on."""
+        stored = self.stored
+        size = 2 if stored.dtype == "int16" else 1
+        region = REGION_OF[stored.dtype]
+        block = make_tensor(self.site.listing, stored.buffer, region, rows, stored.width, size)
+        self.site.load_block(stored, self.start + first, block)
+        return block
 
 
 def sums(listing: Listing, name: str, high: OnChipTensor, low: OnChipTensor) -> None:

@@ -14,6 +14,7 @@ from tvm import te, tirx
 
 from edgemtl.tvm_bridge.generic import mathematics as m
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
+from edgemtl.tvm_bridge.generic.exponentials import exp, tanh
 
 Function = Callable[..., Expr]
 
@@ -195,8 +196,8 @@ OPERATORS: dict[str, Definition] = {
     "Dropout": dropout,
     "Elu": with_floats(m.elu, alpha=1.0),
     "Equal": compared(lambda a, b: a == b),
-    "Erf": unary(m.libm("erff")),
-    "Exp": unary(m.libm("expf")),
+    "Erf": unary(m.erf),
+    "Exp": unary(exp),
     "Floor": unary(tirx.floor),
     "Gelu": gelu,
     "Greater": compared(lambda a, b: a > b),
@@ -237,7 +238,7 @@ OPERATORS: dict[str, Definition] = {
     "Sum": variadic(lambda a, b: a + b),
     "Swish": with_floats(lambda x, alpha: x * m.sigmoid(alpha * x), alpha=1.0),
     "Tan": unary(m.libm("tanf")),
-    "Tanh": unary(m.libm("tanhf")),
+    "Tanh": unary(tanh),
     "ThresholdedRelu": with_floats(lambda x, alpha: tirx.Select(x > alpha, x, m.f32(0)), alpha=1.0),
     "Where": where,
     "Xor": compared(lambda a, b: a != b),

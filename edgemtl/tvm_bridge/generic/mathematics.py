@@ -1,7 +1,8 @@
 """Functions of one element: exact where arithmetic is, else within a few ulp of the real function.
 
-exp, log and the like are libm's own, whose error is below 1 ulp to 2 ulp (glibc manual, "Known Maximum Errors in Math
-Functions"): TVM's expressions for tanh or log1p lose their digits near zero.
+exp, erf and what is made of them are arithmetic, which becomes vectors. Others, as log and sin, are libm's own, whose
+error is below 1 ulp to 2 ulp (glibc manual, "Known Maximum Errors in Math Functions"): TVM's expressions for log1p and
+the like lose their digits near zero.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from tvm import tirx
 
 from edgemtl.operators import TensorType
 from edgemtl.tvm_bridge.generic.call import Expr
+from edgemtl.tvm_bridge.generic.exponentials import exp, expm1, tanh
+from edgemtl.tvm_bridge.kernels.emit import erf as vector_erf
 
 
 def f32(value: float) -> Expr:
@@ -45,7 +48,7 @@ def libm(name: str) -> Callable[[Expr], Expr]:
     return lambda x: tirx.call_pure_extern("float32", name, x)
 
 
-expf, log1pf, tanhf = libm("expf"), libm("log1pf"), libm("tanhf")
+log1pf = libm("log1pf")
 
 
 def is_nan(x: Expr) -> Expr:
@@ -89,34 +92,34 @@ def sign(x: Expr) -> Expr:
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + exp(-x))."""
-    return f32(1) / (f32(1) + expf(-x))
+    return f32(1) / (f32(1) + exp(-x))
 
 
 def softplus(x: Expr) -> Expr:
     """log(1 + exp(x)) without overflow and without losing small results."""
-    return maximum(x, f32(0)) + log1pf(expf(-absolute(x)))
+    return maximum(x, f32(0)) + log1pf(exp(-absolute(x)))
 
 
 def mish(x: Expr) -> Expr:
     """x tanh(softplus(x)); tanh(log(1 + n)) = n (n + 2) / (n (n + 2) + 2) with n = exp(x), 1 in float32 from 20 on."""
-    n = expf(minimum(x, f32(20)))
+    n = exp(minimum(x, f32(20)))
     product = n * (n + f32(2))
     return x * (product / (product + f32(2)))
 
 
+def erf(x: Expr) -> Expr:
+    """erf(x); NaN stays NaN."""
+    return tirx.Select(is_nan(x), x, vector_erf(x))
+
+
 def gelu(x: Expr) -> Expr:
     """x / 2 (1 + erf(x / sqrt(2)))."""
-    return f32(0.5) * x * (f32(1) + libm("erff")(x * f32(math.sqrt(0.5))))
+    return f32(0.5) * x * (f32(1) + erf(x * f32(math.sqrt(0.5))))
 
 
 def gelu_tanh(x: Expr) -> Expr:
     """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
-    return f32(0.5) * x * (f32(1) + tanhf(f32(math.sqrt(2 / math.pi)) * (x + f32(0.044715) * x * x * x)))
-
-
-def expm1(x: Expr) -> Expr:
-    """exp(x) - 1, near zero too."""
-    return libm("expm1f")(x)
+    return f32(0.5) * x * (f32(1) + tanh(f32(math.sqrt(2 / math.pi)) * (x + f32(0.044715) * x * x * x)))
 
 
 def elu(x: Expr, alpha: Expr) -> Expr:

@@ -12,6 +12,7 @@ from tvm import te, tirx
 
 from edgemtl.tvm_bridge.generic import mathematics as m
 from edgemtl.tvm_bridge.generic.call import Call, Definition, Expr, Refused, Tensor
+from edgemtl.tvm_bridge.generic.exponentials import exp
 
 Function = Callable[[Expr], Expr]
 Finish = Callable[[Expr, int], Expr]
@@ -103,7 +104,7 @@ def log_sum_exp(call: Call) -> Tensor:
     peak = _finite_peak(x, axes)
 
     def shifted(*index: Expr) -> Expr:
-        return m.expf(x(*index) - at_reduced(peak, index, axes))
+        return exp(x(*index) - at_reduced(peak, index, axes))
 
     total = over_axes(te.compute(x.shape, shifted, name="shifted"), axes, te.sum, _wide)
     return te.compute(
@@ -138,7 +139,7 @@ def log_softmax(call: Call) -> Tensor:
 
 def _exponents(x: Tensor, axes: Sequence[int]) -> Tensor:
     peak = over_axes(x, axes, LARGEST, lambda v: v)
-    return te.compute(x.shape, lambda *i: m.expf(x(*i) - at_reduced(peak, i, axes)), name="exponents")
+    return te.compute(x.shape, lambda *i: exp(x(*i) - at_reduced(peak, i, axes)), name="exponents")
 
 
 def _place(x: Tensor, axis: int, largest: bool, last: bool) -> Tensor:

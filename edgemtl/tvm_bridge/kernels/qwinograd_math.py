@@ -9,11 +9,11 @@ inverse modulo 2^32, so Z * 225^-1 is 4 Y modulo 2^32. Where |Y| < 2^29 the sign
 word shifted right by 2. No sum on the way needs to fit. The usual points 0, 1, -1, 2 and -2 would lose 6 bits in place
 of 2: these lie, two by two, in the three classes of points modulo 2, so every divisor has one factor of 2 a line.
 
-Bounds, for bytes d in -128..127 and weights g in -127..127:
+Bounds, for bytes d in -128..127 and weights g in -128..127:
 - input: a row of B^T has magnitudes that sum to 14, so |B^T d B| <= 14^2 * 128 = 25,088, which int16 holds;
-- weights: a row of S G has magnitudes that sum to 15, so |S G g G^T S| <= 15^2 * 127 = 28,575, which int16 holds;
+- weights: a row of S G has magnitudes that sum to 15, so |S G g G^T S| <= 15^2 * 128 = 28,800, which int16 holds;
 - a pair of products is below 2^31, so the instruction that adds two of them does not overflow;
-- |Y| <= 9 * 128 * 127 * channels < 2^29 up to `MOST_CHANNELS`.
+- |Y| <= 9 * 128 * 128 * channels < 2^29 up to `MOST_CHANNELS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy.typing as npt
 Value = Any
 Binary = Callable[[Value, Value], Value]
 
-MOST_CHANNELS: Final = (2**29 - 1) // (9 * 128 * 127)
+MOST_CHANNELS: Final = (2**29 - 1) // (9 * 128 * 128)
 """Input channels whose sums keep below 2^29."""
 INVERSE: Final = pow(225, -1, 2**32) - 2**32
 """The inverse of 225 modulo 2^32, as a signed word."""

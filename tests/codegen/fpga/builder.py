@@ -136,12 +136,15 @@ class Net:
 
     def attention(self, x: View, stream: View, heads: int, head_dim: int) -> View:
         """q, k and v, attention, and the layer behind it onto the residual."""
+        return self.linear(self.mixed(x, heads, head_dim), stream.shape[1], WIDE, residual=stream)
+
+    def mixed(self, x: View, heads: int, head_dim: int) -> View:
+        """q, k and v, and attention."""
         width, tokens = heads * head_dim, x.shape[0]
         qkv = self.linear(x, 3 * width, Finish("int8"))
         shift = int(np.log2(UNIT * head_dim**0.5 / 250))
         attention = ops.QAttention(tokens, heads, head_dim, shift, int(self.ints(2**16, 2**17 - 1)), 16)
-        mixed = self.add(attention, {"qkv": qkv, "y": self.view(tokens, width)})
-        return self.linear(mixed, stream.shape[1], WIDE, residual=stream)
+        return self.add(attention, {"qkv": qkv, "y": self.view(tokens, width)})
 
     def mlp(self, x: View, stream: View, hidden: int, table: bool) -> View:
         """Two layers onto the residual."""
@@ -150,7 +153,7 @@ class Net:
     def experts(
         self,
         x: View,
-        stream: View,
+        stream: View | None,
         experts: int,
         top_k: int,
         hidden: int,
@@ -161,7 +164,7 @@ class Net:
         normalize: bool = True,
         threshold: int = 0,
     ) -> View:
-        """Gate, router and experts onto the residual; ``skew`` of all tokens' logits go to some experts alone."""
+        """Gate, router and experts, onto the residual if there is one; ``skew`` of all logits go to some experts."""
         tokens, width = x.shape
         layer = self.layer(width, experts, WIDE)
         # Logits spread over a few powers of two, so that all chosen experts weigh something.
@@ -176,8 +179,10 @@ class Net:
         shared = {"table": self.table()} if table else {}
         first = self._bank(x, routes, hidden, self.finish(), router, shared, gather=True)
         second = self._bank(first, routes, width, WIDE, router, {}, gather=False)
-        views = {"x": second, "weights": routes["weights"], "slots": routes["slots"], "residual": stream}
-        return self.add(ops.QCombine(tokens, top_k, width, True), {**views, "y": self.view(tokens, width, "int16")})
+        views = {"x": second, "weights": routes["weights"], "slots": routes["slots"]}
+        views |= {} if stream is None else {"residual": stream}
+        combine = ops.QCombine(tokens, top_k, width, stream is not None)
+        return self.add(combine, {**views, "y": self.view(tokens, width, "int16")})
 
     def _bank(
         self,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from edgemtl.hw.encoding import decode_stream
-from edgemtl.operators import QAttention, QBilinear, QConv2d
+from edgemtl.operators import QBilinear, QConv2d
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.draws import encoders, heads
 from tests.codegen.fpga.rig import ENGINES, compile_and_check, engines
@@ -20,13 +18,10 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 @settings(suppress_health_check=SLOW)
 @given(net=encoders())
 def test_encoders(engine: str, net: Net) -> None:
-    """Only heads that are no whole granules stay on the CPU."""
+    """Nothing but the ends stays on the CPU, and heads that are no whole granules are padded."""
     spec = engines()[engine]
     (task,) = compile_and_check(net.steps, net.image, spec).tasks
-    held = [step.operator for step in net.steps if isinstance(step.operator, QAttention)]
-    odd = sum(part.heads > 1 and part.head_dim % spec.engine.array_columns > 0 for part in held)
-    left = Counter(step.kind for step in task.left if not step.kind.startswith(("Quantise", "Dequantise")))
-    assert left == Counter({"QAttention": odd, "QLinear": 2 * odd} if odd else {})
+    assert {step.kind for step in task.left} <= {"Quantise", "Dequantise"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,13 +1,12 @@
-"""Networks too large for an instruction or a memory: refused, with the layer's name."""
+"""Layers too large for an instruction or a memory: they stay on the host CPU, with the reason."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
-import pytest
-
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.errors import BudgetError, ConfigError
+from edgemtl.codegen.fpga.program import BoardProgram
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.hw.spec import AcceleratorSpec, read_spec
@@ -42,30 +41,31 @@ def _with_half_the_weights(step: Step) -> Step:
     return replace(step, constants=tuple(halved))
 
 
-def test_a_layer_wider_than_a_counter_is_refused_by_name() -> None:
+def left_of(program: BoardProgram) -> dict[str, str]:
+    """Why steps stay, by the last node of each; without those that work in float32."""
+    (task,) = program.tasks
+    return {step.origin[-1]: step.reason for step in task.left if "float32" not in step.reason}
+
+
+def test_a_layer_wider_than_a_counter_stays() -> None:
     """8,191 columns are the most that 13 bits count."""
     net = wide_mlp(8192)
-    first, second = net.steps[5].origin[0], net.steps[6].origin[0]
-    with pytest.raises(
-        ConfigError, match=rf"^{first}, {second}: no instruction can hold it; LINEAR.k must be in 0..8191, not 8192"
-    ) as caught:
-        compile_segments({"task": net.steps}, roomy())
-    assert str(caught.value).endswith("; make the layer smaller, or compile for a CPU")
-    compile_segments({"task": wide_mlp(8191).steps}, roomy())
+    second = net.steps[6].origin[0]
+    left = left_of(compile_segments({"task": net.steps}, roomy()))
+    assert set(left) == {second}
+    assert f"{second}: no instruction can hold it; LINEAR.k must be in 0..8191, not 8192" in left[second]
+    assert left_of(compile_segments({"task": wide_mlp(8191).steps}, roomy())) == {}
 
 
-def test_a_row_of_an_image_that_fits_nowhere_is_refused_by_name() -> None:
+def test_a_row_of_an_image_that_fits_nowhere_stays() -> None:
     net = Net(1)
-    x = net.norm(net.source(4 * 24, 32, "int16"))
+    x = net.norm(net.source(4 * 12, 32, "int16"))
     net.result(net.conv(net.enlarge(x, 4, 12), 8, 24, 512, net.finish()))
     spec = small_spec(16, 16, {"residual": 6 * 1024}, accumulator_rows=128, weight_ring_bytes=2**17)
     name = next(step.origin[0] for step in net.steps if type(step.operator).__name__ == "QConv2d")
-    with pytest.raises(
-        BudgetError, match=rf"^{name}: results, .* of one row needs 24576 bytes, the budget is"
-    ) as caught:
-        compile_segments({"task": net.steps}, spec)
     # Two buffers of 24 pixels of 512 bytes.
-    assert caught.value.required == 2 * 24 * 512
+    why = rf"has no room for it: {name}: results, .* of one row needs {2 * 24 * 512} bytes, the budget is"
+    assert re.search(why, left_of(compile_segments({"task": net.steps}, spec))[name])
 
 
 def test_the_rows_around_a_row_must_fit_too() -> None:
@@ -73,8 +73,8 @@ def test_the_rows_around_a_row_must_fit_too() -> None:
     net.result(net.conv(net.source(8 * 24, 64, "int8"), 8, 24, 16, net.finish()))
     spec = small_spec(16, 16, {"hidden": 4 * 1024}, accumulator_rows=128)
     name = net.steps[1].origin[0]
-    with pytest.raises(BudgetError, match=rf"^{name}: rows, .* of one row needs {4 * 24 * 64} bytes"):
-        compile_segments({"task": net.steps}, spec)
+    why = left_of(compile_segments({"task": net.steps}, spec))[name]
+    assert re.search(rf"{name}: rows, .* of one row needs {4 * 24 * 64} bytes", why)
 
 
 def test_an_engine_of_few_accumulators_gets_smaller_blocks() -> None:

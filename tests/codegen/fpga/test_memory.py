@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from edgemtl.codegen.fpga.compile import SHARES, compile_segments
 from edgemtl.errors import BudgetError
-from edgemtl.hw.regions import capacities
 from edgemtl.hw.spec import AcceleratorSpec
 from tests.codegen.fpga.builder import Net
 from tests.codegen.fpga.rig import check, compile_and_check, engines, small_spec
@@ -104,18 +105,19 @@ def test_a_budget_is_of_all_tasks_together() -> None:
 
 
 @pytest.mark.parametrize("region", ["residual", "hidden", "input", "queries", "constants"])
-def test_a_region_too_small_is_named_with_its_bytes(region: str) -> None:
-    spec = small_spec(16, 16, {region: 16}, accumulator_rows=128)
-    with pytest.raises(BudgetError, match=rf"task, segment 0: memory '{region}' needs \d+ bytes") as caught:
-        compile_segments({"task": mixture(8, 2).steps}, spec)
-    assert caught.value.available == capacities(spec.engine)[region]
-    assert caught.value.missing > 0
+def test_what_a_region_has_no_room_for_stays_on_the_host_cpu(region: str) -> None:
+    spec, net = small_spec(16, 16, {region: 16}, accumulator_rows=128), mixture(8, 2)
+    (task,) = compile_and_check(net.steps, net.image, spec).tasks
+    why = rf"^the accelerator has no room for it: task, segment \d+: memory '{region}' needs \d+ bytes"
+    assert any(re.match(why, step.reason) for step in task.left)
 
 
-def test_a_ring_too_small_for_an_expert_is_refused() -> None:
+def test_an_expert_that_the_ring_has_no_room_for_stays_on_the_host_cpu() -> None:
     spec = small_spec(16, 16, weight_ring_bytes=2048)
     net = Net(1)
     stream = net.source(8, 48, "int16")
     net.result(net.experts(net.norm(stream), stream, 4, 1, 48))
-    with pytest.raises(BudgetError, match=r"weights that are used together needs \d+ bytes, the budget is 2048 bytes"):
-        compile_segments({"task": net.steps}, spec)
+    (task,) = compile_and_check(net.steps, net.image, spec).tasks
+    left = {step.kind: step.reason for step in task.left}
+    assert re.search(r"weights that are used together needs \d+ bytes, the budget is 2048 bytes", left["QExperts"])
+    assert "QLinear" not in left

@@ -56,6 +56,22 @@ def test_a_layer_whose_sums_need_27_bits_stays_on_the_cpu_and_gives_the_same_bit
     assert range_reason(least) == ""
 
 
+@pytest.mark.parametrize("at", LAYERS)
+def test_a_weight_of_minus_128_keeps_its_layer_on_the_cpu(at: int) -> None:
+    step = network().steps[at]
+    name = next(one.name for one in step.constants if ".weight" in one.name)
+    constants = [replace(one, array=_lowered(one.array)) if one.name == name else one for one in step.constants]
+    assert "a weight of -128" in range_reason(replace(step, constants=tuple(constants)))
+    assert not range_reason(step)
+
+
+def _lowered(weight: np.ndarray) -> np.ndarray:
+    """The same weights, one of them -128."""
+    lowered = weight.copy()
+    lowered.flat[3] = -128
+    return lowered
+
+
 def largest_column(step: Step) -> int:
     """The magnitudes of the weights of the column of the first bias; of experts, of the one that has most."""
     weights = [one.array.astype(np.int64) for one in step.constants if ".weight" in one.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -41,6 +42,7 @@ FUNCTIONS: dict[str, tuple[Function, float]] = {
     "Celu": (elu, 1e30),
     "Cosh": (np.cosh, 88.0),
     "Elu": (elu, 1e30),
+    "Erf": (np.vectorize(math.erf), 1e30),
     "Exp": (np.exp, 80.0),
     "Mish": (lambda x: x * np.tanh(softplus(x)), 80.0),
     "Selu": (selu, 1e30),
@@ -89,3 +91,19 @@ def test_a_function_is_right_to_a_few_units_in_the_last_place(op: str, machine: 
     assert errors[worst] <= MOST_ULP, (
         f"{op}({x[worst]}) is {actual[worst]}, {errors[worst]:.1f} ulp from {exact[worst]}"
     )
+
+
+EXTREMES = np.array([-np.inf, -200, -104.5, -103.5, -95, -87.5, -1e-45, 0, 88.5, 88.8, 200, np.inf, np.nan], np.float32)
+
+
+@pytest.mark.parametrize("op", ["Exp", "Sigmoid", "Tanh", "Elu", "Erf"])
+def test_a_function_of_the_largest_and_smallest_numbers_is_that_of_numpy(op: str, machine: Machine) -> None:
+    """Infinities, results that are subnormal or too large for float32, and NaN."""
+    function, _ = FUNCTIONS[op]
+    x = np.zeros(COUNT, np.float32)
+    x[: EXTREMES.size] = EXTREMES
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = function(EXTREMES.astype(np.float64)).astype(np.float32)
+    actual = machine.run(op, x.reshape(1, 1, 1, -1)).ravel()[: EXTREMES.size]
+    # A subnormal has fewer digits; sigmoid(-88.8) divides by infinity.
+    np.testing.assert_allclose(actual, exact, rtol=5e-7, atol=3e-39)
