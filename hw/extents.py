@@ -96,6 +96,11 @@ def _map(i: Instruction, granule: int, _tokens: int) -> Extents:
     yield "from", i["from"] + _span(TABLE_BYTES, granule) - 1
 
 
+def _rescale(i: Instruction, _granule: int, _tokens: int) -> Extents:
+    for name, wide in (("src", "src_wide"), ("dst", "wide")):
+        yield name, _last(i[name], i["rows"], i[f"{name}_stride"], i["size"] * (1 + i[wide]))
+
+
 def _mean(i: Instruction, granule: int, _tokens: int) -> Extents:
     yield "src", _last(i["src"], i["rows"], i["stride"], _span(i["width"], granule))
     if i["end"]:
@@ -169,6 +174,7 @@ REACHES: Final[Mapping[str, Callable[[Instruction, int, int], Extents]]] = Mappi
         "MAP": _map,
         "MEAN": _mean,
         "CLASSES": _classes,
+        "RESCALE": _rescale,
         "ROUTE": _route,
     }
 )

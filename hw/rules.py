@@ -164,8 +164,13 @@ def _add(instruction: Instruction, _engine: Engine) -> Violations:
 
 
 def _mean(instruction: Instruction, engine: Engine) -> Violations:
-    width, most, shift = instruction["width"], mean_channels(engine), instruction["shift"]
+    width, most = instruction["width"], mean_channels(engine)
     yield 1 <= width <= most, "width", f"in 1..{most}, the sums of the vector unit", width
+    yield from _rescale(instruction, engine)
+
+
+def _rescale(instruction: Instruction, _engine: Engine) -> Violations:
+    shift = instruction["shift"]
     yield in_shift_range((shift, shift)), "shift", "in {}..{}".format(*SHIFT_RANGE), shift
 
 
@@ -197,6 +202,7 @@ RULES: Final[Mapping[str, Callable[[Instruction, Engine], Violations]]] = Mappin
         "ADD": _add,
         "MEAN": _mean,
         "CLASSES": _classes,
+        "RESCALE": _rescale,
         "ROUTE": _route,
     }
 )

@@ -59,6 +59,7 @@ package edgemtl_isa_pkg;
     OP_MAP = 6'd18,
     OP_MEAN = 6'd19,
     OP_CLASSES = 6'd20,
+    OP_RESCALE = 6'd21,
     OP_ROUTE = 6'd16
   } code_e;
 
@@ -881,6 +882,56 @@ package edgemtl_isa_pkg;
     logic [5:0] waits;
     code_e code;
   } classes_t;
+
+  // RESCALE, vector: brings rows of values to another scale, or to another width.
+  localparam int unsigned RESCALE_SRC_REGION_LOW = 18;
+  localparam int unsigned RESCALE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned RESCALE_SRC_LOW = 21;
+  localparam int unsigned RESCALE_SRC_WIDTH = 17;
+  localparam int unsigned RESCALE_SRC_STRIDE_LOW = 38;
+  localparam int unsigned RESCALE_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned RESCALE_SRC_WIDE_LOW = 50;
+  localparam int unsigned RESCALE_SRC_WIDE_WIDTH = 1;
+  localparam int unsigned RESCALE_DST_REGION_LOW = 51;
+  localparam int unsigned RESCALE_DST_REGION_WIDTH = 3;
+  localparam int unsigned RESCALE_DST_LOW = 54;
+  localparam int unsigned RESCALE_DST_WIDTH = 17;
+  localparam int unsigned RESCALE_DST_STRIDE_LOW = 71;
+  localparam int unsigned RESCALE_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned RESCALE_WIDE_LOW = 83;
+  localparam int unsigned RESCALE_WIDE_WIDTH = 1;
+  localparam int unsigned RESCALE_ROWS_LOW = 84;
+  localparam int unsigned RESCALE_ROWS_WIDTH = 11;
+  localparam int unsigned RESCALE_SIZE_LOW = 95;
+  localparam int unsigned RESCALE_SIZE_WIDTH = 14;
+  localparam int unsigned RESCALE_SRC_ZERO_LOW = 109;
+  localparam int unsigned RESCALE_SRC_ZERO_WIDTH = 16;
+  localparam int unsigned RESCALE_MUL_LOW = 125;
+  localparam int unsigned RESCALE_MUL_WIDTH = 17;
+  localparam int unsigned RESCALE_SHIFT_LOW = 142;
+  localparam int unsigned RESCALE_SHIFT_WIDTH = 6;
+  localparam int unsigned RESCALE_ZERO_LOW = 148;
+  localparam int unsigned RESCALE_ZERO_WIDTH = 16;
+  typedef struct packed {
+    logic [91:0] zeros;
+    logic signed [15:0] zero;
+    logic [5:0] shift;
+    logic [16:0] mul;
+    logic signed [15:0] src_zero;
+    logic [13:0] size;
+    logic [10:0] rows;
+    logic wide;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic src_wide;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } rescale_t;
 
   // ROUTE, router: chooses the k experts of each token with their weights, and fills the experts' queues.
   localparam int unsigned ROUTE_SRC_REGION_LOW = 18;

@@ -197,7 +197,7 @@ def test_instructions_that_cannot_be_are_not_encoded(made, text):
     ("value", "text"),
     [
         (0, "byte 64: code 0 must be that of an instruction, and is none"),
-        (21, "byte 64: code 21 must be"),
+        (22, "byte 64: code 22 must be"),
         (2 | 1 << 18, "byte 64: bits from 18 on of END must be 0, and are not"),
         (10 | 1 << 77, "byte 64: bits from 77 on of SOFTMAX must be 0, and are not"),
         (10 | 1 << 255, "byte 64: bits from 77 on of SOFTMAX must be 0"),

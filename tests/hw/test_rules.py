@@ -21,6 +21,7 @@ GOOD = {
     "ROUTE": {"rows": 128, "experts": 16, "k": 4, "early": 3, "begin": 1, "end": 1},
     "ADD": {"size": 9, "mul_a": 9, "mul_b": -9, "shift": 29},
     "MEAN": {"rows": 49, "width": 2048, "begin": 1, "end": 1, "mul": 9, "shift": 43},
+    "RESCALE": {"rows": 2, "size": 9, "mul": 9, "shift": 12},
     "CLASSES": {"rows": 2, "width": 9, "height": 9, "classes": 256},
     "NORM": {"rows": 128, "width": 384, "epsilon": 2**21, "mul": 2**16, "shift": 12},
 }
@@ -51,6 +52,7 @@ WRONG = [
     ("MEAN", {"width": 0}, "width must be in 1..2048, the sums of the vector unit, not 0"),
     ("MEAN", {"width": 2049}, "width must be in 1..2048, the sums of the vector unit, not 2049"),
     ("MEAN", {"shift": 11}, "shift must be in 12..43, not 11"),
+    ("RESCALE", {"shift": 44}, "shift must be in 12..43, not 44"),
     ("CLASSES", {"classes": 0}, "classes must be in 1..256, not 0"),
     ("CLASSES", {"classes": 257}, "classes must be in 1..256, not 257"),
     ("NORM", {"width": 1025}, "width must be in 1..1024, not 1025"),

@@ -48,6 +48,7 @@ COSTS: Mapping[str, Cost] = {
     "MAP": Cost(work.look_up, moved.look_up),
     "MEAN": Cost(work.mean, moved.mean),
     "CLASSES": Cost(work.classes, moved.classes),
+    "RESCALE": Cost(work.rescale, moved.rescale),
     "ROUTE": Cost(work.route, moved.route),
 }
 

@@ -108,6 +108,13 @@ def look_up(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
         yield region(instruction, name), instruction["size"] * engine.array_columns
 
 
+def rescale(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Rows read and rows written."""
+    size = work.rows * engine.array_columns
+    yield region(instruction, "src"), size * (1 + instruction["src_wide"])
+    yield region(instruction, "dst"), size * (1 + instruction["wide"])
+
+
 def mean(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
     """Pixels, and at the end the row."""
     yield region(instruction, "src"), work.rows * instruction["width"]

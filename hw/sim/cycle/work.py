@@ -246,6 +246,12 @@ def look_up(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     return _timed(size, cycles, timing.VALUES)
 
 
+def rescale(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of values."""
+    size = instruction["rows"] * instruction["size"]
+    return _timed(size, up(size * engine.array_columns, engine.vector_lanes), timing.VALUES)
+
+
 def mean(instruction: Instruction, engine: Engine, place: Place) -> Timed:
     """Channels of pixels, and those written at the end."""
     rows, channels = instruction["rows"], up(instruction["width"], engine.vector_lanes)

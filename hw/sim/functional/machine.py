@@ -23,7 +23,7 @@ from edgemtl.hw.sim.functional.enlarge import classes, enlarge
 from edgemtl.hw.sim.functional.faults import Fault, blame
 from edgemtl.hw.sim.functional.hazards import Timeline
 from edgemtl.hw.sim.functional.matrix import linear
-from edgemtl.hw.sim.functional.pointwise import add, look_up, mean
+from edgemtl.hw.sim.functional.pointwise import add, look_up, mean, rescale
 from edgemtl.hw.sim.functional.readiness import lacking
 from edgemtl.hw.sim.functional.route import route
 from edgemtl.hw.sim.functional.transfers import load, store, stream
@@ -51,6 +51,7 @@ EXECUTE: Final[Mapping[str, Callable[[Chip, Instruction], None]]] = MappingProxy
         "MAP": look_up,
         "MEAN": mean,
         "CLASSES": classes,
+        "RESCALE": rescale,
         "ROUTE": route,
     }
 )

@@ -1,4 +1,4 @@
-"""ADD, MAP and MEAN: values of tensors that lie in whole granules, value by value or summed up over rows."""
+"""ADD, MAP, RESCALE and MEAN: values of tensors that lie in whole granules, value by value or summed up over rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edgemtl.hw.geometry import TABLE_BYTES
 from edgemtl.hw.isa import Instruction
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.faults import in_range, set_to_something
+from edgemtl.hw.sim.functional.hazards import Index
 from edgemtl.hw.sim.functional.memory import Mask, as_bytes
 
 
@@ -50,6 +51,15 @@ def mean(chip: Chip, instruction: Instruction) -> None:
         target.write(out, as_bytes(y[None]), apart=True)
 
 
+def rescale(chip: Chip, instruction: Instruction) -> None:
+    """Execute a RESCALE. Padding stays padding."""
+    set_to_something(instruction, "rows", "size")
+    x, written = _values(chip, instruction, "src", instruction["rows"])
+    value = requantise(x - instruction["src_zero"], instruction["mul"], instruction["shift"]) + instruction["zero"]
+    y = saturate(value, *INT16).astype("<i2") if instruction["wide"] else saturate(value, *INT8).astype(np.int8)
+    _put(chip, instruction, y, written, instruction["rows"])
+
+
 def _finished(value: Wide, instruction: Instruction) -> Ints:
     low = instruction["low"]
     if instruction["wide"]:
@@ -57,17 +67,24 @@ def _finished(value: Wide, instruction: Instruction) -> Ints:
     return saturate(value + instruction["zero"], low, INT8[1]).astype(np.int8)
 
 
-def _values(chip: Chip, instruction: Instruction, operand: str) -> tuple[Wide, Mask]:
+def _values(chip: Chip, instruction: Instruction, operand: str, rows: int = 1) -> tuple[Wide, Mask]:
     """An operand's values int64 [granules of values, values], and which are more than padding."""
     memory, wide = chip.region(instruction, operand), instruction[f"{operand}_wide"]
-    at = memory.rows_at(instruction[operand], instruction["size"], 1 + wide, 1 + wide)
+    at = _granules(chip, instruction, operand, rows, 1 + wide)
     data, written = memory.read_loose(at)
     memory.check_written(at, written, 1 + wide)
     values = np.ascontiguousarray(data).view("<i2" if wide else "i1").astype(np.int64)
     return values, np.asarray(written.reshape(*values.shape, 1 + wide).all(-1))
 
 
-def _put(chip: Chip, instruction: Instruction, values: Ints, written: Mask) -> None:
+def _put(chip: Chip, instruction: Instruction, values: Ints, written: Mask, rows: int = 1) -> None:
     memory, wide = chip.region(instruction, "dst"), instruction["wide"]
-    at = memory.rows_at(instruction["dst"], instruction["size"], 1 + wide, 1 + wide)
+    at = _granules(chip, instruction, "dst", rows, 1 + wide)
     memory.write(at, as_bytes(values), np.repeat(written, 1 + wide, 1), apart=True)
+
+
+def _granules(chip: Chip, instruction: Instruction, operand: str, rows: int, itemsize: int) -> Index:
+    """The granules of each granule of values, int64 [rows * size, itemsize]."""
+    span = instruction["size"] * itemsize
+    stride = instruction[f"{operand}_stride"] if rows > 1 else span
+    return chip.region(instruction, operand).rows_at(instruction[operand], rows, stride, span).reshape(-1, itemsize)

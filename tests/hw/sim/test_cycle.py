@@ -123,6 +123,7 @@ def test_the_sequencer_stands_while_a_queue_is_full():
         # Both operands in one region.
         (word("ADD", size=100, a_wide=1, wide=1), 2 * 100 * 32 // 32 + 22),
         (word("MAP", size=100), 64 + 100 * 32 // 32 + 22),
+        (word("RESCALE", rows=7, size=100, wide=1), 7 * 100 * 32 // 32 + 22),
         (word("MEAN", rows=49, width=500), 49 * 16 + 24),
         (word("MEAN", rows=49, width=500, end=1), 50 * 16 + 24),
         (word("CLASSES", rows=2, width=16, classes=33), 2 * 16 * 2 + 30),
@@ -259,6 +260,7 @@ SUMS = {"rows": 7, "width": 100, "high_region": 0, "low_region": 1}
             {"hidden": 256, "input": 128, "residual": 256},
         ),
         (word("MAP", size=4, src_region=1), {"hidden": 128, "residual": 128, "constants": 256}),
+        (word("RESCALE", rows=2, size=4, src_region=2, src_wide=1), {"input": 512, "residual": 256}),
         (word("MEAN", rows=5, width=40, src_region=2), {"input": 200}),
         (word("MEAN", rows=5, width=40, src_region=2, end=1, wide=1), {"input": 200, "residual": 80}),
         (word("CLASSES", rows=2, width=8, classes=19, wide=1, src_region=2), {"input": 2 * 8 * 38, "residual": 16}),

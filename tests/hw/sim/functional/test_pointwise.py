@@ -1,4 +1,4 @@
-"""ADD, MAP, MEAN and CLASSES against the law: any sizes, both widths, several blocks, ties, padding."""
+"""ADD, MAP, RESCALE, MEAN and CLASSES against the law: any sizes, both widths, several blocks, ties, padding."""
 
 import numpy as np
 import pytest
@@ -68,6 +68,25 @@ def test_map(rows, width, seed):
     rig.add("MAP", src=("input", 1), dst=("residual", 2), size=rows * stride, from_=("constants", 3))
     out = rig.get("residual", 2, rows, stride, width)
     np.testing.assert_array_equal(rig.run().rows_of(out, rows, width), law_weightless.lookup(x, table))
+
+
+@given(KINDS, KINDS, st.integers(1, 9), st.integers(1, 40), st.integers(0, 3), SEED)
+def test_rescale(source, kind, rows, width, gap, seed):
+    """Rows to a place between others, as where tensors are put side by side."""
+    rng, rig = np.random.default_rng(seed), Rig()
+    x, tiles = drawn(rng, source, rows, width), -(-width // rig.granule)
+    zero, out_zero = (int(value) for value in rng.integers(-128, 128, 2))
+    how = law_weightless.Rescale(zero, int(rng.integers(0, 2**17)), int(rng.integers(12, 30)), out_zero)
+    stride, itemsize = put_tiles(rig, "input", x), np.dtype(kind).itemsize
+    rig.add(
+        "RESCALE",
+        **{"src": ("input", 1), "src_stride": stride, "src_wide": x.itemsize - 1, "src_zero": zero},
+        **{"dst": ("residual", 3), "dst_stride": tiles * itemsize + gap, "wide": itemsize - 1, "zero": out_zero},
+        **{"rows": rows, "size": tiles, "mul": how.mul, "shift": how.shift},
+    )
+    out = rig.get("residual", 3, rows, tiles * itemsize + gap, width * itemsize)
+    got = rig.run().rows_of(out, rows, width * itemsize, kind.strip("<"))
+    np.testing.assert_array_equal(got, law_weightless.rescale(x, how, "int8" if itemsize == 1 else "int16"))
 
 
 @given(KINDS, st.integers(1, 5), st.integers(1, 5), st.integers(1, 40), SEED)
