@@ -80,7 +80,7 @@ OPERATIONS: Final = (
         "vector",
         "upsamples an image, bilinear or nearest",
         (
-            *place("src", "the image's rows", "input"),
+            *place("src", "the image's rows", *_IMAGES),
             Field("src_wrap", 11, "rows of the source buffer"),
             Field("width", 11, "pixels of a source row"),
             Field("height", 11, "rows of the source"),

@@ -166,12 +166,13 @@ def _add(instruction: Instruction, _engine: Engine) -> Violations:
 def _mean(instruction: Instruction, engine: Engine) -> Violations:
     width, most = instruction["width"], mean_channels(engine)
     yield 1 <= width <= most, "width", f"in 1..{most}, the sums of the vector unit", width
-    yield from _rescale(instruction, engine)
+    shift = instruction["shift"]
+    yield in_shift_range((shift, shift)), "shift", "in {}..{}".format(*SHIFT_RANGE), shift
 
 
 def _rescale(instruction: Instruction, _engine: Engine) -> Violations:
-    shift = instruction["shift"]
-    yield in_shift_range((shift, shift)), "shift", "in {}..{}".format(*SHIFT_RANGE), shift
+    shift, most = instruction["shift"], SHIFT_RANGE[1]
+    yield 1 <= shift <= most, "shift", f"in 1..{most}", shift
 
 
 def mean_channels(engine: Engine) -> int:

@@ -28,16 +28,22 @@ def runs(selected: Sequence[nets.Group | Left], fitting: Fitting = EVERYTHING_FI
 def _joins(groups: Sequence[nets.Group], group: nets.Group, fitting: Fitting) -> bool:
     if any(key_of(other) in fitting.alone for other in (groups[-1], group)):
         return False
-    known = {view.buffer: (view, other) for other in groups for view in (*nets.reads_of(other), *nets.writes_of(other))}
-    met = ((view, known[view.buffer]) for view in nets.reads_of(group) if view.buffer in known)
-    return all(_alike(view, group, *other) for view, other in met)
+    met = (
+        (view, seen, other)
+        for view in nets.reads_of(group)
+        for other in groups
+        for seen in (*nets.reads_of(other), *nets.writes_of(other))
+        if seen.buffer == view.buffer
+    )
+    return all(_alike(view, group, seen, other) for view, seen, other in met)
 
 
 def _alike(view: View, group: nets.Group, other: View, neighbour: nets.Group) -> bool:
     """Whether two groups see a buffer as rows of one width, laid out alike.
 
-    Images lie in DRAM without gaps; LayerNorm leaves its rows on chip for either.
+    Images lie in DRAM without gaps; LayerNorm leaves its rows on chip for either, and the vector unit follows.
     """
+    follows = any(isinstance(each, nets.STREAMED) for each in (group, neighbour))
     images = (isinstance(each, nets.ImageGroup) for each in (group, neighbour))
-    same = len(set(images)) == 1 or (isinstance(neighbour, nets.NormGroup) and view.dtype == "int8")
+    same = follows or len(set(images)) == 1 or (isinstance(neighbour, nets.NormGroup) and view.dtype == "int8")
     return same and view.shape[-1] == other.shape[-1]

@@ -12,9 +12,11 @@ from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.convolutions import emit_image
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
+from edgemtl.codegen.fpga.enlarging import emit_resize
 from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.instructions import Listing, ParameterWindow, PendingInstruction
 from edgemtl.codegen.fpga.place import Placement, RegionFull, place
+from edgemtl.codegen.fpga.pointwise import emit_add, emit_concat, emit_map, emit_mean, emit_rescale
 from edgemtl.codegen.fpga.routing import load_route_constants, prefetch_list
 from edgemtl.codegen.fpga.rows import emit_layers, emit_norm, emit_patch, load_norm_constants
 from edgemtl.codegen.fpga.site import Crossing, ExpertOrder, Site, Stored
@@ -86,7 +88,7 @@ def write_segment(
     }
     size, spilled = len(parameters.content), frozenset[str]()
     while True:
-        crossing = Crossing(outgoing, spilled, _last_reads(groups))
+        crossing = Crossing(outgoing, spilled, _last_reads(groups), _by_rows(groups))
         try:
             return _write(groups, engine, limits, parameters, incoming, crossing, experts, what)
         except UnfitGroup as unfit:
@@ -99,6 +101,13 @@ def write_segment(
 
 def _last_reads(groups: Sequence[networks.Group]) -> dict[str, int]:
     return {view.buffer: index for index, group in enumerate(groups) for view in networks.reads_of(group)}
+
+
+def _by_rows(groups: Sequence[networks.Group]) -> frozenset[str]:
+    """The buffers that layers of rows read."""
+    follow = (networks.ImageGroup, *networks.STREAMED)
+    rows = (group for group in groups if not isinstance(group, follow))
+    return frozenset(view.buffer for group in rows for view in networks.reads_of(group))
 
 
 def _write(
@@ -159,12 +168,10 @@ def _place(site: Site, instructions: Sequence[PendingInstruction], what: str) ->
 
 
 def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
-    """Each row begins on a line; pixels of an image lie without gaps, since its rows are whole lines."""
-    width = view.shape[-1]
-    row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    image = any(isinstance(group, networks.ImageGroup) and group.source.buffer == view.buffer for group in groups)
-    lines = row if image else -(-row // LINE_BYTES) * LINE_BYTES
-    return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
+    """Rows as wide as the groups see them: without gaps, or each from a line on where a layer of rows reads them."""
+    seen = (read for group in groups for read in networks.reads_of(group) if read.buffer == view.buffer)
+    width = next(seen).shape[-1]
+    return site.reserve_rows(view, "input", width)
 
 
 def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
@@ -210,6 +217,18 @@ def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | Non
             emit_experts(site, group, constants)
         case networks.ImageGroup():
             emit_image(site, group, group.source.buffer in site.homes)
+        case networks.AddGroup():
+            emit_add(site, group)
+        case networks.MapGroup():
+            emit_map(site, group)
+        case networks.RescaleGroup():
+            emit_rescale(site, group)
+        case networks.ConcatGroup():
+            emit_concat(site, group)
+        case networks.MeanGroup():
+            emit_mean(site, group)
+        case networks.ResizeGroup():
+            emit_resize(site, group)
 
 
 def _instructions(

@@ -12,6 +12,7 @@ from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, key_of
 from edgemtl.codegen.fpga.heads import keys_fit
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.pixels import VECTOR_GROUPS, vector_group, vector_reason
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.isa import LINE_BYTES
@@ -188,6 +189,11 @@ def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> n
     return group if _chained(inside) and _inner(inside, at, uses) else None
 
 
+def match_vector(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """A step of the vector unit alone."""
+    return vector_group(steps, at, engine)
+
+
 MATCHERS: Mapping[type, Matcher] = {
     nets.PatchGroup: match_patch,
     nets.NormGroup: match_norm,
@@ -196,6 +202,7 @@ MATCHERS: Mapping[type, Matcher] = {
     nets.MlpGroup: match_mlp,
     nets.ImageGroup: match_image,
     nets.LinearGroup: match_linear,
+    **dict.fromkeys(VECTOR_GROUPS, match_vector),
 }
 """By the group each matches, in the order they are tried."""
 
@@ -211,6 +218,7 @@ GROUPS: Mapping[type, str] = {
     f"upsampling by 2 and before a linear layer over its pixels; up to {MOST_ROWS} rows of whole {LINE_BYTES}-byte "
     "lines, no wider than the accumulators",
     nets.LinearGroup: "a linear layer of its own, with a table or a residual",
+    **VECTOR_GROUPS,
 }
 """What a group consists of, and its limits."""
 
@@ -317,5 +325,7 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return IN_FLOAT
     if type(operator) not in GROUPED:
         return NO_INSTRUCTION
+    if why := vector_reason(steps, at, engine):
+        return why
     known = "it knows attention behind the layer of q, k and v, and experts between a gate and their sum"
     return f"its surroundings are none that the accelerator runs: {known}"

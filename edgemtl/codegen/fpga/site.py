@@ -62,12 +62,14 @@ class Crossing:
     """What a segment does with buffers of the steps.
 
     ``outgoing``: those that steps outside the segment read. ``spilled``: those that are in DRAM between the groups, for
-    want of room on chip. ``last_reads``: the last group of the segment that reads each.
+    want of room on chip. ``last_reads``: the last group of the segment that reads each. ``by_rows``: those of which a
+    group reads rows that begin on lines; the others lie in DRAM without gaps.
     """
 
     outgoing: frozenset[str]
     spilled: frozenset[str] = frozenset()
     last_reads: Mapping[str, int] = field(default_factory=dict)
+    by_rows: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -94,6 +96,13 @@ class Site:
         self.stored[buffer] = stored
         self.sizes[window] += stored.bytes
         return stored
+
+    def reserve_rows(self, view: View, window: str, width: int) -> Stored:
+        """Reserve DRAM for all of a buffer, in rows of ``width``, as the groups that read it need them."""
+        row = pitch(self.listing.engine, width) * view.itemsize
+        if view.buffer in self.crossing.by_rows:
+            row = -(-row // LINE_BYTES) * LINE_BYTES
+        return self.reserve(view.buffer, window, view.size // width, width, view.dtype, row)
 
     def tensor(self, view: View) -> OnChipTensor:
         """The rows a step reads, all on chip: loaded from DRAM where they are not, for this step where spilled."""
@@ -157,9 +166,9 @@ class Site:
     def reserve_result(self, view: View) -> Stored:
         """Reserve DRAM for the result of a step: the output window where others read it, else scratch."""
         rows, width = view.shape
-        return self.reserve(view.buffer, self._window(view), rows, width, view.dtype, self._pitch(view))
+        return self.reserve(view.buffer, self.window(view), rows, width, view.dtype, self._pitch(view))
 
-    def _window(self, view: View) -> str:
+    def window(self, view: View) -> str:
         return "output" if view.buffer in self.crossing.outgoing else "scratch"
 
     def _pitch(self, view: View) -> int:
@@ -183,7 +192,7 @@ class Site:
             self.homes.pop(name, None)
 
     def _store_home(self, view: View, home: OnChipTensor) -> None:
-        stored = self.reserve(view.buffer, self._window(view), home.rows, home.width, view.dtype, self._pitch(view))
+        stored = self.reserve(view.buffer, self.window(view), home.rows, home.width, view.dtype, self._pitch(view))
         for first, rows in self.limits.token_blocks(stored.rows):
             self.store_block(stored, first, home.part(first, rows))
 
