@@ -104,7 +104,7 @@ def _rescale(i: Instruction, _granule: int, _tokens: int) -> Extents:
 def _mean(i: Instruction, granule: int, _tokens: int) -> Extents:
     yield "src", _last(i["src"], i["rows"], i["stride"], _span(i["width"], granule))
     if i["end"]:
-        yield "dst", i["dst"] + _span(i["width"] * (1 + i["wide"]), granule) - 1
+        yield "dst", i["dst"] + _span(i["width"], granule) * (1 + i["wide"]) - 1
 
 
 def _scores(i: Instruction, granule: int, _tokens: int) -> Extents:

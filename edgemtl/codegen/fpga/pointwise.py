@@ -139,9 +139,7 @@ def emit_mean(site: Site, group: networks.MeanGroup) -> None:
             "MEAN",
             {"src": block.at, "dst": result.at},
             (emit.rows_of(block),),
-            (emit.rows_of(result, -(-pool.channels * y.itemsize // site.listing.engine.array_columns)),)
-            if ends
-            else (),
+            (emit.rows_of(result),) if ends else (),
             operands=dict(
                 stride=block.stride,
                 rows=block.rows,

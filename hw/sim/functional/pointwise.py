@@ -46,9 +46,9 @@ def mean(chip: Chip, instruction: Instruction) -> None:
     if instruction["end"]:
         y = _finished(requantise(sums, instruction["mul"], instruction["shift"]), instruction)
         target = chip.region(instruction, "dst")
-        size = width * y.dtype.itemsize
-        out = target.rows_at(instruction["dst"], 1, target.span(size), target.span(size))
-        target.write(out, as_bytes(y[None]), apart=True)
+        whole = span * y.dtype.itemsize
+        padded = np.pad(y, (0, span * chip.columns - width))[None]
+        target.write(target.rows_at(instruction["dst"], 1, whole, whole), as_bytes(padded), apart=True)
 
 
 def rescale(chip: Chip, instruction: Instruction) -> None:
