@@ -28,7 +28,7 @@ from edgemtl.hw.isa import (
     Instruction,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, Field, Operation
-from edgemtl.hw.rules import violation, walk_violation
+from edgemtl.hw.rules import order_violation, violation
 
 if TYPE_CHECKING:
     from edgemtl.hw.spec import Engine
@@ -131,7 +131,7 @@ def encode_stream(instructions: Sequence[Instruction], engine: Engine, ring_line
     most = _memory_lines(engine)
     if not 1 <= ring_lines <= most:
         raise ConfigError(f"HEAD.ring must be in 1..{most}, lines of the weight memory, not {ring_lines}")
-    if walk := walk_violation(instructions):
+    if walk := order_violation(instructions):
         raise ConfigError(f"instruction {walk[0]}: {walk[1]}")
     body = b"".join(check_instruction(instruction, engine) for instruction in instructions)
     body += encode(Instruction("END", {}))
@@ -200,7 +200,7 @@ def decode_stream(stream: bytes, engine: Engine) -> Stream:
             raise IntegrityError(f"byte {at}: {instruction.name} must stand at an end of the stream, not inside")
         if why := violation(instruction, engine):
             raise IntegrityError(f"byte {at}: {why}; compile the stream again")
-    if walk := walk_violation(body):
+    if walk := order_violation(body):
         raise IntegrityError(f"byte {offsets[walk[0]]}: {walk[1]}; compile the stream again")
     return Stream(head["ring"], tuple(body[:-1]))
 

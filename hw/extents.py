@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from edgemtl.hw.geometry import rows_read
+from edgemtl.hw.geometry import TABLE_BYTES, enlarged_from, rows_read
 from edgemtl.hw.isa import LINE_BYTES, WINDOWS, Instruction
 
 Extents = Iterator[tuple[str, int]]
@@ -67,11 +67,43 @@ def _conv(i: Instruction, granule: int, _tokens: int) -> Extents:
 
 
 def _enlarge(i: Instruction, _granule: int, _tokens: int) -> Extents:
-    written = range(i["first"], i["first"] + i["rows"])
-    lines = range(max((i["first"] - 1) // 2, 0), min((i["first"] + i["rows"]) // 2 + 1, i["height"]))
-    pixels = (_farthest(lines, i["src_wrap"]) + 1) * i["width"]
-    yield "src", _last(i["src"], pixels, i["stride"], i["stride"])
-    yield "dst", _last(i["dst"], (_farthest(written, i["dst_wrap"]) + 1) * 2 * i["width"], i["stride"], i["stride"])
+    written, across = range(i["first"], i["first"] + i["rows"]), i["factor"] * i["width"]
+    yield "src", _image(i, enlarged_from(i["first"], i["rows"], i["height"], i["factor"], bool(i["nearest"])))
+    yield "dst", _last(i["dst"], (_farthest(written, i["dst_wrap"]) + 1) * across, i["stride"], i["stride"])
+
+
+def _image(i: Instruction, lines: range) -> int:
+    """The last granule of rows of an image in a ring."""
+    return _last(i["src"], (_farthest(lines, i["src_wrap"]) + 1) * i["width"], i["stride"], i["stride"])
+
+
+def _classes(i: Instruction, granule: int, _tokens: int) -> Extents:
+    rows = range(i["first"], i["first"] + i["rows"])
+    yield "src", _image(i, enlarged_from(i["first"], i["rows"], i["height"], 2, False) if i["enlarge"] else rows)
+    size = _span(i["width"] * (1 + i["enlarge"]), granule)
+    yield "dst", _last(i["dst"], i["rows"], i["dst_stride"], size)
+
+
+def _add(i: Instruction, _granule: int, _tokens: int) -> Extents:
+    for name, wide in (("a", "a_wide"), ("b", "b_wide"), ("dst", "wide")):
+        yield name, i[name] + i["size"] * (1 + i[wide]) - 1
+
+
+def _map(i: Instruction, granule: int, _tokens: int) -> Extents:
+    for name in ("src", "dst"):
+        yield name, i[name] + i["size"] - 1
+    yield "from", i["from"] + _span(TABLE_BYTES, granule) - 1
+
+
+def _rescale(i: Instruction, _granule: int, _tokens: int) -> Extents:
+    for name, wide in (("src", "src_wide"), ("dst", "wide")):
+        yield name, _last(i[name], i["rows"], i[f"{name}_stride"], i["size"] * (1 + i[wide]))
+
+
+def _mean(i: Instruction, granule: int, _tokens: int) -> Extents:
+    yield "src", _last(i["src"], i["rows"], i["stride"], _span(i["width"], granule))
+    if i["end"]:
+        yield "dst", i["dst"] + _span(i["width"], granule) * (1 + i["wide"]) - 1
 
 
 def _scores(i: Instruction, granule: int, _tokens: int) -> Extents:
@@ -137,6 +169,11 @@ REACHES: Final[Mapping[str, Callable[[Instruction, int, int], Extents]]] = Mappi
         "COMBINE": _combine,
         "SETTLE": _sums,
         "ENLARGE": _enlarge,
+        "ADD": _add,
+        "MAP": _map,
+        "MEAN": _mean,
+        "CLASSES": _classes,
+        "RESCALE": _rescale,
         "ROUTE": _route,
     }
 )

@@ -125,3 +125,16 @@ def score_rows_lie_apart(stride: int, heads: int, lanes: int, granules: int) -> 
 def can_compute_heads(engine: Engine, heads: int) -> bool:
     """Whether SCORES can compute so many heads at once: chains divide among them, and the lanes take their rows."""
     return engine.segments % heads == 0 and lanes_of(engine, "scores0") >= score_granules(engine) * heads
+
+
+def enlarged_from(first: int, rows: int, height: int, factor: int, nearest: bool) -> range:
+    """The rows of an image of ``height`` rows that ``rows`` rows from ``first`` on of ``factor`` times as many need.
+
+    Nearest: row y takes floor(y / factor). Bilinear: centres of pixels at halves, y + 1/2 = factor (source + 1/2),
+    between the row below and the next, both clamped.
+    """
+    last = first + rows - 1
+    if nearest:
+        return range(first // factor, last // factor + 1)
+    low, high = ((2 * y + 1 - factor) // (2 * factor) for y in (first, last))
+    return range(max(low, 0), min(high + 1, height - 1) + 1)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from edgemtl.hw.operands import Field, Operation
+from edgemtl.hw import isa_vector as vector
+from edgemtl.hw import operands
+from edgemtl.hw.operands import BYTE, MUL, ROWS, SCORES, SHIFT, SKIP, SLOT, Field, Operation, place, stride
 
 INSTRUCTION_BYTES: Final = 32
 MAGIC: Final = 0x4C544D45  # "EMTL"
@@ -26,7 +28,7 @@ UNITS: Final = ("weights", "data", "matrix", "softmax", "vector", "router")
 """Units in the order of their bits in wait and signal masks; the sequencer takes HEAD and END itself."""
 SEQUENCER: Final = "sequencer"
 
-REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
+REGIONS: Final = operands.REGIONS
 """Memories on chip by the number an address names them with."""
 INT8_WEIGHTS, CODED_WEIGHTS = 0, 1
 """Formats of weights in the ring: int8, and the codes and multipliers of `hw/law_weights4.py`."""
@@ -34,21 +36,7 @@ WINDOWS: Final = ("parameters", "input", "output", "scratch")
 """Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
 
-def _place(name: str, what: str, *regions: str) -> tuple[Field, Field]:
-    """An address: which of the ``regions`` that the operand may lie in, and a granule there."""
-    numbers = tuple(REGIONS.index(region) for region in regions)
-    return Field(f"{name}_region", 3, f"region of {what}", allowed=numbers), Field(name, 17, f"first granule of {what}")
-
-
-def _stride(name: str, what: str) -> Field:
-    return Field(name, 12, f"granules from one {what} to the next")
-
-
-_SCORES: Final = ("scores0", "scores1")
-_ROWS: Final = Field("rows", 11, "rows")
-_SLOT: Final = Field("slot", 14, "0, or 1 + the index of an entry of the router's list")
 _CACHED: Final = Field("cached", 1, "addresses the entry's cache slot instead of the ring")
-_SKIP: Final = Field("skip", 13, "entries of the expert's queue to skip")
 _RING: Final = (
     Field("offset", 17, "lines from the head of the weight ring to the first line read"),
     Field("release", 17, "lines by which the ring's head advances on completion"),
@@ -56,8 +44,7 @@ _RING: Final = (
 _FINISH: Final = (
     Field("wide", 1, "results are 16 bits"),
     Field("table", 1, "results pass through a lookup table, which comes first in the ring"),
-    Field("zero", 8, "added to a byte", signed=True),
-    Field("low", 8, "lower bound of a byte", signed=True),
+    *BYTE,
 )
 _FORMAT: Final = Field(
     "format",
@@ -68,19 +55,17 @@ _FORMAT: Final = Field(
 _AS_STORED: Final = Field(
     "format", 2, "conversion on the way: 0 is none, lines of either format; the others are reserved", allowed=(0,)
 )
-_MUL: Final = Field("mul", 17, "multiplier")
-_SHIFT: Final = Field("shift", 6, "shift")
 
 
-def _copied(place: str, *regions: str) -> tuple[Field, ...]:
-    """What LOAD and STORE say alike: rows in memory, and on chip at ``place``."""
+def _copied(end: str, *regions: str) -> tuple[Field, ...]:
+    """What LOAD and STORE say alike: rows in memory, and on chip at ``end``."""
     return (
         Field("window", 2, "window of DRAM"),
         Field("address", 32, "first line in the window"),
         Field("step", 20, "lines from one row to the next in DRAM"),
-        *_place(place, "the rows", *regions),
-        _stride("stride", "row"),
-        _ROWS,
+        *place(end, "the rows", *regions),
+        stride("stride", "row"),
+        ROWS,
         Field("size", 14, "granules of a row"),
     )
 
@@ -112,7 +97,7 @@ OPERATIONS: Final = (
         (
             Field("address", 32, "first line in the window `parameters`"),
             Field("lines", 20, "lines"),
-            _SLOT,
+            SLOT,
             Field("stride", 20, "lines from one expert to the next"),
             _CACHED,
             _AS_STORED,
@@ -138,21 +123,21 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies rows by weights from the ring and requantises; with a slot, the rows of that expert's queue",
         (
-            *_place("src", "the rows read", "residual", "hidden", "input", *_SCORES, "queries"),
-            _stride("src_stride", "row"),
-            _ROWS,
+            *place("src", "the rows read", "residual", "hidden", "input", *SCORES, "queries"),
+            stride("src_stride", "row"),
+            ROWS,
             Field("k", 13, "bytes of a row"),
             Field("n", 13, "columns"),
-            *_place("dst", "the rows written", "residual", "hidden", *_SCORES, "queries"),
-            _stride("dst_stride", "row"),
+            *place("dst", "the rows written", "residual", "hidden", *SCORES, "queries"),
+            stride("dst_stride", "row"),
             Field("dst_tile", 17, "granules from one tile of columns to the next"),
             *_RING,
             *_FINISH,
             Field("residual", 1, "16-bit results are added to the residual at `add`"),
-            *_place("add", "the residual, laid out as the rows written", "residual"),
-            _SLOT,
+            *place("add", "the residual, laid out as the rows written", "residual"),
+            SLOT,
             _CACHED,
-            _SKIP,
+            SKIP,
             Field("gather", 1, "rows are read through the queue: row t of `src` for token t"),
             _FORMAT,
         ),
@@ -163,7 +148,7 @@ OPERATIONS: Final = (
         "matrix",
         "a convolution over whole rows of an image, requantised",
         (
-            *_place("src", "the image's rows", "hidden", "input"),
+            *place("src", "the image's rows", "hidden", "input"),
             Field("wrap", 11, "rows of the source buffer: row y is at y modulo this"),
             Field("width", 11, "pixels of a row"),
             Field("height", 11, "rows of the image"),
@@ -171,9 +156,9 @@ OPERATIONS: Final = (
             Field("rows", 6, "output rows"),
             Field("k", 13, "input channels"),
             Field("n", 13, "output channels"),
-            _stride("src_stride", "pixel"),
-            *_place("dst", "the output pixels", "residual"),
-            _stride("dst_stride", "pixel"),
+            stride("src_stride", "pixel"),
+            *place("dst", "the output pixels", "residual"),
+            stride("dst_stride", "pixel"),
             Field("pad", 8, "value of bytes outside the image", signed=True),
             *_RING,
             *_FINISH,
@@ -192,17 +177,17 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies queries by keys: 16-bit scores of each of `heads` heads, and the largest of each row",
         (
-            *_place("src", "the queries", "queries"),
-            _stride("src_stride", "query"),
-            _ROWS,
+            *place("src", "the queries", "queries"),
+            stride("src_stride", "query"),
+            ROWS,
             Field("k", 13, "bytes of a query: the channels of all heads computed here"),
             Field("heads", 2, "heads computed at once, each in its own chains of the array"),
-            *_place("keys", "the keys", "hidden"),
-            _stride("keys_stride", "key"),
+            *place("keys", "the keys", "hidden"),
+            stride("keys_stride", "key"),
             Field("count", 14, "keys"),
-            *_place("dst", "the scores: row r of head h is row r * heads + h", *_SCORES),
-            _stride("dst_stride", "row of scores"),
-            _SHIFT,
+            *place("dst", "the scores: row r of head h is row r * heads + h", *SCORES),
+            stride("dst_stride", "row of scores"),
+            SHIFT,
         ),
     ),
     Operation(
@@ -211,20 +196,20 @@ OPERATIONS: Final = (
         "matrix",
         "multiplies attention weights by values and divides by the sum of the weights",
         (
-            *_place("src", "the weights of the head's first row", *_SCORES),
-            _stride("src_stride", "row of weights of one query"),
+            *place("src", "the weights of the head's first row", *SCORES),
+            stride("src_stride", "row of weights of one query"),
             Field("heads", 2, "heads side by side in the score rows"),
             Field("head", 2, "which of these heads"),
-            _ROWS,
-            *_place("values", "the values", "hidden"),
-            _stride("values_stride", "key"),
+            ROWS,
+            *place("values", "the values", "hidden"),
+            stride("values_stride", "key"),
             Field("values_tile", 17, "granules from one tile of channels to the next"),
             Field("count", 14, "keys"),
             Field("n", 13, "channels of the head"),
-            *_place("dst", "the rows written", "queries"),
-            _stride("dst_stride", "row"),
-            _MUL,
-            _SHIFT,
+            *place("dst", "the rows written", "queries"),
+            stride("dst_stride", "row"),
+            MUL,
+            SHIFT,
         ),
     ),
     Operation(
@@ -233,106 +218,28 @@ OPERATIONS: Final = (
         "softmax",
         "turns 16-bit scores into 8-bit weights in place, and computes the reciprocal of each row's sum",
         (
-            *_place("src", "the scores", *_SCORES),
-            _stride("stride", "row"),
+            *place("src", "the scores", *SCORES),
+            stride("stride", "row"),
             Field("rows", 13, "rows of scores"),
             Field("count", 14, "keys"),
         ),
     ),
-    Operation(
-        "NORM",
-        11,
-        "vector",
-        "LayerNorm of 16-bit rows to bytes",
-        (
-            *_place("src", "the rows read", "residual"),
-            _stride("src_stride", "row"),
-            *_place("dst", "the rows written", "input"),
-            _stride("dst_stride", "row"),
-            _ROWS,
-            Field("width", 11, "channels"),
-            Field("epsilon", 48, "added to the squared deviations"),
-            _MUL,
-            _SHIFT,
-            Field("parameters", 1, "halvings and offsets are read, all halvings first; else both are 0"),
-            *_place("from", "halvings, then offsets", "constants"),
-        ),
-    ),
-    Operation(
-        "OPEN",
-        12,
-        "vector",
-        "turns 16-bit rows into 32-bit sums: value * 2^15 + 2^14, upper half in place, lower half at `low`",
-        (
-            *_place("high", "the rows", "residual"),
-            *_place("low", "the lower halves", "hidden"),
-            _stride("stride", "row of either"),
-            _ROWS,
-            Field("width", 13, "channels"),
-        ),
-    ),
-    Operation(
-        "COMBINE",
-        13,
-        "vector",
-        "adds an expert's rows, each multiplied by its weight, to the sums of their tokens",
-        (
-            *_place("src", "the expert's rows, 16 bits", *_SCORES, "queries"),
-            _stride("src_stride", "row"),
-            _ROWS,
-            _SLOT,
-            _SKIP,
-            Field("width", 13, "channels"),
-            *_place("high", "the sums' upper halves, of token 0", "residual"),
-            *_place("low", "the sums' lower halves", "hidden"),
-            _stride("stride", "row of either"),
-        ),
-    ),
-    Operation(
-        "SETTLE",
-        14,
-        "vector",
-        "turns 32-bit sums into 16-bit rows: sum / 2^15, floored and saturated",
-        (
-            *_place("high", "the rows", "residual"),
-            *_place("low", "the lower halves", "hidden"),
-            _stride("stride", "row of either"),
-            _ROWS,
-            Field("width", 13, "channels"),
-        ),
-    ),
-    Operation(
-        "ENLARGE",
-        15,
-        "vector",
-        "upsamples an image by 2, bilinear",
-        (
-            *_place("src", "the image's rows", "input"),
-            Field("src_wrap", 11, "rows of the source buffer"),
-            Field("width", 11, "pixels of a source row"),
-            Field("height", 11, "rows of the source"),
-            _stride("stride", "pixel of either"),
-            Field("first", 11, "first output row"),
-            Field("rows", 6, "output rows"),
-            *_place("dst", "the output rows", "hidden"),
-            Field("dst_wrap", 11, "rows of the output buffer"),
-        ),
-    ),
+    *vector.OPERATIONS,
     Operation(
         "ROUTE",
         16,
         "router",
         "chooses the k experts of each token with their weights, and fills the experts' queues",
         (
-            *_place("src", "the logits of the first token, 16 bits", "queries"),
-            _stride("src_stride", "token"),
+            *place("src", "the logits of the first token, 16 bits", "queries"),
+            stride("src_stride", "token"),
             Field("token", 13, "first token"),
-            _ROWS,
+            ROWS,
             Field("experts", 9, "experts that have a logit"),
             Field("k", 4, "experts per token"),
             Field("normalize", 1, "weights are relative to the chosen experts, not to all"),
             Field("threshold", 16, "weights below this become 0"),
-            *_place("from", "the candidates, one bit per expert in 32 bytes, then the prefetch list", "constants"),
+            *place("from", "the candidates, one bit per expert in 32 bytes, then the prefetch list", "constants"),
             Field(
                 "cache", 9, "0 for a list in expert order; else a list in token order, for a cache of this many experts"
             ),

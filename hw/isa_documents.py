@@ -22,7 +22,7 @@ from edgemtl.hw.isa import (
     WINDOWS,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, OPERAND_BIT, Field, Operation
-from edgemtl.hw.timing import TABLE
+from edgemtl.hw.timing import LATENCIES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "isa.md"
@@ -69,10 +69,11 @@ def _page_head() -> Iterator[str]:
         f"HEAD and END have neither: the {SEQUENCER} executes them.",
         "",
         "A stream is HEAD, instructions, END. An instruction is refused if its code is not listed below, if a bit",
-        "behind its operands is set, if an address names a region that its operand does not list, if `format` is",
-        "reserved, or if it is HEAD or END and waits or signals. A stream is refused unless its magic, version,",
-        "length and CRC are right, it was compiled for this engine, HEAD and END are only at its ends, and every",
-        "instruction fulfils the [rules](accelerator.md#rules) of the engine. The CRC covers every instruction, with",
+        "behind its operands is set, if an address names a region that its operand does not list, if `format` or",
+        "`factor` has another value than those listed, or if it is HEAD or END and waits or signals. A stream is",
+        "refused unless its magic, version, length and CRC are right, it was compiled for this engine, HEAD and END",
+        "are only at its ends, and every instruction fulfils the [rules](accelerator.md#rules) of the engine. The CRC",
+        "covers every instruction, with",
         "the `crc` field of HEAD set to 0.",
         "",
         "Signed operands are two's complement. An on-chip address is a region and a granule in it; a granule is",
@@ -119,7 +120,7 @@ def _latencies() -> Iterator[str]:
         "",
     )
     yield from ("| name | cycles | what |", "|---|---|---|")
-    yield from (f"| `{latency.name}` | {latency.cycles} | {latency.what} |" for latency in TABLE)
+    yield from (f"| `{latency.name}` | {latency.cycles} | {latency.what} |" for latency in LATENCIES)
 
 
 def _range(bit: int, bits: int) -> str:
@@ -162,7 +163,7 @@ def _package_head() -> Iterator[str]:
         "OPERANDS_LOW": OPERAND_BIT,
     }
     yield from (_number(name, value) for name, value in numbers.items())
-    yield from (_number(f"CYCLES_{latency.name}", latency.cycles) for latency in TABLE)
+    yield from (_number(f"CYCLES_{latency.name}", latency.cycles) for latency in LATENCIES)
     yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
     yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
     yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})

@@ -57,3 +57,29 @@ class Operation:
     def bits(self) -> int:
         """Bits of the word in use."""
         return OPERAND_BIT + sum(field.bits for field in self.fields)
+
+
+REGIONS: Final = ("residual", "hidden", "input", "scores0", "scores1", "queries", "constants")
+SCORES: Final = ("scores0", "scores1")
+
+
+def place(name: str, what: str, *regions: str) -> tuple[Field, Field]:
+    """An address: which of the ``regions`` that the operand may lie in, and a granule there."""
+    numbers = tuple(REGIONS.index(region) for region in regions)
+    return Field(f"{name}_region", 3, f"region of {what}", allowed=numbers), Field(name, 17, f"first granule of {what}")
+
+
+def stride(name: str, what: str) -> Field:
+    """The granules between the rows of an operand."""
+    return Field(name, 12, f"granules from one {what} to the next")
+
+
+ROWS: Final = Field("rows", 11, "rows")
+SLOT: Final = Field("slot", 14, "0, or 1 + the index of an entry of the router's list")
+SKIP: Final = Field("skip", 13, "entries of the expert's queue to skip")
+MUL: Final = Field("mul", 17, "multiplier")
+SHIFT: Final = Field("shift", 6, "shift")
+BYTE: Final = (
+    Field("zero", 8, "added to a byte", signed=True),
+    Field("low", 8, "lower bound of a byte", signed=True),
+)

@@ -54,6 +54,7 @@ def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
         _finish,
         _softmax,
         _vector,
+        _pixels,
         _attention,
         _crossbar,
         _row_state,
@@ -172,6 +173,18 @@ def _vector(engine: Engine) -> Iterator[Row]:
     lanes = engine.vector_lanes
     yield Row("vector", "dsp", 2 * lanes + 8, f"2 * {lanes} + 8", "calculated")
     yield from _logic("vector", _blocks(3940 * lanes, 8), f"3940 / 8 * {lanes}")
+
+
+def _pixels(engine: Engine) -> Iterator[Row]:
+    """What ADD, MAP, MEAN, CLASSES and the modes of ENLARGE add to the vector unit, without a prototype of its own.
+
+    They share its multipliers and shifters. LUT a lane: 2,308 / 32 for a table, as those behind the array take; 40 for
+    64 sums of 32 bits (8 LUT hold 64 x 7 bits); 38 for a comparator of 20 bits that passes value and index on; an
+    allowance of 60 for weights of 3, 5 and 7 quarters and eighths, and for the choice of operands.
+    """
+    lanes = engine.vector_lanes
+    lut = _blocks(2308 * lanes, 32) + (8 * _blocks(32, 7) + 38 + 60) * lanes
+    yield from _logic("pixels", lut, f"2308 / 32 * {lanes} + (40 + 38 + 60) * {lanes}")
 
 
 def _attention(engine: Engine) -> Iterator[Row]:

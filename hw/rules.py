@@ -25,6 +25,12 @@ MOST_KEYS: Final = 2048
 """Keys of an attention: 255 * 127 * 2048 < 2^26."""
 MOST_HEAD_BYTES: Final = (MOST_SUM - 1) // (128 * 127)
 """Channels of a head: a query's bytes reach -128, a key's 127."""
+MOST_PIXELS: Final = 2**22
+"""Pixels of a mean: 255 * 2^22 < 2^30."""
+SUMS_A_LANE: Final = 64
+"""Channels that a lane of the vector unit sums up in one mean."""
+MOST_CLASSES: Final = 256
+"""Channels that CLASSES compares: their index is a byte."""
 LEAST_TOTAL: Final = 255
 """Least sum of a row's attention weights: that of the largest score is 255."""
 Violations = Iterator[tuple[bool, str, str, object]]
@@ -40,7 +46,36 @@ def violation(instruction: Instruction, engine: Engine) -> str:
     return ""
 
 
-def walk_violation(instructions: Sequence[Instruction]) -> tuple[int, str] | None:
+def order_violation(instructions: Sequence[Instruction]) -> tuple[int, str] | None:
+    """The first instruction that must not follow those before it, with the reason."""
+    return min(filter(None, (_walk_violation(instructions), _mean_violation(instructions))), default=None)
+
+
+def _mean_violation(instructions: Sequence[Instruction]) -> tuple[int, str] | None:
+    """A MEAN that begins while sums are open, goes on with none or other channels, or counts too many pixels.
+
+    The last one is blamed where sums are open at the end.
+    """
+    width, pixels, last = 0, 0, 0
+    for index, instruction in enumerate(instructions):
+        if instruction.name != "MEAN":
+            continue
+        begin, last = instruction["begin"], index
+        if begin == bool(width):
+            return (
+                index,
+                f"MEAN.begin must be {1 - begin}, since sums are {'open' if width else 'not open'}, not {begin}",
+            )
+        if not begin and instruction["width"] != width:
+            return index, f"MEAN.width must be {width}, that of the sums it goes on with, not {instruction['width']}"
+        pixels = instruction["rows"] + pixels * (1 - begin)
+        if pixels > MOST_PIXELS:
+            return index, f"MEAN.rows must add up to at most {MOST_PIXELS}, not {pixels}"
+        width = 0 if instruction["end"] else instruction["width"]
+    return (last, "MEAN.end must be 1 of the last one of a stream, not 0") if width else None
+
+
+def _walk_violation(instructions: Sequence[Instruction]) -> tuple[int, str] | None:
     """The first instruction that goes back in a queue, with the reason: a unit walks each entry's queue from the front.
 
     Those that walk are COMBINE and, with `gather`, LINEAR. ROUTE with `end` writes another list.
@@ -129,6 +164,32 @@ def _route(instruction: Instruction, engine: Engine) -> Violations:
     yield early <= MOST_EXPERTS, "early", f"at most {MOST_EXPERTS}", early
 
 
+def _add(instruction: Instruction, _engine: Engine) -> Violations:
+    yield 1 <= instruction["shift"] <= 29, "shift", "in 1..29", instruction["shift"]
+
+
+def _mean(instruction: Instruction, engine: Engine) -> Violations:
+    width, most = instruction["width"], mean_channels(engine)
+    yield 1 <= width <= most, "width", f"in 1..{most}, the sums of the vector unit", width
+    shift = instruction["shift"]
+    yield in_shift_range((shift, shift)), "shift", "in {}..{}".format(*SHIFT_RANGE), shift
+
+
+def _rescale(instruction: Instruction, _engine: Engine) -> Violations:
+    shift, most = instruction["shift"], SHIFT_RANGE[1]
+    yield 1 <= shift <= most, "shift", f"in 1..{most}", shift
+
+
+def mean_channels(engine: Engine) -> int:
+    """Channels that the vector unit sums up in one mean."""
+    return SUMS_A_LANE * engine.vector_lanes
+
+
+def _classes(instruction: Instruction, _engine: Engine) -> Violations:
+    classes = instruction["classes"]
+    yield 1 <= classes <= MOST_CLASSES, "classes", f"in 1..{MOST_CLASSES}", classes
+
+
 def _whole_shift(what: str) -> str:
     low, high = SHIFT_RANGE
     return f"one {what} {low}..{high}"
@@ -139,5 +200,16 @@ def _shown(shifts: tuple[int, int]) -> str:
 
 
 RULES: Final[Mapping[str, Callable[[Instruction, Engine], Violations]]] = MappingProxyType(
-    {"CONV": _conv, "SCORES": _scores, "SOFTMAX": _softmax, "MIX": _mix, "NORM": _norm, "ROUTE": _route}
+    {
+        "CONV": _conv,
+        "SCORES": _scores,
+        "SOFTMAX": _softmax,
+        "MIX": _mix,
+        "NORM": _norm,
+        "ADD": _add,
+        "MEAN": _mean,
+        "CLASSES": _classes,
+        "RESCALE": _rescale,
+        "ROUTE": _route,
+    }
 )

@@ -24,13 +24,17 @@ NORM: Final = Latency("NORM", 72, "from the last row of a NORM to its result: a 
 COMBINE: Final = Latency("COMBINE", 24, "from the last row of a COMBINE to its result")
 SUMS: Final = Latency("SUMS", 22, "from the last row of an OPEN or a SETTLE to its result")
 ENLARGE: Final = Latency("ENLARGE", 28, "from the last row of an ENLARGE to its result")
+VALUES: Final = Latency("VALUES", 22, "from the last granule of an ADD, MAP or RESCALE to its result")
+TABLE: Final = Latency("TABLE", 64, "filling the tables of the lanes before a MAP: four entries a cycle")
+MEAN: Final = Latency("MEAN", 24, "from the last pixel of a MEAN, or the last channel it writes, to its result")
+CLASSES: Final = Latency("CLASSES", 30, "from the last pixel of a CLASSES to its result: comparators in stages")
 ROUTE: Final = Latency("ROUTE", 52, "from the last token of a ROUTE to its place in the queues")
 ROW: Final = Latency("ROW", 4, "each row of a SOFTMAX or NORM, beside its values")
 COMBINE_ROW: Final = Latency("COMBINE_ROW", 1, "each row of a COMBINE, beside its values")
 LINK: Final = Latency("LINK", 3, "one link of an expert's queue: a read of block memory that the next one waits for")
 MEMORY: Final = Latency("MEMORY", 120, "from the end of a transfer from DRAM to its last byte on chip")
 
-TABLE: Final = (
+LATENCIES: Final = (
     MATRIX,
     LEAST_TILE,
     TRANSPOSE,
@@ -40,6 +44,10 @@ TABLE: Final = (
     COMBINE,
     SUMS,
     ENLARGE,
+    VALUES,
+    TABLE,
+    MEAN,
+    CLASSES,
     ROUTE,
     ROW,
     COMBINE_ROW,

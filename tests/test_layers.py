@@ -28,6 +28,7 @@ LEAVES = {
     *("bundle", "host", "signing", "operators", "records"),
     *(
         "hw.operands",
+        "hw.isa_vector",
         "hw.isa",
         "hw.geometry",
         "hw.rules",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from edgemtl import host
@@ -13,9 +14,8 @@ from edgemtl.codegen.cpu.families import FAMILIES
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.select import GROUPED, GROUPS, MATCHERS, NEVER, Left, select
 from edgemtl.frontend import read_model
-from edgemtl.hw.law_weightless import Rescale
 from edgemtl.hw.spec import read_spec
-from edgemtl.lowering.ir import INPUT, OUTPUT, dense, make_step
+from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, dense, make_step
 from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
 from edgemtl.options import QuantiseOptions
@@ -95,12 +95,13 @@ def test_the_accelerator_column_agrees_with_its_groups() -> None:
     assert not GROUPED & set(NEVER)
 
 
-@pytest.mark.parametrize(
-    "operator", [ops.Convert(8, "int16", "int8", Rescale(0, 1 << 16, 16, 0)), ops.Quantise(8, "int8", 2.0, 0)]
-)
+@pytest.mark.parametrize("operator", [ops.QCurve(8), ops.Quantise(8, "int8", 2.0, 0)])
 def test_reasons_of_the_accelerator_are_what_check_prints(operator: Operator) -> None:
-    (x,), (y,) = operator.signature.inputs.values(), operator.signature.outputs.values()
-    step = make_step(operator, {"x": dense(IMAGE, x.shape, x.dtype), "y": dense(OUTPUT, y.shape, y.dtype)}, {}, ("n",))
+    signature = operator.signature
+    (x,), (y,) = signature.inputs.values(), signature.outputs.values()
+    constants = {name: [Constant(name, np.zeros(of.shape, of.dtype))] for name, of in signature.constants.items()}
+    views = {"x": dense(IMAGE, x.shape, x.dtype), "y": dense(OUTPUT, y.shape, y.dtype)}
+    step = make_step(operator, views, constants, ("n",))
     assert select([step], read_spec("zcu104").engine) == [Left(step, find_entry(type(operator), "accelerator").reason)]
 
 

@@ -71,6 +71,11 @@ class QBilinear(Operator):
         return "resize"
 
     @property
+    def out_width(self) -> int:
+        """Pixels of a row of the result."""
+        return 2 * self.width
+
+    @property
     def signature(self) -> Signature:
         pixels = self.height * self.width
         return Signature({"x": int8(pixels, self.channels)}, {"y": int8(4 * pixels, self.channels)})

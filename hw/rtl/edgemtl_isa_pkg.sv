@@ -26,6 +26,10 @@ package edgemtl_isa_pkg;
   localparam int unsigned CYCLES_COMBINE = 24;
   localparam int unsigned CYCLES_SUMS = 22;
   localparam int unsigned CYCLES_ENLARGE = 28;
+  localparam int unsigned CYCLES_VALUES = 22;
+  localparam int unsigned CYCLES_TABLE = 64;
+  localparam int unsigned CYCLES_MEAN = 24;
+  localparam int unsigned CYCLES_CLASSES = 30;
   localparam int unsigned CYCLES_ROUTE = 52;
   localparam int unsigned CYCLES_ROW = 4;
   localparam int unsigned CYCLES_COMBINE_ROW = 1;
@@ -51,6 +55,11 @@ package edgemtl_isa_pkg;
     OP_COMBINE = 6'd13,
     OP_SETTLE = 6'd14,
     OP_ENLARGE = 6'd15,
+    OP_ADD = 6'd17,
+    OP_MAP = 6'd18,
+    OP_MEAN = 6'd19,
+    OP_CLASSES = 6'd20,
+    OP_RESCALE = 6'd21,
     OP_ROUTE = 6'd16
   } code_e;
 
@@ -656,7 +665,7 @@ package edgemtl_isa_pkg;
     code_e code;
   } settle_t;
 
-  // ENLARGE, vector: upsamples an image by 2, bilinear.
+  // ENLARGE, vector: upsamples an image, bilinear or nearest.
   localparam int unsigned ENLARGE_SRC_REGION_LOW = 18;
   localparam int unsigned ENLARGE_SRC_REGION_WIDTH = 3;
   localparam int unsigned ENLARGE_SRC_LOW = 21;
@@ -679,8 +688,17 @@ package edgemtl_isa_pkg;
   localparam int unsigned ENLARGE_DST_WIDTH = 17;
   localparam int unsigned ENLARGE_DST_WRAP_LOW = 120;
   localparam int unsigned ENLARGE_DST_WRAP_WIDTH = 11;
+  localparam int unsigned ENLARGE_FACTOR_LOW = 131;
+  localparam int unsigned ENLARGE_FACTOR_WIDTH = 4;
+  localparam int unsigned ENLARGE_NEAREST_LOW = 135;
+  localparam int unsigned ENLARGE_NEAREST_WIDTH = 1;
+  localparam int unsigned ENLARGE_WIDE_LOW = 136;
+  localparam int unsigned ENLARGE_WIDE_WIDTH = 1;
   typedef struct packed {
-    logic [124:0] zeros;
+    logic [118:0] zeros;
+    logic wide;
+    logic nearest;
+    logic [3:0] factor;
     logic [10:0] dst_wrap;
     logic [16:0] dst;
     logic [2:0] dst_region;
@@ -696,6 +714,244 @@ package edgemtl_isa_pkg;
     logic [5:0] waits;
     code_e code;
   } enlarge_t;
+
+  // ADD, vector: adds two tensors of the same layout, each multiplied to the scale of the result.
+  localparam int unsigned ADD_A_REGION_LOW = 18;
+  localparam int unsigned ADD_A_REGION_WIDTH = 3;
+  localparam int unsigned ADD_A_LOW = 21;
+  localparam int unsigned ADD_A_WIDTH = 17;
+  localparam int unsigned ADD_A_WIDE_LOW = 38;
+  localparam int unsigned ADD_A_WIDE_WIDTH = 1;
+  localparam int unsigned ADD_B_REGION_LOW = 39;
+  localparam int unsigned ADD_B_REGION_WIDTH = 3;
+  localparam int unsigned ADD_B_LOW = 42;
+  localparam int unsigned ADD_B_WIDTH = 17;
+  localparam int unsigned ADD_B_WIDE_LOW = 59;
+  localparam int unsigned ADD_B_WIDE_WIDTH = 1;
+  localparam int unsigned ADD_DST_REGION_LOW = 60;
+  localparam int unsigned ADD_DST_REGION_WIDTH = 3;
+  localparam int unsigned ADD_DST_LOW = 63;
+  localparam int unsigned ADD_DST_WIDTH = 17;
+  localparam int unsigned ADD_WIDE_LOW = 80;
+  localparam int unsigned ADD_WIDE_WIDTH = 1;
+  localparam int unsigned ADD_SIZE_LOW = 81;
+  localparam int unsigned ADD_SIZE_WIDTH = 14;
+  localparam int unsigned ADD_MUL_A_LOW = 95;
+  localparam int unsigned ADD_MUL_A_WIDTH = 15;
+  localparam int unsigned ADD_MUL_B_LOW = 110;
+  localparam int unsigned ADD_MUL_B_WIDTH = 15;
+  localparam int unsigned ADD_OFFSET_LOW = 125;
+  localparam int unsigned ADD_OFFSET_WIDTH = 24;
+  localparam int unsigned ADD_SHIFT_LOW = 149;
+  localparam int unsigned ADD_SHIFT_WIDTH = 6;
+  localparam int unsigned ADD_ZERO_LOW = 155;
+  localparam int unsigned ADD_ZERO_WIDTH = 8;
+  localparam int unsigned ADD_LOW_LOW = 163;
+  localparam int unsigned ADD_LOW_WIDTH = 8;
+  typedef struct packed {
+    logic [84:0] zeros;
+    logic signed [7:0] low;
+    logic signed [7:0] zero;
+    logic [5:0] shift;
+    logic signed [23:0] offset;
+    logic signed [14:0] mul_b;
+    logic signed [14:0] mul_a;
+    logic [13:0] size;
+    logic wide;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic b_wide;
+    logic [16:0] b;
+    logic [2:0] b_region;
+    logic a_wide;
+    logic [16:0] a;
+    logic [2:0] a_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } add_t;
+
+  // MAP, vector: replaces each byte by its entry of a table.
+  localparam int unsigned MAP_SRC_REGION_LOW = 18;
+  localparam int unsigned MAP_SRC_REGION_WIDTH = 3;
+  localparam int unsigned MAP_SRC_LOW = 21;
+  localparam int unsigned MAP_SRC_WIDTH = 17;
+  localparam int unsigned MAP_DST_REGION_LOW = 38;
+  localparam int unsigned MAP_DST_REGION_WIDTH = 3;
+  localparam int unsigned MAP_DST_LOW = 41;
+  localparam int unsigned MAP_DST_WIDTH = 17;
+  localparam int unsigned MAP_SIZE_LOW = 58;
+  localparam int unsigned MAP_SIZE_WIDTH = 14;
+  localparam int unsigned MAP_FROM_REGION_LOW = 72;
+  localparam int unsigned MAP_FROM_REGION_WIDTH = 3;
+  localparam int unsigned MAP_FROM_LOW = 75;
+  localparam int unsigned MAP_FROM_WIDTH = 17;
+  typedef struct packed {
+    logic [163:0] zeros;
+    logic [16:0] from;
+    logic [2:0] from_region;
+    logic [13:0] size;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } map_t;
+
+  // MEAN, vector: sums up each channel of pixels; at the end, requantises the sums to one row.
+  localparam int unsigned MEAN_SRC_REGION_LOW = 18;
+  localparam int unsigned MEAN_SRC_REGION_WIDTH = 3;
+  localparam int unsigned MEAN_SRC_LOW = 21;
+  localparam int unsigned MEAN_SRC_WIDTH = 17;
+  localparam int unsigned MEAN_STRIDE_LOW = 38;
+  localparam int unsigned MEAN_STRIDE_WIDTH = 12;
+  localparam int unsigned MEAN_ROWS_LOW = 50;
+  localparam int unsigned MEAN_ROWS_WIDTH = 11;
+  localparam int unsigned MEAN_WIDTH_LOW = 61;
+  localparam int unsigned MEAN_WIDTH_WIDTH = 13;
+  localparam int unsigned MEAN_BEGIN_LOW = 74;
+  localparam int unsigned MEAN_BEGIN_WIDTH = 1;
+  localparam int unsigned MEAN_END_LOW = 75;
+  localparam int unsigned MEAN_END_WIDTH = 1;
+  localparam int unsigned MEAN_SRC_ZERO_LOW = 76;
+  localparam int unsigned MEAN_SRC_ZERO_WIDTH = 8;
+  localparam int unsigned MEAN_MUL_LOW = 84;
+  localparam int unsigned MEAN_MUL_WIDTH = 17;
+  localparam int unsigned MEAN_SHIFT_LOW = 101;
+  localparam int unsigned MEAN_SHIFT_WIDTH = 6;
+  localparam int unsigned MEAN_DST_REGION_LOW = 107;
+  localparam int unsigned MEAN_DST_REGION_WIDTH = 3;
+  localparam int unsigned MEAN_DST_LOW = 110;
+  localparam int unsigned MEAN_DST_WIDTH = 17;
+  localparam int unsigned MEAN_WIDE_LOW = 127;
+  localparam int unsigned MEAN_WIDE_WIDTH = 1;
+  localparam int unsigned MEAN_ZERO_LOW = 128;
+  localparam int unsigned MEAN_ZERO_WIDTH = 8;
+  localparam int unsigned MEAN_LOW_LOW = 136;
+  localparam int unsigned MEAN_LOW_WIDTH = 8;
+  typedef struct packed {
+    logic [111:0] zeros;
+    logic signed [7:0] low;
+    logic signed [7:0] zero;
+    logic wide;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [5:0] shift;
+    logic [16:0] mul;
+    logic signed [7:0] src_zero;
+    logic end_;
+    logic begin_;
+    logic [12:0] width;
+    logic [10:0] rows;
+    logic [11:0] stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } mean_t;
+
+  // CLASSES, vector: writes the channel of the largest value of each pixel, the lowest of equal ones, as a byte.
+  localparam int unsigned CLASSES_SRC_REGION_LOW = 18;
+  localparam int unsigned CLASSES_SRC_REGION_WIDTH = 3;
+  localparam int unsigned CLASSES_SRC_LOW = 21;
+  localparam int unsigned CLASSES_SRC_WIDTH = 17;
+  localparam int unsigned CLASSES_SRC_WRAP_LOW = 38;
+  localparam int unsigned CLASSES_SRC_WRAP_WIDTH = 11;
+  localparam int unsigned CLASSES_WIDTH_LOW = 49;
+  localparam int unsigned CLASSES_WIDTH_WIDTH = 11;
+  localparam int unsigned CLASSES_HEIGHT_LOW = 60;
+  localparam int unsigned CLASSES_HEIGHT_WIDTH = 11;
+  localparam int unsigned CLASSES_STRIDE_LOW = 71;
+  localparam int unsigned CLASSES_STRIDE_WIDTH = 12;
+  localparam int unsigned CLASSES_WIDE_LOW = 83;
+  localparam int unsigned CLASSES_WIDE_WIDTH = 1;
+  localparam int unsigned CLASSES_CLASSES_LOW = 84;
+  localparam int unsigned CLASSES_CLASSES_WIDTH = 9;
+  localparam int unsigned CLASSES_ENLARGE_LOW = 93;
+  localparam int unsigned CLASSES_ENLARGE_WIDTH = 1;
+  localparam int unsigned CLASSES_FIRST_LOW = 94;
+  localparam int unsigned CLASSES_FIRST_WIDTH = 12;
+  localparam int unsigned CLASSES_ROWS_LOW = 106;
+  localparam int unsigned CLASSES_ROWS_WIDTH = 6;
+  localparam int unsigned CLASSES_DST_REGION_LOW = 112;
+  localparam int unsigned CLASSES_DST_REGION_WIDTH = 3;
+  localparam int unsigned CLASSES_DST_LOW = 115;
+  localparam int unsigned CLASSES_DST_WIDTH = 17;
+  localparam int unsigned CLASSES_DST_STRIDE_LOW = 132;
+  localparam int unsigned CLASSES_DST_STRIDE_WIDTH = 12;
+  typedef struct packed {
+    logic [111:0] zeros;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic [5:0] rows;
+    logic [11:0] first;
+    logic enlarge;
+    logic [8:0] classes;
+    logic wide;
+    logic [11:0] stride;
+    logic [10:0] height;
+    logic [10:0] width;
+    logic [10:0] src_wrap;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } classes_t;
+
+  // RESCALE, vector: brings rows of values to another scale, or to another width.
+  localparam int unsigned RESCALE_SRC_REGION_LOW = 18;
+  localparam int unsigned RESCALE_SRC_REGION_WIDTH = 3;
+  localparam int unsigned RESCALE_SRC_LOW = 21;
+  localparam int unsigned RESCALE_SRC_WIDTH = 17;
+  localparam int unsigned RESCALE_SRC_STRIDE_LOW = 38;
+  localparam int unsigned RESCALE_SRC_STRIDE_WIDTH = 12;
+  localparam int unsigned RESCALE_SRC_WIDE_LOW = 50;
+  localparam int unsigned RESCALE_SRC_WIDE_WIDTH = 1;
+  localparam int unsigned RESCALE_DST_REGION_LOW = 51;
+  localparam int unsigned RESCALE_DST_REGION_WIDTH = 3;
+  localparam int unsigned RESCALE_DST_LOW = 54;
+  localparam int unsigned RESCALE_DST_WIDTH = 17;
+  localparam int unsigned RESCALE_DST_STRIDE_LOW = 71;
+  localparam int unsigned RESCALE_DST_STRIDE_WIDTH = 12;
+  localparam int unsigned RESCALE_WIDE_LOW = 83;
+  localparam int unsigned RESCALE_WIDE_WIDTH = 1;
+  localparam int unsigned RESCALE_ROWS_LOW = 84;
+  localparam int unsigned RESCALE_ROWS_WIDTH = 11;
+  localparam int unsigned RESCALE_SIZE_LOW = 95;
+  localparam int unsigned RESCALE_SIZE_WIDTH = 14;
+  localparam int unsigned RESCALE_SRC_ZERO_LOW = 109;
+  localparam int unsigned RESCALE_SRC_ZERO_WIDTH = 16;
+  localparam int unsigned RESCALE_MUL_LOW = 125;
+  localparam int unsigned RESCALE_MUL_WIDTH = 17;
+  localparam int unsigned RESCALE_SHIFT_LOW = 142;
+  localparam int unsigned RESCALE_SHIFT_WIDTH = 6;
+  localparam int unsigned RESCALE_ZERO_LOW = 148;
+  localparam int unsigned RESCALE_ZERO_WIDTH = 16;
+  typedef struct packed {
+    logic [91:0] zeros;
+    logic signed [15:0] zero;
+    logic [5:0] shift;
+    logic [16:0] mul;
+    logic signed [15:0] src_zero;
+    logic [13:0] size;
+    logic [10:0] rows;
+    logic wide;
+    logic [11:0] dst_stride;
+    logic [16:0] dst;
+    logic [2:0] dst_region;
+    logic src_wide;
+    logic [11:0] src_stride;
+    logic [16:0] src;
+    logic [2:0] src_region;
+    logic [5:0] signals;
+    logic [5:0] waits;
+    code_e code;
+  } rescale_t;
 
   // ROUTE, router: chooses the k experts of each token with their weights, and fills the experts' queues.
   localparam int unsigned ROUTE_SRC_REGION_LOW = 18;

@@ -246,7 +246,19 @@ def test_what_the_functional_simulator_finds_outside_a_region_is_refused():
         if lies_outside(rig):
             assert reaches_outside(rig), rig.words
             names[rig.words[0].name] += 1
-    assert {*names} >= {"SCORES", "NORM", "OPEN", "ENLARGE", "LOAD", "STORE", "ROUTE"}, names
+    assert {*names} >= {
+        "SCORES",
+        "NORM",
+        "OPEN",
+        "ENLARGE",
+        "LOAD",
+        "STORE",
+        "ROUTE",
+        "ADD",
+        "MAP",
+        "MEAN",
+        "CLASSES",
+    }, names
 
 
 def test_windows_and_row_state():

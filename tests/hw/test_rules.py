@@ -28,6 +28,10 @@ GOOD = {
     "SOFTMAX": {"rows": 138, "stride": 68, "count": 1025},
     "MIX": {"heads": 3, "rows": 46, "values_stride": 1, "count": 1025, "n": 32, "mul": 2**16, "shift": 16},
     "ROUTE": {"rows": 128, "experts": 16, "k": 4, "early": 3, "begin": 1, "end": 1},
+    "ADD": {"size": 9, "mul_a": 9, "mul_b": -9, "shift": 29},
+    "MEAN": {"rows": 49, "width": 2048, "begin": 1, "end": 1, "mul": 9, "shift": 43},
+    "RESCALE": {"rows": 2, "size": 9, "mul": 9, "shift": 12},
+    "CLASSES": {"rows": 2, "width": 9, "height": 9, "classes": 256},
     "NORM": {"rows": 128, "width": 384, "epsilon": 2**21, "mul": 2**16, "shift": 12},
 }
 WRONG = [
@@ -56,6 +60,15 @@ WRONG = [
     ("ROUTE", {"k": 0}, "k must be in 1..8, the choices of a token that the router has, not 0"),
     ("ROUTE", {"k": 9}, "k must be in 1..8, the choices of a token that the router has, not 9"),
     ("ROUTE", {"early": 257}, "early must be at most 256, not 257"),
+    ("ADD", {"shift": 0}, "shift must be in 1..29, not 0"),
+    ("ADD", {"shift": 30}, "shift must be in 1..29, not 30"),
+    ("MEAN", {"width": 0}, "width must be in 1..2048, the sums of the vector unit, not 0"),
+    ("MEAN", {"width": 2049}, "width must be in 1..2048, the sums of the vector unit, not 2049"),
+    ("MEAN", {"shift": 11}, "shift must be in 12..43, not 11"),
+    ("RESCALE", {"shift": 0}, "shift must be in 1..43, not 0"),
+    ("RESCALE", {"shift": 44}, "shift must be in 1..43, not 44"),
+    ("CLASSES", {"classes": 0}, "classes must be in 1..256, not 0"),
+    ("CLASSES", {"classes": 257}, "classes must be in 1..256, not 257"),
     ("NORM", {"width": 1025}, "width must be in 1..1024, not 1025"),
     ("NORM", {"epsilon": 0}, "epsilon must be at least 1, not 0"),
     ("NORM", {"shift": 1}, "shift must be one that every row's exponent takes to 12..43, not one that takes to 11..24"),
@@ -104,6 +117,30 @@ WALKS = [
 @pytest.mark.parametrize(("words", "refused"), WALKS)
 def test_queues_are_walked_from_the_front(words, refused):
     made = walk(*words)
+    if refused is None:
+        assert decode_stream(encode_stream(made, ENGINE, 9), ENGINE).instructions == tuple(made)
+        return
+    place, text = refused
+    with pytest.raises(ConfigError, match=f"^instruction {place}: {text}"):
+        encode_stream(made, ENGINE, 9)
+    with pytest.raises(IntegrityError, match=f"^byte {32 * (place + 1)}: {text}; compile the stream again"):
+        decode_stream(stream_by_hand([*made, Instruction("END", {})], 9), ENGINE)
+
+
+BEGINS, GOES_ON, ENDS = {"end": 0}, {"begin": 0, "end": 0}, {"begin": 0}
+MEANS = [
+    ([BEGINS, GOES_ON, ENDS, {}], None),
+    ([GOES_ON], (0, "MEAN.begin must be 1, since sums are not open, not 0")),
+    ([BEGINS, BEGINS], (1, "MEAN.begin must be 0, since sums are open, not 1")),
+    ([BEGINS, ENDS | {"width": 9}], (1, "MEAN.width must be 2048, that of the sums it goes on with, not 9")),
+    ([BEGINS, GOES_ON], (1, "MEAN.end must be 1 of the last one of a stream, not 0")),
+    ([BEGINS, *[GOES_ON | {"rows": 2047}] * 2049], (2049, "MEAN.rows must add up to at most 4194304, not 4194352")),
+]
+
+
+@pytest.mark.parametrize(("means", "refused"), MEANS)
+def test_sums_of_a_mean_begin_and_end_once(means, refused):
+    made = [instruction("MEAN", **operands) for operands in means]
     if refused is None:
         assert decode_stream(encode_stream(made, ENGINE, 9), ENGINE).instructions == tuple(made)
         return

@@ -77,17 +77,26 @@ def image_runs(groups: Sequence[networks.Group], engine: Engine) -> dict[str, fr
     """Pixels of rows, and of the parts that rows are cut into, of the images that groups read and write, by buffer."""
     runs: dict[str, frozenset[int]] = {}
     for group in groups:
-        if not isinstance(group, networks.ImageGroup):
-            continue
-        conv, upsample = group.conv.operator, group.upsample
-        source = {(conv if upsample is None else upsample.operator).width}
-        parts = column_parts(conv, engine.accumulator_rows)
-        if len(parts) > 1:
-            source |= {run for part in parts for run in (part.source, part.conv.width)}
-        result = {conv.out_width} | {part.output for part in parts}
-        for buffer, pixels in ((group.source.buffer, source), (group.result.buffer, result)):
+        for buffer, pixels in _runs_of(group, engine):
             runs[buffer] = runs.get(buffer, frozenset()) | pixels
     return runs
+
+
+def _runs_of(group: networks.Group, engine: Engine) -> Iterator[tuple[str, frozenset[int]]]:
+    """Pixels of the rows, and of parts of them, that a group reads and writes, by buffer."""
+    match group:
+        case networks.ImageGroup():
+            conv, upsample = group.conv.operator, group.upsample
+            source = {(conv if upsample is None else upsample.operator).width}
+            parts = column_parts(conv, engine.accumulator_rows)
+            if len(parts) > 1:
+                source |= {run for part in parts for run in (part.source, part.conv.width)}
+            yield group.source.buffer, frozenset(source)
+            yield group.result.buffer, frozenset({conv.out_width} | {part.output for part in parts})
+        case networks.ResizeGroup():
+            operator = group.resize.operator
+            yield group.resize["x"].buffer, frozenset({operator.width})
+            yield group.resize["y"].buffer, frozenset({operator.out_width})
 
 
 def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:
@@ -119,7 +128,7 @@ def _target(site: Site, group: networks.ImageGroup) -> Stored:
     """Where results go: the buffer of the last step, in DRAM."""
     view = group.result
     size = granules(site.listing.engine, view.shape[-1], view.dtype) * site.listing.engine.array_columns
-    pitch = site.pixel_pitch(view.buffer, size)
+    pitch = site.row_pitch(view.buffer, size)
     return site.reserve(view.buffer, site.window_of(view), view.shape[0], view.shape[-1], view.dtype, pitch)
 
 
@@ -247,6 +256,9 @@ class _Writer:
                 first=first,
                 rows=last - first,
                 dst_wrap=high.wrap,
+                factor=2,
+                nearest=0,
+                wide=0,
             ),
         )
 

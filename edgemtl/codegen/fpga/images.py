@@ -23,8 +23,8 @@ DESCRIPTION = (
     f"a convolution in one group with a kernel up to {FIELDS['kernel_height'].high} x {FIELDS['kernel_width'].high}, "
     f"a stride up to {FIELDS['stride'].high} and a dilation up to {FIELDS['dilation'].high}, each the same on both "
     f"axes, and padding up to {FIELDS['top'].high}; optionally after a bilinear upsampling by 2 and before a linear "
-    f"layer over its pixels; up to {MOST_ROWS:,} rows; an upsampling runs on the host CPU where the output is wider "
-    "than the accumulators"
+    f"layer over its pixels; up to {MOST_ROWS:,} rows; the upsampling is a layer of its own where the output is "
+    "wider than the accumulators"
 )
 """What the group consists of, and its limits."""
 

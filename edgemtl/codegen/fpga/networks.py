@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, get_args, get_type_hints
 
 from edgemtl import operators as ops
 from edgemtl.hw.law_weights4 import unpack_codes
-from edgemtl.lowering.ir import CodedConstant, Step, View
+from edgemtl.lowering.ir import CodedConstant, Step, View, dense
 from edgemtl.operators import Array, Operator
 
 S = TypeVar("S")
@@ -128,7 +128,67 @@ class ImageGroup:
         return (self.conv if self.pixels is None else self.pixels)["y"]
 
 
-Group = PatchGroup | NormGroup | AttentionGroup | MlpGroup | ExpertsGroup | ImageGroup | LinearGroup
+@dataclass(frozen=True)
+class AddGroup:
+    """The sum of two tensors of one shape."""
+
+    add: Of[ops.QAdd]
+
+
+@dataclass(frozen=True)
+class MapGroup:
+    """Bytes replaced by a table's, whatever their shape: rows of ``width``, as the step before writes them."""
+
+    lookup: Of[ops.QLookup]
+    width: int
+
+
+@dataclass(frozen=True)
+class RescaleGroup:
+    """Values brought to another scale, whatever their shape: rows of ``width``, as the step before writes them."""
+
+    convert: Of[ops.Convert]
+    width: int
+
+
+@dataclass(frozen=True)
+class ConcatGroup:
+    """Tensors side by side, each brought to the scale of the result."""
+
+    concat: Of[ops.QConcat]
+
+
+@dataclass(frozen=True)
+class MeanGroup:
+    """The mean of a whole image."""
+
+    pool: Of[ops.QPool]
+
+
+@dataclass(frozen=True)
+class ResizeGroup:
+    """An image enlarged by 2, 4 or 8."""
+
+    resize: Of[ops.QBilinear] | Of[ops.QResample]
+
+
+Group = (
+    PatchGroup
+    | NormGroup
+    | AttentionGroup
+    | MlpGroup
+    | ExpertsGroup
+    | ImageGroup
+    | LinearGroup
+    | AddGroup
+    | MapGroup
+    | RescaleGroup
+    | ConcatGroup
+    | MeanGroup
+    | ResizeGroup
+)
+STREAMED = (AddGroup, MapGroup, RescaleGroup, ConcatGroup, MeanGroup, ResizeGroup)
+"""Groups of the vector unit alone: they read rows and images in any layout, and write that which readers need."""
 
 LAYER_NAMES: Mapping[type, str] = {
     PatchGroup: "patch",
@@ -138,25 +198,38 @@ LAYER_NAMES: Mapping[type, str] = {
     LinearGroup: "linear",
     ExpertsGroup: "experts",
     ImageGroup: "picture",
+    AddGroup: "add",
+    MapGroup: "lookup",
+    RescaleGroup: "rescale",
+    ConcatGroup: "concat",
+    MeanGroup: "mean",
+    ResizeGroup: "resize",
 }
 """What bundles and reports call a layer of each kind."""
 
 
 def steps_of(group: Group) -> tuple[Step, ...]:
     """Its steps in order."""
-    return tuple(part.step for part in vars(group).values() if part is not None)
+    return tuple(part.step for part in vars(group).values() if isinstance(part, Of))
 
 
 def reads_of(group: Group) -> tuple[View, ...]:
     """What its steps read that other steps write."""
     steps = steps_of(group)
     inside = {view.buffer for step in steps for view in step.outputs}
-    return tuple(view for step in steps for view in step.inputs if view.buffer not in inside)
+    return tuple(_seen(group, view) for step in steps for view in step.inputs if view.buffer not in inside)
 
 
 def writes_of(group: Group) -> tuple[View, ...]:
     """What its steps write."""
-    return tuple(view for step in steps_of(group) for view in step.outputs)
+    return tuple(_seen(group, view) for step in steps_of(group) for view in step.outputs)
+
+
+def _seen(group: Group, view: View) -> View:
+    """The view as a group sees it: whole rows for those that only follow the shape of what they read."""
+    if isinstance(group, MapGroup | RescaleGroup):
+        return dense(view.buffer, (view.size // group.width, group.width), view.dtype)
+    return view
 
 
 def grouped(group: type) -> frozenset[type[Operator]]:

@@ -1,4 +1,4 @@
-"""Which groups run as one segment: neighbours that see the buffers between them alike."""
+"""Which groups run as one segment: neighbours that see the buffers between them as rows of one width."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, Run, key_of
 from edgemtl.codegen.fpga.select import Left
-from edgemtl.lowering.ir import View
 
 
 def runs(selected: Sequence[nets.Group | Left], fitting: Fitting = EVERYTHING_FITS) -> Iterator[Run | Left]:
@@ -28,16 +27,11 @@ def runs(selected: Sequence[nets.Group | Left], fitting: Fitting = EVERYTHING_FI
 def _joins(groups: Sequence[nets.Group], group: nets.Group, fitting: Fitting) -> bool:
     if any(key_of(other) in fitting.alone for other in (groups[-1], group)):
         return False
-    known = {view.buffer: (view, other) for other in groups for view in (*nets.reads_of(other), *nets.writes_of(other))}
-    met = ((view, known[view.buffer]) for view in nets.reads_of(group) if view.buffer in known)
-    return all(_alike(view, group, *other) for view, other in met)
-
-
-def _alike(view: View, group: nets.Group, other: View, neighbour: nets.Group) -> bool:
-    """Whether two groups see a buffer as rows of one width, laid out alike.
-
-    Images lie in DRAM without gaps; LayerNorm leaves its rows on chip for either.
-    """
-    images = (isinstance(each, nets.ImageGroup) for each in (group, neighbour))
-    same = len(set(images)) == 1 or (isinstance(neighbour, nets.NormGroup) and view.dtype == "int8")
-    return same and view.shape[-1] == other.shape[-1]
+    met = (
+        (view, seen)
+        for view in nets.reads_of(group)
+        for other in groups
+        for seen in (*nets.reads_of(other), *nets.writes_of(other))
+        if seen.buffer == view.buffer
+    )
+    return all(view.shape[-1] == seen.shape[-1] for view, seen in met)

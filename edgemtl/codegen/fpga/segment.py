@@ -13,9 +13,11 @@ from edgemtl.codegen.fpga.chunks import emit_chunks, fit_whole
 from edgemtl.codegen.fpga.convolutions import emit_image, image_runs
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
+from edgemtl.codegen.fpga.enlarging import emit_resize
 from edgemtl.codegen.fpga.experts import emit_experts
 from edgemtl.codegen.fpga.instructions import Listing, ParameterWindow, PendingInstruction
 from edgemtl.codegen.fpga.place import Placement, RegionFull, place
+from edgemtl.codegen.fpga.pointwise import emit_add, emit_concat, emit_map, emit_mean, emit_rescale
 from edgemtl.codegen.fpga.routing import load_route_constants
 from edgemtl.codegen.fpga.rows import emit_layers, emit_norm, emit_patch, load_norm_constants
 from edgemtl.codegen.fpga.site import Crossing, ExpertOrder, Site, Stored
@@ -81,18 +83,14 @@ def write_segment(
 
     Raises UnfitGroup where memory on chip is too small even so, or where an operand's bits are too few.
     """
-    # Images are stored as their rows want it, other rows from a line on.
-    images = {
-        view.buffer for group in groups if isinstance(group, networks.ImageGroup) for view in networks.reads_of(group)
-    }
     size, spilled = len(parameters.content), frozenset[str]()
     while True:
-        crossing = Crossing(outgoing, spilled, _last_reads(groups))
+        crossing = Crossing(outgoing, spilled, _last_reads(groups), _by_rows(groups))
         try:
             return _write(groups, engine, limits, parameters, incoming, crossing, experts, what)
         except UnfitGroup as unfit:
             parameters.rewind(size)
-            more = unfit.freed - images - spilled
+            more = unfit.freed - spilled
             if not more:
                 raise
             spilled |= more
@@ -100,6 +98,13 @@ def write_segment(
 
 def _last_reads(groups: Sequence[networks.Group]) -> dict[str, int]:
     return {view.buffer: index for index, group in enumerate(groups) for view in networks.reads_of(group)}
+
+
+def _by_rows(groups: Sequence[networks.Group]) -> frozenset[str]:
+    """The buffers that layers of rows read."""
+    follow = (networks.ImageGroup, *networks.STREAMED)
+    rows = (group for group in groups if not isinstance(group, follow))
+    return frozenset(view.buffer for group in rows for view in networks.reads_of(group))
 
 
 def _write(
@@ -114,7 +119,7 @@ def _write(
 ) -> BoardSegment:
     listing = Listing(engine, limits.ring_lines, parameters)
     site = Site(listing, limits, experts, crossing, image_runs(groups, engine))
-    inputs = [_reserve_input(site, view) for view in incoming]
+    inputs = [_reserve_input(site, view, groups) for view in incoming]
     try:
         _emit_groups(site, groups)
     except BudgetError as error:
@@ -158,12 +163,11 @@ def _place(site: Site, instructions: Sequence[PendingInstruction], what: str) ->
         raise UnfitGroup(instructions[error.peak].layer, error, freed) from error
 
 
-def _reserve_input(site: Site, view: View) -> Stored:
-    """Each row begins on a line; pixels of an image lie as `Site.pixel_pitch` says."""
-    width = view.shape[-1]
-    row = emit.granules(site.listing, width) * site.listing.engine.array_columns * view.itemsize
-    lines = site.pixel_pitch(view.buffer, row) if view.buffer in site.runs else -(-row // LINE_BYTES) * LINE_BYTES
-    return site.reserve(view.buffer, "input", view.size // width, width, view.dtype, lines)
+def _reserve_input(site: Site, view: View, groups: Sequence[networks.Group]) -> Stored:
+    """Rows as wide as the groups see them."""
+    seen = (read for group in groups for read in networks.reads_of(group) if read.buffer == view.buffer)
+    width = next(seen).shape[-1]
+    return site.reserve_rows(view, "input", width)
 
 
 def _emit_groups(site: Site, groups: Sequence[networks.Group]) -> None:
@@ -209,6 +213,18 @@ def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | Non
             (emit_experts if fit_whole(site, group) else emit_chunks)(site, group, constants)
         case networks.ImageGroup():
             emit_image(site, group, group.source.buffer in site.homes)
+        case networks.AddGroup():
+            emit_add(site, group)
+        case networks.MapGroup():
+            emit_map(site, group)
+        case networks.RescaleGroup():
+            emit_rescale(site, group)
+        case networks.ConcatGroup():
+            emit_concat(site, group)
+        case networks.MeanGroup():
+            emit_mean(site, group)
+        case networks.ResizeGroup():
+            emit_resize(site, group)
 
 
 def _instructions(

@@ -13,6 +13,7 @@ from edgemtl.codegen.fpga.images import DESCRIPTION as IMAGES
 from edgemtl.codegen.fpga.images import image_reason, match_image
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.pixels import VECTOR_GROUPS, vector_group, vector_reason
 from edgemtl.codegen.fpga.ranges import range_reason
 from edgemtl.hw.arith import INT16
 from edgemtl.hw.rules import MOST_EXPERTS
@@ -126,6 +127,11 @@ def match_experts(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) ->
     return nets.ExpertsGroup(gate, router, first, second, combine) if fits else None
 
 
+def match_vector(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """A step of the vector unit alone."""
+    return vector_group(steps, at, engine)
+
+
 MATCHERS: Mapping[type, Matcher] = {
     nets.PatchGroup: match_patch,
     nets.NormGroup: match_norm,
@@ -134,6 +140,7 @@ MATCHERS: Mapping[type, Matcher] = {
     nets.MlpGroup: match_mlp,
     nets.ImageGroup: match_image,
     nets.LinearGroup: match_linear,
+    **dict.fromkeys(VECTOR_GROUPS, match_vector),
 }
 """By the group each matches, in the order they are tried."""
 
@@ -147,6 +154,7 @@ GROUPS: Mapping[type, str] = {
     nets.MlpGroup: "two linear layers, the first read by the second alone, with or without a residual",
     nets.ImageGroup: IMAGES,
     nets.LinearGroup: "a linear layer of its own, with a table or a residual",
+    **VECTOR_GROUPS,
 }
 """What a group consists of, and its limits."""
 
@@ -214,5 +222,7 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
         return IN_FLOAT
     if type(operator) not in GROUPED:
         return NO_INSTRUCTION
+    if why := vector_reason(steps, at, engine):
+        return why
     known = "it knows attention behind the layer of q, k and v, and experts between a gate and their sum"
     return f"its surroundings are none that the accelerator runs: {known}"

@@ -19,6 +19,11 @@ REGION_OF = {"int16": "residual", "int8": "input"}
 """The region that rows from DRAM are loaded into, by their type."""
 
 
+def whole_lines(size: int) -> int:
+    """Bytes of the lines that ``size`` bytes take."""
+    return -(-size // LINE_BYTES) * LINE_BYTES
+
+
 @dataclass(frozen=True)
 class Stored:
     """Rows in DRAM: ``width`` values each, ``pitch`` bytes apart, from ``line`` of a window on."""
@@ -34,7 +39,7 @@ class Stored:
     @property
     def bytes(self) -> int:
         """Bytes it takes, whole lines."""
-        return -(-self.rows * self.pitch // LINE_BYTES) * LINE_BYTES
+        return whole_lines(self.rows * self.pitch)
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,14 @@ class Crossing:
     """What a segment does with buffers of the steps.
 
     ``outgoing``: those that steps outside the segment read. ``spilled``: those that are in DRAM between the groups, for
-    want of room on chip. ``last_reads``: the last group of the segment that reads each.
+    want of room on chip. ``last_reads``: the last group of the segment that reads each. ``by_rows``: those of which a
+    group reads rows that begin on lines; the others lie in DRAM without gaps.
     """
 
     outgoing: frozenset[str]
     spilled: frozenset[str] = frozenset()
     last_reads: Mapping[str, int] = field(default_factory=dict)
+    by_rows: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -101,11 +108,17 @@ class Site:
         self.sizes[window] += stored.bytes
         return stored
 
-    def pixel_pitch(self, buffer: str, pixel_bytes: int) -> int:
-        """Bytes from one pixel of an image to the next in DRAM: pixels are contiguous where all rows and parts of them
-        begin and end on lines, else each begins on a line."""
-        whole = all(run * pixel_bytes % LINE_BYTES == 0 for run in self.runs[buffer])
-        return pixel_bytes if whole else -(-pixel_bytes // LINE_BYTES) * LINE_BYTES
+    def row_pitch(self, buffer: str, row_bytes: int) -> int:
+        """Bytes from one row of a buffer to the next in DRAM: rows are contiguous where no layer reads them one by one
+        and all rows of pixels, and parts of them, begin and end on lines; else each begins on a line."""
+        whole = all(run * row_bytes % LINE_BYTES == 0 for run in self.runs.get(buffer, ()))
+        contiguous = whole and buffer not in self.crossing.by_rows
+        return row_bytes if contiguous else whole_lines(row_bytes)
+
+    def reserve_rows(self, view: View, window: str, width: int) -> Stored:
+        """Reserve DRAM for all of a buffer, in rows of ``width``, as the groups that read it need them."""
+        row = self.row_pitch(view.buffer, pitch(self.listing.engine, width) * view.itemsize)
+        return self.reserve(view.buffer, window, view.size // width, width, view.dtype, row)
 
     def tensor(self, view: View) -> OnChipTensor:
         """The rows a step reads, all on chip: loaded from DRAM where they are not, for this step where spilled."""
@@ -177,7 +190,7 @@ class Site:
 
     def _pitch(self, view: View) -> int:
         """Bytes from one row to the next in DRAM: whole lines."""
-        return -(-pitch(self.listing.engine, view.shape[-1]) * view.itemsize // LINE_BYTES) * LINE_BYTES
+        return whole_lines(pitch(self.listing.engine, view.shape[-1]) * view.itemsize)
 
     def store_block(self, stored: Stored, first: int, block: OnChipTensor, column: int = 0) -> None:
         """Store rows from ``first`` on, their bytes from ``column`` on."""

@@ -45,6 +45,11 @@ COSTS: Mapping[str, Cost] = {
     "COMBINE": Cost(work.combine, moved.combine),
     "SETTLE": Cost(work.sums, moved.sums),
     "ENLARGE": Cost(work.enlarge, moved.enlarge),
+    "ADD": Cost(work.add, moved.add),
+    "MAP": Cost(work.look_up, moved.look_up),
+    "MEAN": Cost(work.mean, moved.mean),
+    "CLASSES": Cost(work.classes, moved.classes),
+    "RESCALE": Cost(work.rescale, moved.rescale),
     "ROUTE": Cost(work.route, moved.route),
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgemtl.hw.geometry import depth_of, weight_bytes
+from edgemtl.hw.geometry import TABLE_BYTES, depth_of, weight_bytes
 from edgemtl.hw.isa import INT8_WEIGHTS, Instruction
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.tiles import up
@@ -88,10 +88,46 @@ def route(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
 
 
 def enlarge(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
-    """Two source rows of half the width for each row made."""
-    size = work.rows * 2 * instruction["width"] * instruction["stride"] * engine.array_columns
-    yield region(instruction, "src"), size
-    yield region(instruction, "dst"), size
+    """Two source rows for each row written, as long as that over the factor, read twice; nearest reads one."""
+    size = work.rows * instruction["width"] * instruction["stride"] * engine.array_columns
+    yield region(instruction, "src"), (1 if instruction["nearest"] else 2) * size
+    yield region(instruction, "dst"), instruction["factor"] * size
+
+
+def add(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Two operands read, one written."""
+    size = instruction["size"] * engine.array_columns
+    for name, wide in (("a", "a_wide"), ("b", "b_wide"), ("dst", "wide")):
+        yield region(instruction, name), size * (1 + instruction[wide])
+
+
+def look_up(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """A table, bytes read and bytes written."""
+    yield region(instruction, "from"), TABLE_BYTES
+    for name in ("src", "dst"):
+        yield region(instruction, name), instruction["size"] * engine.array_columns
+
+
+def rescale(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Rows read and rows written."""
+    size = work.rows * engine.array_columns
+    yield region(instruction, "src"), size * (1 + instruction["src_wide"])
+    yield region(instruction, "dst"), size * (1 + instruction["wide"])
+
+
+def mean(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Pixels, and at the end the row."""
+    yield region(instruction, "src"), work.rows * instruction["width"]
+    if instruction["end"]:
+        yield region(instruction, "dst"), instruction["width"] * (1 + instruction["wide"])
+
+
+def classes(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:
+    """Logits of a pixel, or of two rows for two rows and columns written, and a byte for each pixel written."""
+    factor = 1 + instruction["enlarge"]
+    size = instruction["classes"] * (1 + instruction["wide"])
+    yield region(instruction, "src"), instruction["rows"] * factor * instruction["width"] * size
+    yield region(instruction, "dst"), work.rows
 
 
 def norm(instruction: Instruction, work: Timed, engine: Engine) -> Bytes:

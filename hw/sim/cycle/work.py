@@ -240,10 +240,41 @@ def combine(instruction: Instruction, engine: Engine, place: Place) -> Timed:
 
 
 def enlarge(instruction: Instruction, engine: Engine, place: Place) -> Timed:
-    """Rows of pixels, twice as many and twice as long."""
+    """Rows of pixels, ``factor`` times as many and as long."""
     rows = instruction["rows"]
-    values = rows * 2 * instruction["width"] * instruction["stride"] * engine.array_columns
+    values = rows * instruction["factor"] * instruction["width"] * instruction["stride"] * engine.array_columns
     return _timed(rows, up(values, engine.vector_lanes), timing.ENLARGE)
+
+
+def add(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """Values of two operands, which are read one after the other where one region holds both."""
+    size, times = instruction["size"], 1 + (instruction["a_region"] == instruction["b_region"])
+    return _timed(size, times * up(size * engine.array_columns, engine.vector_lanes), timing.VALUES)
+
+
+def look_up(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """The table, then the bytes."""
+    size = instruction["size"]
+    cycles = timing.TABLE.cycles + up(size * engine.array_columns, engine.vector_lanes)
+    return _timed(size, cycles, timing.VALUES)
+
+
+def rescale(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """Rows of values."""
+    size = instruction["rows"] * instruction["size"]
+    return _timed(size, up(size * engine.array_columns, engine.vector_lanes), timing.VALUES)
+
+
+def mean(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """Channels of pixels, and those written at the end."""
+    rows, channels = instruction["rows"], up(instruction["width"], engine.vector_lanes)
+    return _timed(rows, (rows + instruction["end"]) * channels, timing.MEAN)
+
+
+def classes(instruction: Instruction, engine: Engine, place: Place) -> Timed:
+    """Channels of the pixels written."""
+    pixels = instruction["rows"] * (1 + instruction["enlarge"]) * instruction["width"]
+    return _timed(pixels, pixels * up(instruction["classes"], engine.vector_lanes), timing.CLASSES)
 
 
 def _timed(rows: int, cycles: int, latency: Latency) -> Timed:

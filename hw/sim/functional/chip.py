@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgemtl.hw.arith import Wide
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import ROW_STATES, capacities
 from edgemtl.hw.sim.functional.board import Board, Windows
@@ -17,7 +18,10 @@ from edgemtl.hw.spec import Engine
 
 
 class Chip:
-    """Everything instructions work on. ``columns`` is Q, and the bytes of a granule; ``rows`` is P."""
+    """Everything instructions work on. ``columns`` is Q, and the bytes of a granule; ``rows`` is P.
+
+    ``sums``: those of the channels of a MEAN that goes on.
+    """
 
     def __init__(self, engine: Engine, ring_lines: int, windows: Windows, timeline: Timeline | None) -> None:
         self.engine, self.rows, self.columns = engine, engine.array_rows, engine.array_columns
@@ -32,6 +36,7 @@ class Chip:
         self.cache = Memory("cache", LINE_BYTES, lines - ring_lines, timeline)
         self.router = Router(engine.routing_entries, timeline)
         self.board = Board(windows)
+        self.sums: Wide = np.zeros(0, np.int64)
 
     def region(self, instruction: Instruction, operand: str) -> Memory:
         """The region an operand lies in. Raises Fault for a number that names none."""

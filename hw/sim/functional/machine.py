@@ -19,10 +19,11 @@ from edgemtl.hw.sim.functional.board import Windows
 from edgemtl.hw.sim.functional.chip import Chip
 from edgemtl.hw.sim.functional.convolution import conv
 from edgemtl.hw.sim.functional.credits import Credits
-from edgemtl.hw.sim.functional.enlarge import enlarge
+from edgemtl.hw.sim.functional.enlarge import classes, enlarge
 from edgemtl.hw.sim.functional.faults import Fault, blame
 from edgemtl.hw.sim.functional.hazards import Timeline
 from edgemtl.hw.sim.functional.matrix import linear
+from edgemtl.hw.sim.functional.pointwise import add, look_up, mean, rescale
 from edgemtl.hw.sim.functional.readiness import lacking
 from edgemtl.hw.sim.functional.route import route
 from edgemtl.hw.sim.functional.transfers import load, store, stream
@@ -46,6 +47,11 @@ EXECUTE: Final[Mapping[str, Callable[[Chip, Instruction], None]]] = MappingProxy
         "COMBINE": combine,
         "SETTLE": settle,
         "ENLARGE": enlarge,
+        "ADD": add,
+        "MAP": look_up,
+        "MEAN": mean,
+        "CLASSES": classes,
+        "RESCALE": rescale,
         "ROUTE": route,
     }
 )

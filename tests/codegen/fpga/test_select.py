@@ -206,11 +206,12 @@ def test_a_row_cut_is_one_of_dram() -> None:
     assert len(program.tasks[0].segments) == 2
 
 
-def test_an_upsampling_in_front_of_rows_that_are_cut_stays() -> None:
+def test_an_upsampling_in_front_of_rows_that_are_cut_is_a_layer_of_its_own() -> None:
     net = Net(5)
     net.result(net.conv(net.enlarge(net.source(15, 4, "int8"), 1, 15), 2, 30, 4, net.finish()))
     program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
-    assert [kind for kind, _ in left_of(program)] == ["QBilinear"]
+    assert left_of(program) == []
+    assert [layer.name for layer in program.tasks[0].segments[0].layers] == ["resize", "picture"]
 
 
 def test_an_image_higher_than_the_counters_stays() -> None:
@@ -272,8 +273,8 @@ def test_more_queues_than_the_router_holds_are_not_compiled_to_a_stream_that_fai
 
 
 @pytest.mark.parametrize("again", ["enlarged", "other"])
-def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: str) -> None:
-    """The accelerator keeps a few of its rows at a time, for the convolution behind it."""
+def test_an_enlarged_image_that_is_not_for_its_convolution_alone_is_a_layer_of_its_own(again: str) -> None:
+    """A convolution that alone reads it keeps a few of its rows at a time; for others all are stored."""
     net = Net(14)
     x = net.norm(net.source(4 * 4, 8, "int16"))
     other = net.norm(net.source(8 * 8, 8, "int16"))
@@ -281,7 +282,8 @@ def test_an_enlarged_image_that_is_not_for_its_convolution_alone_stays(again: st
     net.result(net.conv(large if again == "enlarged" else other, 8, 8, 8, net.finish()))
     net.result(large)
     program = compile_and_check(net.steps, net.image, engines()["zcu104"])
-    assert "QBilinear" in [kind for kind, _ in left_of(program)]
+    assert left_of(program) == []
+    assert "resize" in [layer.name for segment in program.tasks[0].segments for layer in segment.layers]
 
 
 def naive_boundary(inside: Sequence[Step], steps: Sequence[Step]) -> tuple[set[str], set[str]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemtl.hw import law
+from edgemtl.hw import law, law_weightless
 from tests.hw.sim.functional.rig import SPEC, Rig, layer, spec_of
 
 SPECS = {"32x16": SPEC, "96x32": spec_of(96, 32), "96x16": spec_of(96, 16), "96x48": spec_of(96, 48)}
@@ -143,23 +143,47 @@ def test_rows_that_wrap():
     np.testing.assert_array_equal(got, wanted.reshape(-1, n))
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 40), st.data())
-def test_enlarge(height, width, channels, data):
-    rng = np.random.default_rng(data.draw(SEED))
-    x = rng.integers(-128, 128, (height, width, channels)).astype(np.int8)
+def taps(size: int, factor: int, nearest: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Taps of `resample` along an axis: floor(y / factor), or between the two centres around y's."""
+    y = np.arange(size * factor)
+    if nearest:
+        return (y // factor)[:, None], np.full((len(y), 1), 2**11)
+    centre = (y + 0.5) / factor - 0.5
+    low = np.floor(centre).astype(int)
+    weight = np.stack([1 - (centre - low), centre - low], 1) * 2**11
+    return np.stack([low, low + 1], 1).clip(0, size - 1), weight.astype(int)
+
+
+@given(
+    st.sampled_from([(2, 0, 0), (2, 1, 1), (2, 0, 1), (4, 0, 0), (4, 1, 0), (4, 0, 1), (8, 0, 0), (8, 1, 1)]),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.integers(1, 20),
+    st.data(),
+)
+def test_enlarge(mode, height, width, channels, data):
+    factor, nearest, wide = mode
+    rng, high = np.random.default_rng(data.draw(SEED)), (2**15 if wide else 128)
+    x = rng.integers(-high, high, (height, width, channels)).astype("<i2" if wide else "i1")
     rig = Rig()
     stride, first = rig.put("hidden", 2, x.reshape(-1, channels)), 0
-    while first < 2 * height:
-        rows = min(int(rng.integers(1, 5)), 2 * height - first)
+    while first < factor * height:
+        rows = min(int(rng.integers(1, 7)), factor * height - first)
         rig.add(
             "ENLARGE",
             **{"src": ("hidden", 2), "src_wrap": height, "width": width, "height": height, "stride": stride},
-            **{"first": first, "rows": rows, "dst": ("input", 1), "dst_wrap": 2 * height},
+            **{"first": first, "rows": rows, "dst": ("input", 1), "dst_wrap": factor * height},
+            **{"factor": factor, "nearest": nearest, "wide": wide},
         )
         first += rows
-    out = rig.get("input", 1, 4 * height * width, stride, channels)
-    got = rig.run().rows_of(out, 4 * height * width, channels)
-    np.testing.assert_array_equal(got, law.bilinear(x).reshape(-1, channels))
+    pixels, size = factor**2 * height * width, channels * x.itemsize
+    out = rig.get("input", 1, pixels, stride, size)
+    wanted = law_weightless.resample(x, *taps(height, factor, nearest), *taps(width, factor, nearest))
+    np.testing.assert_array_equal(
+        rig.run().rows_of(out, pixels, size, "i2" if wide else "i1"), wanted.reshape(pixels, channels)
+    )
+    if mode == (2, 0, 0):
+        np.testing.assert_array_equal(wanted, law.bilinear(x))
 
 
 def test_enlarged_rows_that_wrap():
@@ -172,7 +196,7 @@ def test_enlarged_rows_that_wrap():
         rig.add(
             "ENLARGE",
             **{"src": ("hidden", 0), "src_wrap": 3, "width": 3, "height": 4, "stride": 1},
-            **{"first": 2 * y, "rows": 2, "dst": ("input", 0), "dst_wrap": 2},
+            **{"first": 2 * y, "rows": 2, "dst": ("input", 0), "dst_wrap": 2, "factor": 2},
         )
         outs.append(rig.get("input", 0, 12, 1, 16))
         if y + 2 < 4:

@@ -56,6 +56,7 @@ class TestBounds:
             "rows": 63,
             "src_wrap": 91,
             "dst_wrap": 2047,
+            "factor": 2,
         }
         rig = alone("ENLARGE", src=("residual", 0), dst=("hidden", 0), **sizes)
         refused(rig, r"rows must take at most the \d+ granules of hidden, not 374572044")
@@ -132,7 +133,7 @@ class TestMemory:
     def test_padding_stays_padding_in_an_image(self):
         rig = self.norm()
         made = {"src": ("hidden", 0), "src_wrap": 1, "width": 2, "height": 1, "stride": 2, "rows": 2}
-        rig.add("ENLARGE", **made, dst=("residual", 0), dst_wrap=2)
+        rig.add("ENLARGE", **made, dst=("residual", 0), dst_wrap=2, factor=2)
         rig.add("OPEN", high=("residual", 0), low=("hidden", 0), stride=2, rows=2, width=11)
         refused(rig, "instruction 3 .OPEN .*byte 4 of granule 1 of residual never was")
 
@@ -422,7 +423,7 @@ IMAGES = [
     ("CONV", {"dilation": 0}, "dilation must be at least 1, not 0"),
     ("CONV", {"wrap": 0}, "wrap must be at least 1, not 0"),
     ("CONV", {"wide": 1, "table": 1}, "table must be 0 where results are 16 bits, not 1"),
-    ("ENLARGE", {"first": 7, "rows": 2}, "rows made must lie in the 8 of the image, not end at 9"),
+    ("ENLARGE", {"first": 7, "rows": 2}, "rows written must lie in the 8 of the image, not end at 9"),
     ("ENLARGE", {"stride": 0}, "stride must be at least 1, not 0"),
 ]
 
@@ -432,7 +433,8 @@ def test_images(name, operands, text):
     rig = Rig()
     rig.weights(bytes(LINE_BYTES * 200))
     plain = {"src": ("hidden", 0), "dst": ("input", 0), "width": 4, "height": 4, "rows": 1}
-    own = {"stride": 1, "src_wrap": 4, "dst_wrap": 4} if name == "ENLARGE" else CONV | {"wrap": 4, "k": 16, "n": 16}
+    enlarge = {"stride": 1, "src_wrap": 4, "dst_wrap": 4, "factor": 2}
+    own = enlarge if name == "ENLARGE" else CONV | {"wrap": 4, "k": 16, "n": 16}
     rig.add(name, **(plain | own | operands))
     refused(rig, text)
 
