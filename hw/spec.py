@@ -130,11 +130,12 @@ class Ports:
 
 @dataclass(frozen=True)
 class Cpu:
-    """The processors beside the logic."""
+    """The processors beside the logic. ``sustained_bytes_per_s``: what they read and write of the memory together."""
 
     name: Annotated[str, text(40)]
     cores: Annotated[int, whole(1, 256)]
     clock_mhz: Annotated[int, whole(1, 10_000)]
+    sustained_bytes_per_s: Annotated[int, whole(10**6, 10**13)]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,17 @@ from edgemtl.cli.flags import BundleFile, Device, Force, Inputs, Json, Keys, Min
 from edgemtl.cli.lean import import_session
 from edgemtl.paths import check_absent, check_apart, check_output_folder
 
+if TYPE_CHECKING:
+    from edgemtl.report.profile import TaskProfile
+
+NAMES = (
+    "task",
+    "steady-state latency",
+    "latency",
+    "image to result (estimated)",
+    "a result every (estimated)",
+)
+"""Columns; those of a whole frame are a board's."""
 REPORTS = ("report.html", "report.json", "layers.csv", "trace.json")
 
 
@@ -48,18 +59,23 @@ def profile(
     with step(f"profiling {bundle} on {opening.device}"):
         profile = profile_bundle(bundle, options)
     written = [str(path) for path in write_profile(profile, output)]
-    times: list[tuple[str, float, float | None]] = [
-        *((t.task, t.latency.steady_ms, t.latency.first_ms) for t in profile.tasks),
-        *((t.task, t.median_ms, None) for t in profile.cpu_tasks),
+    tasks = [
+        *(_board_times(t) for t in profile.tasks),
+        *({"task": t.task, "ms": t.median_ms, "first_ms": None} for t in profile.cpu_tasks),
     ]
-    tasks = [{"task": name, "ms": ms, "first_ms": first} for name, ms, first in times]
     document = {"figures": profile.figures, "files": written, "tasks": tasks}
-    rows = [(name, f"{ms:.3f}", "-" if first is None else f"{first:.3f}") for name, ms, first in times]
-    emit(
-        document,
-        json,
-        lambda c: c.print(table(f"{profile.figures}, ms", ("task", "steady-state latency", "latency"), rows)),
-    )
+    rows = [tuple(value if isinstance(value, str) else _ms(value) for value in times.values()) for times in tasks]
+    emit(document, json, lambda c: c.print(table(f"{profile.figures}, ms", NAMES[: len(tasks[0])], rows)))
+
+
+def _board_times(task: TaskProfile) -> dict[str, str | float | None]:
+    latency, frame = task.latency, task.frame
+    times = {"ms": latency.steady_ms, "first_ms": latency.first_ms}
+    return {"task": task.task, **times, "frame_ms": frame.latency_ms, "frame_interval_ms": frame.interval_ms}
+
+
+def _ms(time: float | None) -> str:
+    return "-" if time is None else f"{time:.3f}"
 
 
 def register(app: typer.Typer) -> None:

@@ -79,8 +79,7 @@ def _simulated(
         recorded = [Recorded(task, tuple(_simulate(session, task, image) for image in images)) for task in tasks]
     with counting("tasks timed in simulation", len(tasks)):
         frames = [_timed(task, board) for task in recorded]
-    left = {task: tuple(f"{', '.join(s.origin)}: {s.reason}" for s in program.tasks[task].left) for task in tasks}
-    profiles = tuple(simulated_task(task, board, left[task.task]) for task in frames)
+    profiles = tuple(simulated_task(task, program) for task in frames)
     return Profile(
         schema_version=SCHEMA_VERSION,
         device="sim",

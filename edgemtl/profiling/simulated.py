@@ -8,14 +8,19 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from edgemtl.bundle import FpgaProgram
+from edgemtl.host import HostStep
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.sim.cycle import Frame, simulate
 from edgemtl.hw.sim.energy import estimate
 from edgemtl.hw.spec import AcceleratorSpec, at_efficiency
+from edgemtl.profiling.frame import Work, time_frame
 from edgemtl.report.profile import FrameTimings, Switches, TaskProfile, facts_of_bundle, switch_cost, task_profile
 from edgemtl.report.profile.facts import Routes
 from edgemtl.runtime import SegmentRun
 
+BOARD_HOST = "a53"
+"""The host whose program a board runs."""
 STEADY_FRAMES = 4
 STEADY = 2
 """Index of the steady frame among frames of one task run back to back: prefetching has settled, and a frame follows."""
@@ -94,8 +99,12 @@ def _image_cycles(frames: Sequence[Sequence[Frame]], board: AcceleratorSpec) -> 
     return tuple(sum(cycles[(i + 1) * size : (i + 2) * size]) for i in range(len(frames)))
 
 
-def simulated_task(task: TaskFrames, board: AcceleratorSpec, left: Sequence[str]) -> TaskProfile:
+def simulated_task(task: TaskFrames, program: FpgaProgram) -> TaskProfile:
     """The profile of a task; the loads of experts are summed over all images."""
+    board, entry = program.board, program.tasks[task.task]
+    left = [f"{', '.join(step.origin)}: {step.reason}" for step in entry.left]
+    cycles = [timing.steady.cycles for timing in task.timings]
+    frame = time_frame(map(_work, entry.host), cycles, board, program.host(BOARD_HOST).cpu.target.threads)
     runs = task.runs[0]
     facts = [
         facts_of_bundle(run.segment, frame.stream, run.layer.tolist(), run.routes, board.engine)
@@ -103,7 +112,13 @@ def simulated_task(task: TaskFrames, board: AcceleratorSpec, left: Sequence[str]
     ]
     routes = [_all_routes([image[index] for image in task.runs]) for index in range(len(runs))]
     energy = [estimate(timing.steady, board) for timing in task.timings]
-    return task_profile(task.task, facts, task.timings, routes, board, energy, left, task.dram)
+    return task_profile(task.task, facts, task.timings, routes, board, frame, energy, left, task.dram)
+
+
+def _work(step: HostStep) -> Work:
+    if step.segment is not None:
+        return step.segment
+    return step.operator if step.sizes is None else step.sizes
 
 
 def _all_routes(runs: Sequence[SegmentRun]) -> Routes:

@@ -31,9 +31,10 @@ from edgemtl.report.profile.layers import label_layers
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS
 from edgemtl.report.published import PUBLISHED, fitting
 from tests.hw.sim.streams import layer, lines_of, make_frame, make_spec, word
-from tests.report.profiles import make_cpu_profile, make_profile, make_segment
+from tests.report.profiles import make_cpu_profile, make_frame_time, make_profile, make_segment
 
 SPEC = read_spec("zcu104")
+FRAME = make_frame_time("semseg")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from edgemtl.report.profile.document import profile_to_json
 from edgemtl.report.profile.energy import coefficients
 from edgemtl.report.profile.facts import InstructionFacts, RouterFacts, SegmentFacts
 from edgemtl.report.profile.filling import facts_of_bundle, instructions_of, routers_of
+from edgemtl.report.profile.frame import FrameStep, FrameTime, frame_time
 from edgemtl.report.profile.model import SCHEMA_VERSION, CpuTaskProfile, MeasuredCpu, Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient, EnergyPart
 from edgemtl.report.profile.write import write_profile
@@ -15,6 +16,8 @@ __all__ = [
     "Coefficient",
     "CpuTaskProfile",
     "EnergyPart",
+    "FrameStep",
+    "FrameTime",
     "FrameTimings",
     "InstructionFacts",
     "MeasuredCpu",
@@ -26,6 +29,7 @@ __all__ = [
     "coefficients",
     "cpu_task_profile",
     "facts_of_bundle",
+    "frame_time",
     "instructions_of",
     "profile_to_json",
     "routers_of",

@@ -14,6 +14,7 @@ from edgemtl.hw.sim.trace import Timing
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.profile.energy import energy_parts
 from edgemtl.report.profile.facts import Routes, SegmentFacts
+from edgemtl.report.profile.frame import FrameTime
 from edgemtl.report.profile.layers import make_layers
 from edgemtl.report.profile.memories import make_buffers, make_memories
 from edgemtl.report.profile.model import Switches, TaskProfile
@@ -34,13 +35,15 @@ def task_profile(
     timings: Sequence[FrameTimings],
     routes: Sequence[Routes],
     spec: AcceleratorSpec,
+    frame: FrameTime,
     energy: Sequence[Energy] = (),
     left: Sequence[str] = (),
     dram: Mapping[int, int] = MappingProxyType({}),
 ) -> TaskProfile:
     """The profile of a task; ``timings``, ``routes`` and, where it was estimated, ``energy``: one for each segment.
 
-    dram: steady-state cycles by the percentage of its peak that DRAM sustains.
+    frame: image to result, with the host CPU. dram: steady-state cycles by the percentage of its peak that DRAM
+    sustains.
 
     The task's cycles are those of its segments, one after the other. Raises ValueError where a segment has no timing or
     no routes, or a span belongs to no instruction.
@@ -57,6 +60,7 @@ def task_profile(
     return TaskProfile(
         task=task,
         latency=_latency(timings, spec),
+        frame=frame,
         macs=sum(layer.macs for layer in layers),
         macs_executed=sum(timing.macs for timing in steady),
         layers=layers,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from edgemtl.hw.spec import AcceleratorSpec
+from edgemtl.report.profile.frame import FrameTime
 from edgemtl.report.profile.parts import (
     BufferLife,
     Coefficient,
@@ -24,7 +25,7 @@ from edgemtl.report.profile.parts import (
     MemoryUse,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 Device = Literal["sim", "cpu"]
 Figures = Literal["simulated", "measured"]
@@ -34,13 +35,15 @@ Figures = Literal["simulated", "measured"]
 class TaskProfile:
     """One task on the accelerator. macs: of all layers; macs_executed: MACs that the array executed in the frame.
 
-    dram: how its latency depends on what DRAM sustains.
-    utilisation: by unit, its busy cycles as a share of the frame's; "array": the MAC utilisation. left: the steps that
-    ran on the host CPU instead, each with its reason; no figure here includes their time.
+    latency: of the accelerator alone. frame: of image to result, with the host CPU. dram: how the latency depends on
+    what DRAM sustains. utilisation: by unit, its busy cycles as a share of the accelerator's; "array": the MAC
+    utilisation. left: the steps that ran on the host CPU instead, each with its reason; only ``frame`` includes their
+    time.
     """
 
     task: str
     latency: Latency
+    frame: FrameTime
     macs: int
     macs_executed: int
     layers: tuple[LayerProfile, ...]

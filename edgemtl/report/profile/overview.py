@@ -10,6 +10,7 @@ from edgemtl.hw.resources import count as blocks
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.profile.blocks import Card, PageGroup, PageSection, PageTable, columns, count, embed, joules
 from edgemtl.report.profile.charts.bars import draw_switches
+from edgemtl.report.profile.frame_page import frame_card, show_ms
 from edgemtl.report.profile.model import Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient
 from edgemtl.report.profile.task_tables import show_energy
@@ -25,12 +26,15 @@ def cards(profile: Profile) -> Iterator[Card]:
     latency, basis = slow.latency, profile.figures
     of = f"task {slow.task}" + (", the slowest" if len(profile.tasks) > 1 else "")
     yield Card(
-        "steady-state latency",
+        "accelerator, steady-state latency",
         f"{latency.steady_ms:.3f} ms",
         f"{of}; {1e3 / max(latency.steady_ms, 1e-9):,.0f} a second",
         basis,
     )
-    yield Card("latency", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis)
+    yield Card(
+        "accelerator, latency", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis
+    )
+    yield frame_card(slow.frame, of)
     yield Card("MAC utilisation", f"{slow.utilisation.get('array', 0):.1%}", f"{of}; of the array's peak", basis)
     yield Card("DRAM busy", f"{slow.utilisation.get('memory', 0):.1%}", f"{of}; of the frame", basis)
     if slow.energy:
@@ -50,6 +54,7 @@ def tasks_section(profile: Profile) -> PageSection:
         "task",
         "#steady-state, ms",
         "#latency, ms",
+        "#image to result, ms",
         "#steady-state, cycles",
         "#GMAC",
         "#array",
@@ -60,7 +65,8 @@ def tasks_section(profile: Profile) -> PageSection:
     )
     how = (
         "Latency is one frame on an idle accelerator; steady-state latency is a frame when the same task runs back to "
-        "back. Array: MAC utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
+        "back; both are of the accelerator alone. Image to result adds the host CPU "
+        "(estimated). Array: MAC utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
     )
     return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
 
@@ -71,6 +77,7 @@ def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
         task.task,
         f"{latency.steady_ms:.3f}",
         f"{latency.first_ms:.3f}",
+        show_ms(task.frame.latency_ms),
         count(latency.steady_cycles),
         f"{task.macs / 1e9:.3f}",
         *(use.get(unit, 0.0) for unit in ("array", "matrix", "memory")),

@@ -11,6 +11,7 @@ from edgemtl.report.profile.charts.experts import draw_experts
 from edgemtl.report.profile.charts.memory_map import draw_memory_map, draw_ring
 from edgemtl.report.profile.charts.roofline import draw_roofline
 from edgemtl.report.profile.charts.timeline import draw_timeline
+from edgemtl.report.profile.frame_page import frame_section
 from edgemtl.report.profile.model import TaskProfile
 from edgemtl.report.profile.task_tables import (
     dram_table,
@@ -26,7 +27,12 @@ SIMULATED = "simulated"
 
 def task_group(index: int, task: TaskProfile, spec: AcceleratorSpec, most: int) -> PageGroup:
     """All sections of a task; ``most`` bars a picture of time."""
-    sections = (*_time(index, task, spec, most), *_memory(index, task, spec, most), *_rest(index, task))
+    sections = (
+        frame_section(task.frame),
+        *_time(index, task, spec, most),
+        *_memory(index, task, spec, most),
+        *_rest(index, task),
+    )
     return PageGroup(f"task-{index}", f"Task {task.task}", sections)
 
 
@@ -122,7 +128,7 @@ def _rest(index: int, task: TaskProfile) -> Iterator[PageSection]:
     )  # fmt: skip
     if task.left:
         rows: tuple[tuple[Cell, ...], ...] = tuple((text,) for text in task.left)
-        how = "These steps run on the host CPU. No figure of this page includes their time."
+        how = "These steps run on the host CPU. Only the frame from image to result includes their time."
         yield PageSection(
             "Left to the host CPU", "calculated", how, tables=(PageTable(columns("step and reason"), rows),)
         )
