@@ -17,6 +17,7 @@ from edgemtl.partition.calibrate import Images, check_images, count_picks, drop_
 from edgemtl.partition.cut import cut, drop_unread_inputs, sweep
 from edgemtl.partition.experts import keep_experts, pathways
 from edgemtl.partition.fold import fold_constants
+from edgemtl.partition.layer_scale import fold_layer_scales
 from edgemtl.partition.model import Calibration, TaskModel
 from edgemtl.partition.share import share_tensors
 from edgemtl.vocabulary import PATHWAYS, Pathway
@@ -69,6 +70,7 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     graph = cut(model, task)
     fold_constants(graph)
     folded = fold_batchnorms(graph.graph)
+    scales = fold_layer_scales(graph.graph)
     reachable = remaining = pathways(graph)
     exact, counts = graph, None
     if images is not None:
@@ -80,7 +82,7 @@ def _specialise(model: MultiTaskModel, task: Task, pathway: Pathway, images: Ima
     attach_functions(graph)
     measured = None if images is None or counts is None else measure(exact, graph, images, counts)
     losses = (*_expert_notes(reachable, remaining, measured), *_loss_notes(measured))
-    notes = (*_batchnorm_notes(folded), *losses, *_input_notes(model, graph))
+    notes = (*_folding_notes(folded, scales), *losses, *_input_notes(model, graph))
     return TaskModel(task, graph, model.inputs, pathway, remaining, notes, measured)
 
 
@@ -91,8 +93,9 @@ def _input_notes(model: MultiTaskModel, graph: ir.Model) -> list[str]:
     return [f"input {', '.join(unread)} not read"] if unread else []
 
 
-def _batchnorm_notes(folded: int) -> list[str]:
-    return [f"{folded} BatchNormalization folded into the layers before them"] if folded else []
+def _folding_notes(norms: int, scales: int) -> list[str]:
+    counts = {"BatchNormalization": norms, "Mul by a constant per channel": scales}
+    return [f"{count} {what} folded into the layers before them" for what, count in counts.items() if count]
 
 
 def _expert_notes(
