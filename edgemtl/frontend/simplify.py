@@ -116,13 +116,13 @@ def _drop_units(graph: ir.Graph, neutral: Sequence[Neutral]) -> None:
         kind = next((kind for kind in neutral if is_op(node, *kind.ops)), None)
         if kind is None or result(node).is_graph_output():
             continue
-        made = result(node)
+        target = result(node)
         first, second = node.inputs
         for value, units in ((first, second), (second, first))[: 1 + (node.op_type in COMMUTATIVE)]:
             array = array_of(units)
             is_unit = array is not None and array.size > 0 and bool((array == kind.unit).all())
-            if is_unit and value is not None and value.shape == made.shape is not None:
-                replace_value(made, value)
+            if is_unit and value is not None and value.shape == target.shape is not None:
+                replace_value(target, value)
                 break
 
 
