@@ -92,7 +92,7 @@ def product(x: Ints, w: Ints) -> Wide:
 def check_shifts(shift: Wide, what: str) -> None:
     """Raise Fault where a shift is none that a requantisation has."""
     low, high = SHIFT_RANGE
-    if shift.min() < low or shift.max() > high:
+    if shift.size and (shift.min() < low or shift.max() > high):
         raise Fault(f"{what} must be in {low}..{high}, not {shift.min()}..{shift.max()}")
 
 
