@@ -97,8 +97,8 @@ def _out_size(padded: int, kernel: int, stride: int, dilation: int) -> int:
 class QConv2d(Operator):
     """`law.conv2d`: int8 [height * width, cin] to int8 or int16 [out_height * out_width, cout], ``zero`` the padding.
 
-    ``stride`` and ``dilation`` are (vertical, horizontal), ``pad`` is (top, left, bottom, right). Kernels take one
-    group, or as many as channels.
+    ``stride`` and ``dilation`` are (vertical, horizontal), ``pad`` is (top, left, bottom, right). Kernels of CPUs take
+    one group, or one for each channel.
     """
 
     height: int

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import itemgetter
 
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
-from edgemtl.hw.law_weightless import Rescale
 from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
 from edgemtl.operators import Array
 from edgemtl.quantize.endings import Ending, add_residual, ended, plan_ending, plan_sum
@@ -181,12 +179,9 @@ def write_experts(writer: Writer, spec: ops.Experts) -> None:
 
 
 def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
-    """A convolution that pads with the zero point: in one group, depthwise, or group by group."""
+    """A convolution in any number of groups that pads with the zero point."""
     source = writer.source
     view, x = writer.byte_view(source["x"])
-    if spec.groups not in (1, spec.cin) or spec.groups not in (1, spec.cout):
-        write_groups(writer, spec, view, x)
-        return
     kernel = source.constant("weight").array
     flat = kernel.transpose(1, 2, 3, 0).reshape(-1, spec.cout)
     taps = spec.kernel[0] * spec.kernel[1]
@@ -205,39 +200,6 @@ def write_conv(writer: Writer, spec: ops.Conv2d) -> None:
         writer.summed(ending.sums)
         if not ending.table and ending.curve is None:
             writer.correct(layer.unit)
-
-
-def write_groups(writer: Writer, spec: ops.Conv2d, view: View, x: Tensor) -> None:
-    """A convolution of several groups: each reads its channels, and their results are put side by side."""
-    source, groups = writer.source, spec.groups
-    weight, bias = source.constant("weight"), source.constant("bias")
-    assert x.fold is None
-    cin, cout = spec.cin // groups, spec.cout // groups
-    kernels, biases = (np.split(array, groups) for array in (weight.array, bias.array))
-    flats = [kernel.transpose(1, 2, 3, 0).reshape(-1, cout) for kernel in kernels]
-    reals = [unfolded(flat, part, x) for flat, part in zip(flats, biases, strict=True)]
-    ending = plan_ending(writer, spec.activation, max(reach_of(*real, x) for real in reals))
-    inner = ending.sums if ending.curve else ending.result
-    assert inner.dtype != "float32"
-    parts = {}
-    for group, real in enumerate(reals):
-        layer = _integers(writer, *real, x, np.array([ending.sums.scale]))
-        integers = layer.weight.reshape(cin, *spec.kernel, cout).transpose(3, 0, 1, 2)
-        constants = constants_of(f"{weight.name}.{group}", layer)
-        constants |= {"weight": Constant(f"{weight.name}.{group}.int8", np.ascontiguousarray(integers)), **ending.table}
-        sizes = spec.height, spec.width, cin, cout, spec.out_height, spec.out_width
-        geometry = spec.kernel, spec.stride, spec.pad, spec.dilation
-        conv = ops.QConv2d(*sizes, *geometry, x.zero, ending.how, bool(ending.table))
-        channels = slice(group * cin, (group + 1) * cin)
-        y = writer.temporary(f"group{group}", (spec.out_height * spec.out_width, cout), inner)
-        writer.step(conv, {"x": view.apply(itemgetter((slice(None), channels))), "y": y}, constants)
-        writer.summed(ending.sums)
-        parts[f"x{group}"] = y
-    same = (Rescale(inner.zero, 1 << 16, 16, inner.zero),) * groups
-    rows = spec.out_height * spec.out_width
-    side_by_side = ops.QConcat(rows, (cout,) * groups, same, (inner.dtype,) * groups, inner.dtype)
-    with ended(writer, ending, (rows, spec.cout)) as out:
-        writer.step(side_by_side, {**parts, "y": out})
 
 
 def _repeated(values: Array | None, taps: int) -> Array | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from edgemtl import schedule
 from edgemtl.codegen.cpu.binding import Bound, BoundStep, bind, buffers_of
 from edgemtl.codegen.cpu.coded import with_codes
+from edgemtl.codegen.cpu.groups import with_groups
 from edgemtl.codegen.cpu.prefix import common_prefix, separate
 from edgemtl.codegen.cpu.winograd import with_winograd
 from edgemtl.errors import BudgetError
@@ -52,7 +53,8 @@ Lower = Callable[[frozenset[str]], Sequence[Lowered]]
 
 def fit_integers(tasks: Sequence[Lowered], target: CpuTarget, budget: int | None) -> ProgramLayout:
     """`fit` for integer steps, whose bits do not depend on the algorithm."""
-    return _fit(lambda slowed: [with_codes(with_winograd(task, target, slowed)) for task in tasks], target, budget)
+    in_groups = [with_groups(task) for task in tasks]
+    return _fit(lambda slowed: [with_codes(with_winograd(task, target, slowed)) for task in in_groups], target, budget)
 
 
 def fit(tasks: Sequence[TaskModel], target: CpuTarget, budget: int | None) -> ProgramLayout:

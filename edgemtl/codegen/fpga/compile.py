@@ -10,6 +10,7 @@ from itertools import pairwise
 from edgemtl.bundle import LeftStep
 from edgemtl.codegen.fpga import networks
 from edgemtl.codegen.fpga.fitting import Fitting, UnfitSegment
+from edgemtl.codegen.fpga.image_shapes import most_channels
 from edgemtl.codegen.fpga.instructions import ParameterWindow
 from edgemtl.codegen.fpga.program import BoardProgram, BoardTask, Early, SegmentCall
 from edgemtl.codegen.fpga.runs import runs
@@ -114,7 +115,8 @@ def _column_lines(step: Step, engine: Engine) -> int:
         case QLinear() | QPatchEmbed() as spec:
             return layer_lines(engine, spec.k, engine.array_columns, True, networks.is_coded(step))
         case QConv2d() as spec:
-            return layer_lines(engine, math.prod(spec.kernel) * spec.cin, engine.array_columns, True)
+            deep = most_channels(spec, engine.array_columns)
+            return layer_lines(engine, math.prod(spec.kernel) * deep, engine.array_columns, True)
         case _:
             return 0
 

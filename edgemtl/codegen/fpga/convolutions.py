@@ -15,16 +15,18 @@ from edgemtl.codegen.fpga.image_shapes import (
     ColumnPart,
     ImageShape,
     Shortage,
+    channels_read,
     column_parts,
     dilation_of,
     granules,
     largest_block,
     taps_together,
+    tiles_alike,
 )
 from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, RowRange
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
 from edgemtl.codegen.fpga.site import Site, Stored
-from edgemtl.codegen.fpga.weights import conv_weights
+from edgemtl.codegen.fpga.weights import conv_weights, dense_kernel
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.spec import Engine
@@ -115,13 +117,14 @@ def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:
 
 
 def _conv_layer(site: Site, conv: networks.Of[QConv2d]) -> Weights:
-    engine, layer = site.listing.engine, conv.arrays()
-    together = taps_together(conv.operator, engine)
+    engine, layer, spec = site.listing.engine, conv.arrays(), conv.operator
 
     def pack(columns: slice) -> bytes:
-        return conv_weights(engine, layer, together, columns)
+        channels = channels_read(spec, columns, engine.array_columns)
+        kernel = dense_kernel(layer["weight"], spec.groups, columns, channels)
+        return conv_weights(engine, layer, kernel, taps_together(spec, kernel.shape[1], engine), columns)
 
-    return Weights(site, pack, conv.operator.cout)
+    return Weights(site, pack, spec.cout, tiles_alike(spec, engine.array_columns))
 
 
 def _target(site: Site, group: networks.ImageGroup) -> Stored:
@@ -279,15 +282,17 @@ class _Writer:
         y = OnChipTensor(at, rows * conv.out_width, conv.cout, 2 if conv.how.dtype == "int16" else 1, shape.result)
         for columns, ring in self.conv.uses(self.resident, last):
             part = emit.columns_of(self.site.listing, y, columns)
-            self._convolve_part(part, first, rows, ring)
+            channels = channels_read(conv, columns, self.site.listing.engine.array_columns)
+            self._convolve_part(part, channels, first, rows, ring)
         return y
 
-    def _convolve_part(self, y: OnChipTensor, first: int, rows: int, ring: dict[str, int]) -> None:
-        conv = self.shape.conv
+    def _convolve_part(self, y: OnChipTensor, channels: slice, first: int, rows: int, ring: dict[str, int]) -> None:
+        """Some output channels of ``rows`` output rows from ``first`` on, of the input channels that they read."""
+        conv, granule = self.shape.conv, self.site.listing.engine.array_columns
         tiles = emit.granules(self.site.listing, y.width) * y.itemsize
         self.site.listing.append(
             "CONV",
-            {"src": self.high.at, "dst": y.at},
+            {"src": self.high.at.on(channels.start // granule), "dst": y.at},
             self.high.touched(*self.shape.rows_of(first, rows)),
             (emit.rows_of(y, tiles),),
             operands=dict(
@@ -296,7 +301,7 @@ class _Writer:
                 height=conv.height,
                 first=first,
                 rows=rows,
-                k=conv.cin,
+                k=channels.stop - channels.start,
                 n=y.width,
                 src_stride=self.high.stride,
                 dst_stride=y.stride,

@@ -133,10 +133,32 @@ def granules(engine: Engine, channels: int, dtype: str) -> int:
     return -(-channels // engine.array_columns) * (2 if dtype == "int16" else 1)
 
 
-def taps_together(conv: QConv2d, engine: Engine) -> int:
-    """Horizontal taps of a convolution that share a tile."""
-    geometry = conv.cin, conv.kernel[1], stride_of(conv), dilation_of(conv)
+def taps_together(conv: QConv2d, channels: int, engine: Engine) -> int:
+    """Horizontal taps of a convolution that share a tile, where it reads ``channels`` of each pixel."""
+    geometry = channels, conv.kernel[1], stride_of(conv), dilation_of(conv)
     return taps_in_tile(engine.array_rows, engine.array_columns, *geometry)
+
+
+def channels_read(conv: QConv2d, columns: slice, granule: int) -> slice:
+    """The input channels that output channels ``columns`` read: those of their groups, from a whole granule on."""
+    cin, cout = conv.cin // conv.groups, conv.cout // conv.groups
+    first = columns.start // cout * cin
+    return slice(first // granule * granule, -(-columns.stop // cout) * cin)
+
+
+def tiles_alike(conv: QConv2d, granule: int) -> int:
+    """Tiles of neighbouring output channels that read the same input channels: those of a group, at least one."""
+    cout = conv.cout // conv.groups
+    if conv.groups == 1:
+        return -(-cout // granule)
+    return cout // granule if cout % granule == 0 else 1
+
+
+def most_channels(conv: QConv2d, granule: int) -> int:
+    """The most input channels that one tile of output channels reads."""
+    tiles = (slice(at, min(at + granule, conv.cout)) for at in range(0, conv.cout, granule))
+    read = (channels_read(conv, tile, granule) for tile in tiles)
+    return max(len(range(conv.cin)[channels]) for channels in read)
 
 
 def reach(conv: QConv2d) -> int:

@@ -20,12 +20,12 @@ MOST_ROWS = FIELDS["height"].high
 """Most rows of an image."""
 MOST_ROW_GRANULES = BY_NAME["LOAD"].places["size"][0].high
 """Most granules of a row of pixels."""
+MOST_KERNEL = f"{FIELDS['kernel_height'].high} x {FIELDS['kernel_width'].high}"
 DESCRIPTION = (
-    f"a convolution in one group with a kernel up to {FIELDS['kernel_height'].high} x {FIELDS['kernel_width'].high}, "
-    f"a stride up to {FIELDS['stride'].high} and a dilation up to {FIELDS['dilation'].high}, each the same on both "
-    f"axes, and padding up to {FIELDS['top'].high}; optionally after a bilinear upsampling by 2 and before a linear "
-    f"layer over its pixels; up to {MOST_ROWS:,} rows; the upsampling is a layer of its own where the output is "
-    "wider than the accumulators"
+    f"a convolution in any number of groups with a kernel up to {MOST_KERNEL}, a stride up to {FIELDS['stride'].high} "
+    f"and a dilation up to {FIELDS['dilation'].high}, each the same on both axes, and padding up to "
+    f"{FIELDS['top'].high}; optionally after a bilinear upsampling by 2 and before a linear layer over its pixels; up "
+    f"to {MOST_ROWS:,} rows; the upsampling is a layer of its own where the output is wider than the accumulators"
 )
 """What the group consists of, and its limits."""
 
@@ -74,13 +74,6 @@ def conv_reason(operator: QConv2d, engine: Engine) -> str:
 
 
 def _conv_reasons(conv: QConv2d, engine: Engine) -> Iterator[str]:
-    if conv.groups != 1:
-        size = conv.cin // conv.groups
-        channels = "1 channel" if size == 1 else f"{size} channels"
-        yield (
-            f"it convolves in {conv.groups} groups of {channels}; the accelerator convolves in one, where each group "
-            f"would use {size} of the array's {engine.array_rows} rows"
-        )
     for name, values in (("strides", strides(conv)), ("dilations", dilations(conv))):
         if len(values) > 1:
             pair = " and ".join(map(str, conv.stride if name == "strides" else conv.dilation))

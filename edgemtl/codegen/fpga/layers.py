@@ -24,16 +24,25 @@ class Weights:
     are fetched.
     """
 
-    def __init__(self, site: Site, pack: Callable[[slice], bytes], width: int, coded: bool = False) -> None:
+    def __init__(
+        self, site: Site, pack: Callable[[slice], bytes], width: int, together: int | None = None, coded: bool = False
+    ) -> None:
+        """``pack``: the bytes of some columns; ``together``: the tiles of columns that share an instruction at most."""
         self._site, self.coded = site, coded
-        whole = pack(slice(0, width))
-        wide = site.listing.engine.array_columns
-        tiles = -(-width // wide)
-        count = max(-(-len(whole) // (site.limits.ring_lines * LINE_BYTES // RING_PARTS)), 1)
-        self.columns = [slice(a * wide, min((a + n) * wide, width)) for a, n in blocks(tiles, max(tiles // count, 1))]
-        contents = [pack(part) for part in self.columns] if len(self.columns) > 1 else [whole]
+        most = -(-width // site.listing.engine.array_columns) if together is None else together
+        self.columns = self._cut(width, most)
+        contents = [pack(part) for part in self.columns]
+        count = -(-max(map(len, contents)) // (site.limits.ring_lines * LINE_BYTES // RING_PARTS))
+        if min(count, most) > 1:
+            self.columns = self._cut(width, max(most // count, 1))
+            contents = [pack(part) for part in self.columns]
         self._lines = [(site.listing.parameters.add(c), len(c) // LINE_BYTES) for c in contents]
         self._pieces: list[Piece] = []
+
+    def _cut(self, width: int, most: int) -> list[slice]:
+        """The columns in whole tiles, at most ``most`` at once."""
+        wide = self._site.listing.engine.array_columns
+        return [slice(a * wide, min((a + n) * wide, width)) for a, n in blocks(-(-width // wide), most)]
 
     @property
     def lines(self) -> int:
@@ -59,7 +68,7 @@ def linear_layer(site: Site, layer: Arrays, part: slice | None = None) -> Weight
     def pack(columns: slice) -> bytes:
         return linear_weights(site.listing.engine, layer, slice(first + columns.start, first + columns.stop))
 
-    return Weights(site, pack, last - first, is_coded(layer))
+    return Weights(site, pack, last - first, coded=is_coded(layer))
 
 
 def apply(

@@ -79,11 +79,12 @@ def write_segment(
     experts: ExpertOrder,
     what: str,
 ) -> BoardSegment:
-    """The stream of ``groups``. What memory on chip has no room for is spilled to DRAM between the groups.
+    """The stream of ``groups``. What memory on chip has no room for is spilled to DRAM between the groups, and so are
+    the results of layers of rows that convolutions read: CONV does not read the memory that these are written to.
 
     Raises UnfitGroup where memory on chip is too small even so, or where an operand's bits are too few.
     """
-    size, spilled = len(parameters.content), frozenset[str]()
+    size, spilled = len(parameters.content), _rows_of_images(groups)
     while True:
         crossing = Crossing(outgoing, spilled, _last_reads(groups), _by_rows(groups))
         try:
@@ -98,6 +99,14 @@ def write_segment(
 
 def _last_reads(groups: Sequence[networks.Group]) -> dict[str, int]:
     return {view.buffer: index for index, group in enumerate(groups) for view in networks.reads_of(group)}
+
+
+def _rows_of_images(groups: Sequence[networks.Group]) -> frozenset[str]:
+    """The buffers that layers of rows write, but LayerNorm, and convolutions read."""
+    images = {group.source.buffer for group in groups if isinstance(group, networks.ImageGroup)}
+    others = (networks.NormGroup, networks.ImageGroup, *networks.STREAMED)
+    rows = (group for group in groups if not isinstance(group, others))
+    return frozenset(view.buffer for group in rows for view in networks.writes_of(group) if view.buffer in images)
 
 
 def _by_rows(groups: Sequence[networks.Group]) -> frozenset[str]:

@@ -58,13 +58,28 @@ def layer_lines(engine: Engine, k: int, n: int, table: bool, coded: bool = False
     return weight_lines(engine.array_columns, k, n, table, CODED_WEIGHTS if coded else INT8_WEIGHTS)
 
 
-def conv_weights(engine: Engine, layer: Arrays, together: int, columns: slice = slice(None)) -> bytes:
-    """Whole lines of the chosen columns of weight int8 [n, k, kh, kw], bias and scale int32 [n], and the table if any.
+def conv_weights(engine: Engine, layer: Arrays, kernel: Array, together: int, columns: slice = slice(None)) -> bytes:
+    """Whole lines of ``kernel`` int8 [columns, k, kh, kw], bias and scale of the columns, and the table if any.
 
     together: horizontal taps that share a tile.
     """
-    tiles = list(_conv_tiles(layer["weight"][columns], together, engine.array_rows // together))
+    tiles = list(_conv_tiles(kernel, together, engine.array_rows // together))
     return _stacked(engine.array_columns, _int8_kernel(tiles, engine.array_columns), layer, columns)
+
+
+def dense_kernel(weight: Array, groups: int, columns: slice, channels: slice) -> Array:
+    """int8 [columns, channels, kh, kw] of weight int8 [n, k / groups, kh, kw]: zeros between two groups.
+
+    ``channels`` are all that the groups of the columns read, and perhaps others.
+    """
+    cout, cin = len(weight) // groups, weight.shape[1]
+    sizes = columns.stop - columns.start, channels.stop - channels.start
+    kernel = np.zeros((*sizes, *weight.shape[2:]), np.int8)
+    for group in range(columns.start // cout, -(-columns.stop // cout)):
+        first, last = max(group * cout, columns.start), min((group + 1) * cout, columns.stop)
+        at = group * cin - channels.start
+        kernel[first - columns.start : last - columns.start, at : at + cin] = weight[first:last]
+    return kernel
 
 
 def _conv_tiles(weight: Array, together: int, group: int) -> Iterator[Array]:

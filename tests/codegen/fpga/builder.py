@@ -221,6 +221,7 @@ class Net:
         stride: tuple[int, int] = (1, 1),
         dilation: tuple[int, int] = (1, 1),
         pad: tuple[int, int, int, int] | None = None,
+        groups: int = 1,
     ) -> View:
         """A convolution; without ``pad`` it keeps the size of an image where it has no stride, for odd kernels."""
         cin, (above, beside) = x.shape[1], (step * (taps // 2) for step, taps in zip(dilation, kernel, strict=True))
@@ -228,11 +229,11 @@ class Net:
         sides = height + pads[0] + pads[2], width + pads[1] + pads[3]
         axes = zip(sides, kernel, stride, dilation, strict=True)
         out = [(side - (taps - 1) * apart - 1) // step + 1 for side, taps, step, apart in axes]
-        layer = self.layer(cin * kernel[0] * kernel[1], cout, how, table)
-        layer["weight"] = layer["weight"].T.reshape(cout, cin, *kernel)
+        layer = self.layer(cin // groups * kernel[0] * kernel[1], cout, how, table)
+        layer["weight"] = layer["weight"].T.reshape(cout, cin // groups, *kernel)
         zero = int(self.ints(-128, 127))
         conv = ops.QConv2d(
-            height, width, cin, cout, *out, kernel, stride, pads, dilation, zero, how, table
+            height, width, cin, cout, *out, kernel, stride, pads, dilation, zero, how, table, groups
         )  # fmt: skip
         y = self.view(out[0] * out[1], cout, how.dtype)
         return self.add(conv, {"x": x, "y": y}, layer)

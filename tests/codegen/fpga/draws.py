@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import strategies as st
 
 from edgemtl.lowering.ir import View
@@ -10,6 +12,9 @@ from tests.codegen.fpga.builder import WIDE, Net
 DIMS = (8, 16, 24, 33, 48, 64, 80)
 HEADS = {1: (8, 17, 32, 64), 2: (8, 12, 32, 48), 3: (8, 16, 21, 32), 4: (8, 16, 24), 6: (8, 16)}
 """Sizes of a head by how many there are."""
+
+MANY = (48, 66, 72, 96, 120)
+"""Channels of several tiles, which groups divide in whole tiles or not."""
 
 
 @st.composite
@@ -69,7 +74,7 @@ def mixtures(draw: st.DrawFn, net: Net, x: View, stream: View) -> View:
 
 @st.composite
 def convolutions(draw: st.DrawFn, net: Net, x: View, size: tuple[int, int], cout: int) -> tuple[View, int, int]:
-    """A convolution of any geometry that has at least one output, with the sides of its image; perhaps a table."""
+    """A convolution in any groups, of any geometry that has an output, with the sides of its image; perhaps a table."""
     side, pad, how = st.integers(1, 7), st.integers(0, 4), net.finish()
     kernel = draw(st.sampled_from([(3, 3), (1, 1), (2, 2)]) | st.tuples(side, side))
     stride, dilation = draw(st.sampled_from([1, 1, 2, 3, 4])), draw(st.sampled_from([1, 1, 2, 4]))
@@ -77,7 +82,9 @@ def convolutions(draw: st.DrawFn, net: Net, x: View, size: tuple[int, int], cout
     for axis in range(2):
         pads[axis + 2] += max(0, (kernel[axis] - 1) * dilation + 1 - size[axis] - pads[axis] - pads[axis + 2])
     geometry = {"kernel": kernel, "stride": (stride, stride), "dilation": (dilation, dilation)}
-    y = net.conv(x, *size, cout, how, table=draw(st.booleans()), **geometry, pad=tuple(pads))
+    common = math.gcd(x.shape[1], cout)
+    groups = draw(st.sampled_from([count for count in range(1, common + 1) if common % count == 0]))
+    y = net.conv(x, *size, cout, how, table=draw(st.booleans()), **geometry, pad=tuple(pads), groups=groups)
     operator = net.steps[-1].operator
     return y, operator.out_height, operator.out_width
 
@@ -90,11 +97,12 @@ def pyramids(draw: st.DrawFn) -> Net:
     """
     net = Net(draw(st.integers(0, 2**20)))
     size = draw(st.integers(1, 11)), draw(st.integers(1, 11) | st.integers(12, 60))
-    x, results = net.source(size[0] * size[1], draw(st.integers(1, 40)), "int8"), []
+    x, results = net.source(size[0] * size[1], draw(st.integers(1, 40) | st.sampled_from(MANY)), "int8"), []
     for _ in range(draw(st.integers(1, 3))):
         if draw(st.integers(0, 3)) == 0 and max(size) <= 11:
             x, size = net.enlarge(x, *size), (2 * size[0], 2 * size[1])
-        x, *size = draw(convolutions(net, x, size, draw(st.integers(1, 40))))
+        channels = st.integers(1, 40) | st.sampled_from([x.shape[1], *MANY])
+        x, *size = draw(convolutions(net, x, size, draw(channels)))
         results.append(x)
     for view in results if draw(st.booleans()) else results[-1:]:
         net.result(view)

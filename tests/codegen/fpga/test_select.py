@@ -95,16 +95,6 @@ def conv_of(**changes: object) -> ops.QConv2d:
 
 
 REFUSED: dict[str, tuple[dict[str, object], str]] = {
-    "depthwise": (
-        {"groups": 32},
-        "it convolves in 32 groups of 1 channel; the accelerator convolves in one, where each group would use 1 of the "
-        "array's 96 rows",
-    ),
-    "grouped": (
-        {"groups": 4},
-        "it convolves in 4 groups of 8 channels; the accelerator convolves in one, where each group would use 8 of the "
-        "array's 96 rows",
-    ),
     "strides": ({"stride": (2, 1)}, "its strides are 2 and 1, the accelerator has one for both axes"),
     "dilations": ({"dilation": (1, 3)}, "its dilations are 1 and 3, the accelerator has one for both axes"),
     "tall kernel": ({"kernel": (8, 3)}, "its kernel has 8 rows, the accelerator holds 0 to 7"),
@@ -162,6 +152,41 @@ def test_convolutions_of_a_backbone_are_one_segment(engine: str) -> None:
     program = compile_and_check(net.steps, net.image, engines()[engine])
     assert left_of(program) == []
     assert [layer.name for layer in program.tasks[0].segments[0].layers] == ["picture"] * 5
+
+
+@pytest.mark.parametrize("engine", ["zcu104", "zcu104x2", "ultra96v2"])
+def test_convolutions_in_groups_are_one_segment_with_the_layers_around_them(engine: str) -> None:
+    """Depthwise, in groups that divide tiles, and in others that do not; behind layers of rows and before them."""
+    net = Net(5)
+    x = net.linear(net.source(6 * 5, 24, "int8"), 96, net.finish())
+    x = net.conv(x, 6, 5, 96, net.finish(), groups=96, table=True)
+    x = net.conv(net.linear(x, 72, net.finish()), 6, 5, 48, net.finish(), stride=(2, 2), groups=6)
+    net.result(net.conv(net.linear(x, 90, net.finish()), 3, 3, 60, net.finish(), groups=3))
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    assert left_of(program) == []
+    assert len(program.tasks[0].segments) == 1
+
+
+GROUPED = {
+    "depthwise": (96, 96, 96, [(32, 32)] * 3),
+    "depthwise with a rest": (70, 70, 70, [(32, 32), (32, 32), (6, 6)]),
+    "groups within tiles": (64, 128, 8, [(16, 32), (32, 32)] * 2),
+    "groups over tiles": (96, 48, 2, [(96, 32), (64, 16)]),
+    "groups of whole tiles": (96, 128, 2, [(48, 64), (64, 64)]),
+}
+"""Channels in and out, groups, and the channels in and out of each instruction."""
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_an_instruction_reads_the_channels_of_the_groups_that_it_computes(name: str) -> None:
+    """From a granule of 32 on; tiles of 32 that read the same channels are one instruction."""
+    cin, cout, groups, sizes = GROUPED[name]
+    net = Net(7)
+    net.result(net.conv(net.source(4 * 4, cin, "int8"), 4, 4, cout, net.finish(), groups=groups))
+    spec = engines()["zcu104"]
+    ((segment,),) = (task.segments for task in compile_and_check(net.steps, net.image, spec).tasks)
+    instructions = decode_stream(segment.stream, spec.engine).instructions
+    assert [(i["k"], i["n"]) for i in instructions if i.name == "CONV"] == sizes
 
 
 @pytest.mark.parametrize("first", [0, 64])

@@ -104,7 +104,7 @@ def test_conv(engine: Engine, data: st.DataObject) -> None:
                         tile.append([int(kernel[column, channel, dy, dx]) for column in range(n)])
                 tiles.append(tile)
     wanted = naive_layer(engine, tiles, bias, scale, table[0] if table else None)
-    assert weights.conv_weights(engine, layer | {"weight": kernel}, taps) == wanted
+    assert weights.conv_weights(engine, layer, kernel, taps) == wanted
 
 
 @pytest.mark.parametrize("width", [1, 31, 32, 33, 192])
