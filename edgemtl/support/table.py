@@ -43,7 +43,7 @@ FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for fo
 
 OF_NODES: Final[Mapping[type[Operator], str]] = {
     ops.QMove: "moves of elements: Pad, Gather, Concat with constants and the like",
-    ops.QNormalise: "normalisations over other axes than LayerNorm's",
+    ops.QNormalise: "normalisations other than a LayerNorm in front of linear layers",
     ops.QProduct: "MatMul of two computed values",
     ops.QSoftmax: "Softmax",
 }

@@ -155,7 +155,12 @@ COMPUTED = (
     "both its matrices are computed, and the accelerator multiplies by weights; except in attention of all tokens "
     "over all tokens without mask or bias, whose q, k and v come from one layer"
 )
+OTHER_NORM = (
+    "the accelerator's only normalisation is LayerNorm in 8 bits, whose gain and offset the layers that read it take "
+    "along; this one is another, or gives an output or a layer that cannot"
+)
 NEVER: Mapping[type, str] = {
+    ops.QNormalise: OTHER_NORM,
     ops.QProduct: COMPUTED,
     ops.Dequantise: FLOAT,
     ops.DequantiseImage: FLOAT,

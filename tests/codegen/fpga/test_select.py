@@ -15,12 +15,14 @@ from edgemtl.codegen.fpga.images import conv_reason
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
 from edgemtl.codegen.fpga.ranges import width_reason
 from edgemtl.codegen.fpga.runs import runs
-from edgemtl.codegen.fpga.select import Left, select
+from edgemtl.codegen.fpga.select import OTHER_NORM, Left, select
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import check, compile_and_check, engines
+from tests.codegen.graphs import int64, random
+from tests.quantize.forms import quantised
 
 FLOAT = "it works in float32, which the accelerator does not have"
 STRANGE = "its surroundings are none that the accelerator runs"
@@ -432,3 +434,17 @@ def test_widths_that_the_accelerator_lacks_stay_on_the_cpu() -> None:
         ops.QPatchEmbed(4, 192, 16, 1, wide=True),
     ):
         assert width_reason(operator) == "its activations have 12 bits, the accelerator's 8"
+
+
+def test_a_layer_norm_that_gives_the_output_says_why_it_stays() -> None:
+    """Its gain and offset have no layer to be folded into; in front of a linear layer it runs on the accelerator."""
+    text = "t (float[1,3,8,12] image) => (y) {a = Conv(image, w) \n r = Reshape(a, shape) \n %s}"
+    norm, layer = "LayerNormalization<axis = -1>(r, gamma, beta)", "\n y = MatMul(n, m)"
+    constants = {"w": random(8, 3, 1, 1), "shape": int64(1, 8, 96), "gamma": random(96), "beta": random(96, seed=1)}
+    kinds = {}
+    for name, end, more in (("output", f"y = {norm}", {}), ("linear", f"n = {norm} {layer}", {"m": random(96, 4)})):
+        steps = quantised(text % end, **constants, **more).integers.steps
+        (task,) = compile_segments({"t": steps}, engines()["zcu104"]).tasks
+        kinds[name] = {step.kind: step.reason for step in task.left}
+    assert kinds["output"]["QNormalise"] == OTHER_NORM
+    assert {"QNormalise", "QLayerNorm"}.isdisjoint(kinds["linear"])

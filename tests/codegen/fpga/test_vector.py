@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.enlarging import Mode, mode_of
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.runs import NO_LAYER
 from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
@@ -125,9 +126,9 @@ def test_sums_tables_and_scales(engine: str, seed: int, rows: int, width: int, a
     net = VectorNet(seed)
     x = net.sum(net.source(rows, width, a), net.source(rows, width, b), "int8")
     y = net.convert(net.lookup(x), c)
-    for view in (net.sum(y, x, c), y):
+    for view in (net.sum(y, x, c), y, net.linear(x, 3, net.finish())):
         net.result(view)
-    assert alone(net, engine) == ["add", "lookup", "rescale", "add"]
+    assert alone(net, engine) == ["add", "lookup", "rescale", "add", "linear"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -202,6 +203,17 @@ def test_other_weights_are_no_mode_of_the_accelerator() -> None:
         for constant in step.constants
     )
     assert mode_of(of(replace(step, constants=constants), ops.QResample)) is None
+
+
+def test_a_sum_and_its_table_without_a_layer_beside_them_stay() -> None:
+    """An enlargement, which reads fewer values than it writes, is a segment."""
+    net = VectorNet(6)
+    x = net.sum(net.source(16, 8, "int8"), net.source(16, 8, "int8"), "int8")
+    net.result(net.lookup(x))
+    net.result(net.resize(net.source(16, 8, "int8"), 4, 4, Mode(2, True)))
+    (task,) = compile_and_check(net.steps, net.image, engines()["zcu104"]).tasks
+    assert [layer.name for segment in task.segments for layer in segment.layers] == ["resize"]
+    assert [step.kind for step in task.left if step.reason == NO_LAYER] == ["QAdd", "QLookup"]
 
 
 def _pool(net: VectorNet) -> View:
