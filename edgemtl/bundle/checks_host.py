@@ -18,7 +18,7 @@ PADDED = Conv2d, QConv2d
 POOLS = Pool, QPool
 NUMBERS = {
     *("zero", "out_zero", "zeros", "low", "mul", "muls", "shift", "offset"),
-    *("score_shift", "epsilon", "threshold"),
+    *("scale", "out_scale", "score_shift", "epsilon", "threshold"),
 }
 """Integers of an operator that are no sizes."""
 MOST_PADDING = 64
