@@ -42,7 +42,7 @@ _RING: Final = (
     Field("release", 17, "lines by which the ring's head advances on completion"),
 )
 _FINISH: Final = (
-    Field("wide", 1, "results are 16 bits"),
+    Field("wide", 1, "results are 16 bits, from 0 on where `low` is 0, before a residual"),
     Field("table", 1, "results pass through a lookup table, which comes first in the ring"),
     *BYTE,
 )

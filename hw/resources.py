@@ -63,7 +63,8 @@ def resource_sum(spec: AcceleratorSpec) -> tuple[Row, ...]:
         _sequencer,
         _memories,
     )
-    return tuple(row for unit in units for row in unit(engine) if row.amount)
+    rows = (row for unit in units for row in unit(engine) if row.amount)
+    return (*rows, *_memory_controller()) if spec.board.option is not None else tuple(rows)
 
 
 def totals(rows: Iterable[Row]) -> dict[Resource, float]:
@@ -238,6 +239,13 @@ def _dma(engine: Engine) -> Iterator[Row]:
     ports = engine.dma_ports
     yield Row("dma", "bram36", 4 * ports, f"2 * 2 * {ports}", "estimated")
     yield from _logic("dma", 1500 * ports, f"1500 * {ports}")
+
+
+def _memory_controller() -> Iterator[Row]:
+    """Controller of a memory on the logic's side, with its physical layer: an allowance, nothing was built."""
+    yield Row("memory controller", "dsp", 3, "3", "estimated")
+    yield Row("memory controller", "bram36", 26, "26", "estimated")
+    yield from _logic("memory controller", 15_000, "15000")
 
 
 def _sequencer(_engine: Engine) -> Iterator[Row]:

@@ -102,9 +102,11 @@ def mix_shifts(shift: int, keys: int) -> tuple[int, int]:
 def norm_shifts(shift: int, width: int, epsilon: int, halvings: int = 0) -> tuple[int, int]:
     """The least and the largest whole shift of NORM, with at most so many ``halvings``.
 
-    V of a row lies between epsilon and width^2 * 2^30 + epsilon; the root's exponent is (bits of V + 1) div 2 - 17.
+    V of a row that is not constant lies between width - 1 + epsilon, as where one value is 1 and the rest are 0, and
+    width^2 * 2^30 + epsilon; the root's exponent is (bits of V + 1) div 2 - 17. A constant row gives 0 by any shift.
     """
-    low, high = ((value.bit_length() + 1) // 2 - 1 for value in (epsilon, width**2 * 2**30 + epsilon))
+    low, high = ((value + epsilon).bit_length() for value in (width - 1, width**2 * 2**30))
+    low, high = ((bits + 1) // 2 - 1 for bits in (low, high))
     return shift + low, shift + high + halvings
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edgemtl.errors import ConfigError, UsageError
+from edgemtl.hw.board import Board, Cpu, Memory, MemoryTiming, Part, Ports, text, whole
 from edgemtl.hw.geometry import CHAIN_ROWS, score_granules
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.resources import Row, check_sum, resource_sum
-from edgemtl.records import Dialect, Field, Rule, check, integer, leaves, one_of, read, shorten
+from edgemtl.records import Dialect, Field, check, leaves, one_of, read, shorten
 
 __all__ = [
     "BOARDS",
@@ -27,6 +28,7 @@ __all__ = [
     "Cpu",
     "Engine",
     "Memory",
+    "MemoryTiming",
     "Part",
     "Ports",
     "Row",
@@ -38,12 +40,10 @@ __all__ = [
     "resource_sum",
 ]
 
-BOARDS: Final = ("zcu104", "zcu104x2", "zcu102", "kv260", "ultra96v2")
+BOARDS: Final = ("zcu104", "zcu104x2", "zcu104x2-sodimm", "zcu102", "kv260", "ultra96v2")
 """Boards that come with a file in hw/boards; the first is the default."""
 FOLDER: Final = Path(__file__).parent / "boards"
 MOST_FILE_BYTES: Final = 2**20
-COUNT: Final = 10**7
-"""More of anything than a part has; a number beyond is a slip of the pen."""
 PAIR_MEMORIES: Final = ("residual", "hidden", "input", "scores", "queries", "side")
 """Memories that the array reads rows of."""
 MOST_GRANULES: Final = BY_NAME["LINEAR"].places["src"][0].high + 1
@@ -72,81 +72,6 @@ BOARD: Final = BoardDialect(separator=": ", group="a table", has_defaults=True)
 TEXTS: Final = check(
     "a list of texts", lambda value: type(value) is list and {type(item) for item in value} <= {str}, tuple
 )
-
-
-def whole(low: int, high: int) -> Rule:
-    """A whole number from ``low`` to ``high``."""
-    return integer(low, high, "a whole number")
-
-
-def text(longest: int) -> Rule:
-    """A line of printable text of at most ``longest`` characters."""
-    return check(
-        f"a line of 1 to {longest} printable characters",
-        lambda value: type(value) is str and 0 < len(value) <= longest and value.isprintable(),
-    )
-
-
-@dataclass(frozen=True)
-class Part:
-    """The programmable logic: six-input tables, flip-flops, DSP48E2, BRAM of 36 Kib, UltraRAM of 288 Kib."""
-
-    name: Annotated[str, text(40)]
-    lut: Annotated[int, whole(1, COUNT)]
-    ff: Annotated[int, whole(1, COUNT)]
-    dsp: Annotated[int, whole(1, COUNT)]
-    bram36: Annotated[int, whole(0, COUNT)]
-    uram288: Annotated[int, whole(0, COUNT)]
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The memory of the processing system, that weights and activations come from.
-
-    ``sustained_bytes_per_s`` is what a design gets of it over a long run, both directions together.
-    """
-
-    kind: Annotated[str, text(40)]
-    data_bits: Annotated[int, one_of(16, 32, 64, 128)]
-    transfers_per_s: Annotated[int, whole(10**6, 10**11)]
-    sustained_bytes_per_s: Annotated[int, whole(10**6, 10**13)]
-    capacity_bytes: Annotated[int, whole(2**20, 2**44)]
-
-    @property
-    def peak_bytes_per_s(self) -> int:
-        """What the pins carry."""
-        return self.data_bits // 8 * self.transfers_per_s
-
-
-@dataclass(frozen=True)
-class Ports:
-    """AXI ports from the logic to memory: ``hp`` past the CPU's caches, ``hpc`` through them."""
-
-    hp: Annotated[int, whole(0, 64)]
-    hpc: Annotated[int, whole(0, 64)]
-    data_bits: Annotated[int, one_of(32, 64, 128)]
-    most_clock_mhz: Annotated[int, whole(1, 2000)]
-
-
-@dataclass(frozen=True)
-class Cpu:
-    """The processors beside the logic. ``sustained_bytes_per_s``: what they read and write of the memory together."""
-
-    name: Annotated[str, text(40)]
-    cores: Annotated[int, whole(1, 256)]
-    clock_mhz: Annotated[int, whole(1, 10_000)]
-    sustained_bytes_per_s: Annotated[int, whole(10**6, 10**13)]
-
-
-@dataclass(frozen=True)
-class Board:
-    """What is bought: nothing here is a choice of ours."""
-
-    title: Annotated[str, text(80)]
-    part: Part
-    memory: Memory
-    ports: Ports
-    cpu: Cpu
 
 
 @dataclass(frozen=True)
@@ -232,17 +157,27 @@ class AcceleratorSpec:
     estimated: Annotated[tuple[str, ...], TEXTS] = ()
 
     @property
-    def sustained_bytes_per_cycle(self) -> float:
-        """What the engine gets of the memory: the memory's share or the ports', whichever is less."""
+    def memory_rates(self) -> tuple[float, ...]:
+        """Bytes a cycle that the engine gets of each memory: of the processing system's no more than the ports pass."""
+        hertz, option = self.engine.clock_mhz * 1e6, self.board.option
         ports = self.engine.dma_ports * self.board.ports.data_bits / 8
-        return min(ports, self.board.memory.sustained_bytes_per_s / (self.engine.clock_mhz * 1e6))
+        own = min(ports, self.board.memory.sustained_bytes_per_s / hertz)
+        return (own,) if option is None else (own, option.sustained_bytes_per_s / hertz)
+
+    @property
+    def sustained_bytes_per_cycle(self) -> float:
+        """The same of all memories together."""
+        return sum(self.memory_rates)
 
 
 def at_efficiency(spec: AcceleratorSpec, percent: int) -> AcceleratorSpec:
-    """The board with a DRAM that sustains so many percent of its peak."""
-    memory = spec.board.memory
-    sustained = replace(memory, sustained_bytes_per_s=memory.peak_bytes_per_s * percent // 100)
-    return replace(spec, board=replace(spec.board, memory=sustained))
+    """The board with DRAM that sustains so many percent of its peak."""
+
+    def sustaining(memory: Memory) -> Memory:
+        return replace(memory, sustained_bytes_per_s=memory.peak_bytes_per_s * percent // 100)
+
+    option = None if spec.board.option is None else sustaining(spec.board.option)
+    return replace(spec, board=replace(spec.board, memory=sustaining(spec.board.memory), option=option))
 
 
 def is_board(name: str) -> bool:
@@ -302,9 +237,11 @@ def _rules(spec: AcceleratorSpec) -> Iterator[tuple[bool, str, str, object]]:
     engine, memory, ports = spec.engine, spec.board.memory, spec.board.ports
     columns, load = engine.array_columns, engine.weight_load_bytes_per_cycle
     # The weights of one cycle, while those of the next are loaded.
-    sustained, tile = memory.sustained_bytes_per_s, engine.macs_per_cycle
-    peak = f"at most the peak, {memory.peak_bytes_per_s}"
-    yield sustained <= memory.peak_bytes_per_s, "board.memory.sustained_bytes_per_s", peak, sustained
+    tile = engine.macs_per_cycle
+    for name, each in (("memory", memory), ("option", spec.board.option)):
+        if each is not None:
+            sustained, peak = each.sustained_bytes_per_s, f"at most the peak, {each.peak_bytes_per_s}"
+            yield sustained <= each.peak_bytes_per_s, f"board.{name}.sustained_bytes_per_s", peak, sustained
     yield columns % 2 == 0, "engine.array_columns", "even, since two columns share a DSP block", columns
     tiles = f"whole granules of engine.array_columns, {columns}, since a row's bytes are read in tiles of as many"
     yield engine.array_rows % columns == 0, "engine.array_rows", tiles, engine.array_rows

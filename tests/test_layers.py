@@ -39,7 +39,7 @@ LEAVES = {
         "hw.law_weights4",
         "hw.law_generic",
     ),
-    *("hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
+    *("hw.board", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
     *("hw.encoding", "hw.extents", "hw.checker", "hw.isa_documents"),
 }
 ORDER = [

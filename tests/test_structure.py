@@ -19,11 +19,11 @@ OPERANDS = ("inputs", "outputs", "constants")
 TENSE = {"held", "made", "found", "kept", "wanted"}
 """Words that say what was done to get a value, not what it is."""
 TWINS = {
-    ("Board", "edgemtl.hw.sim.functional.board", "edgemtl.hw.spec"),
+    ("Board", "edgemtl.hw.sim.functional.board", "edgemtl.hw.board"),
     ("Host", "edgemtl.runtime.devices.hosts", "edgemtl.bundle.fpga"),
-    ("Memory", "edgemtl.hw.sim.functional.memory", "edgemtl.hw.spec"),
-    ("Memory", "edgemtl.runtime.records", "edgemtl.hw.spec"),
-    ("Part", "edgemtl.hw.sim.energy", "edgemtl.hw.spec"),
+    ("Memory", "edgemtl.hw.sim.functional.memory", "edgemtl.hw.board"),
+    ("Memory", "edgemtl.runtime.records", "edgemtl.hw.board"),
+    ("Part", "edgemtl.hw.sim.energy", "edgemtl.hw.board"),
 }
 """Classes of equal name in two modules of which the first imports the second, maybe through others; to be none."""
 

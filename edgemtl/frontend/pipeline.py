@@ -33,6 +33,7 @@ from edgemtl.frontend.draft import (
     Draft,
 )
 from edgemtl.frontend.fuse import fuse
+from edgemtl.frontend.guards import drop_softmax_guards
 from edgemtl.frontend.input_shapes import set_input_shapes
 from edgemtl.frontend.inputs import check_inputs, describe_inputs, fix_batch
 from edgemtl.frontend.layers import describe_layers
@@ -194,6 +195,7 @@ PASSES: tuple[Pass[Draft], ...] = (
     Pass("write recurrent layers out", _unroll_recurrent, requires=(SIMPLE,)),
     Pass("recognise mixtures of experts", _recognise, requires=(SIMPLE,), ensures=(MIXTURES_RECOGNISED,)),
     Pass("fuse", _on_graph(fuse), requires=(MIXTURES_RECOGNISED,)),
+    Pass("drop guards of softmax", _on_graph(drop_softmax_guards), requires=(SIMPLE, MIXTURES_RECOGNISED)),
     Pass("finish", _finish, requires=(MIXTURES_RECOGNISED, TASKS_NAMED), ensures=(TIDY,)),
     Pass("check operators", _check_operators, requires=(MIXTURES_RECOGNISED, TIDY), ensures=(COMPILABLE,), looks=True),
     Pass(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes.common import (
@@ -24,12 +25,25 @@ from edgemtl.frontend.files import MAX_ELEMENTS
 from edgemtl.frontend.limits import MAX_WORK, all_nodes, folding_work, may_propagate
 from edgemtl.frontend.model import ORIGIN
 from edgemtl.frontend.shapes import set_unpooled_shapes
-from edgemtl.graph import array_of, is_static, make_contiguous, operand, replace_value, result, size_of
+from edgemtl.graph import array_of, is_op, is_static, make_contiguous, operand, replace_value, result, size_of
 
 MAX_GROWTH = 1 << 24
 """Elements that folded constants may have, all together, more than what they are made of."""
 ROUNDS = 4
 """Folding gives shapes, shapes let more be folded; real models settle in two."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Operators whose result is an operand where the other is ``unit`` throughout."""
+
+    ops: tuple[str, ...]
+    unit: float
+
+
+# A sum with zeros makes 0 of -0, which is another bit.
+NEUTRAL = (Neutral(("Mul", "Div"), 1.0), Neutral(("Add", "Sub"), 0.0))
+COMMUTATIVE = ("Mul", "Add")
 
 
 def simplify(model: ir.Model, *, exactly: bool = False) -> None:
@@ -49,7 +63,7 @@ def simplify(model: ir.Model, *, exactly: bool = False) -> None:
         infer_shapes(model)
         folded = fold(model).modified
         drop_single_splits(model.graph)
-        _drop_unit_factors(model.graph)
+        _drop_units(model.graph, NEUTRAL[:1] if exactly else NEUTRAL)
         _sweep(model)
         if not folded:
             break
@@ -96,18 +110,19 @@ def _is_exact(node: ir.Node) -> bool:
     return not any(value.dtype is None or value.dtype.is_floating_point() for value in node.outputs)
 
 
-def _drop_unit_factors(graph: ir.Graph) -> None:
-    """A product with ones that changes no shape is its other factor."""
+def _drop_units(graph: ir.Graph, neutral: Sequence[Neutral]) -> None:
+    """A product with ones, or a sum with zeros, that changes no shape is its other operand."""
     for node in list(graph):
-        if node.op_type not in ("Mul", "Div") or result(node).is_graph_output():
+        kind = next((kind for kind in neutral if is_op(node, *kind.ops)), None)
+        if kind is None or result(node).is_graph_output():
             continue
-        product = result(node)
+        target = result(node)
         first, second = node.inputs
-        for value, ones in ((first, second), (second, first))[: 1 + (node.op_type == "Mul")]:
-            array = array_of(ones)
-            unit = array is not None and array.size > 0 and bool((array == 1).all())
-            if unit and value is not None and value.shape == product.shape is not None:
-                replace_value(product, value)
+        for value, units in ((first, second), (second, first))[: 1 + (node.op_type in COMMUTATIVE)]:
+            array = array_of(units)
+            is_unit = array is not None and array.size > 0 and bool((array == kind.unit).all())
+            if is_unit and value is not None and value.shape == target.shape is not None:
+                replace_value(target, value)
                 break
 
 

@@ -262,7 +262,7 @@ def reasons_of(capsys: pytest.CaptureFixture[str], model: Path, board: str | Pat
 
 def test_a_part_that_is_too_small(capsys: pytest.CaptureFixture[str], model: Path, in_folder: Path) -> None:
     small = write_board(Path("small.toml"), ("\ninput = { bytes = 393_216", "\ninput = { bytes = 1_024"))
-    text = "rows to enlarge, in memory 'input', of one row needs 1920 bytes, the budget is 1024 bytes"
+    text = "memory 'input' needs 1536 bytes, the budget is 1024 bytes, 512 bytes are missing; take a board with larger"
     assert text in reasons_of(capsys, model, small)
 
 

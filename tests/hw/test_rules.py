@@ -201,21 +201,23 @@ def test_shifts_of_mix_hold_for_every_row(count, shift, seed):
 
 @given(st.integers(1, 1024), st.integers(1, 2**48 - 1), st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_shifts_of_norm_hold_for_every_row(width, epsilon, shift, seed):
-    """Rows of one value, of the two ends, and random ones."""
+    """Rows of one value but for one, of one value, of the two ends, and random ones."""
     low, high = rules.norm_shifts(shift, width, epsilon)
     rng = np.random.default_rng(seed)
     rows = np.stack(
         [
+            7 + (np.arange(width) == 0),
             np.full(width, 7),
             np.where(np.arange(width) % 2, -(2**15), 2**15 - 1),
             rng.integers(-(2**15), 2**15, width),
             rng.integers(-5, 5, width),
         ]
     )
-    spread = width * (rows * rows).sum(1) - rows.sum(1) ** 2 + epsilon
-    whole = 16 + arith.reciprocal_sqrt(spread)[1] + shift
-    assert low <= whole.min() == whole[0]
-    assert whole[0] == low
+    spread = width * (rows * rows).sum(1) - rows.sum(1) ** 2
+    whole = 16 + arith.reciprocal_sqrt(spread + epsilon)[1] + shift
+    least = whole[0] if width > 1 else low
+    assert least == low
+    assert whole[spread > 0].min(initial=low) == low
     assert whole.max() <= high
 
 

@@ -54,7 +54,7 @@ def changed(key: str, value, board: str = "zcu104") -> str:
     for part in path:
         table = table[part]
     if value is MISSING:
-        del table[last]
+        table.pop(last, None)
     else:
         table[last] = value
     return "".join(f"{json.dumps(name)} = {write(item)}\n" for name, item in document.items())

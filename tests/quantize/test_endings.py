@@ -62,14 +62,14 @@ def test_a_residual_behind_an_activation(activation: str) -> None:
     assert exchanged_db(form) > 25
 
 
-def test_a_board_leaves_a_lower_bound_of_16_bits_to_the_host() -> None:
+def test_a_board_takes_a_lower_bound_of_16_bits() -> None:
     text = "t (float[1,32,32,32] image) => (y) { a = Conv<pads = [1, 1, 1, 1]>(image, w) \n y = Relu(a) }"
     form = quantised(text, w=random(32, 32, 3, 3, scale=0.1))
     (convolution,) = (step for step in form.integers.steps if type(step.operator).__name__ == "QConv2d")
     assert convolution.operator.how.limits == (0, 2**15 - 1)  # type: ignore[attr-defined]
-    selected = select(form.integers.steps, read_spec("zcu104").engine)
-    reasons = [item.reason for item in selected if isinstance(item, Left) and item.step is convolution]
-    assert reasons == ["the accelerator has no lower bound for results of 16 bits"]
+    left = [item.step for item in select(form.integers.steps, read_spec("zcu104").engine) if isinstance(item, Left)]
+    assert left
+    assert convolution not in left
 
 
 def test_a_few_values_left_by_the_last_relu_are_not_lost_in_a_resize() -> None:

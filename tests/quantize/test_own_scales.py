@@ -30,7 +30,7 @@ EXACT = ("int8", "int8 per channel", "uint8 per channel", "symmetric", "operator
 CONVOLUTIONAL = [
     *(("residual", way) for way in EXACT),
     *(("depthwise", way) for way in ("int8 per channel", "symmetric")),
-    ("two tasks", "uint8 per channel"),
+    *(("two tasks", way) for way in ("uint8 per channel", "symmetric uint8 weights")),
     ("decoder", "int8"),
     *(pytest.param("depthwise", way, marks=SLOW) for way in ("int8", "uint8 per channel", "operators of integers")),
     *(pytest.param("two tasks", way, marks=SLOW) for way in ("int8", "symmetric", "operators of integers")),
@@ -41,7 +41,6 @@ TRANSFORMERS = [
 ]
 PLACELESS = {
     "asymmetric weights": "its weights less their zero point must lie from -128 to 127",
-    "symmetric uint8 weights": "its weights less their zero point must lie from -128 to 127",
     "16 bits": "it reads",
 }
 """Ways with something that the law has no place for, and what the notes say of it."""

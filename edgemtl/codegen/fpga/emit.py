@@ -54,7 +54,7 @@ def rows_of(tensor: OnChipTensor, size: int | None = None) -> RowRange:
 def finish_operands(how: Finish, table: bool) -> dict[str, int]:
     """The operands that say how sums become results."""
     wide = how.dtype == "int16"
-    return {"wide": wide, "table": table, "zero": 0 if wide else how.zero, "low": -128 if wide else how.low}
+    return {"wide": wide, "table": table, "zero": 0 if wide else how.zero, "low": how.low}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.image_shapes import column_parts, dilations, granules, reach, strides
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.ranges import integers_reason
 from edgemtl.hw.isa import BY_NAME
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View
@@ -50,12 +51,14 @@ def _is_cut(conv: QConv2d, engine: Engine) -> bool:
 
 
 def _pixels(steps: Sequence[Step], at: int, uses: Uses) -> nets.Of[ops.QLinear] | None:
-    """The linear layer over the pixels of the convolution at ``at`` that no other step reads, if there is one."""
+    """The linear layer over the pixels of the convolution at ``at`` that no other step reads, if the accelerator can
+    run one.
+    """
     pair = take(steps, at, ops.QConv2d, ops.QLinear)
     if not pair or not chained(pair) or not inner(pair, at, uses):
         return None
     layer = of(pair[1], ops.QLinear)
-    return None if layer.operator.residual else layer
+    return None if layer.operator.residual or integers_reason(layer.step) else layer
 
 
 def image_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:

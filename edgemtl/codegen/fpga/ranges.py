@@ -13,11 +13,28 @@ from edgemtl.hw.rules import MOST_HEAD_BYTES, MOST_KEYS, MOST_SUM, in_shift_rang
 from edgemtl.lowering.ir import Step
 from edgemtl.operators import Array, Operator
 
+WIDE_ACTIVATIONS = "its activations have 12 bits, the accelerator's 8"
 
-def range_reason(step: Step) -> str:
+
+def integers_reason(step: Step) -> str:
     """Why the accelerator cannot compute a step with the integers it has; empty where it can."""
-    reasons = REASONS.get(type(step.operator))
-    return next((why for why in reasons(step, step.operator) if why), "") if reasons else ""
+    reasons = REASONS.get(type(step.operator), _no_reasons)
+    of_kind = (why for why in reasons(step, step.operator) if why)
+    return width_reason(step.operator) or next(of_kind, "")
+
+
+def width_reason(operator: Operator) -> str:
+    """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
+    match operator:
+        case ops.QLinear() | ops.QExperts() if operator.wide or operator.how.wide:
+            return WIDE_ACTIVATIONS
+        case ops.QPatchEmbed() | ops.QLayerNorm() | ops.QAttention() if operator.wide:
+            return WIDE_ACTIVATIONS
+    return ""
+
+
+def _no_reasons(_step: Step, _operator: Operator) -> Iterator[str]:
+    return iter(())
 
 
 def largest_sum(arrays: Mapping[str, Array], column_axis: int) -> int:

@@ -14,12 +14,10 @@ from edgemtl.codegen.fpga.images import image_reason, match_image
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.pixels import VECTOR_GROUPS, vector_group, vector_reason
-from edgemtl.codegen.fpga.ranges import range_reason
-from edgemtl.hw.arith import INT16
+from edgemtl.codegen.fpga.ranges import integers_reason
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step
-from edgemtl.operators import Operator
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,8 @@ def select(steps: Sequence[Step], engine: Engine, fitting: Fitting = EVERYTHING_
 
 
 def _runs_there(group: nets.Group, uses: Uses, fitting: Fitting) -> bool:
-    fits = key_of(group) not in fitting.unfit and not any(map(_is_foreign, nets.steps_of(group)))
+    fits = key_of(group) not in fitting.unfit and not any(map(integers_reason, nets.steps_of(group)))
     return fits and all(map(uses.reads_rows, nets.reads_of(group)))
-
-
-def _is_bounded_wide(step: Step) -> bool:
-    """Whether a layer's 16-bit results have a lower bound."""
-    operator = step.operator
-    return isinstance(operator, ops.QLinear | ops.QConv2d | ops.QExperts) and (
-        operator.how.dtype == "int16" and operator.how.limits != INT16
-    )
 
 
 Matcher = Callable[[Sequence[Step], int, Engine, Uses], "nets.Group | None"]
@@ -87,7 +77,7 @@ def match_attention(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) 
     whole = take(steps, at, ops.QLinear, ops.QAttention, ops.QLinear)
     joined = whole and chained(whole) and inner(whole, at, uses) and keys_fit(engine, attention.operator)
     joined = joined and not _begins_block(steps, at + 2, engine, uses)
-    out = of(whole[2], ops.QLinear) if whole and joined and not _is_foreign(whole[2]) else None
+    out = of(whole[2], ops.QLinear) if whole and joined and not integers_reason(whole[2]) else None
     return nets.AttentionGroup(qkv, attention, out)
 
 
@@ -160,7 +150,6 @@ GROUPS: Mapping[type, str] = {
 
 FLOAT = "it works in float32, which the accelerator does not have"
 IN_FLOAT = "it runs in float32, which the accelerator does not have"
-WIDE_ACTIVATIONS = "its activations have 12 bits, the accelerator's 8"
 NO_INSTRUCTION = "the accelerator has no instruction for it"
 COMPUTED = (
     "both its matrices are computed, and the accelerator multiplies by weights; except in attention of all tokens "
@@ -183,21 +172,6 @@ GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))
 """The operators that are part of a group."""
 
 
-def _is_foreign(step: Step) -> bool:
-    """Whether a step computes with integers that the accelerator lacks."""
-    return bool(width_reason(step.operator)) or _is_bounded_wide(step) or bool(range_reason(step))
-
-
-def width_reason(operator: Operator) -> str:
-    """Why the accelerator cannot run an operator on integers of these widths; empty where it can."""
-    match operator:
-        case ops.QLinear() | ops.QExperts() if operator.wide or operator.how.wide:
-            return WIDE_ACTIVATIONS
-        case ops.QPatchEmbed() | ops.QLayerNorm() | ops.QAttention() if operator.wide:
-            return WIDE_ACTIVATIONS
-    return ""
-
-
 def queue_reason(operator: ops.QRouter, engine: Engine) -> str:
     """Why the accelerator cannot run a router; empty where it can."""
     if operator.experts > MOST_EXPERTS:
@@ -213,12 +187,8 @@ def reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     operator = steps[at].operator
     if type(operator) in NEVER:
         return NEVER[type(operator)]
-    if width_reason(operator):
-        return width_reason(operator)
-    if _is_bounded_wide(steps[at]):
-        return "the accelerator has no lower bound for results of 16 bits"
-    if range_reason(steps[at]):
-        return range_reason(steps[at])
+    if why := integers_reason(steps[at]):
+        return why
     if isinstance(operator, ops.QConv2d):
         return image_reason(steps, at, engine) or "its surroundings are none that the accelerator runs"
     if isinstance(operator, ops.QRouter) and queue_reason(operator, engine):

@@ -48,8 +48,8 @@ def instructions_of(
     (program,) = plan([Frame(stream, routes, early)], engine)
     facts = []
     for word, instruction, place in zip(program.instructions, stream.instructions, layer, strict=True):
-        moved = word.work if isinstance(word.work, Moved) and word.work.size else Moved("", 0, 0)
-        facts.append(InstructionFacts(disassemble(instruction), int(place), moved.kind, moved.size))
+        kind, size = (word.work.kind, word.work.size) if isinstance(word.work, Moved) and word.work.size else ("", 0)
+        facts.append(InstructionFacts(disassemble(instruction), int(place), kind, size))
     return tuple(facts)
 
 

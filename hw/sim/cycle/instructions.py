@@ -48,12 +48,19 @@ class Tiled:
 class Moved:
     """Work of the weights and data units: ``size`` bytes of one ``kind`` of traffic, into a ring of ``ring`` bytes.
 
-    ``ring`` is 0 for what does not enter the ring.
+    ``ring`` is 0 for what does not enter the ring. ``address``: the first byte in DRAM; ``span``: bytes from there to
+    the last one.
     """
 
     kind: str
     size: int
     ring: int
+    address: int
+    span: int
+
+    def address_of(self, at: int) -> int:
+        """The byte of DRAM that byte ``at`` of the traffic is, with what lies between rows spread evenly."""
+        return self.address + at * self.span // max(self.size, 1)
 
 
 Work = Timed | Tiled | Moved

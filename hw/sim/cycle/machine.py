@@ -10,7 +10,7 @@ from edgemtl.hw.isa import INSTRUCTION_BYTES, UNITS
 from edgemtl.hw.sim.cycle.instructions import Program
 from edgemtl.hw.sim.cycle.kernel import Kernel
 from edgemtl.hw.sim.cycle.matrix import Matrix
-from edgemtl.hw.sim.cycle.memory import Dram
+from edgemtl.hw.sim.cycle.memory import Memories, Transfers
 from edgemtl.hw.sim.cycle.mover import Mover
 from edgemtl.hw.sim.cycle.ports import InputPorts
 from edgemtl.hw.sim.cycle.ring import Ring
@@ -31,14 +31,14 @@ class Unit(Protocol):
 
 
 class Machine:
-    """The accelerator with DRAM of ``rate`` bytes per cycle; runs programs one after the other."""
+    """The accelerator with its DRAM, of ``rate`` bytes per cycle in all; runs programs one after the other."""
 
-    def __init__(self, programs: Sequence[Program], rate: float) -> None:
+    def __init__(self, programs: Sequence[Program], memories: Sequence[Transfers], rate: float) -> None:
         self._programs, self._rate = programs, rate
         self._kernel = Kernel(programs)
         self._ring = Ring()
         self._recorder = Recorder(self._kernel, len(programs))
-        memory, ports = Dram(self._kernel, rate), InputPorts()
+        memory, ports = Memories(self._kernel, memories), InputPorts()
         sequencer = Sequencer(programs, self._kernel, memory)
         self._units: dict[str, Unit] = {
             "sequencer": sequencer,

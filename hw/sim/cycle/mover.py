@@ -10,7 +10,7 @@ from __future__ import annotations
 from edgemtl.hw import timing
 from edgemtl.hw.sim.cycle.instructions import Moved, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import PIECE_BYTES, Dram
+from edgemtl.hw.sim.cycle.memory import PIECE_BYTES, Memories
 from edgemtl.hw.sim.cycle.ring import Ring
 from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
@@ -18,10 +18,10 @@ from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 class Mover:
     """One of the two units. ``ring``: the weight ring, which STREAM fills."""
 
-    def __init__(self, unit: str, kernel: Kernel, memory: Dram, ring: Ring, recorder: Recorder) -> None:
+    def __init__(self, unit: str, kernel: Kernel, memory: Memories, ring: Ring, recorder: Recorder) -> None:
         self._unit, self._kernel, self._memory, self._ring, self._recorder = unit, kernel, memory, ring, recorder
         self._instruction: ScheduledInstruction | None = None
-        self._work = Moved("", 0, 0)
+        self._work = Moved("", 0, 0, 0, 0)
         self._tally = Tally(0)
         self._left = self._piece = self._start = self._free = self._end = self._waited = 0
         self._stands = False
@@ -71,7 +71,8 @@ class Mover:
             self._tally.stand("ring", whole(now))
             self._waited += self._tally.clock - before
             self._ring.asked += self._piece
-        self._memory.ask(self._work.kind, self._piece, self._taken)
+        address = self._work.address_of(self._work.size - self._left)
+        self._memory.ask(self._work.kind, self._piece, address, self._taken)
 
     def _taken(self, begin: float, end: float) -> None:
         instruction = self._instruction

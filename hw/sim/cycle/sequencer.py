@@ -8,15 +8,17 @@ from functools import partial
 from typing import Final
 
 from edgemtl.hw import timing
-from edgemtl.hw.isa import INSTRUCTION_BYTES
+from edgemtl.hw.isa import INSTRUCTION_BYTES, WINDOWS
 from edgemtl.hw.sim.cycle.instructions import Program, ScheduledInstruction
 from edgemtl.hw.sim.cycle.kernel import Kernel, whole
-from edgemtl.hw.sim.cycle.memory import Dram
+from edgemtl.hw.sim.cycle.memory import WINDOW_BYTES, Memories
 
 AHEAD_INSTRUCTIONS: Final = 256
 """Instructions fetched and not yet dispatched, at most: four BRAMs of 256 bits."""
 PIECE_INSTRUCTIONS: Final = 16
 """Instructions of one fetch: 512 bytes."""
+STREAMS: Final = len(WINDOWS) * WINDOW_BYTES
+"""The address of the first stream in DRAM, behind the windows."""
 
 Item = ScheduledInstruction | int | None
 """An instruction for a unit, the number of the frame that END ends, or None for HEAD."""
@@ -25,13 +27,13 @@ Item = ScheduledInstruction | int | None
 class Sequencer:
     """All streams, one after the other; no fetch crosses from one stream into the next."""
 
-    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Dram) -> None:
+    def __init__(self, programs: Sequence[Program], kernel: Kernel, memory: Memories) -> None:
         self._kernel, self._memory = kernel, memory
         self._items: deque[Item] = deque(item for program in enumerate(programs) for item in _items(*program))
         self._fetches: deque[int] = deque(
             size for program in programs for size in _pieces(len(program.instructions) + 2)
         )
-        self._here = self._coming = 0
+        self._here = self._coming = self._fetched = 0
         self._last = -1
         self._planned = self._asked = False
 
@@ -72,7 +74,9 @@ class Sequencer:
         """Fetch the next piece if the buffer has room for it; one request is outstanding at a time."""
         if self._fetches and self._here + self._coming + self._fetches[0] <= AHEAD_INSTRUCTIONS and not self._asked:
             self._asked = True
-            self._memory.ask("instructions", self._fetches[0] * INSTRUCTION_BYTES, self._taken)
+            size = self._fetches[0] * INSTRUCTION_BYTES
+            self._memory.ask("instructions", size, STREAMS + self._fetched, self._taken)
+            self._fetched += size
 
     def _taken(self, begin: float, end: float) -> None:
         instructions = self._fetches.popleft()

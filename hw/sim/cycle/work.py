@@ -12,10 +12,11 @@ from functools import lru_cache
 from edgemtl.errors import IntegrityError
 from edgemtl.hw import timing
 from edgemtl.hw.geometry import depth_of, lanes_of, lie_apart, taps_in_tile, weight_lines
-from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES, REGIONS, Instruction
+from edgemtl.hw.isa import CODED_WEIGHTS, INT8_WEIGHTS, LINE_BYTES, REGIONS, WINDOWS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.cycle.instructions import Moved, Tiled, Timed
 from edgemtl.hw.sim.cycle.lists import Entry
+from edgemtl.hw.sim.cycle.memory import WINDOW_BYTES
 from edgemtl.hw.sim.cycle.tiles import (
     NONE,
     Tiles,
@@ -28,6 +29,8 @@ from edgemtl.hw.sim.cycle.tiles import (
 )
 from edgemtl.hw.spec import Engine
 from edgemtl.hw.timing import Latency
+
+PARAMETERS = WINDOWS.index("parameters")
 
 
 @dataclass(frozen=True)
@@ -181,19 +184,29 @@ def stream(instruction: Instruction, engine: Engine, place: Place) -> Moved:
     """Weights into the ring, or an expert's into the cache where it is not there yet."""
     _check_lines(instruction, instruction["lines"], _lines(engine) if instruction["cached"] else place.ring)
     fetched = place.present and not (instruction["cached"] and place.entry and not place.entry.load)
-    return Moved(
-        "weights", instruction["lines"] * LINE_BYTES * fetched, 0 if instruction["cached"] else place.ring * LINE_BYTES
-    )
+    size, ring = instruction["lines"] * LINE_BYTES * fetched, 0 if instruction["cached"] else place.ring * LINE_BYTES
+    line = instruction["address"] + (place.entry.expert * instruction["stride"] if place.entry else 0)
+    return Moved("weights", size, ring, in_dram(PARAMETERS, line), size)
 
 
 def load(instruction: Instruction, engine: Engine, place: Place) -> Moved:
     """Rows from DRAM."""
-    return Moved("load", _copied(instruction, engine, "dst"), 0)
+    return _move("load", instruction, _copied(instruction, engine, "dst"))
 
 
 def store(instruction: Instruction, engine: Engine, place: Place) -> Moved:
     """Rows to DRAM."""
-    return Moved("store", _copied(instruction, engine, "src"), 0)
+    return _move("store", instruction, _copied(instruction, engine, "src"))
+
+
+def _move(kind: str, instruction: Instruction, size: int) -> Moved:
+    span = max(size, instruction["rows"] * instruction["step"] * LINE_BYTES)
+    return Moved(kind, size, 0, in_dram(instruction["window"], instruction["address"]), span)
+
+
+def in_dram(window: int, line: int) -> int:
+    """The address in DRAM of a line of a window; each window begins with a row of the first bank."""
+    return window * WINDOW_BYTES + line * LINE_BYTES
 
 
 def _copied(instruction: Instruction, engine: Engine, name: str) -> int:

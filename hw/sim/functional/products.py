@@ -92,7 +92,7 @@ def product(x: Ints, w: Ints) -> Wide:
 def check_shifts(shift: Wide, what: str) -> None:
     """Raise Fault where a shift is none that a requantisation has."""
     low, high = SHIFT_RANGE
-    if shift.min() < low or shift.max() > high:
+    if shift.size and (shift.min() < low or shift.max() > high):
         raise Fault(f"{what} must be in {low}..{high}, not {shift.min()}..{shift.max()}")
 
 
@@ -107,7 +107,7 @@ def finish(sums: Wide, weights: Weights, instruction: Instruction, residual: Int
     """Bytes of results of sums [rows, N] as ``word`` says: uint8 [rows, N], or [rows, 2 N] where ``wide``."""
     value = requantise(check_sums(sums + weights.bias), weights.mul, weights.shift)
     if instruction["wide"]:
-        value = saturate(value, *INT16)
+        value = saturate(value, 0 if instruction["low"] == 0 else INT16[0], INT16[1])
         if residual is not None:
             value = saturate(value + residual.astype(np.int64), *INT16)
         return as_bytes(value.astype("<i2"))

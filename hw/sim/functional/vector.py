@@ -29,9 +29,11 @@ def norm(chip: Chip, instruction: Instruction) -> None:
     x = source.read(at, 2 * width).view("<i2").astype(np.int64)
     halvings, offsets = _norm_parameters(chip, instruction)
     total, squares = x.sum(1, keepdims=True), (x * x).sum(1, keepdims=True)
-    mantissa, exponent = reciprocal_sqrt(width * squares - total * total + instruction["epsilon"])
+    spread = width * squares - total * total
+    mantissa, exponent = reciprocal_sqrt(spread + instruction["epsilon"])
     shift = 16 + exponent + instruction["shift"] + halvings
-    check_shifts(shift, "shift with a row's exponent and halvings")
+    # A constant row is 0 by any shift.
+    check_shifts(shift[spread[:, 0] > 0], "shift with a row's exponent and halvings")
     scaled = requantise(width * x - total, scale_mantissa(mantissa, instruction["mul"]), shift)
     results = saturate(scaled + offsets, *INT8).astype(np.int8)
     target.write(out, as_bytes(results), apart=True)

@@ -9,7 +9,7 @@ import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import compile_segments
-from edgemtl.codegen.fpga.ranges import largest_sum, range_reason
+from edgemtl.codegen.fpga.ranges import integers_reason, largest_sum
 from edgemtl.codegen.fpga.select import Left, select
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.lowering.ir import Step
@@ -49,11 +49,11 @@ def test_a_layer_whose_sums_need_27_bits_stays_on_the_cpu_and_gives_the_same_bit
     step = net.steps[at]
     net.steps[at] = with_bias(step, 2**26)
     reached = 2**26 + 128 * largest_column(step)
-    assert range_reason(net.steps[at]) == f"its sums reach {reached:,}, the accelerator's keep below 67,108,864"
+    assert integers_reason(net.steps[at]) == f"its sums reach {reached:,}, the accelerator's keep below 67,108,864"
     (task,) = compile_and_check(net.steps, net.image, engines()["zcu104"]).tasks
-    assert range_reason(net.steps[at]) in {left.reason for left in task.left}
+    assert integers_reason(net.steps[at]) in {left.reason for left in task.left}
     least = with_bias(step, 2**26 - 1 - 128 * largest_column(step))
-    assert range_reason(least) == ""
+    assert integers_reason(least) == ""
 
 
 @pytest.mark.parametrize("at", LAYERS)
@@ -61,8 +61,8 @@ def test_a_weight_of_minus_128_keeps_its_layer_on_the_cpu(at: int) -> None:
     step = network().steps[at]
     name = next(one.name for one in step.constants if ".weight" in one.name)
     constants = [replace(one, array=_lowered(one.array)) if one.name == name else one for one in step.constants]
-    assert "a weight of -128" in range_reason(replace(step, constants=tuple(constants)))
-    assert not range_reason(step)
+    assert "a weight of -128" in integers_reason(replace(step, constants=tuple(constants)))
+    assert not integers_reason(step)
 
 
 def _lowered(weight: np.ndarray) -> np.ndarray:

@@ -6,14 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga.compile import boundary, compile_segments
 from edgemtl.codegen.fpga.images import conv_reason
 from edgemtl.codegen.fpga.program import BoardProgram, SegmentCall
+from edgemtl.codegen.fpga.ranges import width_reason
 from edgemtl.codegen.fpga.runs import runs
-from edgemtl.codegen.fpga.select import OTHER_NORM, Left, select, width_reason
+from edgemtl.codegen.fpga.select import OTHER_NORM, Left, select
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import Step, View, dense
@@ -239,6 +241,32 @@ def test_an_upsampling_in_front_of_rows_that_are_cut_is_a_layer_of_its_own() -> 
     program = compile_and_check(net.steps, net.image, engines()["16 x 16"])
     assert left_of(program) == []
     assert [layer.name for layer in program.tasks[0].segments[0].layers] == ["resize", "picture"]
+
+
+@pytest.mark.parametrize("engine", ["zcu104", "zcu104x2", "ultra96v2"])
+def test_a_relu_of_16_bits(engine: str) -> None:
+    """As at the end of a depth head: a convolution and the layer over its pixels, and layers of their own."""
+    net = Net(9)
+    positive = Finish("int16", low=0)
+    image = net.conv(net.source(81, 20, "int8"), 9, 9, 33, net.finish())
+    for view in (net.linear(image, 5, positive), net.conv(net.source(81, 8, "int8"), 9, 9, 40, positive)):
+        net.result(view)
+    rows, stream = net.source(30, 24, "int8"), net.source(30, 24, "int16")
+    net.result(net.linear(rows, 24, positive, residual=stream))
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    assert left_of(program) == []
+
+
+def test_the_pixels_of_a_layer_that_stays_leave_the_convolution_to_the_accelerator() -> None:
+    net = Net(8)
+    net.result(net.linear(net.conv(net.source(81, 8, "int8"), 9, 9, 33, net.finish()), 5, WIDE))
+    at = next(i for i, step in enumerate(net.steps) if isinstance(step.operator, ops.QLinear))
+    step = net.steps[at]
+    weight = np.full((33, 5), -128, np.int8)
+    constants = [replace(c, array=weight) if ".weight" in c.name else c for c in step.constants]
+    net.steps[at] = replace(step, constants=tuple(constants))
+    program = compile_segments({"task": net.steps}, engines()["zcu104"])
+    assert [kind for kind, _ in left_of(program)] == ["QLinear"]
 
 
 def test_an_image_higher_than_the_counters_stays() -> None:

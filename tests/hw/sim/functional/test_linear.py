@@ -108,9 +108,9 @@ def test_a_multiplier_that_no_group_has():
         run_coded(rig, drawn, codes, multipliers, stride, False)
 
 
-@given(SIZES, st.sampled_from(["none", "in place", "apart"]), st.integers(0, 2**32 - 1))
-def test_sixteen_bits(sizes, residual, seed):
-    """Tiles far from each other; the residual lies as the results do, its padding never written."""
+@given(SIZES, st.sampled_from(["none", "in place", "apart"]), st.sampled_from([-128, 0]), st.integers(0, 2**32 - 1))
+def test_sixteen_bits(sizes, residual, low, seed):
+    """Tiles far from each other; the residual lies as the results do, its padding never written. A ReLU before it."""
     rows, k, n = sizes
     held = draw(np.random.default_rng(seed), rows, k, n, wide=True)
     rig = Rig()
@@ -124,6 +124,7 @@ def test_sixteen_bits(sizes, residual, seed):
         "LINEAR",
         **{"src": ("input", 0), "src_stride": stride, "rows": rows, "k": k, "n": n, "release": lines, "wide": 1},
         **{"dst": ("residual", 11), "dst_stride": 2, "dst_tile": apart, "residual": residual != "none", "add": add},
+        low=low,
     )
     outs = [
         rig.get("residual", 11 + tile * apart, rows, 2, 2 * min(columns, n - tile * columns)) for tile in range(tiles)
@@ -131,7 +132,7 @@ def test_sixteen_bits(sizes, residual, seed):
     rig.run()
     got = [rig.rows_of(out, rows, 2 * min(columns, n - i * columns), "i2") for i, out in enumerate(outs)]
     wanted = law.linear(
-        *(held.x, held.w, held.bias, held.mul, held.shift, law.Finish("int16")),
+        *(held.x, held.w, held.bias, held.mul, held.shift, law.Finish("int16", low=low)),
         residual=None if residual == "none" else held.residual,
     )
     np.testing.assert_array_equal(np.hstack(got), wanted)
@@ -185,7 +186,7 @@ def test_large_sums_are_exact():
     rig.add(
         "LINEAR",
         **{"src": ("input", 0), "src_stride": stride, "rows": 2, "k": k, "n": 5, "release": lines, "wide": 1},
-        **{"dst": ("residual", 0), "dst_stride": 2, "dst_tile": 2},
+        **{"dst": ("residual", 0), "dst_stride": 2, "dst_tile": 2, "low": -128},
     )
     out = rig.get("residual", 0, 2, 2, 10)
     got = rig.run().rows_of(out, 2, 10, "i2")

@@ -88,7 +88,8 @@ class Layer:
         self.rig.add(
             "LINEAR",
             **{"src": ("input", 0), "src_stride": 2, "rows": rows, "k": WIDTH, "n": WIDTH, "wide": 1, "gather": 1},
-            **{"dst": ("scores0", 0), "dst_stride": 4, "dst_tile": 2, "slot": slot, "skip": block * rows, **more},
+            **{"dst": ("scores0", 0), "dst_stride": 4, "dst_tile": 2, "slot": slot, "skip": block * rows},
+            **{"low": -128, **more},
         )
         self.rig.add(
             "COMBINE",

@@ -10,12 +10,25 @@ from tests.hw.sim.functional.rig import LINE_BYTES, Rig, as_rows, word
 SEED = st.integers(0, 2**32 - 1)
 
 
-@given(st.integers(1, 6), st.integers(1, 300), st.integers(2**8, 2**40), st.booleans(), SEED)
-def test_norm(rows, width, epsilon, parameters, seed):
-    rng = np.random.default_rng(seed)
-    x = rng.integers(-(2**15), 2**15, (rows, width)).astype("<i2")
+@given(st.integers(1, 6), st.integers(1, 300), st.integers(2**8, 2**40), st.integers(10, 14), st.booleans(), SEED)
+def test_norm(rows, width, epsilon, shift, parameters, seed):
+    x = np.random.default_rng(seed).integers(-(2**15), 2**15, (rows, width)).astype("<i2")
+    _check_norm(x, epsilon, shift, parameters, seed)
+
+
+@given(st.integers(2, 300), st.integers(-(2**15), 2**15 - 2), st.integers(1, 11), SEED)
+def test_norm_of_constant_rows(width, value, shift, seed):
+    """Whose exponent with the least epsilon would be too small a shift, and of a row that almost is one."""
+    x = np.full((3, width), value, "<i2")
+    x[1, width // 2] += 1
+    _check_norm(x, 1, max(shift, 13 - (width.bit_length() + 1) // 2), True, seed)
+
+
+def _check_norm(x, epsilon, shift, parameters, seed):
+    """NORM of rows against the law."""
+    (rows, width), rng = x.shape, np.random.default_rng(seed)
     halvings, offsets = rng.integers(0, 8, width).astype(np.int8), rng.integers(-128, 128, width).astype(np.int8)
-    mul, shift = int(rng.integers(2**16, 2**17)), int(rng.integers(10, 15))
+    mul = int(rng.integers(2**16, 2**17))
     rig = Rig()
     stride = rig.put("residual", 3, x)
     if parameters:
