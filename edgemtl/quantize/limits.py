@@ -14,6 +14,7 @@ SIDE_BY_SIDE = "attention has an integer form where nothing else reads the layer
 ATTENTION_SCALE = "attention needs a positive scale and calibration images on which q, k and v are not 0"
 ATTENTION_RANGE = "attention scores are too large for 16 bits"
 NORM_RANGE = "a normalisation has an integer form up to 2048 elements of 16 bits or 2^18 bytes"
+NORM_FLOOR = "an L2 normalisation has an integer form whose least norm is at most an LSB of what it reads"
 PRODUCT_DEPTH = f"a product of two computed values has an integer form up to {MOST_DEPTH} terms in a sum"
 SOFTMAX_WIDTH = f"a softmax has an integer form up to {MOST_SOFTMAX} elements in a row"
 

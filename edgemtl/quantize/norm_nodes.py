@@ -17,6 +17,7 @@ class Norm:
     """A normalisation: the order of axes that brings its rows together, the rows, and what they are multiplied by.
 
     gamma, beta [parameters]; ``is_centred``: by mean and deviation, else by the root of the mean of the squares.
+    ``floor``: the least norm, the root of the sum of the squares, by which rows are divided.
     """
 
     axes: tuple[int, ...]
@@ -25,6 +26,7 @@ class Norm:
     is_centred: bool
     gamma: Array = field(repr=False)
     beta: Array = field(repr=False)
+    floor: float = 0.0
 
 
 def norm_of(spec: Generic) -> Norm:
@@ -40,7 +42,8 @@ def norm_of(spec: Generic) -> Norm:
     if call.op == "LpNormalization":
         axes, width = (*(i for i in range(rank) if i != axis), axis), shape[axis]
         gamma = np.full(width, width**-0.5)
-        return Norm(axes, NormRows(math.prod(shape) // width, width, 1, width), 0.0, False, gamma, np.zeros(width))
+        region, floor = NormRows(math.prod(shape) // width, width, 1, width), call.attributes.get("floor", 0.0)
+        return Norm(axes, region, 0.0, False, gamma, np.zeros(width), floor)
     width = math.prod(shape[axis:])
     gamma, beta = (np.broadcast_to(a, shape[axis:]).reshape(-1) for a in (*constants, np.zeros(1))[:2])
     region = NormRows(math.prod(shape) // width, width, 1, width)

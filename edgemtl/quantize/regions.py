@@ -15,7 +15,7 @@ from edgemtl.hw.law_weightless import Windows
 from edgemtl.lowering.ir import Constant
 from edgemtl.operators import Array
 from edgemtl.quantize.endings import average_tensor, finish_of
-from edgemtl.quantize.limits import NORM_RANGE
+from edgemtl.quantize.limits import NORM_FLOOR, NORM_RANGE
 from edgemtl.quantize.nodes import reduced_axes
 from edgemtl.quantize.norm_nodes import Norm, norm_of
 from edgemtl.quantize.products import reshaped
@@ -49,6 +49,10 @@ def write_normalise(writer: Writer, norm: Norm) -> None:
     epsilon = max(1, round(norm.epsilon * region.width**2 / x.scale**2))
     if (region.width * most) ** 2 + epsilon >= MOST_MOMENT:
         reason = f"{NORM_RANGE}, not {region.width} of {x.dtype}"
+        raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
+    if norm.floor > x.scale:
+        # Else integers have no norm between 0, which stays 0, and the floor.
+        reason = f"{NORM_FLOOR}, not {norm.floor:g} and {x.scale:g}"
         raise UnsupportedError(writer.name, reason, "keep it in float (--keep-float)")
     scale, offset = _parameters(writer, norm, result)
     operator = ops.QNormalise(region, x.dtype, x.zero, epsilon, norm.is_centred, finish_of(result))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from edgemtl.codegen.fpga.networks import LAYER_NAMES, grouped
-from edgemtl.codegen.fpga.select import GROUPS
+from edgemtl.codegen.fpga.select import GROUPS, NO_INSTRUCTION
 from edgemtl.lowering.match import Matcher
 from edgemtl.lowering.patterns import PATTERNS
 from edgemtl.operators import Operator
@@ -82,6 +82,8 @@ def _in_int8(operators: tuple[type[Operator], ...]) -> str:
 
 
 def _on_accelerator(operators: tuple[type[Operator], ...]) -> str:
+    if not operators:
+        return f"no: {NO_INSTRUCTION}"
     forms = {form for operator in operators for form in integer_forms(operator)}
     groups = [_group_name(group) for group in GROUPS if forms & grouped(group)]
     return f"in {', '.join(groups)}" if groups else f"no: {find_entry(operators[0], 'accelerator').reason}"

@@ -84,6 +84,8 @@ BODIES = {
     " \n s = Sqrt(e) \n n = Div(t, s) \n y = MatMul(n, m)",
     "an L2 norm over channels written out": "q = Mul(a, a) \n m1 = ReduceSum(q, over_channels) \n e = Add(m1, small)"
     f" \n s = Sqrt(e) \n b = Div(a, s) \n {END}",
+    "an L2 norm over channels, bounded from below": "n = ReduceL2<keepdims = 1>(a, over_channels) \n m1 = Max(small, n)"
+    f" \n b = Div(a, m1) \n {END}",
     "a LayerNorm over channels written out": "u = ReduceMean(a, over_channels) \n c = Sub(a, u) \n q = Mul(c, c)"
     " \n m1 = ReduceMean(q, over_channels) \n e = Add(m1, small) \n s = Sqrt(e) \n n = Div(c, s)"
     f" \n g = Mul(channels, n) \n b = Add(g, shifts) \n {END}",
@@ -121,6 +123,16 @@ def test_attention_over_q_k_and_v_that_are_copied_has_a_scale_for_each() -> None
     assert "QAttention" not in form.kinds
     assert form.kinds.count("QProduct") == 2
     judge(form)
+
+
+def test_an_l2_norm_with_a_large_bound_keeps_it_in_a_qdq_file() -> None:
+    """It runs in float32, as vectors below the bound are not normalised."""
+    body = f"{CONV} \n n = ReduceL2<keepdims = 1>(a, over_channels) \n m1 = Max(n, two) \n b = Div(a, m1) \n {END}"
+    form = quantised(f"t ({IMAGE}) => (y) {{{body}}}", require_int8=False, **used(body))
+    assert len(form.integers.islands) == 1
+    assert form.float_noise() > 80
+    assert form.noise() > 25
+    assert exchanged_db(form) > 25
 
 
 FINAL = {

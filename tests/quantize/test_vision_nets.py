@@ -71,8 +71,9 @@ def test_a_board_runs_what_it_can_and_the_host_cpu_the_rest(tmp_path: Path) -> N
     result = compile_model(tmp_path / "net.onnx", CompileOptions(**options), tmp_path / "net.edgemtl")
     assert not any("self-test not run" in text or "no integer form" in text for text in result.notes)
     reports = check_model(tmp_path / "net.onnx", CheckOptions(**options)).nodes
-    assert {"accelerator", "cpu"} <= {report.where for report in reports}
-    assert all(report.reason for report in reports if report.where == "cpu")
+    # The first one's image is quantised on the host CPU.
+    assert all("accelerator" in report.where for report in reports if report.op == "Conv")
+    assert any(report.where == "cpu" for report in reports)
 
 
 class Pooled(torch.nn.Module):

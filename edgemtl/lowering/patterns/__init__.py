@@ -10,6 +10,7 @@ from edgemtl.lowering.patterns.conv import match_conv
 from edgemtl.lowering.patterns.elementwise import match_activate, match_add, match_multiply
 from edgemtl.lowering.patterns.embed import match_patch_embed
 from edgemtl.lowering.patterns.generic import leftover
+from edgemtl.lowering.patterns.l2_norm import match_l2_norm
 from edgemtl.lowering.patterns.linear import match_linear
 from edgemtl.lowering.patterns.moe import match_moe
 from edgemtl.lowering.patterns.norm import match_layer_norm
@@ -30,6 +31,7 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_conv: (ops.Conv2d, ops.Winograd, ops.WinogradWeights),
     match_layer_norm: (ops.LayerNorm,),
     match_root_norm: (ops.LayerNorm,),
+    match_l2_norm: (),
     match_linear: (ops.Linear,),
     match_resize: (ops.Resize,),
     match_resample: (ops.Resample,),
@@ -42,6 +44,6 @@ PATTERNS: Mapping[Matcher, tuple[type[ops.Operator], ...]] = {
     match_add: (ops.Add,),
     match_multiply: (ops.Multiply,),
 }
-"""The matchers with the operators that each makes."""
+"""The matchers with the operators that each makes; none where that is a generic node."""
 
 __all__ = ["PATTERNS", "leftover"]

@@ -93,10 +93,10 @@ def _root(node: ir.Node) -> _Root | None:
     epsilon = scalar_of(operands[0]) if operands is not None else None
     reduction = private_producer(operands[1], "ReduceMean", "ReduceSum") if operands is not None else None
     square = private_producer(operand(reduction, "data"), "Mul", "Pow") if reduction is not None else None
-    axis = _axis(reduction) if reduction is not None else None
+    axis = axis_of(reduction) if reduction is not None else None
     if add is None or epsilon is None or reduction is None or square is None or axis is None or not epsilon > 0:
         return None
-    if not _is_square_of(square, value):
+    if not is_square_of(square, value):
         return None
     inside = (*nodes, sqrt, add, reduction, square)
     is_mean = is_op(reduction, "ReduceMean")
@@ -128,14 +128,15 @@ def _quotient(node: ir.Node) -> tuple[ir.Value, ir.Node, tuple[ir.Node, ...]] | 
     return None
 
 
-def _axis(node: ir.Node) -> int | None:
+def axis_of(node: ir.Node) -> int | None:
     """The one axis, kept as an axis of one, that a node reduces."""
     rank = len(shape_of(operand(node, "data")))
     axes = ints_of(operand(node, "axes")) or attribute(node, "axes", ())
     return axes[0] % rank if len(axes) == 1 and attribute(node, "keepdims", 1) == 1 else None
 
 
-def _is_square_of(node: ir.Node, value: ir.Value) -> bool:
+def is_square_of(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a Mul or a Pow is the square of a value."""
     base, other = node.inputs
     return base is value and (scalar_of(other) == 2 if is_op(node, "Pow") else other is value)
 
@@ -147,7 +148,7 @@ def _centre(value: ir.Value, axis: int, readers: set[ir.Node]) -> tuple[ir.Node,
         return None
     mean = private_producer(operand(subtract, "B"), "ReduceMean")
     is_private = {use.node for use in value.uses()} <= readers
-    if mean is None or not is_private or operand(mean, "data") is not operand(subtract, "A") or _axis(mean) != axis:
+    if mean is None or not is_private or operand(mean, "data") is not operand(subtract, "A") or axis_of(mean) != axis:
         return None
     return subtract, mean
 

@@ -12,10 +12,11 @@ from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import unpack_scale
 from edgemtl.hw.law_generic import NORM_OCTAVES
+from edgemtl.operators import Array
 from edgemtl.quantize.qdq import mixture
 from edgemtl.quantize.qdq.graph import Attributes, Value, planes, rows_of
 from edgemtl.quantize.qdq.task import TaskWriter
-from edgemtl.tvm_bridge.generic import Generic
+from edgemtl.tvm_bridge.generic import Generic, spell_call
 
 REDEFINED = ("GroupNormalization",)
 """Operators that the opset of QDQ models defines otherwise than the one before."""
@@ -51,7 +52,11 @@ def _results(task: TaskWriter, operator: Generic, operands: Mapping[int, Value])
         else:
             array = call.constants.get(index, np.zeros(kind.shape, kind.dtype))
             inputs.append(graph.constant(f"{task.step.origin[0]}.{index}", array).name)
-    names = graph.node(call.op, inputs, call.attributes, len(call.outputs))
+
+    def constant(name: str, array: Array) -> str:
+        return graph.constant(f"{task.step.origin[0]}.{name}", array).name
+
+    names = spell_call(call, inputs, graph.node, constant)
     return [Value(name, kind.shape) for name, kind in zip(names, call.outputs, strict=True)]
 
 

@@ -3,7 +3,7 @@
 from edgemtl.operators import Array, TensorType
 from edgemtl.tvm_bridge.generic.call import Call, Refused
 from edgemtl.tvm_bridge.generic.lower import GenericKernel, lower_call
-from edgemtl.tvm_bridge.generic.operator import Generic, node_model, softmax_axes
+from edgemtl.tvm_bridge.generic.operator import Generic, node_model, softmax_axes, spell_call
 from edgemtl.tvm_bridge.generic.resize import taps_of
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "lower_call",
     "node_model",
     "softmax_axes",
+    "spell_call",
     "taps_of",
 ]

@@ -103,17 +103,20 @@ def _at(tensor: Tensor, index: Sequence[Expr]) -> Expr:
 
 
 def lp(call: Call) -> Tensor:
-    """An axis by its norm; zeros stay zeros."""
+    """An axis by its norm, or by ``floor`` where the norm is less; zeros stay zeros.
+
+    ONNX has no floor: it is that of patterns that are this operator but near 0.
+    """
     _check_float(call)
     p, rank = call.attribute("p", 2), len(call.main_type.shape)
     if p not in (1, 2):
         raise Refused(f"p of LpNormalization must be 1 or 2, not {p}")
-    x, axis = call.main(), call.attribute("axis", -1) % rank
+    x, axis, floor = call.main(), call.attribute("axis", -1) % rank, call.attribute("floor", 0.0)
     sums = total(region(x, [axis]), lambda value, batch: value * value if p == 2 else m.absolute(value))
 
     def element(*i: Expr) -> Expr:
         norm = sums([*i[:axis], *i[axis + 1 :]])
-        norm = tirx.sqrt(norm) if p == 2 else norm
+        norm = tirx.max(tirx.sqrt(norm) if p == 2 else norm, f64(floor))
         return tirx.Select(norm == f64(0), m.f32(0), (m.double(x(*i)) / norm).astype("float32"))
 
     return te.compute(x.shape, element, name="normalised")

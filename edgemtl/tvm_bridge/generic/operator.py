@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -61,25 +61,50 @@ def softmax_axes(call: Call) -> tuple[int, int, int]:
 
 
 def node_model(call: Call, reads: Sequence[int]) -> onnx.ModelProto:
-    """A model of the node alone: computed operands x0, x1, ... by index, results y0, y1, ..."""
+    """A model of the node alone: computed operands x0, x1, ... by index, its results in order."""
     given = {index: kind for index, kind in enumerate(call.inputs) if kind is not None}
     names = [f"x{index}" if index in given else "" for index in range(len(call.inputs))]
     # What its definition does not read needs a value all the same.
     unread = {i: np.zeros(kind.shape, kind.dtype) for i, kind in given.items() if i not in reads}
     known = {**unread, **call.constants}
     inputs = [_value(f"x{index}", given[index]) for index in reads]
-    outputs = [_value(f"y{index}", kind) for index, kind in enumerate(call.outputs)]
     initializers = [numpy_helper.from_array(np.ascontiguousarray(a), f"x{i}") for i, a in known.items()]
-    node = make_node(call, names, [value.name for value in outputs])
-    graph = helper.make_graph([node], "node", inputs, outputs, initializers)
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, array: Array) -> str:
+        initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(op: str, operands: Sequence[str], attributes: Mapping[str, Any], count: int) -> Sequence[str]:
+        results = [f"y{len(nodes) + i}" for i in range(count)]
+        nodes.append(helper.make_node(op, list(operands), results))
+        nodes[-1].attribute.extend(helper.make_attribute(key, _plain(value)) for key, value in attributes.items())
+        return results
+
+    results = spell_call(call, names, node, constant)
+    outputs = [_value(name, kind) for name, kind in zip(results, call.outputs, strict=True)]
+    graph = helper.make_graph(nodes, "node", inputs, outputs, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", call.opset)], ir_version=IR_VERSION)
 
 
-def make_node(call: Call, inputs: Sequence[str], outputs: Sequence[str], name: str = "") -> onnx.NodeProto:
-    """The node with other names of operands and results."""
-    node = helper.make_node(call.op, list(inputs), list(outputs), name)
-    node.attribute.extend(helper.make_attribute(key, _plain(value)) for key, value in call.attributes.items())
-    return node
+WriteNode = Callable[[str, Sequence[str], Mapping[str, Any], int], Sequence[str]]
+"""Writes a node: operator, operands, attributes and number of results; gives the names of these."""
+
+
+def spell_call(
+    call: Call, operands: Sequence[str], node: WriteNode, constant: Callable[[str, Array], str]
+) -> Sequence[str]:
+    """The names of a call's results, written in operators of ONNX: it has no LpNormalization with a floor.
+
+    ``constant`` writes an array under a name, and gives the name it got.
+    """
+    if "floor" not in call.attributes:
+        return node(call.op, operands, call.attributes, len(call.outputs))
+    (x,), axis = operands, call.attributes["axis"]
+    axes, floor = np.array([axis], np.int64), np.array(call.attributes["floor"], np.float32)
+    (norm,) = node("ReduceL2", (x, constant("axes", axes)), {"keepdims": 1}, 1)
+    (bounded,) = node("Max", (norm, constant("floor", floor)), {}, 1)
+    return node("Div", (x, bounded), {}, 1)
 
 
 def _plain(value: Any) -> Any:
