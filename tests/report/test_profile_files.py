@@ -100,7 +100,7 @@ def test_kernels_follow_each_other():
 def test_all_files_are_written_and_nothing_else(profile, tmp_path):
     folder = tmp_path / "deep" / "out"
     assert {path.name for path in write_profile(profile, folder)} == FILES == set(os.listdir(folder))
-    assert json.loads((folder / "report.json").read_text())["schema_version"] == 2
+    assert json.loads((folder / "report.json").read_text())["schema_version"] == SCHEMA_VERSION
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
 
 

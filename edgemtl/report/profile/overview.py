@@ -10,7 +10,7 @@ from edgemtl.hw.resources import count as blocks
 from edgemtl.hw.spec import AcceleratorSpec
 from edgemtl.report.profile.blocks import Card, PageGroup, PageSection, PageTable, columns, count, embed, joules
 from edgemtl.report.profile.charts.bars import draw_switches
-from edgemtl.report.profile.frame_page import frame_card, show_ms
+from edgemtl.report.profile.frame_page import frame_card, share_card, show_ms, show_share
 from edgemtl.report.profile.model import Profile, Switches, TaskProfile
 from edgemtl.report.profile.parts import Coefficient
 from edgemtl.report.profile.task_tables import show_energy
@@ -35,6 +35,7 @@ def cards(profile: Profile) -> Iterator[Card]:
         "accelerator, latency", f"{latency.first_ms:.3f} ms", f"{of}; {count(latency.first_cycles)} cycles", basis
     )
     yield frame_card(slow.frame, of)
+    yield share_card(slow.frame, of)
     yield Card("MAC utilisation", f"{slow.utilisation.get('array', 0):.1%}", f"{of}; of the array's peak", basis)
     yield Card("DRAM busy", f"{slow.utilisation.get('memory', 0):.1%}", f"{of}; of the frame", basis)
     if slow.energy:
@@ -55,8 +56,10 @@ def tasks_section(profile: Profile) -> PageSection:
         "#steady-state, ms",
         "#latency, ms",
         "#image to result, ms",
+        "#a result every, ms",
         "#steady-state, cycles",
         "#GMAC",
+        "#of all MACs",
         "#array",
         "#matrix",
         "#DRAM",
@@ -65,8 +68,9 @@ def tasks_section(profile: Profile) -> PageSection:
     )
     how = (
         "Latency is one frame on an idle accelerator; steady-state latency is a frame when the same task runs back to "
-        "back; both are of the accelerator alone. Image to result adds the host CPU "
-        "(estimated). Array: MAC utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
+        "back; both are of the accelerator alone. Image to result adds the host CPU, and a result every is the time "
+        "from one to the next where frames overlap (both estimated). Of all MACs: those on the accelerator. Array: MAC "
+        "utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
     )
     return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
 
@@ -78,8 +82,10 @@ def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
         f"{latency.steady_ms:.3f}",
         f"{latency.first_ms:.3f}",
         show_ms(task.frame.latency_ms),
+        show_ms(task.frame.interval_ms),
         count(latency.steady_cycles),
         f"{task.macs / 1e9:.3f}",
+        show_share(task.frame),
         *(use.get(unit, 0.0) for unit in ("array", "matrix", "memory")),
         f"{sum(task.traffic.values()) / 2**20:,.2f}",
         show_energy(task),
