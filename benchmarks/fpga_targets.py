@@ -4,7 +4,8 @@ All figures are simulated by the cycle model at 300 MHz, with DSP blocks at 600 
 12.8 GB/s of memory, in the steady state of one task frame after frame. Clocks are targets until a design is placed.
 Encoders end where the papers' latencies end, behind the last block; the image comes as bytes of patches, and the map
 goes back as integers. Rows "in all" begin with a camera's image in uint8 and end with the output in float32: the host
-CPU's steps in them are estimated (`edgemtl.profiling.frame`). The first run exports and quantises the models, which takes a while.
+CPU's steps in them are estimated (`edgemtl.profiling.frame`). The first run exports and quantises the models, which
+takes a while.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def latency_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
         compile_one(encoder_steps(small.steps), spec, popular(small.routes, 16, SMALL_LIST)), spec, small.routes
     )
     yield ms_row("M3ViT-small encoder 512x512", "69.0 ms (M3ViT, an estimate)", small_encoder, aims.small, encoder)
-    simulation = simulated(compile_one(small.steps, spec, popular(small.routes, 16, SMALL_LIST)), spec, small.routes)
+    simulation = simulated(compile_one(small.steps, spec, lists), spec, small.routes)
     yield ms_row("M3ViT-small + semseg head 512x512", "none", small_head, aims.small_head, simulation)
     yield from frame_rows(spec, folder, live, [*small.routes])
     yield from encoder_rows(encoder, spec, folder) if ratio == 1 else rate_rows(simulation, spec)

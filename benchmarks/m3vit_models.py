@@ -107,8 +107,9 @@ def _as_bytes(image: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np
     """The picture of a normalised image."""
     assert spec.mean is not None
     assert spec.std is not None
-    pixels = 255 * (image.transpose(0, 2, 3, 1) * np.float32(spec.std) + np.float32(spec.mean))
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+    mean, std = (np.array(channels, np.float32) for channels in (spec.mean, spec.std))
+    pixels = 255 * (image.transpose(0, 2, 3, 1) * std + mean)
+    return pixels.round().clip(0, 255).astype(np.uint8)
 
 
 def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:

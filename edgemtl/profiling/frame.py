@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgemtl.hw.spec import AcceleratorSpec, Cpu
+from edgemtl.lowering.words import operator_name
 from edgemtl.operators import Operator
 from edgemtl.profiling.host_cycles import bytes_of, cycles_of
 from edgemtl.report.profile import FrameStep, FrameTime, frame_time
@@ -39,6 +40,6 @@ def time_frame(
             return FrameStep("accelerator", f"segment {step}", ms, step_macs)
         if isinstance(step, str):
             return FrameStep("host CPU", step, None, step_macs)
-        return FrameStep("host CPU", type(step).__name__, host_ms(step, board.board.cpu, threads), step_macs)
+        return FrameStep("host CPU", operator_name(step), host_ms(step, board.board.cpu, threads), step_macs)
 
     return frame_time([timed(*pair) for pair in zip(work, macs, strict=True)], threads)

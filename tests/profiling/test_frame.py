@@ -103,7 +103,7 @@ def test_a_frame_is_its_steps_in_order() -> None:
     work = [ops.QPixels(1000, 3), 0, ops.Dequantise(10**6, "int8", 0.5, 0), 1, image(19)]
     frame = time_frame(work, [0, 40, 0, 50, 10], [300_000, 600_000], board, threads=1)
     assert [step.name for step in frame.steps] == [
-        "QPixels", "segment 0", "Dequantise", "segment 1", "DequantiseImage",
+        "int8 pixels", "segment 0", "dequantise", "segment 1", "dequantise image",
     ]  # fmt: skip
     # A million values of one byte in and four out take 2.5 ms of memory, more than their 1.54 ms of instructions.
     between, before, after = 2.5, 0.0114, 0.010406
@@ -134,5 +134,5 @@ def test_a_step_without_a_time_leaves_none_of_the_whole() -> None:
     assert (frame.latency_ms, frame.interval_ms, frame.host_after_ms) == (None, None, None)
     assert frame.host_before_ms is not None
     assert frame.accelerator_ms == pytest.approx(1.0)
-    assert frame.unknown == ("native code", "Convert")
+    assert frame.unknown == ("native code", "convert")
     assert frame.accelerator_share == 0.75

@@ -12,7 +12,7 @@ import pytest
 
 from edgemtl.errors import EdgemtlError
 from edgemtl.hw.isa import UNITS
-from edgemtl.report.profile import write_profile
+from edgemtl.report.profile import SCHEMA_VERSION, write_profile
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS, layers_csv
 from edgemtl.report.profile.trace import spread, trace_json
 from tests.report.profiles import make_cpu_profile, make_profile

@@ -26,7 +26,7 @@ def cards(profile: Profile) -> Iterator[Card]:
     latency, basis = slow.latency, profile.figures
     of = f"task {slow.task}" + (", the slowest" if len(profile.tasks) > 1 else "")
     yield Card(
-        "accelerator, steady-state latency",
+        "accelerator, steady state",
         f"{latency.steady_ms:.3f} ms",
         f"{of}; {1e3 / max(latency.steady_ms, 1e-9):,.0f} a second",
         basis,
@@ -53,11 +53,10 @@ def tasks_section(profile: Profile) -> PageSection:
     rows = tuple(_task_row(task) for task in profile.tasks)
     names = (
         "task",
-        "#steady-state, ms",
-        "#latency, ms",
-        "#image to result, ms",
-        "#a result every, ms",
-        "#steady-state, cycles",
+        "#steady state",
+        "#latency",
+        "#image to result",
+        "#a result every",
         "#GMAC",
         "#of all MACs",
         "#array",
@@ -67,9 +66,9 @@ def tasks_section(profile: Profile) -> PageSection:
         "#energy, mJ",
     )
     how = (
-        "Latency is one frame on an idle accelerator; steady-state latency is a frame when the same task runs back to "
-        "back; both are of the accelerator alone. Image to result adds the host CPU, and a result every is the time "
-        "from one to the next where frames overlap (both estimated). Of all MACs: those on the accelerator. Array: MAC "
+        "Times in ms. Latency is one frame on an idle accelerator; steady state is a frame when the same task runs "
+        "back to back; both are of the accelerator alone. Image to result adds the host CPU, and a result every is the "
+        "time from one to the next where frames overlap (both estimated). Of all MACs: those on the accelerator. Array: MAC "
         "utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
     )
     return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
@@ -83,7 +82,6 @@ def _task_row(task: TaskProfile) -> tuple[str | float, ...]:
         f"{latency.first_ms:.3f}",
         show_ms(task.frame.latency_ms),
         show_ms(task.frame.interval_ms),
-        count(latency.steady_cycles),
         f"{task.macs / 1e9:.3f}",
         show_share(task.frame),
         *(use.get(unit, 0.0) for unit in ("array", "matrix", "memory")),
