@@ -68,8 +68,8 @@ def tasks_section(profile: Profile) -> PageSection:
     how = (
         "Times in ms. Latency is one frame on an idle accelerator; steady state is a frame when the same task runs "
         "back to back; both are of the accelerator alone. Image to result adds the host CPU, and a result every is the "
-        "time from one to the next where frames overlap (both estimated). Of all MACs: those on the accelerator. Array: MAC "
-        "utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
+        "time from one to the next where frames overlap (both estimated). Of all MACs: those on the accelerator. "
+        "Array: MAC utilisation. Matrix, DRAM: share of the frame's cycles that they were busy."
     )
     return PageSection("All tasks", profile.figures, how, tables=(PageTable(columns(*names), rows),))
 
