@@ -132,20 +132,21 @@ def test_files_of_the_verb(board: Path, folder: Path, simulated: Profile) -> Non
 
 
 @needs_linker
-def test_check_and_report_agree_on_the_accelerators_share(simulated: Profile, board: Path, folder: Path) -> None:
+def test_check_and_report_agree_on_the_accelerators_share(simulated: Profile, folder: Path) -> None:
     """All products run there; with a convolution kept in float32, all but those that its shape has."""
     assert [made.frame.accelerator_share for made in simulated.tasks] == [1.0] * len(simulated.tasks)
-    model = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx"))
+    path = export(folder / "kept")
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {of.name: [d.dim_value for d in of.type.tensor_type.shape.dim] for of in model.graph.value_info}
     weights = {of.name: list(of.dims) for of in model.graph.initializer}
     conv = next(node for node in model.graph.node if node.op_type == "Conv" and "semseg" in node.name)
     macs = math.prod(weights[conv.input[1]]) * math.prod(shapes[conv.output[0]][2:])
-    how = {"target": "zcu104", "precision": "int8", "calibration": folder / "images", "tasks": ("semseg",)}
-    checked = check_model(folder / "model.onnx", CheckOptions(keep_float=(conv.name,), **how))
+    how = {"target": "zcu104", "precision": "int8", "calibration": path.parent / "images", "tasks": ("semseg",)}
+    checked = check_model(path, CheckOptions(keep_float=(conv.name,), **how))
     macs_by_place = {share.where: share.macs for share in checked.shares}
     assert macs_by_place["cpu"] == macs
     options = CompileOptions(quantise=replace(LENIENT, keep_float=(conv.name,)), **how)
-    compile_model(folder / "model.onnx", options, folder / "kept.edgemtl")
+    compile_model(path, options, folder / "kept.edgemtl")
     profile = profile_bundle(folder / "kept.edgemtl", ProfileOptions("sim", (folder / "inputs" / "0.npy",)))
     (made,) = profile.tasks
     assert sum(step.macs for step in made.frame.steps if step.where == "host CPU") == macs
