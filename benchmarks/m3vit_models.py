@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
+from edgemtl.frontend.camera import take_frames
+from edgemtl.frontend.model import InputSpec
 from edgemtl.hw.law_weights4 import CodedWeight, pack_codes, spread
 from edgemtl.lowering.execute import Memory, run_step
 from edgemtl.lowering.ir import INPUT, OUTPUT, CodedConstant, Step, dense
@@ -57,6 +59,14 @@ def build(preset: str, task: str, folder: Path, dense: bool = False) -> Built:
     return Built(name, steps, _routes(steps))
 
 
+def build_from_bytes(preset: str, task: str, folder: Path) -> tuple[Step, ...]:
+    """A preset's task as steps that take a camera's image, uint8 [1, H, W, 3], and give the output in float32."""
+    path = folder / f"{preset}_{task}.onnx"
+    if not path.exists():
+        _export(preset, task, path)
+    return _integer_steps(path, task, from_bytes=True)
+
+
 def build_block(experts: int, top_k: int, folder: Path) -> tuple[Step, ...]:
     """Two blocks of M3ViT-tiny, one with so many experts, without the head."""
     path = folder / f"block_{experts}_{top_k}.onnx"
@@ -76,17 +86,30 @@ def _export(preset_name: str, task: str, path: Path, **changes: Any) -> None:
     export_onnx(M3ViT(replace(preset(preset_name), **changes)).eval(), path, tasks=[task])
 
 
-def _integer_steps(path: Path, task: str) -> tuple[Step, ...]:
+def _integer_steps(path: Path, task: str, from_bytes: bool = False) -> tuple[Step, ...]:
     model, target = frontend.read_model(path), resolve("cpu")
-    tasks = partition.partition(model, [task], "exact")
+    (spec,) = model.inputs
+    images = smooth_images(spec.shape, CALIBRATION_IMAGES)
     parameters = path.with_suffix(".json")
+    if from_bytes:
+        model, parameters = take_frames(model, [spec.name]), path.with_suffix(".bytes.json")
+        images = [_as_bytes(image, spec) for image in images]
+    tasks = partition.partition(model, [task], "exact")
     if parameters.exists():
         return tuple(from_parameters(model, tasks, target, parameters).integers[task].steps)
-    (spec,) = model.inputs
-    images = {str(i): {spec.name: image} for i, image in enumerate(smooth_images(spec.shape, CALIBRATION_IMAGES))}
-    quantised = quantise(model, tasks, target, images, NAIVE)
+    calibration = {str(i): {spec.name: image} for i, image in enumerate(images)}
+    quantised = quantise(model, tasks, target, calibration, NAIVE)
     write_parameters(parameters, quantised.parameters, float_steps(tasks, target))
     return tuple(quantised.integers[task].steps)
+
+
+def _as_bytes(image: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """The picture of a normalised image."""
+    assert spec.mean is not None
+    assert spec.std is not None
+    mean, std = (np.array(channels, np.float32) for channels in (spec.mean, spec.std))
+    pixels = 255 * (image.transpose(0, 2, 3, 1) * std + mean)
+    return pixels.round().clip(0, 255).astype(np.uint8)
 
 
 def _routes(steps: Sequence[Step]) -> tuple[Choices, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from edgemtl.hw.spec import AcceleratorSpec, Cpu
+from edgemtl.lowering.words import operator_name
 from edgemtl.operators import Operator
 from edgemtl.profiling.host_cycles import bytes_of, cycles_of
 from edgemtl.report.profile import FrameStep, FrameTime, frame_time
@@ -25,14 +26,20 @@ def host_ms(operator: Operator, cpu: Cpu, threads: int) -> float | None:
     return max(compute_ms, bytes_of(operator) / cpu.sustained_bytes_per_s * 1e3)
 
 
-def time_frame(work: Iterable[Work], segment_cycles: Sequence[int], board: AcceleratorSpec, threads: int) -> FrameTime:
-    """A frame of the steps ``work``; ``segment_cycles``: steady-state cycles of each segment, by its number."""
-    return frame_time([_step(step, segment_cycles, board, threads) for step in work], threads)
+def time_frame(
+    work: Sequence[Work], macs: Sequence[int], segment_cycles: Sequence[int], board: AcceleratorSpec, threads: int
+) -> FrameTime:
+    """A frame of the steps ``work``, which have ``macs`` multiply-accumulates.
 
+    segment_cycles: steady-state cycles of each segment, by its number.
+    """
 
-def _step(work: Work, segment_cycles: Sequence[int], board: AcceleratorSpec, threads: int) -> FrameStep:
-    if isinstance(work, int):
-        return FrameStep("accelerator", f"segment {work}", segment_cycles[work] / board.engine.clock_mhz / 1e3)
-    if isinstance(work, str):
-        return FrameStep("host CPU", work, None)
-    return FrameStep("host CPU", type(work).__name__, host_ms(work, board.board.cpu, threads))
+    def timed(step: Work, step_macs: int) -> FrameStep:
+        if isinstance(step, int):
+            ms = segment_cycles[step] / board.engine.clock_mhz / 1e3
+            return FrameStep("accelerator", f"segment {step}", ms, step_macs)
+        if isinstance(step, str):
+            return FrameStep("host CPU", step, None, step_macs)
+        return FrameStep("host CPU", operator_name(step), host_ms(step, board.board.cpu, threads), step_macs)
+
+    return frame_time([timed(*pair) for pair in zip(work, macs, strict=True)], threads)

@@ -104,7 +104,10 @@ def simulated_task(task: TaskFrames, program: FpgaProgram) -> TaskProfile:
     board, entry = program.board, program.tasks[task.task]
     left = [f"{', '.join(step.origin)}: {step.reason}" for step in entry.left]
     cycles = [timing.steady.cycles for timing in task.timings]
-    frame = time_frame(map(_work, entry.host), cycles, board, program.host(BOARD_HOST).cpu.target.threads)
+    cpu = program.host(BOARD_HOST).cpu
+    macs_by_step = {layer.step: layer.macs for layer in cpu.tasks[task.task].layers}
+    macs = [macs_by_step[index] for index in range(len(entry.host))]
+    frame = time_frame([*map(_work, entry.host)], macs, cycles, board, cpu.target.threads)
     runs = task.runs[0]
     facts = [
         facts_of_bundle(run.segment, frame.stream, run.layer.tolist(), run.routes, board.engine)

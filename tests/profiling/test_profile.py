@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgemtl.bundle import FpgaProgram, open_bundle
 from edgemtl.cli.app import main
+from edgemtl.driver import check_model, compile_model
 from edgemtl.errors import InputError, UnsupportedError, UsageError
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.sim.cycle import Frame, rate
+from edgemtl.options import CheckOptions, CompileOptions
 from edgemtl.profiling import ProfileOptions, profile_bundle
 from edgemtl.report.profile import Profile, profile_to_json
+from edgemtl.report.profile.html import render_profile
 from edgemtl.runtime import Session
 from examples.smooth_images import smooth_images
 from tests.report.browser import open_page
-from tests.support.boards import CONFIG, compile_to, export, needs_linker
+from tests.support.boards import CONFIG, LENIENT, compile_to, export, needs_linker
 
 IMAGES = smooth_images((1, 3, *CONFIG.image), 3, seed=11)
 
@@ -123,6 +129,36 @@ def test_files_of_the_verb(board: Path, folder: Path, simulated: Profile) -> Non
     assert seen.console == ()
     assert all(chart["marks"] for chart in seen.found["charts"])
     assert not [text for text in seen.found["texts"] if text["clipped"]]
+
+
+@needs_linker
+def test_check_and_report_agree_on_the_accelerators_share(simulated: Profile, folder: Path) -> None:
+    """All products run there; with a convolution kept in float32, all but those that its shape has."""
+    assert [made.frame.accelerator_share for made in simulated.tasks] == [1.0] * len(simulated.tasks)
+    path = export(folder / "kept")
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    shapes = {of.name: [d.dim_value for d in of.type.tensor_type.shape.dim] for of in model.graph.value_info}
+    weights = {of.name: list(of.dims) for of in model.graph.initializer}
+    conv = next(node for node in model.graph.node if node.op_type == "Conv" and "semseg" in node.name)
+    macs = math.prod(weights[conv.input[1]]) * math.prod(shapes[conv.output[0]][2:])
+    how = {"target": "zcu104", "precision": "int8", "calibration": path.parent / "images", "tasks": ("semseg",)}
+    checked = check_model(path, CheckOptions(keep_float=(conv.name,), **how))
+    macs_by_place = {share.where: share.macs for share in checked.shares}
+    assert macs_by_place["cpu"] == macs
+    options = CompileOptions(quantise=replace(LENIENT, keep_float=(conv.name,)), **how)
+    compile_model(path, options, folder / "kept.edgemtl")
+    profile = profile_bundle(folder / "kept.edgemtl", ProfileOptions("sim", (folder / "inputs" / "0.npy",)))
+    (made,) = profile.tasks
+    assert sum(step.macs for step in made.frame.steps if step.where == "host CPU") == macs
+    # Nodes whose copies alone run on the host CPU, as the patches, are "cpu + accelerator" for check.
+    share = 1 - macs / sum(macs_by_place.values())
+    assert made.frame.accelerator_share == pytest.approx(share)
+    assert share < 1
+    # A convolution in float32 has no time model: the page names it, and gives no figure of the whole frame.
+    assert made.frame.unknown
+    assert made.frame.latency_ms is None
+    page = render_profile(profile)
+    assert f"no time model of {', '.join(dict.fromkeys(made.frame.unknown))}" in page
 
 
 def test_a_cpu_is_measured(folder: Path) -> None:

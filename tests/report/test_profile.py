@@ -111,7 +111,7 @@ def test_memories_have_bounds_and_gaps(task):
 def test_segments_follow_each_other():
     made = [make_segment(SPEC, 2, 100, shift=shift, seed=shift) for shift in (10, 5000)]
     facts, timings, routes = zip(*made, strict=True)
-    task = task_profile("depth", facts, timings, routes, SPEC)
+    task = task_profile("depth", facts, timings, routes, SPEC, FRAME)
     first, second = (timing.steady for timing in timings)
     assert task.latency.steady_cycles == first.cycles + second.cycles
     assert len(task.layers) == sum(len(held.layers) for held in facts)
@@ -123,9 +123,9 @@ def test_segments_follow_each_other():
 def test_what_does_not_fit_is_refused():
     facts, timings, routes = make_segment(SPEC, 2, 100)
     with pytest.raises(ValueError, match="must have a word for every span"):
-        task_profile("depth", [replace(facts, instructions=facts.instructions[:-1])], [timings], [routes], SPEC)
+        task_profile("depth", [replace(facts, instructions=facts.instructions[:-1])], [timings], [routes], SPEC, FRAME)
     with pytest.raises(ValueError, match="argument 2"):
-        task_profile("depth", [facts, facts], [timings], [routes], SPEC)
+        task_profile("depth", [facts, facts], [timings], [routes], SPEC, FRAME)
 
 
 def test_bytes_are_those_the_simulator_moves():
@@ -151,7 +151,7 @@ def test_bytes_are_those_the_simulator_moves():
         instructions_of(frame.stream, place, routes, (), spec.engine),
         (), {}, routers_of(frame.stream, place, ()),
     )  # fmt: skip
-    task = task_profile("depth", [facts], [FrameTimings(cold, steady)], [routes], spec)
+    task = task_profile("depth", [facts], [FrameTimings(cold, steady)], [routes], spec, FRAME)
     assert [router.experts for router in facts.routers] == [3]
     assert task.layers[0].traffic == {"weights": 2 * lines * 64, "load": 0, "store": 0}, "the third has no entry"
     assert {kind: sum(held.traffic[kind] for held in task.layers) for kind in ("weights", "load", "store")} == {

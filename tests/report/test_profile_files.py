@@ -12,7 +12,7 @@ import pytest
 
 from edgemtl.errors import EdgemtlError
 from edgemtl.hw.isa import UNITS
-from edgemtl.report.profile import write_profile
+from edgemtl.report.profile import SCHEMA_VERSION, write_profile
 from edgemtl.report.profile.tables import KERNEL_COLUMNS, LAYER_COLUMNS, layers_csv
 from edgemtl.report.profile.trace import spread, trace_json
 from tests.report.profiles import make_cpu_profile, make_profile
@@ -100,7 +100,7 @@ def test_kernels_follow_each_other():
 def test_all_files_are_written_and_nothing_else(profile, tmp_path):
     folder = tmp_path / "deep" / "out"
     assert {path.name for path in write_profile(profile, folder)} == FILES == set(os.listdir(folder))
-    assert json.loads((folder / "report.json").read_text())["schema_version"] == 2
+    assert json.loads((folder / "report.json").read_text())["schema_version"] == SCHEMA_VERSION
     assert json.loads((folder / "trace.json").read_text())["traceEvents"]
 
 

@@ -148,7 +148,7 @@ def test_texts_are_there_and_whole(seen):
         "Task depth",
         "Task switching",
         "Board",
-        "steady-state latency",
+        "accelerator, steady state",
     )
     assert all(any(text.startswith(start) for text in shown) for start in wanted)
     for text in seen.found["texts"]:

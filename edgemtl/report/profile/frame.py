@@ -14,12 +14,13 @@ BASIS: Final = "estimated"
 class FrameStep:
     """One step: a segment of the accelerator (simulated), or a step of the host CPU (estimated).
 
-    ms: None where nobody counted the instructions of its kernel.
+    ms: None where nobody counted the instructions of its kernel. macs: its multiply-accumulates.
     """
 
     where: Where
     name: str
     ms: float | None
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class FrameTime:
 
     threads: cores that share each step of the host CPU. host_before_ms, host_between_ms, host_after_ms: its steps in
     front of the first segment, between segments, and behind the last one. latency_ms: all steps, one after the other.
-    interval_ms: from one result to the next where the host CPU works on other frames while the accelerator runs; no
-    figure of all is given (None) where a step has none, and ``unknown`` names those steps.
+    interval_ms: from one result to the next where the host CPU works on other frames while the accelerator runs: the
+    larger of both sums. No figure of all is given (None) where a step has none, and ``unknown`` names those steps.
+    accelerator_share: of all multiply-accumulates, those of segments; None where there are none at all.
     """
 
     steps: tuple[FrameStep, ...]
@@ -41,6 +43,7 @@ class FrameTime:
     latency_ms: float | None
     interval_ms: float | None
     unknown: tuple[str, ...]
+    accelerator_share: float | None
 
 
 def frame_time(steps: Sequence[FrameStep], threads: int) -> FrameTime:
@@ -49,12 +52,14 @@ def frame_time(steps: Sequence[FrameStep], threads: int) -> FrameTime:
     first, last = (segments[0], segments[-1]) if segments else (len(steps), len(steps))
     before, between, after = (_host_ms(part) for part in (steps[:first], steps[first:last], steps[last:]))
     accelerator = sum(steps[index].ms or 0.0 for index in segments)
+    macs, there = sum(step.macs for step in steps), sum(steps[index].macs for index in segments)
     unknown = tuple(step.name for step in steps if step.ms is None)
     latency = interval = None
     if before is not None and between is not None and after is not None:
         host = before + between + after
         latency, interval = host + accelerator, max(host, accelerator)
-    return FrameTime(tuple(steps), threads, before, accelerator, between, after, latency, interval, unknown)
+    share = there / macs if macs else None
+    return FrameTime(tuple(steps), threads, before, accelerator, between, after, latency, interval, unknown, share)
 
 
 def _host_ms(steps: Sequence[FrameStep]) -> float | None:

@@ -15,7 +15,8 @@ nav { margin: 6px 0 18px; font-size: 14px; line-height: 1.8; } nav a { color: #2
   margin-left: 8px; vertical-align: middle; background: #e4ebf2; color: #2b5c8a; }
 .basis.measured { background: #e0f0e6; color: #24663f; } .basis.estimated { background: #fbf0d3; color: #7a5b00; }
 .basis.published { background: #efe6f4; color: #643f80; }
-.scroll { overflow-x: auto; } .scroll.tall { max-height: 560px; overflow-y: auto; }
+.scroll { overflow-x: auto; } .scroll + .scroll { margin-top: 16px; }
+.scroll.tall { max-height: 560px; overflow-y: auto; }
 .scroll th { vertical-align: bottom; } .scroll th.n { white-space: normal; }
 .scroll td:not(.n) { overflow-wrap: anywhere; min-width: 150px; } td.name { min-width: 150px; }
 .card .basis { float: right; margin: 1px 0 0 6px; }
