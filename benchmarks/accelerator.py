@@ -82,10 +82,10 @@ def frame_of(segment: BoardSegment, spec: AcceleratorSpec, routes: Sequence[Choi
 
 
 def simulated(
-    segment: BoardSegment, spec: AcceleratorSpec, routes: Sequence[Choices], frames: int = FRAMES
+    segment: BoardSegment, spec: AcceleratorSpec, routes: Sequence[Choices], frames: int = FRAMES, banks: bool = False
 ) -> Simulated:
-    """The segment in its steady state."""
-    return Simulated(segment, simulate([frame_of(segment, spec, routes)] * frames, spec)[1], spec)
+    """The segment in its steady state; ``banks``: with DRAM by rows, banks and refresh."""
+    return Simulated(segment, simulate([frame_of(segment, spec, routes)] * frames, spec, banks)[1], spec)
 
 
 def popular(routes: Sequence[Choices], experts: int, most: int) -> list[tuple[int, ...]]:

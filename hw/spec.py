@@ -165,6 +165,12 @@ class AcceleratorSpec:
         return (own,) if option is None else (own, option.sustained_bytes_per_s / hertz)
 
     @property
+    def has_banks(self) -> bool:
+        """Whether rows, banks and refresh of all memories can be simulated."""
+        option = self.board.option
+        return self.board.memory.timing is not None and (option is None or option.timing is not None)
+
+    @property
     def sustained_bytes_per_cycle(self) -> float:
         """The same of all memories together."""
         return sum(self.memory_rates)

@@ -42,7 +42,8 @@ class Recorded:
 class TaskFrames:
     """A task's segments as the cycle simulator takes them, on each image, and how long they took.
 
-    dram: steady-state cycles of the first image by the percentage of its peak that DRAM sustains.
+    dram: steady-state cycles of the first image by the percentage of its peak that DRAM sustains; None is DRAM by rows,
+    banks and refresh.
     """
 
     task: str
@@ -50,7 +51,7 @@ class TaskFrames:
     frames: tuple[tuple[Frame, ...], ...]
     timings: tuple[FrameTimings, ...]
     image_cycles: tuple[int, ...]
-    dram: Mapping[int, int]
+    dram: Mapping[int | None, int]
 
     @property
     def steady_cycles(self) -> int:
@@ -71,16 +72,21 @@ def record_task(recorded: Recorded, board: AcceleratorSpec) -> TaskFrames:
     """Simulate a task on every image: the first in its steady state, then all, one after the other."""
     frames = tuple(tuple(_frame(run, board) for run in runs) for runs in recorded.runs)
     timings = _steady(frames[0], board)
-    dram = {
-        percent: sum(timing.steady.cycles for timing in _steady(frames[0], at_efficiency(board, percent)))
-        for percent in DRAM_PERCENT
+    dram: dict[int | None, int] = {
+        percent: _cycles(_steady(frames[0], at_efficiency(board, percent))) for percent in DRAM_PERCENT
     }
+    if board.has_banks:
+        dram[None] = _cycles(_steady(frames[0], board, banks=True))
     return TaskFrames(recorded.task, recorded.runs, frames, timings, _image_cycles(frames, board), dram)
 
 
-def _steady(frames: Sequence[Frame], board: AcceleratorSpec) -> tuple[FrameTimings, ...]:
+def _cycles(timings: Sequence[FrameTimings]) -> int:
+    return sum(timing.steady.cycles for timing in timings)
+
+
+def _steady(frames: Sequence[Frame], board: AcceleratorSpec, banks: bool = False) -> tuple[FrameTimings, ...]:
     """The segments of a frame on an idle accelerator, and when the same frame runs back to back."""
-    row = simulate(list(frames) * STEADY_FRAMES, board)
+    row = simulate(list(frames) * STEADY_FRAMES, board, banks)
     steady = row[STEADY * len(frames) : (STEADY + 1) * len(frames)]
     return tuple(FrameTimings(cold, warm) for cold, warm in zip(row[: len(frames)], steady, strict=True))
 

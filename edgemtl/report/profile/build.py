@@ -38,7 +38,7 @@ def task_profile(
     frame: FrameTime,
     energy: Sequence[Energy] = (),
     left: Sequence[str] = (),
-    dram: Mapping[int, int] = MappingProxyType({}),
+    dram: Mapping[int | None, int] = MappingProxyType({}),
 ) -> TaskProfile:
     """The profile of a task; ``timings``, ``routes`` and, where it was estimated, ``energy``: one for each segment.
 

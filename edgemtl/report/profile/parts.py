@@ -21,9 +21,12 @@ class Latency:
 
 @dataclass(frozen=True)
 class DramEfficiency:
-    """Steady-state latency where DRAM sustains so many ``percent`` of its peak, everything else being the same."""
+    """Steady-state latency where DRAM sustains so many ``percent`` of its peak, everything else being the same.
 
-    percent: int
+    ``percent`` None: DRAM by rows, banks and refresh.
+    """
+
+    percent: int | None
     steady_cycles: int
     steady_ms: float
 

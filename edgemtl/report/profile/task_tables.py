@@ -39,7 +39,7 @@ def dram_table(task: TaskProfile) -> PageTable:
     own = max(task.latency.steady_cycles, 1)
     rows = tuple(
         (
-            f"{at.percent}%",
+            "by rows, banks, refresh" if at.percent is None else f"{at.percent}%",
             count(at.steady_cycles),
             f"{at.steady_ms:.3f}",
             f"{(at.steady_cycles - task.latency.steady_cycles) / own:+.1%}",
