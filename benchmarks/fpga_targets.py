@@ -203,7 +203,7 @@ def encoder_rows(encoder: Simulated, spec: AcceleratorSpec, folder: Path) -> Ite
 
 
 def dram_rows(spec: AcceleratorSpec, folder: Path) -> Iterator[Row]:
-    """How the latency that memory bounds depends on what DRAM sustains, by its own commands too, and on a second one."""
+    """How the latency that memory bounds depends on what DRAM sustains, on its own commands, and on a second one."""
     tiny = build(TINY, "semseg", folder)
     live = routes_of(tiny, False)
     segment = compile_one(encoder_steps(tiny.steps), spec, popular(live, 16, LIST))

@@ -99,8 +99,8 @@ def _memory(index: int, task: TaskProfile, spec: AcceleratorSpec, most: int) -> 
         yield PageSection(
             "Latency by DRAM efficiency", SIMULATED,
             "Steady-state latency where DRAM sustains another share of its peak, everything else being the same. All "
-            f"other figures assume {assumed:.0%}. Rows, refresh and the host CPU's traffic decide what a board gets; the "
-            "last row, where there is one, has rows and refresh alone.",
+            f"other figures assume {assumed:.0%}. Rows, refresh and the host CPU's traffic decide what a board gets; "
+            "the last row, where there is one, has rows and refresh alone.",
             tables=(dram_table(task),),
         )  # fmt: skip
 
