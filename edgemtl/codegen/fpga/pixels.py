@@ -45,9 +45,15 @@ def vector_reason(steps: Sequence[Step], at: int, engine: Engine) -> str:
     reason = REASONS.get(type(step.operator))
     if reason is None:
         return ""
-    if not all(view.offset == 0 and view.is_dense for view in step.views):
+    if not all(_is_whole(steps, view) for view in step.views):
         return "it reads a part of a tensor, the vector unit whole ones"
     return reason(step, step.operator, engine) or _layout_reason(steps, step)
+
+
+def _is_whole(steps: Sequence[Step], view: View) -> bool:
+    """Whether a view is all of what is written to its buffer, element after element."""
+    sizes = {written.size for step in steps for written in step.outputs if written.buffer == view.buffer}
+    return view.offset == 0 and view.is_dense and sizes <= {view.size}
 
 
 def row_width(steps: Sequence[Step], view: View) -> int:

@@ -233,7 +233,15 @@ def _odd(net: VectorNet) -> View:
     return net.concat([net.source(9, 31, "int8")] * 2, "int8")
 
 
+def _part(net: VectorNet) -> View:
+    """The first elements of a row, as a GRU's update gate is."""
+    whole = net.source(1, 90, "int8")
+    net.result(whole)
+    return net.lookup(View(whole.buffer, (1, 30), whole.strides, 0, "int8"))
+
+
 REFUSED = {
+    "it reads a part of a tensor, the vector unit whole ones": _part,
     "fills no whole number of 32-byte granules": _odd,
     "the mean of a whole image, not of windows": _pool,
     "the vector unit adds those of one shape": _broadcast,
