@@ -16,7 +16,7 @@ from edgemtl.hw.arith import encode_ratios, encode_scale, pack_scale
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import Rescale, Windows
-from edgemtl.lowering.ir import View
+from edgemtl.lowering.ir import View, dense
 from edgemtl.operators.resize import linear_taps
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import ENGINES, compile_and_check, engines
@@ -234,3 +234,24 @@ def test_what_stays_on_the_host_says_why(why: str) -> None:
     net.result(REFUSED[why](net))
     (task,) = compile_and_check(net.steps, net.image, engines()["zcu104"]).tasks
     assert [why in step.reason for step in task.left if step.kind not in ("Quantise", "Dequantise")] == [True]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@QUICK
+@given(st.integers(0, 999), st.integers(1, 13), st.integers(1, 40), st.integers(1, 70), st.booleans(), DTYPES)
+def test_class_maps(engine: str, seed: int, height: int, width: int, channels: int, enlarge: bool, dtype: str) -> None:
+    """Of logits in DRAM and on chip, many of them equal: the lowest channel. One byte of each pixel is stored."""
+    net = VectorNet(seed)
+    rows = net.source(height * width, 9, "int8")
+    logits = net.linear(rows, channels, WIDE if dtype == "int16" else net.finish())
+    for x in (net.source(height * width, channels, dtype), logits):
+        operator = ops.QClasses(height, width, channels, enlarge, dtype)
+        y = dense(f"classes of {x.buffer}", (operator.out_height, operator.out_width), "uint8")
+        net.add(operator, {"x": x, "y": y})
+    program = compile_and_check(net.steps, net.image, engines()[engine])
+    (task,) = program.tasks
+    assert {step.kind for step in task.left} <= {"Quantise", "Generic"}
+    (segment,) = task.segments
+    assert [layer.name for layer in segment.layers] == ["linear", "classes", "classes"]
+    line = -(-operator.out_width // 64) * 64
+    assert [rows.bytes for rows in segment.outputs] == [operator.out_height * line] * 2
