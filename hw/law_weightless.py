@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemtl.hw.arith import INT8, INT16, Ints, Wide, requantise, round_shift, saturate
-from edgemtl.hw.law import Finish, sliding_windows
+from edgemtl.hw.law import Finish, enlarge, sliding_windows
 
 Array = npt.NDArray[Any]
 
@@ -146,6 +146,15 @@ class Windows:
 def max_pool(x: Ints, windows: Windows) -> npt.NDArray[np.int8]:
     """The largest byte of each window of an image [H, W, C], exact; every window has a pixel of the image."""
     return np.asarray(windows.cut(x, INT8[0]).max((2, 3)), np.int8)
+
+
+def classes(x: Ints, enlarged: bool) -> npt.NDArray[np.uint8]:
+    """The channel of the largest value of each pixel of an image [H, W, C], the lowest of equal ones; C <= 256.
+
+    Where it is ``enlarged``, of `law.enlarge`. Exact: dequantised values compare as the integers do, since these have
+    at most 20 bits and float32 has 24.
+    """
+    return np.asarray((enlarge(x) if enlarged else x).argmax(-1), np.uint8)
 
 
 def average_pool(x: Ints, windows: Windows, zero: int, mul: Ints, shift: Ints, how: Finish) -> Array:

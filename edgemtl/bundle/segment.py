@@ -9,7 +9,7 @@ from edgemtl.hw.isa import REGIONS
 from edgemtl.records import integer, one_of
 from edgemtl.records.types import MAX_BYTES, Bytes, Count, Index, Macs
 
-ROW_DTYPES = {"int8": 1, "int16": 2}
+ROW_DTYPES = {"int8": 1, "uint8": 1, "int16": 2}
 """Types of the rows that cross between host CPU and accelerator, with their bytes."""
 
 

@@ -17,7 +17,7 @@ from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
 from edgemtl.operators.pixels import Pixels, QPixels
 from edgemtl.operators.pool import Pool, QPool
-from edgemtl.operators.resize import DequantiseImage, QBilinear, QResample, Resample, Resize
+from edgemtl.operators.resize import DequantiseImage, QBilinear, QClasses, QResample, Resample, Resize
 
 __all__ = [
     "Activate",
@@ -44,6 +44,7 @@ __all__ = [
     "QAdd",
     "QAttention",
     "QBilinear",
+    "QClasses",
     "QCombine",
     "QConcat",
     "QConv2d",

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgemtl.hw import law, law_weightless
 from edgemtl.operators.elementwise import Integer
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, int8, uint8
 
 
 @cache
@@ -110,6 +110,48 @@ class DequantiseImage(Operator):
         image = values["x"].reshape(self.height, self.width, self.channels)
         wide = law.enlarge(image) if self.enlarge else image
         return (law.dequantise(wide, self.scale, self.zero).transpose(2, 0, 1)[None],)
+
+
+@dataclass(frozen=True)
+class QClasses(Operator):
+    """`law_weightless.classes` of logits [height * width, channels] to channels uint8 [H, W].
+
+    With ``enlarge`` of the logits upsampled by 2, bilinear, in full precision: H, W are twice the height and width.
+    """
+
+    height: int
+    width: int
+    channels: int
+    enlarge: bool
+    dtype: Integer
+
+    @property
+    def label(self) -> str:
+        return "classes"
+
+    @property
+    def factor(self) -> int:
+        """Rows of the result for each row of logits."""
+        return 2 if self.enlarge else 1
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the result."""
+        return self.factor * self.height
+
+    @property
+    def out_width(self) -> int:
+        """Pixels of a row of the result."""
+        return self.factor * self.width
+
+    @property
+    def signature(self) -> Signature:
+        x = TensorType((self.height * self.width, self.channels), self.dtype)
+        return Signature({"x": x}, {"y": uint8(self.out_height, self.out_width)})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        image = values["x"].reshape(self.height, self.width, self.channels)
+        return (law_weightless.classes(image, self.enlarge),)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from edgemtl.lowering.ir import Step
 from edgemtl.lowering.verify import verify
 from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
+from edgemtl.quantize.class_maps import find_class_maps, is_absorbed
 from edgemtl.quantize.correctable import Correctable
 from edgemtl.quantize.elementwise import (
     write_activate,
@@ -248,11 +249,13 @@ def _write_all(
     refused: Refusals = {task: {} for task in tasks}
     writers = {}
     for task, steps in tasks.items():
-        writer = writers[task] = Writer(steps, seen[task], needs[task], stream, wide[task], own.get(task, {}), by_law)
+        given = needs[task], stream, wide[task], own.get(task, {}), by_law
+        writer = writers[task] = Writer(steps, seen[task], *given, in_float[task])
+        class_maps = find_class_maps(steps, writer.fixed)
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
-                if index not in refused[task]:
+                if index not in refused[task] and not is_absorbed(writer, class_maps):
                     _write(writer, step, norms[task].get(index), index in in_float[task])
             except UnsupportedError as error:
                 # The layer made q, k and v for an attention without an integer form: attention stays in float, not it.

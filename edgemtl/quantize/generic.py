@@ -13,6 +13,7 @@ from edgemtl.hw.arith import encode_ratios, encode_scale
 from edgemtl.hw.law_generic import MOST_SOFTMAX
 from edgemtl.hw.law_weightless import RATIO_BITS, Rescale
 from edgemtl.lowering.ir import Constant
+from edgemtl.quantize.class_maps import applies, find_class_maps, write_class_map
 from edgemtl.quantize.elementwise import write_lookup
 from edgemtl.quantize.endings import finish_of, is_free
 from edgemtl.quantize.layers import constant_bytes
@@ -137,7 +138,11 @@ def _write_scale(writer: Writer, spec: Generic) -> None:
 
 def _write_choice(writer: Writer, spec: Generic) -> None:
     """An index of the largest or the least: of the integers' own values, so it is theirs."""
-    writer.keep(writer.source)
+    class_map = find_class_maps(writer.float_steps, writer.fixed).get(writer.index)
+    if class_map is not None and applies(writer, class_map):
+        write_class_map(writer, class_map)
+    else:
+        writer.keep(writer.source)
 
 
 WRITERS: Mapping[Form, Callable[[Writer, Generic], None]] = {

@@ -33,7 +33,7 @@ class Writer:
     readers of every float buffer need. ``stream``: the scale of the residual stream, None where nothing says it.
     ``wide``: the float steps that give or read wide activations. ``own``: the tensors that the model itself gives to
     buffers, each written by one step; ``by_law``: come near to these by the integer law. ``coarsened``: layers with
-    weights that are not integers of 8 bits in the model.
+    weights that are not integers of 8 bits in the model. ``fixed``: the float steps that stay in float32.
     ``tensors``: the quantised tensor in each buffer. A buffer's twins are the same value in other types.
     """
 
@@ -44,6 +44,7 @@ class Writer:
     wide: Widths = field(default_factory=Widths)
     own: Mapping[str, Tensor] = field(default_factory=dict)
     by_law: bool = False
+    fixed: frozenset[int] = frozenset()
     steps: list[Step] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)

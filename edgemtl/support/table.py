@@ -42,6 +42,7 @@ INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
 FLOAT_FORMS: Final = {form: kind for kind, forms in INTEGER_FORMS.items() for form in forms}
 
 OF_NODES: Final[Mapping[type[Operator], str]] = {
+    ops.QClasses: "ArgMax over the channels of an image, of up to 256",
     ops.QMove: "moves of elements: Pad, Gather, Concat with constants and the like",
     ops.QNormalise: "normalisations other than a LayerNorm in front of linear layers",
     ops.QProduct: "MatMul of two computed values",

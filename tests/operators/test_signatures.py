@@ -80,6 +80,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.Resize(8, 8, 16, 16, 16),
     ops.QBilinear(8, 8, 16),
     ops.DequantiseImage(8, 8, 16, True, "int8", 0.1, 0),
+    ops.QClasses(8, 8, 16, True, "int16"),
     ops.Quantise(64, "int8", 1.0, 0),
     ops.Quantise(64, "int16", 1.0, 0, wide=True),
     ops.Dequantise(64, "int16", 1.0, 0),

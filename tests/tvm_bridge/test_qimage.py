@@ -14,6 +14,7 @@ from edgemtl.operators import (
     DequantiseImage,
     QAttention,
     QBilinear,
+    QClasses,
     QCombine,
     QCopy,
     QLayerNorm,
@@ -84,6 +85,24 @@ def test_dequantise_image(target: CpuTarget) -> None:
         return spec, x, values.transpose(2, 0, 1)
 
     check(target, [one(spec) for spec in DEQUANTISED])
+
+
+@TARGETS
+def test_classes_are_the_argmax_of_dequantised_logits(target: CpuTarget) -> None:
+    """Of few values, so that many are equal, and of the whole range, in onnx's order: the first of equal ones."""
+    work: list[tuple[Any, np.ndarray, np.ndarray]] = []
+    for height, width, channels in [*IMAGES, (5, 7, 19), (2, 3, 256)]:
+        for enlarge, dtype in [(False, "int8"), (True, "int8"), (False, "int16"), (True, "int16")]:
+            planes = DequantiseImage(height, width, channels, enlarge, dtype, 3.7e-5, -7)
+            spec = QClasses(height, width, channels, enlarge, dtype)
+            whole = integers(dtype, height * width, channels)
+            for x in (whole, whole % np.array(3, whole.dtype)):
+                image = x.reshape(height, width, channels)
+                real = law.dequantise(law.enlarge(image) if enlarge else image, planes.scale, planes.zero)
+                work.append((spec, x, real.argmax(-1).astype(np.uint8)))
+                np.testing.assert_array_equal(law_weightless.classes(image, enlarge), work[-1][2])
+    for spec, x, expected in work:
+        check(target, [(spec, x, expected)])
 
 
 @TARGETS

@@ -99,6 +99,10 @@ def _runs_of(group: networks.Group, engine: Engine) -> Iterator[tuple[str, froze
             operator = group.resize.operator
             yield group.resize["x"].buffer, frozenset({operator.width})
             yield group.resize["y"].buffer, frozenset({operator.out_width})
+        case networks.ClassesGroup():
+            yield group.classes["x"].buffer, frozenset({group.classes.operator.width})
+            # Rows of the result are rows of pixels: blocks of them begin on lines.
+            yield group.classes["y"].buffer, frozenset({1})
 
 
 def emit_image(site: Site, group: networks.ImageGroup, on_chip: bool) -> None:

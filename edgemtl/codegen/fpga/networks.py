@@ -172,6 +172,13 @@ class ResizeGroup:
     resize: Of[ops.QBilinear] | Of[ops.QResample]
 
 
+@dataclass(frozen=True)
+class ClassesGroup:
+    """The channel of the largest logit of each pixel, of an image or of one upsampled by 2."""
+
+    classes: Of[ops.QClasses]
+
+
 Group = (
     PatchGroup
     | NormGroup
@@ -186,8 +193,9 @@ Group = (
     | ConcatGroup
     | MeanGroup
     | ResizeGroup
+    | ClassesGroup
 )
-STREAMED = (AddGroup, MapGroup, RescaleGroup, ConcatGroup, MeanGroup, ResizeGroup)
+STREAMED = (AddGroup, MapGroup, RescaleGroup, ConcatGroup, MeanGroup, ResizeGroup, ClassesGroup)
 """Groups of the vector unit alone: they read rows and images in any layout, and write that which readers need."""
 
 LAYER_NAMES: Mapping[type, str] = {
@@ -204,6 +212,7 @@ LAYER_NAMES: Mapping[type, str] = {
     ConcatGroup: "concat",
     MeanGroup: "mean",
     ResizeGroup: "resize",
+    ClassesGroup: "classes",
 }
 """What bundles and reports call a layer of each kind."""
 

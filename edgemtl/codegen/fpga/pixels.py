@@ -11,7 +11,7 @@ from edgemtl.codegen.fpga.enlarging import EXACT_FACTOR, mode_of
 from edgemtl.codegen.fpga.networks import Of, of
 from edgemtl.hw.arith import SHIFT_RANGE
 from edgemtl.hw.isa_vector import FACTORS
-from edgemtl.hw.rules import MOST_PIXELS, mean_channels
+from edgemtl.hw.rules import MOST_CLASSES, MOST_PIXELS, mean_channels
 from edgemtl.hw.spec import Engine
 from edgemtl.lowering.ir import Step, View
 from edgemtl.operators import Operator
@@ -36,6 +36,8 @@ def vector_group(steps: Sequence[Step], at: int, engine: Engine) -> nets.Group |
             return nets.ConcatGroup(of(step, ops.QConcat))
         case ops.QPool():
             return nets.MeanGroup(of(step, ops.QPool))
+        case ops.QClasses():
+            return nets.ClassesGroup(of(step, ops.QClasses))
     return nets.ResizeGroup(_resize(step))
 
 
@@ -131,7 +133,16 @@ def _resize_reason(step: Step, operator: ops.QBilinear | ops.QResample, engine: 
             f"the vector unit enlarges by {factors}, nearest by floor(y / factor) or bilinear with centres at halves "
             f"(16 bits up to {EXACT_FACTOR}), not so"
         )
-    largest = mode.factor * max(operator.height, operator.width)
+    return _size_reason(mode.factor * max(operator.height, operator.width))
+
+
+def _classes_reason(step: Step, operator: ops.QClasses, engine: Engine) -> str:
+    if operator.channels > MOST_CLASSES:
+        return f"it has {operator.channels:,} channels, and a byte tells {MOST_CLASSES} apart"
+    return _size_reason(max(operator.out_height, operator.out_width))
+
+
+def _size_reason(largest: int) -> str:
     if largest > MOST_IMAGE_ROWS:
         return f"an image of {largest:,} rows or columns is more than the counters hold, {MOST_IMAGE_ROWS:,}"
     return ""
@@ -145,6 +156,7 @@ REASONS: Mapping[type[Operator], Callable[[Step, Any, Engine], str]] = {
     ops.QPool: _pool_reason,
     ops.QBilinear: _resize_reason,
     ops.QResample: _resize_reason,
+    ops.QClasses: _classes_reason,
 }
 """By the operator of a step of the vector unit alone."""
 VECTOR_GROUPS: Mapping[type, str] = {
@@ -155,5 +167,7 @@ VECTOR_GROUPS: Mapping[type, str] = {
     nets.MeanGroup: "the mean of a whole image, of up to 64 channels for each lane of the vector unit",
     nets.ResizeGroup: "an image enlarged by 2, 4 or 8, nearest or bilinear with centres at halves; bilinear by 8 in 8 "
     "bits alone",
+    nets.ClassesGroup: "the class of each pixel: the channel of the largest of up to 256 logits of 8 or 16 bits, also "
+    "of logits upsampled by 2, bilinear with centres at halves",
 }
 """What a group consists of, and its limits."""

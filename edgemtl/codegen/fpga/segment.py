@@ -10,6 +10,7 @@ from edgemtl.bundle import Routing, SegmentLayer, Windows
 from edgemtl.codegen.fpga import emit, networks
 from edgemtl.codegen.fpga.attention import emit_attention
 from edgemtl.codegen.fpga.chunks import emit_chunks, fit_whole
+from edgemtl.codegen.fpga.class_maps import emit_classes
 from edgemtl.codegen.fpga.convolutions import emit_image, image_runs
 from edgemtl.codegen.fpga.credits import Credits, synchronise
 from edgemtl.codegen.fpga.emit import OnChipTensor
@@ -234,6 +235,8 @@ def _emit_group(site: Site, group: networks.Group, constants: OnChipTensor | Non
             emit_mean(site, group)
         case networks.ResizeGroup():
             emit_resize(site, group)
+        case networks.ClassesGroup():
+            emit_classes(site, group)
 
 
 def _instructions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from onnx import TensorProto
 
 from edgemtl import operators as ops
 from edgemtl.operators import Array
@@ -130,6 +131,18 @@ def _resize(task: TaskWriter) -> None:
     task.place(image if spec.planar else rows_of(graph, image))
 
 
+def _classes(task: TaskWriter) -> None:
+    """ArgMax over the channels of an image, upsampled by 2 where the step says so."""
+    sizes, graph = task.operator, task.graph
+    image = graph.real(planes(graph, task.integers(), sizes.height, sizes.width))
+    shape = (sizes.out_height, sizes.out_width)
+    if sizes.enlarge:
+        whole, nothing = (1, sizes.channels, *shape), Value("", ())
+        image = graph.op("Resize", (image, nothing, nothing, graph.ints(whole)), whole, {"mode": "linear"})
+    classes = graph.op("ArgMax", (image,), (1, *shape), {"axis": 1, "keepdims": 0})
+    task.place(graph.reshape(graph.op("Cast", (classes,), classes.shape, {"to": TensorProto.UINT8}), shape))
+
+
 def _converted(task: TaskWriter) -> None:
     """The same values as other integers; a scalar factor is one where the step gives the result of its node."""
     if _is_part(task):
@@ -169,6 +182,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Conv2d: _conv,
     ops.QBilinear: _resize,
     ops.DequantiseImage: _resize,
+    ops.QClasses: _classes,
     ops.Resize: _resize,
     ops.QRouter: route,
     ops.Router: route,

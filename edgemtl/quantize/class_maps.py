@@ -1,0 +1,107 @@
+"""Class maps: where ArgMax over the channels of an image reads integer logits, upsampled by 2 or as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgemtl import operators as ops
+from edgemtl.hw.rules import MOST_CLASSES
+from edgemtl.lowering.ir import OUTPUT, Step, View, dense
+from edgemtl.operators import TensorType
+from edgemtl.quantize.writer import Writer
+from edgemtl.tvm_bridge.generic import Call, Generic, lower_call
+
+CAST_OPSET, INT64 = 13, 7
+"""Of ONNX's Cast, and the number that ONNX has for int64."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """An ArgMax whose operands are logits in rows. ``absorbed``: the float steps between, which nothing else reads."""
+
+    height: int
+    width: int
+    enlarge: bool
+    logits: View
+    absorbed: frozenset[int]
+
+
+def find_class_maps(steps: Sequence[Step], fixed: Collection[int]) -> dict[int, ClassMap]:
+    """The class maps of a task by the index of their ArgMax; steps at ``fixed`` run as they are."""
+    maps = {index: _class_map(steps, index, fixed) for index in range(len(steps)) if index not in fixed}
+    return {index: found for index, found in maps.items() if found is not None}
+
+
+def _class_map(steps: Sequence[Step], index: int, fixed: Collection[int]) -> ClassMap | None:
+    """ArgMax of planes, which a copy makes of rows, which may be those of an image upsampled by 2."""
+    choice = steps[index]
+    if not isinstance(choice.operator, Generic) or not _is_over_channels(choice.operator):
+        return None
+    _, channels, height, width = choice.operator.call.main_type.shape
+    turn = _only_writer(steps, index, choice.main_input, fixed)
+    if turn is None or not isinstance(steps[turn].operator, ops.Copy):
+        return None
+    source, planes = steps[turn]["x"], steps[turn]["y"]
+    rows = source.transpose((0, 2, 3, 1)) if len(source.shape) == 4 else source
+    logits = rows.reshape((height * width, channels)) if rows.is_dense and not rows.offset else None
+    if logits is None or rows.shape != (1, height, width, channels) or not planes.sees_as(choice.main_input):
+        return None
+    before = _only_writer(steps, turn, source, fixed)
+    resize = steps[before].operator if before is not None else None
+    if before is not None and isinstance(resize, ops.Resize) and _doubles(resize):
+        absorbed = frozenset({turn, before})
+        return ClassMap(resize.height, resize.width, True, steps[before]["x"], absorbed)
+    return ClassMap(height, width, False, logits, frozenset({turn}))
+
+
+def _is_over_channels(operator: Generic) -> bool:
+    """Whether a node is an ArgMax over the channels of one image that chooses the first of equal values."""
+    call = operator.call
+    shape, attributes = call.main_type.shape, call.attributes
+    is_image = len(shape) == 4 and shape[0] == 1 and shape[1] <= MOST_CLASSES and operator.reads == (0,)
+    first = not attributes.get("select_last_index", 0) and call.main_type.dtype == "float32"
+    return call.op == "ArgMax" and is_image and first and attributes.get("axis", 0) % 4 == 1
+
+
+def _doubles(resize: ops.Resize) -> bool:
+    twice = (resize.out_height, resize.out_width) == (2 * resize.height, 2 * resize.width)
+    return twice and not resize.planar
+
+
+def _only_writer(steps: Sequence[Step], reader: int, view: View, fixed: Collection[int]) -> int | None:
+    """The step that alone writes what ``reader`` alone reads; None where it is not so, or the step runs as it is."""
+    writers = [i for i, step in enumerate(steps) for out in step.outputs if out.buffer == view.buffer]
+    readers = [i for i, step in enumerate(steps) for read in step.inputs if read.buffer == view.buffer]
+    alone = len(writers) == 1 and readers == [reader] and view.buffer != OUTPUT
+    return writers[0] if alone and writers[0] not in fixed else None
+
+
+def is_absorbed(writer: Writer, class_maps: Mapping[int, ClassMap]) -> bool:
+    """Whether the step that is written is one that a class map makes unnecessary."""
+    return any(writer.index in found.absorbed and applies(writer, found) for found in class_maps.values())
+
+
+def applies(writer: Writer, class_map: ClassMap) -> bool:
+    """Whether its logits are integers of one scale; known when they have been written."""
+    tensor = writer.tensors[class_map.logits.buffer]
+    if any(writer.float_steps[index].result.buffer in writer.own for index in class_map.absorbed):
+        return False  # The model itself rounds what lies between.
+    return tensor.dtype != "float32" and tensor.fold is None and tensor.parts is None
+
+
+def write_class_map(writer: Writer, class_map: ClassMap) -> None:
+    """The classes as bytes, and the integers of the model made of them."""
+    view, result = writer.integer_view(class_map.logits), writer.source.result
+    dtype = writer.tensors[view.buffer].dtype
+    assert dtype != "float32"
+    operator = ops.QClasses(class_map.height, class_map.width, view.shape[-1], class_map.enlarge, dtype)
+    classes = dense(f"{result.buffer}.classes", (operator.out_height, operator.out_width), "uint8")
+    writer.step(operator, {"x": view, "y": classes})
+    shape = result.shape
+    call = Call("Cast", CAST_OPSET, {"to": INT64}, (TensorType(shape, "uint8"),), {}, (TensorType(shape, "int64"),))
+    cast = lower_call(writer.name, call).operator
+    seen = classes.reshape(shape)
+    assert seen is not None
+    names = (*cast.signature.inputs, *cast.signature.outputs)
+    writer.step(cast, dict(zip(names, (seen, result), strict=True)))
