@@ -7,7 +7,7 @@ comparisons each have a table by these types; what they read of a step they ask 
 from edgemtl.operators.attention import Attention, QAttention
 from edgemtl.operators.concat import Concat, QConcat
 from edgemtl.operators.conv import Conv2d, QConv2d, QWinograd, QWinogradWeights, Winograd, WinogradWeights
-from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise
+from edgemtl.operators.convert import Convert, Copy, Dequantise, QCopy, Quantise, Widen
 from edgemtl.operators.elementwise import Activate, Add, Multiply, QAdd, QCurve, QLookup, QMultiply
 from edgemtl.operators.embed import PatchEmbed, QPatchEmbed, QuantiseImage
 from edgemtl.operators.generic import QMove, QNormalise, QProduct, QSoftmax
@@ -74,6 +74,7 @@ __all__ = [
     "Signature",
     "TensorType",
     "Values",
+    "Widen",
     "Winograd",
     "WinogradWeights",
 ]

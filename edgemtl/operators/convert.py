@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from edgemtl.hw import law, law_weightless
-from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32
+from edgemtl.operators.operator import Array, Operator, Signature, TensorType, Values, float32, uint8
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,22 @@ class Convert(Operator):
 
     def compute(self, values: Values) -> tuple[Array, ...]:
         return (law_weightless.rescale(values["x"], self.how, self.dtype),)
+
+
+@dataclass(frozen=True)
+class Widen(Operator):
+    """The numbers that bytes are: uint8 [size] to int64 [size], as class maps are given."""
+
+    delivers = False
+
+    size: int
+
+    @property
+    def signature(self) -> Signature:
+        return Signature({"x": uint8(self.size)}, {"y": TensorType((self.size,), "int64")})
+
+    def compute(self, values: Values) -> tuple[Array, ...]:
+        return (values["x"].astype(np.int64),)
 
 
 @dataclass(frozen=True)

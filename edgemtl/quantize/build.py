@@ -117,11 +117,8 @@ class IntegerTask:
     @property
     def all_integer(self) -> bool:
         """Whether no step computes in float32: golden outputs then need no tolerance."""
-        return not any(map(_is_float, self.steps))
-
-
-def _is_float(step: Step) -> bool:
-    return not isinstance(step.operator, ops.Copy) and all(view.dtype == "float32" for view in step.views)
+        steps = (step for step in self.steps if not isinstance(step.operator, ops.Copy))
+        return not any(all(view.dtype == "float32" for view in step.views) for step in steps)
 
 
 NOTHING: Own = MappingProxyType({})

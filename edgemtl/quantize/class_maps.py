@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from edgemtl import operators as ops
 from edgemtl.hw.rules import MOST_CLASSES
 from edgemtl.lowering.ir import OUTPUT, Step, View, dense
-from edgemtl.operators import TensorType
 from edgemtl.quantize.writer import Writer
-from edgemtl.tvm_bridge.generic import Call, Generic, lower_call
-
-CAST_OPSET, INT64 = 13, 7
-"""Of ONNX's Cast, and the number that ONNX has for int64."""
+from edgemtl.tvm_bridge.generic import Generic
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class ClassMap:
 def find_class_maps(steps: Sequence[Step], fixed: Collection[int]) -> dict[int, ClassMap]:
     """The class maps of a task by the index of their ArgMax; steps at ``fixed`` run as they are."""
     maps = {index: _class_map(steps, index, fixed) for index in range(len(steps)) if index not in fixed}
-    return {index: found for index, found in maps.items() if found is not None}
+    return {index: class_map for index, class_map in maps.items() if class_map is not None}
 
 
 def _class_map(steps: Sequence[Step], index: int, fixed: Collection[int]) -> ClassMap | None:
@@ -79,7 +75,7 @@ def _only_writer(steps: Sequence[Step], reader: int, view: View, fixed: Collecti
 
 def is_absorbed(writer: Writer, class_maps: Mapping[int, ClassMap]) -> bool:
     """Whether the step that is written is one that a class map makes unnecessary."""
-    return any(writer.index in found.absorbed and applies(writer, found) for found in class_maps.values())
+    return any(writer.index in each.absorbed and applies(writer, each) for each in class_maps.values())
 
 
 def applies(writer: Writer, class_map: ClassMap) -> bool:
@@ -98,10 +94,7 @@ def write_class_map(writer: Writer, class_map: ClassMap) -> None:
     operator = ops.QClasses(class_map.height, class_map.width, view.shape[-1], class_map.enlarge, dtype)
     classes = dense(f"{result.buffer}.classes", (operator.out_height, operator.out_width), "uint8")
     writer.step(operator, {"x": view, "y": classes})
-    shape = result.shape
-    call = Call("Cast", CAST_OPSET, {"to": INT64}, (TensorType(shape, "uint8"),), {}, (TensorType(shape, "int64"),))
-    cast = lower_call(writer.name, call).operator
-    seen = classes.reshape(shape)
+    seen, numbers = classes.reshape((result.size,)), result.reshape((result.size,))
     assert seen is not None
-    names = (*cast.signature.inputs, *cast.signature.outputs)
-    writer.step(cast, dict(zip(names, (seen, result), strict=True)))
+    assert numbers is not None
+    writer.step(ops.Widen(result.size), {"x": seen, "y": numbers})

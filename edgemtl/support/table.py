@@ -49,7 +49,7 @@ OF_NODES: Final[Mapping[type[Operator], str]] = {
     ops.QSoftmax: "Softmax",
 }
 """Integer forms of generic nodes, by what the nodes are."""
-CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise)
+CONVERSIONS: Final = (ops.Convert, ops.Dequantise, ops.Quantise, ops.Widen)
 """Operators that quantisation adds."""
 ROUNDING: Final = (ops.Quantise, ops.Dequantise)
 """Those that a float32 program of a quantised model has as well."""
@@ -78,6 +78,7 @@ REASONS: Final[Mapping[Column, Mapping[type[Operator], str]]] = {
         **{form: f"it is part of the integer form of {kind.__name__}" for form, kind in FLOAT_FORMS.items()},
         **{form: f"it is the integer form of a generic node, {node}" for form, node in OF_NODES.items()},
         ops.Convert: "it changes between integers, and a float32 program has none to compute with",
+        ops.Widen: "it makes integers of the classes that QClasses gives, which a float32 program has not",
         **dict.fromkeys(ALGORITHMS, "it is a way to compute QConv2d in int8"),
     },
     "int8": {**_NO_FORM, **_WINOGRAD},

@@ -31,6 +31,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QSoftmax(4, 6, "int16", (70000, 20), (70000, 12), BYTES),
     ops.QNormalise(NormRows(4, 2, 3, 8), "int8", 3, 5, True, BYTES),
     ops.QCurve(24),
+    ops.Widen(24),
     ops.QMove(4, 2, 6, 5, "int8"),
     ops.Activate(24, "gelu"),
     ops.Pixels(12, 3),

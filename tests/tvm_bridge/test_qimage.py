@@ -21,6 +21,7 @@ from edgemtl.operators import (
     QRouter,
     Quantise,
     QuantiseImage,
+    Widen,
 )
 from edgemtl.processor import CpuTarget, resolve
 from edgemtl.tvm_bridge.build import compile_entries
@@ -128,6 +129,7 @@ def test_value_by_value(target: CpuTarget) -> None:
             (Quantise(size, "int16", 700.3, -9, True), x, law.quantise(x, 700.3, -9, "int16", True)),
             (Dequantise(size, "int16", 0.3, 0), stream, law.dequantise(stream, 0.3, 0)),
             (Dequantise(size, "int8", 0.3, -9), small, law.dequantise(small, 0.3, -9)),
+            (Widen(size), small.view(np.uint8), small.view(np.uint8).astype(np.int64)),
             *((convert, x, law_weightless.rescale(x, convert.how, convert.dtype)) for convert, x in converts),
         ]
     check(target, work)

@@ -53,6 +53,7 @@ from edgemtl.tvm_bridge.kernels import (
     resample,
     resize,
     router,
+    widen,
     winograd,
     winograd_weights,
 )
@@ -90,6 +91,7 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QConv2d: qconv,
     ops.QCopy: qcopy,
     ops.QCurve: qcurve,
+    ops.Widen: widen,
     ops.QExperts: qexperts,
     ops.QLayerNorm: qlayernorm,
     ops.QLinear: qlinear,

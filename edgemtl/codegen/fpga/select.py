@@ -166,6 +166,7 @@ NEVER: Mapping[type, str] = {
     ops.DequantiseImage: FLOAT,
     ops.Quantise: FLOAT,
     ops.QuantiseImage: FLOAT,
+    ops.Widen: "its results have 64 bits, the accelerator's 8 or 16",
 }
 """Why operators are part of no group, where it is not for want of an instruction."""
 GROUPED = frozenset[type]().union(*map(nets.grouped, MATCHERS))

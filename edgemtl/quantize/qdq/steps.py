@@ -167,6 +167,12 @@ def _is_part(task: TaskWriter) -> bool:
     return part is not None
 
 
+def _widened(task: TaskWriter) -> None:
+    """The same numbers as int64."""
+    x = task.integers()
+    task.place(task.graph.op("Cast", (x,), x.shape, {"to": TensorProto.INT64}))
+
+
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     **elementwise.WRITERS,
     ops.QuantiseImage: _cut_patches,
@@ -194,6 +200,7 @@ WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     ops.Quantise: _converted,
     ops.Dequantise: _copied,
     ops.Convert: _converted,
+    ops.Widen: _widened,
     ops.QCopy: _copied,
     ops.Copy: _copied,
 }
