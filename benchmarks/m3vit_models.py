@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from edgemtl import frontend, partition
 from edgemtl import operators as ops
@@ -59,12 +60,25 @@ def build(preset: str, task: str, folder: Path, dense: bool = False) -> Built:
     return Built(name, steps, _routes(steps))
 
 
-def build_from_bytes(preset: str, task: str, folder: Path) -> tuple[Step, ...]:
-    """A preset's task as steps that take a camera's image, uint8 [1, H, W, 3], and give the output in float32."""
-    path = folder / f"{preset}_{task}.onnx"
+def build_classes(preset: str, task: str, folder: Path) -> tuple[Step, ...]:
+    """A preset's task as steps from a camera's image, uint8 [1, H, W, 3], to the class of each pixel, int64."""
+    logits, path = folder / f"{preset}_{task}.onnx", folder / f"{preset}_{task}_classes.onnx"
+    if not logits.exists():
+        _export(preset, task, logits)
     if not path.exists():
-        _export(preset, task, path)
+        onnx.save(_with_classes(onnx.load(logits)), path)
     return _integer_steps(path, task, from_bytes=True)
+
+
+def _with_classes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with an ArgMax over the channels of its output, which keeps the output's name."""
+    (output,) = model.graph.output
+    logits, shape = f"{output.name}.logits", [size.dim_value for size in output.type.tensor_type.shape.dim]
+    for node in model.graph.node:
+        node.output[:] = [logits if name == output.name else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("ArgMax", [logits], [output.name], "classes", axis=1, keepdims=0))
+    output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.INT64, [shape[0], *shape[2:]]))
+    return model
 
 
 def build_block(experts: int, top_k: int, folder: Path) -> tuple[Step, ...]:

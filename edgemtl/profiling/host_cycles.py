@@ -70,6 +70,11 @@ def _run(operator: ops.QCopy) -> int:
     return run
 
 
+def _classes(operator: ops.QClasses) -> float | None:
+    """Comparisons of upsampled logits; those of logits as they are were not counted."""
+    return 3.7 * operator.channels * _values(operator) if operator.enlarge else None
+
+
 def _linear(operator: ops.QLinear) -> float:
     """Products of whole tiles of columns, and what finishes the values."""
     columns = -(-operator.n // WEIGHT_COLUMNS) * WEIGHT_COLUMNS
@@ -97,6 +102,8 @@ COUNTED: Final[Mapping[type[Operator], Callable[[Any], float | None]]] = {
     ops.DequantiseImage: _dequantise_image,
     ops.Dequantise: _per_value(1.54),
     ops.QResample: _per_value(8.5),
+    ops.QClasses: _classes,
+    ops.Widen: _per_value(2.2),
     ops.QBilinear: _per_value(1.8),
     ops.QLayerNorm: _per_value(7.55),
     ops.QLinear: _linear,
