@@ -87,7 +87,7 @@ CASES = [
     (f"{SEGMENT}.windows.input", 255, r"inputs\[0\] must be inside its window of 255 bytes, not 256 bytes long"),
     (f"{ROWS}.line", 1, r"inputs\[0\] must be inside its window of 256 bytes, not 320 bytes long"),
     (f"{ROWS}.pitch", 7, r"inputs\[0\].pitch must be at least the 8 bytes of a row, not 7"),
-    (f"{ROWS}.dtype", "float32", r"dtype must be one of int8, int16, not 'float32'"),
+    (f"{ROWS}.dtype", "float32", r"dtype must be one of int8, uint8, int16, not 'float32'"),
     (f"{REGION}.name", "cellar", r"regions\[0\].name must be one of residual, hidden, .*, not 'cellar'"),
     (f"{REGION}.arena_bytes", 32, r"regions: residual must be from 64, its lower bound, to the \d+ bytes there are"),
     (f"{REGION}.arena_bytes", 1 << 30, r"regions: residual must be from 64, its lower bound, to the \d+ bytes there"),
