@@ -29,6 +29,7 @@ def test_wider_accesses_take_longer() -> None:
     assert Counts(10, 3, 2).minus(Counts(4, 1, 2)) == Counts(6, 2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(_obstacle()), reason=_obstacle())
 def test_every_step_of_a_small_program(tmp_path: Path) -> None:
     """A product reads one array and writes one, a sum reads two: 32 bytes an instruction, and one that calls.

@@ -79,9 +79,10 @@ def steps_of(path: Path, options: QuantiseOptions = QuantiseOptions()) -> dict[s
 
 
 ENDS = [End(), End(keepdims=True), End(factor=1), End(logits=True)]
+FEW = [ENDS[3], *(pytest.param(end, marks=pytest.mark.slow) for end in ENDS[:3])]
 
 
-@pytest.mark.parametrize("end", ENDS, ids=str)
+@pytest.mark.parametrize("end", FEW, ids=str)
 @pytest.mark.parametrize("target", ["cpu", "zcu104"])
 def test_classes_are_close_to_onnxruntimes(end: End, target: str, tmp_path: Path) -> None:
     path = exported(end, tmp_path)
