@@ -27,9 +27,8 @@ def check_board(tasks: Sequence[TaskModel], program: BoardProgram) -> list[NodeR
         name = task.task.name
         runs_by_node, idle = _runs_by_node(compiled[name]), _idle_on_cpu(compiled[name])
         for report in check([task], resolve(CPU)):
-            tasks_by_report.setdefault(
-                replace(_placed(report, runs_by_node, report.node in idle), tasks=()), []
-            ).append(name)
+            placed = _placed(report, runs_by_node, report.node in idle)
+            tasks_by_report.setdefault(replace(placed, tasks=()), []).append(name)
     return [replace(report, tasks=tuple(names)) for report, names in tasks_by_report.items()]
 
 
