@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgemtl.codegen.fpga import emit, networks
+from edgemtl.codegen.fpga.class_maps import class_tensors, classes_of, final_rows
 from edgemtl.codegen.fpga.emit import OnChipTensor
 from edgemtl.codegen.fpga.image_shapes import (
     ColumnPart,
@@ -23,9 +24,11 @@ from edgemtl.codegen.fpga.image_shapes import (
     taps_together,
     tiles_alike,
 )
-from edgemtl.codegen.fpga.instructions import At, OnChipBuffer, RowRange
+from edgemtl.codegen.fpga.instructions import At, OnChipBuffer
 from edgemtl.codegen.fpga.layers import Weights, apply, fits_ring, linear_layer
+from edgemtl.codegen.fpga.row_rings import RowRing
 from edgemtl.codegen.fpga.site import Site, Stored
+from edgemtl.codegen.fpga.streamed import store_rows
 from edgemtl.codegen.fpga.weights import conv_weights, dense_kernel
 from edgemtl.errors import BudgetError
 from edgemtl.hw.isa import BY_NAME, LINE_BYTES
@@ -47,34 +50,6 @@ class StoredImage:
     column: int
 
 
-@dataclass(frozen=True)
-class RowRing:
-    """A ring of image rows on chip: row y lies at row y modulo ``wrap``; ``width`` pixels of ``stride`` granules."""
-
-    at: At
-    wrap: int
-    width: int
-    stride: int
-
-    @property
-    def row(self) -> int:
-        """Granules of a row."""
-        return self.width * self.stride
-
-    def pieces(self, first: int, last: int) -> list[OnChipTensor]:
-        """Rows ``first`` to ``last``, the latter excluded, as one tensor, or two where they wrap around."""
-        pieces, y = [], first
-        while y < last:
-            count = min(last - y, self.wrap - y % self.wrap)
-            pieces.append(OnChipTensor(self.at.on(y % self.wrap * self.row), count, self.row, 1, self.row))
-            y += count
-        return pieces
-
-    def touched(self, first: int, last: int) -> tuple[RowRange, ...]:
-        """The same rows as what an instruction reads or writes."""
-        return tuple(emit.rows_of(piece) for piece in self.pieces(first, last))
-
-
 def image_runs(groups: Sequence[networks.Group], engine: Engine) -> dict[str, frozenset[int]]:
     """Pixels of rows, and of the parts that rows are cut into, of the images that groups read and write, by buffer."""
     runs: dict[str, frozenset[int]] = {}
@@ -85,7 +60,10 @@ def image_runs(groups: Sequence[networks.Group], engine: Engine) -> dict[str, fr
 
 
 def _runs_of(group: networks.Group, engine: Engine) -> Iterator[tuple[str, frozenset[int]]]:
-    """Pixels of the rows, and of parts of them, that a group reads and writes, by buffer."""
+    """Pixels of the rows, and of parts of them, that a group reads and writes, by buffer.
+
+    Rows of classes are rows of pixels: each begins on a line.
+    """
     match group:
         case networks.ImageGroup():
             conv, upsample = group.conv.operator, group.upsample
@@ -94,14 +72,15 @@ def _runs_of(group: networks.Group, engine: Engine) -> Iterator[tuple[str, froze
             if len(parts) > 1:
                 source |= {run for part in parts for run in (part.source, part.conv.width)}
             yield group.source.buffer, frozenset(source)
-            yield group.result.buffer, frozenset({conv.out_width} | {part.output for part in parts})
+            classified = isinstance(group, networks.ClassImageGroup)
+            rows = {1} if classified else {conv.out_width} | {part.output for part in parts}
+            yield group.result.buffer, frozenset(rows)
         case networks.ResizeGroup():
             operator = group.resize.operator
             yield group.resize["x"].buffer, frozenset({operator.width})
             yield group.resize["y"].buffer, frozenset({operator.out_width})
         case networks.ClassesGroup():
             yield group.classes["x"].buffer, frozenset({group.classes.operator.width})
-            # Rows of the result are rows of pixels: blocks of them begin on lines.
             yield group.classes["y"].buffer, frozenset({1})
 
 
@@ -142,7 +121,8 @@ def _target(site: Site, group: networks.ImageGroup) -> Stored:
 def _shape(site: Site, group: networks.ImageGroup, conv: QConv2d, on_chip: bool) -> ImageShape:
     """The largest block for which every memory has room. Raises BudgetError where not even one row fits."""
     pixels = None if group.pixels is None else group.pixels.operator
-    layers = conv, pixels, group.upsample is not None
+    classes = group.classes.operator if isinstance(group, networks.ClassImageGroup) else None
+    layers = conv, pixels, group.upsample is not None, classes
     shape = largest_block(*layers, site.listing.engine, site.limits, on_chip)
     if isinstance(shape, Shortage):
         what = f"{group.conv.step.origin[0]}: {shape.what} of one row"
@@ -195,19 +175,26 @@ class _Writer:
         self.loaded = self.upsampled = 0
         self.height = shape.conv.out_height
         self.blocks = range(0, self.height, shape.block)
-        self.buffers = self._buffers()
+        self.between = self._between()
+        self.results = self._results()
+        count = len(self.blocks[:2])
+        self.classes = class_tensors(site, shape.classes, shape.class_rows, count) if shape.classes else []
         self.target = StoredImage(target, group.conv.operator.out_width, part.output)
 
-    def _buffers(self) -> list[tuple[OnChipBuffer, OnChipBuffer | None]]:
-        size = self.shape.block * self.shape.conv.out_width
-        make = self.site.listing.buffer
-        return [
-            (
-                make("pixels", "residual", size * self.shape.result),
-                make("logits", "residual", size * self.shape.logits) if self.shape.logits else None,
-            )
-            for _ in self.blocks[:2]
-        ]
+    def _between(self) -> list[OnChipBuffer]:
+        """What the convolution writes and the linear layer reads, a block in each in turn; none without one."""
+        shape = self.shape
+        if not shape.logits:
+            return []
+        size = shape.block * shape.conv.out_width * shape.result
+        return [self.site.listing.buffer("pixels", "residual", size) for _ in self.blocks[:2]]
+
+    def _results(self) -> RowRing:
+        """The rows that are stored or compared."""
+        wrap, width, pixel = self.shape.ending_wrap, self.shape.conv.out_width, self.shape.ending
+        name = "logits" if self.shape.logits else "pixels"
+        buffer = self.site.listing.buffer(name, "residual", wrap * width * pixel)
+        return RowRing(At(buffer), wrap, width, pixel)
 
     def write(self) -> None:
         """Block after block; the rows of the next block are fetched and upsampled before this one is computed."""
@@ -271,15 +258,21 @@ class _Writer:
 
     def _compute(self, index: int, first: int, rows: int) -> None:
         last = index == len(self.blocks) - 1
-        pixels, logits = self.buffers[index % 2]
-        result = self._convolve(At(pixels), first, rows, last)
-        if self.pixels is not None and logits is not None and self.group.pixels is not None:
+        at = self.results.row_at(first)
+        result = self._convolve(At(self.between[index % 2]) if self.between else at, first, rows, last)
+        if self.pixels is not None and self.group.pixels is not None:
             linear = self.group.pixels.operator
             size = 2 if linear.how.dtype == "int16" else 1
-            y = OnChipTensor(At(logits), result.rows, linear.n, size, self.shape.logits)
+            y = OnChipTensor(at, result.rows, linear.n, size, self.shape.logits)
             apply(self.site, self.pixels, result, y, linear, (self.resident, last))
             result = y
-        self._store(result, first, rows)
+        if self.shape.classes is None:
+            self._store(result, first, rows)
+        else:
+            part = final_rows(self.shape.classes, first, rows)
+            classes = self.classes[index % 2].part(0, part[1])
+            classes_of(self.site, self.results, self.shape.classes, part[0], classes)
+            store_rows(self.site, self.target.stored, part[0], classes)
 
     def _convolve(self, at: At, first: int, rows: int, last: bool) -> OnChipTensor:
         conv, shape = self.shape.conv, self.shape

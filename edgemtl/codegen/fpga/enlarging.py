@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgemtl import operators as ops
 from edgemtl.codegen.fpga import emit, networks
-from edgemtl.codegen.fpga.convolutions import RowRing
 from edgemtl.codegen.fpga.emit import OnChipTensor, make_tensor
 from edgemtl.codegen.fpga.instructions import At
 from edgemtl.codegen.fpga.networks import Of
-from edgemtl.codegen.fpga.rows import one_ahead
+from edgemtl.codegen.fpga.row_rings import RowRing
+from edgemtl.codegen.fpga.rows import Part, one_ahead
 from edgemtl.codegen.fpga.site import Site
 from edgemtl.codegen.fpga.streamed import block_limit, load_rows, row_bytes, store_rows
 from edgemtl.hw.geometry import enlarged_from
@@ -112,41 +113,58 @@ def emit_resize(site: Site, group: networks.ResizeGroup) -> None:
     """Blocks of output rows; the source rows of the next block are loaded while this one is computed."""
     operator, mode, y = group.resize.operator, mode_of(group.resize), group.resize["y"]
     assert mode is not None
-    stored, across = site.reserve_rows(y, site.window_of(y), operator.channels), mode.factor * operator.width
+    across = mode.factor * operator.width
     parts = row_blocks(site, mode.factor * operator.height, across * row_bytes(site, y, operator.channels))
     largest = parts[0][1]
     results = [
         make_tensor(site.listing, "rows", "residual", largest * across, operator.channels, y.itemsize)
         for _ in parts[:2]
     ]
-    lines = {part: enlarged_from(*part, operator.height, mode.factor, mode.nearest) for part in parts}
+
+    def enlarge(source: RowRing, part: Part, result: OnChipTensor) -> None:
+        _enlarge(site, source, operator.height, mode, (*part, largest), result)
+
     shape = operator.height, operator.width, operator.channels
-    sources = source_rows(site, group.resize["x"], shape, max(map(len, lines.values())), len(parts))
-    numbers = {part: index for index, part in enumerate(parts)}
-    for part, ring in one_ahead(parts, lambda part: sources.ring(numbers[part], lines[part])):
+    lines = {part: enlarged_from(*part, operator.height, mode.factor, mode.nearest) for part in parts}
+    stream_image(site, (group.resize["x"], y), shape, lines, results, enlarge)
+
+
+def stream_image(
+    site: Site,
+    views: tuple[View, View],
+    shape: tuple[int, int, int],
+    lines: Mapping[Part, range],
+    results: Sequence[OnChipTensor],
+    work: Callable[[RowRing, Part, OnChipTensor], None],
+) -> None:
+    """Blocks of output rows of an image through ``work``, the source rows of the next one loaded meanwhile.
+
+    views: source and result. shape: height, width and channels of the source. lines: the source rows of each block.
+    results: room for the largest block, twice unless there is one block; each row of it is a row of the result.
+    """
+    (x, y), largest = views, max(rows for _, rows in lines)
+    stored, row = site.reserve_rows(y, site.window_of(y), results[0].width), results[0].rows // largest
+    sources = source_rows(site, x, shape, max(map(len, lines.values())), len(lines))
+    numbers = {part: index for index, part in enumerate(lines)}
+    for part, ring in one_ahead([*lines], lambda part: sources.ring(numbers[part], lines[part])):
         first, rows = part
-        result = results[numbers[part] % 2].part(0, rows * across)
-        _enlarge(site, ring, operator.height, mode, (first, rows, largest), result, lines[part])
-        store_rows(site, stored, first * across, result)
+        result = results[numbers[part] % 2].part(0, rows * row)
+        work(ring, part, result)
+        store_rows(site, stored, first * row, result)
 
 
-def row_blocks(site: Site, rows: int, row: int) -> list[tuple[int, int]]:
+def row_blocks(site: Site, rows: int, row: int) -> list[Part]:
     """Blocks of equal rows, but for the last one, of an image whose rows take ``row`` bytes."""
     size = min(max(block_limit(site) // row, 1), MOST_BLOCK_ROWS, rows)
     return [(first, min(size, rows - first)) for first in range(0, rows, size)]
 
 
 def _enlarge(
-    site: Site,
-    source: RowRing,
-    height: int,
-    mode: Mode,
-    block: tuple[int, int, int],
-    result: OnChipTensor,
-    lines: range,
+    site: Site, source: RowRing, height: int, mode: Mode, block: tuple[int, int, int], result: OnChipTensor
 ) -> None:
     """ENLARGE of a block: its first row, its rows, and those of the largest block, by which rows are counted."""
     first, rows, wrap = block
+    lines = enlarged_from(first, rows, height, mode.factor, mode.nearest)
     site.listing.append(
         "ENLARGE",
         {"src": source.at, "dst": result.at},

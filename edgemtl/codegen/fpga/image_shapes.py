@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from edgemtl.hw.geometry import taps_in_tile
 from edgemtl.hw.spec import Engine
-from edgemtl.operators import QConv2d, QLinear
+from edgemtl.operators import QClasses, QConv2d, QLinear
 from edgemtl.schedule.tiling import TilingLimits, blocks
 
 MOST_BLOCK_ROWS = 62
@@ -24,7 +24,10 @@ class Shortage:
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Sizes of one layer over an image: granules of a pixel in source, result and logits; ``block``: rows at once."""
+    """Sizes of one layer over an image: granules of a pixel in source, result and logits; ``block``: rows at once.
+
+    classes: what its image ends in, if that is the class of each pixel.
+    """
 
     conv: QConv2d
     upsample: bool
@@ -32,6 +35,7 @@ class ImageShape:
     result: int
     logits: int
     block: int
+    classes: QClasses | None = None
 
     @property
     def stride(self) -> int:
@@ -53,6 +57,26 @@ class ImageShape:
         """Rows of the source that are on chip at once."""
         return min(self.two_blocks, self.conv.height)
 
+    @property
+    def ending(self) -> int:
+        """Granules of a pixel of the image it ends with, before classes."""
+        return self.logits or self.result
+
+    @property
+    def ending_wrap(self) -> int:
+        """Rows of that image that are on chip at once: a block that is computed, and one that is stored or compared.
+
+        Classes of an upsampled image also read the last row of the block before, so that there are three.
+        """
+        together = 3 if self.classes is not None and self.classes.enlarge else 2
+        return min(together, -(-self.conv.out_height // self.block)) * self.block
+
+    @property
+    def class_rows(self) -> int:
+        """The most rows of classes that a block of rows makes final."""
+        classes = self.classes
+        return 0 if classes is None else min(classes.factor * (self.block + 1) - 1, classes.out_height)
+
     def rows_before(self, blocks: int) -> int:
         """Rows of the source that the first ``blocks`` blocks read."""
         last = min(blocks * self.block, self.conv.out_height) - 1
@@ -67,7 +91,10 @@ class ImageShape:
     def shortage(self, engine: Engine, limits: TilingLimits, on_chip: bool) -> Shortage | None:
         """The first memory that is too small; None where there is room. ``on_chip``: its whole source is there."""
         q, conv = engine.array_columns, self.conv
-        results = 2 * self.block * conv.out_width * (self.result + self.logits) * q
+        between = 2 * self.block * self.result if self.logits else 0
+        results = (between + self.ending_wrap * self.ending) * conv.out_width * q
+        if self.classes is not None:
+            results += 2 * self.class_rows * granules(engine, self.classes.out_width, "uint8") * q
         needs = [Shortage("results, in memory 'residual',", results, limits.images)]
         if not on_chip or self.upsample:
             rows = self.high_wrap * conv.width * self.source * q
@@ -110,7 +137,13 @@ def _column_part(conv: QConv2d, output: int, width: int) -> ColumnPart:
 
 
 def largest_block(
-    conv: QConv2d, pixels: QLinear | None, upsample: bool, engine: Engine, limits: TilingLimits, on_chip: bool
+    conv: QConv2d,
+    pixels: QLinear | None,
+    upsample: bool,
+    classes: QClasses | None,
+    engine: Engine,
+    limits: TilingLimits,
+    on_chip: bool,
 ) -> ImageShape | Shortage:
     """The largest block for which every memory has room, or what a single row lacks.
 
@@ -118,9 +151,10 @@ def largest_block(
     """
     logits = 0 if pixels is None else granules(engine, pixels.n, pixels.how.dtype)
     source, result = granules(engine, conv.cin, "int8"), granules(engine, conv.cout, conv.how.dtype)
-    most = min(limits.accumulator_rows // conv.out_width, MOST_BLOCK_ROWS, conv.out_height)
+    counted = MOST_BLOCK_ROWS if classes is None else MOST_BLOCK_ROWS // classes.factor
+    most = min(limits.accumulator_rows // conv.out_width, counted, conv.out_height)
     for rows in range(most, 0, -1):
-        shape = ImageShape(conv, upsample, source, result, logits, rows)
+        shape = ImageShape(conv, upsample, source, result, logits, rows, classes)
         missing = shape.shortage(engine, limits, on_chip)
         if missing is None:
             return shape

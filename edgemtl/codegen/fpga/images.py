@@ -9,6 +9,7 @@ from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.image_shapes import column_parts, dilations, granules, reach, strides
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
+from edgemtl.codegen.fpga.pixels import vector_reason
 from edgemtl.codegen.fpga.ranges import integers_reason
 from edgemtl.hw.isa import BY_NAME
 from edgemtl.hw.spec import Engine
@@ -28,6 +29,10 @@ DESCRIPTION = (
     f"to {MOST_ROWS:,} rows; the upsampling is a layer of its own where the output is wider than the accumulators"
 )
 """What the group consists of, and its limits."""
+WITH_CLASSES = (
+    "a `picture` whose rows are not cut into parts, with `classes` behind it, where nothing else reads the logits"
+)
+"""The same of the group with classes."""
 
 
 def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
@@ -43,6 +48,21 @@ def match_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> n
     group = nets.ImageGroup(upsample, conv, _pixels(steps, start, uses))
     inside = nets.steps_of(group)
     return group if chained(inside) and inner(inside, at, uses) else None
+
+
+def match_class_image(steps: Sequence[Step], at: int, engine: Engine, uses: Uses) -> nets.Group | None:
+    """The same with the class of each pixel behind it, where no other step reads what they are of."""
+    image = match_image(steps, at, engine, uses)
+    if not isinstance(image, nets.ImageGroup) or _is_cut(image.conv.operator, engine):
+        return None
+    behind = at + len(nets.steps_of(image))
+    if not take(steps, behind, ops.QClasses) or vector_reason(steps, behind, engine):
+        return None
+    classes, conv = of(steps[behind], ops.QClasses), image.conv.operator
+    inside = *nets.steps_of(image), classes.step
+    of_pixels = (classes.operator.height, classes.operator.width) == (conv.out_height, conv.out_width)
+    joined = of_pixels and classes["x"].sees_as(image.result) and chained(inside) and inner(inside, at, uses)
+    return nets.ClassImageGroup(image.upsample, image.conv, image.pixels, classes) if joined else None
 
 
 def _is_cut(conv: QConv2d, engine: Engine) -> bool:

@@ -129,6 +129,18 @@ class ImageGroup:
 
 
 @dataclass(frozen=True)
+class ClassImageGroup(ImageGroup):
+    """The same with the class of each pixel of its image behind it, which alone is stored."""
+
+    classes: Of[ops.QClasses]
+
+    @property
+    def result(self) -> View:
+        """The classes."""
+        return self.classes["y"]
+
+
+@dataclass(frozen=True)
 class AddGroup:
     """The sum of two tensors of one shape."""
 
@@ -186,6 +198,7 @@ Group = (
     | MlpGroup
     | ExpertsGroup
     | ImageGroup
+    | ClassImageGroup
     | LinearGroup
     | AddGroup
     | MapGroup
@@ -206,6 +219,7 @@ LAYER_NAMES: Mapping[type, str] = {
     LinearGroup: "linear",
     ExpertsGroup: "experts",
     ImageGroup: "picture",
+    ClassImageGroup: "class picture",
     AddGroup: "add",
     MapGroup: "lookup",
     RescaleGroup: "rescale",

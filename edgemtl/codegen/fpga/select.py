@@ -10,7 +10,7 @@ from edgemtl.codegen.fpga import networks as nets
 from edgemtl.codegen.fpga.fitting import EVERYTHING_FITS, Fitting, key_of
 from edgemtl.codegen.fpga.heads import keys_fit
 from edgemtl.codegen.fpga.images import DESCRIPTION as IMAGES
-from edgemtl.codegen.fpga.images import image_reason, match_image
+from edgemtl.codegen.fpga.images import WITH_CLASSES, image_reason, match_class_image, match_image
 from edgemtl.codegen.fpga.matching import Uses, chained, inner, take
 from edgemtl.codegen.fpga.networks import of
 from edgemtl.codegen.fpga.pixels import VECTOR_GROUPS, vector_group, vector_reason
@@ -128,6 +128,7 @@ MATCHERS: Mapping[type, Matcher] = {
     nets.AttentionGroup: match_attention,
     nets.ExpertsGroup: match_experts,
     nets.MlpGroup: match_mlp,
+    nets.ClassImageGroup: match_class_image,
     nets.ImageGroup: match_image,
     nets.LinearGroup: match_linear,
     **dict.fromkeys(VECTOR_GROUPS, match_vector),
@@ -143,6 +144,7 @@ GROUPS: Mapping[type, str] = {
     f"up to {MOST_EXPERTS} experts, choices per token and queues that the router has room for",
     nets.MlpGroup: "two linear layers, the first read by the second alone, with or without a residual",
     nets.ImageGroup: IMAGES,
+    nets.ClassImageGroup: WITH_CLASSES,
     nets.LinearGroup: "a linear layer of its own, with a table or a residual",
     **VECTOR_GROUPS,
 }
