@@ -12,7 +12,8 @@ from edgemtl import operators as ops
 from edgemtl.hw.arith import encode_scale, pack_scale
 from edgemtl.hw.law import Finish
 from edgemtl.lowering.ir import INPUT, OUTPUT, Constant, Step, View, dense, make_step
-from edgemtl.operators import Frame
+from edgemtl.operators import Frame, TensorType
+from edgemtl.tvm_bridge.generic import Call, lower_call
 
 IMAGE = f"{INPUT}image"
 
@@ -237,3 +238,17 @@ class Net:
         )  # fmt: skip
         y = self.view(out[0] * out[1], cout, how.dtype)
         return self.add(conv, {"x": x, "y": y}, layer)
+
+    def classes(self, x: View, height: int, width: int, enlarge: bool) -> View:
+        """The class of each pixel of an image, or of one upsampled by 2."""
+        operator = ops.QClasses(height, width, x.shape[1], enlarge, x.dtype)
+        y = dense(f"classes of {x.buffer}", (operator.out_height, operator.out_width), "uint8")
+        return self.add(operator, {"x": x, "y": y})
+
+    def widened(self, x: View) -> None:
+        """Bytes as the int64 of a model's output, on the host CPU."""
+        kinds = (TensorType(x.shape, "uint8"),), {}, (TensorType(x.shape, "int64"),)
+        cast = lower_call("/Cast", Call("Cast", 13, {"to": 7}, *kinds)).operator
+        names = (*cast.signature.inputs, *cast.signature.outputs)
+        views = x, dense(f"int64 of {x.buffer}", x.shape, "int64")
+        self.add(cast, dict(zip(names, views, strict=True)))

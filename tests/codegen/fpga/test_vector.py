@@ -18,10 +18,8 @@ from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import LINE_BYTES
 from edgemtl.hw.law import Finish
 from edgemtl.hw.law_weightless import Rescale, Windows
-from edgemtl.lowering.ir import View, dense
-from edgemtl.operators import TensorType
+from edgemtl.lowering.ir import View
 from edgemtl.operators.resize import linear_taps
-from edgemtl.tvm_bridge.generic import Call, lower_call
 from tests.codegen.fpga.builder import WIDE, Net
 from tests.codegen.fpga.rig import ENGINES, compile_and_check, engines
 
@@ -98,14 +96,6 @@ class VectorNet(Net):
         y = self.view(out[0] * out[1], x.shape[1], x.dtype)
         arrays = {f"{axis}_{what}": array for axis, parts in taps.items() for what, array in parts.items()}
         return self.add(operator, {"x": x, "y": y}, arrays)
-
-    def widened(self, x: View) -> None:
-        """Bytes as the int64 of a model's output, on the host CPU."""
-        kinds = (TensorType(x.shape, "uint8"),), {}, (TensorType(x.shape, "int64"),)
-        cast = lower_call("/Cast", Call("Cast", 13, {"to": 7}, *kinds)).operator
-        names = (*cast.signature.inputs, *cast.signature.outputs)
-        views = x, dense(f"int64 of {x.buffer}", x.shape, "int64")
-        self.add(cast, dict(zip(names, views, strict=True)))
 
 
 def _reshaped(view: View, shape: tuple[int, ...]) -> View:
@@ -275,16 +265,13 @@ def test_class_maps(engine: str, seed: int, height: int, width: int, channels: i
     net = VectorNet(seed)
     sources = net.source(height * width, channels, dtype), net.source(height * width, 9, "int8")
     logits = net.linear(sources[1], channels, WIDE if dtype == "int16" else net.finish())
-    for x in (logits, sources[0]):
-        operator = ops.QClasses(height, width, channels, enlarge, dtype)
-        y = dense(f"classes of {x.buffer}", (operator.out_height, operator.out_width), "uint8")
-        net.add(operator, {"x": x, "y": y})
-    for step in [step for step in net.steps if isinstance(step.operator, ops.QClasses)]:
-        net.widened(step.result)
+    for classes in [net.classes(x, height, width, enlarge) for x in (logits, sources[0])]:
+        net.widened(classes)
     program = compile_and_check(net.steps, net.image, engines()[engine])
     (task,) = program.tasks
     assert "QClasses" not in {step.kind for step in task.left}
     (segment,) = task.segments
     assert [layer.name for layer in segment.layers] == ["linear", "classes", "classes"]
-    line = -(-operator.out_width // LINE_BYTES) * LINE_BYTES
-    assert [rows.bytes for rows in segment.outputs] == [operator.out_height * line] * 2
+    factor = 1 + enlarge
+    line = -(-factor * width // LINE_BYTES) * LINE_BYTES
+    assert [rows.bytes for rows in segment.outputs] == [factor * height * line] * 2

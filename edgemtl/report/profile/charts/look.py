@@ -19,6 +19,7 @@ KIND_COLOURS: Final = {
     "experts": "#c0392b",
     "norm": "#d9a521",
     "picture": "#7d4f9e",
+    "class picture": "#a07bbd",
     "patch": "#3a9aa5",
 }
 """Of layers by what they are; others are grey."""
