@@ -3,7 +3,7 @@
 All figures are simulated by the cycle model at 300 MHz, with DSP blocks at 600 MHz for zcu104x2: batch 1, INT8,
 12.8 GB/s of memory, in the steady state of one task frame after frame. Clocks are targets until a design is placed.
 Encoders end where the papers' latencies end, behind the last block; the image comes as bytes of patches, and the map
-goes back as integers. Rows "in all" begin with a camera's image in uint8 and end with the output in float32: the host
+goes back as integers. Rows "in all" begin with a camera's image in uint8 and end with the classes in uint8: the host
 CPU's steps in them are estimated (`edgemtl.profiling.frame`). The first run exports and quantises the models, which
 takes a while.
 """

@@ -61,7 +61,7 @@ def build(preset: str, task: str, folder: Path, dense: bool = False) -> Built:
 
 
 def build_classes(preset: str, task: str, folder: Path) -> tuple[Step, ...]:
-    """A preset's task as steps from a camera's image, uint8 [1, H, W, 3], to the class of each pixel, int64."""
+    """A preset's task as steps from a camera's image, uint8 [1, H, W, 3], to the class of each pixel, uint8."""
     logits, path = folder / f"{preset}_{task}.onnx", folder / f"{preset}_{task}_classes.onnx"
     if not logits.exists():
         _export(preset, task, logits)
@@ -71,13 +71,15 @@ def build_classes(preset: str, task: str, folder: Path) -> tuple[Step, ...]:
 
 
 def _with_classes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with an ArgMax over the channels of its output, which keeps the output's name."""
+    """The model with an ArgMax over the channels of its output, as bytes, which keep the output's name."""
     (output,) = model.graph.output
     logits, shape = f"{output.name}.logits", [size.dim_value for size in output.type.tensor_type.shape.dim]
     for node in model.graph.node:
         node.output[:] = [logits if name == output.name else name for name in node.output]
-    model.graph.node.append(onnx.helper.make_node("ArgMax", [logits], [output.name], "classes", axis=1, keepdims=0))
-    output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.INT64, [shape[0], *shape[2:]]))
+    classes, dtype = f"{output.name}.classes", onnx.TensorProto.UINT8
+    model.graph.node.append(onnx.helper.make_node("ArgMax", [logits], [classes], "classes", axis=1, keepdims=0))
+    model.graph.node.append(onnx.helper.make_node("Cast", [classes], [output.name], "bytes", to=dtype))
+    output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, dtype, [shape[0], *shape[2:]]))
     return model
 
 

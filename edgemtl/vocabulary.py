@@ -29,7 +29,7 @@ DEFAULT_FILTER: Final = "pillow-bilinear"
 
 INPUT_DTYPES: Final = {"FLOAT": "float32", "INT64": "int64", "INT32": "int32", "UINT8": "uint8", "BOOL": "bool"}
 """What inputs of a model can be made of: ONNX's names and numpy's."""
-OUTPUT_DTYPES: Final = ("float32", "int64", "int32", "bool")
+OUTPUT_DTYPES: Final = ("float32", "int64", "int32", "bool", "uint8")
 """What outputs of tasks can be made of."""
 
 

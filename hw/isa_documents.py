@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from edgemtl.hw.arith import EXP2_TABLE
 from edgemtl.hw.isa import (
     BY_NAME,
     INSTRUCTION_BYTES,
@@ -165,11 +166,20 @@ def _package_head() -> Iterator[str]:
     yield from (_number(name, value) for name, value in numbers.items())
     yield from (_number(f"CYCLES_{latency.name}", latency.cycles) for latency in LATENCIES)
     yield f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};"
+    yield from _exp2_table()
     yield from ("", f"  typedef logic [{WORD_BITS - 1}:0] word_t;", "")
     yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})
     yield from _enum("unit", "UNIT", (len(UNITS) - 1).bit_length(), _by_number(UNITS))
     yield from _enum("region", "REGION", REGION_BITS, _by_number(REGIONS))
     yield from _enum("window", "WINDOW", WINDOW_BITS, _by_number(WINDOWS))
+
+
+def _exp2_table() -> Iterator[str]:
+    """What `arith.exp2_byte` looks up."""
+    entries = [f"16'd{entry}" for entry in EXP2_TABLE.tolist()]
+    yield f"  localparam logic [15:0] EXP2_TABLE [{len(entries)}] = '{{"
+    rows = [", ".join(entries[at : at + 8]) for at in range(0, len(entries), 8)]
+    yield ",\n".join(f"    {row}" for row in rows) + "\n  };"
 
 
 def _package_foot() -> Iterator[str]:

@@ -15,7 +15,7 @@ from edgemtl.operators.linear import Linear, QLinear
 from edgemtl.operators.mixture import Combine, Dispatch, Experts, QCombine, QExperts, QRouter, Router
 from edgemtl.operators.norm import LayerNorm, QLayerNorm
 from edgemtl.operators.operator import Array, Frame, Operator, Signature, TensorType, Values
-from edgemtl.operators.pixels import Pixels, QPixels
+from edgemtl.operators.pixels import Pixels, QPixelPatches, QPixels
 from edgemtl.operators.pool import Pool, QPool
 from edgemtl.operators.resize import DequantiseImage, QBilinear, QClasses, QResample, Resample, Resize
 
@@ -58,6 +58,7 @@ __all__ = [
     "QMultiply",
     "QNormalise",
     "QPatchEmbed",
+    "QPixelPatches",
     "QPixels",
     "QPool",
     "QProduct",

@@ -94,6 +94,7 @@ def _per_mac(cycles: float) -> Callable[[Operator], float]:
 
 
 COUNTED: Final[Mapping[type[Operator], Callable[[Any], float | None]]] = {
+    ops.QPixelPatches: _per_value(3.80),
     ops.QPixels: _per_value(3.80),
     ops.QuantiseImage: _per_value(2.42),
     # Quantise and Dequantise compile to the loops of the images', without patches and with one channel.

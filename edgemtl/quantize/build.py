@@ -18,6 +18,7 @@ from edgemtl.options import QuantiseOptions
 from edgemtl.quantize.align import Tasks, shared_layers
 from edgemtl.quantize.class_maps import find_class_maps, is_absorbed
 from edgemtl.quantize.correctable import Correctable
+from edgemtl.quantize.cut_frames import find_cut_frames
 from edgemtl.quantize.elementwise import (
     write_activate,
     write_add,
@@ -249,10 +250,11 @@ def _write_all(
         given = needs[task], stream, wide[task], own.get(task, {}), by_law
         writer = writers[task] = Writer(steps, seen[task], *given, in_float[task])
         class_maps = find_class_maps(steps, writer.fixed)
+        turns = {frame.turn for frame in find_cut_frames(writer).values()}
         for index, step in enumerate(steps):
             writer.index, written = index, True
             try:
-                if index not in refused[task] and not is_absorbed(writer, class_maps):
+                if index not in (*refused[task], *turns) and not is_absorbed(writer, class_maps):
                     _write(writer, step, norms[task].get(index), index in in_float[task])
             except UnsupportedError as error:
                 # The layer made q, k and v for an attention without an integer form: attention stays in float, not it.

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 from edgemtl import operators as ops
 from edgemtl.hw.rules import MOST_CLASSES
-from edgemtl.lowering.ir import OUTPUT, Step, View, dense
+from edgemtl.lowering.ir import Step, View, dense
+from edgemtl.quantize.links import only_link, rows_of_planes
 from edgemtl.quantize.writer import Writer
 from edgemtl.tvm_bridge.generic import Generic
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """An ArgMax whose operands are logits in rows. ``absorbed``: the float steps between, which nothing else reads."""
+    """An ArgMax whose operands are logits in rows.
+
+    absorbed: the float steps between and a cast of the classes to bytes, whose operands nothing else reads. narrow:
+    that cast, None where classes stay integers of 64 bits.
+    """
 
     height: int
     width: int
     enlarge: bool
     logits: View
     absorbed: frozenset[int]
+    narrow: int | None
 
 
 def find_class_maps(steps: Sequence[Step], fixed: Collection[int]) -> dict[int, ClassMap]:
@@ -38,17 +44,29 @@ def _class_map(steps: Sequence[Step], index: int, fixed: Collection[int]) -> Cla
     turn = _only_writer(steps, index, choice.main_input, fixed)
     if turn is None or not isinstance(steps[turn].operator, ops.Copy):
         return None
-    source, planes = steps[turn]["x"], steps[turn]["y"]
-    rows = source.transpose((0, 2, 3, 1)) if len(source.shape) == 4 else source
-    logits = rows.reshape((height * width, channels)) if rows.is_dense and not rows.offset else None
-    if logits is None or rows.shape != (1, height, width, channels) or not planes.sees_as(choice.main_input):
+    rows = rows_of_planes(steps[turn])
+    logits = rows.reshape((height * width, channels)) if rows is not None else None
+    if rows is None or logits is None or rows.shape != (1, height, width, channels):
         return None
-    before = _only_writer(steps, turn, source, fixed)
+    if not steps[turn]["y"].sees_as(choice.main_input):
+        return None
+    narrow = _cast_to_bytes(steps, index, fixed)
+    absorbed = frozenset({turn} if narrow is None else {turn, narrow})
+    before = _only_writer(steps, turn, steps[turn]["x"], fixed)
     resize = steps[before].operator if before is not None else None
     if before is not None and isinstance(resize, ops.Resize) and _doubles(resize):
-        absorbed = frozenset({turn, before})
-        return ClassMap(resize.height, resize.width, True, steps[before]["x"], absorbed)
-    return ClassMap(height, width, False, logits, frozenset({turn}))
+        return ClassMap(resize.height, resize.width, True, steps[before]["x"], absorbed | {before}, narrow)
+    return ClassMap(height, width, False, logits, absorbed, narrow)
+
+
+def _cast_to_bytes(steps: Sequence[Step], index: int, fixed: Collection[int]) -> int | None:
+    """The cast to uint8 that alone reads the classes of an ArgMax."""
+    link = only_link(steps, steps[index].result)
+    if link is None or link[1] in fixed:
+        return None
+    reader = steps[link[1]]
+    is_cast = isinstance(reader.operator, Generic) and reader.operator.call.op == "Cast"
+    return link[1] if is_cast and reader.result.dtype == "uint8" else None
 
 
 def _is_over_channels(operator: Generic) -> bool:
@@ -67,10 +85,8 @@ def _doubles(resize: ops.Resize) -> bool:
 
 def _only_writer(steps: Sequence[Step], reader: int, view: View, fixed: Collection[int]) -> int | None:
     """The step that alone writes what ``reader`` alone reads; None where it is not so, or the step runs as it is."""
-    writers = [i for i, step in enumerate(steps) for out in step.outputs if out.buffer == view.buffer]
-    readers = [i for i, step in enumerate(steps) for read in step.inputs if read.buffer == view.buffer]
-    alone = len(writers) == 1 and readers == [reader] and view.buffer != OUTPUT
-    return writers[0] if alone and writers[0] not in fixed else None
+    link = only_link(steps, view)
+    return link[0] if link is not None and link[1] == reader and link[0] not in fixed else None
 
 
 def is_absorbed(writer: Writer, class_maps: Mapping[int, ClassMap]) -> bool:
@@ -87,14 +103,19 @@ def applies(writer: Writer, class_map: ClassMap) -> bool:
 
 
 def write_class_map(writer: Writer, class_map: ClassMap) -> None:
-    """The classes as bytes, and the integers of the model made of them."""
+    """The classes as bytes, and the integers of the model made of them unless it casts them to bytes itself."""
     view, result = writer.integer_view(class_map.logits), writer.source.result
     dtype = writer.tensors[view.buffer].dtype
     assert dtype != "float32"
     operator = ops.QClasses(class_map.height, class_map.width, view.shape[-1], class_map.enlarge, dtype)
     classes = dense(f"{result.buffer}.classes", (operator.out_height, operator.out_width), "uint8")
     writer.step(operator, {"x": view, "y": classes})
+    if class_map.narrow is not None:
+        result = writer.float_steps[class_map.narrow].result
     seen, numbers = classes.reshape((result.size,)), result.reshape((result.size,))
     assert seen is not None
     assert numbers is not None
-    writer.step(ops.Widen(result.size), {"x": seen, "y": numbers})
+    if class_map.narrow is not None:
+        writer.copy(seen, numbers)
+    else:
+        writer.step(ops.Widen(result.size), {"x": seen, "y": numbers})

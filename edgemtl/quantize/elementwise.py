@@ -12,10 +12,11 @@ from edgemtl.errors import UnsupportedError
 from edgemtl.hw import law
 from edgemtl.hw.arith import INT8, encode_ratios, pack_scales
 from edgemtl.hw.law_weightless import RATIO_BITS, TAP_BITS, Rescale
-from edgemtl.lowering.ir import Constant, View
+from edgemtl.lowering.ir import Constant, Step, View
 from edgemtl.operators import Array
 from edgemtl.operators.activations import activate
 from edgemtl.operators.elementwise import Integer
+from edgemtl.quantize.cut_frames import find_cut_frames, patches_of
 from edgemtl.quantize.endings import average_tensor, curve_table, finish_of, least, rectified, write_curve
 from edgemtl.quantize.lookups import function_columns, function_values, lookup_table
 from edgemtl.quantize.tensors import Tensor
@@ -82,13 +83,31 @@ def is_curve(writer: Writer, source: View) -> bool:
 
 
 def write_pixels(writer: Writer, spec: ops.Pixels) -> None:
-    """Bytes of a frame to bytes by one table for each channel: exact, since it holds what rounding the floats gives."""
+    """Bytes of a frame to bytes by one table for each channel: exact, since it holds what rounding the floats gives.
+
+    They go to the patches of an embedding where it alone reads them.
+    """
     result = writer.byte_tensor()
     table = writer.source.constant("table")
     rounded = law.quantise(table.array, 1 / result.scale, result.zero, "int8")
+    constants = {"table": Constant(f"{table.name}.int8", rounded)}
+    frame = find_cut_frames(writer).get(writer.index)
+    if frame is not None:
+        _write_patches(writer, writer.float_steps[frame.embed], result, constants)
+        return
     with writer.output(result) as out:
-        constants = {"table": Constant(f"{table.name}.int8", rounded)}
         writer.step(ops.QPixels(spec.pixels, spec.channels), {"x": writer.source["x"], "y": out}, constants)
+
+
+def _write_patches(writer: Writer, embed: Step, result: Tensor, constants: Mapping[str, Constant]) -> None:
+    cut = embed.operator
+    assert isinstance(cut, ops.PatchEmbed)
+    image = writer.source["x"].reshape((1, cut.height, cut.width, cut.channels))
+    assert image is not None, "frames are dense"
+    patches = patches_of(embed)
+    writer.define(patches.buffer, result, patches.size)
+    operator = ops.QPixelPatches(cut.channels, cut.height, cut.width, cut.patch)
+    writer.step(operator, {"x": image, "y": patches}, constants)
 
 
 def look_up(writer: Writer, view: View, tables: Array, result: Tensor) -> None:

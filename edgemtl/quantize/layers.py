@@ -9,8 +9,9 @@ import numpy as np
 from edgemtl import operators as ops
 from edgemtl.errors import UnsupportedError
 from edgemtl.hw.arith import INT8, INT16
-from edgemtl.lowering.ir import INPUTS, Constant, Step, View, dense, space_of
+from edgemtl.lowering.ir import INPUTS, Constant, Step, View, space_of
 from edgemtl.operators import Array
+from edgemtl.quantize.cut_frames import patches_of
 from edgemtl.quantize.endings import Ending, add_residual, ended, plan_ending, plan_sum
 from edgemtl.quantize.limits import ATTENTION_RANGE, ATTENTION_SCALE, SIDE_BY_SIDE, WEIGHT_FORM, WEIGHT_RANGE
 from edgemtl.quantize.tensors import Tensor, affine, symmetric
@@ -209,9 +210,11 @@ def _repeated(values: Array | None, taps: int) -> Array | None:
 def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> tuple[View, Tensor]:
     """Write the patches of an image to ``cut``, or to the same in 12 bits, and return the place and the tensor.
 
-    An input is quantised; bytes that were made of one are moved.
+    An input is quantised, and bytes that were made of one are moved; those of a camera's frame can be there already.
     """
     image, patch = writer.source["image"], spec.patch
+    if cut.buffer in writer.tensors:
+        return cut, writer.tensors[cut.buffer]
     if space_of(image.buffer) == INPUTS:
         x = affine(writer.observed(image.buffer), writer.name, writer.index in writer.wide.readers)
         cut = replace(cut, dtype=x.dtype)
@@ -236,8 +239,8 @@ def _cut_patches(writer: Writer, spec: ops.PatchEmbed, cut: View) -> tuple[View,
 def write_patch_embed(writer: Writer, spec: ops.PatchEmbed) -> None:
     """Quantise the image and cut it into patches, then embed these into the residual stream."""
     source = writer.source
-    patches, depth = (spec.height // spec.patch) * (spec.width // spec.patch), spec.channels * spec.patch**2
-    cut, x = _cut_patches(writer, spec, dense(f"{source.result.buffer}.patches", (patches, depth), "int8"))
+    cut, x = _cut_patches(writer, spec, patches_of(source))
+    patches, depth = cut.shape
     kernel, table = source.constant("weight"), source.constant("table")
     weight = kernel.array.reshape(spec.dim, -1).T.astype(np.float64)
     stream = writer.stream_tensor

@@ -36,6 +36,7 @@ INTEGER_FORMS: Final[Mapping[type[Operator], tuple[type[Operator], ...]]] = {
     },
     ops.Activate: (ops.QLookup, ops.QCurve),
     ops.PatchEmbed: (ops.QuantiseImage, ops.QPatchEmbed),
+    ops.Pixels: (ops.QPixels, ops.QPixelPatches),
     ops.Resize: (ops.QBilinear, ops.DequantiseImage),
 }
 """What quantisation turns a float operator into: the operator of its name with a Q, but for a few."""

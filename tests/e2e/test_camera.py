@@ -76,8 +76,11 @@ def test_same_bits_as_normalised_images(make, precision: str, frames: Path, tmp_
         if precision == "fp32":
             np.testing.assert_allclose(actual, run_onnx(path, {"image": image})["semseg"], atol=1e-4, rtol=1e-4)
         kernels = [layer.kernel for layer in camera.program.tasks["semseg"].layers]
-        assert kernels[0].startswith("pixels" if precision == "fp32" else "qpixels")
+        in_int8 = "qpixel_patches" if make is transformer else "qpixels"
+        assert kernels[0].startswith("pixels" if precision == "fp32" else in_int8)
         assert not any(kernel.startswith("quantise") for kernel in kernels)
+        if precision == "int8" and make is transformer:
+            assert not any(kernel.startswith("qcopy") for kernel in kernels)
 
 
 def test_run_feeds_the_bytes_of_a_picture(frames: Path, tmp_path: Path) -> None:

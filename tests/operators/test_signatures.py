@@ -35,6 +35,7 @@ SAMPLES: tuple[ops.Operator, ...] = (
     ops.QMove(4, 2, 6, 5, "int8"),
     ops.Activate(24, "gelu"),
     ops.Pixels(12, 3),
+    ops.QPixelPatches(3, 8, 12, 4),
     ops.QPixels(12, 3),
     ops.QLookup(4, 6),
     ops.QLookup(4, 6, by_column=True),

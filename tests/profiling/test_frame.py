@@ -34,6 +34,7 @@ def image(channels: int, enlarge: bool = False) -> ops.DequantiseImage:
     ("operator", "cycles"),
     [
         (ops.QPixels(1000, 3), 3000 * 3.8),
+        (ops.QPixelPatches(3, 20, 50, 10), 3000 * 3.8),
         (ops.Dequantise(1000, "int8", 0.5, 0), 1540),
         (image(1), 200 * 1.54),
         # 19 channels: four vectors of four, one of two, one of one.

@@ -68,6 +68,7 @@ def others() -> list[Operator]:
     ]
     narrow = ops.QConv2d(6, 3, 33, 33, 6, 3, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 9, BYTES, False, 33)
     tables = [ops.QLookup(1, 5000), ops.QLookup(37, 21, by_column=True), ops.QPixels(77, 3), ops.QPixels(128, 1)]
+    tables += [ops.QPixelPatches(3, 32, 48, 16), ops.QPixelPatches(1, 6, 9, 3), ops.QPixelPatches(4, 4, 6, 2)]
     return [*pools, *concats, *resamples, *depthwise, narrow, *tables]
 
 

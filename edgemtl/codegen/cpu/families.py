@@ -104,6 +104,7 @@ FAMILIES: dict[type, ModuleType] = {
     ops.QSoftmax: qsoftmax,
     ops.QResample: resample,
     ops.QPatchEmbed: qpatch,
+    ops.QPixelPatches: pixels,
     ops.QPixels: pixels,
     ops.QRouter: qrouter,
     ops.QWinograd: qwinograd,

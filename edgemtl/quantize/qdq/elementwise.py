@@ -170,7 +170,11 @@ def _mean(task: TaskWriter, image: Value, shape: tuple[int, ...], attributes: At
 
 
 def _pixels(task: TaskWriter) -> None:
-    """Each channel by its table of real values."""
+    task.write(pixel_values(task))
+
+
+def pixel_values(task: TaskWriter) -> Value:
+    """Rows [pixels, C] of a camera's frame, each channel by its table of real values."""
     spec, graph = task.source, task.graph
     table = task.floats[task.task.sources[task.index]].constant("table")
     shape = (spec.pixels, spec.channels)
@@ -178,7 +182,7 @@ def _pixels(task: TaskWriter) -> None:
     places = graph.constant("pixels.first", np.arange(spec.channels, dtype=np.int32) * LEVELS)
     index = graph.op("Add", (indices, places), shape)
     values = graph.constant(table.name, table.array.reshape(-1))
-    task.write(graph.op("Gather", (values, index), shape, {"axis": 0}))
+    return graph.op("Gather", (values, index), shape, {"axis": 0})
 
 
 def _concat(task: TaskWriter) -> None:

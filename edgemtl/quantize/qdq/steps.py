@@ -29,6 +29,13 @@ def _cut_patches(task: TaskWriter) -> None:
     task.place(_patches(task, task.rounded(task.input()), task.source.patch))
 
 
+def _cut_pixels(task: TaskWriter) -> None:
+    """The patches of a camera's frame."""
+    spec = task.operator
+    rows = task.graph.reshape(elementwise.pixel_values(task), (1, spec.height, spec.width, spec.channels))
+    task.place(_patches(task, task.rounded(task.graph.transpose(rows, (0, 3, 1, 2))), spec.patch))
+
+
 def _patches(task: TaskWriter, image: Value, patch: int) -> Value:
     """Patches [P, C * patch * patch] of an image [1, C, H, W]."""
     _, channels, height, width = image.shape
@@ -175,6 +182,7 @@ def _widened(task: TaskWriter) -> None:
 
 WRITERS: Mapping[type, Callable[[TaskWriter], None]] = {
     **elementwise.WRITERS,
+    ops.QPixelPatches: _cut_pixels,
     ops.QuantiseImage: _cut_patches,
     ops.QPatchEmbed: _embed,
     ops.PatchEmbed: _embed_float,

@@ -1,0 +1,1 @@
+"""The accelerator's SystemVerilog, simulated by Verilator."""
