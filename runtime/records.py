@@ -84,7 +84,7 @@ class SegmentRun:
 
     routes: for each router, int32 [tokens, k]: the experts chosen, by their place among the candidates, the largest
     logit first. early: for each router, the experts fetched before it decided. layer: for each instruction, the place
-    of its layer in ``segment.layers``, uint16.
+    of its layer in ``segment.layers``, uint16. input, output: the bytes of these windows before and behind the run.
     """
 
     stream: bytes = field(repr=False)
@@ -92,3 +92,5 @@ class SegmentRun:
     early: tuple[tuple[int, ...], ...]
     segment: Segment = field(repr=False)
     layer: npt.NDArray[np.uint16] = field(repr=False)
+    input: npt.NDArray[np.uint8] = field(repr=False)
+    output: npt.NDArray[np.uint8] = field(repr=False)

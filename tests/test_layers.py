@@ -61,6 +61,7 @@ ORDER = [
     "report",
     "evaluate",
     "profiling",
+    "vectors",
     "golden",
     "emulation",
     "selftest",
@@ -72,7 +73,7 @@ ORDER = [
 ]
 BESIDE = {"runtime": LEAVES | {"hw.sim"}, "hw.sim": LEAVES, "exporters": LEAVES | {"graph", "frontend", "onnx_runtime"}}
 """Rooms off the way of the data, and what they may import."""
-RUNTIME_USERS = {"compare", "evaluate", "profiling", "emulation", "selftest", "driver", "doctor", "cli"}
+RUNTIME_USERS = {"vectors", "compare", "evaluate", "profiling", "emulation", "selftest", "driver", "doctor", "cli"}
 """Only what runs programs knows the runtime."""
 SIMULATION_USERS = {"report", "profiling", "driver"}
 """Only what profiles knows how streams are simulated."""

@@ -51,6 +51,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "edgemtl profile app.edgemtl --input photo.png -o report/",
         "edgemtl profile board.edgemtl --input images/ -o report/ --force",
     ),
+    "disassemble": ("edgemtl disassemble board.edgemtl", "edgemtl disassemble board.edgemtl --task depth --json"),
+    "export-vectors": (
+        "edgemtl export-vectors board.edgemtl -o vectors/",
+        "edgemtl export-vectors board.edgemtl --task depth -o vectors/ --force",
+    ),
     "doctor": ("edgemtl doctor", "edgemtl doctor --json"),
     "bundle info": ("edgemtl bundle info app.edgemtl", "edgemtl bundle info app.edgemtl --json"),
     "bundle verify": (

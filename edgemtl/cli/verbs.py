@@ -30,6 +30,8 @@ MODULES = {
     "selftest": "deploy",
     "bench": "measure",
     "profile": "profile",
+    "disassemble": "streams",
+    "export-vectors": "streams",
     "bundle": "deploy",
     "targets": "setup",
     "doctor": "setup",

@@ -16,7 +16,7 @@ from edgemtl.errors import IntegrityError
 from edgemtl.hw.checker import check_stream, is_token_order
 from edgemtl.hw.encoding import decode_stream
 from edgemtl.hw.isa import LINE_BYTES
-from edgemtl.hw.sim.functional import Result, Windows, execute
+from edgemtl.hw.sim.functional import Windows, execute
 from edgemtl.runtime.available import check_memory
 from edgemtl.runtime.buffers import Buffer, Bytes
 from edgemtl.runtime.devices.hosts import HOST, Host, NativeHost, SteppedHost
@@ -84,12 +84,12 @@ class SimDevice:
         for loaded in self._segments[task]:
             if begin <= loaded.step < end:
                 self._host.run(task, begin, loaded.step)
-                runs.append(self._describe(loaded, self._execute(task, loaded)))
+                runs.append(self._execute(task, loaded))
                 begin = loaded.step + 1
         self._host.run(task, begin, end)
         return runs
 
-    def _execute(self, task: str, loaded: Loaded) -> Result:
+    def _execute(self, task: str, loaded: Loaded) -> SegmentRun:
         entry, (inputs, outputs) = loaded.entry, self._host.rows(task, loaded.number)
         buffers = {name: self._windows[name].array[: getattr(entry.windows, name)] for name in WINDOWS}
         for rows, place in zip(entry.inputs, inputs, strict=True):
@@ -99,11 +99,9 @@ class SimDevice:
         result = execute(loaded.stream, self._spec, windows, check_hazards=self._check_hazards)
         for rows, place in zip(entry.outputs, outputs, strict=True):
             place[:] = _in_window(buffers["output"], rows)
-        return result
-
-    def _describe(self, loaded: Loaded, result: Result) -> SegmentRun:
-        index = read_layer_index(loaded.entry, self._bundle.section(loaded.entry.layer_index))
-        return SegmentRun(loaded.stream, result.routes, loaded.entry.early, loaded.entry, index)
+        index = read_layer_index(entry, self._bundle.section(entry.layer_index))
+        images = buffers["input"].copy(), buffers["output"].copy()
+        return SegmentRun(loaded.stream, result.routes, entry.early, entry, index, *images)
 
     def poison(self) -> None:
         """Fill the arena, the windows and the outputs with NaN."""
