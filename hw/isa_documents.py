@@ -12,6 +12,7 @@ from typing import Final
 from edgemtl.hw.arith import EXP2_TABLE
 from edgemtl.hw.isa import (
     BY_NAME,
+    FAULTS,
     INSTRUCTION_BYTES,
     LINE_BYTES,
     MAGIC,
@@ -23,6 +24,7 @@ from edgemtl.hw.isa import (
     WINDOWS,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, OPERAND_BIT, Field, Operation
+from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.timing import LATENCIES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -171,6 +173,7 @@ def _package_head() -> Iterator[str]:
     yield from _enum("code", "OP", CODE_BITS, {operation.name: operation.code for operation in OPERATIONS})
     yield from _enum("unit", "UNIT", (len(UNITS) - 1).bit_length(), _by_number(UNITS))
     yield from _enum("region", "REGION", REGION_BITS, _by_number(REGIONS))
+    yield from _enum("fault", "FAULT", (len(FAULTS) - 1).bit_length(), _by_number(FAULTS))
     yield from _enum("window", "WINDOW", WINDOW_BITS, _by_number(WINDOWS))
 
 
@@ -183,7 +186,43 @@ def _exp2_table() -> Iterator[str]:
 
 
 def _package_foot() -> Iterator[str]:
+    yield from _units()
+    yield from _legality()
     yield from ("  /* verilator lint_on UNUSEDPARAM */", "endpackage", "")
+
+
+def _units() -> Iterator[str]:
+    yield "  // The unit that executes an operation; of the sequencer's own and of codes that are none, any."
+    yield from ("  function automatic unit_e unit_of(logic [5:0] code);", "    case (code)")
+    for unit in UNITS[1:]:
+        names = ", ".join(f"OP_{operation.name}" for operation in OPERATIONS if operation.unit == unit)
+        yield f"      {names}: return UNIT_{unit.upper()};"
+    yield from (f"      default: return UNIT_{UNITS[0].upper()};", "    endcase", "  endfunction", "")
+
+
+def _legality() -> Iterator[str]:
+    """What `encoding.decode` takes and is not token order."""
+    yield "  // Whether a unit may be given the instruction: a code of the table, zeros behind its operands, values"
+    yield "  // that its operands may have, no masks of the sequencer's own, no token order."
+    yield from ("  function automatic logic is_legal(word_t word);", "    case (word[CODE_LOW +: CODE_WIDTH])")
+    for operation in OPERATIONS:
+        yield f"      OP_{operation.name}: return " + " && ".join(_demands(operation)) + ";"
+    yield from ("      default: return 1'b0;", "    endcase", "  endfunction", "")
+
+
+def _demands(operation: Operation) -> Iterator[str]:
+    if operation.unit == SEQUENCER:
+        yield f"~|word[{OPERAND_BIT - 1}:{CODE_BITS}]"
+    for name, (field, bit) in operation.places.items():
+        operand = f"word{_range(bit, field.bits)}"
+        if name in ("cache", "cached"):
+            yield f"~|{operand}"
+        elif name == "slot":
+            yield f"{operand} <= {field.bits}'d{MOST_EXPERTS}"
+        elif field.allowed:
+            yield "(" + " || ".join(f"{operand} == {field.bits}'d{value}" for value in field.allowed) + ")"
+    if operation.bits < WORD_BITS:
+        yield f"~|word[{WORD_BITS - 1}:{operation.bits}]"
 
 
 def _number(name: str, value: int) -> str:

@@ -92,6 +92,17 @@ package edgemtl_isa_pkg;
     REGION_CONSTANTS = 3'd6
   } region_e;
 
+  typedef enum logic [2:0] {
+    FAULT_NONE = 3'd0,
+    FAULT_INSTRUCTION = 3'd1,
+    FAULT_STREAM = 3'd2,
+    FAULT_CRC = 3'd3,
+    FAULT_ACCESS = 3'd4,
+    FAULT_MEMORY = 3'd5,
+    FAULT_CREDITS = 3'd6,
+    FAULT_PATIENCE = 3'd7
+  } fault_e;
+
   typedef enum logic [1:0] {
     WINDOW_PARAMETERS = 2'd0,
     WINDOW_INPUT = 2'd1,
@@ -1021,6 +1032,47 @@ package edgemtl_isa_pkg;
     logic [5:0] waits;
     code_e code;
   } route_t;
+
+  // The unit that executes an operation; of the sequencer's own and of codes that are none, any.
+  function automatic unit_e unit_of(logic [5:0] code);
+    case (code)
+      OP_LOAD, OP_STORE: return UNIT_DATA;
+      OP_LINEAR, OP_CONV, OP_SCORES, OP_MIX: return UNIT_MATRIX;
+      OP_SOFTMAX: return UNIT_SOFTMAX;
+      OP_NORM, OP_OPEN, OP_COMBINE, OP_SETTLE, OP_ENLARGE, OP_ADD, OP_MAP, OP_MEAN, OP_CLASSES, OP_RESCALE: return UNIT_VECTOR;
+      OP_ROUTE: return UNIT_ROUTER;
+      default: return UNIT_WEIGHTS;
+    endcase
+  endfunction
+
+  // Whether a unit may be given the instruction: a code of the table, zeros behind its operands, values
+  // that its operands may have, no masks of the sequencer's own, no token order.
+  function automatic logic is_legal(word_t word);
+    case (word[CODE_LOW +: CODE_WIDTH])
+      OP_HEAD: return ~|word[17:6] && ~|word[255:195];
+      OP_END: return ~|word[17:6] && ~|word[255:18];
+      OP_STREAM: return word[83:70] <= 14'd256 && ~|word[104] && (word[106:105] == 2'd0) && ~|word[255:107];
+      OP_LOAD: return (word[74:72] == 3'd0 || word[74:72] == 3'd1 || word[74:72] == 3'd2 || word[74:72] == 3'd6) && ~|word[255:129];
+      OP_STORE: return (word[74:72] == 3'd0 || word[74:72] == 3'd2) && ~|word[255:129];
+      OP_LINEAR: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2 || word[20:18] == 3'd3 || word[20:18] == 3'd4 || word[20:18] == 3'd5) && (word[89:87] == 3'd0 || word[89:87] == 3'd1 || word[89:87] == 3'd3 || word[89:87] == 3'd4 || word[89:87] == 3'd5) && (word[191:189] == 3'd0) && word[222:209] <= 14'd256 && ~|word[223] && (word[239:238] == 2'd0 || word[239:238] == 2'd1) && ~|word[255:240];
+      OP_CONV: return (word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[128:126] == 3'd0);
+      OP_SCORES: return (word[20:18] == 3'd5) && (word[78:76] == 3'd1) && (word[124:122] == 3'd3 || word[124:122] == 3'd4) && ~|word[255:160];
+      OP_MIX: return (word[20:18] == 3'd3 || word[20:18] == 3'd4) && (word[67:65] == 3'd1) && (word[143:141] == 3'd5) && ~|word[255:196];
+      OP_SOFTMAX: return (word[20:18] == 3'd3 || word[20:18] == 3'd4) && ~|word[255:77];
+      OP_NORM: return (word[20:18] == 3'd0) && (word[52:50] == 3'd2) && (word[178:176] == 3'd6) && ~|word[255:196];
+      OP_OPEN: return (word[20:18] == 3'd0) && (word[40:38] == 3'd1) && ~|word[255:94];
+      OP_COMBINE: return (word[20:18] == 3'd3 || word[20:18] == 3'd4 || word[20:18] == 3'd5) && word[74:61] <= 14'd256 && (word[103:101] == 3'd0) && (word[123:121] == 3'd1) && ~|word[255:153];
+      OP_SETTLE: return (word[20:18] == 3'd0) && (word[40:38] == 3'd1) && ~|word[255:94];
+      OP_ENLARGE: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[102:100] == 3'd0 || word[102:100] == 3'd1) && (word[134:131] == 4'd2 || word[134:131] == 4'd4 || word[134:131] == 4'd8) && ~|word[255:137];
+      OP_ADD: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[41:39] == 3'd0 || word[41:39] == 3'd1 || word[41:39] == 3'd2) && (word[62:60] == 3'd0) && ~|word[255:171];
+      OP_MAP: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[40:38] == 3'd0) && (word[74:72] == 3'd6) && ~|word[255:92];
+      OP_MEAN: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[109:107] == 3'd0) && ~|word[255:144];
+      OP_CLASSES: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[114:112] == 3'd0) && ~|word[255:144];
+      OP_RESCALE: return (word[20:18] == 3'd0 || word[20:18] == 3'd1 || word[20:18] == 3'd2) && (word[53:51] == 3'd0) && ~|word[255:164];
+      OP_ROUTE: return (word[20:18] == 3'd5) && (word[106:104] == 3'd6) && ~|word[132:124] && ~|word[255:163];
+      default: return 1'b0;
+    endcase
+  endfunction
 
   /* verilator lint_on UNUSEDPARAM */
 endpackage
