@@ -1,6 +1,6 @@
 """What is written from the instruction set's table: its page in the docs and a SystemVerilog package.
 
-``python -m edgemtl.hw.isa_documents`` writes both files.
+``python -m edgemtl.hw.isa_documents`` writes both files, and those of `hw/register_documents.py`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from edgemtl.hw.isa import (
     WINDOWS,
 )
 from edgemtl.hw.operands import CODE_BITS, MASK_BITS, OPERAND_BIT, Field, Operation
+from edgemtl.hw.register_documents import COMMAND, registers_package, registers_page
 from edgemtl.hw.rules import MOST_EXPERTS
 from edgemtl.hw.timing import LATENCIES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "isa.md"
 PACKAGE: Final = ROOT / "hw" / "rtl" / "edgemtl_isa_pkg.sv"
-COMMAND: Final = "python -m edgemtl.hw.isa_documents"
+
 
 WORD_BITS: Final = 8 * INSTRUCTION_BYTES
 WAITS_BIT: Final = CODE_BITS
@@ -262,11 +263,20 @@ def _logic(bits: int, signed: bool = False) -> str:
     return f"logic{' signed' if signed else ''}{f' [{bits - 1}:0]' if bits > 1 else ''}"
 
 
+def written() -> dict[Path, str]:
+    """Every file that follows from the tables of instructions and registers, with its text."""
+    return {
+        PAGE: isa_page(),
+        PACKAGE: isa_package(),
+        ROOT / "docs" / "registers.md": registers_page(),
+        PACKAGE.with_name("edgemtl_registers_pkg.sv"): registers_package(),
+    }
+
+
 def main() -> None:
-    """Write both files."""
-    PACKAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(isa_page(), encoding="utf-8")
-    PACKAGE.write_text(isa_package(), encoding="utf-8")
+    """Write them all."""
+    for path, text in written().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

