@@ -53,7 +53,9 @@ def _in_order() -> tuple[Register, ...]:
         rows.append((f"{window.upper()}_LINE", True, f"first line of the window `{window}`"))
         rows.append((f"{window.upper()}_LINES", True, f"lines of the window `{window}`"))
     rows.append(("STREAM_WORDS", True, "instructions of the stream; written, it queues the stream and its windows"))
-    return tuple(Register(name, REGISTER_BYTES * place, *rest) for place, (name, *rest) in enumerate(rows))
+    return tuple(
+        Register(name, REGISTER_BYTES * place, writable, what) for place, (name, writable, what) in enumerate(rows)
+    )
 
 
 REGISTERS: Final = _in_order()
