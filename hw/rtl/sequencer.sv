@@ -159,7 +159,7 @@ module sequencer
     assign start[u] = start_valid[u] && start_ready[u];
     assign posted[u] = done[u] ? running[u].signals : '0;
     assign taken[u] = oldest[u].word[WAITS_LOW+:WAITS_WIDTH];
-    assert property (@(posedge clk) disable iff (reset) done[u] |-> started_valid[u]);
+    always_ff @(posedge clk) if (!reset) assert (!done[u] || started_valid[u]);
   end
 
   logic overflow;

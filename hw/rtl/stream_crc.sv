@@ -2,7 +2,7 @@
 //
 // In:  a word where `valid`; `first` with a HEAD, which begins a new sum and whose `crc` field counts as 0.
 // Out: the sum of all words up to and with that of 2 cycles before.
-// A sum is linear in its state and in the word: state' = advance(state) ^ contribution(word).
+// A sum is linear: each bit of the next state is the parity of some bits of the state and of the word.
 module stream_crc
   import edgemtl_isa_pkg::*;
 (
@@ -14,11 +14,16 @@ module stream_crc
 );
   localparam logic [31:0] POLYNOMIAL = 32'hedb88320;  // reflected
 
-  // The state behind a word of 256 bits, lowest bit first.
-  function automatic logic [31:0] advance(logic [31:0] state, word_t bits);
-    for (int i = 0; i < WORD_BITS; i++) state = state >> 1 ^ (state[0] ^ bits[i] ? POLYNOMIAL : '0);
-    return state;
+  // Which bits of state and word each bit of the next state is the sum of: what becomes of every bit by itself.
+  function automatic logic [31:0][WORD_BITS+31:0] parts();
+    logic [31:0] state;
+    for (int place = 0; place < WORD_BITS + 32; place++) begin
+      state = place < 32 ? 32'd1 << place : '0;
+      for (int i = 0; i < WORD_BITS; i++) state = state >> 1 ^ (state[0] ^ (i == place - 32) ? POLYNOMIAL : '0);
+      for (int to = 0; to < 32; to++) parts[to][place] = state[to];
+    end
   endfunction
+  localparam logic [31:0][WORD_BITS+31:0] PARTS = parts();
 
   word_t       counted;
   logic [31:0] contribution;
@@ -34,8 +39,10 @@ module stream_crc
   always_ff @(posedge clk) begin
     comes        <= valid;
     begins       <= first;
-    contribution <= advance('0, counted);
-    if (comes) state <= advance(begins ? '1 : state, '0) ^ contribution;
+    for (int to = 0; to < 32; to++) begin
+      contribution[to] <= ^(PARTS[to][WORD_BITS+31:32] & counted);
+      if (comes) state[to] <= ^(PARTS[to][31:0] & (begins ? '1 : state)) ^ contribution[to];
+    end
   end
 
   assign crc = ~state;
