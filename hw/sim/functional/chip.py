@@ -25,11 +25,11 @@ class Chip:
 
     def __init__(self, engine: Engine, ring_lines: int, windows: Windows, timeline: Timeline | None) -> None:
         self.engine, self.rows, self.columns = engine, engine.array_rows, engine.array_columns
-        self._regions = {
+        self.regions = {
             name: Memory(name, self.columns, size // self.columns, timeline)
             for name, size in capacities(engine).items()
         }
-        copies = [name for name in self._regions if name.startswith("scores")]
+        copies = [name for name in self.regions if name.startswith("scores")]
         self._states = {name: RowState(name, ROW_STATES, timeline) for name in copies}
         self.ring = Ring(ring_lines)
         lines = engine.weight_ring_bytes // LINE_BYTES
@@ -42,10 +42,10 @@ class Chip:
         """The region an operand lies in. Raises Fault for a number that names none."""
         number = instruction[f"{operand}_region"]
         name = REGIONS[number] if number < len(REGIONS) else None
-        if name not in self._regions:
-            known = ", ".join(f"{i} {region}" for i, region in enumerate(REGIONS) if region in self._regions)
+        if name not in self.regions:
+            known = ", ".join(f"{i} {region}" for i, region in enumerate(REGIONS) if region in self.regions)
             raise Fault(f"{operand}_region must be one of {known}, not {number}")
-        return self._regions[name]
+        return self.regions[name]
 
     def state(self, instruction: Instruction, operand: str) -> RowState:
         """The row state of the scores that an operand names. Raises Fault for a region that has none."""

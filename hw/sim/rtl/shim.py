@@ -34,6 +34,7 @@ def shim(top: str, ports: Sequence[Port]) -> str:
             "  VerilatedContext context;",
             f"  V{top} top;",
             "  explicit Model(int seed) : context(), top((context.randReset(2), context.randSeed(seed), &context)) {",
+            "    context.fatalOnError(false);  // else Verilator ends the process",
             *(["    top.clk = 0;"] if clocked else []),
             "    top.eval();",
             "  }",

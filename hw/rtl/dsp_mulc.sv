@@ -1,0 +1,18 @@
+// A product of 27 by 18 bits, 3 cycles later. One DSP48E2.
+module dsp_mulc (
+    input  logic               clk,
+    input  logic signed [26:0] a,
+    input  logic signed [17:0] b,
+    output logic signed [47:0] product
+);
+  logic signed [26:0] left;
+  logic signed [17:0] right;
+  logic signed [44:0] both;
+
+  always_ff @(posedge clk) begin
+    left    <= a;
+    right   <= b;
+    both    <= 45'(left) * 45'(right);
+    product <= 48'(both);
+  end
+endmodule

@@ -1,0 +1,150 @@
+// Walks the rows of LINEARs: where the bytes of each row of each tile lie, and what becomes of their sums.
+//
+// In:  word, a LINEAR whose credits are there, where start_valid and start_ready. One waits while another is walked.
+// Out: steps in the array's order, tiles of COLUMNS columns, in them tiles of ROWS bytes of k, in them rows; one a cycle
+//      where step_ready, without a gap between tiles and instructions:
+//        step_depth bytes from step_granule of step_region on, step_swap with the first row of a tile, the row's tag;
+//        add_granule of add_region, the residual's granules where tag.last and tag.how.residual.
+//      entry_valid: an instruction enters, with the lines that it releases when it ends; entry_empty: it has no rows and
+//      no steps.
+module row_walk
+  import edgemtl_isa_pkg::*;
+  import matrix_pkg::*;
+#(
+    parameter int unsigned ROWS    = 16,
+    parameter int unsigned COLUMNS = 16,
+    localparam int unsigned DEPTH  = $clog2(ROWS + 1)
+) (
+    input  logic             clk,
+    input  logic             reset,
+    input  logic             start_valid,
+    output logic             start_ready,
+    input  word_t            start_word,
+    input  logic             entry_ready,
+    output logic             entry_valid,
+    output logic             entry_empty,
+    output logic [16:0]      entry_release,
+    output logic             step_valid,
+    input  logic             step_ready,
+    output logic             step_swap,
+    output logic [2:0]       step_region,
+    output logic [16:0]      step_granule,
+    output logic [DEPTH-1:0] step_depth,
+    output row_t             step_tag,
+    output logic [2:0]       add_region,
+    output logic [16:0]      add_granule
+);
+  localparam int unsigned SPAN = ROWS / COLUMNS;  // granules of a row of a full tile
+
+  if (ROWS % COLUMNS != 0) begin : g_sizes
+    $fatal(1, "ROWS must be whole granules of COLUMNS bytes");
+  end
+
+  /* verilator lint_off UNUSEDSIGNAL */
+  linear_t given, next, now;  // the loader and the sequencer read the other operands
+  /* verilator lint_on UNUSEDSIGNAL */
+  assign given = start_word;
+
+  logic waits, active, take, go, row_ends, k_ends, ends;
+  assign start_ready   = (!waits || take) && entry_ready;
+  assign entry_valid   = start_valid && start_ready;
+  assign entry_empty   = given.rows == '0;
+  assign entry_release = given.release_;
+
+  always_ff @(posedge clk) begin
+    if (take) waits <= 1'b0;
+    if (entry_valid) begin
+      next  <= given;
+      waits <= !entry_empty;
+    end
+    if (reset) waits <= 1'b0;
+  end
+
+  // The row, what is left of k and n from this tile on, and granules: of this row and of this tile's first.
+  logic [10:0] row;
+  logic [12:0] k_left, n_left;
+  logic [16:0] source, source_tile;
+  logic [16:0] place, place_tile;  // of the result, from dst and add on
+  logic first;
+  logic which;
+  logic [$clog2(BANKS)-1:0] bank;
+
+  assign step_valid = active;
+  assign go         = step_valid && step_ready;
+  assign row_ends   = row == now.rows - 11'd1;
+  assign k_ends     = 32'(k_left) <= ROWS;
+  assign ends       = row_ends && k_ends && 32'(n_left) <= COLUMNS;
+  assign take       = waits && (!active || (go && ends));
+
+  always_ff @(posedge clk) begin
+    if (go) begin
+      row    <= row + 11'd1;
+      source <= source + 17'(now.src_stride);
+      place  <= place + 17'(now.dst_stride);
+      if (row_ends) begin
+        row   <= '0;
+        place <= place_tile;
+        if (!k_ends) begin
+          k_left      <= k_left - 13'(ROWS);
+          first       <= 1'b0;
+          source      <= source_tile + 17'(SPAN);
+          source_tile <= source_tile + 17'(SPAN);
+        end else begin
+          k_left      <= now.k;
+          n_left      <= n_left - 13'(COLUMNS);
+          first       <= 1'b1;
+          source      <= now.src;
+          source_tile <= now.src;
+          place       <= place_tile + now.dst_tile;
+          place_tile  <= place_tile + now.dst_tile;
+          bank        <= bank + 1'b1;
+        end
+      end
+      if (ends) active <= 1'b0;
+    end
+    if (take) begin
+      active      <= 1'b1;
+      now         <= next;
+      row         <= '0;
+      k_left      <= next.k;
+      n_left      <= next.n;
+      source      <= next.src;
+      source_tile <= next.src;
+      place       <= '0;
+      place_tile  <= '0;
+      first       <= 1'b1;
+      which       <= which ^ next.table_;
+    end
+    if (reset) begin
+      active <= 1'b0;
+      which  <= 1'b0;
+      bank   <= '0;
+    end
+  end
+
+  how_t how;
+  assign how = '{
+          wide: now.wide,
+          residual: now.residual,
+          table_: now.table_,
+          which: which,
+          zero: now.zero,
+          low: now.low
+      };
+  assign step_swap    = row == '0;
+  assign step_region  = now.src_region;
+  assign step_granule = source;
+  assign step_depth   = k_ends ? DEPTH'(k_left) : DEPTH'(ROWS);
+  assign step_tag = '{
+          first: first,
+          last: k_ends,
+          ends: ends,
+          row: row,
+          bank: bank,
+          how: how,
+          region: now.dst_region,
+          granule: now.dst + place
+      };
+  assign add_region  = now.add_region;
+  assign add_granule = now.add + place;
+endmodule

@@ -1,0 +1,147 @@
+"""The matrix unit between a ring, memories and a sequencer in Python: cycle by cycle, with stalls drawn at random."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgemtl.hw.encoding import encode
+from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
+from edgemtl.hw.regions import capacities
+from edgemtl.hw.sim.functional import Windows
+from edgemtl.hw.sim.functional.chip import Chip
+from edgemtl.hw.sim.rtl.build import SOURCES, Design
+from edgemtl.hw.sim.rtl.circuit import Circuit
+from edgemtl.hw.spec import Engine
+
+MODULES = (
+    *("matrix_pkg", "accumulators", "adder_tree", "array", "delay", "dsp_mac2", "dsp_mulc", "fifo", "finish"),
+    *("loader", "matrix_unit", "requantise", "row_walk"),
+)
+FILES = tuple(SOURCES / f"{name}.sv" for name in MODULES)
+LATENCY = 4
+"""Cycles from a request to its data where nothing stalls."""
+NOTHING = Windows(*(np.zeros(0, np.uint8) for _ in range(4)))
+
+
+def design(engine: Engine) -> Design:
+    """The unit of an engine."""
+    parameters = {
+        "ROWS": engine.array_rows,
+        "COLUMNS": engine.array_columns,
+        "LOAD_ROWS": engine.weight_load_bytes_per_cycle // engine.array_columns,
+        "DEPTH": engine.accumulator_rows,
+    }
+    return Design("matrix_unit", parameters, FILES)
+
+
+def chip_of(engine: Engine, ring_lines: int, seed: int) -> Chip:
+    """A chip whose regions were written with numbers drawn from a seed."""
+    chip, rng = Chip(engine, ring_lines, NOTHING, None), np.random.default_rng(seed)
+    for name, size in capacities(engine).items():
+        memory = chip.regions[name]
+        at = np.arange(memory.granules)[:, None]
+        memory.write(at, rng.integers(0, 256, (memory.granules, size // memory.granules), np.uint8))
+    return chip
+
+
+@dataclass
+class Reader:
+    """A read port: requests are answered in order, ``LATENCY`` cycles later or, with stalls, some more."""
+
+    name: str
+    rng: np.random.Generator
+    stalls: float
+    waiting: deque[tuple[int, np.ndarray]] = field(default_factory=deque)
+
+    def offer(self, now: int) -> dict[str, object]:
+        """This cycle's inputs of the unit."""
+        given: dict[str, object] = {f"{self.name}_read_ready": int(self.rng.random() >= self.stalls)}
+        if self.waiting and self.waiting[0][0] <= now and self.rng.random() >= self.stalls:
+            given |= {f"{self.name}_data_valid": 1, f"{self.name}_data": self.waiting.popleft()[1]}
+        return given
+
+    def answer(self, now: int, data: np.ndarray) -> None:
+        """Take a request."""
+        self.waiting.append((now + LATENCY, data))
+
+
+@dataclass
+class Bench:
+    """Executes instructions; memories and ring are those of ``chip``, whose ring has all weights from the start.
+
+    ``alone``: numbers of instructions that start when those before them have ended. After `run`: ``done``, the cycle in
+    which each ended, and ``started``.
+    """
+
+    chip: Chip
+    circuit: Circuit
+    stalls: float = 0.0
+    alone: frozenset[int] = frozenset()
+    seed: int = 1
+    done: list[int] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
+
+    def run(self, instructions: Sequence[Instruction], weights: bytes, most: int = 100_000) -> None:
+        """Run until the last one has ended. Fails after ``most`` cycles, and where the ring is released wrongly."""
+        rng = np.random.default_rng(self.seed)
+        readers = {name: Reader(name, rng, self.stalls) for name in ("weight", "row", "add")}
+        words = [np.frombuffer(encode(instruction), np.uint8) for instruction in instructions]
+        ring = np.frombuffer(weights, np.uint8).reshape(-1, self.chip.columns)
+        quiet = {"ring_lines": len(weights) // LINE_BYTES}
+        self.circuit.run(quiet | {"reset": [1]})
+        for now in range(most):
+            if len(self.done) == len(words):
+                return
+            at = len(self.started)
+            inputs: dict[str, object] = quiet | {"write_ready": int(rng.random() >= self.stalls)}
+            if at < len(words):
+                may = (at not in self.alone or len(self.done) == at) and rng.random() >= self.stalls
+                inputs |= {"ahead": 1, "start_word": words[at], "start_valid": int(may)}
+            for reader in readers.values():
+                inputs |= reader.offer(now)
+            out = {
+                name: value[0]
+                for name, value in self.circuit.run({n: np.asarray(v)[None] for n, v in inputs.items()}).items()
+            }
+            if inputs.get("start_valid") and out["start_ready"]:
+                self.started.append(now)
+            if out["done"]:
+                assert out["release_lines"] == instructions[len(self.done)]["release"]
+                self.done.append(now)
+            for name, reader in readers.items():
+                if out[f"{name}_read_valid"] and inputs[f"{name}_read_ready"]:
+                    reader.answer(now, self._read(name, out, ring, rng))
+            if out["write_valid"] and inputs["write_ready"]:
+                self._write(out)
+        raise AssertionError(f"{len(self.done)} of {len(words)} instructions ended in {most} cycles")
+
+    def _read(self, name: str, out: dict[str, np.ndarray], ring: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The granules of a request, with anything behind them."""
+        first = int(out[f"{name}_read_granule"])
+        if name == "add":
+            count, width = 2, 2
+        else:
+            count = int(out[f"{name}_read_count"])
+            rows = self.chip.rows // self.chip.columns
+            width = rows if name == "row" else self.chip.engine.weight_load_bytes_per_cycle // self.chip.columns
+        data = rng.integers(0, 256, (width, self.chip.columns), np.uint8)
+        assert 1 <= count <= width
+        if name == "weight":
+            data[:count] = ring[(first + np.arange(count)) % len(ring)]
+        else:
+            memory = self.chip.regions[REGIONS[int(out[f"{name}_read_region"])]]
+            data[:count] = memory.read_loose(first + np.arange(count)[:, None])[0]
+        return data.reshape(-1)
+
+    def _write(self, out: dict[str, np.ndarray]) -> None:
+        memory = self.chip.regions[REGIONS[int(out["write_region"])]]
+        columns = self.chip.columns
+        mask = np.unpackbits(np.atleast_1d(out["write_mask"]).astype("<u8").view(np.uint8), bitorder="little")
+        count = 2 if mask[columns] else 1
+        np.testing.assert_array_equal(mask[: 2 * columns], np.arange(2 * columns) < count * columns)
+        data = out["write_data"].reshape(2, -1)[:count]
+        memory.write(int(out["write_granule"]) + np.arange(count)[:, None], data)

@@ -1,0 +1,148 @@
+"""LINEAR on the matrix unit: bits against the functional simulator, cycles against the cycle simulator's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edgemtl.hw import timing
+from edgemtl.hw.isa import LINE_BYTES, Instruction
+from edgemtl.hw.sim.cycle.work import Place
+from edgemtl.hw.sim.cycle.work import linear as work_of
+from edgemtl.hw.sim.functional.matrix import linear
+from edgemtl.hw.sim.rtl.circuit import Circuit
+from edgemtl.hw.spec import Engine
+from tests.hw.rtl.matrix_bench import Bench, chip_of, design
+from tests.hw.sim.functional.rig import layer, spec_of, word
+
+ENGINE = spec_of(16, 16, weight_load_bytes_per_cycle=32).engine
+
+
+@pytest.fixture
+def circuit() -> Iterator[Circuit]:
+    with Circuit(design(ENGINE), seed=3) as opened:
+        yield opened
+
+
+class Layers:
+    """LINEARs drawn one after the other, with their weights in a ring that has all of them."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self.engine, self.rng = engine, np.random.default_rng(seed)
+        self.instructions: list[Instruction] = []
+        self.weights, self._place, self._behind = b"", 0, 0
+
+    def add(self, rows: int, k: int, n: int, wide: bool = False, table: bool = False, residual: bool = False) -> None:
+        rng, q = self.rng, self.engine.array_columns
+        tiles, span = -(-n // q), 1 + wide
+        shift = rng.integers(12, 20, n) if wide else rng.integers(20, 28, n)
+        weights = layer(
+            q,
+            rng.integers(-127, 128, (k, n)),
+            rng.integers(-(2**18), 2**18, n),
+            rng.integers(0, 2**17, n),
+            shift,
+            rng.integers(-128, 128, 256) if table else None,
+        )
+        gap = int(rng.integers(0, 2))  # some weights stay until a later instruction releases them
+        lines = len(weights) // LINE_BYTES
+        size = rows * tiles * span
+        by_tile = bool(rng.integers(0, 2))
+        stride, step = (span, rows * span) if by_tile else (tiles * span, span)
+        where = ("residual" if residual else "hidden", self._place)
+        self._place += size
+        src = {"src": ("input", int(rng.integers(0, 64))), "src_stride": int(rng.integers(0, 9))}
+        self.instructions.append(
+            word(
+                "LINEAR",
+                **src,
+                rows=rows,
+                k=k,
+                n=n,
+                dst=where,
+                dst_stride=stride,
+                dst_tile=step,
+                offset=self._behind,
+                release=0 if gap else self._behind + lines,
+                wide=wide,
+                table=table,
+                zero=int(rng.integers(-128, 128)),
+                low=int(rng.choice([-128, 0, 5])),
+                residual=residual,
+                add=where if residual and rng.integers(0, 2) else ("residual", 4000),
+            )
+        )
+        self._behind = self._behind + lines if gap else 0
+        self.weights += weights
+
+    @property
+    def lines(self) -> int:
+        return len(self.weights) // LINE_BYTES
+
+
+def check(layers: Layers, circuit: Circuit, **how: object) -> Bench:
+    """Run on both; all regions must be equal afterwards."""
+    law, rtl = (chip_of(layers.engine, layers.lines, seed=8) for _ in range(2))
+    law.ring.push(np.frombuffer(layers.weights, np.uint8), 0)
+    for instruction in layers.instructions:
+        linear(law, instruction)
+    bench = Bench(rtl, circuit, **how)
+    bench.run(layers.instructions, layers.weights)
+    for name, memory in law.regions.items():
+        at = np.arange(memory.granules)[:, None]
+        same = memory.read_loose(at)[0] == rtl.regions[name].read_loose(at)[0]
+        assert same.all(), f"{name}: granules {np.flatnonzero(~same.all(1))[:9]}"
+    return bench
+
+
+def ends_of(layers: Layers) -> list[int]:
+    """When the cycle simulator's rules end each instruction, all of which wait from cycle 0 on."""
+    ends, swap, free, end = [], 0, 0, 0
+    for instruction in layers.instructions:
+        work = work_of(instruction, layers.engine, Place(True, None, 0, layers.lines))
+        for tile, load in enumerate(work.tiles.loads):
+            swap = max(free if tile == 0 else swap + work.tile_cycles, swap + load)
+        if work.tiles.loads:
+            free, end = swap + work.tile_cycles, swap + work.rows + timing.MATRIX.cycles
+        ends.append(end)
+    return ends
+
+
+def draw(seed: int, most: int = 9, least_n_of_table: int = 1) -> Layers:
+    """Layers of every kind and of all numbers of tiles."""
+    layers = Layers(ENGINE, seed)
+    for _ in range(12):
+        wide = bool(layers.rng.integers(0, 2))
+        rows, k, n = (int(layers.rng.integers(1, end, endpoint=True)) for end in (most, 50, 40))
+        table = not wide and n >= least_n_of_table and bool(layers.rng.integers(0, 2))
+        layers.add(rows, k, n, wide, table, wide and bool(layers.rng.integers(0, 2)))
+    return layers
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bits_with_stalls(seed: int, circuit: Circuit) -> None:
+    """Twelve layers; half the seeds stall every port and start some layers only when those before have ended."""
+    alone = frozenset(np.flatnonzero(np.random.default_rng(seed).random(12) < 0.3).tolist())
+    check(draw(seed), circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
+
+
+def test_tiles_of_many_rows(circuit: Circuit) -> None:
+    """From the array's least tile to the accumulators' all rows, with partial tiles of k and n."""
+    layers = Layers(ENGINE, 21)
+    for rows, k, n in ((1, 33, 17), (3, 16, 16), (4, 47, 16), (17, 20, 32), (64, 33, 20)):
+        layers.add(rows, k, n, wide=rows % 2 == 0, residual=rows == 64)
+    check(layers, circuit)
+
+
+@pytest.mark.parametrize("seed", [31, 32])
+def test_cycles_are_those_of_the_model(seed: int, circuit: Circuit) -> None:
+    """Without stalls every layer ends as many cycles behind the first as the cycle simulator says.
+
+    Tables of layers of a single tile may wait until the one before is copied, which it leaves out.
+    """
+    layers = draw(seed, most=40, least_n_of_table=17)
+    bench = check(layers, circuit)
+    model = np.array(ends_of(layers))
+    np.testing.assert_array_equal(np.array(bench.done) - bench.done[0], model - model[0])
