@@ -153,8 +153,8 @@ def test_the_program_for_avx2_matches_onnxruntime(target: CpuTarget, tmp_path: P
     assert_matches(specialised(small_config(), tmp_path), target)
 
 
-@pytest.mark.timeout(3600)  # test-full draws ten times as many models
-@settings(suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(3600)  # test-full draws ten times as many models, each of which is compiled
+@settings(suppress_health_check=list(HealthCheck), max_examples=settings.default.max_examples // 4)
 @given(config=moe_configs(), mode=st.sampled_from(PATHWAYS), seed=st.integers(0, 99), threads=st.integers(1, 4))
 def test_random_models_match_onnxruntime(
     config: ModelConfig, mode: str, seed: int, threads: int, tmp_path_factory: pytest.TempPathFactory

@@ -20,7 +20,7 @@ from tests.fuzz.__main__ import NAMES
 from tests.fuzz.judge import Outcome, Surface, judge
 from tests.fuzz.report import count, write_table
 
-INPUTS = 120
+INPUTS = 60
 LARGE = 64 << 20
 
 
