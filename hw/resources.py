@@ -224,7 +224,8 @@ def _row_state(engine: Engine) -> Iterator[Row]:
 
 
 def _router(engine: Engine) -> Iterator[Row]:
-    """Top-k, queues, counts: the prototype's 470 + 133 LUT, and an allowance of 5,000 for weights and walks of queues.
+    """Top-k, queues, counts: the prototype's 470 + 133 LUT, and an allowance of 5,000 for weights and walks of queues,
+    of which 48 LUT hold the matrix unit's 64 walks of 38 bits.
 
     BRAM: 4 bytes an entry, 8 an expert; the most experts, 256, take a block. DSP: weights of the chosen experts.
     """

@@ -14,6 +14,8 @@ BLOCK_ROWS = 128
 beside a network, since a block's first layer starts when its LayerNorm has ended."""
 END_ROWS = 32
 """Rows of the first and of the last block: what waits for the first, or is waited for after the last, is then short."""
+GROWTH = 1.5
+"""The most by which a block is longer than the one before: a block's layer hides the LayerNorm of the next one."""
 RESIDENT_SHARE = 0.6
 """Of the ring, what weights may take that stay for several blocks: the rest fetches ahead."""
 
@@ -42,13 +44,17 @@ class TilingLimits:
         return min(BLOCK_ROWS, self.accumulator_rows)
 
     def token_blocks(self, rows: int) -> list[tuple[int, int]]:
-        """(first, rows) of blocks of at most `block_rows`, a small one at either end."""
+        """(first, rows) of blocks of at most `block_rows`, small ones at either end, growing by at most `GROWTH`."""
         end = min(END_ROWS, self.block_rows)
         inner = rows - 2 * end
         if inner < end:
             return blocks(rows, min(2 * end, self.block_rows))
-        middle = [(end + first, count) for first, count in blocks(inner, self.block_rows)]
-        return [(0, end), *middle, (rows - end, end)]
+        ends, most = [0], end
+        while ends[-1] < inner:
+            most = min(int(most * GROWTH), self.block_rows)
+            ends.append(ends[-1] + most)
+        cuts = [end + inner * at // ends[-1] for at in ends]
+        return [(0, end), *((a, b - a) for a, b in pairwise(cuts)), (rows - end, end)]
 
 
 def limits(engine: Engine, share: float) -> TilingLimits:

@@ -21,13 +21,7 @@ from edgemtl.codegen.fpga.site import RowSource, Site
 from edgemtl.errors import BudgetError
 from edgemtl.hw.regions import ROW_STATES
 from edgemtl.operators import Array, QAttention
-from edgemtl.schedule.tiling import blocks
-
-FEWEST_UNITS = 6
-"""Least number of units of a small attention: nothing hides the softmax of the last unit, so units should be short."""
-LEAST_ROWS = 64
-"""Queries of a block below which `FEWEST_UNITS` splits no further: fewer rows take less time than a tile's weights
-take to load."""
+from edgemtl.schedule.tiling import END_ROWS, blocks
 
 
 @dataclass(frozen=True)
@@ -70,9 +64,7 @@ def emit_attention(site: Site, group: networks.AttentionGroup) -> None:
         part = replace(attention, heads=heads)
         units = _units(site, group, part)
         work = _prepare(site, group, part, first, qkv, max(unit.rows for unit in units))
-        keys = [work.columns(1, g * work.together, work.together) for g in range(len(work.keys))]
-        _project(work, keys, work.keys, None)
-        _project(work, [work.columns(2, h, 1) for h in range(heads)], work.values, attention.tokens)
+        _project(work)
         _attend(work, units, result.projection(first, heads), result)
 
 
@@ -80,7 +72,6 @@ def _units(site: Site, group: networks.AttentionGroup, attention: QAttention) ->
     engine = site.listing.engine
     together = heads_together(engine, attention)
     groups = attention.heads // together
-    several = max(-(-attention.tokens * groups // FEWEST_UNITS), LEAST_ROWS)
     row_bytes = score_stride(engine, attention) * together * engine.array_columns
     if row_bytes > site.limits.scores:
         raise BudgetError(
@@ -89,14 +80,25 @@ def _units(site: Site, group: networks.AttentionGroup, attention: QAttention) ->
     query = 2 * sum(emit.granules(site.listing, heads * attention.head_dim) for heads in (together, attention.heads))
     queries = max(site.limits.queries // (query * engine.array_columns), 1)
     scores = min(site.limits.scores // row_bytes, ROW_STATES // together)
-    most = min(scores, queries, site.limits.accumulator_rows, several)
+    most = min(scores, queries, site.limits.accumulator_rows)
     most = min(most, spilled_rows(site, group.qkv["x"]) or most)
-    parts = blocks(attention.tokens, most)
+    parts = query_blocks(attention.tokens, most)
     return [
         Unit(block * groups + g, block, first, rows, g, g == groups - 1, block == len(parts) - 1)
         for block, (first, rows) in enumerate(parts)
         for g in range(groups)
     ]
+
+
+def query_blocks(tokens: int, most: int) -> list[tuple[int, int]]:
+    """(first, rows) of blocks of at most ``most`` queries, the last one small where the others stay larger.
+
+    Nothing hides the softmax of the last units, nor the LayerNorm of the rows that come last.
+    """
+    rest = tokens - END_ROWS
+    if min(rest, most) <= END_ROWS:
+        return blocks(tokens, most)
+    return [*blocks(rest, most), (rest, END_ROWS)]
 
 
 def _prepare(
@@ -138,21 +140,54 @@ def _prepare(
     )
 
 
-def _project(work: AttentionWork, columns: Sequence[slice], targets: Sequence[OnChipTensor], tile: int | None) -> None:
-    """Keys or values of all tokens; ``tile``: granules between tiles of columns where they are not contiguous."""
-    site, qkv = work.site, work.group.qkv
+@dataclass(frozen=True)
+class Projected:
+    """Keys or values of some heads: their weights, where they go, and ``tile``, granules between tiles of columns
+    where they are not contiguous."""
+
+    weights: Weights
+    target: OnChipTensor
+    tile: int | None
+
+
+def _project(work: AttentionWork) -> None:
+    """Keys and values of all tokens, block by block, so that each block hides the LayerNorm of the next.
+
+    All keys come first where the weights of both do not stay in the ring together, or where values would lie where sums
+    of experts are until the last rows are settled.
+    """
+    site, qkv, tokens = work.site, work.qkv, work.operator.tokens
+    keys = [
+        Projected(linear_layer(site, qkv, work.columns(1, g * work.together, work.together)), target, None)
+        for g, target in enumerate(work.keys)
+    ]
+    values = [
+        Projected(linear_layer(site, qkv, work.columns(2, h, 1)), target, tokens)
+        for h, target in enumerate(work.values)
+    ]
+    x, target = work.group.qkv["x"], work.keys[0]
+    rows = tokens * (emit.granules(site.listing, x.shape[-1] * 2) + 2 * target.stride)
+    free = rows * site.listing.engine.array_columns <= site.limits.hidden
+    if free and fits_ring(site, *(part.weights for part in (*keys, *values))):
+        _project_blocks(work, [*keys, *values])
+    else:
+        _project_blocks(work, keys)
+        _project_blocks(work, values)
+
+
+def _project_blocks(work: AttentionWork, projected: Sequence[Projected]) -> None:
+    site, tokens = work.site, work.operator.tokens
     q = site.listing.engine.array_columns
-    weights = [linear_layer(site, work.qkv, part) for part in columns]
-    resident = fits_ring(site, *weights)
-    tokens = work.operator.tokens
+    resident = fits_ring(site, *(part.weights for part in projected))
     parts = site.limits.token_blocks(tokens) if resident else blocks(tokens, site.limits.accumulator_rows)
     parts = bounded(parts, tokens, spilled_rows(site, work.group.qkv["x"]))
     for index, ((first, _), x) in enumerate(one_ahead(parts, lambda part: work.x.part(*part))):
-        for target, layer in zip(targets, weights, strict=True):
-            for piece, ring in layer.uses(resident, index == len(parts) - 1):
-                at = target.at.on(first * target.stride + piece.start // q * (tile or 1))
-                y = OnChipTensor(at, x.rows, piece.stop - piece.start, 1, target.stride)
-                emit.linear(site.listing, x, y, ring, qkv.operator.how, False, tile=tile, coded=layer.coded)
+        for part in projected:
+            for piece, ring in part.weights.uses(resident, index == len(parts) - 1):
+                at = part.target.at.on(first * part.target.stride + piece.start // q * (part.tile or 1))
+                y = OnChipTensor(at, x.rows, piece.stop - piece.start, 1, part.target.stride)
+                how, coded = work.group.qkv.operator.how, part.weights.coded
+                emit.linear(site.listing, x, y, ring, how, False, tile=part.tile, coded=coded)
 
 
 def _attend(work: AttentionWork, units: Sequence[Unit], out: Projection, result: AttentionResult) -> None:

@@ -11,6 +11,7 @@ before routing is known, whether or not they receive tokens; all others are fetc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgemtl import operators as ops
@@ -128,16 +129,21 @@ def _in_expert_order(work: MixtureWork) -> None:
             return
         if not site.experts.resident:
             _fetch(work, entry, prefetched)
-        _first(work, Slot(entry, gather=True), spaces[entry % 2], bank.lines if two_fit and entry else 0)
+        space, offset = spaces[entry % 2], bank.lines if two_fit and entry else 0
+        # Nothing hides the walk along the first queue: its first rows start before the others are known.
+        ahead = min(LEAST_ROWS, space.rows - 1) if entry == 0 else 0
+        for first, rows in ((0, ahead), (ahead, space.rows - ahead)):
+            if rows:
+                _first(work, Slot(entry, first, gather=True), space.part(first, rows), offset)
 
     for entry in range(entries if site.experts.resident else 0):
         _fetch(work, entry, prefetched)
     begin(0)
     for entry in range(entries):
-        if two_fit and overflow is None:
+        if two_fit and not overflow:
             begin(entry + 1)
         _finish(work, entry, spaces[entry % 2], 0 if overflow else bank.lines)
-        if overflow is not None:
+        if overflow:
             if two_fit:
                 begin(entry + 1)
             _overflow(work, entry, spaces[entry % 2].rows, overflow)
@@ -146,16 +152,17 @@ def _in_expert_order(work: MixtureWork) -> None:
             begin(entry + 1)
 
 
-def _spaces(work: MixtureWork) -> tuple[list[Space], Space | None]:
-    """A space in each score buffer, and one in the memory of the queries where a queue can be longer."""
+def _spaces(work: MixtureWork) -> tuple[list[Space], list[Space]]:
+    """A space in each score buffer, and two in the memory of the queries where a queue can be longer."""
     tokens = work.x.rows
     row = _row_bytes(work)
     limits = work.site.limits
     most = min(limits.accumulator_rows, limits.scores // row, tokens)
     if most < 1:
         raise BudgetError("one row of an expert", row, limits.scores, "take larger score buffers, memory 'scores0'")
-    rest = min(limits.queries // row, limits.accumulator_rows, tokens - most)
-    return _score_spaces(work, most), _space(work, "queries", "queries", rest) if rest > 0 else None
+    rest = min(limits.queries // row, 2 * limits.accumulator_rows, tokens - most)
+    sizes = [rows for _, rows in blocks(rest, -(-rest // 2))] if rest else []
+    return _score_spaces(work, most), [_space(work, "queries", "queries", rows) for rows in sizes]
 
 
 def _row_bytes(work: MixtureWork) -> int:
@@ -198,15 +205,20 @@ def _finish(work: MixtureWork, entry: int, space: Space, release: int) -> None:
         _second(work, Slot(entry, first), space.part(first, rows), release if index == len(halves) - 1 else 0)
 
 
-def _overflow(work: MixtureWork, entry: int, first: int, space: Space) -> None:
+def _overflow(work: MixtureWork, entry: int, first: int, spaces: Sequence[Space]) -> None:
     """The rows of a queue from ``first`` on, block by block; a short queue does not reach them, and they take no time.
 
-    With the last block the expert's weights leave the ring.
+    Blocks go in pairs: the second layer of one then need not wait for its first layer. With the last block the expert's
+    weights leave the ring.
     """
-    skips = range(first, work.x.rows, space.rows)
-    for skip in skips:
-        _first(work, Slot(entry, skip, gather=True), space, 0)
-        _second(work, Slot(entry, skip), space, work.bank.lines if skip == skips[-1] else 0)
+    pair = sum(space.rows for space in spaces)
+    for begin in range(first, work.x.rows, pair):
+        skips = [begin + sum(space.rows for space in spaces[:index]) for index in range(len(spaces))]
+        for skip, space in zip(skips, spaces, strict=True):
+            _first(work, Slot(entry, skip, gather=True), space, 0)
+        for index, (skip, space) in enumerate(zip(skips, spaces, strict=True)):
+            last = begin + pair >= work.x.rows and index == len(spaces) - 1
+            _second(work, Slot(entry, skip), space, work.bank.lines if last else 0)
 
 
 def _first(work: MixtureWork, slot: Slot, space: Space, offset: int, cache: str | None = None) -> None:

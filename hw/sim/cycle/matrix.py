@@ -18,13 +18,14 @@ from edgemtl.hw.sim.cycle.tally import Recorder, Tally
 
 class Matrix:
     """The matrix unit. ``_swap``: when the current tile began, and the next could begin to load. ``_free``: when the
-    unit is free for the next instruction. ``_need``: the ring bytes it waits for, 0 for none."""
+    unit is free for the next instruction. ``_gathered``: when the last instruction that walked a queue started, and the
+    next walk could begin. ``_need``: the ring bytes it waits for, 0 for none."""
 
     def __init__(self, kernel: Kernel, ring: Ring, recorder: Recorder, ports: InputPorts) -> None:
         self._kernel, self._ring, self._recorder, self._ports = kernel, ring, recorder, ports
         self._instruction: ScheduledInstruction | None = None
         self._tally = Tally(0)
-        self._swap = self._free = self._end = self._start = self._tile = self._need = 0
+        self._swap = self._free = self._end = self._start = self._gathered = self._tile = self._need = 0
 
     def wake(self, now: float) -> None:
         """Go on as far as instructions, credits and weights are known."""
@@ -65,7 +66,7 @@ class Matrix:
         start = max(self._free, since, token)
         if work.walk:
             listed = self._kernel.credit_of(instruction, "router")
-            start = max(start, max(self._start, since, listed) + work.walk)
+            start = max(start, max(self._gathered, since, listed) + work.walk)
         if work.tiles.loads:
             loading = max(self._swap, since, come if work.tiles.needs else token)
             start = max(start, loading + work.tiles.loads[0])
@@ -76,6 +77,8 @@ class Matrix:
         self._kernel.take(instruction, start)
         self._instruction, self._tally, self._tile = instruction, tally, 0
         self._start = self._swap = start
+        if work.walk:
+            self._gathered = start
         return True
 
     def _is_there(self, need: int) -> bool:

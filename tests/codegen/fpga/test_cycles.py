@@ -79,7 +79,8 @@ def test_two_tasks_in_turn_cost_what_each_costs_alone(board: str) -> None:
     _, frames, _ = compiled(board, depth(), edges())
     alone = sum(rate(frame.stream, frame.routes, spec, frame.early).cycles for frame in frames)
     timings = simulate(frames * 4, spec)
-    assert timings[5].end - timings[3].end == pytest.approx(alone, rel=0.005)
+    # Less is possible: what one frame leaves of the ring when it ends suits the other better.
+    assert 0.95 * alone <= timings[5].end - timings[3].end <= 1.005 * alone
     assert [timing.traffic for timing in timings] == [timings[0].traffic, timings[1].traffic] * 4
 
 
