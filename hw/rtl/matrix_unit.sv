@@ -1,15 +1,16 @@
-// The matrix unit: LINEAR with weights of 8 bits from the ring, without a slot.
+// The matrix unit: LINEAR with weights of 8 bits from the ring, without a slot, and MIX.
 //
 // Instructions: `ahead`: start_word is the next one, whose weights may be loaded; it starts where start_valid and
 //      start_ready. done: for a cycle, the oldest that started has ended, its last result is written; release_lines
 //      leave the ring with it.
-// Ports: `weight` reads the ring, in granules from its begin; `row` the rows, `add` the residual, `write` writes results.
-//      Requests and writes may wait for any number of cycles, and so may data; with write_mask, a bit a byte, the lower
-//      or both granules are written.
+// Ports: `weight` reads the ring, in granules from its begin; `value` the values of MIX, granules value_read_stride apart;
+//      `row` the rows, `add` the residual, `state` the reciprocal of row state_read_row of the scores in
+//      state_read_region; `write` writes results. Requests and writes may wait for any number of cycles, and so may data;
+//      with write_mask, a bit a byte, the lower or both granules are written.
 //
 // A row takes a cycle. From its bytes at the array to its result at the port: 12 cycles in the array, max(2, levels) + 1
 // in the accumulators, 10 in the finish, one in the queue of results. A row enters only where the queue has room for its
-// result and its residual is here, so nothing between the array and the queue ever waits. A tile takes
+// result, and its residual or scale is here, so nothing between the array and the queue ever waits. A tile takes
 // max(rows, LEAST_TILE, beats of the next tile) cycles.
 module matrix_unit
   import edgemtl_isa_pkg::*;
@@ -18,6 +19,7 @@ module matrix_unit
     parameter int unsigned ROWS      = 16,
     parameter int unsigned COLUMNS   = 16,
     parameter int unsigned LOAD_ROWS = 2,
+    parameter int unsigned LANES     = 2,     // granules of values that are read a cycle
     parameter int unsigned DEPTH     = 512,   // rows of the accumulators
     parameter bit          CELLS     = 1'b0,
     localparam int unsigned LOAD     = LOAD_ROWS * COLUMNS,
@@ -38,6 +40,14 @@ module matrix_unit
     output logic [$clog2(LOAD_ROWS+1)-1:0]   weight_read_count,
     input  logic                             weight_data_valid,
     input  logic [LOAD*8-1:0]                weight_data,
+    output logic                             value_read_valid,
+    input  logic                             value_read_ready,
+    output logic [2:0]                       value_read_region,
+    output logic [16:0]                      value_read_granule,
+    output logic [11:0]                      value_read_stride,
+    output logic [$clog2(LANES+1)-1:0]       value_read_count,
+    input  logic                             value_data_valid,
+    input  logic [LANES*COLUMNS*8-1:0]       value_data,
     output logic                             row_read_valid,
     input  logic                             row_read_ready,
     output logic [2:0]                       row_read_region,
@@ -51,6 +61,13 @@ module matrix_unit
     output logic [16:0]                      add_read_granule,
     input  logic                             add_data_valid,
     input  logic [COLUMNS*16-1:0]            add_data,
+    output logic                             state_read_valid,
+    input  logic                             state_read_ready,
+    output logic [2:0]                       state_read_region,
+    output logic [10:0]                      state_read_row,
+    input  logic                             state_data_valid,
+    input  logic [16:0]                      state_mantissa,
+    input  logic [4:0]                       state_exponent,
     output logic                             write_valid,
     input  logic                             write_ready,
     output logic [2:0]                       write_region,
@@ -83,63 +100,141 @@ module matrix_unit
     logic [COLUMNS*16-1:0] data;
   } result_t;
 
-  // Weights of the next instruction, as soon as it can be seen.
-  logic looked, loader_ready, tile_ready, swap;
-  logic table_valid, table_which, table_busy, table_late, column_valid, weights_valid;
-  logic [1:0] table_free;
-  logic [3:0] column_bank;
-  localparam int unsigned MOST = ROWS > 256 / COLUMNS ? ROWS : 256 / COLUMNS;
-  localparam int unsigned BEAT = $clog2((MOST + LOAD_ROWS - 1) / LOAD_ROWS + 1);
-  logic [BEAT-1:0] beat;
-  logic [LOAD*8-1:0] beat_data;
-  logic starts;
-  assign starts = start_valid && start_ready;
+  // The next instruction. Weights of the ring are loaded as soon as it can be seen; it starts after that. The turns say
+  // whose weights come next.
+  layer_t layer;
+  logic looked, looks_at, from_ring, empty, walk_ready, values_ready, ring_ready, turns_ready, starts;
+  assign layer       = layer_of(start_word);
+  assign empty       = layer.rows == '0;
+  assign from_ring   = !layer.mixes;
+  assign looks_at    = ahead && !looked && turns_ready && (!from_ring || ring_ready);
+  assign start_ready = looked && walk_ready && (from_ring || values_ready);
+  assign starts      = start_valid && start_ready;
 
   always_ff @(posedge clk) begin
     if (starts) looked <= 1'b0;
-    else if (ahead && loader_ready) looked <= 1'b1;
+    else if (looks_at) looked <= 1'b1;
     if (reset) looked <= 1'b0;
   end
+
+  logic turn_valid, turn_ring, turn_ends;
+  fifo #(.WIDTH(1), .DEPTH(2 * ENTRIES)) turns (
+      .clk,
+      .reset,
+      .in_valid(looks_at && !empty),
+      .in_ready(turns_ready),
+      .in_data(from_ring),
+      .out_valid(turn_valid),
+      .out_ready(turn_ends),
+      .out_data(turn_ring)
+  );
+
+  // Beats of weights, parameters and tables, and who takes them.
+  logic ring_valid, value_valid, beat_valid, takes, tile_ready, swap;
+  beat_t ring_beat, value_beat;
+  /* verilator lint_off UNUSEDSIGNAL */
+  beat_t beat;  // numbers have as many bits as the largest part of any array needs
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic [LOAD*8-1:0] ring_data, value_beat_data, beat_data;
 
   loader #(
       .ROWS(ROWS),
       .COLUMNS(COLUMNS),
-      .LOAD_ROWS(LOAD_ROWS),
-      .BANKS(BANKS)
-  ) load (
+      .LOAD_ROWS(LOAD_ROWS)
+  ) ring_weights (
       .clk,
       .reset,
       .ring_lines,
-      .word_valid(ahead && !looked),
-      .word_ready(loader_ready),
-      .word(start_word),
+      .layer_valid(looks_at && from_ring),
+      .layer_ready(ring_ready),
+      .layer,
       .read_valid(weight_read_valid),
       .read_ready(weight_read_ready),
       .read_granule(weight_read_granule),
       .read_count(weight_read_count),
       .data_valid(weight_data_valid),
       .data(weight_data),
-      .swap,
-      .tile_ready,
-      .table_free,
-      .table_valid,
-      .table_which,
-      .column_valid,
-      .column_bank,
-      .weights_valid,
-      .beat,
-      .beat_data
+      .beat_valid(ring_valid),
+      .beat_ready(takes && turn_ring),
+      .beat(ring_beat),
+      .beat_data(ring_data)
+  );
+  value_loader #(
+      .ROWS(ROWS),
+      .COLUMNS(COLUMNS),
+      .LANES(LANES),
+      .LOAD_ROWS(LOAD_ROWS)
+  ) values_of_keys (
+      .clk,
+      .reset,
+      .layer_valid(starts && !from_ring && !empty),
+      .layer_ready(values_ready),
+      .layer,
+      .read_valid(value_read_valid),
+      .read_ready(value_read_ready),
+      .read_region(value_read_region),
+      .read_granule(value_read_granule),
+      .read_stride(value_read_stride),
+      .read_count(value_read_count),
+      .data_valid(value_data_valid),
+      .data(value_data),
+      .beat_valid(value_valid),
+      .beat_ready(takes && !turn_ring),
+      .beat(value_beat),
+      .beat_data(value_beat_data)
+  );
+
+  logic table_valid, table_busy, table_late, column_valid, weights_valid;
+  logic [1:0] table_free;
+  logic [BANK-1:0] load_bank;
+  assign beat_valid    = turn_valid && (turn_ring ? ring_valid : value_valid);
+  assign beat          = turn_ring ? ring_beat : value_beat;
+  assign beat_data     = turn_ring ? ring_data : value_beat_data;
+  assign takes         = beat_valid && (!tile_ready || swap)
+      && (beat.part != PART_TABLE || beat.number != '0 || table_free[beat.which]);
+  assign turn_ends     = takes && beat.last;
+  assign table_valid   = takes && beat.part == PART_TABLE;
+  assign column_valid  = takes && beat.part == PART_COLUMN;
+  assign weights_valid = takes && beat.part == PART_WEIGHTS;
+
+  always_ff @(posedge clk) begin
+    if (swap) tile_ready <= 1'b0;
+    if (weights_valid && beat.ends) tile_ready <= 1'b1;
+    if (weights_valid && beat.closes) load_bank <= load_bank + 1'b1;
+    if (reset) begin
+      tile_ready <= 1'b0;
+      load_bank  <= '0;
+    end
+  end
+
+  logic bias_valid;
+  logic [BANK-1:0] bias_bank;
+  logic [COLUMNS*27-1:0] bias_data;
+  column_sums #(
+      .ROWS(LOAD_ROWS),
+      .COLUMNS(COLUMNS),
+      .BANK(BANK)
+  ) biases (
+      .clk,
+      .reset,
+      .in_valid(weights_valid && !turn_ring),
+      .in_closes(beat.closes),
+      .in_bank(load_bank),
+      .in_data(beat_data),
+      .out_valid(bias_valid),
+      .out_bank(bias_bank),
+      .out_bias(bias_data)
   );
 
   // Rows of the instructions that have started.
-  logic walk_ready, entry_ready, entry_valid;
+  logic entry_ready, entry_valid;
   entry_t entry;
-  logic step_valid, step_ready, fetch_room, steps_ready, adds_ready;
+  logic step_valid, step_ready, fetch_room, steps_ready, adds_ready, scales_ready;
   step_t step, arrived;
   logic [2:0] add_region;
-  logic [16:0] add_granule;
-  // An instruction starts only after the loader has seen it.
-  assign start_ready = walk_ready && looked;
+  logic [16:0] add_granule, scale_mul;
+  logic [10:0] scale_row;
+  logic [5:0] scale_shift;
 
   row_walk #(
       .ROWS(ROWS),
@@ -147,9 +242,9 @@ module matrix_unit
   ) walk (
       .clk,
       .reset,
-      .start_valid(start_valid && looked),
+      .start_valid(starts),
       .start_ready(walk_ready),
-      .start_word,
+      .layer,
       .entry_ready,
       .entry_valid,
       .entry_empty(entry.empty),
@@ -162,11 +257,16 @@ module matrix_unit
       .step_depth(step.depth),
       .step_tag(step.tag),
       .add_region,
-      .add_granule
+      .add_granule,
+      .scale_row,
+      .scale_mul,
+      .scale_shift
   );
 
-  assign row_read_valid = step_valid && fetch_room && adds_ready;
-  assign step_ready     = row_read_ready && fetch_room && adds_ready;
+  logic asks_may;
+  assign asks_may       = fetch_room && adds_ready && scales_ready;
+  assign row_read_valid = step_valid && asks_may;
+  assign step_ready     = row_read_ready && asks_may;
   assign row_read_count = $bits(row_read_count)'((32'(step.depth) + COLUMNS - 1) / COLUMNS);
 
   // Bytes of rows, and residuals, that have come.
@@ -199,66 +299,106 @@ module matrix_unit
       .out_data(row_bytes)
   );
 
-  logic add_asked, add_request, residual_there, residual_take, residuals_ready;
+  // Residuals, and scales of rows.
+  logic issues_last, residual_available, residual_take, scale_available, scale_take, scaled;
   logic [COLUMNS*16-1:0] residual;
-  logic [$clog2(FLIGHT+1)-1:0] add_count, add_here, add_due;  // asked or here; here; of rows that have entered
-  logic add_room;
-  assign add_room = 32'(add_count) != FLIGHT;
-  fifo #(.WIDTH(20), .DEPTH(FETCHED)) adds (
+  logic [22:0] scale, scale_in;
+  prefetch #(
+      .ADDRESS(20),
+      .DATA(COLUMNS * 16),
+      .DEPTH(FLIGHT)
+  ) residuals (
       .clk,
       .reset,
-      .in_valid(asks && step.tag.last && step.tag.how.residual),
-      .in_ready(adds_ready),
-      .in_data({add_region, add_granule}),
-      .out_valid(add_request),
-      .out_ready(add_asked),
-      .out_data({add_read_region, add_read_granule})
+      .ask_valid(asks && step.tag.last && step.tag.how.residual),
+      .ask_ready(adds_ready),
+      .ask_address({add_region, add_granule}),
+      .read_valid(add_read_valid),
+      .read_ready(add_read_ready),
+      .read_address({add_read_region, add_read_granule}),
+      .data_valid(add_data_valid),
+      .data_in(add_data),
+      .available(residual_available),
+      .enter(issues_last && arrived.tag.how.residual),
+      .take(residual_take),
+      .data(residual)
   );
-  assign add_read_valid = add_request && add_room;
-  assign add_asked      = add_room && add_read_ready;
-  fifo #(.WIDTH(COLUMNS * 16), .DEPTH(FLIGHT)) residuals (
+
+  logic factor_valid, factors_fit;
+  logic [16:0] factor_mul, asked_mul;
+  logic [5:0] factor_shift, asked_shift;
+  prefetch #(
+      .ADDRESS(37),
+      .DATA(23),
+      .DEPTH(FLIGHT)
+  ) scales (
       .clk,
       .reset,
-      .in_valid(add_data_valid),
-      .in_ready(residuals_ready),
-      .in_data(add_data),
-      .out_valid(residual_there),
-      .out_ready(residual_take),
-      .out_data(residual)
+      .ask_valid(asks && step.tag.last && step.tag.how.by_row),
+      .ask_ready(scales_ready),
+      .ask_address({row_read_region, scale_row, scale_mul, scale_shift}),
+      .read_valid(state_read_valid),
+      .read_ready(state_read_ready),
+      .read_address({state_read_region, state_read_row, asked_mul, asked_shift}),
+      .data_valid(scaled),
+      .data_in(scale_in),
+      .available(scale_available),
+      .enter(issues_last && arrived.tag.how.by_row),
+      .take(scale_take),
+      .data(scale)
+  );
+  fifo #(.WIDTH(23), .DEPTH(FLIGHT)) factors (
+      .clk,
+      .reset,
+      .in_valid(state_read_valid && state_read_ready),
+      .in_ready(factors_fit),
+      .in_data({asked_mul, asked_shift}),
+      .out_valid(factor_valid),
+      .out_ready(state_data_valid),
+      .out_data({factor_mul, factor_shift})
+  );
+  row_scale scaling (
+      .clk,
+      .reset,
+      .in_valid(state_data_valid),
+      .mantissa(state_mantissa),
+      .exponent(state_exponent),
+      .mul(factor_mul),
+      .shift(factor_shift),
+      .out_valid(scaled),
+      .scale(scale_in)
   );
 
   // A row enters the array.
   logic [1:0] rest;  // cycles until a tile may begin: the accumulators have a row again after LEAST_TILE
   logic [$clog2(FLIGHT+1)-1:0] flight;
-  logic residual_here, result_room, written, adds_one;
+  logic result_room, written, may_enter;
   logic [5:0] lookers[2];  // rows on their way to each table
   logic looks, looked_up;
   /* verilator lint_off UNUSEDSIGNAL */
   row_t finished;  // what its sums needed on the way is used up
   /* verilator lint_on UNUSEDSIGNAL */
 
-  assign result_room   = 32'(flight) != FLIGHT;
-  assign residual_here = add_here > add_due;
-  assign adds_one      = issues && arrived.tag.last && arrived.tag.how.residual;
+  assign result_room = 32'(flight) != FLIGHT;
   assign issues = step_there && row_there
       && (!arrived.swap || (tile_ready && rest == '0 && !(arrived.tag.how.table_ && table_late)))
-      && (!arrived.tag.last || (result_room && (!arrived.tag.how.residual || residual_here)));
+      && (!arrived.tag.last || may_enter);
+  assign may_enter = result_room && (!arrived.tag.how.residual || residual_available)
+      && (!arrived.tag.how.by_row || scale_available);
+  assign issues_last = issues && arrived.tag.last;
   assign swap  = issues && arrived.swap;
-  assign looks = issues && arrived.tag.last && arrived.tag.how.table_;
+  assign looks = issues_last && arrived.tag.how.table_;
 
   always_ff @(posedge clk) begin
     if (issues) rest <= 2'(arrived.tag.row < 11'(CYCLES_LEAST_TILE) ? CYCLES_LEAST_TILE - 1 - 32'(arrived.tag.row) : 0);
     else if (rest != '0) rest <= rest - 2'd1;
-    flight    <= flight + $bits(flight)'(issues && arrived.tag.last) - $bits(flight)'(written);
-    add_count <= add_count + $bits(add_count)'(add_read_valid && add_read_ready) - $bits(add_count)'(residual_take);
-    add_here  <= add_here + $bits(add_here)'(add_data_valid) - $bits(add_here)'(residual_take);
-    add_due   <= add_due + $bits(add_due)'(adds_one) - $bits(add_due)'(residual_take);
+    flight <= flight + $bits(flight)'(issues_last) - $bits(flight)'(written);
     for (int t = 0; t < 2; t++)
       lookers[t] <= lookers[t] + 6'(looks && arrived.tag.how.which == t[0])
           - 6'(looked_up && finished.how.which == t[0]);
     if (reset) begin
       rest <= '0;
-      {flight, add_count, add_here, add_due} <= '0;
+      flight <= '0;
       lookers[0] <= '0;
       lookers[1] <= '0;
     end
@@ -267,10 +407,10 @@ module matrix_unit
     assign table_free[t] = !table_busy && lookers[t] == '0;
   end
 
-  // Bytes behind a tile's depth are padding: there old weights work.
+  // Bytes behind a tile's depth are padding: there old weights work. Weights of attention are p - 128.
   logic [ROWS*8-1:0] masked;
   for (genvar j = 0; j < ROWS; j++) begin : g_mask
-    assign masked[j*8+:8] = j < 32'(arrived.depth) ? row_bytes[j*8+:8] : 8'd0;
+    assign masked[j*8+:8] = j < 32'(arrived.depth) ? row_bytes[j*8+:8] ^ {arrived.tag.how.by_row, 7'd0} : 8'd0;
   end
 
   logic sums_valid, totals_valid;
@@ -288,7 +428,7 @@ module matrix_unit
       .clk,
       .reset,
       .load_valid(weights_valid),
-      .load_group($clog2(ROWS / LOAD_ROWS)'(beat)),
+      .load_group($clog2(ROWS / LOAD_ROWS)'(beat.number)),
       .load_data(beat_data),
       .row_valid(issues),
       .row_swap(arrived.swap),
@@ -328,17 +468,22 @@ module matrix_unit
       .clk,
       .reset,
       .column_valid,
-      .column_bank,
-      .column_beat($clog2((8 * COLUMNS + LOAD - 1) / LOAD + 1)'(beat)),
+      .column_bank(load_bank),
+      .column_beat($clog2((8 * COLUMNS + LOAD - 1) / LOAD + 1)'(beat.number)),
       .table_valid,
-      .table_which,
-      .table_beat($clog2((256 + LOAD - 1) / LOAD + 1)'(beat)),
+      .table_which(beat.which),
+      .table_beat($clog2((256 + LOAD - 1) / LOAD + 1)'(beat.number)),
       .load_data(beat_data),
+      .bias_valid,
+      .bias_bank,
+      .bias_data,
       .table_busy,
       .table_late,
       .in_valid(totals_valid),
       .in_tag(totalled),
       .in_bank(totalled.bank),
+      .in_by_row(totalled.how.by_row),
+      .in_scale(scale),
       .in_wide(totalled.how.wide),
       .in_residual(totalled.how.residual),
       .in_table(totalled.how.table_),
@@ -352,6 +497,7 @@ module matrix_unit
       .out_tag(finished),
       .out_data(values)
   );
+  assign scale_take = totals_valid && totalled.how.by_row;
   assign looked_up = values_valid && finished.how.table_;
 
   // Results, in order.
@@ -401,7 +547,7 @@ module matrix_unit
 
   // Nothing between fixed pipelines may overflow.
   always_ff @(posedge clk)
-    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (add_data_valid && !residuals_ready)
-        || (values_valid && !results_ready) || (residual_take && !residual_there)))
+    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (values_valid && !results_ready)
+        || (state_read_valid && state_read_ready && !factors_fit) || (state_data_valid && !factor_valid)))
       $fatal(1, "a queue of the matrix unit overflowed");
 endmodule

@@ -1,14 +1,14 @@
-// Walks the rows of LINEARs: where the bytes of each row of each tile lie, and what becomes of their sums.
+// Walks the rows of instructions: where the bytes of each row of each tile lie, and what becomes of their sums.
 //
-// In:  word, a LINEAR whose credits are there, where start_valid and start_ready. One waits while another is walked.
+// In:  layer, whose credits are there, at start_valid and start_ready. One waits while another is walked.
 // Out: steps in the array's order, tiles of COLUMNS columns, in them tiles of ROWS bytes of k, in them rows; one a cycle
 //      where step_ready, without a gap between tiles and instructions:
 //        step_depth bytes from step_granule of step_region on, step_swap with the first row of a tile, the row's tag;
-//        add_granule of add_region, the residual's granules where tag.last and tag.how.residual.
+//        add_granule of add_region, the residual's granules where tag.last and tag.how.residual;
+//        scale_row of the row state of step_region, and mul and shift, where tag.last and tag.how.by_row.
 //      entry_valid: an instruction enters, with the lines that it releases when it ends; entry_empty: it has no rows and
 //      no steps.
 module row_walk
-  import edgemtl_isa_pkg::*;
   import matrix_pkg::*;
 #(
     parameter int unsigned ROWS    = 16,
@@ -19,7 +19,7 @@ module row_walk
     input  logic             reset,
     input  logic             start_valid,
     output logic             start_ready,
-    input  word_t            start_word,
+    input  layer_t           layer,
     input  logic             entry_ready,
     output logic             entry_valid,
     output logic             entry_empty,
@@ -32,7 +32,10 @@ module row_walk
     output logic [DEPTH-1:0] step_depth,
     output row_t             step_tag,
     output logic [2:0]       add_region,
-    output logic [16:0]      add_granule
+    output logic [16:0]      add_granule,
+    output logic [10:0]      scale_row,
+    output logic [16:0]      scale_mul,
+    output logic [5:0]       scale_shift
 );
   localparam int unsigned SPAN = ROWS / COLUMNS;  // granules of a row of a full tile
 
@@ -41,20 +44,19 @@ module row_walk
   end
 
   /* verilator lint_off UNUSEDSIGNAL */
-  linear_t given, next, now;  // the loader and the sequencer read the other operands
+  layer_t next, now;  // the loaders read the other operands
   /* verilator lint_on UNUSEDSIGNAL */
-  assign given = start_word;
 
   logic waits, active, take, go, row_ends, k_ends, ends;
   assign start_ready   = (!waits || take) && entry_ready;
   assign entry_valid   = start_valid && start_ready;
-  assign entry_empty   = given.rows == '0;
-  assign entry_release = given.release_;
+  assign entry_empty   = layer.rows == '0;
+  assign entry_release = layer.release_;
 
   always_ff @(posedge clk) begin
     if (take) waits <= 1'b0;
     if (entry_valid) begin
-      next  <= given;
+      next  <= layer;
       waits <= !entry_empty;
     end
     if (reset) waits <= 1'b0;
@@ -62,12 +64,13 @@ module row_walk
 
   // The row, what is left of k and n from this tile on, and granules: of this row and of this tile's first.
   logic [10:0] row;
-  logic [12:0] k_left, n_left;
+  logic [13:0] k_left;
+  logic [12:0] n_left;
   logic [16:0] source, source_tile;
   logic [16:0] place, place_tile;  // of the result, from dst and add on
   logic first;
   logic which;
-  logic [$clog2(BANKS)-1:0] bank;
+  logic [BANK-1:0] bank;
 
   assign step_valid = active;
   assign go         = step_valid && step_ready;
@@ -81,11 +84,13 @@ module row_walk
       row    <= row + 11'd1;
       source <= source + 17'(now.src_stride);
       place  <= place + 17'(now.dst_stride);
+      scale_row <= scale_row + 11'(now.heads);
       if (row_ends) begin
-        row   <= '0;
-        place <= place_tile;
+        row       <= '0;
+        place     <= place_tile;
+        scale_row <= 11'(now.head);
         if (!k_ends) begin
-          k_left      <= k_left - 13'(ROWS);
+          k_left      <= k_left - 14'(ROWS);
           first       <= 1'b0;
           source      <= source_tile + 17'(SPAN);
           source_tile <= source_tile + 17'(SPAN);
@@ -112,6 +117,7 @@ module row_walk
       source_tile <= next.src;
       place       <= '0;
       place_tile  <= '0;
+      scale_row   <= 11'(next.head);
       first       <= 1'b1;
       which       <= which ^ next.table_;
     end
@@ -124,6 +130,7 @@ module row_walk
 
   how_t how;
   assign how = '{
+          by_row: now.mixes,
           wide: now.wide,
           residual: now.residual,
           table_: now.table_,
@@ -147,4 +154,6 @@ module row_walk
       };
   assign add_region  = now.add_region;
   assign add_granule = now.add + place;
+  assign scale_mul   = now.mul;
+  assign scale_shift = now.shift;
 endmodule

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edgemtl.hw.arith import reciprocal
 from edgemtl.hw.encoding import encode
+from edgemtl.hw.geometry import lanes_of
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.functional import Windows
 from edgemtl.hw.sim.functional.chip import Chip
+from edgemtl.hw.sim.functional.rowstate import RECIPROCAL
 from edgemtl.hw.sim.rtl.build import SOURCES, Design
 from edgemtl.hw.sim.rtl.circuit import Circuit
 from edgemtl.hw.spec import Engine
+from tests.hw.sim.functional.rig import spec_of
 
 MODULES = (
-    *("matrix_pkg", "accumulators", "adder_tree", "array", "delay", "dsp_mac2", "dsp_mulc", "fifo", "finish"),
-    *("loader", "matrix_unit", "requantise", "row_walk"),
+    *("matrix_pkg", "accumulators", "adder_tree", "array", "column_sums", "delay", "dsp_mac2", "dsp_mulc", "fifo"),
+    *("finish", "gearbox", "loader", "matrix_unit", "prefetch", "requantise", "row_scale", "row_walk", "value_loader"),
 )
 FILES = tuple(SOURCES / f"{name}.sv" for name in MODULES)
 LATENCY = 4
 """Cycles from a request to its data where nothing stalls."""
+PORTS = ("weight", "value", "row", "add", "state")
 NOTHING = Windows(*(np.zeros(0, np.uint8) for _ in range(4)))
+
+
+def engine_of(rows: int, columns: int) -> Engine:
+    """An engine that loads four rows of weights a cycle from the ring, and three from a region."""
+    load = 4 * columns
+    engine = spec_of(rows, columns, weight_load_bytes_per_cycle=load, weight_ring_bytes=2**18).engine
+    hidden = replace(engine.buffers.hidden, width_bytes=3 * columns)
+    return replace(engine, buffers=replace(engine.buffers, hidden=hidden))
 
 
 def design(engine: Engine) -> Design:
@@ -33,18 +46,23 @@ def design(engine: Engine) -> Design:
         "ROWS": engine.array_rows,
         "COLUMNS": engine.array_columns,
         "LOAD_ROWS": engine.weight_load_bytes_per_cycle // engine.array_columns,
+        "LANES": lanes_of(engine, "hidden"),
         "DEPTH": engine.accumulator_rows,
     }
     return Design("matrix_unit", parameters, FILES)
 
 
 def chip_of(engine: Engine, ring_lines: int, seed: int) -> Chip:
-    """A chip whose regions were written with numbers drawn from a seed."""
+    """A chip with bytes of -127..127 in its regions and reciprocals in its row states, drawn from a seed."""
     chip, rng = Chip(engine, ring_lines, NOTHING, None), np.random.default_rng(seed)
     for name, size in capacities(engine).items():
         memory = chip.regions[name]
         at = np.arange(memory.granules)[:, None]
-        memory.write(at, rng.integers(0, 256, (memory.granules, size // memory.granules), np.uint8))
+        memory.write(
+            at, rng.integers(-127, 128, (memory.granules, size // memory.granules)).astype(np.int8).view(np.uint8)
+        )
+    for state in chip.states.values():
+        state.put(RECIPROCAL, *reciprocal(rng.integers(255, 255 * 64, state.rows)))
     return chip
 
 
@@ -55,16 +73,16 @@ class Reader:
     name: str
     rng: np.random.Generator
     stalls: float
-    waiting: deque[tuple[int, np.ndarray]] = field(default_factory=deque)
+    waiting: deque[tuple[int, dict[str, object]]] = field(default_factory=deque)
 
     def offer(self, now: int) -> dict[str, object]:
         """This cycle's inputs of the unit."""
         given: dict[str, object] = {f"{self.name}_read_ready": int(self.rng.random() >= self.stalls)}
         if self.waiting and self.waiting[0][0] <= now and self.rng.random() >= self.stalls:
-            given |= {f"{self.name}_data_valid": 1, f"{self.name}_data": self.waiting.popleft()[1]}
+            given |= {f"{self.name}_data_valid": 1} | self.waiting.popleft()[1]
         return given
 
-    def answer(self, now: int, data: np.ndarray) -> None:
+    def answer(self, now: int, data: dict[str, object]) -> None:
         """Take a request."""
         self.waiting.append((now + LATENCY, data))
 
@@ -88,7 +106,7 @@ class Bench:
     def run(self, instructions: Sequence[Instruction], weights: bytes, most: int = 100_000) -> None:
         """Run until the last one has ended. Fails after ``most`` cycles, and where the ring is released wrongly."""
         rng = np.random.default_rng(self.seed)
-        readers = {name: Reader(name, rng, self.stalls) for name in ("weight", "row", "add")}
+        readers = {name: Reader(name, rng, self.stalls) for name in PORTS}
         words = [np.frombuffer(encode(instruction), np.uint8) for instruction in instructions]
         ring = np.frombuffer(weights, np.uint8).reshape(-1, self.chip.columns)
         quiet = {"ring_lines": len(weights) // LINE_BYTES}
@@ -110,7 +128,7 @@ class Bench:
             if inputs.get("start_valid") and out["start_ready"]:
                 self.started.append(now)
             if out["done"]:
-                assert out["release_lines"] == instructions[len(self.done)]["release"]
+                assert out["release_lines"] == instructions[len(self.done)].operands.get("release", 0)
                 self.done.append(now)
             for name, reader in readers.items():
                 if out[f"{name}_read_valid"] and inputs[f"{name}_read_ready"]:
@@ -119,23 +137,27 @@ class Bench:
                 self._write(out)
         raise AssertionError(f"{len(self.done)} of {len(words)} instructions ended in {most} cycles")
 
-    def _read(self, name: str, out: dict[str, np.ndarray], ring: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The granules of a request, with anything behind them."""
-        first = int(out[f"{name}_read_granule"])
-        if name == "add":
-            count, width = 2, 2
-        else:
-            count = int(out[f"{name}_read_count"])
-            rows = self.chip.rows // self.chip.columns
-            width = rows if name == "row" else self.chip.engine.weight_load_bytes_per_cycle // self.chip.columns
-        data = rng.integers(0, 256, (width, self.chip.columns), np.uint8)
-        assert 1 <= count <= width
-        if name == "weight":
-            data[:count] = ring[(first + np.arange(count)) % len(ring)]
-        else:
-            memory = self.chip.regions[REGIONS[int(out[f"{name}_read_region"])]]
-            data[:count] = memory.read_loose(first + np.arange(count)[:, None])[0]
-        return data.reshape(-1)
+    def _read(
+        self, name: str, out: dict[str, np.ndarray], ring: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, object]:
+        """The granules of a request, with anything behind them, or a row's reciprocal."""
+        engine, region = self.chip.engine, REGIONS[int(out[f"{name}_read_region"])] if name != "weight" else ""
+        if name == "state":
+            parts = self.chip.states[region].get(RECIPROCAL, np.array([int(out["state_read_row"])]))
+            return {"state_mantissa": int(parts[0][0]), "state_exponent": int(parts[1][0])}
+        widths = {
+            "weight": engine.weight_load_bytes_per_cycle // self.chip.columns,
+            "value": lanes_of(engine, "hidden"),
+            "row": self.chip.rows // self.chip.columns,
+            "add": 2,
+        }
+        count = 2 if name == "add" else int(out[f"{name}_read_count"])
+        assert 1 <= count <= widths[name]
+        at = int(out[f"{name}_read_granule"]) + np.arange(count) * int(out.get(f"{name}_read_stride", 1))
+        data = rng.integers(0, 256, (widths[name], self.chip.columns), np.uint8)
+        memory = self.chip.regions.get(region)
+        data[:count] = ring[at % len(ring)] if memory is None else memory.read_loose(at[:, None])[0]
+        return {f"{name}_data": data.reshape(-1)}
 
     def _write(self, out: dict[str, np.ndarray]) -> None:
         memory = self.chip.regions[REGIONS[int(out["write_region"])]]
