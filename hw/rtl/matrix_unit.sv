@@ -1,12 +1,13 @@
-// The matrix unit: LINEAR with weights of 8 bits from the ring, without a slot, and MIX.
+// The matrix unit: LINEAR with weights of 8 bits from the ring, without a slot, SCORES and MIX.
 //
 // Instructions: `ahead`: start_word is the next one, whose weights may be loaded; it starts where start_valid and
 //      start_ready. done: for a cycle, the oldest that started has ended, its last result is written; release_lines
 //      leave the ring with it.
 // Ports: `weight` reads the ring, in granules from its begin; `value` the values of MIX, granules value_read_stride apart;
-//      `row` the rows, `add` the residual, `state` the reciprocal of row state_read_row of the scores in
-//      state_read_region; `write` writes results. Requests and writes may wait for any number of cycles, and so may data;
-//      with write_mask, a bit a byte, the lower or both granules are written.
+//      `key` the keys of SCORES, `row` the rows, `add` the residual, `state` the reciprocal of row state_read_row of the
+//      scores in state_read_region. `write` writes results: for each of write_rows rows, write_stride granules apart, the
+//      lower or both of its two granules, as write_mask says, a bit a byte. `largest` writes largest scores to the state
+//      of largest_rows rows from largest_row on. Requests, writes and data may wait for any number of cycles.
 //
 // A row takes a cycle. From its bytes at the array to its result at the port: 12 cycles in the array, max(2, levels) + 1
 // in the accumulators, 10 in the finish, one in the queue of results. A row enters only where the queue has room for its
@@ -20,6 +21,7 @@ module matrix_unit
     parameter int unsigned COLUMNS   = 16,
     parameter int unsigned LOAD_ROWS = 2,
     parameter int unsigned LANES     = 2,     // granules of values that are read a cycle
+    parameter int unsigned HEADS     = 2,     // most heads of SCORES
     parameter int unsigned DEPTH     = 512,   // rows of the accumulators
     parameter bit          CELLS     = 1'b0,
     localparam int unsigned LOAD     = LOAD_ROWS * COLUMNS,
@@ -48,6 +50,13 @@ module matrix_unit
     output logic [$clog2(LANES+1)-1:0]       value_read_count,
     input  logic                             value_data_valid,
     input  logic [LANES*COLUMNS*8-1:0]       value_data,
+    output logic                             key_read_valid,
+    input  logic                             key_read_ready,
+    output logic [2:0]                       key_read_region,
+    output logic [16:0]                      key_read_granule,
+    output logic [$clog2(ROWS/COLUMNS+1)-1:0] key_read_count,
+    input  logic                             key_data_valid,
+    input  logic [ROWS*8-1:0]                key_data,
     output logic                             row_read_valid,
     input  logic                             row_read_ready,
     output logic [2:0]                       row_read_region,
@@ -72,8 +81,16 @@ module matrix_unit
     input  logic                             write_ready,
     output logic [2:0]                       write_region,
     output logic [16:0]                      write_granule,
-    output logic [COLUMNS*16-1:0]            write_data,
-    output logic [COLUMNS*2-1:0]             write_mask
+    output logic [1:0]                       write_rows,
+    output logic [11:0]                      write_stride,
+    output logic [HEADS*COLUMNS*16-1:0]      write_data,
+    output logic [HEADS*COLUMNS*2-1:0]       write_mask,
+    output logic                             largest_valid,
+    input  logic                             largest_ready,
+    output logic [2:0]                       largest_region,
+    output logic [10:0]                      largest_row,
+    output logic [1:0]                       largest_rows,
+    output logic [HEADS*16-1:0]              largest_scores
 );
   localparam int unsigned CHAINS = ROWS / 8;
   localparam int unsigned WIDTH = $clog2(ROWS + 1);
@@ -89,6 +106,7 @@ module matrix_unit
 
   typedef struct packed {
     logic        empty;
+    logic        scores;
     logic [16:0] lines;
   } entry_t;
 
@@ -97,18 +115,27 @@ module matrix_unit
     logic                  wide;
     logic [2:0]            region;
     logic [16:0]           granule;
-    logic [COLUMNS*16-1:0] data;
+    logic [1:0]            rows;
+    logic [11:0]           stride;
+    logic [HEADS*COLUMNS*16-1:0] data;
   } result_t;
+
+  typedef struct packed {
+    logic                ends;
+    logic [2:0]          region;
+    logic [10:0]         row;
+    logic [1:0]          rows;
+  } state_t;
 
   // The next instruction. Weights of the ring are loaded as soon as it can be seen; it starts after that. The turns say
   // whose weights come next.
   layer_t layer;
-  logic looked, looks_at, from_ring, empty, walk_ready, values_ready, ring_ready, turns_ready, starts;
+  logic looked, looks_at, from_ring, empty, walk_ready, values_ready, keys_ready, ring_ready, turns_ready, starts;
   assign layer       = layer_of(start_word);
   assign empty       = layer.rows == '0;
-  assign from_ring   = !layer.mixes;
+  assign from_ring   = layer.source == FROM_RING;
   assign looks_at    = ahead && !looked && turns_ready && (!from_ring || ring_ready);
-  assign start_ready = looked && walk_ready && (from_ring || values_ready);
+  assign start_ready = looked && walk_ready && values_ready && keys_ready;
   assign starts      = start_valid && start_ready;
 
   always_ff @(posedge clk) begin
@@ -117,25 +144,26 @@ module matrix_unit
     if (reset) looked <= 1'b0;
   end
 
-  logic turn_valid, turn_ring, turn_ends;
-  fifo #(.WIDTH(1), .DEPTH(2 * ENTRIES)) turns (
+  logic turn_valid, turn_ends;
+  source_e turn;
+  fifo #(.WIDTH($bits(source_e)), .DEPTH(2 * ENTRIES)) turns (
       .clk,
       .reset,
       .in_valid(looks_at && !empty),
       .in_ready(turns_ready),
-      .in_data(from_ring),
+      .in_data(layer.source),
       .out_valid(turn_valid),
       .out_ready(turn_ends),
-      .out_data(turn_ring)
+      .out_data({turn})
   );
 
   // Beats of weights, parameters and tables, and who takes them.
-  logic ring_valid, value_valid, beat_valid, takes, tile_ready, swap;
-  beat_t ring_beat, value_beat;
+  logic ring_valid, value_valid, key_valid, beat_valid, takes, tile_ready, swap;
+  beat_t ring_beat, value_beat, key_beat;
   /* verilator lint_off UNUSEDSIGNAL */
   beat_t beat;  // numbers have as many bits as the largest part of any array needs
   /* verilator lint_on UNUSEDSIGNAL */
-  logic [LOAD*8-1:0] ring_data, value_beat_data, beat_data;
+  logic [LOAD*8-1:0] ring_data, value_beat_data, key_beat_data, beat_data;
 
   loader #(
       .ROWS(ROWS),
@@ -155,7 +183,7 @@ module matrix_unit
       .data_valid(weight_data_valid),
       .data(weight_data),
       .beat_valid(ring_valid),
-      .beat_ready(takes && turn_ring),
+      .beat_ready(takes && turn == FROM_RING),
       .beat(ring_beat),
       .beat_data(ring_data)
   );
@@ -167,7 +195,7 @@ module matrix_unit
   ) values_of_keys (
       .clk,
       .reset,
-      .layer_valid(starts && !from_ring && !empty),
+      .layer_valid(starts && layer.source == FROM_VALUES && !empty),
       .layer_ready(values_ready),
       .layer,
       .read_valid(value_read_valid),
@@ -179,18 +207,44 @@ module matrix_unit
       .data_valid(value_data_valid),
       .data(value_data),
       .beat_valid(value_valid),
-      .beat_ready(takes && !turn_ring),
+      .beat_ready(takes && turn == FROM_VALUES),
       .beat(value_beat),
       .beat_data(value_beat_data)
+  );
+
+  key_loader #(
+      .ROWS(ROWS),
+      .COLUMNS(COLUMNS),
+      .LOAD_ROWS(LOAD_ROWS)
+  ) keys (
+      .clk,
+      .reset,
+      .layer_valid(starts && layer.source == FROM_KEYS && !empty),
+      .layer_ready(keys_ready),
+      .layer,
+      .read_valid(key_read_valid),
+      .read_ready(key_read_ready),
+      .read_region(key_read_region),
+      .read_granule(key_read_granule),
+      .read_count(key_read_count),
+      .data_valid(key_data_valid),
+      .data(key_data),
+      .beat_valid(key_valid),
+      .beat_ready(takes && turn == FROM_KEYS),
+      .beat(key_beat),
+      .beat_data(key_beat_data)
   );
 
   logic table_valid, table_busy, table_late, column_valid, weights_valid;
   logic [1:0] table_free;
   logic [BANK-1:0] load_bank;
-  assign beat_valid    = turn_valid && (turn_ring ? ring_valid : value_valid);
-  assign beat          = turn_ring ? ring_beat : value_beat;
-  assign beat_data     = turn_ring ? ring_data : value_beat_data;
-  assign takes         = beat_valid && (!tile_ready || swap)
+  always_comb
+    case (turn)
+      FROM_VALUES: {beat_valid, beat, beat_data} = {value_valid, value_beat, value_beat_data};
+      FROM_KEYS:   {beat_valid, beat, beat_data} = {key_valid, key_beat, key_beat_data};
+      default:     {beat_valid, beat, beat_data} = {ring_valid, ring_beat, ring_data};
+    endcase
+  assign takes         = turn_valid && beat_valid && (!tile_ready || swap)
       && (beat.part != PART_TABLE || beat.number != '0 || table_free[beat.which]);
   assign turn_ends     = takes && beat.last;
   assign table_valid   = takes && beat.part == PART_TABLE;
@@ -217,10 +271,10 @@ module matrix_unit
   ) biases (
       .clk,
       .reset,
-      .in_valid(weights_valid && !turn_ring),
+      .in_valid(weights_valid && turn != FROM_RING),
       .in_closes(beat.closes),
       .in_bank(load_bank),
-      .in_data(beat_data),
+      .in_data(turn == FROM_VALUES ? beat_data : '0),  // scores have no bias
       .out_valid(bias_valid),
       .out_bank(bias_bank),
       .out_bias(bias_data)
@@ -248,6 +302,7 @@ module matrix_unit
       .entry_ready,
       .entry_valid,
       .entry_empty(entry.empty),
+      .entry_scores(entry.scores),
       .entry_release(entry.lines),
       .step_valid,
       .step_ready,
@@ -334,7 +389,7 @@ module matrix_unit
   ) scales (
       .clk,
       .reset,
-      .ask_valid(asks && step.tag.last && step.tag.how.by_row),
+      .ask_valid(asks && step.tag.last && step.tag.how.source == FROM_VALUES),
       .ask_ready(scales_ready),
       .ask_address({row_read_region, scale_row, scale_mul, scale_shift}),
       .read_valid(state_read_valid),
@@ -343,7 +398,7 @@ module matrix_unit
       .data_valid(scaled),
       .data_in(scale_in),
       .available(scale_available),
-      .enter(issues_last && arrived.tag.how.by_row),
+      .enter(issues_last && arrived.tag.how.source == FROM_VALUES),
       .take(scale_take),
       .data(scale)
   );
@@ -372,7 +427,7 @@ module matrix_unit
   // A row enters the array.
   logic [1:0] rest;  // cycles until a tile may begin: the accumulators have a row again after LEAST_TILE
   logic [$clog2(FLIGHT+1)-1:0] flight;
-  logic result_room, written, may_enter;
+  logic result_room, states_room, written, may_enter;
   logic [5:0] lookers[2];  // rows on their way to each table
   logic looks, looked_up;
   /* verilator lint_off UNUSEDSIGNAL */
@@ -384,7 +439,7 @@ module matrix_unit
       && (!arrived.swap || (tile_ready && rest == '0 && !(arrived.tag.how.table_ && table_late)))
       && (!arrived.tag.last || may_enter);
   assign may_enter = result_room && (!arrived.tag.how.residual || residual_available)
-      && (!arrived.tag.how.by_row || scale_available);
+      && (arrived.tag.how.source != FROM_VALUES || scale_available) && states_room;
   assign issues_last = issues && arrived.tag.last;
   assign swap  = issues && arrived.swap;
   assign looks = issues_last && arrived.tag.how.table_;
@@ -410,7 +465,7 @@ module matrix_unit
   // Bytes behind a tile's depth are padding: there old weights work. Weights of attention are p - 128.
   logic [ROWS*8-1:0] masked;
   for (genvar j = 0; j < ROWS; j++) begin : g_mask
-    assign masked[j*8+:8] = j < 32'(arrived.depth) ? row_bytes[j*8+:8] ^ {arrived.tag.how.by_row, 7'd0} : 8'd0;
+    assign masked[j*8+:8] = j < 32'(arrived.depth) ? row_bytes[j*8+:8] ^ {arrived.tag.how.source == FROM_VALUES, 7'd0} : 8'd0;
   end
 
   logic sums_valid, totals_valid;
@@ -457,6 +512,35 @@ module matrix_unit
       .out_sums(totals)
   );
 
+  // Heads behind the first have lanes of their own.
+  logic [COLUMNS*27-1:0] firsts;
+  logic [HEADS*COLUMNS*16-1:0] scores;
+  if (HEADS > 1) begin : g_heads
+    logic [HEADS*COLUMNS*27-1:0] heads;
+    head_sums #(
+        .CHAINS(CHAINS),
+        .COLUMNS(COLUMNS),
+        .MOST(HEADS)
+    ) of_heads (
+        .clk,
+        .in_heads(summed.how.heads),
+        .in_sums(sums),
+        .out_sums(heads)
+    );
+    assign firsts = totalled.how.source == FROM_KEYS && totalled.how.heads > 2'd1 ? heads[COLUMNS*27-1:0] : totals;
+    for (genvar i = COLUMNS; i < HEADS * COLUMNS; i++) begin : g_lane
+      score_lane lane (
+          .clk,
+          .sum(heads[i*27+:27]),
+          .shift(totalled.how.shift),
+          .score(scores[i*16+:16])
+      );
+    end
+  end else begin : g_head
+    assign firsts = totals;
+  end
+  assign scores[COLUMNS*16-1:0] = values;
+
   logic values_valid;
   logic [COLUMNS*16-1:0] values;
   finish #(
@@ -482,22 +566,22 @@ module matrix_unit
       .in_valid(totals_valid),
       .in_tag(totalled),
       .in_bank(totalled.bank),
-      .in_by_row(totalled.how.by_row),
-      .in_scale(scale),
+      .in_by_row(totalled.how.source != FROM_RING),
+      .in_scale(totalled.how.source == FROM_VALUES ? scale : {6'(totalled.how.shift) + 6'd16, 17'h10000}),
       .in_wide(totalled.how.wide),
       .in_residual(totalled.how.residual),
       .in_table(totalled.how.table_),
       .in_which(totalled.how.which),
       .in_zero(totalled.how.zero),
       .in_low(totalled.how.low),
-      .in_sums(totals),
+      .in_sums(firsts),
       .residual_take,
       .residual,
       .out_valid(values_valid),
       .out_tag(finished),
       .out_data(values)
   );
-  assign scale_take = totals_valid && totalled.how.by_row;
+  assign scale_take = totals_valid && totalled.how.source == FROM_VALUES;
   assign looked_up = values_valid && finished.how.table_;
 
   // Results, in order.
@@ -505,10 +589,12 @@ module matrix_unit
   logic results_ready;
   assign value = '{
           ends: finished.ends,
-          wide: finished.how.wide,
+          wide: finished.how.wide && (finished.how.source != FROM_KEYS || 32'(finished.columns) > COLUMNS / 2),
           region: finished.region,
           granule: finished.granule,
-          data: values
+          rows: finished.how.source == FROM_KEYS ? finished.how.heads : 2'd1,
+          stride: finished.head,
+          data: scores
       };
   fifo #(.WIDTH($bits(result_t)), .DEPTH(FLIGHT)) results (
       .clk,
@@ -524,7 +610,57 @@ module matrix_unit
   assign write_region  = result.region;
   assign write_granule = result.granule;
   assign write_data    = result.data;
-  assign write_mask    = {{COLUMNS{result.wide}}, {COLUMNS{1'b1}}};
+  assign write_rows    = result.rows;
+  assign write_stride  = result.stride;
+  for (genvar h = 0; h < HEADS; h++) begin : g_mask_of_head
+    assign write_mask[h*COLUMNS*2+:COLUMNS*2] =
+        h < 32'(result.rows) ? {{COLUMNS{result.wide}}, {COLUMNS{1'b1}}} : '0;
+  end
+
+  // Largest scores.
+  logic largest_there, largests_ready, state_ends;
+  state_t compared, new_state, oldest_state;
+  logic [HEADS*16-1:0] largest;
+  logic [$clog2(FLIGHT+1)-1:0] states;
+  assign compared = '{ends: finished.ends, region: finished.region, row: finished.state, rows: finished.how.heads};
+  assign states_room = 32'(states) != FLIGHT;
+  largest_scores #(
+      .COLUMNS(COLUMNS),
+      .HEADS(HEADS),
+      .DEPTH(DEPTH),
+      .TAG($bits(state_t))
+  ) largests (
+      .clk,
+      .reset,
+      .in_valid(values_valid && finished.how.source == FROM_KEYS),
+      .in_opens(finished.opens),
+      .in_closes(finished.closes),
+      .in_row($clog2(DEPTH)'(finished.row)),
+      .in_columns($clog2(COLUMNS + 1)'(finished.columns)),
+      .in_tag(compared),
+      .in_scores(scores),
+      .out_valid(largest_there),
+      .out_tag(new_state),
+      .out_largest(largest)
+  );
+  fifo #(.WIDTH($bits(state_t) + HEADS * 16), .DEPTH(FLIGHT)) row_states (
+      .clk,
+      .reset,
+      .in_valid(largest_there),
+      .in_ready(largests_ready),
+      .in_data({new_state, largest}),
+      .out_valid(largest_valid),
+      .out_ready(largest_ready),
+      .out_data({oldest_state, largest_scores})
+  );
+  assign largest_region = oldest_state.region;
+  assign largest_row    = oldest_state.row;
+  assign largest_rows   = oldest_state.rows;
+  assign state_ends     = largest_valid && largest_ready && oldest_state.ends;
+  always_ff @(posedge clk)
+    states <= reset ? '0 : states
+        + $bits(states)'(issues_last && arrived.tag.how.source == FROM_KEYS && arrived.tag.closes)
+        - $bits(states)'(largest_valid && largest_ready);
 
   // Instructions end in order; one without rows when it is the oldest.
   entry_t oldest;
@@ -539,7 +675,17 @@ module matrix_unit
       .out_ready(ended),
       .out_data(oldest)
   );
-  assign ended = oldest_valid && (oldest.empty || (written && result.ends));
+  // Last results, and last states, of instructions that have not ended.
+  logic [$clog2(ENTRIES+1)-1:0] results_ended, states_ended;
+  assign ended = oldest_valid
+      && (oldest.empty || (results_ended != '0 && (!oldest.scores || states_ended != '0)));
+  always_ff @(posedge clk) begin
+    results_ended <= results_ended + $bits(results_ended)'(written && result.ends)
+        - $bits(results_ended)'(ended && !oldest.empty);
+    states_ended <= states_ended + $bits(states_ended)'(state_ends)
+        - $bits(states_ended)'(ended && !oldest.empty && oldest.scores);
+    if (reset) {results_ended, states_ended} <= '0;
+  end
   always_ff @(posedge clk) begin
     done          <= ended && !reset;
     release_lines <= oldest.lines;
@@ -547,7 +693,7 @@ module matrix_unit
 
   // Nothing between fixed pipelines may overflow.
   always_ff @(posedge clk)
-    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (values_valid && !results_ready)
+    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (values_valid && !results_ready) || (largest_there && !largests_ready)
         || (state_read_valid && state_read_ready && !factors_fit) || (state_data_valid && !factor_valid)))
       $fatal(1, "a queue of the matrix unit overflowed");
 endmodule

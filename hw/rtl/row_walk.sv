@@ -5,7 +5,7 @@
 //      where step_ready, without a gap between tiles and instructions:
 //        step_depth bytes from step_granule of step_region on, step_swap with the first row of a tile, the row's tag;
 //        add_granule of add_region, the residual's granules where tag.last and tag.how.residual;
-//        scale_row of the row state of step_region, and mul and shift, where tag.last and tag.how.by_row.
+//        scale_row of the row state of step_region, and mul and shift, of a MIX where tag.last.
 //      entry_valid: an instruction enters, with the lines that it releases when it ends; entry_empty: it has no rows and
 //      no steps.
 module row_walk
@@ -23,6 +23,7 @@ module row_walk
     input  logic             entry_ready,
     output logic             entry_valid,
     output logic             entry_empty,
+    output logic             entry_scores,
     output logic [16:0]      entry_release,
     output logic             step_valid,
     input  logic             step_ready,
@@ -51,6 +52,7 @@ module row_walk
   assign start_ready   = (!waits || take) && entry_ready;
   assign entry_valid   = start_valid && start_ready;
   assign entry_empty   = layer.rows == '0;
+  assign entry_scores  = layer.source == FROM_KEYS;
   assign entry_release = layer.release_;
 
   always_ff @(posedge clk) begin
@@ -68,7 +70,7 @@ module row_walk
   logic [12:0] n_left;
   logic [16:0] source, source_tile;
   logic [16:0] place, place_tile;  // of the result, from dst and add on
-  logic first;
+  logic first, opens;
   logic which;
   logic [BANK-1:0] bank;
 
@@ -98,6 +100,7 @@ module row_walk
           k_left      <= now.k;
           n_left      <= n_left - 13'(COLUMNS);
           first       <= 1'b1;
+          opens       <= 1'b0;
           source      <= now.src;
           source_tile <= now.src;
           place       <= place_tile + now.dst_tile;
@@ -119,6 +122,7 @@ module row_walk
       place_tile  <= '0;
       scale_row   <= 11'(next.head);
       first       <= 1'b1;
+      opens       <= 1'b1;
       which       <= which ^ next.table_;
     end
     if (reset) begin
@@ -130,7 +134,9 @@ module row_walk
 
   how_t how;
   assign how = '{
-          by_row: now.mixes,
+          source: now.source,
+          heads: now.heads,
+          shift: now.shift[4:0],
           wide: now.wide,
           residual: now.residual,
           table_: now.table_,
@@ -146,11 +152,16 @@ module row_walk
           first: first,
           last: k_ends,
           ends: ends,
+          opens: opens,
+          closes: 32'(n_left) <= COLUMNS,
           row: row,
+          state: scale_row,
           bank: bank,
+          columns: 7'(32'(n_left) < COLUMNS ? 32'(n_left) : COLUMNS),
           how: how,
           region: now.dst_region,
-          granule: now.dst + place
+          granule: now.dst + place,
+          head: now.dst_head
       };
   assign add_region  = now.add_region;
   assign add_granule = now.add + place;

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgemtl.hw.arith import reciprocal
 from edgemtl.hw.encoding import encode
-from edgemtl.hw.geometry import lanes_of
+from edgemtl.hw.geometry import can_compute_heads, lanes_of
 from edgemtl.hw.isa import LINE_BYTES, REGIONS, Instruction
 from edgemtl.hw.regions import capacities
 from edgemtl.hw.sim.functional import Windows
@@ -23,12 +23,13 @@ from tests.hw.sim.functional.rig import spec_of
 
 MODULES = (
     *("matrix_pkg", "accumulators", "adder_tree", "array", "column_sums", "delay", "dsp_mac2", "dsp_mulc", "fifo"),
-    *("finish", "gearbox", "loader", "matrix_unit", "prefetch", "requantise", "row_scale", "row_walk", "value_loader"),
+    *("finish", "gearbox", "head_sums", "key_loader", "largest_scores", "loader", "matrix_unit", "prefetch"),
+    *("requantise", "row_scale", "row_walk", "score_lane", "transposer", "value_loader"),
 )
 FILES = tuple(SOURCES / f"{name}.sv" for name in MODULES)
 LATENCY = 4
 """Cycles from a request to its data where nothing stalls."""
-PORTS = ("weight", "value", "row", "add", "state")
+PORTS = ("weight", "value", "key", "row", "add", "state")
 NOTHING = Windows(*(np.zeros(0, np.uint8) for _ in range(4)))
 
 
@@ -37,7 +38,8 @@ def engine_of(rows: int, columns: int) -> Engine:
     load = 4 * columns
     engine = spec_of(rows, columns, weight_load_bytes_per_cycle=load, weight_ring_bytes=2**18).engine
     hidden = replace(engine.buffers.hidden, width_bytes=3 * columns)
-    return replace(engine, buffers=replace(engine.buffers, hidden=hidden))
+    scores = replace(engine.buffers.scores, width_bytes=6 * columns)
+    return replace(engine, buffers=replace(engine.buffers, hidden=hidden, scores=scores))
 
 
 def design(engine: Engine) -> Design:
@@ -47,9 +49,15 @@ def design(engine: Engine) -> Design:
         "COLUMNS": engine.array_columns,
         "LOAD_ROWS": engine.weight_load_bytes_per_cycle // engine.array_columns,
         "LANES": lanes_of(engine, "hidden"),
+        "HEADS": max(heads for heads in (1, 2, 3) if can_compute_heads(engine, heads)),
         "DEPTH": engine.accumulator_rows,
     }
     return Design("matrix_unit", parameters, FILES)
+
+
+def as_bytes(port: np.ndarray) -> np.ndarray:
+    """The bytes of a port of any width."""
+    return np.atleast_1d(port).view(np.uint8)
 
 
 def chip_of(engine: Engine, ring_lines: int, seed: int) -> Chip:
@@ -92,7 +100,7 @@ class Bench:
     """Executes instructions; memories and ring are those of ``chip``, whose ring has all weights from the start.
 
     ``alone``: numbers of instructions that start when those before them have ended. After `run`: ``done``, the cycle in
-    which each ended, and ``started``.
+    which each ended, ``started``, and ``largest``: region, row and score of each state written, in order.
     """
 
     chip: Chip
@@ -102,6 +110,7 @@ class Bench:
     seed: int = 1
     done: list[int] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
+    largest: list[tuple[str, int, int]] = field(default_factory=list)
 
     def run(self, instructions: Sequence[Instruction], weights: bytes, most: int = 100_000) -> None:
         """Run until the last one has ended. Fails after ``most`` cycles, and where the ring is released wrongly."""
@@ -115,7 +124,8 @@ class Bench:
             if len(self.done) == len(words):
                 return
             at = len(self.started)
-            inputs: dict[str, object] = quiet | {"write_ready": int(rng.random() >= self.stalls)}
+            ready = {f"{name}_ready": int(rng.random() >= self.stalls) for name in ("write", "largest")}
+            inputs: dict[str, object] = quiet | ready
             if at < len(words):
                 may = (at not in self.alone or len(self.done) == at) and rng.random() >= self.stalls
                 inputs |= {"ahead": 1, "start_word": words[at], "start_valid": int(may)}
@@ -135,6 +145,8 @@ class Bench:
                     reader.answer(now, self._read(name, out, ring, rng))
             if out["write_valid"] and inputs["write_ready"]:
                 self._write(out)
+            if out["largest_valid"] and inputs["largest_ready"]:
+                self._write_state(out)
         raise AssertionError(f"{len(self.done)} of {len(words)} instructions ended in {most} cycles")
 
     def _read(
@@ -149,6 +161,7 @@ class Bench:
             "weight": engine.weight_load_bytes_per_cycle // self.chip.columns,
             "value": lanes_of(engine, "hidden"),
             "row": self.chip.rows // self.chip.columns,
+            "key": self.chip.rows // self.chip.columns,
             "add": 2,
         }
         count = 2 if name == "add" else int(out[f"{name}_read_count"])
@@ -160,10 +173,20 @@ class Bench:
         return {f"{name}_data": data.reshape(-1)}
 
     def _write(self, out: dict[str, np.ndarray]) -> None:
-        memory = self.chip.regions[REGIONS[int(out["write_region"])]]
-        columns = self.chip.columns
-        mask = np.unpackbits(np.atleast_1d(out["write_mask"]).astype("<u8").view(np.uint8), bitorder="little")
-        count = 2 if mask[columns] else 1
-        np.testing.assert_array_equal(mask[: 2 * columns], np.arange(2 * columns) < count * columns)
-        data = out["write_data"].reshape(2, -1)[:count]
-        memory.write(int(out["write_granule"]) + np.arange(count)[:, None], data)
+        memory, columns, rows = (
+            self.chip.regions[REGIONS[int(out["write_region"])]],
+            self.chip.columns,
+            out["write_rows"],
+        )
+        mask = np.unpackbits(as_bytes(out["write_mask"]), bitorder="little").reshape(-1, 2 * columns)
+        count = 2 if mask[0, columns] else 1
+        there = (np.arange(len(mask)) < rows)[:, None] & (np.arange(2 * columns) < count * columns)
+        np.testing.assert_array_equal(mask, there)
+        for row, data in enumerate(out["write_data"].reshape(len(mask), 2, columns)[:rows, :count]):
+            first = int(out["write_granule"]) + row * int(out["write_stride"])
+            memory.write(first + np.arange(count)[:, None], data)
+
+    def _write_state(self, out: dict[str, np.ndarray]) -> None:
+        rows, packed = int(out["largest_rows"]), as_bytes(out["largest_scores"])
+        region, first = REGIONS[int(out["largest_region"])], int(out["largest_row"])
+        self.largest += [(region, first + i, int(score)) for i, score in enumerate(packed.view("<i2")[:rows])]

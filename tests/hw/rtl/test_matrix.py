@@ -12,15 +12,17 @@ from edgemtl.hw.isa import LINE_BYTES, Instruction
 from edgemtl.hw.sim.cycle.costs import COSTS
 from edgemtl.hw.sim.cycle.instructions import Tiled
 from edgemtl.hw.sim.cycle.work import Place
-from edgemtl.hw.sim.functional.attention import mix
+from edgemtl.hw.sim.functional.attention import mix, scores
 from edgemtl.hw.sim.functional.matrix import linear
+from edgemtl.hw.sim.functional.rowstate import LARGEST
 from edgemtl.hw.sim.rtl.circuit import Circuit
 from edgemtl.hw.spec import Engine
 from tests.hw.rtl.matrix_bench import Bench, chip_of, design, engine_of
 from tests.hw.sim.functional.rig import layer, word
 
 ENGINE = engine_of(32, 16)
-EXECUTE = {"LINEAR": linear, "MIX": mix}
+LARGEST_LATENCY = 6
+EXECUTE = {"LINEAR": linear, "MIX": mix, "SCORES": scores}
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ class Layers:
         self.engine, self.rng = engine, np.random.default_rng(seed)
         self.instructions: list[Instruction] = []
         self.weights, self._behind = b"", 0
-        self._place, self._queries = 1024, 0
+        self._place, self._queries, self._scores = 1024, 0, 0
 
     def add_linear(
         self, rows: int, k: int, n: int, wide: bool = False, table: bool = False, residual: bool = False
@@ -84,7 +86,7 @@ class Layers:
         self.weights += weights
 
     def add_mix(self, rows: int, count: int, n: int) -> None:
-        """Weights in either copy of the scores, values key by key or tile by tile."""
+        """Values key by key or tile by tile."""
         rng, tiles = self.rng, -(-n // self.engine.array_columns)
         heads = int(rng.integers(1, 4))
         step, stride = (1, tiles) if rng.integers(0, 2) else (count, 1)
@@ -93,7 +95,7 @@ class Layers:
         self.instructions.append(
             word(
                 "MIX",
-                src=(f"scores{rng.integers(0, 2)}", int(rng.integers(0, 64))),
+                src=("scores1", int(rng.integers(0, 64))),
                 src_stride=int(rng.integers(0, 9)),
                 heads=heads,
                 head=int(rng.integers(0, heads)),
@@ -111,6 +113,27 @@ class Layers:
         )
         self._queries += rows * tiles
 
+    def add_scores(self, rows: int, count: int, heads: int, k: int) -> None:
+        """Scores of all of ``count`` keys."""
+        rng, span = self.rng, -(-2 * count // self.engine.array_columns)
+        self.instructions.append(
+            word(
+                "SCORES",
+                src=("queries", 800 + int(rng.integers(0, 64))),
+                src_stride=int(rng.integers(0, 3)),
+                rows=rows,
+                k=k,
+                heads=heads,
+                keys=("hidden", int(rng.integers(0, 64))),
+                keys_stride=int(rng.integers(0, 5)),
+                count=count,
+                dst=("scores0", self._scores),
+                dst_stride=span,
+                shift=int(rng.integers(1, 9)),
+            )
+        )
+        self._scores += rows * heads * span
+
     @property
     def lines(self) -> int:
         return len(self.weights) // LINE_BYTES
@@ -119,11 +142,17 @@ class Layers:
 def check(layers: Layers, circuit: Circuit, **how: object) -> Bench:
     """Run on both; all that is written in the regions must be equal afterwards, which is all but padding."""
     law, rtl = (chip_of(layers.engine, layers.lines, seed=8) for _ in range(2))
+    largest: list[tuple[str, int, int]] = []
     law.ring.push(np.frombuffer(layers.weights, np.uint8), 0)
     for instruction in layers.instructions:
         EXECUTE[instruction.name](law, instruction)
+        if instruction.name == "SCORES":
+            rows = np.arange(instruction["rows"] * instruction["heads"])
+            values = law.state(instruction, "dst").get(LARGEST, rows)[0]
+            largest += [("scores0", int(row), int(value)) for row, value in zip(rows, values, strict=True)]
     bench = Bench(rtl, circuit, **how)
     bench.run(layers.instructions, layers.weights)
+    assert bench.largest == largest
     for name, memory in law.regions.items():
         at = np.arange(memory.granules)[:, None]
         data, written = memory.read_loose(at)
@@ -159,12 +188,15 @@ def draw(seed: int, most: int = 9, tables: int = 12) -> Layers:
 
 
 def draw_mixed(seed: int, most: int) -> Layers:
-    """LINEAR and MIX in turn or behind each other."""
+    """LINEAR, SCORES and MIX in any order."""
     layers = Layers(ENGINE, seed)
     for _ in range(12):
         rows, k, n = (int(layers.rng.integers(1, end, endpoint=True)) for end in (most, 100, 40))
-        if layers.rng.integers(0, 3):
+        kind, heads = layers.rng.integers(0, 3), int(layers.rng.integers(1, 3))
+        if kind == 0:
             layers.add_mix(rows, k, n)
+        elif kind == 1:
+            layers.add_scores(rows, n, heads, 32 if heads > 1 else k)
         else:
             layers.add_linear(rows, k, n, wide=True, residual=bool(layers.rng.integers(0, 2)))
     return layers
@@ -209,9 +241,24 @@ def test_cycles_of_attention(circuit: Circuit) -> None:
     layers = Layers(ENGINE, 41)
     for _ in range(3):
         layers.add_mix(5, 160, 16)
-    for rows, count, n in ((40, 70, 32), (64, 100, 16), (33, 32, 40)):
+    for rows, count, n in ((40, 70, 32), (64, 100, 16), (45, 32, 40)):
         layers.add_mix(rows, count, n)
         layers.add_linear(rows, count // 2, n)
+    for rows, count, heads in ((48, 60, 2), (64, 20, 1), (50, 33, 2)):
+        layers.add_scores(rows, count, heads, 32)
     bench = check(layers, circuit)
-    model = np.array(ends_of(layers))
+    # A row's largest score is known so many cycles after its last scores.
+    later = [LARGEST_LATENCY * (instruction.name == "SCORES") for instruction in layers.instructions]
+    model = np.array(ends_of(layers)) + later
     np.testing.assert_array_equal(np.array(bench.done) - bench.done[0], model - model[0])
+
+
+def test_attention_is_not_slower_than_the_model(circuit: Circuit) -> None:
+    """What is read ahead from regions takes less than the model's loads, never more."""
+    layers = Layers(ENGINE, 43)
+    for _ in range(4):
+        layers.add_linear(8, 40, 20)
+        layers.add_mix(8, 60, 20)
+        layers.add_scores(8, 60, 2, 32)
+    bench = check(layers, circuit)
+    assert (np.array(bench.done) <= np.array(ends_of(layers)) + bench.started[0]).all()
