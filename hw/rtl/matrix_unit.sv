@@ -92,7 +92,6 @@ module matrix_unit
     output logic [1:0]                       largest_rows,
     output logic [HEADS*16-1:0]              largest_scores
 );
-  localparam int unsigned CHAINS = ROWS / 8;
   localparam int unsigned WIDTH = $clog2(ROWS + 1);
   localparam int unsigned FETCHED = 16;  // rows on their way or waiting: the latency of a memory and more
   localparam int unsigned FLIGHT = 64;   // rows between the array and the port, and residuals
@@ -127,157 +126,73 @@ module matrix_unit
     logic [1:0]          rows;
   } state_t;
 
-  // The next instruction. Weights of the ring are loaded as soon as it can be seen; it starts after that. The turns say
-  // whose weights come next.
+  // The next instruction. Weights of the ring are loaded as soon as it can be seen; it starts after that.
   layer_t layer;
-  logic looked, looks_at, from_ring, empty, walk_ready, values_ready, keys_ready, ring_ready, turns_ready, starts;
+  logic looked, look_ready, loads_ready, walk_ready, starts;
   assign layer       = layer_of(start_word);
-  assign empty       = layer.rows == '0;
-  assign from_ring   = layer.source == FROM_RING;
-  assign looks_at    = ahead && !looked && turns_ready && (!from_ring || ring_ready);
-  assign start_ready = looked && walk_ready && values_ready && keys_ready;
+  assign start_ready = looked && walk_ready && loads_ready;
   assign starts      = start_valid && start_ready;
 
   always_ff @(posedge clk) begin
     if (starts) looked <= 1'b0;
-    else if (looks_at) looked <= 1'b1;
+    else if (ahead && look_ready) looked <= 1'b1;
     if (reset) looked <= 1'b0;
   end
 
-  logic turn_valid, turn_ends;
-  source_e turn;
-  fifo #(.WIDTH($bits(source_e)), .DEPTH(2 * ENTRIES)) turns (
-      .clk,
-      .reset,
-      .in_valid(looks_at && !empty),
-      .in_ready(turns_ready),
-      .in_data(layer.source),
-      .out_valid(turn_valid),
-      .out_ready(turn_ends),
-      .out_data({turn})
-  );
-
-  // Beats of weights, parameters and tables, and who takes them.
-  logic ring_valid, value_valid, key_valid, beat_valid, takes, tile_ready, swap;
-  beat_t ring_beat, value_beat, key_beat;
-  /* verilator lint_off UNUSEDSIGNAL */
-  beat_t beat;  // numbers have as many bits as the largest part of any array needs
-  /* verilator lint_on UNUSEDSIGNAL */
-  logic [LOAD*8-1:0] ring_data, value_beat_data, key_beat_data, beat_data;
-
-  loader #(
+  logic tile_ready, swap, table_valid, table_busy, table_late, column_valid, weights_valid, bias_valid;
+  logic [1:0] table_free;
+  logic [BANK-1:0] beat_bank, bias_bank;
+  beat_t beat;
+  logic [LOAD*8-1:0] beat_data;
+  logic [COLUMNS*27-1:0] bias_data;
+  weight_load #(
       .ROWS(ROWS),
       .COLUMNS(COLUMNS),
-      .LOAD_ROWS(LOAD_ROWS)
-  ) ring_weights (
+      .LOAD_ROWS(LOAD_ROWS),
+      .LANES(LANES),
+      .TURNS(2 * ENTRIES)
+  ) loads (
       .clk,
       .reset,
       .ring_lines,
-      .layer_valid(looks_at && from_ring),
-      .layer_ready(ring_ready),
+      .look_valid(ahead && !looked),
+      .look_ready,
+      .start_valid(starts),
+      .start_ready(loads_ready),
       .layer,
-      .read_valid(weight_read_valid),
-      .read_ready(weight_read_ready),
-      .read_granule(weight_read_granule),
-      .read_count(weight_read_count),
-      .data_valid(weight_data_valid),
-      .data(weight_data),
-      .beat_valid(ring_valid),
-      .beat_ready(takes && turn == FROM_RING),
-      .beat(ring_beat),
-      .beat_data(ring_data)
-  );
-  value_loader #(
-      .ROWS(ROWS),
-      .COLUMNS(COLUMNS),
-      .LANES(LANES),
-      .LOAD_ROWS(LOAD_ROWS)
-  ) values_of_keys (
-      .clk,
-      .reset,
-      .layer_valid(starts && layer.source == FROM_VALUES && !empty),
-      .layer_ready(values_ready),
-      .layer,
-      .read_valid(value_read_valid),
-      .read_ready(value_read_ready),
-      .read_region(value_read_region),
-      .read_granule(value_read_granule),
-      .read_stride(value_read_stride),
-      .read_count(value_read_count),
-      .data_valid(value_data_valid),
-      .data(value_data),
-      .beat_valid(value_valid),
-      .beat_ready(takes && turn == FROM_VALUES),
-      .beat(value_beat),
-      .beat_data(value_beat_data)
-  );
-
-  key_loader #(
-      .ROWS(ROWS),
-      .COLUMNS(COLUMNS),
-      .LOAD_ROWS(LOAD_ROWS)
-  ) keys (
-      .clk,
-      .reset,
-      .layer_valid(starts && layer.source == FROM_KEYS && !empty),
-      .layer_ready(keys_ready),
-      .layer,
-      .read_valid(key_read_valid),
-      .read_ready(key_read_ready),
-      .read_region(key_read_region),
-      .read_granule(key_read_granule),
-      .read_count(key_read_count),
-      .data_valid(key_data_valid),
-      .data(key_data),
-      .beat_valid(key_valid),
-      .beat_ready(takes && turn == FROM_KEYS),
-      .beat(key_beat),
-      .beat_data(key_beat_data)
-  );
-
-  logic table_valid, table_busy, table_late, column_valid, weights_valid;
-  logic [1:0] table_free;
-  logic [BANK-1:0] load_bank;
-  always_comb
-    case (turn)
-      FROM_VALUES: {beat_valid, beat, beat_data} = {value_valid, value_beat, value_beat_data};
-      FROM_KEYS:   {beat_valid, beat, beat_data} = {key_valid, key_beat, key_beat_data};
-      default:     {beat_valid, beat, beat_data} = {ring_valid, ring_beat, ring_data};
-    endcase
-  assign takes         = turn_valid && beat_valid && (!tile_ready || swap)
-      && (beat.part != PART_TABLE || beat.number != '0 || table_free[beat.which]);
-  assign turn_ends     = takes && beat.last;
-  assign table_valid   = takes && beat.part == PART_TABLE;
-  assign column_valid  = takes && beat.part == PART_COLUMN;
-  assign weights_valid = takes && beat.part == PART_WEIGHTS;
-
-  always_ff @(posedge clk) begin
-    if (swap) tile_ready <= 1'b0;
-    if (weights_valid && beat.ends) tile_ready <= 1'b1;
-    if (weights_valid && beat.closes) load_bank <= load_bank + 1'b1;
-    if (reset) begin
-      tile_ready <= 1'b0;
-      load_bank  <= '0;
-    end
-  end
-
-  logic bias_valid;
-  logic [BANK-1:0] bias_bank;
-  logic [COLUMNS*27-1:0] bias_data;
-  column_sums #(
-      .ROWS(LOAD_ROWS),
-      .COLUMNS(COLUMNS),
-      .BANK(BANK)
-  ) biases (
-      .clk,
-      .reset,
-      .in_valid(weights_valid && turn != FROM_RING),
-      .in_closes(beat.closes),
-      .in_bank(load_bank),
-      .in_data(turn == FROM_VALUES ? beat_data : '0),  // scores have no bias
-      .out_valid(bias_valid),
-      .out_bank(bias_bank),
-      .out_bias(bias_data)
+      .weight_read_valid,
+      .weight_read_ready,
+      .weight_read_granule,
+      .weight_read_count,
+      .weight_data_valid,
+      .weight_data,
+      .value_read_valid,
+      .value_read_ready,
+      .value_read_region,
+      .value_read_granule,
+      .value_read_stride,
+      .value_read_count,
+      .value_data_valid,
+      .value_data,
+      .key_read_valid,
+      .key_read_ready,
+      .key_read_region,
+      .key_read_granule,
+      .key_read_count,
+      .key_data_valid,
+      .key_data,
+      .swap,
+      .tile_ready,
+      .table_free,
+      .table_valid,
+      .column_valid,
+      .weights_valid,
+      .beat,
+      .beat_bank,
+      .beat_data,
+      .bias_valid,
+      .bias_bank,
+      .bias_data
   );
 
   // Rows of the instructions that have started.
@@ -425,13 +340,16 @@ module matrix_unit
   );
 
   // A row enters the array.
+  logic values_valid, largest_there;
+  logic [HEADS*COLUMNS*16-1:0] values;
+  logic [HEADS*16-1:0] largest;
   logic [1:0] rest;  // cycles until a tile may begin: the accumulators have a row again after LEAST_TILE
   logic [$clog2(FLIGHT+1)-1:0] flight;
   logic result_room, states_room, written, may_enter;
   logic [5:0] lookers[2];  // rows on their way to each table
   logic looks, looked_up;
   /* verilator lint_off UNUSEDSIGNAL */
-  row_t finished;  // what its sums needed on the way is used up
+  row_t finished, compared;  // what their sums needed on the way is used up
   /* verilator lint_on UNUSEDSIGNAL */
 
   assign result_room = 32'(flight) != FLIGHT;
@@ -465,123 +383,46 @@ module matrix_unit
   // Bytes behind a tile's depth are padding: there old weights work. Weights of attention are p - 128.
   logic [ROWS*8-1:0] masked;
   for (genvar j = 0; j < ROWS; j++) begin : g_mask
-    assign masked[j*8+:8] = j < 32'(arrived.depth) ? row_bytes[j*8+:8] ^ {arrived.tag.how.source == FROM_VALUES, 7'd0} : 8'd0;
+    assign masked[j*8+:8] = j >= 32'(arrived.depth) ? '0
+        : row_bytes[j*8+:8] ^ {arrived.tag.how.source == FROM_VALUES, 7'd0};
   end
 
-  logic sums_valid, totals_valid;
-  row_t summed, totalled;
-  logic [CHAINS*COLUMNS*18-1:0] sums;
-  logic [COLUMNS*27-1:0] totals;
-
-  array #(
+  row_pipeline #(
       .ROWS(ROWS),
       .COLUMNS(COLUMNS),
       .LOAD_ROWS(LOAD_ROWS),
-      .TAG($bits(row_t)),
-      .CELLS(CELLS)
-  ) products (
-      .clk,
-      .reset,
-      .load_valid(weights_valid),
-      .load_group($clog2(ROWS / LOAD_ROWS)'(beat.number)),
-      .load_data(beat_data),
-      .row_valid(issues),
-      .row_swap(arrived.swap),
-      .row_data(masked),
-      .row_tag(arrived.tag),
-      .sum_valid(sums_valid),
-      .sum_tag(summed),
-      .sums
-  );
-  accumulators #(
-      .CHAINS(CHAINS),
-      .COLUMNS(COLUMNS),
+      .HEADS(HEADS),
       .DEPTH(DEPTH),
-      .TAG($bits(row_t))
-  ) add_up (
+      .CELLS(CELLS)
+  ) pipeline (
       .clk,
       .reset,
-      .in_valid(sums_valid),
-      .in_first(summed.first),
-      .in_last(summed.last),
-      .in_row($clog2(DEPTH)'(summed.row)),
-      .in_tag(summed),
-      .in_sums(sums),
-      .out_valid(totals_valid),
-      .out_tag(totalled),
-      .out_sums(totals)
-  );
-
-  // Heads behind the first have lanes of their own.
-  logic [COLUMNS*27-1:0] firsts;
-  logic [HEADS*COLUMNS*16-1:0] scores;
-  if (HEADS > 1) begin : g_heads
-    logic [HEADS*COLUMNS*27-1:0] heads;
-    head_sums #(
-        .CHAINS(CHAINS),
-        .COLUMNS(COLUMNS),
-        .MOST(HEADS)
-    ) of_heads (
-        .clk,
-        .in_heads(summed.how.heads),
-        .in_sums(sums),
-        .out_sums(heads)
-    );
-    assign firsts = totalled.how.source == FROM_KEYS && totalled.how.heads > 2'd1 ? heads[COLUMNS*27-1:0] : totals;
-    for (genvar i = COLUMNS; i < HEADS * COLUMNS; i++) begin : g_lane
-      score_lane lane (
-          .clk,
-          .sum(heads[i*27+:27]),
-          .shift(totalled.how.shift),
-          .score(scores[i*16+:16])
-      );
-    end
-  end else begin : g_head
-    assign firsts = totals;
-  end
-  assign scores[COLUMNS*16-1:0] = values;
-
-  logic values_valid;
-  logic [COLUMNS*16-1:0] values;
-  finish #(
-      .COLUMNS(COLUMNS),
-      .LOAD(LOAD),
-      .BANKS(BANKS),
-      .TAG($bits(row_t))
-  ) finishing (
-      .clk,
-      .reset,
-      .column_valid,
-      .column_bank(load_bank),
-      .column_beat($clog2((8 * COLUMNS + LOAD - 1) / LOAD + 1)'(beat.number)),
       .table_valid,
-      .table_which(beat.which),
-      .table_beat($clog2((256 + LOAD - 1) / LOAD + 1)'(beat.number)),
-      .load_data(beat_data),
+      .column_valid,
+      .weights_valid,
+      .beat,
+      .beat_bank,
+      .beat_data,
       .bias_valid,
       .bias_bank,
       .bias_data,
       .table_busy,
       .table_late,
-      .in_valid(totals_valid),
-      .in_tag(totalled),
-      .in_bank(totalled.bank),
-      .in_by_row(totalled.how.source != FROM_RING),
-      .in_scale(totalled.how.source == FROM_VALUES ? scale : {6'(totalled.how.shift) + 6'd16, 17'h10000}),
-      .in_wide(totalled.how.wide),
-      .in_residual(totalled.how.residual),
-      .in_table(totalled.how.table_),
-      .in_which(totalled.how.which),
-      .in_zero(totalled.how.zero),
-      .in_low(totalled.how.low),
-      .in_sums(firsts),
+      .row_valid(issues),
+      .row_swap(arrived.swap),
+      .row_data(masked),
+      .row_tag(arrived.tag),
       .residual_take,
       .residual,
-      .out_valid(values_valid),
-      .out_tag(finished),
-      .out_data(values)
+      .scale_take,
+      .scale,
+      .value_valid(values_valid),
+      .value_tag(finished),
+      .value_data(values),
+      .largest_valid(largest_there),
+      .largest_tag(compared),
+      .largest_scores(largest)
   );
-  assign scale_take = totals_valid && totalled.how.source == FROM_VALUES;
   assign looked_up = values_valid && finished.how.table_;
 
   // Results, in order.
@@ -594,7 +435,7 @@ module matrix_unit
           granule: finished.granule,
           rows: finished.how.source == FROM_KEYS ? finished.how.heads : 2'd1,
           stride: finished.head,
-          data: scores
+          data: values
       };
   fifo #(.WIDTH($bits(result_t)), .DEPTH(FLIGHT)) results (
       .clk,
@@ -618,31 +459,11 @@ module matrix_unit
   end
 
   // Largest scores.
-  logic largest_there, largests_ready, state_ends;
-  state_t compared, new_state, oldest_state;
-  logic [HEADS*16-1:0] largest;
+  logic largests_ready, state_ends;
+  state_t new_state, oldest_state;
   logic [$clog2(FLIGHT+1)-1:0] states;
-  assign compared = '{ends: finished.ends, region: finished.region, row: finished.state, rows: finished.how.heads};
+  assign new_state = '{ends: compared.ends, region: compared.region, row: compared.state, rows: compared.how.heads};
   assign states_room = 32'(states) != FLIGHT;
-  largest_scores #(
-      .COLUMNS(COLUMNS),
-      .HEADS(HEADS),
-      .DEPTH(DEPTH),
-      .TAG($bits(state_t))
-  ) largests (
-      .clk,
-      .reset,
-      .in_valid(values_valid && finished.how.source == FROM_KEYS),
-      .in_opens(finished.opens),
-      .in_closes(finished.closes),
-      .in_row($clog2(DEPTH)'(finished.row)),
-      .in_columns($clog2(COLUMNS + 1)'(finished.columns)),
-      .in_tag(compared),
-      .in_scores(scores),
-      .out_valid(largest_there),
-      .out_tag(new_state),
-      .out_largest(largest)
-  );
   fifo #(.WIDTH($bits(state_t) + HEADS * 16), .DEPTH(FLIGHT)) row_states (
       .clk,
       .reset,
@@ -693,7 +514,7 @@ module matrix_unit
 
   // Nothing between fixed pipelines may overflow.
   always_ff @(posedge clk)
-    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (values_valid && !results_ready) || (largest_there && !largests_ready)
-        || (state_read_valid && state_read_ready && !factors_fit) || (state_data_valid && !factor_valid)))
+    if (!reset && ((asks && !steps_ready) || (row_data_valid && !rows_ready) || (values_valid && !results_ready)
+        || (largest_there && !largests_ready) || (state_read_valid && state_read_ready && !factors_fit) || (state_data_valid && !factor_valid)))
       $fatal(1, "a queue of the matrix unit overflowed");
 endmodule

@@ -24,7 +24,7 @@ from tests.hw.sim.functional.rig import spec_of
 MODULES = (
     *("matrix_pkg", "accumulators", "adder_tree", "array", "column_sums", "delay", "dsp_mac2", "dsp_mulc", "fifo"),
     *("finish", "gearbox", "head_sums", "key_loader", "largest_scores", "loader", "matrix_unit", "prefetch"),
-    *("requantise", "row_scale", "row_walk", "score_lane", "transposer", "value_loader"),
+    *("requantise", "row_pipeline", "row_scale", "row_walk", "score_lane", "transposer", "value_loader", "weight_load"),
 )
 FILES = tuple(SOURCES / f"{name}.sv" for name in MODULES)
 LATENCY = 4

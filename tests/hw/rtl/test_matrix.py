@@ -39,6 +39,7 @@ class Layers:
         self.instructions: list[Instruction] = []
         self.weights, self._behind = b"", 0
         self._place, self._queries, self._scores = 1024, 0, 0
+        self._queries_end = 3 * engine.buffers.queries.bytes // (4 * engine.array_columns)
 
     def add_linear(
         self, rows: int, k: int, n: int, wide: bool = False, table: bool = False, residual: bool = False
@@ -119,7 +120,7 @@ class Layers:
         self.instructions.append(
             word(
                 "SCORES",
-                src=("queries", 800 + int(rng.integers(0, 64))),
+                src=("queries", self._queries_end + int(rng.integers(0, 64))),
                 src_stride=int(rng.integers(0, 3)),
                 rows=rows,
                 k=k,
