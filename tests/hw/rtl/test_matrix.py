@@ -263,3 +263,23 @@ def test_attention_is_not_slower_than_the_model(circuit: Circuit) -> None:
         layers.add_scores(8, 60, 2, 32)
     bench = check(layers, circuit)
     assert (np.array(bench.done) <= np.array(ends_of(layers)) + bench.started[0]).all()
+
+
+@pytest.mark.slow
+def test_the_array_of_the_zcu104() -> None:
+    """96 x 32, three heads at once, 3 granules of a region to beats of 4 rows; cycles bound by loading and by rows."""
+    engine = engine_of(96, 32)
+    mixed, timed = Layers(engine, 51), Layers(engine, 52)
+    for heads in (1, 2, 3):
+        mixed.add_linear(40, 250, 70, wide=True, residual=True)
+        mixed.add_scores(5, 70, heads, 96)
+        mixed.add_mix(7, 70, 33)
+        mixed.add_linear(3, 96, 50, table=True)
+    for rows in (5, 60):
+        timed.add_linear(rows, 200, 90)
+        timed.add_linear(rows, 100, 33, wide=True, residual=True)
+    with Circuit(design(engine), seed=3) as circuit:
+        check(mixed, circuit, stalls=0.3)
+        bench = check(timed, circuit)
+    model = np.array(ends_of(timed))
+    np.testing.assert_array_equal(np.array(bench.done) - bench.done[0], model - model[0])
