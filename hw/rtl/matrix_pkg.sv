@@ -39,6 +39,9 @@ package matrix_pkg;
     logic [1:0]        head;
     logic [16:0]       mul;
     logic [5:0]        shift;
+    logic [13:0]       slot;
+    logic [12:0]       skip;
+    logic              gather;
   } layer_t;
 
   function automatic logic [13:0] times(logic [11:0] stride, logic [1:0] heads);
@@ -47,7 +50,7 @@ package matrix_pkg;
 
   function automatic layer_t layer_of(word_t word);
     /* verilator lint_off UNUSEDSIGNAL */
-    linear_t linear;  // slots are not here yet
+    linear_t linear;  // the sequencer reads who waits and signals
     mix_t mix;
     scores_t scores;
     /* verilator lint_on UNUSEDSIGNAL */
@@ -116,6 +119,9 @@ package matrix_pkg;
       layer_of.residual   = linear.residual;
       layer_of.add_region = linear.add_region;
       layer_of.add        = linear.add;
+      layer_of.slot       = linear.slot;
+      layer_of.skip       = linear.skip;
+      layer_of.gather     = linear.gather;
     end
   endfunction
 

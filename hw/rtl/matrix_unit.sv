@@ -1,8 +1,10 @@
-// The matrix unit: LINEAR with weights of 8 bits from the ring, without a slot, SCORES and MIX.
+// The matrix unit: LINEAR with weights of 8 bits from the ring, SCORES and MIX.
 //
 // Instructions: `ahead`: start_word is the next one, whose weights may be loaded; it starts where start_valid and
 //      start_ready. done: for a cycle, the oldest that started has ended, its last result is written; release_lines
 //      leave the ring with it.
+// Router: what an instruction with a slot works on is asked with entry_ask when its credits are there, and known where
+//      entry_here: whether there is entry entry_index, and how many tokens it has. `walk` and `token` as in `gather_rows`.
 // Ports: `weight` reads the ring, in granules from its begin; `value` the values of MIX, granules value_read_stride apart;
 //      `key` the keys of SCORES, `row` the rows, `add` the residual, `state` the reciprocal of row state_read_row of the
 //      scores in state_read_region. `write` writes results: for each of write_rows rows, write_stride granules apart, the
@@ -36,6 +38,19 @@ module matrix_unit
     input  word_t                            start_word,
     output logic                             done,
     output logic [16:0]                      release_lines,
+    output logic                             entry_ask,
+    output logic [13:0]                      entry_index,
+    input  logic                             entry_here,
+    input  logic                             entry_present,
+    input  logic [13:0]                      entry_count,
+    output logic                             walk_valid,
+    input  logic                             walk_ready,
+    output logic [13:0]                      walk_entry,
+    output logic [12:0]                      walk_skip,
+    output logic [10:0]                      walk_rows,
+    input  logic                             token_valid,
+    output logic                             token_ready,
+    input  logic [12:0]                      token,
     output logic                             weight_read_valid,
     input  logic                             weight_read_ready,
     output logic [RING-1:0]                  weight_read_granule,
@@ -126,16 +141,39 @@ module matrix_unit
     logic [1:0]          rows;
   } state_t;
 
-  // The next instruction. Weights of the ring are loaded as soon as it can be seen; it starts after that.
-  layer_t layer;
-  logic looked, look_ready, loads_ready, walk_ready, starts;
-  assign layer       = layer_of(start_word);
-  assign start_ready = looked && walk_ready && loads_ready;
+  // The next instruction; with a slot, the rows that its entry leaves it. Weights of the ring are loaded as soon as it can
+  // be seen, or its entry is known; it starts after that.
+  layer_t given, layer;
+  logic known, present, looked, looks_at, look_ready, loads_ready, walk_starts, gathers_ready, starts;
+  logic [10:0] entry_rows;
+  logic [13:0] behind;  // tokens from skip on
+  assign given       = layer_of(start_word);
+  assign entry_ask   = start_valid && given.slot != '0 && !known;
+  assign entry_index = given.slot - 14'd1;
+  assign behind      = entry_count > 14'(given.skip) ? entry_count - 14'(given.skip) : '0;
+
+  always_ff @(posedge clk) begin
+    if (entry_ask && entry_here) begin
+      known      <= 1'b1;
+      present    <= entry_present;
+      entry_rows <= !entry_present ? '0 : behind < 14'(given.rows) ? 11'(behind) : given.rows;
+    end
+    if (starts || reset) known <= 1'b0;
+  end
+  always_comb begin
+    layer = given;
+    if (given.slot != '0) begin
+      layer.rows = entry_rows;
+      if (!present) layer.release_ = '0;
+    end
+  end
+  assign start_ready = looked && walk_starts && loads_ready && gathers_ready;
   assign starts      = start_valid && start_ready;
+  assign looks_at    = ahead && !looked && (given.slot == '0 || known);
 
   always_ff @(posedge clk) begin
     if (starts) looked <= 1'b0;
-    else if (ahead && look_ready) looked <= 1'b1;
+    else if (looks_at && look_ready) looked <= 1'b1;
     if (reset) looked <= 1'b0;
   end
 
@@ -155,7 +193,7 @@ module matrix_unit
       .clk,
       .reset,
       .ring_lines,
-      .look_valid(ahead && !looked),
+      .look_valid(looks_at),
       .look_ready,
       .start_valid(starts),
       .start_ready(loads_ready),
@@ -205,6 +243,29 @@ module matrix_unit
   logic [10:0] scale_row;
   logic [5:0] scale_shift;
 
+  logic gather_turn, gather_here;
+  logic [10:0] gather_row;
+  logic [16:0] gather_granule;
+  gather_rows #(.DEPTH(DEPTH)) gathers (
+      .clk,
+      .reset,
+      .start_valid(starts && layer.gather && layer.rows != '0),
+      .start_ready(gathers_ready),
+      .layer,
+      .walk_valid,
+      .walk_ready,
+      .walk_entry,
+      .walk_skip,
+      .walk_rows,
+      .token_valid,
+      .token_ready,
+      .token,
+      .turn(gather_turn),
+      .row(gather_row),
+      .here(gather_here),
+      .granule(gather_granule)
+  );
+
   row_walk #(
       .ROWS(ROWS),
       .COLUMNS(COLUMNS)
@@ -212,13 +273,17 @@ module matrix_unit
       .clk,
       .reset,
       .start_valid(starts),
-      .start_ready(walk_ready),
+      .start_ready(walk_starts),
       .layer,
       .entry_ready,
       .entry_valid,
       .entry_empty(entry.empty),
       .entry_scores(entry.scores),
       .entry_release(entry.lines),
+      .gather_turn,
+      .gather_row,
+      .gather_here,
+      .gather_granule,
       .step_valid,
       .step_ready,
       .step_swap(step.swap),

@@ -6,6 +6,7 @@
 //        step_depth bytes from step_granule of step_region on, step_swap with the first row of a tile, the row's tag;
 //        add_granule of add_region, the residual's granules where tag.last and tag.how.residual;
 //        scale_row of the row state of step_region, and mul and shift, of a MIX where tag.last.
+//      With gather, a row lies at gather_granule where gather_here, of row gather_row of the gather of gather_turn.
 //      entry_valid: an instruction enters, with the lines that it releases when it ends; entry_empty: it has no rows and
 //      no steps.
 module row_walk
@@ -25,6 +26,10 @@ module row_walk
     output logic             entry_empty,
     output logic             entry_scores,
     output logic [16:0]      entry_release,
+    output logic             gather_turn,
+    output logic [10:0]      gather_row,
+    input  logic             gather_here,
+    input  logic [16:0]      gather_granule,
     output logic             step_valid,
     input  logic             step_ready,
     output logic             step_swap,
@@ -68,13 +73,14 @@ module row_walk
   logic [10:0] row;
   logic [13:0] k_left;
   logic [12:0] n_left;
-  logic [16:0] source, source_tile;
+  logic [16:0] source, source_tile, k_granules;
   logic [16:0] place, place_tile;  // of the result, from dst and add on
   logic first, opens;
   logic which;
   logic [BANK-1:0] bank;
 
-  assign step_valid = active;
+  assign step_valid = active && (!now.gather || gather_here);
+  assign gather_row = row;
   assign go         = step_valid && step_ready;
   assign row_ends   = row == now.rows - 11'd1;
   assign k_ends     = 32'(k_left) <= ROWS;
@@ -96,6 +102,7 @@ module row_walk
           first       <= 1'b0;
           source      <= source_tile + 17'(SPAN);
           source_tile <= source_tile + 17'(SPAN);
+          k_granules  <= k_granules + 17'(SPAN);
         end else begin
           k_left      <= now.k;
           n_left      <= n_left - 13'(COLUMNS);
@@ -103,6 +110,7 @@ module row_walk
           opens       <= 1'b0;
           source      <= now.src;
           source_tile <= now.src;
+          k_granules  <= '0;
           place       <= place_tile + now.dst_tile;
           place_tile  <= place_tile + now.dst_tile;
           bank        <= bank + 1'b1;
@@ -118,6 +126,8 @@ module row_walk
       n_left      <= next.n;
       source      <= next.src;
       source_tile <= next.src;
+      k_granules  <= '0;
+      gather_turn <= gather_turn ^ next.gather;
       place       <= '0;
       place_tile  <= '0;
       scale_row   <= 11'(next.head);
@@ -128,6 +138,7 @@ module row_walk
     if (reset) begin
       active <= 1'b0;
       which  <= 1'b0;
+      gather_turn <= 1'b1;  // the first one is 0
       bank   <= '0;
     end
   end
@@ -146,7 +157,7 @@ module row_walk
       };
   assign step_swap    = row == '0;
   assign step_region  = now.src_region;
-  assign step_granule = source;
+  assign step_granule = now.gather ? gather_granule + k_granules : source;
   assign step_depth   = k_ends ? DEPTH'(k_left) : DEPTH'(ROWS);
   assign step_tag = '{
           first: first,

@@ -23,13 +23,25 @@ from tests.hw.sim.functional.rig import spec_of
 
 MODULES = (
     *("matrix_pkg", "accumulators", "adder_tree", "array", "column_sums", "delay", "dsp_mac2", "dsp_mulc", "fifo"),
-    *("finish", "gearbox", "head_sums", "key_loader", "largest_scores", "loader", "matrix_unit", "prefetch"),
+    *(
+        "finish",
+        "gather_rows",
+        "gearbox",
+        "head_sums",
+        "key_loader",
+        "largest_scores",
+        "loader",
+        "matrix_unit",
+        "prefetch",
+    ),
     *("requantise", "row_pipeline", "row_scale", "row_walk", "score_lane", "transposer", "value_loader", "weight_load"),
 )
 FILES = tuple(SOURCES / f"{name}.sv" for name in MODULES)
 LATENCY = 4
 """Cycles from a request to its data where nothing stalls."""
 PORTS = ("weight", "value", "key", "row", "add", "state")
+EXPERTS, TOKENS = 4, 20
+"""Experts that have tokens, which are every other one; tokens, of two experts each."""
 NOTHING = Windows(*(np.zeros(0, np.uint8) for _ in range(4)))
 
 
@@ -69,6 +81,9 @@ def chip_of(engine: Engine, ring_lines: int, seed: int) -> Chip:
         memory.write(
             at, rng.integers(-127, 128, (memory.granules, size // memory.granules)).astype(np.int8).view(np.uint8)
         )
+    choices = rng.permuted(np.tile(np.arange(EXPERTS), (TOKENS, 1)), axis=1)[:, :2] * 2
+    chip.router.append(True, 0, choices, np.ones_like(choices))
+    chip.router.finish(2 * EXPERTS, [], 0, 0)
     for state in chip.states.values():
         state.put(RECIPROCAL, *reciprocal(rng.integers(255, 255 * 64, state.rows)))
     return chip
@@ -96,6 +111,40 @@ class Reader:
 
 
 @dataclass
+class Queues:
+    """The router's side: entries of the list and walks along their queues, in order."""
+
+    chip: Chip
+    rng: np.random.Generator
+    stalls: float
+    tokens: deque[int] = field(default_factory=deque)
+    asked: int | None = None
+
+    def offer(self) -> dict[str, object]:
+        """This cycle's inputs of the unit."""
+        given: dict[str, object] = {"walk_ready": int(self.rng.random() >= self.stalls)}
+        if self.asked is not None and self.rng.random() >= self.stalls:
+            entry = self.chip.router.peek(self.asked + 1)
+            given |= {"entry_here": 1, "entry_present": int(entry is not None)}
+            given |= {"entry_count": 0 if entry is None else len(entry.tokens)}
+        if self.tokens and self.rng.random() >= self.stalls:
+            given |= {"token_valid": 1, "token": self.tokens[0]}
+        return given
+
+    def take(self, inputs: dict[str, object], out: dict[str, np.ndarray]) -> None:
+        """Go on behind a cycle."""
+        self.asked = int(out["entry_index"]) if out["entry_ask"] and not inputs.get("entry_here") else None
+        if inputs.get("token_valid") and out["token_ready"]:
+            self.tokens.popleft()
+        if out["walk_valid"] and inputs["walk_ready"]:
+            entry, skip = self.chip.router.peek(int(out["walk_entry"]) + 1), int(out["walk_skip"])
+            assert entry is not None
+            tokens = entry.tokens[skip : skip + int(out["walk_rows"])]
+            assert len(tokens) == out["walk_rows"]
+            self.tokens += tokens.tolist()
+
+
+@dataclass
 class Bench:
     """Executes instructions; memories and ring are those of ``chip``, whose ring has all weights from the start.
 
@@ -116,6 +165,7 @@ class Bench:
         """Run until the last one has ended. Fails after ``most`` cycles, and where the ring is released wrongly."""
         rng = np.random.default_rng(self.seed)
         readers = {name: Reader(name, rng, self.stalls) for name in PORTS}
+        queues = Queues(self.chip, rng, self.stalls)
         words = [np.frombuffer(encode(instruction), np.uint8) for instruction in instructions]
         ring = np.frombuffer(weights, np.uint8).reshape(-1, self.chip.columns)
         quiet = {"ring_lines": len(weights) // LINE_BYTES}
@@ -129,6 +179,7 @@ class Bench:
             if at < len(words):
                 may = (at not in self.alone or len(self.done) == at) and rng.random() >= self.stalls
                 inputs |= {"ahead": 1, "start_word": words[at], "start_valid": int(may)}
+            inputs |= queues.offer()
             for reader in readers.values():
                 inputs |= reader.offer(now)
             out = {
@@ -138,8 +189,9 @@ class Bench:
             if inputs.get("start_valid") and out["start_ready"]:
                 self.started.append(now)
             if out["done"]:
-                assert out["release_lines"] == instructions[len(self.done)].operands.get("release", 0)
+                assert out["release_lines"] == self._released(instructions[len(self.done)])
                 self.done.append(now)
+            queues.take(inputs, out)
             for name, reader in readers.items():
                 if out[f"{name}_read_valid"] and inputs[f"{name}_read_ready"]:
                     reader.answer(now, self._read(name, out, ring, rng))
@@ -148,6 +200,12 @@ class Bench:
             if out["largest_valid"] and inputs["largest_ready"]:
                 self._write_state(out)
         raise AssertionError(f"{len(self.done)} of {len(words)} instructions ended in {most} cycles")
+
+    def _released(self, instruction: Instruction) -> int:
+        """Lines that an instruction releases: none where it has a slot and there is no such entry."""
+        slot = instruction.operands.get("slot", 0)
+        is_there = not slot or self.chip.router.peek(slot) is not None
+        return instruction.operands.get("release", 0) * is_there
 
     def _read(
         self, name: str, out: dict[str, np.ndarray], ring: np.ndarray, rng: np.random.Generator

@@ -17,7 +17,7 @@ from edgemtl.hw.sim.functional.matrix import linear
 from edgemtl.hw.sim.functional.rowstate import LARGEST
 from edgemtl.hw.sim.rtl.circuit import Circuit
 from edgemtl.hw.spec import Engine
-from tests.hw.rtl.matrix_bench import Bench, chip_of, design, engine_of
+from tests.hw.rtl.matrix_bench import EXPERTS, Bench, chip_of, design, engine_of
 from tests.hw.sim.functional.rig import layer, word
 
 ENGINE = engine_of(32, 16)
@@ -42,8 +42,16 @@ class Layers:
         self._queries_end = 3 * engine.buffers.queries.bytes // (4 * engine.array_columns)
 
     def add_linear(
-        self, rows: int, k: int, n: int, wide: bool = False, table: bool = False, residual: bool = False
+        self,
+        rows: int,
+        k: int,
+        n: int,
+        wide: bool = False,
+        table: bool = False,
+        residual: bool = False,
+        **slot: int,
     ) -> None:
+        """The rows of an entry where ``slot`` has the operands slot, skip and gather; of one that is not there none."""
         rng, q = self.rng, self.engine.array_columns
         tiles, span = -(-n // q), 1 + wide
         shift = rng.integers(12, 20, n) if wide else rng.integers(20, 28, n)
@@ -80,11 +88,13 @@ class Layers:
                 zero=int(rng.integers(-128, 128)),
                 low=int(rng.choice([-128, 0, 5])),
                 residual=residual,
+                **slot,
                 add=where if residual and rng.integers(0, 2) else ("residual", 2000),
             )
         )
-        self._behind = self._behind + lines if gap else 0
-        self.weights += weights
+        if slot.get("slot", 0) <= EXPERTS:  # else STREAM has not fetched any weights, and nothing is released
+            self._behind = self._behind + lines if gap else 0
+            self.weights += weights
 
     def add_mix(self, rows: int, count: int, n: int) -> None:
         """Values key by key or tile by tile."""
@@ -235,6 +245,19 @@ def test_bits_of_attention(seed: int, circuit: Circuit) -> None:
     """MIX among LINEARs, whose weights are loaded before the MIX in front of them has ended."""
     alone = frozenset(np.flatnonzero(np.random.default_rng(seed).random(12) < 0.3).tolist())
     check(draw_mixed(seed, 9), circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bits_of_experts(seed: int, circuit: Circuit) -> None:
+    """Slots with more and fewer tokens than rows, with none left and without an entry; gathers behind each other."""
+    layers, rng = Layers(ENGINE, 60 + seed), np.random.default_rng(seed)
+    for _ in range(12):
+        slot = {"slot": int(rng.integers(1, EXPERTS + 3)), "skip": int(rng.choice([0, 3, 7, 30]))}
+        slot |= {"gather": int(rng.integers(0, 2))}
+        rows, k, n = (int(rng.integers(1, end, endpoint=True)) for end in (12, 70, 40))
+        layers.add_linear(rows, k, n, wide=True, **(slot if rng.integers(0, 5) else {}))
+    alone = frozenset(np.flatnonzero(rng.random(12) < 0.3).tolist())
+    check(layers, circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
 
 
 def test_cycles_of_attention(circuit: Circuit) -> None:
