@@ -146,7 +146,10 @@ class Queues:
 
 @dataclass
 class Bench:
-    """Executes instructions; memories and ring are those of ``chip``, whose ring has all weights from the start.
+    """Executes instructions on the memories of ``chip``.
+
+    The ring has ``ring_lines``, or as many as there are weights where that is 0. It is always full of what follows its
+    head, which ``released`` lines have left.
 
     ``alone``: numbers of instructions that start when those before them have ended. After `run`: ``done``, the cycle in
     which each ended, ``started``, and ``largest``: region, row and score of each state written, in order.
@@ -157,6 +160,8 @@ class Bench:
     stalls: float = 0.0
     alone: frozenset[int] = frozenset()
     seed: int = 1
+    ring_lines: int = 0
+    released: int = 0
     done: list[int] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
     largest: list[tuple[str, int, int]] = field(default_factory=list)
@@ -168,7 +173,7 @@ class Bench:
         queues = Queues(self.chip, rng, self.stalls)
         words = [np.frombuffer(encode(instruction), np.uint8) for instruction in instructions]
         ring = np.frombuffer(weights, np.uint8).reshape(-1, self.chip.columns)
-        quiet = {"ring_lines": len(weights) // LINE_BYTES}
+        quiet = {"ring_lines": self.ring_lines or len(weights) // LINE_BYTES}
         self.circuit.run(quiet | {"reset": [1]})
         for now in range(most):
             if len(self.done) == len(words):
@@ -189,6 +194,7 @@ class Bench:
             if inputs.get("start_valid") and out["start_ready"]:
                 self.started.append(now)
             if out["done"]:
+                self.released += int(out["release_lines"])
                 assert out["release_lines"] == self._released(instructions[len(self.done)])
                 self.done.append(now)
             queues.take(inputs, out)
@@ -227,8 +233,15 @@ class Bench:
         at = int(out[f"{name}_read_granule"]) + np.arange(count) * int(out.get(f"{name}_read_stride", 1))
         data = rng.integers(0, 256, (widths[name], self.chip.columns), np.uint8)
         memory = self.chip.regions.get(region)
-        data[:count] = ring[at % len(ring)] if memory is None else memory.read_loose(at[:, None])[0]
+        data[:count] = self._weights(at, ring) if memory is None else memory.read_loose(at[:, None])[0]
         return {f"{name}_data": data.reshape(-1)}
+
+    def _weights(self, at: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Granules of the ring."""
+        line = LINE_BYTES // self.chip.columns
+        size = self.ring_lines * line or len(weights)
+        head = self.released * line
+        return weights[head + (at - head) % size]
 
     def _write(self, out: dict[str, np.ndarray]) -> None:
         memory, columns, rows = (

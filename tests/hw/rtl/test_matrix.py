@@ -220,6 +220,13 @@ def test_bits_with_stalls(seed: int, circuit: Circuit) -> None:
     check(draw(seed), circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
 
 
+@pytest.mark.parametrize("seed", [7, 8, 9])
+def test_a_ring_that_is_run_through(seed: int, circuit: Circuit) -> None:
+    """A ring of less than the weights, whose end lies within an instruction, a tile or a beat."""
+    layers = draw(seed)
+    check(layers, circuit, ring_lines=layers.lines * 2 // 3, stalls=0.2, seed=seed)
+
+
 def test_tiles_of_many_rows(circuit: Circuit) -> None:
     """From the array's least tile to the accumulators' all rows, with partial tiles of k and n."""
     layers = Layers(ENGINE, 21)
