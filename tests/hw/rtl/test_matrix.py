@@ -235,6 +235,15 @@ def test_tiles_of_many_rows(circuit: Circuit) -> None:
     check(layers, circuit)
 
 
+def test_tables_of_the_smallest_layers(circuit: Circuit) -> None:
+    """A single beat of weights, whose first row could look up before its table is copied."""
+    layers = Layers(ENGINE, 22)
+    for _ in range(4):
+        layers.add_linear(3, 1, 16, table=True)
+    check(layers, circuit, alone=frozenset(range(4)))
+    check(layers, circuit)
+
+
 @pytest.mark.parametrize("seed", [31, 32])
 def test_cycles_are_those_of_the_model(seed: int, circuit: Circuit) -> None:
     """Without stalls every layer ends as many cycles behind the first as the cycle simulator says.
