@@ -241,6 +241,7 @@ class Bench:
         line = LINE_BYTES // self.chip.columns
         size = self.ring_lines * line or len(weights)
         head = self.released * line
+        assert at[0] < size, "a request begins in the ring, behind whose end its begin follows"
         return weights[head + (at - head) % size]
 
     def _write(self, out: dict[str, np.ndarray]) -> None:
