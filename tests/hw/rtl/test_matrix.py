@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ from tests.hw.sim.functional.rig import layer, word
 ENGINE = engine_of(32, 16)
 LARGEST_LATENCY = 6
 EXECUTE = {"LINEAR": linear, "MIX": mix, "SCORES": scores}
+
+
+def seeds(*few: int, slow: tuple[int, ...]) -> list[Any]:
+    """Seeds of every run of the tests, and those of slow ones."""
+    return [*few, *(pytest.param(seed, marks=pytest.mark.slow) for seed in slow)]
 
 
 @pytest.fixture
@@ -213,14 +219,14 @@ def draw_mixed(seed: int, most: int) -> Layers:
     return layers
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(1, 2, 4, slow=(0, 3, 5)))
 def test_bits_with_stalls(seed: int, circuit: Circuit) -> None:
     """Twelve layers; half the seeds stall every port and start some layers only when those before have ended."""
     alone = frozenset(np.flatnonzero(np.random.default_rng(seed).random(12) < 0.3).tolist())
     check(draw(seed), circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
 
 
-@pytest.mark.parametrize("seed", [7, 8, 9])
+@pytest.mark.parametrize("seed", seeds(9, slow=(7, 8)))
 def test_a_ring_that_is_run_through(seed: int, circuit: Circuit) -> None:
     """A ring of less than the weights, whose end lies within an instruction, a tile or a beat."""
     layers = draw(seed)
@@ -244,7 +250,7 @@ def test_tables_of_the_smallest_layers(circuit: Circuit) -> None:
     check(layers, circuit)
 
 
-@pytest.mark.parametrize("seed", [31, 32])
+@pytest.mark.parametrize("seed", seeds(32, slow=(31,)))
 def test_cycles_are_those_of_the_model(seed: int, circuit: Circuit) -> None:
     """Without stalls every layer ends as many cycles behind the first as the cycle simulator says.
 
@@ -256,14 +262,14 @@ def test_cycles_are_those_of_the_model(seed: int, circuit: Circuit) -> None:
     np.testing.assert_array_equal(np.array(bench.done) - bench.done[0], model - model[0])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, slow=(2, 3)))
 def test_bits_of_attention(seed: int, circuit: Circuit) -> None:
     """MIX among LINEARs, whose weights are loaded before the MIX in front of them has ended."""
     alone = frozenset(np.flatnonzero(np.random.default_rng(seed).random(12) < 0.3).tolist())
     check(draw_mixed(seed, 9), circuit, stalls=0.4 * (seed % 2), alone=alone if seed % 2 else frozenset(), seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(0, 1, slow=(2, 3)))
 def test_bits_of_experts(seed: int, circuit: Circuit) -> None:
     """Slots with more and fewer tokens than rows, with none left and without an entry; gathers behind each other."""
     layers, rng = Layers(ENGINE, 60 + seed), np.random.default_rng(seed)
