@@ -9,7 +9,9 @@
 // Tables: 256 bytes, by byte + 128, in beats of LOAD bytes, go to table table_which with table_valid. They are copied
 // to the columns 8 entries a cycle, as soon as a beat has come: table_busy from the first beat to the last entry, 32 cycles
 // if beats follow each other, and table_late for the first EARLY of them.
-// In:  a row with its tag and how it is finished, a row a cycle.
+// Biases of rows that have a scale of their own go to bank bias_bank with bias_valid.
+// In:  a row with its tag and how it is finished, a row a cycle; with in_by_row in_scale is its scale, in all columns, and
+//      its biases are those.
 // residual: int16 [COLUMNS], taken in the cycle of residual_take, 8 cycles after the row.
 // Out: LATENCY = 10 cycles later int16 [COLUMNS], or bytes [COLUMNS] in the lower half. valid is reset.
 module finish #(
@@ -32,11 +34,16 @@ module finish #(
     input  logic                          table_which,
     input  logic [$clog2(TABLE_BEATS+1)-1:0]  table_beat,
     input  logic [LOAD*8-1:0]             load_data,
+    input  logic                          bias_valid,
+    input  logic [$clog2(BANKS)-1:0]      bias_bank,
+    input  logic [COLUMNS*SUM-1:0]        bias_data,
     output logic                          table_busy,
     output logic                          table_late,
     input  logic                          in_valid,
     input  logic [TAG-1:0]                in_tag,
     input  logic [$clog2(BANKS)-1:0]      in_bank,
+    input  logic                          in_by_row,
+    input  logic [22:0]                   in_scale,
     input  logic                          in_wide,
     input  logic                          in_residual,
     input  logic                          in_table,
@@ -109,9 +116,10 @@ module finish #(
   logic [COLUMNS*8-1:0] bytes;
   for (genvar c = 0; c < COLUMNS; c++) begin : g_column
     // Parameters of the column.
-    logic [SUM-1:0] biases[BANKS];
+    logic [SUM-1:0] biases[BANKS], row_biases[BANKS];
     logic [22:0] scales[BANKS];
     always_ff @(posedge clk) begin
+      if (bias_valid) row_biases[bias_bank] <= bias_data[c*SUM+:SUM];
       if (column_valid && 32'(column_beat) == c / WORDS) biases[column_bank] <= load_data[c%WORDS*32+:SUM];
       if (column_valid && 32'(column_beat) == (COLUMNS + c) / WORDS)
         scales[column_bank] <= load_data[(COLUMNS+c)%WORDS*32+:23];
@@ -121,8 +129,8 @@ module finish #(
     logic [22:0] scale, scale_of_total;
     always_ff @(posedge clk) begin
       sum   <= in_sums[c*SUM+:SUM];
-      bias  <= biases[in_bank];
-      scale <= scales[in_bank];
+      bias  <= in_by_row ? row_biases[in_bank] : biases[in_bank];
+      scale <= in_by_row ? in_scale : scales[in_bank];
       total <= sum + bias;
       scale_of_total <= scale;
     end

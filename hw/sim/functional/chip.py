@@ -30,7 +30,7 @@ class Chip:
             for name, size in capacities(engine).items()
         }
         copies = [name for name in self.regions if name.startswith("scores")]
-        self._states = {name: RowState(name, ROW_STATES, timeline) for name in copies}
+        self.states = {name: RowState(name, ROW_STATES, timeline) for name in copies}
         self.ring = Ring(ring_lines)
         lines = engine.weight_ring_bytes // LINE_BYTES
         self.cache = Memory("cache", LINE_BYTES, lines - ring_lines, timeline)
@@ -50,9 +50,9 @@ class Chip:
     def state(self, instruction: Instruction, operand: str) -> RowState:
         """The row state of the scores that an operand names. Raises Fault for a region that has none."""
         name = self.region(instruction, operand).name
-        if name not in self._states:
-            raise Fault(f"{operand} must lie in {' or '.join(self._states)}, not in {name}")
-        return self._states[name]
+        if name not in self.states:
+            raise Fault(f"{operand} must lie in {' or '.join(self.states)}, not in {name}")
+        return self.states[name]
 
     def constants(self, instruction: Instruction, operand: str, size: int) -> Bytes:
         """``size`` bytes from an operand's address on, uint8 [size]."""

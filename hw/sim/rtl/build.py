@@ -46,7 +46,8 @@ class Design:
     @property
     def files(self) -> tuple[Path, ...]:
         """What Verilator reads, packages first."""
-        own = self.sources or tuple(path for path in sorted(SOURCES.glob("*.sv")) if path not in PACKAGES)
+        others = (path for path in SOURCES.glob("*.sv") if path not in PACKAGES)
+        own = self.sources or tuple(sorted(others, key=lambda path: (not path.stem.endswith("_pkg"), path.name)))
         return (*PACKAGES, *own)
 
 

@@ -33,7 +33,7 @@ def tiles_of(rng: np.random.Generator, shapes: list[tuple[int, int]], gaps: bool
     return {"row": row, "first": first, "last": last}
 
 
-@pytest.mark.parametrize("chains", [2, 12])
+@pytest.mark.parametrize("chains", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_sums_over_tiles(chains: int) -> None:
     """1 to 512 rows of 1 to 4 tiles of k, without gaps and with; the ends of the chains' range in the last ones."""
     rng = np.random.default_rng(7)

@@ -83,3 +83,10 @@ def test_warnings_of_verilator_are_errors(tmp_path: Path) -> None:
     latch += " always_comb if (s) y = x; endmodule\n"
     with pytest.raises(InternalError, match="LATCH"):
         Circuit(sample(tmp_path, latch))
+
+
+def test_packages_are_read_first() -> None:
+    names = [path.stem for path in Design("matrix_unit", {}).files]
+    packages = [name.endswith("_pkg") for name in names]
+    assert packages == sorted(packages, reverse=True)
+    assert {"edgemtl_isa_pkg", "matrix_pkg", "matrix_unit"} <= set(names)

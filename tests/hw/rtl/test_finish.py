@@ -12,6 +12,8 @@ from edgemtl.hw.sim.rtl.circuit import Circuit
 from tests.hw.rtl.bits import packed
 
 COLUMNS, LOAD, BANKS, LATENCY = 4, 16, 4, 10
+BEGIN = 160
+"""The cycle of the first row."""
 FILES = tuple(SOURCES / f"{name}.sv" for name in ("delay", "dsp_mulc", "finish", "requantise"))
 LIMIT = 2**26 - 1
 
@@ -48,7 +50,7 @@ def test_finish_of_every_kind() -> None:
     rows = [draw_row(rng, layers) for _ in range(count)]
     # The third table comes late and takes the place of the first, from whose last row on only the second is used.
     switch, again = 2000, 2100
-    cycles = 100 + count + LATENCY + 1
+    cycles = BEGIN + count + LATENCY + 1
     inputs: dict[str, Any] = {"load_data": rng.integers(0, 256, (cycles, LOAD), np.uint8)}
     for name in ("column_valid", "column_bank", "column_beat", "table_valid", "table_which", "table_beat"):
         inputs[name] = np.zeros(cycles, int)
@@ -56,25 +58,25 @@ def test_finish_of_every_kind() -> None:
         inputs["load_data"][cycle] = data
         for name, value in fields.items():
             inputs[name][cycle] = value
-    for number, start in ((0, 20), (1, 60), (2, 100 + switch + LATENCY)):
+    for number, start, pace in ((0, 20, 1), (1, 60, 4), (2, BEGIN + switch + LATENCY, 1)):
         for i, data in enumerate(beats(tables[number].tobytes())):
-            inputs["load_data"][start + i] = data
+            inputs["load_data"][start + pace * i] = data
             for name, value in (("table_valid", 1), ("table_which", number % 2), ("table_beat", i)):
-                inputs[name][start + i] = value
+                inputs[name][start + pace * i] = value
     results, which = [], []
     for at, row in enumerate(rows):
         which.append(int(rng.integers(0, 2)) if at < switch or at >= again else 1)
         table = tables[which[-1] if at < again or which[-1] else 2]
         results.append(expected(row, layers[row["bank"]], table))
     for name in ("bank", "wide", "residual", "table", "zero", "low"):
-        inputs[f"in_{name}"] = np.array([0] * 100 + [row[name] for row in rows] + [0] * (LATENCY + 1))
-    inputs["in_which"] = np.array([0] * 100 + which + [0] * (LATENCY + 1))
+        inputs[f"in_{name}"] = np.array([0] * BEGIN + [row[name] for row in rows] + [0] * (LATENCY + 1))
+    inputs["in_which"] = np.array([0] * BEGIN + which + [0] * (LATENCY + 1))
     there = rng.random(cycles) < 0.9
-    inputs["in_valid"] = there & (np.arange(cycles) >= 100) & (np.arange(cycles) < 100 + count)
+    inputs["in_valid"] = there & (np.arange(cycles) >= BEGIN) & (np.arange(cycles) < BEGIN + count)
     inputs["in_tag"] = rng.integers(0, 256, cycles)
-    sums = np.concatenate([np.zeros((100, COLUMNS), int), *(row["sums"] for row in rows)])
+    sums = np.concatenate([np.zeros((BEGIN, COLUMNS), int), *(row["sums"] for row in rows)])
     inputs["in_sums"] = np.pad(packed(sums, 27), ((0, LATENCY + 1), (0, 0)))
-    added = np.concatenate([np.zeros((108, COLUMNS), int), *(row["added"] for row in rows)])
+    added = np.concatenate([np.zeros((BEGIN + 8, COLUMNS), int), *(row["added"] for row in rows)])
     inputs["residual"] = packed(np.pad(added, ((0, cycles - len(added)), (0, 0))), 16).view("<u8")[:, 0]
     parameters = {"COLUMNS": COLUMNS, "LOAD": LOAD, "BANKS": BANKS, "TAG": 8}
     with Circuit(Design("finish", parameters, FILES), seed=9) as circuit:
@@ -87,10 +89,12 @@ def test_finish_of_every_kind() -> None:
     np.testing.assert_array_equal(taken, [cycle + 8 for cycle in given if inputs["in_residual"][cycle]])
     data = out["out_data"][came].astype("<u8").view(np.uint8).reshape(len(came), -1)
     for cycle, values in zip(given, data, strict=True):
-        size = COLUMNS * (1 + rows[cycle - 100]["wide"])
-        np.testing.assert_array_equal(values[:size], results[cycle - 100])
+        size = COLUMNS * (1 + rows[cycle - BEGIN]["wide"])
+        np.testing.assert_array_equal(values[:size], results[cycle - BEGIN])
     busy = np.flatnonzero(out["table_busy"])
-    np.testing.assert_array_equal(busy, np.concatenate([start + 1 + np.arange(32) for start in (20, 60, 2110)]))
+    # Eight entries a cycle; of the second table, whose beats come every fourth cycle, until the last one is copied.
+    times = ((20, 32), (60, 4 * 15 + 2), (BEGIN + switch + LATENCY, 32))
+    np.testing.assert_array_equal(busy, np.concatenate([start + 1 + np.arange(time) for start, time in times]))
 
 
 def draw_row(rng: np.random.Generator, layers: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, Any]:
