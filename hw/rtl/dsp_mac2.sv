@@ -15,6 +15,21 @@ module dsp_mac2 #(
     output logic        [47:0] cascade_out,
     output logic        [47:0] sum
 );
+`ifdef SYNTHESIS
+  dsp_slice #(
+      .HELD   (1'b1),
+      .CASCADE(!FIRST)
+  ) slice (
+      .clk,
+      .load,
+      .swap,
+      .a      (weights),
+      .b      (18'(activation)),
+      .cascade_in,
+      .cascade_out,
+      .product(sum)
+  );
+`else
   logic signed [26:0] waiting, working;
   logic signed [7:0] factor;
   logic signed [34:0] product;
@@ -27,4 +42,5 @@ module dsp_mac2 #(
     sum     <= FIRST ? 48'(product) : 48'(product) + cascade_in;
   end
   assign cascade_out = sum;
+`endif
 endmodule

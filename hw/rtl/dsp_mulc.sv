@@ -5,6 +5,18 @@ module dsp_mulc (
     input  logic signed [17:0] b,
     output logic signed [47:0] product
 );
+`ifdef SYNTHESIS
+  dsp_slice slice (
+      .clk,
+      .load       (1'b0),
+      .swap       (1'b0),
+      .a,
+      .b,
+      .cascade_in ('0),
+      .cascade_out(),
+      .product
+  );
+`else
   logic signed [26:0] left;
   logic signed [17:0] right;
   logic signed [44:0] both;
@@ -15,4 +27,5 @@ module dsp_mulc (
     both    <= 45'(left) * 45'(right);
     product <= 48'(both);
   end
+`endif
 endmodule
