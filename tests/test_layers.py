@@ -40,7 +40,15 @@ LEAVES = {
         "hw.law_generic",
     ),
     *("hw.board", "hw.resources", "hw.spec", "hw.datasheet", "hw.regions"),
-    *("hw.encoding", "hw.extents", "hw.checker", "hw.registers", "hw.register_documents", "hw.isa_documents"),
+    *(
+        "hw.encoding",
+        "hw.extents",
+        "hw.checker",
+        "hw.registers",
+        "hw.register_documents",
+        "hw.isa_documents",
+        "hw.synthesis",
+    ),
 }
 ORDER = [
     "graph",
