@@ -114,7 +114,11 @@ CASES = [
     ),
     ("program.tasks.depth.steps", 2**31 - 1, r"layers must be one for each of 2147483647 steps, in order, not 2"),
     ("program.tasks.depth.layers.1.step", 0, r"program.tasks.depth.layers must be one for each of 2 steps"),
-    ("program.tasks.depth.output.dtype", "float64", r"dtype must be one of float32, int64, int32, bool, not 'float64'"),
+    (
+        "program.tasks.depth.output.dtype",
+        "float64",
+        r"dtype must be one of float32, int64, int32, bool, uint8, not 'float64'",
+    ),
     (
         "program.tasks.depth.output.shape",
         [1, 1, 2, 2],

@@ -90,7 +90,7 @@ def test_booleans_change_their_layout_in_bytes() -> None:
 
 def test_an_output_of_another_type_is_refused() -> None:
     task = task_of(f"g ({IMAGE}) => (y) {{y = Cast<to = 11>(image)}}")
-    message = r"^y: a task's output must be float32, int64, int32, bool, not float64; end the model before that"
+    message = r"^y: a task's output must be float32, int64, int32, bool, uint8, not float64; end the model before that"
     with pytest.raises(UnsupportedError, match=message):
         compile_cpu((task,), TARGET, memory_budget=None)
 
