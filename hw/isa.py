@@ -35,9 +35,9 @@ INT8_WEIGHTS, CODED_WEIGHTS = 0, 1
 WINDOWS: Final = ("parameters", "input", "output", "scratch")
 """Windows of DRAM in the order of the numbers by which LOAD and STORE name them; STREAM reads parameters."""
 
-FAULTS: Final = ("none", "instruction", "stream", "crc", "access", "memory", "credits", "patience")
+FAULTS: Final = ("none", "instruction", "stream", "crc", "access", "memory", "credits", "watchdog")
 """Why hardware stopped, by number: an instruction that is not legal; HEAD, length or place of END; the CRC; an address
-outside a region or window; an error that DRAM answered with; too many credits; nothing ended in time."""
+outside a region or window; an error that DRAM answered with; too many credits; nothing started or ended in time."""
 
 
 _CACHED: Final = Field("cached", 1, "addresses the entry's cache slot instead of the ring")

@@ -16,7 +16,7 @@ WHY: Final = {
     "access": "an instruction would have left its region or window",
     "memory": "DRAM answered with an error",
     "credits": "a counter of credits overflowed",
-    "patience": "no instruction started or ended in PATIENCE cycles",
+    "watchdog": "no instruction of an open stream started or ended in WATCHDOG cycles",
 }
 """What each of `isa.FAULTS` means."""
 

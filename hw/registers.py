@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from edgemtl.hw.isa import WINDOWS
+from edgemtl.hw.isa import MAGIC, WINDOWS
 
 REGISTER_BYTES: Final = 4
-IDENTITY: Final = 0x4C544D45  # "EMTL", as in HEAD
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Register:
 
 def _in_order() -> tuple[Register, ...]:
     rows = [
-        ("IDENTITY", False, f"{IDENTITY:#x}"),
+        ("IDENTITY", False, f"{MAGIC:#x}, as in HEAD"),
         ("VERSION", False, "version of the instruction set"),
         ("ENGINE_LOW", False, "digest of the engine, as in HEAD: bits 31:0"),
         ("ENGINE_HIGH", False, "bits 63:32"),
@@ -42,7 +41,7 @@ def _in_order() -> tuple[Register, ...]:
         ("FAULT_INSTRUCTION", False, "place of the instruction in its stream"),
         ("STREAMS_DONE", False, "streams that have ended since the reset"),
         ("INTERRUPT", True, "bit 0: a stream has ended; bit 1: it stopped; a 1 that is written clears the bit"),
-        ("PATIENCE", True, "cycles in which an instruction of an open stream must start or end, 0 for any number"),
+        ("WATCHDOG", True, "cycles in which an instruction of an open stream must start or end, 0 for any number"),
         ("CYCLES_LOW", False, "cycles since the reset: bits 31:0; reading it keeps bits 63:32 for CYCLES_HIGH"),
         ("CYCLES_HIGH", False, "bits 63:32"),
         ("DONE_CYCLE_LOW", False, "cycle in which the last stream ended: bits 31:0, as CYCLES_LOW"),

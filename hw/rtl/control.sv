@@ -3,7 +3,7 @@
 // One access at a time in each direction. What cannot be done is answered with SLVERR and changes nothing: an address
 // without a register, a write to one that is the accelerator's own or of less than 4 bytes, STREAM_WORDS without room.
 // `stream` is the oldest queued one, with its windows; it leaves where `stream_valid` and `stream_ready`.
-// `reset_core` is 1 while the host's reset bit or `reset` is.
+// `idle`: no stream is open or being fetched. `reset_core` is 1 while the host's reset bit or `reset` is.
 module control
   import edgemtl_isa_pkg::*;
   import edgemtl_registers_pkg::*;
@@ -34,7 +34,7 @@ module control
     // the core
     output logic                     reset_core,
     output logic [63:0]              engine,
-    output logic [31:0]              patience,
+    output logic [31:0]              watchdog,
     output logic                     stream_valid,
     input  logic                     stream_ready,
     output queued_stream_t           stream,
@@ -89,7 +89,7 @@ module control
 
   always_comb begin
     case (to)
-      REG_CONTROL, REG_INTERRUPT, REG_PATIENCE, REG_STREAM_LINE: accepted = 1'b1;
+      REG_CONTROL, REG_INTERRUPT, REG_WATCHDOG, REG_STREAM_LINE: accepted = 1'b1;
       REG_STREAM_WORDS: accepted = queue_ready && !reset_core;
       default: accepted = is_window(awaddr);
     endcase
@@ -118,7 +118,7 @@ module control
       REG_FAULT_INSTRUCTION: value = 32'(fault_number);
       REG_STREAMS_DONE: value = streams_done;
       REG_INTERRUPT: value = 32'(pending);
-      REG_PATIENCE: value = patience;
+      REG_WATCHDOG: value = watchdog;
       REG_CYCLES_LOW: value = cycles[31:0];
       REG_CYCLES_HIGH: value = cycles_high;
       REG_DONE_CYCLE_LOW: value = done_cycle[31:0];
@@ -160,12 +160,12 @@ module control
       case (to)
         REG_CONTROL: {interrupts, held} <= wdata[1:0];
         REG_INTERRUPT: pending <= pending & ~wdata[1:0] | {stopped && !was_stopped, stream_done};
-        REG_PATIENCE: patience <= wdata;
+        REG_WATCHDOG: watchdog <= wdata;
         REG_STREAM_LINE: written.line <= wdata;
         REG_STREAM_WORDS: written.words <= wdata[23:0];
         default: written.windows[window_place(awaddr)] <= wdata;
       endcase
     end
-    if (reset) {bvalid, rvalid, held, interrupts, patience, written} <= '0;
+    if (reset) {bvalid, rvalid, held, interrupts, watchdog, written} <= '0;
   end
 endmodule

@@ -100,7 +100,7 @@ package edgemtl_isa_pkg;
     FAULT_ACCESS = 3'd4,
     FAULT_MEMORY = 3'd5,
     FAULT_CREDITS = 3'd6,
-    FAULT_PATIENCE = 3'd7
+    FAULT_WATCHDOG = 3'd7
   } fault_e;
 
   typedef enum logic [1:0] {

@@ -13,7 +13,7 @@ package edgemtl_registers_pkg;
     REG_FAULT_INSTRUCTION = 8'h1c,
     REG_STREAMS_DONE = 8'h20,
     REG_INTERRUPT = 8'h24,
-    REG_PATIENCE = 8'h28,
+    REG_WATCHDOG = 8'h28,
     REG_CYCLES_LOW = 8'h2c,
     REG_CYCLES_HIGH = 8'h30,
     REG_DONE_CYCLE_LOW = 8'h34,

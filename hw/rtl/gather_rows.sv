@@ -79,7 +79,7 @@ module gather_rows
   /* verilator lint_off UNUSEDSIGNAL */
   logic [47:0] product;  // a granule has 17 bits
   /* verilator lint_on UNUSEDSIGNAL */
-  dsp_mulc multiply (.clk, .a(27'(token)), .b(18'(name.stride)), .product);
+  dsp_mulc multiply (.clk, .a(27'(token)), .b(18'(name.stride)), .product(product));
   delay #(
       .BITS(18 + ROW),
       .CYCLES(PRODUCT)

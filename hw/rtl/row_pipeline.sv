@@ -118,9 +118,9 @@ module row_pipeline
   end else begin : g_head
     assign firsts = totals;
   end
-  assign value_data[COLUMNS*16-1:0] = values;
 
   logic [COLUMNS*16-1:0] values;
+  assign value_data[COLUMNS*16-1:0] = values;
   finish #(
       .COLUMNS(COLUMNS),
       .LOAD(LOAD),

@@ -21,7 +21,7 @@ module row_scale (
   /* verilator lint_on UNUSEDSIGNAL */
   logic [17:0] rounded;
 
-  dsp_mulc multiply (.clk, .a({10'd0, mantissa}), .b({1'b0, mul}), .product);
+  dsp_mulc multiply (.clk, .a({10'd0, mantissa}), .b({1'b0, mul}), .product(product));
   delay #(.BITS(6), .CYCLES(3)) shifts (.clk, .in(6'(exponent) + shift - 6'd1), .out(whole));
   assign rounded   = 18'(product[33:17]) + 18'(product[16]);
   assign out_valid = valid[3];

@@ -1,10 +1,10 @@
 // Gives every instruction of a stream to its unit's queue, and starts it when its credits are there.
 //
 // Words come in order of the streams, one a cycle, and leave 2 cycles later. What stops the core for good, until a
-// reset: an instruction that is not legal, a stream that is not of this engine, a wrong CRC, a unit that failed, and
-// `patience` cycles in which a stream was open and no instruction ended (0: no limit). `fault_number` then is the
-// instruction's place in its stream; where a unit failed, that of its oldest instruction that has not ended. The CRC is
-// known at END: results of a stream count when `stream_done` comes.
+// reset: an instruction that is not legal, a stream that is not of this engine, a wrong CRC, a unit that failed, a counter
+// of credits that overflowed, and `watchdog` cycles in which a stream was open and no instruction started or ended (0: no
+// limit). `fault_number` then is the instruction's place in its stream; where a unit failed, that of its oldest
+// instruction that has not ended. The CRC is known at END: results of a stream count when `stream_done` comes.
 //
 // To a unit u: `start_word[u]` is the oldest of its queue where `ahead[u]`; it may be looked at before it starts, which
 // it does where `start_valid[u]` and `start_ready[u]`. `done[u]`: its oldest instruction that has started has ended.
@@ -18,7 +18,7 @@ module sequencer
     input  logic                    clk,
     input  logic                    reset,
     input  logic       [63:0]       engine,       // what HEAD must name
-    input  logic       [31:0]       patience,
+    input  logic       [31:0]       watchdog,
     // the stream
     input  logic                    word_valid,
     output logic                    word_ready,
@@ -29,8 +29,8 @@ module sequencer
     input  logic       [UNITS-1:0]  start_ready,
     output word_t      [UNITS-1:0]  start_word,
     input  logic       [UNITS-1:0]  done,
-    input  logic       [UNITS-1:0]  outside,      // it would have left its region or window
-    input  logic       [UNITS-1:0]  broken,       // DRAM answered with an error
+    input  logic       [UNITS-1:0]  access_error,      // it would have left its region or window
+    input  logic       [UNITS-1:0]  memory_error,       // DRAM answered with an error
     // state
     output logic       [16:0]       ring_lines,   // of the open streams
     output logic                    stream_done,  // for a cycle
@@ -182,9 +182,9 @@ module sequencer
     failure = FAULT_NONE;
     failure_number = '0;
     for (int u = UNITS - 1; u >= 0; u--) begin
-      if (outside[u] || broken[u]) begin
+      if (access_error[u] || memory_error[u]) begin
         fails = 1'b1;
-        failure = outside[u] ? FAULT_ACCESS : FAULT_MEMORY;
+        failure = access_error[u] ? FAULT_ACCESS : FAULT_MEMORY;
         failure_number = running[u].number;
       end
     end
@@ -222,7 +222,7 @@ module sequencer
       if (refused != FAULT_NONE) {fault, fault_number} <= {refused, underway ? number : 24'd0};
       else if (fails) {fault, fault_number} <= {failure, failure_number};
       else if (overflow) {fault, fault_number} <= {FAULT_CREDITS, number};
-      else if (patience != '0 && waited == patience) {fault, fault_number} <= {FAULT_PATIENCE, number};
+      else if (watchdog != '0 && waited == watchdog) {fault, fault_number} <= {FAULT_WATCHDOG, number};
     end
 
     if (reset) begin

@@ -99,9 +99,9 @@ def test_writable_registers_keep_what_is_written_and_others_refuse_it(circuit: C
 @pytest.mark.parametrize("strobes", [0, 1, 7, 14])
 def test_a_part_of_a_register_is_refused(circuit: Circuit, strobes: int) -> None:
     host = Host(circuit, 3)
-    assert host.write("PATIENCE", 0x01020304) == OKAY
-    assert host.write("PATIENCE", 0xFFFFFFFF, strobes) == SLVERR
-    assert host.value("PATIENCE") == 0x01020304
+    assert host.write("WATCHDOG", 0x01020304) == OKAY
+    assert host.write("WATCHDOG", 0xFFFFFFFF, strobes) == SLVERR
+    assert host.value("WATCHDOG") == 0x01020304
 
 
 def test_addresses_without_a_register_are_refused(circuit: Circuit) -> None:
@@ -175,9 +175,9 @@ def test_both_halves_of_the_cycles_are_of_one_moment(circuit: Circuit) -> None:
 def test_the_port_takes_one_access_of_each_kind_at_once(circuit: Circuit) -> None:
     """A read beside a write: neither waits for the other."""
     host = Host(circuit, 9)
-    given = {"awvalid": 1, "awaddr": OFFSET["PATIENCE"], "wvalid": 1, "wdata": 9, "wstrb": WHOLE}
+    given = {"awvalid": 1, "awaddr": OFFSET["WATCHDOG"], "wvalid": 1, "wdata": 9, "wstrb": WHOLE}
     out = host.cycle({**given, "arvalid": 1, "araddr": OFFSET["VERSION"]})
     assert (out["awready"], out["arready"]) == (1, 1)
     out = host.cycle({"bready": 1, "rready": 1})
     assert (out["bvalid"], out["rvalid"], out["rdata"]) == (1, 1, VERSION)
-    np.testing.assert_array_equal(host.value("PATIENCE"), 9)
+    np.testing.assert_array_equal(host.value("WATCHDOG"), 9)

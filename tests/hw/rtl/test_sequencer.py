@@ -212,8 +212,8 @@ def test_a_turned_bit_of_a_stream_stops_it(circuit: Circuit, step: int) -> None:
             assert not done, (place, bit)
             if fault == "instruction":
                 assert number == place
-            if fault == "none":  # a credit that never comes: what patience is for
-                assert faults_of(circuit, turned, patience=20)[0] == "patience", (place, bit)
+            if fault == "none":  # a credit that never comes: what the watchdog is for
+                assert faults_of(circuit, turned, watchdog=20)[0] == "watchdog", (place, bit)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_head_inside_and_a_stream_without_one(circuit: Circuit) -> None:
     assert faults_of(circuit, words[1:])[0] == "stream"
 
 
-@pytest.mark.parametrize(("port", "fault"), [("outside", "access"), ("broken", "memory")])
+@pytest.mark.parametrize(("port", "fault"), [("access_error", "access"), ("memory_error", "memory")])
 def test_a_unit_that_fails_names_its_instruction(circuit: Circuit, port: str, fault: str) -> None:
     """Four instructions of the vector unit; it starts three, ends one and fails in the second."""
     rng = random.Random(7)
